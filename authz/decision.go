@@ -1,0 +1,55 @@
+package authz
+
+import "net/netip"
+
+// A Decision is the answer to one request. Its zero value is a denial with
+// [ReasonInternal]; nothing outside this package can make it a yes.
+type Decision struct {
+	allowed   bool
+	reason    Reason
+	route     string
+	challenge Challenge
+	principal Principal
+	clientIP  netip.Addr
+}
+
+// A Challenge names the credential that a client is asked for in a 401.
+type Challenge uint8
+
+const (
+	ChallengeBearer Challenge = iota // Authorization: Bearer
+	ChallengeAPIKey                  // only API keys are accepted
+)
+
+// allow is the only way to a yes. A reason that is none for a yes stays a denial.
+func allow(reason Reason, who Principal) Decision {
+	return Decision{allowed: reason.Allows(), reason: reason, principal: who}
+}
+
+// Deny makes a denial. A reason for a yes is a mistake of the caller and
+// becomes ReasonInternal.
+func Deny(reason Reason) Decision {
+	if reason.Allows() {
+		reason = ReasonInternal
+	}
+	return Decision{reason: reason}
+}
+
+// Allowed reports whether the request may go on.
+func (d Decision) Allowed() bool { return d.allowed && d.reason.Allows() }
+
+// Reason says why.
+func (d Decision) Reason() Reason { return d.reason }
+
+// Route returns the id of the route that won, or "" when none did.
+func (d Decision) Route() string { return d.route }
+
+// Challenge returns the credential to ask for when the answer is a 401.
+func (d Decision) Challenge() Challenge { return d.challenge }
+
+// Principal returns who was proven: the zero Principal when nobody was. A
+// denied request has one when the denial came after the proof (a role missing).
+func (d Decision) Principal() Principal { return d.principal }
+
+// ClientIP returns the resolved client address; the zero Addr is unknown.
+func (d Decision) ClientIP() netip.Addr { return d.clientIP }

@@ -1,0 +1,94 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// An AuthMethod is how a principal was proven.
+type AuthMethod uint8
+
+const (
+	MethodNone AuthMethod = iota
+	MethodSession
+	MethodAPIKey
+	MethodAnonymous
+)
+
+// String returns the word used in headers, logs and metadata; "" for none.
+func (m AuthMethod) String() string {
+	switch m {
+	case MethodSession:
+		return "session"
+	case MethodAPIKey:
+		return "api_key"
+	case MethodAnonymous:
+		return "anonymous"
+	case MethodNone:
+	}
+	return ""
+}
+
+// A Principal is who a credential proves.
+type Principal struct {
+	Method    AuthMethod
+	UserID    string // for an API key its owner, "" when it has none
+	SessionID string // sessions only
+	Roles     Names  // sessions only: an API key never has its owner's roles
+	KeyPrefix string // API keys only: the public part
+	Scopes    Names  // API keys only
+}
+
+// Names are role or scope names: sorted, without duplicates, and each fit to
+// stand in a comma-separated header. Make them with [NewNames].
+type Names []string
+
+// NewNames sorts names and drops those that no rule could name and that a
+// header could not carry without becoming two: see [ValidName]. dropped is how many
+// were left out.
+func NewNames(names []string) (valid Names, dropped int) {
+	for _, n := range names {
+		if !ValidName(n) {
+			dropped++
+			continue
+		}
+		valid = append(valid, n)
+	}
+	slices.Sort(valid)
+	return slices.Compact(valid), dropped
+}
+
+// ValidName reports whether a role or scope can be held by anybody: valid UTF-8,
+// not empty, no comma, no control character, no space at its ends (a header
+// would lose it and so turn " ADMIN" into ADMIN).
+func ValidName(name string) bool {
+	return name != "" && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == ',' || unicode.IsControl(r) }) &&
+		strings.TrimFunc(name, unicode.IsSpace) == name
+}
+
+// Has reports whether name is one of the names, compared exactly.
+func (n Names) Has(name string) bool {
+	_, found := slices.BinarySearch(n, name)
+	return found
+}
+
+// ValidID reports whether s can be a user id or a session id:
+// [A-Za-z0-9._@|+=~-]{1,128}. No colon, so that a session key has one reading.
+func ValidID(s string) bool {
+	if len(s) == 0 || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' {
+			continue
+		}
+		if !strings.ContainsRune("._@|+=~-", rune(c)) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,99 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// A Policy is a compiled set of routes. It is immutable, so that any number of
+// requests may read it while another one is swapped in beside it.
+type Policy struct {
+	adminRole string
+	routes    []*Route
+	hash      string
+	warnings  []Problem
+	matcher   matcher
+}
+
+// AdminRole returns the role that passes every role check, or "" when none does.
+func (p *Policy) AdminRole() string { return p.adminRole }
+
+// Routes returns the routes in the order of the files. The caller must not
+// change them.
+func (p *Policy) Routes() []*Route { return p.routes }
+
+// Hash returns the hex SHA-256 of the policy's files: the same bytes, the same hash.
+func (p *Policy) Hash() string { return p.hash }
+
+// Warnings returns what is allowed but probably not meant, sorted by position.
+func (p *Policy) Warnings() []Problem { return p.warnings }
+
+// A Route is one entry of the policy, ready to be looked at by a request.
+// Exactly one of Public and the three ways in (User, APIKey, Anonymous) is set.
+type Route struct {
+	ID       string
+	Position Position
+
+	// Public: no credential is needed and none is looked at.
+	Public bool
+	// User, when not nil, accepts a bearer token that proves a signed-in user.
+	User *UserRule
+	// APIKey, when not nil, accepts an API key.
+	APIKey *APIKeyRule
+	// Anonymous lets a request without any credential through.
+	Anonymous bool
+
+	// ClientIPs, when not nil, lists who may come at all.
+	ClientIPs *IPSet
+	// PathAllows are the ambiguous spellings that this route accepts in a path.
+	PathAllows Forms
+}
+
+// A UserRule says which signed-in users may pass. The zero rule means any.
+type UserRule struct {
+	Roles    []string // at least one of these, when not empty
+	AllRoles []string // and every one of these
+}
+
+// An APIKeyRule says which API keys may pass. The zero rule means any valid key.
+type APIKeyRule struct {
+	Scopes    []string // every one of these
+	AnyScopes []string // and at least one of these, when not empty
+}
+
+// An IPSet is the union of the ip_lists that a route names. The nil set is
+// never asked; an empty one contains nobody.
+type IPSet struct {
+	names    []string
+	prefixes []netip.Prefix
+}
+
+// Contains reports whether addr is in one of the lists. The zero Addr, an
+// address with a zone and a 4-in-6 address that was not unmapped are in none.
+func (s *IPSet) Contains(addr netip.Addr) bool {
+	return slices.ContainsFunc(s.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// Names returns the ip_lists that make up the set.
+func (s *IPSet) Names() []string { return s.names }
+
+// Prefixes returns the networks of the set.
+func (s *IPSet) Prefixes() []netip.Prefix { return s.prefixes }
+
+// A Position is a place in a policy file. Line and Column count from 1; the
+// column counts characters, not bytes.
+type Position struct {
+	File         string
+	Line, Column int
+}
+
+// A Problem is something wrong, or worth a warning, at one place of a file.
+type Problem struct {
+	Position Position
+	Field    string // as in routes[2].allow[0].user.roles; "" for the file as a whole
+	Message  string // what is wrong; what would be right
+}
+
+// Problems are all that is wrong with a policy, sorted by position. It is the
+// error type that Load and Parse return.
+type Problems []Problem
