@@ -35,6 +35,12 @@ func Deny(reason Reason) Decision {
 	return Decision{reason: reason}
 }
 
+// about notes who was proven, on a denial that came after the proof.
+func (d Decision) about(who Principal) Decision {
+	d.principal = who
+	return d
+}
+
 // Allowed reports whether the request may go on.
 func (d Decision) Allowed() bool { return d.allowed && d.reason.Allows() }
 

@@ -54,6 +54,10 @@ const (
 	reasonCount
 )
 
+// passed is what a single check says when it has no objection. It is no reason
+// for a yes: a decision made of it is a denial.
+const passed = reasonCount
+
 // Reasons returns every reason, for tests and tables that must name them all.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasonCount)

@@ -13,6 +13,8 @@ import (
 // has no such row. Any other error means that the store could not answer.
 var ErrNotFound = errors.New("not found")
 
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
 // Sessions says whether a session still lives.
 type Sessions interface {
 	// Alive reports whether the session exists. An error is not an answer.

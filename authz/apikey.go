@@ -1,0 +1,55 @@
+package authz
+
+import (
+	"context"
+	"strings"
+)
+
+// verifyAPIKey proves an API key: its hash is known, it is active and not
+// expired, and its owner, when it has one, is an active user. It has its own
+// scopes and never its owner's roles.
+func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reason) {
+	if !validAPIKey(key) {
+		return Principal{}, ReasonAPIKeyMalformed
+	}
+	row, err := e.apiKeys.APIKey(ctx, HashAPIKey(key))
+	switch {
+	case isNotFound(err):
+		return Principal{}, ReasonAPIKeyUnknown
+	case err != nil:
+		return Principal{}, ReasonDirectoryUnavailable
+	}
+	who := Principal{Method: MethodAPIKey, KeyPrefix: row.Prefix}
+	switch {
+	case !row.Active:
+		return who, ReasonAPIKeyInactive
+	case !row.ExpiresAt.IsZero() && !e.now().Before(row.ExpiresAt):
+		return who, ReasonAPIKeyExpired
+	}
+	if row.OwnerID != "" {
+		if _, reason := e.verifyUser(ctx, row.OwnerID); reason != passed {
+			return who, reason
+		}
+		who.UserID = row.OwnerID
+	}
+	who.Scopes = row.Scopes
+	return who, ReasonAPIKey
+}
+
+// validAPIKey reports whether a key could be one at all, so that a flood of
+// garbage costs no query: [A-Za-z0-9._~+/=-]{8,256}.
+func validAPIKey(key string) bool {
+	if len(key) < 8 || len(key) > 256 {
+		return false
+	}
+	for i := range len(key) {
+		c := key[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' {
+			continue
+		}
+		if !strings.ContainsRune("._~+/=-", rune(c)) {
+			return false
+		}
+	}
+	return true
+}

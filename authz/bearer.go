@@ -1,0 +1,66 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"warder/authz/token"
+)
+
+// verifyBearer proves a signed-in user: the token's signature and claims, then
+// the session, then the user's row. Roles come from the directory only.
+func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, Reason) {
+	text, ok := bearerToken(authorization)
+	if !ok {
+		return Principal{}, ReasonTokenMalformed
+	}
+	claims, err := e.tokens.Verify(text, e.now())
+	if err != nil {
+		return Principal{}, tokenReason(err)
+	}
+	who := Principal{Method: MethodSession, UserID: claims.UserID, SessionID: claims.SessionID}
+	alive, err := e.sessions.Alive(ctx, claims.UserID, claims.SessionID)
+	if err != nil {
+		return who, ReasonSessionsUnavailable
+	}
+	if !alive {
+		return who, ReasonSessionRevoked
+	}
+	user, reason := e.verifyUser(ctx, claims.UserID)
+	if reason != passed {
+		return who, reason
+	}
+	who.Roles = user.Roles
+	return who, ReasonSession
+}
+
+// bearerToken takes the token out of "Bearer <token>" (RFC 6750 section 2.1, the
+// scheme in any case as RFC 9110 section 11.1 says, one or more spaces between).
+func bearerToken(authorization string) (string, bool) {
+	scheme, text, found := strings.Cut(authorization, " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.TrimLeft(text, " "), true
+}
+
+func tokenReason(err error) Reason {
+	for _, is := range []struct {
+		err    error
+		reason Reason
+	}{
+		{token.ErrMalformed, ReasonTokenMalformed},
+		{token.ErrKeyUnknown, ReasonTokenKeyUnknown},
+		{token.ErrAlgorithm, ReasonTokenAlgorithm},
+		{token.ErrSignature, ReasonTokenSignature},
+		{token.ErrExpired, ReasonTokenExpired},
+		{token.ErrNotYetValid, ReasonTokenNotYetValid},
+		{token.ErrClaims, ReasonTokenClaims},
+	} {
+		if errors.Is(err, is.err) {
+			return is.reason
+		}
+	}
+	return ReasonTokenMalformed
+}

@@ -1,0 +1,160 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"warder/authz/token"
+	"warder/policy"
+)
+
+// Config is what an [Engine] is made of. Policy, Tokens, Sessions, Users and
+// APIKeys are required.
+type Config struct {
+	Policy   *policy.Policy
+	Tokens   *token.Verifier
+	Sessions Sessions
+	Users    Users
+	APIKeys  APIKeys
+
+	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
+	APIKeyHeader string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// An Engine decides requests. It is safe for concurrent use; its policy can be
+// swapped while it runs.
+type Engine struct {
+	policy       atomic.Pointer[policy.Policy]
+	tokens       *token.Verifier
+	sessions     Sessions
+	users        Users
+	apiKeys      APIKeys
+	apiKeyHeader string
+	now          func() time.Time
+}
+
+// NewEngine makes an engine, or says what is missing.
+func NewEngine(c Config) (*Engine, error) {
+	var missing []error
+	for _, part := range []struct {
+		name string
+		is   bool
+	}{
+		{"Policy", c.Policy != nil},
+		{"Tokens", c.Tokens != nil},
+		{"Sessions", c.Sessions != nil},
+		{"Users", c.Users != nil},
+		{"APIKeys", c.APIKeys != nil},
+	} {
+		if !part.is {
+			missing = append(missing, fmt.Errorf("authz: Config.%s is missing", part.name))
+		}
+	}
+	if err := errors.Join(missing...); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		tokens:       c.Tokens,
+		sessions:     c.Sessions,
+		users:        c.Users,
+		apiKeys:      c.APIKeys,
+		apiKeyHeader: strings.ToLower(c.APIKeyHeader),
+		now:          c.Now,
+	}
+	if e.apiKeyHeader == "" {
+		e.apiKeyHeader = "x-api-key"
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	e.policy.Store(c.Policy)
+	return e, nil
+}
+
+// Policy returns the policy that the next request will be decided by.
+func (e *Engine) Policy() *policy.Policy { return e.policy.Load() }
+
+// SetPolicy swaps the policy at once: a request is decided by the old one or by
+// the new one, never by parts of both. A nil policy is ignored.
+func (e *Engine) SetPolicy(p *policy.Policy) {
+	if p != nil {
+		e.policy.Store(p)
+	}
+}
+
+// Decide answers one request. The order of the checks is part of the contract:
+// path, route, client IP, public, credential, session, user or key, roles or
+// scopes. What comes first hides what comes later.
+func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
+	p := e.policy.Load()
+	route, reason := e.match(p, r)
+	d := Deny(reason)
+	if route != nil {
+		d = e.decideRoute(ctx, p.AdminRole(), route, r)
+		d.route = route.ID
+		d.challenge = challengeOf(route)
+	}
+	d.clientIP = r.ClientIP
+	return d
+}
+
+// match finds the route that wins, or the reason why there is none.
+func (e *Engine) match(p *policy.Policy, r *Request) (*policy.Route, Reason) {
+	if r.pathErr != nil {
+		return nil, ReasonPathAmbiguous
+	}
+	route := p.Match(r.Method, r.Host, r.path)
+	switch forms := r.path.Forms(); {
+	case route == nil && forms != 0:
+		return nil, ReasonPathAmbiguous
+	case route == nil:
+		return nil, ReasonRouteUnmatched
+	case forms&^route.PathAllows != 0:
+		return nil, ReasonPathAmbiguous
+	}
+	return route, ReasonInternal
+}
+
+// decideRoute runs the checks of the route that won.
+func (e *Engine) decideRoute(ctx context.Context, adminRole string, route *policy.Route, r *Request) Decision {
+	if reason := checkClientIP(route, r); reason != passed {
+		return Deny(reason)
+	}
+	if route.Public {
+		return allow(ReasonPublic, Principal{})
+	}
+	who, reason := e.verify(ctx, route, r)
+	if !reason.Allows() {
+		return Deny(reason).about(who)
+	}
+	if missing := require(route, who, adminRole); missing != passed {
+		return Deny(missing).about(who)
+	}
+	return allow(reason, who)
+}
+
+// checkClientIP holds the route's allowlist against the client's address.
+func checkClientIP(route *policy.Route, r *Request) Reason {
+	switch {
+	case route.ClientIPs == nil:
+		return passed
+	case !r.ClientIP.IsValid():
+		return ReasonClientIPUnknown
+	case !route.ClientIPs.Contains(r.ClientIP):
+		return ReasonClientIPDenied
+	}
+	return passed
+}
+
+func challengeOf(route *policy.Route) Challenge {
+	if route.User == nil && route.APIKey != nil {
+		return ChallengeAPIKey
+	}
+	return ChallengeBearer
+}
