@@ -18,23 +18,6 @@ var (
 	ErrClaims      = errors.New("token: claims are wrong")
 )
 
-// A Key verifies tokens of one algorithm.
-type Key struct {
-	ID        string // the kid that selects it; "" for tokens without a kid
-	Algorithm string // HS256, HS384 or HS512
-	Secret    []byte // at least 32 bytes
-}
-
-// Config says which tokens are accepted.
-type Config struct {
-	Keys         []Key
-	Issuer       string        // "" for any
-	Audiences    []string      // at least one must be in aud; empty for any
-	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes
-	UserClaim    string        // "" means sub
-	SessionClaim string        // "" means jti
-}
-
 // Claims are what warder takes from a token.
 type Claims struct {
 	UserID    string
@@ -42,11 +25,62 @@ type Claims struct {
 	ExpiresAt time.Time // without the leeway
 }
 
-// A Verifier checks tokens. It is immutable and safe for concurrent use.
-type Verifier struct{}
+// A Verifier checks tokens. It is immutable and safe for concurrent use. The
+// zero Verifier has no key and refuses every token; [NewVerifier] makes one
+// that accepts some.
+type Verifier struct {
+	keys         map[string][]key // by kid; those without an id under ""
+	issuer       string           // "" for any
+	audiences    []string         // empty for any
+	leeway       time.Duration
+	userClaim    string
+	sessionClaim string
+}
 
-// NewVerifier checks the configuration; every problem of it is in the error.
-func NewVerifier(c Config) (*Verifier, error) { panic("contract only") }
+// Verify returns the claims of a token that is good at the time now. The order
+// of its answers is fixed: the shape ([ErrMalformed]), the key ([ErrKeyUnknown]),
+// the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]); and only for
+// a token that one of our keys signed what it claims ([ErrExpired],
+// [ErrNotYetValid], [ErrClaims]).
+func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
+	jws, err := splitCompact(token)
+	if err != nil {
+		return Claims{}, err
+	}
+	head, err := parseHeader(jws.header)
+	if err != nil {
+		return Claims{}, err
+	}
+	claims, err := parseObject(jws.payload)
+	if err != nil {
+		return Claims{}, err
+	}
+	if err := v.checkSignature(head, jws); err != nil {
+		return Claims{}, err
+	}
+	return v.judge(head, claims, now)
+}
 
-// Verify returns the claims of a token that is good at the time now.
-func (v *Verifier) Verify(token string, now time.Time) (Claims, error) { panic("contract only") }
+// checkSignature finds the keys that the header selects and holds the signature
+// against those whose algorithm is the header's. It is the key that decides the
+// algorithm: a header that names another finds no key to be tried with.
+func (v *Verifier) checkSignature(head header, jws compact) error {
+	if head.hasKID && head.kid == "" {
+		return ErrKeyUnknown // no key has an empty id
+	}
+	candidates := v.keys[head.kid]
+	if len(candidates) == 0 {
+		return ErrKeyUnknown
+	}
+	refusal := ErrAlgorithm
+	for _, k := range candidates {
+		if k.algorithm != head.algorithm {
+			continue
+		}
+		if k.verify(jws.signed, jws.signature) == nil {
+			return nil
+		}
+		refusal = ErrSignature
+	}
+	return refusal
+}

@@ -1,0 +1,93 @@
+package token
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxLeeway bounds how long a token may live on by the leeway.
+const maxLeeway = 5 * time.Minute
+
+// Config says which tokens are accepted.
+type Config struct {
+	Keys         []Key         // at least one; a kid selects one key, those without an id are all tried
+	Issuer       string        // "" for any
+	Audiences    []string      // at least one must be in aud; empty for any
+	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes
+	UserClaim    string        // a claim at the top level; "" means sub
+	SessionClaim string        // a claim at the top level; "" means jti
+}
+
+// NewVerifier checks the configuration; every problem of it is in the error,
+// one a line, and no secret.
+func NewVerifier(c Config) (*Verifier, error) {
+	c.UserClaim = cmp.Or(c.UserClaim, "sub")
+	c.SessionClaim = cmp.Or(c.SessionClaim, "jti")
+	if err := errors.Join(append(c.keyProblems(), c.claimProblems()...)...); err != nil {
+		return nil, err
+	}
+	v := &Verifier{
+		keys:         make(map[string][]key, len(c.Keys)),
+		issuer:       c.Issuer,
+		audiences:    slices.Clone(c.Audiences),
+		leeway:       c.Leeway,
+		userClaim:    c.UserClaim,
+		sessionClaim: c.SessionClaim,
+	}
+	for _, k := range c.Keys {
+		v.keys[k.ID] = append(v.keys[k.ID], k.compile())
+	}
+	return v, nil
+}
+
+func (c Config) keyProblems() []error {
+	if len(c.Keys) == 0 {
+		return []error{errors.New("token: no key is given; want at least one")}
+	}
+	var found []error
+	for i, k := range c.Keys {
+		for _, problem := range k.problems() {
+			found = append(found, fmt.Errorf("token: keys[%d]: %w", i, problem))
+		}
+		first := slices.IndexFunc(c.Keys, func(other Key) bool { return other.ID == k.ID })
+		if k.ID != "" && first < i {
+			found = append(found, fmt.Errorf("token: keys[%d]: kid %q is the kid of keys[%d] too; want one key for each", i, k.ID, first))
+		}
+	}
+	return found
+}
+
+func (c Config) claimProblems() []error {
+	var found []error
+	report := func(format string, args ...any) {
+		found = append(found, fmt.Errorf("token: "+format, args...))
+	}
+	if slices.Contains(c.Audiences, "") {
+		report("an audience is empty; want the text that stands in aud")
+	}
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		report("leeway is %v; want 0s to %v", c.Leeway, maxLeeway)
+	}
+	for _, claim := range []struct{ which, name string }{
+		{"user", c.UserClaim},
+		{"session", c.SessionClaim},
+	} {
+		if strings.TrimSpace(claim.name) != claim.name {
+			report("%s claim %q has white space at its ends; want the name as it stands in a token", claim.which, claim.name)
+		}
+		for _, read := range readNames {
+			if claim.name != read && fold(claim.name) == fold(read) {
+				report("%s claim %q differs from the claim %q in case only; want %q or another name", claim.which, claim.name, read, read)
+			}
+		}
+	}
+	// Names that differ in case only could not stand in one token.
+	if fold(c.UserClaim) == fold(c.SessionClaim) {
+		report("user claim and session claim are both %q; want two different claims", c.UserClaim)
+	}
+	return found
+}
