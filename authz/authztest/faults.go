@@ -1,0 +1,95 @@
+package authztest
+
+import (
+	"context"
+	"sync/atomic"
+
+	"warder/authz"
+)
+
+// Stores are all that an engine asks.
+type Stores interface {
+	authz.Sessions
+	authz.Users
+	authz.APIKeys
+}
+
+// Failing answers every question with its error.
+type Failing struct{ Err error }
+
+func (f Failing) Alive(context.Context, string, string) (bool, error) { return false, f.Err }
+
+func (f Failing) User(context.Context, string) (authz.User, error) { return authz.User{}, f.Err }
+
+func (f Failing) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
+	return authz.APIKey{}, f.Err
+}
+
+// Lying answers every question with its error and, beside it, with all that a
+// request could wish for: whoever looks at the answer before the error is caught.
+type Lying struct{ Err error }
+
+func (l Lying) Alive(context.Context, string, string) (bool, error) { return true, l.Err }
+
+func (l Lying) User(context.Context, string) (authz.User, error) {
+	return authz.User{Active: true, Roles: authz.Names{"ADMIN"}}, l.Err
+}
+
+func (l Lying) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
+	return authz.APIKey{Active: true, Scopes: authz.Names{"*"}}, l.Err
+}
+
+// Hanging never answers: it returns the context's error when the context ends.
+type Hanging struct{}
+
+func (Hanging) Alive(ctx context.Context, _, _ string) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func (Hanging) User(ctx context.Context, _ string) (authz.User, error) {
+	<-ctx.Done()
+	return authz.User{}, ctx.Err()
+}
+
+func (Hanging) APIKey(ctx context.Context, _ authz.KeyHash) (authz.APIKey, error) {
+	<-ctx.Done()
+	return authz.APIKey{}, ctx.Err()
+}
+
+// Panicking panics with its value.
+type Panicking struct{ Value any }
+
+func (p Panicking) Alive(context.Context, string, string) (bool, error) { panic(p.Value) }
+
+func (p Panicking) User(context.Context, string) (authz.User, error) { panic(p.Value) }
+
+func (p Panicking) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) { panic(p.Value) }
+
+// Counting counts the questions that pass through it to Next. It is safe for
+// concurrent use.
+type Counting struct {
+	Next Stores
+
+	Sessions, Users, APIKeys atomic.Int64
+}
+
+func (c *Counting) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+	c.Sessions.Add(1)
+	return c.Next.Alive(ctx, userID, sessionID)
+}
+
+func (c *Counting) User(ctx context.Context, id string) (authz.User, error) {
+	c.Users.Add(1)
+	return c.Next.User(ctx, id)
+}
+
+func (c *Counting) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	c.APIKeys.Add(1)
+	return c.Next.APIKey(ctx, hash)
+}
+
+// Total returns how many questions were asked.
+func (c *Counting) Total() int64 {
+	return c.Sessions.Load() + c.Users.Load() + c.APIKeys.Load()
+}

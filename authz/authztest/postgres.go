@@ -1,0 +1,228 @@
+package authztest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	postgresUser     = "warder_test"
+	postgresPassword = "postgres-canary-7d1f" // no test may find it anywhere but in a URL
+)
+
+// A Postgres is a fresh database on a real server that listens on a loopback port
+// and a unix socket. Its user is a superuser.
+type Postgres struct {
+	Addr     string // 127.0.0.1:port, the same after a restart
+	Socket   string // the folder of the unix socket
+	User     string
+	Password string
+	Database string
+
+	server *postgresCluster
+}
+
+// A postgresCluster is a server with its data folder.
+type postgresCluster struct {
+	bin     string // the folder of the programs
+	dir     string // holds data and the socket
+	port    int
+	shared  bool
+	process *process
+}
+
+// StartPostgres returns a fresh database on the one server of this test process,
+// which is started for the first caller and ends with the process. It cannot be
+// stopped or paused: see [StartPostgresServer].
+func StartPostgres(t testing.TB) *Postgres {
+	t.Helper()
+	server := sharedPostgres.get(t)
+	return server.database(t)
+}
+
+// StartPostgresServer returns a fresh database on a server of its own, for tests
+// that stop or pause it. The server ends with the test.
+func StartPostgresServer(t testing.TB) *Postgres {
+	t.Helper()
+	server, remove := newPostgresCluster(t)
+	t.Cleanup(remove)
+	t.Cleanup(server.stop)
+	return server.database(t)
+}
+
+// sharedPostgres is the server of this test process: starting one for each test
+// would take most of the tests' time.
+var sharedPostgres lazyCluster
+
+type lazyCluster struct {
+	mu     sync.Mutex
+	server *postgresCluster
+}
+
+func (l *lazyCluster) get(t testing.TB) *postgresCluster {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.server == nil {
+		server, _ := newPostgresCluster(t)
+		server.shared = true
+		l.server = server
+	}
+	return l.server
+}
+
+// newPostgresCluster makes a data folder and starts a server on it.
+func newPostgresCluster(t testing.TB) (server *postgresCluster, remove func()) {
+	t.Helper()
+	dir, remove, err := shortDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &postgresCluster{bin: filepath.Dir(postgresServer.find(t)), dir: dir, port: freePort(t)}
+	if err := s.initialize(); err != nil {
+		remove()
+		t.Fatal(err)
+	}
+	if err := s.start(); err != nil {
+		remove()
+		t.Fatal(err)
+	}
+	return s, remove
+}
+
+func (s *postgresCluster) initialize() error {
+	secret := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(secret, []byte(postgresPassword+"\n"), 0o600); err != nil {
+		return err
+	}
+	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", filepath.Join(s.dir, "data"),
+		"--username", postgresUser, "--pwfile", secret, "--auth", "scram-sha-256",
+		"--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
+	initdb.SysProcAttr = userAttributes()
+	initdb.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (s *postgresCluster) start() error {
+	process, err := startProcess(true, filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
+		"-c", "listen_addresses=127.0.0.1", "-p", strconv.Itoa(s.port), "-c", "unix_socket_directories="+s.dir,
+		// Throwaway: nothing has to survive, and all of it has to be quick.
+		"-c", "fsync=off", "-c", "full_page_writes=off",
+		"-c", "shared_buffers=16MB", "-c", "max_connections=100", "-c", "autovacuum=off",
+		"-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal")
+	if err != nil {
+		return err
+	}
+	s.process = process
+	return process.await(s.answers)
+}
+
+func (s *postgresCluster) stop() { s.process.kill() }
+
+func (s *postgresCluster) addr() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+}
+
+func (s *postgresCluster) url(database string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(postgresUser, postgresPassword), Host: s.addr(),
+		Path: "/" + database, RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+func (s *postgresCluster) answers(ctx context.Context) error {
+	return s.exec(ctx, "postgres", "SELECT 1")
+}
+
+func (s *postgresCluster) exec(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, s.url(database))
+	if err != nil {
+		return err
+	}
+	_, err = conn.PgConn().Exec(ctx, sql).ReadAll() // the simple protocol takes several statements
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// databases numbers the databases of this process.
+var databases atomic.Int64
+
+func (s *postgresCluster) database(t testing.TB) *Postgres {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", databases.Add(1))
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if err := s.exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("creating a database: %v", err)
+	}
+	return &Postgres{
+		Addr: s.addr(), Socket: s.dir, User: postgresUser, Password: postgresPassword, Database: name, server: s,
+	}
+}
+
+// URL returns the postgres:// URL of the database, with the password.
+func (p *Postgres) URL() string { return p.server.url(p.Database) }
+
+// Exec runs SQL, one statement or several.
+func (p *Postgres) Exec(t testing.TB, sql string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if err := p.server.exec(ctx, p.Database, sql); err != nil {
+		t.Fatalf("postgres: %v\n%s", err, strings.TrimSpace(sql))
+	}
+}
+
+// Start starts the server again on the same port after Stop, with what it held,
+// and returns when it answers.
+func (p *Postgres) Start(t testing.TB) {
+	t.Helper()
+	p.own(t)
+	if err := p.server.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stop kills the server at once.
+func (p *Postgres) Stop(t testing.TB) {
+	t.Helper()
+	p.own(t)
+	p.server.stop()
+}
+
+// Pause leaves connections open and answers nothing until Resume.
+func (p *Postgres) Pause(t testing.TB) {
+	t.Helper()
+	p.own(t)
+	p.server.process.pause()
+}
+
+// Resume ends Pause.
+func (p *Postgres) Resume(t testing.TB) {
+	t.Helper()
+	p.own(t)
+	p.server.process.resume()
+}
+
+func (p *Postgres) own(t testing.TB) {
+	t.Helper()
+	if p.server.shared {
+		t.Fatal("this server is shared with other tests; use StartPostgresServer")
+	}
+}

@@ -1,0 +1,158 @@
+package authztest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A Redis is a real server (Valkey or Redis) on a loopback port and a unix
+// socket, empty at its start, which keeps nothing on disk.
+type Redis struct {
+	Addr     string // 127.0.0.1:port, the same after a restart
+	Socket   string // the path of the unix socket
+	Password string // "" when it asks for none
+
+	path    string
+	dir     string
+	process *process
+}
+
+// StartRedis starts a server that stops with the test. password may be "".
+func StartRedis(t testing.TB, password string) *Redis {
+	t.Helper()
+	dir, remove, err := shortDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	r := &Redis{
+		Addr:     net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t))),
+		Socket:   filepath.Join(dir, "redis.sock"),
+		Password: password,
+		path:     redisServer.find(t),
+		dir:      dir,
+	}
+	r.Start(t)
+	t.Cleanup(r.stop)
+	return r
+}
+
+// URL returns the redis:// URL of database 0, with the password.
+func (r *Redis) URL() string {
+	u := url.URL{Scheme: "redis", Host: r.Addr, Path: "/0"}
+	if r.Password != "" {
+		u.User = url.UserPassword("", r.Password)
+	}
+	return u.String()
+}
+
+// Start starts the server again on the same port after Stop, empty, and returns
+// when it answers.
+func (r *Redis) Start(t testing.TB) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(r.Addr)
+	args := []string{
+		"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket,
+		"--save", "", "--appendonly", "no", "--dir", r.dir, "--daemonize", "no", "--loglevel", "warning",
+	}
+	if r.Password != "" {
+		args = append(args, "--requirepass", r.Password)
+	}
+	process, err := startProcess(false, r.path, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.process = process
+	if err := process.await(r.answers); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stop kills the server: what it held is lost.
+func (r *Redis) Stop(t testing.TB) {
+	t.Helper()
+	r.stop()
+}
+
+func (r *Redis) stop() { r.process.kill() }
+
+// Pause leaves connections open and answers nothing until Resume.
+func (r *Redis) Pause(t testing.TB) {
+	t.Helper()
+	r.process.pause()
+}
+
+// Resume ends Pause.
+func (r *Redis) Resume(t testing.TB) {
+	t.Helper()
+	r.process.resume()
+}
+
+// Do sends one command on a connection of its own and returns the first line of
+// the reply as the server sent it: "+OK", ":1", "$-1". An error reply fails the test.
+func (r *Redis) Do(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	reply, err := r.do(ctx, args...)
+	if err == nil && strings.HasPrefix(reply, "-") {
+		err = errors.New(reply)
+	}
+	if err != nil {
+		t.Fatalf("redis %s: %v", args[0], err)
+	}
+	return reply
+}
+
+func (r *Redis) answers(ctx context.Context) error {
+	reply, err := r.do(ctx, "PING")
+	if err == nil && reply != "+PONG" {
+		err = errors.New(reply)
+	}
+	return err
+}
+
+func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return "", err
+		}
+	}
+	lines := bufio.NewReader(conn)
+	send := func(args ...string) (string, error) {
+		if _, err := conn.Write(command(args)); err != nil {
+			return "", err
+		}
+		line, err := lines.ReadString('\n')
+		return strings.TrimSuffix(line, "\r\n"), err
+	}
+	if r.Password != "" {
+		if reply, err := send("AUTH", r.Password); err != nil || reply != "+OK" {
+			return "", fmt.Errorf("AUTH: %s %w", reply, err)
+		}
+	}
+	return send(args...)
+}
+
+// command spells a command as an array of bulk strings (RESP 2).
+func command(args []string) []byte {
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, arg := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	return b
+}
