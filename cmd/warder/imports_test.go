@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is the root of the repository, seen from this package.
+const module = "../.."
+
+// mayImport is which packages of ours each package of ours may import: the
+// direction in which this code points. A package that is not in it fails the test.
+var mayImport = map[string][]string{
+	"policy":     {},
+	"authz/mask": {},
+
+	"authz/token": {},
+	"authz":       {"policy", "authz/token", "authz/mask"},
+
+	"authz/redis":    {"authz", "authz/mask"},
+	"authz/postgres": {"authz", "authz/mask"},
+	"authz/memory":   {"authz", "authz/mask"},
+
+	// authztest is for tests; no program imports it.
+	"authz/authztest": {"authz", "authz/token"},
+
+	"envoy": {"authz", "authz/mask"},
+
+	"cmd/warder": {"policy", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "envoy"},
+
+	"k8s": {},
+}
+
+// Modules that some packages of ours must not reach, not even by way of others.
+const (
+	grpcModule    = "google.golang.org/grpc"
+	envoyModule   = "github.com/envoyproxy"
+	pgxModule     = "github.com/jackc"
+	redisModule   = "github.com/redis"
+	metricsModule = "github.com/prometheus"
+	cobraModule   = "github.com/spf13"
+)
+
+// neverReach is what must not be among all that a package imports, directly and
+// indirectly, by the beginning of its import path.
+var neverReach = map[string][]string{
+	"policy":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/token":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/mask":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz":          {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/redis":    {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
+	"authz/postgres": {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
+	"authz/memory":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
+	"envoy":          {pgxModule, redisModule, cobraModule},
+	"cmd/warder":     {"testing"},
+}
+
+// folders is the whole layout; a testdata folder may hold what it likes.
+var folders = []string{
+	"cmd", "cmd/warder",
+	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/authztest",
+	"policy", "envoy", "envoy/configs", "k8s", "testdata",
+}
+
+// setsUpLogs are the functions that decide where a log goes. Only programs do;
+// authz hands what it knows to its caller.
+var setsUpLogs = []string{"SetDefault", "Default", "New", "NewJSONHandler", "NewTextHandler", "SetLogLoggerLevel"}
+
+// A listed package is what this test needs of one line of go list.
+type listed struct {
+	ImportPath string
+	Dir        string
+	Imports    []string
+	Deps       []string
+	GoFiles    []string
+}
+
+// name is the path of the package below the module, "authz/token".
+func (p listed) name() string { return strings.TrimPrefix(p.ImportPath, "warder/") }
+
+// TestImportsPointOneWay keeps the tables above, for everything but tests.
+func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	packages := listPackages(t)
+	for _, problem := range brokenImports(packages) {
+		t.Error(problem)
+	}
+	found := map[string]bool{}
+	for _, p := range packages {
+		found[p.name()] = true
+	}
+	for name := range mayImport {
+		if !found[name] {
+			t.Errorf("mayImport names %s, which is no package: take it out", name)
+		}
+	}
+}
+
+// brokenImports says what the packages import against the tables.
+func brokenImports(packages []listed) []string {
+	var problems []string
+	for _, p := range packages {
+		allowed, known := mayImport[p.name()]
+		if !known {
+			problems = append(problems, fmt.Sprintf("%s is not in mayImport: a new package needs a place in the layout, and a line there", p.name()))
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, ok := strings.CutPrefix(imported, "warder/")
+			if ok && !slices.Contains(allowed, ours) {
+				problems = append(problems, fmt.Sprintf("%s imports %s; it may import %v", p.name(), ours, allowed))
+			}
+		}
+		for _, never := range neverReach[p.name()] {
+			for _, dep := range p.Deps {
+				if dep == never || strings.HasPrefix(dep, never+"/") {
+					problems = append(problems, fmt.Sprintf("%s reaches %s, and must never see %s", p.name(), dep, never))
+					break
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// TestImportsPointOneWayCanFail plants mistakes that the test above must see.
+func TestImportsPointOneWayCanFail(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		want string // "" is no problem
+		p    listed
+	}{
+		{"", listed{ImportPath: "warder/authz", Imports: []string{"warder/policy", "slices"}}},
+		{"", listed{ImportPath: "warder/policy", Deps: []string{"log/slog", "net/netip", "github.com/jackcx"}}},
+		{"policy imports authz", listed{ImportPath: "warder/policy", Imports: []string{"warder/authz"}}},
+		{"authz imports envoy", listed{ImportPath: "warder/authz", Imports: []string{"warder/envoy"}}},
+		{"authz imports authz/redis", listed{ImportPath: "warder/authz", Imports: []string{"warder/authz/redis"}}},
+		{"authz/redis imports policy", listed{ImportPath: "warder/authz/redis", Imports: []string{"warder/policy"}}},
+		{"envoy imports policy", listed{ImportPath: "warder/envoy", Imports: []string{"warder/policy"}}},
+		{"cmd/warder imports authz/authztest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/authz/authztest"}}},
+		{"authz reaches google.golang.org/grpc/codes", listed{ImportPath: "warder/authz", Deps: []string{"google.golang.org/grpc/codes"}}},
+		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},
+		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
+		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
+	} {
+		got := strings.Join(brokenImports([]listed{test.p}), "\n")
+		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%s importing %v %v: got %q, want %q", test.p.name(), test.p.Imports, test.p.Deps, got, test.want)
+		}
+	}
+}
+
+// TestLayout keeps the list of folders, and a doc.go in each package.
+func TestLayout(t *testing.T) {
+	t.Parallel()
+	err := filepath.WalkDir(module, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() || file == module {
+			return err
+		}
+		folder, err := filepath.Rel(module, file)
+		if err != nil {
+			return err
+		}
+		folder = filepath.ToSlash(folder)
+		switch {
+		case strings.HasPrefix(folder, "."), folder == "bin":
+			return fs.SkipDir
+		case !slices.Contains(folders, folder):
+			t.Errorf("%s/ is not in the layout; a folder exists because its imports differ", folder)
+			return fs.SkipDir
+		case path.Base(folder) == "testdata":
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range listPackages(t) {
+		doc, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, "doc.go"), nil, parser.ParseComments)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			t.Errorf("%s has no doc.go: say what it owns, who calls it, and what it never does", p.name())
+		case err != nil:
+			t.Error(err)
+		case len(strings.Fields(doc.Doc.Text())) < 12:
+			t.Errorf("%s/doc.go does not say what the package owns, who calls it, and what it never does", p.name())
+		}
+	}
+}
+
+// TestAuthzSetsUpNoLog: authz and the packages below it, but for the slog
+// handler of authz/mask, neither make a logger nor use the process's one.
+func TestAuthzSetsUpNoLog(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		if p.name() != "policy" && p.name() != "authz" && p.name() != "authz/token" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			files := token.NewFileSet()
+			file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for node := range ast.Preorder(file) {
+				selector, ok := node.(*ast.SelectorExpr)
+				if !ok {
+					continue
+				}
+				if pkg, ok := selector.X.(*ast.Ident); ok && pkg.Name == "slog" && slices.Contains(setsUpLogs, selector.Sel.Name) {
+					t.Errorf("%s: slog.%s: authz has no log of its own", files.Position(node.Pos()), selector.Sel.Name)
+				}
+			}
+		}
+	}
+}
+
+// listPackages asks the go command for all packages of this module, without their tests.
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,Deps,GoFiles", "./...")
+	list.Dir = module
+	list.Env = os.Environ()
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.Bytes())
+	}
+	var packages []listed
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		switch err := decoder.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return packages
+		case err != nil:
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
