@@ -1,7 +1,6 @@
 package token
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"strconv"
@@ -12,7 +11,7 @@ import (
 // judge holds the claims of a token whose signature is good against the clock
 // and the configuration.
 func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, error) {
-	expires, ok := numericDate(claims["exp"])
+	expires, ok := numericDate(claims.get("exp"))
 	if !ok {
 		return Claims{}, ErrClaims
 	}
@@ -20,8 +19,8 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, err
 		return Claims{}, ErrExpired
 	}
 	for _, name := range []string{"nbf", "iat"} {
-		value, present := claims[name]
-		if !present {
+		value := claims.get(name)
+		if value == "" {
 			continue
 		}
 		from, ok := numericDate(value)
@@ -32,16 +31,15 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, err
 			return Claims{}, ErrNotYetValid
 		}
 	}
-	if !head.isAccessToken() || declaresOtherUse(claims) || !v.registeredHold(claims) ||
-		claims.shadows(v.userClaim, v.sessionClaim) || claims.shadows(readNames...) {
-		return Claims{}, ErrClaims
-	}
-	user, ok := id(claims[v.userClaim])
+	user, ok := id(claims.get(v.userClaim))
 	if !ok {
 		return Claims{}, ErrClaims
 	}
-	session, ok := id(claims[v.sessionClaim])
+	session, ok := id(claims.get(v.sessionClaim))
 	if !ok {
+		return Claims{}, ErrClaims
+	}
+	if v.hasShadow(claims) || !v.hasRegistered(claims) || !head.isAccessToken() || declaresOtherUse(claims) {
 		return Claims{}, ErrClaims
 	}
 	return Claims{UserID: user, SessionID: session, ExpiresAt: expires}, nil
@@ -54,14 +52,19 @@ var useNames = []string{"type", "token_type", "token_use"}
 // readNames are the claims that are read whatever the configuration.
 var readNames = append([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}, useNames...)
 
+// hasShadow reports whether a claim that is read stands there in another case.
+func (v *Verifier) hasShadow(claims object) bool {
+	return claims.shadows(v.userClaim) || claims.shadows(v.sessionClaim) || slices.ContainsFunc(readNames, claims.shadows)
+}
+
 // declaresOtherUse reports whether the token says that it is no access token.
 func declaresOtherUse(claims object) bool {
 	for _, name := range useNames {
-		value, present := claims[name]
-		if !present {
+		value := claims.get(name)
+		if value == "" {
 			continue
 		}
-		use, _ := value.(string)
+		use, _ := value.text()
 		switch strings.ToLower(use) {
 		case "access", "access_token", "bearer":
 		default:
@@ -71,23 +74,25 @@ func declaresOtherUse(claims object) bool {
 	return false
 }
 
-// registeredHold reports whether iss, sub, aud and jti have the type that RFC
+// hasRegistered reports whether iss, sub, aud and jti have the type that RFC
 // 7519 section 4.1 gives them, checked or not, and iss and aud what is
 // configured. A claim that carries the user id or the session id is id's to
 // judge: there a number is as good as a string.
-func (v *Verifier) registeredHold(claims object) bool {
+func (v *Verifier) hasRegistered(claims object) bool {
 	for _, name := range []string{"iss", "sub", "jti"} {
-		value, present := claims[name]
-		if _, ok := value.(string); present && !ok && name != v.userClaim && name != v.sessionClaim {
+		value := claims.get(name)
+		if value == "" || name == v.userClaim || name == v.sessionClaim {
+			continue
+		}
+		if _, ok := value.text(); !ok {
 			return false
 		}
 	}
-	if v.issuer != "" && claims["iss"] != v.issuer {
+	if issuer, _ := claims.get("iss").text(); v.issuer != "" && issuer != v.issuer {
 		return false
 	}
-	value, present := claims["aud"]
-	audiences, ok := audience(value)
-	if present && !ok {
+	audiences, ok := audience(claims.get("aud"))
+	if !ok {
 		return false
 	}
 	return len(v.audiences) == 0 || slices.ContainsFunc(audiences, func(a string) bool {
@@ -95,22 +100,22 @@ func (v *Verifier) registeredHold(claims object) bool {
 	})
 }
 
-// audience reads aud: a string, or an array of strings.
-func audience(value any) ([]string, bool) {
-	switch value := value.(type) {
-	case string:
-		return []string{value}, true
-	case []any:
-		all := make([]string, len(value))
-		for i := range value {
-			var ok bool
-			if all[i], ok = value[i].(string); !ok {
-				return nil, false
-			}
-		}
-		return all, true
+// audience reads aud: nothing, a string, or an array of strings.
+func audience(aud value) ([]string, bool) {
+	if aud == "" {
+		return nil, true
 	}
-	return nil, false
+	elements, ok := aud.array()
+	if !ok {
+		elements = []value{aud}
+	}
+	audiences := make([]string, len(elements))
+	for i, element := range elements {
+		if audiences[i], ok = element.text(); !ok {
+			return nil, false
+		}
+	}
+	return audiences, true
 }
 
 // latest is the last second of the year 9999, the largest date that is read. A
@@ -119,12 +124,12 @@ const latest = 253402300799
 
 // numericDate reads seconds since 1970 as RFC 7519 section 2 has them: a JSON
 // number, of which a fraction counts.
-func numericDate(value any) (time.Time, bool) {
-	number, ok := value.(json.Number)
+func numericDate(v value) (time.Time, bool) {
+	number, ok := v.number()
 	if !ok {
 		return time.Time{}, false
 	}
-	seconds, err := strconv.ParseFloat(string(number), 64) // 1e999 is an error
+	seconds, err := strconv.ParseFloat(number, 64) // 1e999 is an error
 	if err != nil || !(seconds >= 1 && seconds <= latest) {
 		return time.Time{}, false
 	}

@@ -33,33 +33,33 @@ func parseHeader(text []byte) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	for name := range members {
-		if _, found := forbidden[fold(name)]; found {
+	for _, m := range members {
+		if _, found := forbidden[m.folded]; found {
 			return header{}, ErrMalformed
 		}
 	}
-	if members.shadows("alg", "kid", "typ") {
-		return header{}, ErrMalformed
-	}
 	var h header
-	for _, member := range []struct {
+	for _, parameter := range []struct {
 		name    string
-		value   *string
+		text    *string
 		present *bool
 	}{
 		{"alg", &h.algorithm, new(bool)}, // none or an empty one is no key's algorithm
 		{"kid", &h.kid, &h.hasKID},
 		{"typ", &h.typ, &h.hasTyp},
 	} {
-		value, present := members[member.name]
-		if !present {
+		if members.shadows(parameter.name) {
+			return header{}, ErrMalformed
+		}
+		value := members.get(parameter.name)
+		if value == "" {
 			continue
 		}
-		text, ok := value.(string)
+		text, ok := value.text()
 		if !ok {
 			return header{}, ErrMalformed
 		}
-		*member.value, *member.present = text, true
+		*parameter.text, *parameter.present = text, true
 	}
 	return h, nil
 }

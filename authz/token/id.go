@@ -1,9 +1,6 @@
 package token
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
 // maxIDLength bounds a user id and a session id, in bytes.
 const maxIDLength = 128
@@ -28,21 +25,20 @@ func ValidID(s string) bool {
 
 // id reads a claim that names a user or a session. A number counts as its
 // digits and is never made a float, so 9007199254740993 stays itself; 1.0, 1e3
-// and -1 would be second spellings of other ids and are none.
-func id(value any) (string, bool) {
-	switch value := value.(type) {
-	case string:
-		return value, ValidID(value)
-	case json.Number:
-		digits := string(value)
-		for i := range len(digits) {
-			if !isDigit(digits[i]) {
-				return "", false
-			}
+// and -1 would be second spellings of other ids and are none. The text is a
+// copy, so that whoever keeps it does not keep the whole token.
+func id(v value) (string, bool) {
+	text, ok := v.text()
+	if !ok {
+		text, ok = v.number()
+		for i := range len(text) { // JSON itself has no leading zeros
+			ok = ok && isDigit(text[i])
 		}
-		return digits, ValidID(digits) // JSON itself has no leading zeros
 	}
-	return "", false
+	if !ok || !ValidID(text) {
+		return "", false
+	}
+	return strings.Clone(text), true
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -12,9 +12,14 @@ import (
 // outermost object is at depth 1.
 const maxDepth = 16
 
-// An object holds the members of a JSON object. Values are string, json.Number,
-// bool, nil, []any and object.
-type object map[string]any
+// An object holds the members of a JSON object in their order.
+type object []member
+
+type member struct {
+	name   string
+	folded string // the same for names that differ in case only
+	value  value
+}
 
 // parseObject reads the one reading of a JSON object. Where encoding/json would
 // pick a reading, it refuses: invalid UTF-8 and halves of surrogate pairs (read
@@ -22,80 +27,164 @@ type object map[string]any
 // (struct fields match both), at any depth. It refuses NUL too, which ends a
 // string for some readers.
 func parseObject(text []byte) (object, error) {
-	// Valid also refuses what follows the object; the token decoder below
-	// would neither see that nor every missing comma.
 	if !utf8.Valid(text) || !json.Valid(text) || !wholeRunes(text) {
 		return nil, ErrMalformed
 	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	value, err := parseValue(dec, 1)
-	if err != nil {
-		return nil, err
-	}
-	o, ok := value.(object)
-	if !ok {
+	r := reader{string(text)}
+	if r.peek() != '{' {
 		return nil, ErrMalformed
 	}
-	return o, nil
+	return r.object(1)
 }
 
-// parseValue reads the next value of valid JSON. An object or array among it
-// would stand at the given depth.
-func parseValue(dec *json.Decoder, depth int) (any, error) {
-	next, err := dec.Token()
-	if err != nil {
-		return nil, ErrMalformed
+// get returns the value of a member, "" when there is none.
+func (o object) get(name string) value {
+	for i := range o {
+		if o[i].name == name {
+			return o[i].value
+		}
 	}
-	delim, ok := next.(json.Delim)
-	if !ok {
-		return next, nil
+	return ""
+}
+
+// shadows reports whether a member has the name, but in another case: a reader
+// that ignores case would find what we do not.
+func (o object) shadows(name string) bool {
+	folded := fold(name)
+	for i := range o {
+		if o[i].folded == folded && o[i].name != name {
+			return true
+		}
 	}
+	return false
+}
+
+// A value is the text of one JSON value, without white space around it. The
+// empty value is none.
+type value string
+
+// text returns what a JSON string spells.
+func (v value) text() (string, bool) {
+	if v == "" || v[0] != '"' {
+		return "", false
+	}
+	if strings.IndexByte(string(v), '\\') < 0 {
+		return string(v[1 : len(v)-1]), true
+	}
+	var s string
+	err := json.Unmarshal([]byte(v), &s)
+	return s, err == nil
+}
+
+// number returns a JSON number as it is written.
+func (v value) number() (string, bool) {
+	return string(v), v != "" && (v[0] == '-' || isDigit(v[0]))
+}
+
+// array returns the elements of a JSON array.
+func (v value) array() ([]value, bool) {
+	if v == "" || v[0] != '[' {
+		return nil, false
+	}
+	r := reader{string(v)}
+	elements, err := r.array(1)
+	return elements, err == nil
+}
+
+// A reader walks through JSON that is known to be valid, so that it need not
+// look for mistakes. It finds what is valid and still has two readings.
+type reader struct{ rest string }
+
+// peek returns the next byte that is no white space.
+func (r *reader) peek() byte {
+	r.rest = strings.TrimLeft(r.rest, " \t\r\n")
+	return r.rest[0]
+}
+
+// take returns the next n bytes and goes behind them.
+func (r *reader) take(n int) string {
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *reader) object(depth int) (object, error) {
 	if depth > maxDepth {
 		return nil, ErrMalformed
 	}
-	if delim == '{' {
-		return parseMembers(dec, depth)
-	}
-	var array []any
-	for dec.More() {
-		value, err := parseValue(dec, depth+1)
+	var o object
+	seen := map[string]struct{}{}
+	r.take(1) // {
+	for r.peek() != '}' {
+		if r.peek() == ',' {
+			r.take(1)
+		}
+		name, ok := r.string().text()
+		folded := fold(name)
+		if _, twice := seen[folded]; twice || !ok {
+			return nil, ErrMalformed
+		}
+		seen[folded] = struct{}{}
+		r.peek()
+		r.take(1) // :
+		v, err := r.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
-		array = append(array, value)
+		o = append(o, member{name, folded, v})
 	}
-	if _, err := dec.Token(); err != nil { // the closing bracket
-		return nil, ErrMalformed
-	}
-	return array, nil
+	r.take(1) // }
+	return o, nil
 }
 
-func parseMembers(dec *json.Decoder, depth int) (object, error) {
-	members := object{}
-	folded := map[string]struct{}{}
-	for dec.More() {
-		next, err := dec.Token()
-		if err != nil {
-			return nil, ErrMalformed
-		}
-		name, ok := next.(string)
-		if !ok {
-			return nil, ErrMalformed
-		}
-		key := fold(name)
-		if _, twice := folded[key]; twice {
-			return nil, ErrMalformed
-		}
-		folded[key] = struct{}{}
-		if members[name], err = parseValue(dec, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
+func (r *reader) array(depth int) ([]value, error) {
+	if depth > maxDepth {
 		return nil, ErrMalformed
 	}
-	return members, nil
+	var elements []value
+	r.take(1) // [
+	for r.peek() != ']' {
+		if r.peek() == ',' {
+			r.take(1)
+		}
+		v, err := r.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		elements = append(elements, v)
+	}
+	r.take(1) // ]
+	return elements, nil
+}
+
+// value returns the next value. An object or an array stands at the given depth.
+func (r *reader) value(depth int) (value, error) {
+	first, start := r.peek(), r.rest
+	var err error
+	switch first {
+	case '{':
+		_, err = r.object(depth)
+	case '[':
+		_, err = r.array(depth)
+	case '"':
+		r.string()
+	default: // a number, true, false or null
+		r.take(strings.IndexAny(r.rest, " \t\r\n,]}"))
+	}
+	return value(start[:len(start)-len(r.rest)]), err
+}
+
+// string returns the next string with its quotes.
+func (r *reader) string() value {
+	r.peek()
+	end := 1
+	for r.rest[end] != '"' {
+		if r.rest[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	return value(r.take(end + 1))
 }
 
 // wholeRunes reports whether each \u escape of valid JSON is a character of its
@@ -130,10 +219,9 @@ func escaped(text []byte) rune {
 	var r rune
 	for _, c := range text[2:6] {
 		r <<= 4
-		switch {
-		case '0' <= c && c <= '9':
+		if isDigit(c) {
 			r |= rune(c - '0')
-		default:
+		} else {
 			r |= rune(c|0x20-'a') + 10
 		}
 	}
@@ -158,18 +246,4 @@ func fold(name string) string {
 			r = next
 		}
 	}, name)
-}
-
-// shadows reports whether a member has one of the names, but spelled in another
-// case: a reader that ignores case would find what we do not.
-func (o object) shadows(names ...string) bool {
-	for name := range o {
-		key := fold(name)
-		for _, read := range names {
-			if name != read && key == fold(read) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -275,8 +275,7 @@ func TestVerifyHeader(t *testing.T) {
 	}
 }
 
-// TP-05: the text of a public key is no HMAC secret, and another algorithm in
-// the header does not change what the key is used for.
+// TP-05: an algorithm in the header does not change what the key is used for.
 func TestVerifyAlgorithmConfusion(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Keys: []token.Key{{Algorithm: "HS512", Secret: secret}}})

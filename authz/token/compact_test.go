@@ -1,0 +1,157 @@
+package token_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+
+	"warder/authz/token"
+)
+
+// mac signs two segments as they are, however they are spelled.
+func mac(segments string) string {
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte(segments))
+	return segments + "." + encode(string(m.Sum(nil)))
+}
+
+// TP-09: a token has one text. All of these have a right signature over the
+// text that they show.
+func TestVerifyCompactForm(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, token.Config{})
+	h, c := encode(`{"alg":"HS256"}`), encode(goodClaims+" ")
+	good := mac(h + "." + c)
+	signature := good[strings.LastIndex(good, ".")+1:]
+	// One byte over leaves four bits of the last character, two bytes over
+	// leave two, that decode to nothing.
+	c1, c2 := encode(pad(1)), encode(pad(2))
+	for _, test := range []struct {
+		want error
+		text string
+	}{
+		{nil, good},
+		{nil, mac(h + "." + c1)},
+		{nil, mac(h + "." + c2)},
+
+		{token.ErrMalformed, ""},
+		{token.ErrMalformed, "."},
+		{token.ErrMalformed, ".."},
+		{token.ErrMalformed, "..."},
+		{token.ErrMalformed, h},
+		{token.ErrMalformed, h + "." + c},
+		{token.ErrMalformed, h + "." + c + "."},
+		{token.ErrMalformed, "." + c + "." + signature},
+		{token.ErrMalformed, h + ".." + signature},
+		{token.ErrMalformed, mac(".")},
+		{token.ErrMalformed, mac(h + ".")},
+		{token.ErrMalformed, mac("." + c)},
+		{token.ErrMalformed, mac(h + "." + c + ".")},
+		{token.ErrMalformed, good + "."},
+		{token.ErrMalformed, good + ".AA"},
+		{token.ErrMalformed, good + "." + c + "." + signature}, // five segments, as JWE has
+		{token.ErrMalformed, "." + good},
+		{token.ErrMalformed, `{"protected":"` + h + `","payload":"` + c + `","signature":"` + signature + `"}`},
+		{token.ErrMalformed, "null"},
+
+		// Characters that decoders skip or that stand for others.
+		{token.ErrMalformed, good + "\n"},
+		{token.ErrMalformed, good + "\r\n"},
+		{token.ErrMalformed, "\n" + good},
+		{token.ErrMalformed, mac(h + "\n." + c)},
+		{token.ErrMalformed, mac(h + ".\r" + c)},
+		{token.ErrMalformed, mac(h[:4] + "\r\n" + h[4:] + "." + c)},
+		{token.ErrMalformed, h + "." + c + "." + signature[:4] + "\n" + signature[4:]},
+		{token.ErrMalformed, good + "="},
+		{token.ErrMalformed, good + "=="},
+		{token.ErrMalformed, mac(h + "." + c1 + "==")},
+		{token.ErrMalformed, mac(h + "=." + c)},
+		{token.ErrMalformed, mac(h + "." + c + " ")},
+		{token.ErrMalformed, mac(" " + h + "." + c)},
+		{token.ErrMalformed, mac(h + "\x00." + c)},
+		{token.ErrMalformed, mac(h + "?." + c)},
+		{token.ErrMalformed, mac(h + "\xff." + c)},
+		{token.ErrMalformed, mac("%65" + h[1:] + "." + c)},
+		{token.ErrMalformed, "Bearer " + good},
+
+		// The last character is the canonical one of its kind.
+		{token.ErrMalformed, mac(h + "." + successor(c1))},
+		{token.ErrMalformed, mac(h + "." + successor(c2))},
+		{token.ErrMalformed, successor(good)},
+		{token.ErrMalformed, mac(h + "." + c + "A")}, // one character over is no byte
+
+		// A cut or longer signature.
+		{token.ErrSignature, h + "." + c + ".AA"},
+		{token.ErrSignature, h + "." + c + "." + signature[:len(signature)-3]},
+		{token.ErrSignature, h + "." + c + "." + encode(strings.Repeat("a", 33))},
+	} {
+		check(t, v, test.text, test.text, test.want)
+	}
+}
+
+// The other alphabet of base64 is refused, though it could spell the same bytes.
+func TestVerifyBase64Alphabet(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, token.Config{})
+	h := encode(`{"alg":"HS256"}`)
+	for _, claim := range []string{"???", "~~~", ">>>"} {
+		for shift := range 3 {
+			claims := fmt.Sprintf(`{"x":"%s%s",%s`, strings.Repeat(" ", shift), claim, goodClaims[1:])
+			std := base64.RawStdEncoding.EncodeToString([]byte(claims))
+			check(t, v, claims, mac(h+"."+encode(claims)), nil)
+			if std != encode(claims) {
+				check(t, v, std, mac(h+"."+std), token.ErrMalformed)
+			}
+		}
+	}
+}
+
+func TestVerifyLength(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, token.Config{})
+	const longest = 8192
+	sized := func(length int) string {
+		fill := (length - len(hs256(goodHeader, goodClaims))) * 3 / 4
+		for ; ; fill++ {
+			text := hs256(goodHeader, goodClaims+strings.Repeat(" ", fill))
+			if len(text) >= length {
+				return text
+			}
+		}
+	}
+	if got := len(sized(longest)); got != longest {
+		t.Fatalf("made a token of %d bytes", got)
+	}
+	check(t, v, "8192 bytes", sized(longest), nil)
+	check(t, v, "8193 bytes", sized(longest+1), token.ErrMalformed)
+	check(t, v, "10 MB", sized(10<<20), token.ErrMalformed)
+}
+
+// pad returns good claims with as many bytes over a multiple of three.
+func pad(over int) string {
+	claims := goodClaims
+	for len(claims)%3 != over {
+		claims += " "
+	}
+	return claims
+}
+
+// successor returns the text with the next character of the alphabet at its
+// end. It decodes to the same bytes when the last character has bits left over.
+func successor(text string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(alphabet, text[len(text)-1])
+	other := text[:len(text)-1] + string(alphabet[last+1])
+	segment := func(text string) []byte {
+		decoded, _ := base64.RawURLEncoding.DecodeString(text[strings.LastIndex(text, ".")+1:])
+		return decoded
+	}
+	if !bytes.Equal(segment(other), segment(text)) {
+		panic("not another spelling of the same bytes")
+	}
+	return other
+}

@@ -1,0 +1,88 @@
+package token_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"warder/authz/token"
+)
+
+func TestNewVerifier(t *testing.T) {
+	t.Parallel()
+	good := token.Key{Algorithm: "HS256", Secret: secret}
+	keys := func(keys ...token.Key) token.Config { return token.Config{Keys: keys} }
+	with := func(c token.Config) token.Config { c.Keys = []token.Key{good}; return c }
+	pem := "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n"
+	for _, test := range []struct {
+		want   []string // parts of the error's lines; none when the configuration is good
+		config token.Config
+	}{
+		{nil, keys(good)},
+		{nil, keys(good, good, token.Key{Algorithm: "HS512", Secret: secret2})},
+		{nil, keys(good, token.Key{ID: "a", Algorithm: "HS384", Secret: secret})},
+		{nil, keys(token.Key{Algorithm: "HS256", Secret: make([]byte, 32)})},
+		{nil, with(token.Config{Leeway: 5 * time.Minute})},
+		{nil, with(token.Config{Issuer: "i", Audiences: []string{"a"}, UserClaim: "uid", SessionClaim: "sub"})},
+		{nil, with(token.Config{UserClaim: "jti", SessionClaim: "sub"})},
+
+		{[]string{"no key is given"}, token.Config{}},
+		{[]string{"keys[0]: secret is empty"}, keys(token.Key{Algorithm: "HS256"})},
+		{[]string{"keys[1]: secret has 31 bytes; want at least 32"}, keys(good, token.Key{Algorithm: "HS512", Secret: secret[:31]})},
+		{[]string{"keys[0]: secret has 1 bytes"}, keys(token.Key{Algorithm: "HS256", Secret: []byte("!")})},
+		{[]string{"keys[0]: secret is a public key"}, keys(token.Key{Algorithm: "HS256", Secret: []byte(pem)})},
+		{[]string{"keys[0]: secret is a public key"}, keys(token.Key{Algorithm: "HS256", Secret: []byte("\n" + strings.ReplaceAll(pem, "PUBLIC KEY", "RSA PUBLIC KEY"))})},
+		{[]string{"keys[0]: secret is a public key"}, keys(token.Key{Algorithm: "HS256", Secret: []byte(strings.ReplaceAll(pem, "PUBLIC KEY", "CERTIFICATE"))})},
+		{[]string{`keys[0]: algorithm "" is not known; want HS256, HS384 or HS512`}, keys(token.Key{Secret: secret})},
+		{[]string{`algorithm "none"`}, keys(token.Key{Algorithm: "none", Secret: secret})},
+		{[]string{`algorithm "hs256"`}, keys(token.Key{Algorithm: "hs256", Secret: secret})},
+		{[]string{`algorithm "RS256"`}, keys(token.Key{Algorithm: "RS256", Secret: secret})},
+		{[]string{`keys[2]: kid "a" is the kid of keys[1] too`}, keys(good,
+			token.Key{ID: "a", Algorithm: "HS256", Secret: secret}, token.Key{ID: "a", Algorithm: "HS512", Secret: secret2})},
+		{[]string{"leeway is -1ns; want 0s to 5m0s"}, with(token.Config{Leeway: -1})},
+		{[]string{"leeway is 5m0.000000001s"}, with(token.Config{Leeway: 5*time.Minute + 1})},
+		{[]string{"audience is empty"}, with(token.Config{Audiences: []string{"a", ""}})},
+		{[]string{`user claim and session claim are both "jti"`}, with(token.Config{UserClaim: "jti"})},
+		{[]string{`user claim and session claim are both "sub"`}, with(token.Config{SessionClaim: "sub"})},
+		{[]string{`user claim and session claim are both "UID"`}, with(token.Config{UserClaim: "UID", SessionClaim: "uid"})},
+		{[]string{`user claim " " has white space`}, with(token.Config{UserClaim: " "})},
+		{[]string{`session claim "sid\n" has white space`}, with(token.Config{SessionClaim: "sid\n"})},
+		{[]string{`user claim "Sub" differs from the claim "sub" in case only`}, with(token.Config{UserClaim: "Sub"})},
+
+		// All problems at once.
+		{
+			[]string{"keys[0]: secret is empty", `keys[1]: algorithm "x"`, "keys[1]: secret has 3 bytes", "keys[1]: kid", "audience", "leeway", "both"},
+			token.Config{
+				Keys:      []token.Key{{ID: "a", Algorithm: "HS256"}, {ID: "a", Algorithm: "x", Secret: []byte("c0r")}},
+				Audiences: []string{""}, Leeway: time.Hour, UserClaim: "x", SessionClaim: "x",
+			},
+		},
+	} {
+		v, err := token.NewVerifier(test.config)
+		if len(test.want) == 0 {
+			if err != nil || v == nil {
+				t.Errorf("%v: got %v", test.config, err)
+			}
+			continue
+		}
+		if err == nil || v != nil {
+			t.Errorf("%v: accepted; want %q", test.config, test.want)
+			continue
+		}
+		lines := strings.Split(err.Error(), "\n")
+		if len(lines) != len(test.want) {
+			t.Errorf("%v: got %q; want %q", test.config, lines, test.want)
+			continue
+		}
+		for i, line := range lines {
+			if !strings.HasPrefix(line, "token: ") || !strings.Contains(line, test.want[i]) {
+				t.Errorf("%v: got %q; want %q in it", test.config, line, test.want[i])
+			}
+		}
+		for _, k := range test.config.Keys {
+			if len(k.Secret) > 0 && strings.Contains(err.Error(), string(k.Secret)) {
+				t.Errorf("the error holds the secret: %v", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package token_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"warder/authz/token"
+)
+
+// accepted checks an accepted token by other means than those of the package:
+// its text is the only one of its bytes, its MAC is right, and what was taken
+// from it stands in it.
+func accepted(t *testing.T, text string, got token.Claims) {
+	t.Helper()
+	if len(text) > 8192 {
+		t.Fatalf("accepted %d bytes", len(text))
+	}
+	segments := strings.Split(text, ".")
+	if len(segments) != 3 {
+		t.Fatalf("accepted %d segments", len(segments))
+	}
+	var decoded [3][]byte
+	for i, segment := range segments {
+		var err error
+		if decoded[i], err = base64.RawURLEncoding.DecodeString(segment); err != nil || encode(string(decoded[i])) != segment {
+			t.Fatalf("accepted the segment %q", segment)
+		}
+	}
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte(segments[0] + "." + segments[1]))
+	if !hmac.Equal(m.Sum(nil), decoded[2]) {
+		t.Fatal("accepted a wrong MAC")
+	}
+
+	var header, claims map[string]json.RawMessage
+	for text, members := range map[*[]byte]*map[string]json.RawMessage{&decoded[0]: &header, &decoded[1]: &claims} {
+		if !utf8.Valid(*text) || json.Unmarshal(*text, members) != nil {
+			t.Fatalf("accepted %q", *text)
+		}
+		// Written anew, an object with a member twice would be shorter.
+		lower := map[string]bool{}
+		for name := range *members {
+			lower[strings.ToLower(name)] = true
+		}
+		if len(lower) != len(*members) {
+			t.Fatalf("accepted %q", *text)
+		}
+	}
+	var parameters struct{ Alg, Kid string }
+	if json.Unmarshal(decoded[0], &parameters) != nil || parameters.Alg != "HS256" || header["kid"] != nil || header["crit"] != nil {
+		t.Fatalf("accepted the header %s", decoded[0])
+	}
+	for name, want := range map[string]string{"sub": got.UserID, "jti": got.SessionID} {
+		var s string
+		if json.Unmarshal(claims[name], &s) != nil {
+			s = string(claims[name])
+		}
+		if s != want || !token.ValidID(want) {
+			t.Fatalf("accepted %s: %q, read as %q", name, claims[name], want)
+		}
+	}
+	var exp float64
+	if json.Unmarshal(claims["exp"], &exp) != nil || exp <= float64(now.Unix()) || !got.ExpiresAt.After(now) {
+		t.Fatalf("accepted exp %s, read as %v", claims["exp"], got.ExpiresAt)
+	}
+}
+
+// FuzzVerify feeds texts as they come from the network.
+func FuzzVerify(f *testing.F) {
+	good := hs256(goodHeader, goodClaims)
+	for _, seed := range []string{
+		good,       // the only good one
+		good + "=", // padding
+		good[:len(good)-1] + "\n" + good[len(good)-1:], // what the decoder skips
+		successor(good),                                                         // other spelling of the same signature
+		good[:strings.LastIndex(good, ".")+1],                                   // no signature
+		encode(`{"alg":"none"}`) + "." + encode(goodClaims) + ".",               // none
+		hs256(goodHeader, `{"sub":"42","sub":"43","jti":"s","exp":1800000060}`), // twice
+		hs256(goodHeader, `{"sub":"42","jti":"s","exp":1}`),                     // expired
+		hs256(`{"alg":"HS256","kid":"x"}`, goodClaims),                          // no such key
+		sign(sha512.New, secret, `{"alg":"HS512"}`, goodClaims),                 // another algorithm
+		sign(sha256.New, secret2, goodHeader, goodClaims),                       // another key
+		"..", "", "a.b.c",
+		"\xff.\x00.é",
+	} {
+		f.Add(seed)
+	}
+	v := newVerifier(f, token.Config{})
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := v.Verify(text, now); err == nil {
+			accepted(t, text, got)
+		}
+	})
+}
+
+// FuzzVerifySigned feeds headers and claims under a good signature, as a
+// careless issuer would.
+func FuzzVerifySigned(f *testing.F) {
+	for _, seed := range [][2]string{
+		{goodHeader, goodClaims},
+		{`{"alg":"HS256","crit":["exp"]}`, goodClaims},                                       // an extension
+		{`{"alg":"HS256","ALG":"none"}`, goodClaims},                                         // case-shadowed
+		{`{"alg":"HS256","kid":null}`, goodClaims},                                           // no string
+		{goodHeader, `{"sub":9007199254740993,"jti":7,"exp":1.9e9}`},                         // numbers
+		{goodHeader, `{"sub":"a\ud83d\ude00","jti":"\u0073","exp":1800000001.5}`},            // escapes
+		{goodHeader, `{"sub":"42","jti":"s","exp":1e999,"nbf":-1,"iat":null}`},               // no dates
+		{goodHeader, `{"sub":"42","jti":"s","exp":1800000060,"aud":["a"],"x":[[{"a":{}}]]}`}, // nesting
+		{goodHeader, `{"sub":"42","jti":"s","exp":1800000060,"token_use":"refresh"}`},        // another use
+		{goodHeader, goodClaims + "x"},                                                       // trailing data
+		{"\xff", "\u212a"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	v := newVerifier(f, token.Config{})
+	f.Fuzz(func(t *testing.T, header, claims string) {
+		text := hs256(header, claims)
+		got, err := v.Verify(text, now)
+		if err == token.ErrSignature {
+			t.Fatal("refused its own signature")
+		}
+		if err == nil {
+			accepted(t, text, got)
+		}
+	})
+}
