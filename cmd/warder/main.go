@@ -1,40 +1,13 @@
 package main
 
-import (
-	_ "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	_ "github.com/fsnotify/fsnotify"
-	_ "github.com/goccy/go-yaml"
-	_ "github.com/goccy/go-yaml/ast"
-	_ "github.com/goccy/go-yaml/parser"
-	_ "github.com/golang-jwt/jwt/v5"
-	_ "github.com/google/go-cmp/cmp"
-	_ "github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/jackc/pgx/v5/pgtype"
-	_ "github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/maypok86/otter/v2"
-	_ "github.com/redis/go-redis/v9"
-	_ "github.com/rogpeppe/go-internal/testscript"
-	_ "github.com/rogpeppe/go-internal/txtar"
-	_ "github.com/spf13/cobra"
-	_ "golang.org/x/sync/errgroup"
-	_ "google.golang.org/genproto/googleapis/rpc/status"
-	_ "google.golang.org/grpc"
-	_ "google.golang.org/grpc/health"
-	_ "google.golang.org/grpc/health/grpc_health_v1"
-	_ "google.golang.org/grpc/keepalive"
-	_ "google.golang.org/grpc/credentials"
-	_ "google.golang.org/protobuf/encoding/protojson"
-	_ "google.golang.org/protobuf/types/known/structpb"
-	_ "github.com/santhosh-tekuri/jsonschema/v6"
-)
+import "os"
 
-func main() {}
+func main() {
+	silenceLibraries()
+	os.Exit(run(os.Args[1:], process{
+		env:    os.LookupEnv,
+		stdin:  os.Stdin,
+		stdout: os.Stdout,
+		stderr: os.Stderr,
+	}))
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A config is what warder.yaml and the environment say, with the defaults for
+// what they do not say. It is not yet checked as a whole: [config.resolve] makes
+// the [settings] that a server can run with.
+type config struct {
+	listen     listenConfig
+	policy     string
+	deadline   time.Duration
+	jwt        jwtConfig
+	apiKey     string // the header
+	sessions   sessionsConfig
+	directory  directoryConfig
+	clientIP   clientIPConfig
+	log        logSettings
+	identity   identityConfig
+	strip      []string
+	stripGiven bool
+	shutdown   shutdownSettings
+
+	reader *configReader
+}
+
+type listenConfig struct {
+	grpc, admin string
+	tls         tlsSettings
+	plaintext   bool
+	socketMode  string
+}
+
+type jwtConfig struct {
+	keys                    []jwtKeyConfig
+	issuer                  string
+	audiences               []string
+	leeway                  time.Duration
+	userClaim, sessionClaim string
+}
+
+type jwtKeyConfig struct {
+	secret        secretSource
+	algorithm, id string
+}
+
+type sessionsConfig struct {
+	url         secretSource
+	keyTemplate string
+	consistency string
+	timeout     time.Duration
+}
+
+type directoryConfig struct {
+	url                      secretSource
+	file                     string
+	usersQuery, apiKeysQuery string
+	maxStaleness             time.Duration
+	timeout                  time.Duration
+}
+
+type clientIPConfig struct {
+	source         string
+	trustedProxies []string
+	trustedHops    int
+	header         string
+}
+
+type identityConfig struct {
+	headers             map[string]string // by what the header carries: user, roles, …
+	removeAPIKey        bool
+	removeAuthorization bool
+}
+
+// identityKinds are the keys of identity.headers.
+var identityKinds = []string{"auth_method", "user", "roles", "session", "key_prefix", "scopes", "client_ip"}
+
+const (
+	defaultConfigPath = "/etc/warder/warder.yaml"
+	defaultPolicyPath = "/etc/warder/policy.yaml"
+	defaultRedisURL   = "redis://127.0.0.1:6379/0"
+)
+
+func defaultConfig() *config {
+	return &config{
+		listen:   listenConfig{grpc: "127.0.0.1:9191", admin: "127.0.0.1:9192", socketMode: "0660"},
+		policy:   defaultPolicyPath,
+		deadline: 200 * time.Millisecond,
+		jwt:      jwtConfig{userClaim: "sub", sessionClaim: "jti"},
+		apiKey:   "X-API-Key",
+		sessions: sessionsConfig{keyTemplate: "session:{user_id}:{jti}", consistency: "strict", timeout: 100 * time.Millisecond},
+		directory: directoryConfig{
+			usersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
+			apiKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
+			timeout:      150 * time.Millisecond,
+		},
+		clientIP: clientIPConfig{source: "trusted_proxies"},
+		log:      logSettings{Level: "info", Format: "json", Decisions: logDeny},
+		identity: identityConfig{headers: map[string]string{}, removeAPIKey: true},
+		shutdown: shutdownSettings{Delay: time.Second, Timeout: 10 * time.Second},
+	}
+}
+
+// keys is the whole configuration file: a new key is a new line here.
+func (c *config) keys() fieldReader {
+	return group(map[string]fieldReader{
+		"listen": group(map[string]fieldReader{
+			"grpc":  text(&c.listen.grpc),
+			"admin": text(&c.listen.admin),
+			"tls": group(map[string]fieldReader{
+				"cert_file":      file(&c.listen.tls.CertFile),
+				"key_file":       file(&c.listen.tls.KeyFile),
+				"client_ca_file": file(&c.listen.tls.ClientCAFile),
+			}),
+			"plaintext":   boolean(&c.listen.plaintext),
+			"socket_mode": octal(&c.listen.socketMode),
+		}),
+		"policy":   file(&c.policy),
+		"deadline": duration(&c.deadline),
+		"jwt": group(map[string]fieldReader{
+			"keys":          listOf(c.jwtKey),
+			"issuer":        text(&c.jwt.issuer),
+			"audiences":     textList(&c.jwt.audiences),
+			"leeway":        duration(&c.jwt.leeway),
+			"user_claim":    text(&c.jwt.userClaim),
+			"session_claim": text(&c.jwt.sessionClaim),
+		}),
+		"api_key": group(map[string]fieldReader{
+			"header": text(&c.apiKey),
+		}),
+		"sessions": group(map[string]fieldReader{
+			"redis_url":      secretText(&c.sessions.url),
+			"redis_url_file": secretFile(&c.sessions.url),
+			"key_template":   text(&c.sessions.keyTemplate),
+			"consistency":    text(&c.sessions.consistency),
+			"timeout":        duration(&c.sessions.timeout),
+		}),
+		"directory": group(map[string]fieldReader{
+			"database_url":      secretText(&c.directory.url),
+			"database_url_file": secretFile(&c.directory.url),
+			"file":              file(&c.directory.file),
+			"users_query":       text(&c.directory.usersQuery),
+			"api_keys_query":    text(&c.directory.apiKeysQuery),
+			"max_staleness":     duration(&c.directory.maxStaleness),
+			"timeout":           duration(&c.directory.timeout),
+		}),
+		"client_ip": group(map[string]fieldReader{
+			"source":               text(&c.clientIP.source),
+			"trusted_proxies":      textList(&c.clientIP.trustedProxies),
+			"xff_num_trusted_hops": integer(&c.clientIP.trustedHops),
+			"header":               text(&c.clientIP.header),
+		}),
+		"log": group(map[string]fieldReader{
+			"level":     oneOf(&c.log.Level, "debug", "info", "warn", "error"),
+			"format":    oneOf(&c.log.Format, "json", "text"),
+			"decisions": oneOf(&c.log.Decisions, logAll, logDeny, logNone),
+		}),
+		"identity": group(map[string]fieldReader{
+			"headers":              group(c.identityHeaders()),
+			"remove_api_key":       boolean(&c.identity.removeAPIKey),
+			"remove_authorization": boolean(&c.identity.removeAuthorization),
+		}),
+		"strip_headers": func(r *configReader, field string, v yamlValue) {
+			c.stripGiven = true
+			textList(&c.strip)(r, field, v)
+		},
+		"shutdown": group(map[string]fieldReader{
+			"delay":   duration(&c.shutdown.Delay),
+			"timeout": duration(&c.shutdown.Timeout),
+		}),
+	})
+}
+
+func (c *config) jwtKey(i int) fieldReader {
+	if i == len(c.jwt.keys) {
+		c.jwt.keys = append(c.jwt.keys, jwtKeyConfig{algorithm: "HS256"})
+	}
+	return func(r *configReader, field string, v yamlValue) {
+		k := &c.jwt.keys[i]
+		k.secret.field = join(field, "secret")
+		group(map[string]fieldReader{
+			"secret":      secretText(&k.secret),
+			"secret_file": secretFile(&k.secret),
+			"algorithm":   text(&k.algorithm),
+			"kid":         text(&k.id),
+		})(r, field, v)
+	}
+}
+
+func (c *config) identityHeaders() map[string]fieldReader {
+	keys := make(map[string]fieldReader, len(identityKinds))
+	for _, kind := range identityKinds {
+		keys[kind] = func(r *configReader, field string, v yamlValue) {
+			var name string
+			text(&name)(r, field, v)
+			c.identity.headers[kind] = name
+		}
+	}
+	return keys
+}
+
+// octal reads a file mode. YAML may take 0660 for a number or for a text.
+func octal(dst *string) fieldReader {
+	return func(r *configReader, field string, v yamlValue) {
+		if v.kind != yamlString && v.kind != yamlNumber {
+			r.wrongKind(field, v, `a file mode such as "0660"`)
+			return
+		}
+		*dst = v.text
+	}
+}
+
+// readConfig reads the configuration: the file at path, then the environment,
+// which has the last word. An empty path means the environment only.
+func readConfig(path string, env lookupEnv) *config {
+	c := defaultConfig()
+	c.reader = &configReader{places: map[string]problem{}}
+	if path != "" {
+		root, found := readYAML(path, env)
+		c.reader.problems = append(c.reader.problems, found...)
+		if len(found) == 0 || root.kind == yamlMap {
+			c.reader.dir = filepath.Dir(path)
+			c.keys()(c.reader, "", root)
+			c.reader.dir = ""
+		}
+	}
+	c.readEnvironment(env)
+	return c
+}
+
+// findConfig returns the configuration file to read: the one that the flag or
+// WARDER_CONFIG names, else the usual one when it is there, else "".
+func findConfig(flag string, env lookupEnv) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if path, set := env("WARDER_CONFIG"); set && path != "" {
+		return path, nil
+	}
+	_, err := os.Stat(defaultConfigPath)
+	switch {
+	case err == nil:
+		return defaultConfigPath, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	}
+	return "", problems{{File: defaultConfigPath, Message: bare(err).Error()}}
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"warder/authz"
+	"warder/authz/mask"
+)
+
+// Bounds of the configuration. They catch slips (10m for 10ms), not needs.
+const (
+	maxDeadline   = 10 * time.Second
+	maxStaleness  = time.Hour
+	maxShutdown   = 5 * time.Minute
+	maxJWTLeeway  = 5 * time.Minute
+	shutdownRange = "0s to 5m"
+)
+
+// resolve checks the configuration as a whole and reads its secrets. The error
+// holds every problem, those of reading it included; warnings are what is
+// allowed but probably not meant.
+func (c *config) resolve() (s *settings, warnings problems, err error) {
+	r := c.reader
+	s = &settings{
+		Policy:       c.policy,
+		Deadline:     c.deadline,
+		APIKeyHeader: c.apiKey,
+		Log:          c.log,
+		Shutdown:     c.shutdown,
+	}
+	s.Listen = c.resolveListen()
+	c.checkBudgets()
+	s.JWT = c.resolveJWT()
+	s.Sessions = c.resolveSessions()
+	s.Directory = c.resolveDirectory()
+	s.ClientIP = c.resolveClientIP()
+	c.checkMemory(s)
+	c.resolveIdentity(s)
+	if len(r.problems) > 0 {
+		return nil, r.warnings.sorted(), r.problems.err()
+	}
+	return s, r.warnings.sorted(), nil
+}
+
+// checkBudgets: a store must have failed before the check's deadline, and that
+// before Envoy's timeout, or it is Envoy that answers.
+func (c *config) checkBudgets() {
+	r := c.reader
+	if c.deadline <= 0 || c.deadline > maxDeadline {
+		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.deadline, maxDeadline)
+	}
+	for _, store := range []struct {
+		field   string
+		timeout time.Duration
+	}{{"sessions.timeout", c.sessions.timeout}, {"directory.timeout", c.directory.timeout}} {
+		origin := ""
+		if !r.given(store.field) {
+			origin = " (the default)"
+		}
+		switch {
+		case store.timeout <= 0:
+			r.fail(store.field, "is %v; use more than 0s and less than the deadline, %v", store.timeout, c.deadline)
+		case store.timeout >= c.deadline && c.deadline > 0:
+			r.fail(store.field, "is %v%s, which is not below the deadline, %v; lower it or raise the deadline", store.timeout, origin, c.deadline)
+		}
+	}
+	if c.directory.maxStaleness < 0 || c.directory.maxStaleness > maxStaleness {
+		r.fail("directory.max_staleness", "is %v; use 0s to %v", c.directory.maxStaleness, maxStaleness)
+	}
+	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
+		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
+	}
+	if c.shutdown.Timeout < 0 || c.shutdown.Timeout > maxShutdown {
+		r.fail("shutdown.timeout", "is %v; use %s", c.shutdown.Timeout, shutdownRange)
+	}
+}
+
+func (c *config) resolveListen() listenSettings {
+	r, l := c.reader, c.listen
+	s := listenSettings{TLS: l.tls, SocketMode: c.socketMode()}
+	s.GRPC, _ = c.resolveAddress("listen.grpc", l.grpc)
+	s.Admin, _ = c.resolveAddress("listen.admin", l.admin)
+	if s.GRPC == s.Admin && s.GRPC.Address != "" && !strings.HasSuffix(s.GRPC.Address, ":0") {
+		r.fail("listen.admin", "is the address of listen.grpc too; give each its own")
+	}
+	switch {
+	case (l.tls.CertFile == "") != (l.tls.KeyFile == ""):
+		r.fail("listen.tls", "needs both cert_file and key_file")
+	case l.tls.ClientCAFile != "" && l.tls.CertFile == "":
+		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
+	case l.tls.enabled():
+		if _, err := loadTLS(l.tls); err != nil {
+			r.fail("listen.tls", "%v", err)
+		}
+	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.plaintext:
+		r.fail("listen.grpc", "%s takes tokens and API keys unencrypted from other machines; listen on a loopback address or a unix socket (unix:///run/warder/warder.sock), "+
+			"or set listen.tls, or accept it with listen.plaintext: true", s.GRPC.Address)
+	}
+	return s
+}
+
+// resolveAddress reads host:port or unix:///path. A host is an address or
+// localhost, so that no name service decides where warder listens.
+func (c *config) resolveAddress(field, value string) (address, bool) {
+	r := c.reader
+	if path, ok := strings.CutPrefix(value, "unix://"); ok {
+		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
+			r.fail(field, "%q is no path of a socket; write one such as unix:///run/warder/warder.sock", value)
+			return address{}, false
+		}
+		if max(len(path), len(filepath.Dir(path))+len("/.w1234567890/s")) > maxSocketPath {
+			r.fail(field, "%q is too long for a socket; choose a path of less than 90 bytes", value)
+			return address{}, false
+		}
+		return address{"unix", filepath.Clean(path)}, true
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err == nil {
+		if _, portErr := strconv.ParseUint(port, 10, 16); portErr != nil {
+			err = portErr
+		}
+		if _, hostErr := netip.ParseAddr(host); hostErr != nil && host != "" && host != "localhost" {
+			err = hostErr
+		}
+	}
+	if err != nil {
+		r.fail(field, "%q is no address to listen on; write one such as 127.0.0.1:9191 or unix:///run/warder/warder.sock", value)
+		return address{}, false
+	}
+	return address{"tcp", value}, true
+}
+
+// maxSocketPath is what sockaddr_un holds on Linux, without its final zero.
+const maxSocketPath = 107
+
+func isLoopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func (c *config) socketMode() fs.FileMode {
+	mode, err := strconv.ParseUint(strings.TrimPrefix(c.listen.socketMode, "0o"), 8, 32)
+	if err != nil || mode > 0o777 || mode&0o600 != 0o600 {
+		c.reader.fail("listen.socket_mode", `%q is no file mode for a socket; write one such as "0660", with at least 0600`, c.listen.socketMode)
+		return 0
+	}
+	return fs.FileMode(mode)
+}
+
+func (c *config) resolveJWT() jwtSettings {
+	r := c.reader
+	s := jwtSettings{
+		Issuer: c.jwt.issuer, Audiences: c.jwt.audiences, Leeway: c.jwt.leeway,
+		UserClaim: c.jwt.userClaim, SessionClaim: c.jwt.sessionClaim,
+	}
+	if len(c.jwt.keys) == 0 && !r.given("jwt.keys") {
+		r.fail("jwt.keys", "missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET, or list the key in the configuration file")
+		return s
+	}
+	before := len(r.problems)
+	for i := range c.jwt.keys {
+		k := &c.jwt.keys[i]
+		secret, ok := k.secret.read(r)
+		if !ok && !k.secret.isSet() && !r.given(k.secret.field) && !r.given(k.secret.field+"_file") {
+			r.fail(strings.TrimSuffix(k.secret.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
+		}
+		if ok && k.secret.literal {
+			r.warn(k.secret.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
+		}
+		s.Keys = append(s.Keys, jwtKey{ID: k.id, Algorithm: k.algorithm, Secret: secret})
+	}
+	if len(r.problems) > before || len(s.Keys) == 0 {
+		return s
+	}
+	if _, err := s.verifier(); err != nil {
+		for _, e := range split(err) {
+			field, message := "jwt", strings.TrimPrefix(e.Error(), "token: ")
+			if item, rest, ok := strings.Cut(message, ": "); ok && strings.HasPrefix(item, "keys[") {
+				field, message = "jwt."+item, rest
+			}
+			r.fail(field, "%s", message)
+		}
+	}
+	return s
+}
+
+// split takes a joined error apart.
+func split(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+func (c *config) resolveSessions() sessionsSettings {
+	r := c.reader
+	switch c.sessions.consistency {
+	case "strict":
+	case "tracked":
+		r.fail("sessions.consistency", "tracked is not in this version; use strict, which asks Redis on each check")
+	default:
+		r.fail("sessions.consistency", "%q is unknown; use strict", c.sessions.consistency)
+	}
+	s := sessionsSettings{KeyTemplate: c.sessions.keyTemplate, Timeout: c.sessions.timeout}
+	url, ok := c.sessions.url.read(r)
+	switch {
+	case ok:
+		s.RedisURL = url
+		c.checkRedis(s)
+	case !c.sessions.url.isSet():
+		s.RedisURL = mask.New(defaultRedisURL)
+		c.checkRedis(s)
+	}
+	return s
+}
+
+func (c *config) resolveDirectory() directorySettings {
+	r, d := c.reader, &c.directory
+	s := directorySettings{
+		File: d.file, UsersQuery: d.usersQuery, APIKeysQuery: d.apiKeysQuery,
+		MaxStaleness: d.maxStaleness, Timeout: d.timeout,
+	}
+	url, ok := d.url.read(r)
+	switch {
+	case d.url.isSet() && d.file != "":
+		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(d.url.field), "database_url"))
+	case ok:
+		s.DatabaseURL = url
+		c.checkPostgres(s)
+	case d.file != "":
+		c.checkDirectoryFile(s)
+	case !d.url.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
+		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
+	}
+	return s
+}
+
+// sourceName says where the other one of two came from.
+func sourceName(place problem, key string) string {
+	if place.File == environmentFile {
+		return "the variable " + place.Field
+	}
+	return key
+}
+
+func (c *config) resolveClientIP() authz.ClientIPConfig {
+	r := c.reader
+	s := authz.ClientIPConfig{Source: authz.ClientIPSource(c.clientIP.source), TrustedHops: c.clientIP.trustedHops, Header: c.clientIP.header}
+	const list = "client_ip.trusted_proxies"
+	for i, text := range c.clientIP.trustedProxies {
+		network, err := proxyNetwork(text)
+		if err != nil {
+			r.fail(list, "%q (entry %d) is no network; write one such as 10.0.0.0/8 or 2001:db8::/32", text, i+1)
+			continue
+		}
+		s.TrustedProxies = append(s.TrustedProxies, network)
+	}
+	if _, err := authz.NewClientIPResolver(s); err != nil {
+		field, message, _ := strings.Cut(err.Error(), ": ")
+		r.fail(field, "%s", message)
+	}
+	if s.Source == authz.SourceLeftmostForwardedFor {
+		r.warn("client_ip.source", "leftmost_forwarded_for believes what any client writes into X-Forwarded-For, so that client_ips keep nobody out; use trusted_proxies with the networks of your proxies")
+	}
+	for _, unused := range []struct {
+		field  string
+		source authz.ClientIPSource
+	}{
+		{list, authz.SourceTrustedProxies},
+		{"client_ip.xff_num_trusted_hops", authz.SourceTrustedHops},
+		{"client_ip.header", authz.SourceHeader},
+	} {
+		if r.given(unused.field) && s.Source != unused.source && (unused.field != list || len(s.TrustedProxies) > 0) {
+			r.warn(unused.field, "is not looked at, because client_ip.source is %s; set client_ip.source: %s or leave it out", s.Source, unused.source)
+		}
+	}
+	return s
+}
+
+func (c *config) checkRedis(sessionsSettings)          {}
+func (c *config) checkPostgres(directorySettings)      {}
+func (c *config) checkDirectoryFile(directorySettings) {}
+func (c *config) checkMemory(*settings)                {}
+func (c *config) resolveIdentity(s *settings)          {}

@@ -1,0 +1,107 @@
+package main
+
+// A server in this process, for the demo and for tests: make settings (by hand,
+// beginning with [defaultSettings], or with readConfig(path, env).resolve()), then
+//
+//	srv, err := newServer(s, serverOptions{Stdout: out, Log: log, Stores: memoryStores(m), OnReady: func(b bound) {…}})
+//	err = srv.Run(ctx) // until ctx ends, drained
+//
+// With port 0 in Listen, OnReady tells which ports were bound.
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func newServeCommand(p process) *cobra.Command {
+	var configPath, policyPath string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer Envoy's checks",
+		Long: `serve answers Envoy's checks until it is told to stop.
+
+The configuration is the file of --config, else the one that WARDER_CONFIG names,
+else ` + defaultConfigPath + ` when it is there, else the environment alone.
+A variable that is set wins over the file:
+
+` + environmentTable() + `
+--policy wins over both. Paths in a file are relative to that file.
+
+The policy is reloaded when it changes and on SIGHUP; a policy that is not right
+changes nothing. So are the files of listen.tls. SIGTERM and SIGINT end the
+process when the checks in flight are done (shutdown.delay, shutdown.timeout); a second
+signal ends it at once.
+
+Decisions are written to standard output, one JSON line each (log.decisions:
+all, deny or none), all else to standard error.
+
+Store timeouts are below the deadline of a check (200ms), and that has to be below
+the timeout of Envoy's ext_authz filter, so that it is always warder that answers.`,
+		Example: `  warder serve -c warder.yaml
+
+  export DATABASE_URL=postgres://warder@db/app REDIS_URL=redis://redis:6379/0
+  export WARDER_JWT_SECRET_FILE=/run/secrets/jwt
+  warder serve -p policy.yaml`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), p, configPath, policyPath)
+		},
+	}
+	addConfigFlag(cmd, &configPath)
+	addPolicyFlag(cmd, &policyPath)
+	return cmd
+}
+
+func addConfigFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVarP(path, "config", "c", "", "the configuration `file` (WARDER_CONFIG)")
+}
+
+func addPolicyFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVarP(path, "policy", "p", "", "the policy: a `file`, or a folder of *.yaml (WARDER_POLICY)")
+}
+
+func environmentTable() string {
+	var b strings.Builder
+	for _, v := range environmentVariables {
+		b.WriteString("  " + v.name + strings.Repeat(" ", 26-len(v.name)) + v.key + "\n")
+	}
+	return b.String()
+}
+
+func serve(ctx context.Context, p process, configPath, policyPath string) error {
+	stop, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer end()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	go func() {
+		<-stop.Done()
+		end() // the next signal ends the process at once
+	}()
+
+	path, err := findConfig(configPath, p.env)
+	if err != nil {
+		return err
+	}
+	c := readConfig(path, p.env)
+	if policyPath != "" {
+		c.policy = policyPath
+	}
+	s, warnings, err := c.resolve()
+	if err != nil {
+		// What is wrong with the policy is said in the same run.
+		return append(problemsOf("", err), policyProblems(c.policy, p.env)...).err()
+	}
+	log := newLogger(p.stderr, s.Log)
+	logWarnings(log, warnings)
+	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Env: p.env, Hangup: hangup})
+	if err != nil {
+		return err
+	}
+	return srv.Run(stop)
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"warder/authz"
+	"warder/policy"
+)
+
+// serverOptions are what a server gets beside its settings. The zero value is
+// what `warder serve` needs beside Stdout, Log and Env.
+type serverOptions struct {
+	// Stdout gets the decision log, nothing else. Required.
+	Stdout io.Writer
+	// Log is warder's own log. Required.
+	Log *slog.Logger
+	// Env looks up the variables of the policy; nil means none is set.
+	Env lookupEnv
+	// Stores answer instead of those that the settings name, when not nil.
+	Stores *stores
+	// Hangup makes the server look at its policy again; nil means never.
+	Hangup <-chan os.Signal
+	// OnReady is called once, when everything was reached and the server is ready
+	// for traffic, with the addresses that were bound; nil means nobody asks.
+	OnReady func(bound)
+}
+
+// bound are the addresses of a running server, with the ports that a port 0
+// became.
+type bound struct{ GRPC, Admin net.Addr }
+
+// A server is a configuration put to work: made by [newServer], lived by
+// [server.Run] once.
+type server struct {
+	settings  *settings
+	options   serverOptions
+	log       *slog.Logger
+	engine    *authz.Engine
+	stores    *stores
+	ready     *readiness
+	grpc      *grpcServer
+	decisions *decisionLog
+	tls       *tlsReloader // nil: plaintext
+	reloader  *policyReloader
+}
+
+// newServer makes a server: it reads the policy and the certificates, and opens
+// stores without asking them yet. The error holds everything that is wrong. The
+// caller must Run the server, which closes what was opened.
+func newServer(s *settings, o serverOptions) (*server, error) {
+	if o.Env == nil {
+		o.Env = func(string) (string, bool) { return "", false }
+	}
+	files := newFileWatch([]string{s.Policy}, o.Log)
+	var found problems
+	routes, err := policy.Load(s.Policy, o.Env)
+	found = append(found, problemsOf(s.Policy, err)...)
+	verifier, err := s.JWT.verifier()
+	found = append(found, problemsOf("", err)...)
+	resolver, err := authz.NewClientIPResolver(s.ClientIP)
+	found = append(found, problemsOf("", err)...)
+	srv := &server{settings: s, options: o, log: o.Log, stores: o.Stores}
+	if s.Listen.TLS.enabled() {
+		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
+		found = append(found, problemsOf("", err)...)
+	}
+	if err := found.err(); err != nil {
+		return nil, err
+	}
+	if srv.stores == nil {
+		if srv.stores, err = openStores(s, o.Log); err != nil {
+			return nil, err
+		}
+	}
+	srv.engine, err = authz.NewEngine(authz.Config{
+		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
+		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys,
+	})
+	if err != nil {
+		srv.stores.close()
+		return nil, err
+	}
+	srv.decisions = newDecisionLog(o.Stdout, s.Log.Decisions, s.APIKeyHeader, o.Log)
+	if srv.grpc, err = newGRPCServer(srv, resolver); err != nil {
+		srv.close()
+		return nil, err
+	}
+	srv.ready = newReadiness(srv.stores.names(), srv.grpc.setServing)
+	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files}
+	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
+	return srv, nil
+}
+
+// Run serves until the context ends, then drains: it says that it is not ready,
+// goes on serving for shutdown.delay, lets checks in flight finish, and closes the
+// stores last. A part that fails ends the others, and its error is returned;
+// an orderly end returns nil.
+func (s *server) Run(ctx context.Context) error {
+	defer s.close()
+	grpcListener, err := listen(ctx, s.settings.Listen.GRPC, s.settings.Listen.SocketMode)
+	if err != nil {
+		return err
+	}
+	adminListener, err := listen(ctx, s.settings.Listen.Admin, s.settings.Listen.SocketMode)
+	if err != nil {
+		_ = grpcListener.Close()
+		return err
+	}
+	admin := newAdmin(s.ready, s.log)
+	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
+	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
+		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", version())
+
+	// The parts outlive ctx, since they serve while draining; stopWork ends those
+	// that work for the servers.
+	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
+	work, stopWork := context.WithCancel(failed)
+	defer stopWork()
+	group.Go(func() error {
+		if err := s.grpc.Serve(grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("the gRPC server stopped: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return serveAdmin(admin, adminListener) })
+	group.Go(func() error { return s.reloader.watch(work, s.options.Hangup) })
+	if s.tls != nil {
+		group.Go(func() error { return s.tls.watch(work) })
+	}
+	group.Go(func() error { return s.reachStores(work, where) })
+	group.Go(func() error {
+		defer stopWork()
+		select {
+		case <-failed.Done():
+			s.grpc.Stop()
+			_ = admin.Close()
+		case <-ctx.Done():
+			s.drain(failed)
+			stopAdmin(admin)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// drain lets the load balancers notice first, then the checks in flight finish.
+func (s *server) drain(failed context.Context) {
+	shutdown := s.settings.Shutdown
+	s.log.Info("shutting down", "delay", shutdown.Delay, "timeout", shutdown.Timeout)
+	s.ready.drain()
+	wait(failed, shutdown.Delay)
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-failed.Done():
+	case <-time.After(shutdown.Timeout):
+		s.log.Warn("checks were still running at the end of shutdown.timeout, they are cut off")
+	}
+	s.grpc.Stop()
+	<-done
+}
+
+// wait waits for d or for the context, whichever is first, and reports whether d
+// passed.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// close ends what newServer began: the stores after the servers, the decision
+// log last.
+func (s *server) close() {
+	s.stores.close()
+	if s.decisions != nil {
+		s.decisions.close()
+	}
+}

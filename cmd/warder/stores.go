@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"warder/authz"
+	"warder/authz/memory"
+)
+
+// stores are what an engine asks, and how to tell whether they can be reached.
+type stores struct {
+	Sessions authz.Sessions
+	Users    authz.Users
+	APIKeys  authz.APIKeys
+	Checks   []storeCheck
+	Close    []func()
+}
+
+// A storeCheck asks a store whether it can be reached and fits.
+type storeCheck struct {
+	// Name says what is waited for, as /readyz shows it.
+	Name string
+	// Check returns what is odd but works, or why it does not.
+	Check func(ctx context.Context) (warnings []string, err error)
+	// Permanent reports whether an error of Check will not pass by itself; nil
+	// means that all may.
+	Permanent func(error) bool
+}
+
+// memoryStores are the stores of a memory.Store, for a server in the same process.
+func memoryStores(s *memory.Store) *stores {
+	return &stores{Sessions: s, Users: s, APIKeys: s}
+}
+
+func (s *stores) names() []string {
+	names := make([]string, len(s.Checks))
+	for i, c := range s.Checks {
+		names[i] = c.Name
+	}
+	return names
+}
+
+func (s *stores) close() {
+	for _, c := range s.Close {
+		c()
+	}
+}
+
+const (
+	// checkTime bounds one look at a store. It is longer than what a request
+	// would wait: the first connection takes its time.
+	checkTime = 3 * time.Second
+	// Between two looks at a store that is away.
+	firstBackoff = 50 * time.Millisecond
+	maxBackoff   = time.Second
+)
+
+// reachStores looks at each store until it was reached once, and makes the
+// server ready then. A store that is there but does not fit ends the start; when that
+// shows only later, after it was away, the server goes on waiting for somebody to
+// repair it, since a restart would not.
+func (s *server) reachStores(ctx context.Context, where bound) error {
+	if len(s.stores.Checks) == 0 {
+		s.becameReady(where)
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range s.stores.Checks {
+		group.Go(func() error {
+			backoff, lastError := firstBackoff, ""
+			for first := true; ; first = false {
+				warnings, err := look(ctx, c)
+				for _, w := range warnings {
+					s.log.Warn("store", "store", c.Name, "warning", w)
+				}
+				if err == nil {
+					s.log.Info("store reached", "store", c.Name)
+					if s.ready.reached(c.Name) {
+						s.becameReady(where)
+					}
+					return nil
+				}
+				if ctx.Err() != nil {
+					return nil
+				}
+				permanent := c.Permanent != nil && c.Permanent(err)
+				if permanent && first {
+					return storeError(c.Name, err)
+				}
+				if text := err.Error(); text != lastError {
+					lastError = text
+					for line := range strings.Lines(text) {
+						s.log.Error("store not usable, trying again", "store", c.Name, "error", strings.TrimSuffix(line, "\n"))
+					}
+				}
+				if !wait(ctx, backoff) {
+					return nil
+				}
+				backoff = min(2*backoff, maxBackoff)
+			}
+		})
+	}
+	return group.Wait()
+}
+
+func look(ctx context.Context, c storeCheck) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	return c.Check(ctx)
+}
+
+func storeError(name string, err error) error {
+	var found problems
+	for _, e := range split(err) {
+		found = append(found, problem{Field: name, Message: e.Error()})
+	}
+	return found
+}
+
+func (s *server) becameReady(where bound) {
+	s.log.Info("ready")
+	if s.options.OnReady != nil {
+		s.options.OnReady(where)
+	}
+}
+
+// openStores opens the stores that the settings name, without asking them yet.
+func openStores(s *settings, log *slog.Logger) (*stores, error) {
+	if !s.Sessions.inMemory() || s.Directory.File == "" {
+		return nil, errors.New("not in memory")
+	}
+	m, err := memory.Load(s.Directory.File, nil)
+	if err != nil {
+		return nil, err
+	}
+	return memoryStores(m), nil
+}
