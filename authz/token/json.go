@@ -97,7 +97,9 @@ type reader struct{ rest string }
 
 // peek returns the next byte that is no white space.
 func (r *reader) peek() byte {
-	r.rest = strings.TrimLeft(r.rest, " \t\r\n")
+	for isSpace(r.rest[0]) {
+		r.rest = r.rest[1:]
+	}
 	return r.rest[0]
 }
 
@@ -169,7 +171,11 @@ func (r *reader) value(depth int) (value, error) {
 	case '"':
 		r.string()
 	default: // a number, true, false or null
-		r.take(strings.IndexAny(r.rest, " \t\r\n,]}"))
+		end := 1
+		for c := r.rest[end]; c != ',' && c != ']' && c != '}' && !isSpace(c); c = r.rest[end] {
+			end++
+		}
+		r.take(end)
 	}
 	return value(start[:len(start)-len(r.rest)]), err
 }
@@ -186,6 +192,8 @@ func (r *reader) string() value {
 	}
 	return value(r.take(end + 1))
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // wholeRunes reports whether each \u escape of valid JSON is a character of its
 // own or a surrogate pair, and none is NUL.
