@@ -1,0 +1,166 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// script answers each question with the next of its answers, and counts.
+type script struct {
+	user  User
+	key   APIKey
+	err   error
+	asked int
+	slow  func()
+}
+
+func (s *script) User(context.Context, string) (User, error) {
+	s.asked++
+	user, err := s.user, s.err
+	if s.slow != nil {
+		s.slow()
+	}
+	return user, err
+}
+
+func (s *script) APIKey(context.Context, KeyHash) (APIKey, error) {
+	s.asked++
+	return s.key, s.err
+}
+
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func TestStaleUsersAge(t *testing.T) {
+	t.Parallel()
+	const maxAge = 5 * time.Second
+	for _, c := range []struct {
+		asks int // of the store, for two questions
+		name string
+		step time.Duration
+	}{
+		{1, "at once", 0},
+		{1, "a nanosecond before the end", maxAge - 1},
+		{1, "exactly at the end", maxAge},
+		{2, "a nanosecond after the end", maxAge + 1},
+		{2, "the clock was set back", -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := &script{user: User{Active: true}}
+			clock := &clock{time.Unix(1e9, 0)}
+			users := NewStaleUsers(store, maxAge, 10, clock.now)
+			for range 2 {
+				if user, err := users.User(t.Context(), "42"); err != nil || !user.Active {
+					t.Fatalf("User = %v, %v; want an active user", user, err)
+				}
+				clock.t = clock.t.Add(c.step)
+			}
+			if store.asked != c.asks {
+				t.Errorf("the store was asked %d times, want %d", store.asked, c.asks)
+			}
+		})
+	}
+}
+
+// The age counts from before the query: what a slow query brings is older than
+// its end.
+func TestStaleUsersAgeCountsFromTheQuestion(t *testing.T) {
+	t.Parallel()
+	clock := &clock{time.Unix(1e9, 0)}
+	store := &script{user: User{Active: true}, slow: func() { clock.t = clock.t.Add(3 * time.Second) }}
+	users := NewStaleUsers(store, 5*time.Second, 10, clock.now)
+	_, _ = users.User(t.Context(), "42")
+	clock.t = clock.t.Add(2*time.Second + 1)
+	_, _ = users.User(t.Context(), "42")
+	if store.asked != 2 {
+		t.Errorf("the store was asked %d times, want 2: the fact is older than 5s, counted from the question", store.asked)
+	}
+}
+
+func TestStaleKeepsFactsOnly(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{ErrNotFound, fmt.Errorf("wrapped: %w", ErrNotFound), errors.New("down"), context.DeadlineExceeded} {
+		store := &script{user: User{Active: true}, key: APIKey{Active: true}, err: err}
+		users := NewStaleUsers(store, time.Minute, 10, time.Now)
+		keys := NewStaleAPIKeys(store, time.Minute, 10, time.Now)
+		for range 2 {
+			if _, got := users.User(t.Context(), "42"); !errors.Is(got, err) {
+				t.Errorf("User: %v, want %v", got, err)
+			}
+			if _, got := keys.APIKey(t.Context(), HashAPIKey("wk_12345678")); !errors.Is(got, err) {
+				t.Errorf("APIKey: %v, want %v", got, err)
+			}
+		}
+		if store.asked != 4 {
+			t.Errorf("%v: the store was asked %d times, want 4: an error is no fact", err, store.asked)
+		}
+	}
+}
+
+// An error never replaces a fact, and a fact that is too old never covers an error.
+func TestStaleErrorAfterFact(t *testing.T) {
+	t.Parallel()
+	clock := &clock{time.Unix(1e9, 0)}
+	store := &script{key: APIKey{Active: true}}
+	keys := NewStaleAPIKeys(store, time.Second, 10, clock.now)
+	hash := HashAPIKey("wk_12345678")
+	_, _ = keys.APIKey(t.Context(), hash)
+	store.err = errors.New("down")
+	if _, err := keys.APIKey(t.Context(), hash); err != nil {
+		t.Errorf("within the bound: %v, want the fact", err)
+	}
+	clock.t = clock.t.Add(time.Second + 1)
+	if _, err := keys.APIKey(t.Context(), hash); err == nil {
+		t.Error("after the bound: an answer, want the error")
+	}
+}
+
+func TestStaleKeysAreApart(t *testing.T) {
+	t.Parallel()
+	store := &script{user: User{Active: true}}
+	users := NewStaleUsers(store, time.Minute, 10, time.Now)
+	_, _ = users.User(t.Context(), "1")
+	store.user = User{}
+	if user, _ := users.User(t.Context(), "2"); user.Active {
+		t.Error("user 2 has what is known of user 1")
+	}
+	if user, _ := users.User(t.Context(), "1"); !user.Active {
+		t.Error("user 1 was asked again within the bound")
+	}
+}
+
+// A query that began earlier and ends later must not replace a newer fact.
+func TestStaleNewerFactStays(t *testing.T) {
+	t.Parallel()
+	clock := &clock{time.Unix(1e9, 0)}
+	store := &script{user: User{Active: true}}
+	users := NewStaleUsers(store, 5*time.Second, 10, clock.now)
+	store.slow = func() {
+		store.slow = nil
+		clock.t = clock.t.Add(time.Second)
+		store.user = User{} // turned off while the first query is under way
+		_, _ = users.User(t.Context(), "42")
+		clock.t = clock.t.Add(time.Second)
+	}
+	_, _ = users.User(t.Context(), "42")
+	if user, _ := users.User(t.Context(), "42"); user.Active {
+		t.Error("the older fact replaced the newer one")
+	}
+}
+
+func TestStaleIsBounded(t *testing.T) {
+	t.Parallel()
+	const size = 100
+	facts := newFacts[string, User](time.Minute, size, time.Now)
+	for i := range 50 * size {
+		_, _ = facts.get(fmt.Sprint(i), func() (User, error) { return User{Active: true}, nil })
+	}
+	facts.cache.CleanUp()
+	if n := facts.cache.EstimatedSize(); n > size {
+		t.Errorf("%d facts are kept, want at most %d", n, size)
+	}
+}
