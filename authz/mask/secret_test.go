@@ -142,6 +142,9 @@ func TestSecretFormat(t *testing.T) {
 	if got := fmt.Sprintf("%v %s %q %x %#v %60d %.1s", s, s, s, s, s, s, s); got != strings.TrimSpace(strings.Repeat(mask.Replacement+" ", 7)) {
 		t.Errorf("got %s", got)
 	}
+	if got := s.GoString(); got != mask.Replacement {
+		t.Errorf("got %s", got)
+	}
 	if got := fmt.Sprintf("%v", exported{"n", s}); got != "{n "+mask.Replacement+"}" {
 		t.Errorf("got %s", got)
 	}

@@ -39,7 +39,7 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, err
 	if !ok {
 		return Claims{}, ErrClaims
 	}
-	if v.hasShadow(claims) || !v.hasRegistered(claims) || !head.isAccessToken() || declaresOtherUse(claims) {
+	if slices.ContainsFunc(readNames, claims.shadows) || !v.hasRegistered(claims) || !head.isAccessToken() || declaresOtherUse(claims) {
 		return Claims{}, ErrClaims
 	}
 	return Claims{UserID: user, SessionID: session, ExpiresAt: expires}, nil
@@ -49,13 +49,9 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, err
 // identity and reset tokens that the same key signs.
 var useNames = []string{"type", "token_type", "token_use"}
 
-// readNames are the claims that are read whatever the configuration.
+// readNames are the claims that are read whatever the configuration. One that
+// stands there in another case only (NBF, Token_Use) refuses the token.
 var readNames = append([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}, useNames...)
-
-// hasShadow reports whether a claim that is read stands there in another case.
-func (v *Verifier) hasShadow(claims object) bool {
-	return claims.shadows(v.userClaim) || claims.shadows(v.sessionClaim) || slices.ContainsFunc(readNames, claims.shadows)
-}
 
 // declaresOtherUse reports whether the token says that it is no access token.
 func declaresOtherUse(claims object) bool {

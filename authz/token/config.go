@@ -13,6 +13,10 @@ import (
 const maxLeeway = 5 * time.Minute
 
 // Config says which tokens are accepted.
+//
+// The claims that UserClaim and SessionClaim name are required: strings as
+// [ValidID] wants them, or plain integers, which count as their digits. A sub or
+// jti that is named by neither must be a string, if it is there, as RFC 7519 says.
 type Config struct {
 	Keys         []Key         // at least one; a kid selects one key, those without an id are all tried
 	Issuer       string        // "" for any

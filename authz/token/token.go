@@ -42,6 +42,12 @@ type Verifier struct {
 // the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]); and only for
 // a token that one of our keys signed what it claims ([ErrExpired],
 // [ErrNotYetValid], [ErrClaims]).
+//
+// A header parameter that changes the reading or brings a key along (crit, b64,
+// zip, cty, jwk, jku, x5u, x5c, x5t, x5t#S256) makes a token malformed. A token
+// that says it is something else than an access token has wrong claims: a typ
+// that is not JWT or at+jwt, or a type, token_type or token_use that is not
+// access, access_token or bearer.
 func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 	jws, err := splitCompact(token)
 	if err != nil {
