@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -95,12 +96,12 @@ func TestVerifyIDs(t *testing.T) {
 			}
 			asUser := fmt.Sprintf(`{%q:%s,%q:"other","exp":1800000060}`, names[0], test.value, names[1])
 			got, err := v.Verify(hs256(goodHeader, asUser), now)
-			if err != want || got.UserID != test.want {
+			if !errors.Is(err, want) || got.UserID != test.want {
 				t.Errorf("%s: got %+v, %v", asUser, got, err)
 			}
 			asSession := fmt.Sprintf(`{%q:"other",%q:%s,"exp":1800000060}`, names[0], names[1], test.value)
 			got, err = v.Verify(hs256(goodHeader, asSession), now)
-			if err != want || got.SessionID != test.want {
+			if !errors.Is(err, want) || got.SessionID != test.want {
 				t.Errorf("%s: got %+v, %v", asSession, got, err)
 			}
 		}

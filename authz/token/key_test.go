@@ -30,7 +30,7 @@ func leaks(text string) []string {
 		"hex":       hex.EncodeToString([]byte(canary)),
 		"HEX":       strings.ToUpper(hex.EncodeToString([]byte(canary))),
 		"spaced":    fmt.Sprintf("% x", canary),
-		"bytes":     strings.Trim(fmt.Sprint([]byte(canary)), "[]"),
+		"bytes":     strings.Trim(fmt.Sprintf("%d", []byte(canary)), "[]"),
 		"go bytes":  fmt.Sprintf("%#v", []byte(canary[:4]))[len("[]byte{") : len("[]byte{")+len("0x63, 0x34")],
 		"base64":    base64.RawStdEncoding.EncodeToString([]byte(canary)),
 		"base64url": base64.RawURLEncoding.EncodeToString([]byte(canary)),
@@ -72,8 +72,8 @@ func TestKeyPrintsMasked(t *testing.T) {
 		text, _ = xml.Marshal(value)
 		hidden(t, name+" in XML", string(text))
 		var out bytes.Buffer
-		slog.New(slog.NewJSONHandler(&out, nil)).With("with", value).Info(fmt.Sprint(value), "attr", value)
-		slog.New(slog.NewTextHandler(&out, nil)).With("with", value).Info(fmt.Sprint(value), "attr", value)
+		slog.New(slog.NewJSONHandler(&out, nil)).With("with", value).Info("message", "attr", value)
+		slog.New(slog.NewTextHandler(&out, nil)).With("with", value).Info("message", "attr", value)
 		hidden(t, name+" in slog", out.String())
 	}
 
