@@ -1,0 +1,49 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	schemeText    = regexp.MustCompile(`^[a-z][a-z0-9+.-]{0,31}$`)
+	parameterText = regexp.MustCompile(`^[a-z_]{1,40}$`)
+)
+
+var errURL = errors.New("cannot be read; write redis://[user:password@]host[:port][/database], rediss:// for TLS, " +
+	"or unix:///path/to/socket, and percent-encode what is special in a password")
+
+// parseURL reads the URL. Errors of the parsers below show what they could not
+// read, which may be the password, so none of them is passed on.
+func parseURL(text string) (*redis.Options, error) {
+	scheme, _, found := strings.Cut(text, "://")
+	switch {
+	case text == "":
+		return nil, errors.New("is empty; write redis://host:6379/0")
+	case found && schemeText.MatchString(scheme) && scheme != "redis" && scheme != "rediss" && scheme != "unix":
+		return nil, fmt.Errorf("the scheme %s:// is not known; use redis://, rediss:// or unix://", scheme)
+	}
+	options, err := redis.ParseURL(text)
+	if err == nil {
+		return options, nil
+	}
+	// Without its parameters it can be read, so they are what is wrong.
+	bare, query, found := strings.Cut(text, "?")
+	if _, err := redis.ParseURL(bare); err == nil && found {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return nil, errURL
+		}
+		for name := range values {
+			if _, err := redis.ParseURL(bare + "?" + url.Values{name: values[name]}.Encode()); err != nil && parameterText.MatchString(name) {
+				return nil, fmt.Errorf("the parameter %s is not known or its value is wrong; leave it out or see the redis:// URLs of go-redis", name)
+			}
+		}
+	}
+	return nil, errURL
+}
