@@ -1,0 +1,75 @@
+package envoy
+
+import (
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// maxMessageBytes is above anything Envoy can send. What is too large is denied
+	// after it was received, since a gRPC error could be a yes.
+	maxMessageBytes = 16 << 20
+	// maxStreams is how many checks one connection may have in flight. The shipped
+	// configurations keep to 1000.
+	maxStreams = 1024
+	// maxHeaderBytes bounds gRPC's own metadata, which holds nothing of a request.
+	maxHeaderBytes = 16 << 10
+)
+
+// AuthorizationService is the name under which gRPC health tells of the
+// authorization service; the empty name tells the same of the whole server.
+const AuthorizationService = "envoy.service.auth.v3.Authorization"
+
+// A GRPCServer serves [Server] and gRPC health.
+type GRPCServer struct {
+	*grpc.Server
+	health *health.Server
+}
+
+// NewGRPCServer makes a gRPC server with the limits of one that strangers can
+// reach, NOT_SERVING until [GRPCServer.SetServing]. The options may add
+// credentials, statistics and chained interceptors; the guard is outside of all
+// of them.
+func NewGRPCServer(s *Server, options ...grpc.ServerOption) *GRPCServer {
+	all := append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(5 * time.Second),
+		// An Envoy that pings a quiet connection is no attacker.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			// Connections end now and then, so that new replicas get their part.
+			MaxConnectionIdle:     15 * time.Minute,
+			MaxConnectionAge:      30 * time.Minute,
+			MaxConnectionAgeGrace: 10 * time.Second,
+			// A peer that is gone without a word is noticed.
+			Time:    30 * time.Second,
+			Timeout: 10 * time.Second,
+		}),
+		// Stop returns when no check uses a store any more.
+		grpc.WaitForHandlers(true),
+		grpc.UnaryInterceptor(s.Guard),
+	}, options...)
+	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer()}
+	authv3.RegisterAuthorizationServer(g.Server, s)
+	healthpb.RegisterHealthServer(g.Server, g.health)
+	g.SetServing(false)
+	return g
+}
+
+// SetServing makes gRPC health answer SERVING or NOT_SERVING for "" and for
+// [AuthorizationService], and tells those who watch. Checks are answered either way.
+func (g *GRPCServer) SetServing(serving bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	g.health.SetServingStatus("", status)
+	g.health.SetServingStatus(AuthorizationService, status)
+}

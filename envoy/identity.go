@@ -1,0 +1,322 @@
+package envoy
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"warder/authz"
+)
+
+// namespace is what every identity header of warder begins with unless it is
+// renamed. No client's header reaches the upstream under it.
+const namespace = "x-warder-"
+
+// A field is one thing that the upstream is told of a request.
+type field uint8
+
+const (
+	fieldAuthMethod field = iota
+	fieldUser
+	fieldRoles
+	fieldSession
+	fieldKeyPrefix
+	fieldScopes
+	fieldClientIP
+
+	fieldCount
+)
+
+// fieldNames are the keys of identity.headers.
+var fieldNames = [fieldCount]string{
+	fieldAuthMethod: "auth_method",
+	fieldUser:       "user",
+	fieldRoles:      "roles",
+	fieldSession:    "session",
+	fieldKeyPrefix:  "key_prefix",
+	fieldScopes:     "scopes",
+	fieldClientIP:   "client_ip",
+}
+
+// IdentityFields returns the keys of [IdentityConfig].Headers.
+func IdentityFields() []string { return slices.Clone(fieldNames[:]) }
+
+// DefaultIdentityHeaders returns the header of each identity field that is not
+// renamed.
+func DefaultIdentityHeaders() map[string]string {
+	headers := make(map[string]string, fieldCount)
+	for _, name := range fieldNames {
+		headers[name] = defaultHeader(name)
+	}
+	return headers
+}
+
+func defaultHeader(fieldName string) string {
+	return namespace + strings.ReplaceAll(fieldName, "_", "-")
+}
+
+// DefaultStripHeaders returns the headers that are removed before the upstream
+// unless the configuration lists others: some frameworks take from them another
+// path or method than the one that was decided about.
+func DefaultStripHeaders() []string {
+	return []string{"x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"}
+}
+
+// DefaultAPIKeyHeader carries an API key unless the configuration names another.
+const DefaultAPIKeyHeader = "x-api-key"
+
+// IdentityConfig says what the upstream gets to see. The zero value is the
+// default.
+type IdentityConfig struct {
+	// Headers renames identity headers, by the keys of [IdentityFields].
+	Headers map[string]string
+	// APIKeyHeader carries API keys; "" means [DefaultAPIKeyHeader].
+	APIKeyHeader string
+	// KeepAPIKey lets the API key through to the upstream.
+	KeepAPIKey bool
+	// RemoveAuthorization keeps the bearer token from the upstream.
+	RemoveAuthorization bool
+	// StripHeaders are removed from every request; nil means [DefaultStripHeaders].
+	StripHeaders []string
+}
+
+// identity is IdentityConfig ready for requests. Names are in lower case.
+type identity struct {
+	names  [fieldCount]string
+	remove []string            // from every request, besides what it has not set
+	folded map[string]struct{} // what a header must not fold to
+}
+
+// newIdentity checks the configuration, and reports all that is wrong with it.
+func newIdentity(c IdentityConfig) (*identity, error) {
+	var problems []error
+	id := &identity{folded: map[string]struct{}{}}
+
+	apiKey := strings.ToLower(c.APIKeyHeader)
+	if apiKey == "" {
+		apiKey = DefaultAPIKeyHeader
+	}
+	if why := unfit(apiKey); why != "" {
+		problems = append(problems, fmt.Errorf("api_key_header: %q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
+	} else if strings.HasPrefix(fold(apiKey), namespace) {
+		problems = append(problems, fmt.Errorf("api_key_header: %q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
+	}
+	problems = append(problems, id.setNames(c.Headers, apiKey)...)
+
+	if !c.KeepAPIKey {
+		id.remove = append(id.remove, apiKey)
+	}
+	if c.RemoveAuthorization {
+		id.remove = append(id.remove, "authorization")
+	}
+	strip := c.StripHeaders
+	if strip == nil {
+		strip = DefaultStripHeaders()
+	}
+	for i, name := range strip {
+		name = strings.ToLower(name)
+		if why := id.unfitToStrip(name); why != "" {
+			problems = append(problems, fmt.Errorf("strip_headers[%d]: %q %s", i, name, why))
+			continue
+		}
+		id.remove = append(id.remove, name)
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+
+	for _, name := range id.remove {
+		id.folded[fold(name)] = struct{}{}
+	}
+	for f, name := range id.names {
+		id.folded[fold(name)] = struct{}{}
+		// A header that was renamed is still removed under its old name.
+		if old := defaultHeader(fieldNames[f]); !slices.Contains(id.names[:], old) {
+			id.remove = append(id.remove, old)
+		}
+	}
+	return id, nil
+}
+
+// setNames fills in the header of each field.
+func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
+	var problems []error
+	for _, key := range slices.Sorted(maps.Keys(renamed)) {
+		if !slices.Contains(fieldNames[:], key) {
+			problems = append(problems, fmt.Errorf("identity.headers: unknown key %q; use %s", key, strings.Join(fieldNames[:], ", ")))
+		}
+	}
+	owner := map[string]string{}
+	for f, key := range fieldNames {
+		name, given := renamed[key]
+		if !given {
+			name = defaultHeader(key)
+		}
+		name = strings.ToLower(name)
+		id.names[f] = name
+		other, taken := owner[fold(name)]
+		var why string
+		switch unfit := unfit(name); {
+		case unfit != "":
+			why = unfit
+		case fold(name) == fold(apiKey):
+			why = "carries the API key"
+		case taken:
+			why = "is the header of " + other + " too"
+		}
+		if why != "" {
+			problems = append(problems, fmt.Errorf("identity.headers.%s: %q %s; use a header of its own such as %s", key, name, why, defaultHeader(key)))
+			continue
+		}
+		owner[fold(name)] = key
+	}
+	return problems
+}
+
+// unfit says why a header cannot be one that warder sets or reads as a key; ""
+// when it can.
+func unfit(name string) string {
+	folded := fold(name)
+	switch {
+	case strings.HasPrefix(name, ":"):
+		return "is a pseudo-header"
+	case !isToken(name):
+		return "is no header name"
+	case slices.Contains(reserved, folded):
+		return "has a meaning of its own in HTTP"
+	case strings.HasPrefix(folded, "x-forwarded-"):
+		return "is written by proxies"
+	case strings.HasPrefix(folded, "x-envoy-"):
+		return "is Envoy's own"
+	}
+	return ""
+}
+
+// unfitToStrip says why a header cannot be removed from every request.
+func (id *identity) unfitToStrip(name string) string {
+	folded := fold(name)
+	switch {
+	case strings.HasPrefix(name, ":"):
+		return "is a pseudo-header, which a request cannot be without"
+	case !isToken(name):
+		return "is no header name; write one such as x-original-url"
+	case slices.Contains(framing, folded):
+		return "belongs to the message itself and cannot be taken from it"
+	case strings.HasPrefix(folded, "x-envoy-"):
+		return "is Envoy's own, which it does not let go; Envoy removes those of clients itself"
+	case slices.ContainsFunc(id.names[:], func(set string) bool { return fold(set) == folded }):
+		return "is an identity header, which would never arrive"
+	}
+	return ""
+}
+
+// framing are the fields that say where a message ends, where it goes and how
+// long its connection lives.
+var framing = []string{
+	"host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection",
+	"te", "trailer", "upgrade", "expect",
+}
+
+// reserved are the fields that must not be overwritten with an identity.
+var reserved = append([]string{
+	"authorization", "proxy-authorization", "cookie", "set-cookie", "forwarded", "via",
+	"content-type", "content-encoding", "x-request-id",
+}, framing...)
+
+// fold makes equal what an upstream may take for the same header: CGI and WSGI
+// turn every separator into one.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '_' || r == '.':
+			return '-'
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return r
+	}, name)
+}
+
+// values returns what the upstream is told, by field. Only what the kind of yes
+// is about is filled in: a public request has no user, whoever sent it.
+func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fieldCount]string) {
+	switch reason {
+	case authz.ReasonSession:
+		v[fieldAuthMethod] = authz.MethodSession.String()
+		v[fieldUser] = who.UserID
+		v[fieldRoles] = list(who.Roles)
+		v[fieldSession] = who.SessionID
+	case authz.ReasonAPIKey:
+		v[fieldAuthMethod] = authz.MethodAPIKey.String()
+		v[fieldUser] = who.UserID
+		v[fieldKeyPrefix] = who.KeyPrefix
+		v[fieldScopes] = list(who.Scopes)
+	case authz.ReasonAnonymous:
+		v[fieldAuthMethod] = authz.MethodAnonymous.String()
+	default: // public, preflight: nobody
+	}
+	if client.IsValid() {
+		v[fieldClientIP] = client.Unmap().WithZone("").String()
+	}
+	for f := range v {
+		if !safeValue(v[f]) {
+			v[f] = ""
+		}
+	}
+	return v
+}
+
+// list writes names as one value. Names that would read as two are not among
+// them, whatever made the principal.
+func list(names authz.Names) string {
+	valid, _ := authz.NewNames(names)
+	return strings.Join(valid, ",")
+}
+
+// safeValue reports whether a value arrives as it is sent: valid UTF-8 (the
+// message could not be encoded otherwise), nothing that ends a line, and no space
+// at its ends, which a parser takes away.
+func safeValue(v string) bool {
+	return utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl) && strings.TrimFunc(v, unicode.IsSpace) == v
+}
+
+// A setHeader is one header that the upstream gets.
+type setHeader struct{ name, value string }
+
+// mutations returns the headers to set and those to remove: sorted, without
+// duplicates, and with no name in both, since Envoy removes after it sets.
+func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set []setHeader, remove []string) {
+	remove = append(make([]string, 0, len(id.remove)+int(fieldCount)), id.remove...)
+	for f, name := range id.names {
+		if v[f] == "" {
+			remove = append(remove, name)
+			continue
+		}
+		set = append(set, setHeader{name, v[f]})
+	}
+	for i := range request {
+		name := request[i].Name
+		if id.reserves(name) && !slices.ContainsFunc(set, func(s setHeader) bool { return s.name == name }) {
+			remove = append(remove, name)
+		}
+	}
+	slices.SortFunc(set, func(a, b setHeader) int { return strings.Compare(a.name, b.name) })
+	slices.Sort(remove)
+	return set, slices.Compact(remove)
+}
+
+// reserves reports whether a client's header is not for the upstream: in some
+// spelling it is one that warder sets, consumes or strips.
+func (id *identity) reserves(name string) bool {
+	folded := fold(name)
+	if strings.HasPrefix(folded, namespace) {
+		return true
+	}
+	_, found := id.folded[folded]
+	return found
+}

@@ -1,0 +1,188 @@
+package envoy
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+)
+
+// requestFrom reads a CheckRequest. readable is false when it cannot be read in
+// one way only; the request, never nil, then holds what is known for the log.
+func (s *Server) requestFrom(in *authv3.CheckRequest) (r *authz.Request, readable bool) {
+	http := in.GetAttributes().GetRequest().GetHttp()
+	a := authz.Attributes{Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath()}
+	if http == nil || proto.Size(in) > s.maxBytes {
+		return authz.NewRequest(a), false
+	}
+	headers, readable := headersFrom(http)
+	if !readable || a.Method == "" {
+		return authz.NewRequest(a), false
+	}
+	a.Headers = headers
+	a.ID = requestID(headers, http.GetId())
+	a.ClientIP = s.clientIP.Resolve(peerOf(in.GetAttributes().GetSource()), headers)
+	return authz.NewRequest(a), true
+}
+
+// peerOf returns the address of the connection's other end; the zero Addr when it
+// has none, as on a unix socket.
+func peerOf(source *authv3.AttributeContext_Peer) netip.Addr {
+	addr, err := netip.ParseAddr(source.GetAddress().GetSocketAddress().GetAddress())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr
+}
+
+// headersFrom returns the header fields, names in lower case, without
+// pseudo-headers. Envoy fills either headers or, with encode_raw_headers,
+// header_map; when both are filled they have to say the same.
+func headersFrom(http *authv3.AttributeContext_HttpRequest) (authz.Headers, bool) {
+	joined, ok := joinedHeaders(http.GetHeaders())
+	if !ok {
+		return nil, false
+	}
+	raw, ok := rawHeaders(http.GetHeaderMap().GetHeaders())
+	if !ok {
+		return nil, false
+	}
+	all := joined
+	if len(raw) > 0 {
+		if len(joined) > 0 && !sameHeaders(joined, raw) {
+			return nil, false
+		}
+		all = raw
+	}
+	fields := all[:0]
+	for _, h := range all {
+		if !validHeader(h) || contradicts(http, h) {
+			return nil, false
+		}
+		if h.Name[0] != ':' {
+			fields = append(fields, h)
+		}
+	}
+	return fields, true
+}
+
+// joinedHeaders reads the form in which repeated fields are joined with commas,
+// sorted by name. Names that differ only in case have no order among them, so
+// such a map is refused.
+func joinedHeaders(m map[string]string) (authz.Headers, bool) {
+	headers := make(authz.Headers, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		headers = append(headers, authz.Header{Name: strings.ToLower(name), Value: m[name]})
+	}
+	slices.SortStableFunc(headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(headers); i++ {
+		if headers[i].Name == headers[i-1].Name {
+			return nil, false
+		}
+	}
+	return headers, true
+}
+
+// rawHeaders reads the form that keeps repeated fields apart and in order. An entry
+// has a raw value or a plain one; one that has two different ones is refused.
+func rawHeaders(list []*corev3.HeaderValue) (authz.Headers, bool) {
+	headers := make(authz.Headers, 0, len(list))
+	for _, h := range list {
+		value := string(h.GetRawValue())
+		if plain := h.GetValue(); value == "" {
+			value = plain
+		} else if plain != "" && plain != value {
+			return nil, false
+		}
+		headers = append(headers, authz.Header{Name: strings.ToLower(h.GetKey()), Value: value})
+	}
+	return headers, true
+}
+
+// sameHeaders reports whether raw becomes joined when the repeated fields are
+// joined in order, as Envoy does it.
+func sameHeaders(joined, raw authz.Headers) bool {
+	values := make(map[string]string, len(joined))
+	for _, h := range raw {
+		if before, repeated := values[h.Name]; repeated {
+			values[h.Name] = before + "," + h.Value
+		} else {
+			values[h.Name] = h.Value
+		}
+	}
+	if len(values) != len(joined) {
+		return false
+	}
+	for _, h := range joined {
+		if value, found := values[h.Name]; !found || value != h.Value {
+			return false
+		}
+	}
+	return true
+}
+
+// validHeader reports whether a field can be one (RFC 9110 section 5): a name that
+// is none could not be removed before the upstream, and a line end in a value
+// could be another field there.
+func validHeader(h authz.Header) bool {
+	return isToken(strings.TrimPrefix(h.Name, ":")) && !strings.ContainsAny(h.Value, "\x00\r\n")
+}
+
+// contradicts reports whether a field names another method, host or path than the
+// request line that is decided about.
+func contradicts(http *authv3.AttributeContext_HttpRequest, h authz.Header) bool {
+	switch h.Name {
+	case ":method":
+		return h.Value != http.GetMethod()
+	case ":path":
+		return h.Value != http.GetPath()
+	case ":authority", "host":
+		return h.Value != http.GetHost()
+	}
+	return false
+}
+
+// isToken reports whether s is a token of RFC 9110 section 5.6.2, the alphabet of
+// header names.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return s != ""
+}
+
+// maxIDLength bounds what a client can make the logs carry under request_id.
+const maxIDLength = 128
+
+// requestID returns the x-request-id when there is one and it is fit for a log
+// line, else Envoy's own id of the stream.
+func requestID(h authz.Headers, stream string) string {
+	if ids := h.Values("x-request-id"); len(ids) == 1 && saneID(ids[0]) {
+		return ids[0]
+	}
+	if saneID(stream) {
+		return stream
+	}
+	return ""
+}
+
+func saneID(id string) bool {
+	for i := range len(id) {
+		c := id[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~:/+=@", c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return id != "" && len(id) <= maxIDLength
+}

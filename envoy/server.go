@@ -1,0 +1,197 @@
+package envoy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"warder/authz"
+)
+
+const (
+	// DefaultDeadline bounds one check. It lies above the timeouts of the stores and
+	// below the 500 ms that the shipped configurations give the whole call.
+	DefaultDeadline = 200 * time.Millisecond
+	// DefaultMaxRequestBytes bounds a CheckRequest. Envoy sends headers only, at
+	// most 60 KiB of them as configured here.
+	DefaultMaxRequestBytes = 1 << 20
+)
+
+// A Decider answers requests; [authz.Engine] is one.
+type Decider interface {
+	Decide(ctx context.Context, r *authz.Request) authz.Decision
+}
+
+// An Observer is told of each decision before it is sent, so it must not wait. A
+// panic in it is reported and changes no answer.
+type Observer interface {
+	Observed(ctx context.Context, o Observation)
+}
+
+// An Observation is one decision and what it was about.
+type Observation struct {
+	// Request is what was decided, never nil. It holds the credentials that came
+	// with it: what is logged of it has to be masked.
+	Request  *authz.Request
+	Method   string // as sent
+	Path     string // as sent, without query and fragment, canonical or not
+	ID       string // the request's id, "" when it has no sane one
+	Decision authz.Decision
+	Duration time.Duration
+}
+
+// Config is what a [Server] is made of. Decider is required.
+type Config struct {
+	Decider  Decider
+	ClientIP authz.ClientIPResolver // the zero resolver takes the connection's peer
+	Identity IdentityConfig
+
+	// Deadline bounds one check; 0 means [DefaultDeadline].
+	Deadline time.Duration
+	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
+	MaxRequestBytes int
+	// Observer may be nil.
+	Observer Observer
+	// Log receives faults of warder itself, without anything of a request; nil
+	// discards them.
+	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// A Server implements envoy.service.auth.v3.Authorization. It is safe for
+// concurrent use.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+
+	decider  Decider
+	clientIP authz.ClientIPResolver
+	identity *identity
+	deadline time.Duration
+	maxBytes int
+	observer Observer
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// NewServer makes a server, or says everything that is wrong with its configuration.
+func NewServer(c Config) (*Server, error) {
+	var problems []error
+	if c.Decider == nil {
+		problems = append(problems, errors.New("envoy: Config.Decider is missing"))
+	}
+	if c.Deadline < 0 {
+		problems = append(problems, fmt.Errorf("deadline: %v is negative; use a duration such as %v", c.Deadline, DefaultDeadline))
+	}
+	if c.MaxRequestBytes < 0 || c.MaxRequestBytes > maxMessageBytes {
+		problems = append(problems, fmt.Errorf("envoy: Config.MaxRequestBytes is %d; use 0 to %d", c.MaxRequestBytes, maxMessageBytes))
+	}
+	identity, err := newIdentity(c.Identity)
+	if err = errors.Join(append(problems, err)...); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		decider:  c.Decider,
+		clientIP: c.ClientIP,
+		identity: identity,
+		deadline: c.Deadline,
+		maxBytes: c.MaxRequestBytes,
+		observer: c.Observer,
+		log:      c.Log,
+		now:      c.Now,
+	}
+	if s.deadline == 0 {
+		s.deadline = DefaultDeadline
+	}
+	if s.maxBytes == 0 {
+		s.maxBytes = DefaultMaxRequestBytes
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// Check answers one request of Envoy. Its error is always nil: a gRPC error would
+// be a yes where Envoy is set to failure_mode_allow.
+func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, _ error) {
+	started := s.now()
+	request, decision := new(authz.Request), authz.Deny(authz.ReasonInternal)
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.reportPanic(ctx, "check", fault)
+			decision = authz.Deny(authz.ReasonInternal)
+			out = s.responseFor(decision, nil)
+		}
+		s.observe(ctx, request, decision, started)
+	}()
+	bounded, cancel := context.WithTimeout(ctx, s.deadline)
+	defer cancel()
+
+	request, readable := s.requestFrom(in)
+	if readable {
+		decision = s.decider.Decide(bounded, request)
+	} else {
+		decision = authz.Deny(authz.ReasonRequestMalformed)
+	}
+	return s.responseFor(decision, request.Headers), nil
+}
+
+func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision, started time.Time) {
+	if s.observer == nil {
+		return
+	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.reportPanic(ctx, "observer", fault)
+		}
+	}()
+	s.observer.Observed(ctx, Observation{
+		Request: r, Method: r.Method, Path: pathOf(r), ID: r.ID,
+		Decision: d, Duration: s.now().Sub(started),
+	})
+}
+
+// pathOf returns the path without its query. One that has no canonical form is
+// what somebody will want to see in a log, cut where a query could begin.
+func pathOf(r *authz.Request) string {
+	if path := r.CanonicalPath().String(); path != "" {
+		return path
+	}
+	if end := strings.IndexAny(r.Path, "?#"); end >= 0 {
+		return r.Path[:end]
+	}
+	return r.Path
+}
+
+// reportPanic logs where it happened and the type of what was thrown. Its value
+// may hold a token.
+func (s *Server) reportPanic(ctx context.Context, where string, fault any) {
+	s.log.ErrorContext(ctx, "panic, answered with a denial",
+		slog.String("in", where), slog.String("type", fmt.Sprintf("%T", fault)), slog.Any("stack", stack()))
+}
+
+// stack returns the functions that are on the stack with their places, and no
+// arguments.
+func stack() []string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // not Callers, stack and reportPanic
+	var lines []string
+	for {
+		f, more := frames.Next()
+		lines = append(lines, fmt.Sprintf("%s %s:%d", f.Function, filepath.Base(f.File), f.Line))
+		if !more {
+			return lines
+		}
+	}
+}
