@@ -6,25 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"warder/envoy"
 )
 
 // A config is what warder.yaml and the environment say, with the defaults for
 // what they do not say. It is not yet checked as a whole: [config.resolve] makes
 // the [settings] that a server can run with.
 type config struct {
-	listen     listenConfig
-	policy     string
-	deadline   time.Duration
-	jwt        jwtConfig
-	apiKey     string // the header
-	sessions   sessionsConfig
-	directory  directoryConfig
-	clientIP   clientIPConfig
-	log        logSettings
-	identity   identityConfig
-	strip      []string
-	stripGiven bool
-	shutdown   shutdownSettings
+	listen    listenConfig
+	policy    string
+	deadline  time.Duration
+	jwt       jwtConfig
+	apiKey    string // the header
+	sessions  sessionsConfig
+	directory directoryConfig
+	clientIP  clientIPConfig
+	log       logSettings
+	identity  identitySettings
+	shutdown  shutdownSettings
 
 	reader *configReader
 }
@@ -71,15 +71,6 @@ type clientIPConfig struct {
 	header         string
 }
 
-type identityConfig struct {
-	headers             map[string]string // by what the header carries: user, roles, …
-	removeAPIKey        bool
-	removeAuthorization bool
-}
-
-// identityKinds are the keys of identity.headers.
-var identityKinds = []string{"auth_method", "user", "roles", "session", "key_prefix", "scopes", "client_ip"}
-
 const (
 	defaultConfigPath = "/etc/warder/warder.yaml"
 	defaultPolicyPath = "/etc/warder/policy.yaml"
@@ -101,7 +92,7 @@ func defaultConfig() *config {
 		},
 		clientIP: clientIPConfig{source: "trusted_proxies"},
 		log:      logSettings{Level: "info", Format: "json", Decisions: logDeny},
-		identity: identityConfig{headers: map[string]string{}, removeAPIKey: true},
+		identity: identitySettings{Headers: map[string]string{}, RemoveAPIKey: true},
 		shutdown: shutdownSettings{Delay: time.Second, Timeout: 10 * time.Second},
 	}
 }
@@ -162,13 +153,10 @@ func (c *config) keys() fieldReader {
 		}),
 		"identity": group(map[string]fieldReader{
 			"headers":              group(c.identityHeaders()),
-			"remove_api_key":       boolean(&c.identity.removeAPIKey),
-			"remove_authorization": boolean(&c.identity.removeAuthorization),
+			"remove_api_key":       boolean(&c.identity.RemoveAPIKey),
+			"remove_authorization": boolean(&c.identity.RemoveAuthorization),
 		}),
-		"strip_headers": func(r *configReader, field string, v yamlValue) {
-			c.stripGiven = true
-			textList(&c.strip)(r, field, v)
-		},
+		"strip_headers": textList(&c.identity.StripHeaders), // an empty list is not nil: it strips nothing
 		"shutdown": group(map[string]fieldReader{
 			"delay":   duration(&c.shutdown.Delay),
 			"timeout": duration(&c.shutdown.Timeout),
@@ -193,12 +181,13 @@ func (c *config) jwtKey(i int) fieldReader {
 }
 
 func (c *config) identityHeaders() map[string]fieldReader {
-	keys := make(map[string]fieldReader, len(identityKinds))
-	for _, kind := range identityKinds {
+	fields := envoy.IdentityFields()
+	keys := make(map[string]fieldReader, len(fields))
+	for _, kind := range fields {
 		keys[kind] = func(r *configReader, field string, v yamlValue) {
 			var name string
 			text(&name)(r, field, v)
-			c.identity.headers[kind] = name
+			c.identity.Headers[kind] = name
 		}
 	}
 	return keys
@@ -222,12 +211,10 @@ func readConfig(path string, env lookupEnv) *config {
 	c.reader = &configReader{places: map[string]problem{}}
 	if path != "" {
 		root, found := readYAML(path, env)
-		c.reader.problems = append(c.reader.problems, found...)
-		if len(found) == 0 || root.kind == yamlMap {
-			c.reader.dir = filepath.Dir(path)
-			c.keys()(c.reader, "", root)
-			c.reader.dir = ""
-		}
+		c.reader.problems, c.reader.incomplete = found, len(found) > 0
+		c.reader.dir = filepath.Dir(path)
+		c.keys()(c.reader, "", root)
+		c.reader.dir = ""
 	}
 	c.readEnvironment(env)
 	return c

@@ -15,6 +15,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/envoy"
 )
 
 const (
@@ -54,67 +55,76 @@ func newDecisionLog(w io.Writer, which logDecisions, apiKeyHeader string, log *s
 	}
 }
 
-// Observe logs a decision.
-func (l *decisionLog) Observe(ctx context.Context, r *authz.Request, d authz.Decision, took time.Duration) {
-	if l.onlyDeny && d.Allowed() {
+// Observed implements envoy.Observer.
+func (l *decisionLog) Observed(ctx context.Context, o envoy.Observation) {
+	if l.onlyDeny && o.Decision.Allowed() {
 		return
 	}
 	verdict := "deny"
-	if d.Allowed() {
+	if o.Decision.Allowed() {
 		verdict = "allow"
 	}
-	who := d.Principal()
-	attrs := make([]slog.Attr, 0, 11)
-	attrs = append(attrs,
-		slog.String("decision", verdict),
-		slog.String("reason", d.Reason().String()),
-		slog.String("route", d.Route()))
-	if r != nil {
-		attrs = append(attrs,
-			slog.String("method", l.clean(r, r.Method, maxLoggedWord)),
-			slog.String("path", l.clean(r, pathOf(r), maxLoggedPath)))
-	}
 	clientIP := ""
-	if ip := d.ClientIP(); ip.IsValid() {
+	if ip := o.Decision.ClientIP(); ip.IsValid() {
 		clientIP = ip.String()
 	}
-	attrs = append(attrs,
+	who := o.Decision.Principal()
+	secrets := l.credentials(o.Request)
+	l.lines.LogAttrs(ctx, slog.LevelInfo, "",
+		slog.String("decision", verdict),
+		slog.String("reason", o.Decision.Reason().String()),
+		slog.String("route", o.Decision.Route()),
+		slog.String("method", clean(o.Method, secrets, maxLoggedWord)),
+		slog.String("path", clean(o.Path, secrets, maxLoggedPath)),
 		slog.String("client_ip", clientIP),
 		slog.String("user", who.UserID),
 		slog.String("auth_method", who.Method.String()),
-		slog.String("key_prefix", who.KeyPrefix))
-	if r != nil {
-		attrs = append(attrs, slog.String("request_id", l.clean(r, r.ID, maxLoggedWord)))
-	}
-	attrs = append(attrs, slog.Int64("duration_us", took.Microseconds()))
-	l.lines.LogAttrs(ctx, slog.LevelInfo, "", attrs...)
+		slog.String("key_prefix", who.KeyPrefix),
+		slog.String("request_id", clean(o.ID, secrets, maxLoggedWord)),
+		slog.Int64("duration_us", o.Duration.Microseconds()))
 }
 
 // close writes what waits.
 func (l *decisionLog) close() { l.queue.close() }
 
-// pathOf is the path without its query, also when it has no canonical form: then
-// it is the path that somebody will want to see.
-func pathOf(r *authz.Request) string {
-	if path := r.CanonicalPath().String(); path != "" {
-		return path
-	}
-	path, _, _ := strings.Cut(r.Path, "?")
-	path, _, _ = strings.Cut(path, "#")
-	return path
-}
-
 // jwtShape is what a compact JWS looks like: a JSON object in base64url begins
 // with eyJ.
 var jwtShape = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*)?`)
 
+// credentials are what came with the request to prove somebody: a client that
+// puts its key into the path too must not have it logged.
+func (l *decisionLog) credentials(r *authz.Request) []string {
+	var found []string
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		value := h.Value
+		switch h.Name {
+		case "authorization":
+			if _, credentials, ok := strings.Cut(value, " "); ok {
+				value = strings.TrimLeft(credentials, " ")
+			}
+		case l.apiKeyHeader:
+		default:
+			continue
+		}
+		if len(value) >= minSecret {
+			found = append(found, value)
+		}
+	}
+	return found
+}
+
+// minSecret is the length of the shortest API key. Anything shorter would mask
+// half of the paths that there are.
+const minSecret = 8
+
 // clean makes a text of the client fit to be logged: without the credentials
 // that came with the request, without anything shaped like a token, and cut.
-func (l *decisionLog) clean(r *authz.Request, s string, limit int) string {
-	s = l.mask(r, s)
+func clean(s string, secrets []string, limit int) string {
+	s = maskText(s, secrets)
 	if strings.Contains(s, "%") {
 		// A secret may hide behind escapes. Such a text is not worth keeping.
-		if plain := unescape(s); l.mask(r, plain) != plain {
+		if plain := unescape(s); maskText(plain, secrets) != plain {
 			return mask.Replacement
 		}
 	}
@@ -128,21 +138,9 @@ func (l *decisionLog) clean(r *authz.Request, s string, limit int) string {
 	return s[:cut] + "…(cut)"
 }
 
-func (l *decisionLog) mask(r *authz.Request, s string) string {
-	for i := range r.Headers {
-		h := &r.Headers[i]
-		switch h.Name {
-		case l.apiKeyHeader, "authorization":
-		default:
-			continue
-		}
-		secret := h.Value
-		if _, credentials, ok := strings.Cut(secret, " "); ok && h.Name == "authorization" {
-			secret = strings.TrimLeft(credentials, " ")
-		}
-		if len(secret) >= 8 {
-			s = strings.ReplaceAll(s, secret, mask.Replacement)
-		}
+func maskText(s string, secrets []string) string {
+	for _, secret := range secrets {
+		s = strings.ReplaceAll(s, secret, mask.Replacement)
 	}
 	if strings.Contains(s, "eyJ") {
 		s = jwtShape.ReplaceAllString(s, mask.Replacement)

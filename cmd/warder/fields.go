@@ -23,15 +23,37 @@ type configReader struct {
 	places   map[string]problem
 	problems problems
 	warnings problems
+	// incomplete: the file could not be read in full, so that what is missing
+	// may stand there.
+	incomplete bool
 }
 
 // at is the place of a key, for a message: where it was given, or the bare
 // field when it was not.
 func (r *configReader) at(field string) problem {
-	if place, given := r.places[field]; given {
-		return place
+	for _, name := range []string{field, field + "_file"} {
+		if place, given := r.places[name]; given {
+			return place
+		}
 	}
 	return problem{Field: field}
+}
+
+// failWith reports an error that names its own field, as in
+// "sessions.key_template: …", or is about the given one.
+func (r *configReader) failWith(field string, err error) {
+	for _, e := range split(err) {
+		at, message := field, e.Error()
+		if own, rest, ok := strings.Cut(message, ": "); ok && strings.HasPrefix(own, section(field)+".") && !strings.Contains(own, " ") {
+			at, message = own, rest
+		}
+		r.fail(at, "%s", message)
+	}
+}
+
+func section(field string) string {
+	name, _, _ := strings.Cut(field, ".")
+	return name
 }
 
 func (r *configReader) given(field string) bool {
@@ -86,11 +108,13 @@ func join(field, key string) string {
 }
 
 func (r *configReader) wrongKind(field string, v yamlValue, want string) {
-	if v.kind == yamlNull {
+	switch v.kind {
+	case yamlBroken:
+	case yamlNull:
 		r.fail(field, "has no value; give %s or leave the key out", want)
-		return
+	default:
+		r.fail(field, "is %s; give %s", v.kind, want)
 	}
-	r.fail(field, "is %s; give %s", v.kind, want)
 }
 
 func text(dst *string) fieldReader {
@@ -106,24 +130,18 @@ func text(dst *string) fieldReader {
 // oneOf reads a word of a closed list.
 func oneOf[T ~string](dst *T, words ...T) fieldReader {
 	return func(r *configReader, field string, v yamlValue) {
-		var word string
-		if v.kind == yamlBool || v.kind == yamlNumber {
-			word = v.text
-		} else {
-			text(&word)(r, field, v)
+		known := make([]string, len(words))
+		for i, w := range words {
+			known[i] = string(w)
 		}
-		if v.kind == yamlNull || v.kind == yamlMap || v.kind == yamlList {
-			return
+		switch {
+		case !v.isScalar():
+			r.wrongKind(field, v, alternatives(known))
+		case !slices.Contains(known, v.text):
+			r.fail(field, "%q is unknown; use %s", v.text, alternatives(known))
+		default:
+			*dst = T(v.text)
 		}
-		if !slices.Contains(words, T(word)) {
-			known := make([]string, len(words))
-			for i, w := range words {
-				known[i] = string(w)
-			}
-			r.fail(field, "%q is unknown; use %s", word, alternatives(known))
-			return
-		}
-		*dst = T(word)
 	}
 }
 
@@ -158,8 +176,12 @@ func file(dst *string) fieldReader {
 
 func duration(dst *time.Duration) fieldReader {
 	return func(r *configReader, field string, v yamlValue) {
+		if !v.isScalar() {
+			r.wrongKind(field, v, "a duration such as 200ms")
+			return
+		}
 		d, err := time.ParseDuration(v.text)
-		if v.kind == yamlNull || v.kind == yamlMap || v.kind == yamlList || err != nil {
+		if err != nil {
 			r.fail(field, "is not a duration; write one such as 200ms, 5s or 1m30s")
 			return
 		}
@@ -169,28 +191,28 @@ func duration(dst *time.Duration) fieldReader {
 
 func boolean(dst *bool) fieldReader {
 	return func(r *configReader, field string, v yamlValue) {
-		if v.kind == yamlBool || v.kind == yamlString && v.fromEnv {
-			switch v.text {
-			case "true":
-				*dst = true
-				return
-			case "false":
-				*dst = false
-				return
-			}
+		switch {
+		case !v.isScalar():
+			r.wrongKind(field, v, "true or false")
+		case v.kind != yamlBool && !v.fromEnv, v.text != "true" && v.text != "false":
+			r.fail(field, "is neither true nor false; write one of them, without quotes")
+		default:
+			*dst = v.text == "true"
 		}
-		r.fail(field, "is neither true nor false; write one of them, without quotes")
 	}
 }
 
 func integer(dst *int) fieldReader {
 	return func(r *configReader, field string, v yamlValue) {
 		n, err := strconv.Atoi(v.text)
-		if v.kind != yamlNumber && !(v.kind == yamlString && v.fromEnv) || err != nil {
+		switch {
+		case !v.isScalar():
+			r.wrongKind(field, v, "a whole number")
+		case v.kind != yamlNumber && !v.fromEnv, err != nil:
 			r.fail(field, "is not a whole number; write one such as 2, without quotes")
-			return
+		default:
+			*dst = n
 		}
-		*dst = n
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/envoy"
 )
 
 // Bounds of the configuration. They catch slips (10m for 10ms), not needs.
@@ -32,6 +33,7 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 		Deadline:     c.deadline,
 		APIKeyHeader: c.apiKey,
 		Log:          c.log,
+		Identity:     c.identity,
 		Shutdown:     c.shutdown,
 	}
 	s.Listen = c.resolveListen()
@@ -40,8 +42,10 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 	s.Sessions = c.resolveSessions()
 	s.Directory = c.resolveDirectory()
 	s.ClientIP = c.resolveClientIP()
-	c.checkMemory(s)
-	c.resolveIdentity(s)
+	c.checkIdentity(s)
+	if s.Sessions.inMemory() && s.Directory.File == "" {
+		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
+	}
 	if len(r.problems) > 0 {
 		return nil, r.warnings.sorted(), r.problems.err()
 	}
@@ -164,6 +168,9 @@ func (c *config) resolveJWT() jwtSettings {
 		UserClaim: c.jwt.userClaim, SessionClaim: c.jwt.sessionClaim,
 	}
 	if len(c.jwt.keys) == 0 && !r.given("jwt.keys") {
+		if r.incomplete {
+			return s
+		}
 		r.fail("jwt.keys", "missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET, or list the key in the configuration file")
 		return s
 	}
@@ -194,12 +201,17 @@ func (c *config) resolveJWT() jwtSettings {
 	return s
 }
 
-// split takes a joined error apart.
+// split takes joined errors apart.
 func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, split(e)...)
+	}
+	return all
 }
 
 func (c *config) resolveSessions() sessionsSettings {
@@ -216,11 +228,20 @@ func (c *config) resolveSessions() sessionsSettings {
 	switch {
 	case ok:
 		s.RedisURL = url
-		c.checkRedis(s)
-	case !c.sessions.url.isSet():
+	case !c.sessions.url.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
 		s.RedisURL = mask.New(defaultRedisURL)
-		c.checkRedis(s)
+	default:
+		return s // reported
 	}
+	if s.inMemory() {
+		return s
+	}
+	sessions, err := openRedis(s)
+	if err != nil {
+		r.failWith("sessions.redis_url", err)
+		return s
+	}
+	_ = sessions.Close()
 	return s
 }
 
@@ -238,8 +259,10 @@ func (c *config) resolveDirectory() directorySettings {
 		s.DatabaseURL = url
 		c.checkPostgres(s)
 	case d.file != "":
-		c.checkDirectoryFile(s)
-	case !d.url.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
+		if _, err := openDirectoryFile(s); err != nil {
+			r.problems = append(r.problems, problemsOf("", err)...)
+		}
+	case !r.incomplete && !d.url.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
 		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
 	}
 	return s
@@ -287,8 +310,20 @@ func (c *config) resolveClientIP() authz.ClientIPConfig {
 	return s
 }
 
-func (c *config) checkRedis(sessionsSettings)          {}
-func (c *config) checkPostgres(directorySettings)      {}
-func (c *config) checkDirectoryFile(directorySettings) {}
-func (c *config) checkMemory(*settings)                {}
-func (c *config) resolveIdentity(s *settings)          {}
+// checkIdentity lets package envoy judge the headers, under the names that they
+// have here.
+func (c *config) checkIdentity(s *settings) {
+	_, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.identity()})
+	if err == nil {
+		return
+	}
+	for _, e := range split(err) {
+		field, message, _ := strings.Cut(e.Error(), ": ")
+		if field == "api_key_header" {
+			field = "api_key.header"
+		}
+		c.reader.fail(field, "%s", message)
+	}
+}
+
+func (c *config) checkPostgres(directorySettings) {}

@@ -77,6 +77,9 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newServeCommand(p),
+		newValidateCommand(p),
+		newHealthCommand(p),
+		newVersionCommand(p),
 	)
 	return root
 }

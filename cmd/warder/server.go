@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"warder/authz"
+	"warder/envoy"
 	"warder/policy"
 )
 
@@ -48,7 +50,7 @@ type server struct {
 	engine    *authz.Engine
 	stores    *stores
 	ready     *readiness
-	grpc      *grpcServer
+	grpc      *envoy.GRPCServer
 	decisions *decisionLog
 	tls       *tlsReloader // nil: plaintext
 	reloader  *policyReloader
@@ -91,14 +93,34 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		return nil, err
 	}
 	srv.decisions = newDecisionLog(o.Stdout, s.Log.Decisions, s.APIKeyHeader, o.Log)
-	if srv.grpc, err = newGRPCServer(srv, resolver); err != nil {
+	if err := srv.makeGRPC(resolver); err != nil {
 		srv.close()
 		return nil, err
 	}
-	srv.ready = newReadiness(srv.stores.names(), srv.grpc.setServing)
+	srv.ready = newReadiness(srv.stores.names(), srv.grpc.SetServing)
 	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	return srv, nil
+}
+
+func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
+	c := envoy.Config{
+		Decider: s.engine, ClientIP: resolver, Identity: s.settings.identity(),
+		Deadline: s.settings.Deadline, Log: s.log,
+	}
+	if s.decisions != nil { // a nil *decisionLog would be an Observer
+		c.Observer = s.decisions
+	}
+	check, err := envoy.NewServer(c)
+	if err != nil {
+		return err
+	}
+	var options []grpc.ServerOption
+	if s.tls != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
+	}
+	s.grpc = envoy.NewGRPCServer(check, options...)
+	return nil
 }
 
 // Run serves until the context ends, then drains: it says that it is not ready,
@@ -119,7 +141,7 @@ func (s *server) Run(ctx context.Context) error {
 	admin := newAdmin(s.ready, s.log)
 	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
-		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", version())
+		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", readBuild().Version)
 
 	// The parts outlive ctx, since they serve while draining; stopWork ends those
 	// that work for the servers.

@@ -8,6 +8,7 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/authz/token"
+	"warder/envoy"
 )
 
 // settings are a configuration that was checked as a whole and whose secrets
@@ -23,7 +24,6 @@ type settings struct {
 	ClientIP     authz.ClientIPConfig
 	Log          logSettings
 	Identity     identitySettings
-	StripHeaders []string // nil: the usual ones
 	Shutdown     shutdownSettings
 }
 
@@ -115,6 +115,17 @@ type identitySettings struct {
 	Headers             map[string]string // renamed ones: user, roles, … to a header
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
+	StripHeaders        []string // nil: the usual ones
+}
+
+func (s *settings) identity() envoy.IdentityConfig {
+	return envoy.IdentityConfig{
+		Headers:             s.Identity.Headers,
+		APIKeyHeader:        s.APIKeyHeader,
+		KeepAPIKey:          !s.Identity.RemoveAPIKey,
+		RemoveAuthorization: s.Identity.RemoveAuthorization,
+		StripHeaders:        s.Identity.StripHeaders,
+	}
 }
 
 type shutdownSettings struct {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -128,16 +126,4 @@ func (s *server) becameReady(where bound) {
 	if s.options.OnReady != nil {
 		s.options.OnReady(where)
 	}
-}
-
-// openStores opens the stores that the settings name, without asking them yet.
-func openStores(s *settings, log *slog.Logger) (*stores, error) {
-	if !s.Sessions.inMemory() || s.Directory.File == "" {
-		return nil, errors.New("not in memory")
-	}
-	m, err := memory.Load(s.Directory.File, nil)
-	if err != nil {
-		return nil, err
-	}
-	return memoryStores(m), nil
 }

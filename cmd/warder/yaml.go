@@ -20,7 +20,8 @@ const maxConfigSize = 1 << 20
 type yamlKind uint8
 
 const (
-	yamlNull yamlKind = iota
+	yamlBroken yamlKind = iota // it was reported; nothing more is to be said about it
+	yamlNull
 	yamlString
 	yamlBool
 	yamlNumber
@@ -29,7 +30,7 @@ const (
 )
 
 func (k yamlKind) String() string {
-	return [...]string{"empty", "a text", "true or false", "a number", "a group of keys", "a list"}[k]
+	return [...]string{"broken", "empty", "a text", "true or false", "a number", "a group of keys", "a list"}[k]
 }
 
 // A yamlValue is a value with its place. Variables are already filled in.
@@ -40,6 +41,10 @@ type yamlValue struct {
 	fromEnv bool   // the text holds a variable's value, so that its kind is what it reads as
 	entries []yamlEntry
 	items   []yamlValue
+}
+
+func (v yamlValue) isScalar() bool {
+	return v.kind == yamlString || v.kind == yamlBool || v.kind == yamlNumber
 }
 
 type yamlEntry struct {
@@ -115,7 +120,7 @@ func parseYAML(name string, data []byte, env lookupEnv) (yamlValue, problems) {
 	case len(docs) == 0:
 		return yamlValue{place: problem{File: name}, kind: yamlMap}, nil
 	case len(docs) > 1:
-		r.report(r.at(docs[1].Body.GetToken()), "a second YAML document; use one document")
+		r.report(r.at(startOf(docs[1].Body)), "a second YAML document; use one document")
 	}
 	return r.value(docs[0].Body), r.problems
 }
@@ -148,6 +153,7 @@ func (r *yamlReader) value(n ast.Node) yamlValue {
 	v := yamlValue{place: r.at(startOf(n))}
 	switch n := n.(type) {
 	case *ast.NullNode:
+		v.kind = yamlNull
 	case *ast.BoolNode:
 		v.kind, v.text = yamlBool, n.GetToken().Value
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
@@ -236,30 +242,35 @@ func (r *yamlReader) fill(v *yamlValue, text string) {
 		expression, rest, closed := strings.Cut(after, "}")
 		if !closed {
 			r.report(v.place, "${ is not closed; write ${VAR}, or $${ for the two characters themselves")
+			v.kind = yamlBroken
 			break
 		}
-		b.WriteString(r.variable(v.place, expression))
+		value, ok := r.variable(v.place, expression)
+		if !ok {
+			v.kind = yamlBroken
+		}
+		b.WriteString(value)
 		v.fromEnv = true
 		text = rest
 	}
 	v.text = b.String()
 }
 
-func (r *yamlReader) variable(place problem, expression string) string {
+func (r *yamlReader) variable(place problem, expression string) (value string, ok bool) {
 	name, fallback, hasFallback := strings.Cut(expression, ":-")
 	if !validVariable(name) {
 		// The expression may be part of a secret that merely looks like one.
 		r.report(place, "${…} holds no name of a variable; write ${VAR} or ${VAR:-default}, or $${ for the two characters themselves")
-		return ""
+		return "", false
 	}
 	value, set := r.env(name)
 	switch {
 	case hasFallback && value == "":
-		return fallback
+		return fallback, true
 	case !set:
 		r.report(place, fmt.Sprintf("${%s} is not set in the environment; set it, or write ${%s:-default}", name, name))
 	}
-	return value
+	return value, set
 }
 
 func validVariable(name string) bool {

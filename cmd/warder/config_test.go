@@ -1,0 +1,234 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testSecret is long enough to be a key; its beginning is what a leak looks like.
+const testSecret = "canary-jwt-secret-0123456789abcdef"
+
+// environment makes a lookupEnv of NAME=value words.
+func environment(words ...string) lookupEnv {
+	return func(name string) (string, bool) {
+		for _, w := range words {
+			if value, ok := strings.CutPrefix(w, name+"="); ok {
+				return value, true
+			}
+		}
+		return "", false
+	}
+}
+
+// TestBadConfig holds each testdata/config/*.bad.yaml against the messages at
+// its end, which have to be all that is reported, in order.
+func TestBadConfig(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/config/*.bad.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no bad configurations found: %v", err)
+	}
+	env := environment("SECRET="+testSecret, "EMPTY=", "SHORT=canary-short", "DSN=postgres://warder:canary-dsn@127.0.0.1/app")
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for line := range strings.Lines(string(data)) {
+				if message, ok := strings.CutPrefix(line, "# want: "); ok {
+					want = append(want, strings.ReplaceAll(strings.TrimSpace(message), "DIR", "testdata/config"))
+				}
+			}
+			_, _, err = readConfig(path, env).resolve()
+			if err == nil {
+				t.Fatal("no error")
+			}
+			var got []string
+			for _, p := range problemsOf("", err) {
+				got = append(got, strings.TrimPrefix(p.String(), path+":"))
+			}
+			compareLines(t, got, want)
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("a secret is in the messages:\n%v", err)
+			}
+		})
+	}
+}
+
+func compareLines(t *testing.T, got, want []string) {
+	t.Helper()
+	missing := map[string]int{}
+	for _, w := range want {
+		missing[w]++
+	}
+	for _, g := range got {
+		if missing[g] == 0 {
+			t.Errorf("unexpected: %s", g)
+			continue
+		}
+		missing[g]--
+	}
+	for _, w := range want {
+		if missing[w] > 0 {
+			missing[w]--
+			t.Errorf("missing:    %s", w)
+		}
+	}
+}
+
+// TestConfigSources: file, environment, and which of them wins.
+func TestConfigSources(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "jwt", testSecret+"\n")
+	write(t, dir, "jwt-windows", testSecret+"\r\n")
+	write(t, dir, "jwt-two-lines", testSecret+"\n\n")
+	write(t, dir, "redis", "redis://from-file:6379\n")
+	minimal := []string{"WARDER_JWT_SECRET=" + testSecret, "DATABASE_URL=postgres://127.0.0.1/app"}
+	for _, c := range []struct {
+		name string
+		file string
+		env  []string
+		got  func(*settings) any
+		want any
+	}{
+		{"three variables are enough", "", minimal,
+			func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() + s.JWT.Keys[0].Algorithm }, testSecret + "HS256"},
+		{"the default Redis", "", minimal, func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, defaultRedisURL},
+		{"the default policy", "", minimal, func(s *settings) any { return s.Policy }, "/etc/warder/policy.yaml"},
+		{"the default addresses", "", minimal, func(s *settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "127.0.0.1:9191 127.0.0.1:9192"},
+		{"an empty file", "# nothing\n", minimal, func(s *settings) any { return s.Deadline }, 200 * time.Millisecond},
+		{"the file's value", "deadline: 300ms", minimal, func(s *settings) any { return s.Deadline }, 300 * time.Millisecond},
+		{"a variable in the file", "jwt: {issuer: 'a-${X}-b-${Y:-y}-$${Z}-$1'}", append(minimal, "X=x"),
+			func(s *settings) any { return s.JWT.Issuer }, "a-x-b-y-${Z}-$1"},
+		{"a default where the variable is empty", "jwt: {issuer: '${X:-y}'}", append(minimal, "X="), func(s *settings) any { return s.JWT.Issuer }, "y"},
+		{"a variable for a number and a word", "client_ip: {source: xff_num_trusted_hops, xff_num_trusted_hops: '${N}'}", append(minimal, "N=2"),
+			func(s *settings) any { return s.ClientIP.TrustedHops }, 2},
+		{"a variable for a list", "client_ip: {trusted_proxies: '${N}'}", append(minimal, "N=10.0.0.0/8, 192.0.2.1"),
+			func(s *settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[10.0.0.0/8 192.0.2.1/32]"},
+		{"environment over file", "listen: {grpc: '127.0.0.1:1', admin: '127.0.0.1:2'}", append(minimal, "WARDER_LISTEN_GRPC=unix:///run/w.sock"),
+			func(s *settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "unix:///run/w.sock 127.0.0.1:2"},
+		{"an empty variable is none", "policy: /p.yaml", append(minimal, "WARDER_POLICY="), func(s *settings) any { return s.Policy }, "/p.yaml"},
+		{"trusted proxies of the environment", "client_ip: {trusted_proxies: [10.0.0.0/8]}", append(minimal, "WARDER_TRUSTED_PROXIES=192.0.2.0/24,2001:db8::/32"),
+			func(s *settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[192.0.2.0/24 2001:db8::/32]"},
+		{"a path in the file is relative to it", "policy: rules/p.yaml", minimal, func(s *settings) any { return s.Policy }, "DIR/rules/p.yaml"},
+		{"a path in the environment is not", "", append(minimal, "WARDER_POLICY=p.yaml"), func(s *settings) any { return s.Policy }, "p.yaml"},
+		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
+		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
+		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret + "\n"},
+		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
+		{"a secret of the environment keeps the key's algorithm and kid", "jwt: {keys: [{kid: k, algorithm: HS512, secret_file: gone}]}",
+			[]string{"WARDER_JWT_SECRET=" + testSecret + testSecret, minimal[1]}, func(s *settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
+		{"REDIS_URL over redis_url_file", "sessions: {redis_url_file: redis}", append(minimal, "REDIS_URL=redis://from-env:6379"),
+			func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-env:6379"},
+		{"REDIS_URL_FILE", "", append(minimal, "REDIS_URL_FILE=DIR/redis"), func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-file:6379"},
+		{"plaintext elsewhere, accepted", "listen: {grpc: '0.0.0.0:9191', plaintext: true}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "0.0.0.0:9191"},
+		{"IPv6 loopback", "listen: {grpc: '[::1]:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "[::1]:9191"},
+		{"localhost", "listen: {grpc: 'localhost:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "localhost:9191"},
+		{"the admin listener may be anywhere", "listen: {admin: '0.0.0.0:9192'}", minimal, func(s *settings) any { return s.Listen.Admin.String() }, "0.0.0.0:9192"},
+		{"a mode as YAML's number", "listen: {socket_mode: 0600}", minimal, func(s *settings) any { return s.Listen.SocketMode.String() }, "-rw-------"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for i := range c.env {
+				c.env[i] = strings.ReplaceAll(c.env[i], "DIR", dir)
+			}
+			s, _, err := readConfig(write(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), environment(c.env...)).resolve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.want
+			if text, ok := want.(string); ok {
+				want = strings.ReplaceAll(text, "DIR", dir)
+			}
+			if got := c.got(s); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// TestBadEnvironment: what is wrong without any file.
+func TestBadEnvironment(t *testing.T) {
+	t.Parallel()
+	jwt, database := "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app"
+	for _, c := range []struct {
+		want string
+		file string
+		env  []string
+	}{
+		{"jwt.keys: missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET", "", []string{database}},
+		{"directory: missing; set DATABASE_URL", "", []string{jwt}},
+		{"environment: WARDER_JWT_SECRET: is set but empty", "", []string{"WARDER_JWT_SECRET=", database}},
+		{"environment: REDIS_URL: is set but empty", "", []string{jwt, database, "REDIS_URL="}},
+		{"environment: REDIS_URL: is given twice", "", []string{jwt, database, "REDIS_URL=redis://x", "REDIS_URL_FILE=/x"}},
+		{"environment: WARDER_JWT_SECRET_FILE: /nowhere/jwt cannot be read: no such file or directory", "", []string{"WARDER_JWT_SECRET_FILE=/nowhere/jwt", database}},
+		{"environment: WARDER_LISTEN_GRPC: 0.0.0.0:9191 takes tokens", "", []string{jwt, database, "WARDER_LISTEN_GRPC=0.0.0.0:9191"}},
+		{"environment: WARDER_LISTEN_GRPC: :9191 takes tokens", "", []string{jwt, database, "WARDER_LISTEN_GRPC=:9191"}},
+		{"environment: WARDER_LISTEN_GRPC: \"example.com:9191\" is no address", "", []string{jwt, database, "WARDER_LISTEN_GRPC=example.com:9191"}},
+		{"environment: WARDER_LISTEN_ADMIN: is the address of listen.grpc too", "", []string{jwt, database, "WARDER_LISTEN_ADMIN=127.0.0.1:9191"}},
+		{"environment: WARDER_TRUSTED_PROXIES: \"proxy\" (entry 1) is no network", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=proxy"}},
+		{"environment: WARDER_TRUSTED_PROXIES: 0.0.0.0/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=0.0.0.0/0"}},
+		{"environment: WARDER_TRUSTED_PROXIES: ::/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=::/0"}},
+		{"environment: WARDER_JWT_SECRET: is set, but jwt.keys lists 2 keys", "jwt: {keys: [{kid: a, secret_file: a}, {kid: b, secret_file: b}]}", []string{jwt, database}},
+		{"directory.file: is set beside the variable DATABASE_URL", "directory: {file: d.yaml}", []string{jwt, database}},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			t.Parallel()
+			path := ""
+			if c.file != "" {
+				path = write(t, t.TempDir(), "warder.yaml", c.file)
+			}
+			_, _, err := readConfig(path, environment(c.env...)).resolve()
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v\nwant one with %s", err, c.want)
+			}
+		})
+	}
+}
+
+// TestConfigNeverPrintsASecret prints what was read and resolved in every way
+// that somebody may try.
+func TestConfigNeverPrintsASecret(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: "+testSecret+"}]}\n")
+	c := readConfig(path, environment("REDIS_URL=redis://:canary-redis@127.0.0.1:6379", "DATABASE_URL=postgres://warder:canary-dsn@127.0.0.1/app"))
+	s, warnings, err := c.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0].String(), "the secret stands in the file") {
+		t.Errorf("warnings %v, want one about the secret in the file", warnings)
+	}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+" "+verb+" "+verb+"\n", c, *c, s)
+		fmt.Fprintf(&out, verb+" "+verb+" "+verb+"\n", *s, s.JWT.Keys, warnings)
+	}
+	if err := writeJSON(&out, s); err != nil {
+		t.Fatal(err)
+	}
+	newLogger(&out, s.Log).Info("all", "config", c, "settings", s, "value", *s)
+	newLogger(&out, logSettings{Format: "text"}).Info("all", "config", c, "settings", s, "value", *s)
+	for _, form := range []string{"canary", "63616e617279" /* hex */, "Y2FuYXJ5" /* base64 */, "99 97 110 97 114 121"} {
+		if strings.Contains(out.String(), form) {
+			t.Errorf("a secret is printed, as %s", form)
+		}
+	}
+}
+
+func write(t testing.TB, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

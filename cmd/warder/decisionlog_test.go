@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"warder/authz"
+	"warder/envoy"
+)
+
+// A syncBuffer is a buffer that may be read while others write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+const aToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
+
+func observe(path, id string, headers ...authz.Header) envoy.Observation {
+	return envoy.Observation{
+		Request: &authz.Request{Attributes: authz.Attributes{Headers: headers}},
+		Method:  "GET", Path: path, ID: id,
+		Decision: authz.Deny(authz.ReasonRoleMissing), Duration: 1234 * time.Microsecond,
+	}
+}
+
+func TestDecisionLogFields(t *testing.T) {
+	t.Parallel()
+	var out, own syncBuffer
+	l := newDecisionLog(&out, logDeny, "X-API-Key", newLogger(&own, logSettings{}))
+	l.Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	l.close()
+	line := out.String()
+	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
+		t.Fatalf("not one line: %q", line)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"auth_method", "client_ip", "decision", "duration_us", "key_prefix", "method", "path", "reason", "request_id", "route", "time", "user"}
+	if got := slices.Sorted(maps.Keys(fields)); !slices.Equal(got, want) {
+		t.Errorf("fields %v\nwant   %v", got, want)
+	}
+	for field, value := range map[string]any{
+		"decision": "deny", "reason": "role_missing", "method": "GET", "path": "/api/v1/x", "request_id": "req-1", "duration_us": 1234.0,
+	} {
+		if fields[field] != value {
+			t.Errorf("%s is %v, want %v", field, fields[field], value)
+		}
+	}
+	if own.String() != "" {
+		t.Errorf("warder's own log: %s", own.String())
+	}
+}
+
+func TestDecisionLogMasks(t *testing.T) {
+	t.Parallel()
+	key := authz.Header{Name: "x-api-key", Value: "wk_canary_12345678"}
+	bearer := authz.Header{Name: "authorization", Value: "Bearer opaque-canary-token"}
+	for _, c := range []struct {
+		want, path string
+		headers    []authz.Header
+	}{
+		{"/plain/path", "/plain/path", []authz.Header{key, bearer}},
+		{"/reset/***FILTERED***", "/reset/" + aToken, nil},
+		{"/reset/***FILTERED***/x", "/reset/" + aToken + "/x", nil},
+		{"/a/***FILTERED***/b", "/a/wk_canary_12345678/b", []authz.Header{key}},
+		{"/a/***FILTERED***", "/a/opaque-canary-token", []authz.Header{bearer}},
+		{"***FILTERED***", "/a/wk%5Fcanary%5f12345678", []authz.Header{key}},
+		{"***FILTERED***", "/reset/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"***FILTERED***", "/%zz/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"/files/caf%C3%A9%20x", "/files/caf%C3%A9%20x", []authz.Header{key}},
+		{"/short/a", "/short/a", []authz.Header{{Name: "x-api-key", Value: "a"}}},
+		{"/eyJ", "/eyJ", nil},
+		{"/" + strings.Repeat("a", 511) + "…(cut)", "/" + strings.Repeat("a", 5000), nil},
+		{"/" + strings.Repeat("a", 510) + "…(cut)", "/" + strings.Repeat("a", 510) + "éééé", nil},
+		{"/\ufffd\ufffd", "/\xff\xfe", nil},
+		{"/a\"\nb", "/a\"\nb", nil},
+	} {
+		var out syncBuffer
+		l := newDecisionLog(&out, logAll, "X-API-Key", discard())
+		l.Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		l.close()
+		var got struct {
+			Path string `json:"path"`
+		}
+		if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
+			t.Errorf("%q: %v in %q", c.path, err, out.String())
+		}
+		if got.Path != c.want {
+			t.Errorf("%q is logged as %q, want %q", c.path, got.Path, c.want)
+		}
+		if strings.Contains(out.String(), "canary") || strings.Contains(out.String(), "c2lnbmF0dXJl") {
+			t.Errorf("a credential is in %s", out.String())
+		}
+		if strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("%q makes more than one line: %q", c.path, out.String())
+		}
+	}
+}
+
+func TestDecisionLogOff(t *testing.T) {
+	t.Parallel()
+	if l := newDecisionLog(io.Discard, logNone, "", discard()); l != nil {
+		t.Error("log.decisions: none makes a log")
+	}
+}
+
+// A stuck pipe blocks each write until it is opened.
+type stuckPipe struct {
+	open chan struct{}
+	syncBuffer
+}
+
+func (p *stuckPipe) Write(b []byte) (int, error) {
+	<-p.open
+	return p.syncBuffer.Write(b)
+}
+
+// Nobody reads standard output: checks go on, lines are dropped and counted, and
+// what was kept comes out when somebody reads again.
+func TestDecisionLogNeverBlocks(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	var own syncBuffer
+	l := newDecisionLog(pipe, logAll, "", newLogger(&own, logSettings{}))
+	const extra = 100
+	for range decisionQueue + extra {
+		l.Observed(t.Context(), observe("/x", "")) // would hang here
+	}
+	close(pipe.open)
+	l.close()
+	kept := strings.Count(pipe.String(), "\n")
+	if kept < decisionQueue || kept > decisionQueue+1 { // one may be in the writer's hands
+		t.Errorf("%d lines were kept, want %d", kept, decisionQueue)
+	}
+	if !strings.Contains(own.String(), "decision log: lines dropped") {
+		t.Errorf("nothing is said about dropped lines: %s", own.String())
+	}
+	l.Observed(t.Context(), observe("/late", "")) // after the end: no panic
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
+	t.Parallel()
+	var own syncBuffer
+	l := newDecisionLog(brokenPipe{}, logAll, "", newLogger(&own, logSettings{}))
+	for range 10 {
+		l.Observed(t.Context(), observe("/x", ""))
+	}
+	l.close()
+	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
+		t.Errorf("said %d times: %s", n, own.String())
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newHealthCommand(p process) *cobra.Command {
+	var configPath, target string
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running warder whether it is ready",
+		Long: `health asks a running warder for /readyz and exits with 0 when it is ready. It is
+for the health check of a container that has no shell and no curl.
+
+The address is listen.admin of the configuration, found as serve finds it, unless
+--url is given.`,
+		Example: `  warder health
+  warder health --url http://127.0.0.1:9192/healthz
+
+  HEALTHCHECK CMD ["/warder", "health"]`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if target != "" && configPath != "" {
+				return &usageError{cmd.CommandPath(), fmt.Errorf("--url and --config both name an address; give one")}
+			}
+			admin := address{}
+			if target == "" {
+				path, err := findConfig(configPath, p.env)
+				if err != nil {
+					return err
+				}
+				if admin, err = adminAddress(path, p.env); err != nil {
+					return err
+				}
+				target = "http://" + reachable(admin) + "/readyz"
+			} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" || u.Host == "" {
+				return &usageError{cmd.CommandPath(), fmt.Errorf("--url is no http:// URL; write one such as http://127.0.0.1:9192/readyz")}
+			}
+			return askHealth(cmd.Context(), p.stdout, target, admin)
+		},
+	}
+	addConfigFlag(cmd, &configPath)
+	cmd.Flags().StringVar(&target, "url", "", "the `URL` to ask")
+	return cmd
+}
+
+// adminAddress reads no more of a configuration than it needs: secrets may be
+// out of reach for a health check.
+func adminAddress(path string, env lookupEnv) (address, error) {
+	if _, err := os.Stat(path); path != "" && err != nil {
+		return address{}, problems{{File: path, Message: bare(err).Error()}}
+	}
+	c := readConfig(path, env)
+	c.reader.problems = nil
+	a, ok := c.resolveAddress("listen.admin", c.listen.admin)
+	if !ok {
+		return address{}, c.reader.problems.err()
+	}
+	return a, nil
+}
+
+// reachable is the host:port of an address that may be that of all interfaces.
+func reachable(a address) string {
+	if a.Network == "unix" {
+		return "localhost"
+	}
+	host, port, _ := net.SplitHostPort(a.Address)
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+const healthTime = 3 * time.Second
+
+func askHealth(ctx context.Context, out io.Writer, target string, admin address) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	// No proxy of the environment: this is about this machine.
+	transport := &http.Transport{DisableKeepAlives: true}
+	if admin.Network == "unix" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, admin.Network, admin.Address)
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("no whole answer: %w", err)
+	}
+	text := strings.TrimSpace(string(body))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", response.Status, text)
+	}
+	_, err = fmt.Fprintln(out, text)
+	return err
+}

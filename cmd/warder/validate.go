@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"warder/authz"
+	"warder/policy"
+)
+
+func newValidateCommand(p process) *cobra.Command {
+	var v validation
+	var output outputFormat
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Report every problem of a policy and of a configuration",
+		Long: `validate reads the policy, the configuration, or both, and reports all that is
+wrong with them at once, with file, line and column. It reads the files that the
+configuration names (secrets, certificates, the directory file) and connects to nothing.
+
+With --config alone, the policy that it names is checked too. Problems and warnings
+go to standard error; warnings leave the exit code at 0 unless --strict is given.`,
+		Example: `  warder validate -p policy.yaml
+  warder validate -c warder.yaml -p policy.yaml --strict
+  warder validate -p policies/ -o json | jq .problems`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if v.configPath == "" && v.policyPath == "" {
+				return &usageError{cmd.CommandPath(), fmt.Errorf("nothing to check; give --policy, --config or both")}
+			}
+			v.run(p.env)
+			return v.report(p, output, strict)
+		},
+	}
+	addConfigFlag(cmd, &v.configPath)
+	addPolicyFlag(cmd, &v.policyPath)
+	addOutputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&strict, "strict", false, "let warnings fail too")
+	return cmd
+}
+
+// A validation is what is to be checked and what was found.
+type validation struct {
+	configPath, policyPath string
+
+	good               []string // a line for each file that is right
+	problems, warnings problems
+}
+
+func (v *validation) run(env lookupEnv) {
+	policyPath := v.policyPath
+	var client *authz.ClientIPConfig
+	if v.configPath != "" {
+		c := readConfig(v.configPath, env)
+		if policyPath == "" {
+			policyPath = c.policy
+		} else {
+			c.policy = policyPath
+		}
+		s, warnings, err := c.resolve()
+		v.warnings = append(v.warnings, warnings...)
+		if err != nil {
+			v.problems = append(v.problems, problemsOf(v.configPath, err)...)
+		} else {
+			client = &s.ClientIP
+			v.good = append(v.good, v.configPath+": ok")
+		}
+	}
+	routes, err := policy.Load(policyPath, env)
+	if err != nil {
+		v.problems = append(v.problems, problemsOf(policyPath, err)...)
+		return
+	}
+	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", policyPath, count(len(routes.Routes()), "route")))
+	v.warnings = append(v.warnings, fromPolicy(routes.Warnings())...)
+	if client != nil {
+		// Without the configuration it is not known where the client's address is read.
+		v.warnings = append(v.warnings, clientIPWarnings(routes, policyPath, *client)...)
+	}
+}
+
+func (v *validation) report(p process, output outputFormat, strict bool) error {
+	failed := len(v.problems) > 0 || strict && len(v.warnings) > 0
+	v.problems, v.warnings = v.problems.sorted(), v.warnings.sorted()
+	if output == outputJSON {
+		err := writeJSON(p.stdout, struct {
+			OK       bool     `json:"ok"`
+			Problems problems `json:"problems"`
+			Warnings problems `json:"warnings"`
+		}{!failed, orEmpty(v.problems), orEmpty(v.warnings)})
+		if err != nil {
+			return err
+		}
+	} else {
+		for _, problem := range v.problems {
+			fmt.Fprintln(p.stderr, problem)
+		}
+		for _, warning := range v.warnings {
+			fmt.Fprintln(p.stderr, "warning:", warning)
+		}
+		for _, line := range v.good {
+			if _, err := fmt.Fprintln(p.stdout, line); err != nil {
+				return err
+			}
+		}
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+// orEmpty makes JSON print [] for none.
+func orEmpty(ps problems) problems {
+	if ps == nil {
+		return problems{}
+	}
+	return ps
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
