@@ -1,0 +1,202 @@
+package k8s
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// warderDeadline is how long warder takes at most to answer; who asks must wait longer.
+const warderDeadline = 200 * time.Millisecond
+
+// identityHeaders are what must not come from a client, and what warder may set.
+var identityHeaders = []string{
+	"x-warder-auth-method", "x-warder-user", "x-warder-roles", "x-warder-session",
+	"x-warder-key-prefix", "x-warder-scopes", "x-warder-client-ip",
+}
+
+// disguises are spellings of them that an application may fold to the same name.
+var disguises = []string{"x-warder-admin", "x.warder.user", "x-warder.roles", "x_warder_user"}
+
+// checkAsking: the objects that make a mesh or a gateway ask warder ask for
+// everything, wait long enough, and take silence for a no.
+func checkAsking(r *report, f *form) {
+	for _, o := range f.objects {
+		switch o.kind() {
+		case "MeshConfig":
+			checkMeshConfig(r, f, o)
+		case "AuthorizationPolicy":
+			if o.text("spec", "action") == "CUSTOM" {
+				checkCustomPolicy(r, f, o)
+			}
+		case "SecurityPolicy":
+			checkSecurityPolicy(r, f, o)
+		case "ClientTrafficPolicy":
+			checkClientTraffic(r, o)
+		case "Gateway":
+			checkGateway(r, f, o)
+		case "BackendTLSPolicy":
+			checkBackendTLS(r, f, o)
+		}
+	}
+}
+
+type provider struct {
+	Name              string
+	EnvoyExtAuthzGrpc struct {
+		Service       string
+		Port          int
+		Timeout       string
+		FailOpen      *bool
+		StatusOnError string
+	}
+}
+
+func checkMeshConfig(r *report, f *form, o object) {
+	for _, p := range into[[]provider](dig(o.doc, "spec", "extensionProviders")) {
+		g := p.EnvoyExtAuthzGrpc
+		name, rest, _ := strings.Cut(g.Service, ".")
+		namespace, _, _ := strings.Cut(rest, ".")
+		checkServicePort(r, f, o, namespace, name, float64(g.Port))
+		r.require(g.FailOpen != nil && !*g.FailOpen && g.StatusOnError == "503", "%s: %s must have failOpen: false and statusOnError 503", o.file, p.Name)
+		checkTimeout(r, o, g.Timeout)
+	}
+	r.require(o.text("spec", "pathNormalization", "normalization") == "DECODE_AND_MERGE_SLASHES", "%s: paths are not normalised", o.file)
+}
+
+func checkCustomPolicy(r *report, f *form, o object) {
+	rules, _ := dig(o.doc, "spec", "rules").([]any)
+	whole := slices.ContainsFunc(rules, func(rule any) bool { m, ok := rule.(map[string]any); return ok && len(m) == 0 })
+	r.require(whole, "%s: must ask for every path; past an exception identity headers are the client's", o)
+	mesh, _ := f.find("MeshConfig ")
+	known := slices.ContainsFunc(into[[]provider](dig(mesh.doc, "spec", "extensionProviders")), func(p provider) bool {
+		return p.Name == o.text("spec", "provider", "name")
+	})
+	r.require(known, "%s: no provider %q in the mesh configuration", o, o.text("spec", "provider", "name"))
+}
+
+// A ref names an object of Kubernetes, of a gateway or of Envoy Gateway.
+type ref struct {
+	Kind, Namespace, Name, SectionName string
+	Port                               float64
+}
+
+func checkSecurityPolicy(r *report, f *form, o object) {
+	type extAuth struct {
+		FailOpen, RecomputeRoute *bool
+		StatusOnError            int
+		Timeout                  string
+		HeadersToExtAuth         []string
+		GRPC                     struct{ BackendRefs []ref }
+	}
+	a := into[extAuth](dig(o.doc, "spec", "extAuth"))
+	r.require(a.FailOpen != nil && !*a.FailOpen && a.StatusOnError == 503, "%s: must have failOpen: false and statusOnError: 503", o)
+	r.require(a.RecomputeRoute != nil && !*a.RecomputeRoute, "%s: must not choose another route after the answer", o)
+	r.require(len(a.HeadersToExtAuth) == 0, "%s: warder must see all header names, to remove what is disguised", o)
+	checkTimeout(r, o, a.Timeout)
+	r.require(len(a.GRPC.BackendRefs) == 1, "%s: asks %d backends", o, len(a.GRPC.BackendRefs))
+	for _, b := range a.GRPC.BackendRefs {
+		if b.Kind == "Backend" {
+			checkUnixBackend(r, f, o, b)
+			continue
+		}
+		checkServicePort(r, f, o, b.Namespace, b.Name, b.Port)
+		r.require(b.Namespace == o.namespace() || granted(f, o, b), "%s: no ReferenceGrant in %s lets it name Service %s", o, b.Namespace, b.Name)
+	}
+	for _, target := range into[[]ref](dig(o.doc, "spec", "targetRefs")) {
+		r.require(f.exists(key(target.Kind, o.namespace(), target.Name)), "%s: its target %s %s does not exist", o, target.Kind, target.Name)
+	}
+}
+
+// granted reports whether a ReferenceGrant lets o name the Service b.
+func granted(f *form, o object, b ref) bool {
+	for _, g := range f.objects {
+		from := into[[]ref](dig(g.doc, "spec", "from"))
+		to := into[[]ref](dig(g.doc, "spec", "to"))
+		if g.kind() == "ReferenceGrant" && g.namespace() == b.Namespace &&
+			slices.ContainsFunc(from, func(x ref) bool { return x.Kind == o.kind() && x.Namespace == o.namespace() }) &&
+			slices.ContainsFunc(to, func(x ref) bool { return x.Kind == "Service" && x.Name == b.Name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkUnixBackend: the socket of the Backend is one that a warder listens on.
+func checkUnixBackend(r *report, f *form, o object, b ref) {
+	backend, ok := f.find(key("Backend", o.namespace(), b.Name))
+	r.require(ok, "%s: no Backend %s", o, b.Name)
+	type endpoint struct{ Unix struct{ Path string } }
+	for _, e := range into[[]endpoint](dig(backend.doc, "spec", "endpoints")) {
+		r.require(slices.Contains(listeners(f), "unix://"+e.Unix.Path), "%s: no warder listens on %s", backend, e.Unix.Path)
+	}
+}
+
+func checkClientTraffic(r *report, o object) {
+	r.require(o.text("spec", "path", "escapedSlashesAction") == "RejectRequest" && dig(o.doc, "spec", "path", "disableMergeSlashes") == false,
+		"%s: paths keep more than one reading", o)
+	r.require(o.text("spec", "headers", "withUnderscoresAction") == "RejectRequest", "%s: headers with underscores pass", o)
+	type match struct{ Type, Value string }
+	matches := into[[]match](dig(o.doc, "spec", "headers", "earlyRequestHeaders", "removeOnMatch"))
+	for _, name := range removable() {
+		removed := slices.ContainsFunc(matches, func(m match) bool { return m.Type == "RegularExpression" && matchesWhole(m.Value, name) })
+		r.require(removed, "%s: a client may send %s", o, name)
+	}
+}
+
+func checkGateway(r *report, f *form, o object) {
+	class := key("GatewayClass", "", o.text("spec", "gatewayClassName"))
+	r.require(f.exists(class), "%s: no %s", o, class)
+	certificates := []ref{into[ref](dig(o.doc, "spec", "tls", "backend", "clientCertificateRef"))}
+	type listener struct {
+		TLS struct{ CertificateRefs []ref }
+	}
+	for _, l := range into[[]listener](dig(o.doc, "spec", "listeners")) {
+		certificates = append(certificates, l.TLS.CertificateRefs...)
+	}
+	for _, c := range certificates {
+		r.require(c.Name == "" || f.exists(key("Secret", o.namespace(), c.Name)), "%s: no Secret %s", o, c.Name)
+	}
+}
+
+func checkBackendTLS(r *report, f *form, o object) {
+	for _, target := range into[[]ref](dig(o.doc, "spec", "targetRefs")) {
+		service, ok := f.find(key("Service", o.namespace(), target.Name))
+		type port struct{ Name string }
+		ports := into[[]port](dig(service.doc, "spec", "ports"))
+		r.require(ok && slices.Contains(ports, port{target.SectionName}), "%s: no port %s of Service %s", o, target.SectionName, target.Name)
+		host := target.Name + "." + o.namespace() + ".svc.cluster.local"
+		r.require(o.text("spec", "validation", "hostname") == host, "%s: the certificate must be for %s", o, host)
+	}
+	for _, ca := range into[[]ref](dig(o.doc, "spec", "validation", "caCertificateRefs")) {
+		_, ok := f.content(key(ca.Kind, o.namespace(), ca.Name), "ca.crt")
+		r.require(ok, "%s: no %s %s with ca.crt", o, ca.Kind, ca.Name)
+	}
+}
+
+// checkServicePort: the Service exists and has the port.
+func checkServicePort(r *report, f *form, o object, namespace, name string, number float64) {
+	service, ok := f.find(key("Service", namespace, name))
+	type port struct{ Port float64 }
+	ports := into[[]port](dig(service.doc, "spec", "ports"))
+	r.require(ok && slices.Contains(ports, port{number}), "%s: no Service %s/%s with port %v", o, namespace, name, number)
+}
+
+// checkTimeout: above warder's deadline, and near it.
+func checkTimeout(r *report, o object, text string) {
+	timeout, err := time.ParseDuration(text)
+	r.require(err == nil && timeout > warderDeadline && timeout <= time.Second, "%s: a timeout of %q; use more than %v and at most 1s", o, text, warderDeadline)
+}
+
+// removable are all names that must not come from a client, but for those with
+// underscores, which are refused before.
+func removable() []string {
+	return slices.DeleteFunc(slices.Concat(identityHeaders, disguises), func(name string) bool { return strings.Contains(name, "_") })
+}
+
+// matchesWhole matches like Envoy: the expression must cover the whole name.
+func matchesWhole(expression, name string) bool {
+	re, err := regexp.Compile("^(?:" + expression + ")$")
+	return err == nil && re.MatchString(name)
+}
