@@ -78,6 +78,9 @@ func check(t *testing.T, all map[string]string, files []string) []string {
 			set.add(r, o)
 		}
 	}
+	for _, w := range set.workloads() {
+		checkPatch(t, r, w)
+	}
 	if len(r.problems) > 0 {
 		return r.problems // the checks below rest on objects of the right shape
 	}

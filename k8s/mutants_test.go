@@ -50,6 +50,7 @@ var mutants = []struct{ form, want, old, new string }{
 	{"envoy gateway", "additional properties 'fail_open'", "    failOpen: false", "    fail_open: false"},
 	{"envoy gateway", "value must be one of", "RejectRequest", "Reject"},
 	{"envoy gateway", "additional properties 'certificateRef'", "certificateRefs:", "certificateRef:"},
+	{"envoy gateway sidecar", "additional properties 'restartpolicy'", "restartPolicy: Always", "restartpolicy: Always"},
 
 	// Names that lead nowhere.
 	{"sidecar", "Service app/app: no pod has the labels", "spec:\n  selector:\n    app.kubernetes.io/name: app\n", "spec:\n  selector:\n    app: app\n"},

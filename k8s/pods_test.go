@@ -13,7 +13,7 @@ type workload struct {
 	selector map[string]string
 	labels   map[string]string
 	pod      podSpec
-	patch    bool // Envoy Gateway owns the rest of the pod
+	patch    any // when not nil, what is added to a pod that Envoy Gateway owns
 }
 
 type podSpec struct {
@@ -123,7 +123,7 @@ func (f *form) workloads() []workload {
 			})
 		case "EnvoyProxy":
 			spec := dig(o.doc, "spec", "provider", "kubernetes", "envoyDeployment", "patch", "value", "spec", "template", "spec")
-			all = append(all, workload{object: o, pod: into[podSpec](spec), patch: true})
+			all = append(all, workload{object: o, pod: into[podSpec](spec), patch: spec})
 		}
 	}
 	return all
@@ -185,7 +185,7 @@ func checkPod(r *report, f *form, w workload) {
 	if p.HostNetwork || p.HostPID {
 		bad("the pod is in the node's namespaces")
 	}
-	if name := p.ServiceAccountName; !w.patch && !f.exists(key("ServiceAccount", w.namespace(), name)) {
+	if name := p.ServiceAccountName; w.patch == nil && !f.exists(key("ServiceAccount", w.namespace(), name)) {
 		bad("no ServiceAccount %q", name)
 	}
 	mounted := map[string]bool{}
@@ -194,7 +194,7 @@ func checkPod(r *report, f *form, w workload) {
 			mounted[m.Name] = true
 			checkMount(bad, p, c, m)
 		}
-		if c.Image != "" || !w.patch { // else a container of Envoy Gateway's own
+		if c.Image != "" || w.patch == nil { // else a container of Envoy Gateway's own
 			checkContainer(bad, p, c)
 		}
 	}

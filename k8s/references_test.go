@@ -56,7 +56,7 @@ func checkSelector(r *report, f *form, o object) {
 	}
 	found := false
 	for _, w := range f.workloads() {
-		if w.namespace() == o.namespace() && !w.patch && isSubset(wanted, w.labels) {
+		if w.namespace() == o.namespace() && w.patch == nil && isSubset(wanted, w.labels) {
 			found = true
 			checkPorts(r, o, w)
 		}

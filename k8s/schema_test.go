@@ -34,14 +34,19 @@ func checkSchema(t *testing.T, r *report, o object) {
 	}
 }
 
-// podSchema is the schema of a pod's spec, for one inside another kind's patch.
-func podSchema(t *testing.T) *jsonschema.Schema {
+// checkPatch checks what an EnvoyProxy adds to a pod; the kind's own schema takes anything there.
+func checkPatch(t *testing.T, r *report, w workload) {
 	t.Helper()
+	if w.patch == nil {
+		return
+	}
 	schema, err := schemas(t).compile("podspec-v1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return schema
+	if err := schema.Validate(w.patch); err != nil {
+		r.addf("%s: the patch: %v", w.object, err)
+	}
 }
 
 // schemas reads the schemas once for all tests of a run.
