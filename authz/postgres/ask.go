@@ -1,0 +1,152 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"warder/authz"
+)
+
+// A statement is one of the two configured queries.
+type statement struct {
+	field string // of the configuration, for messages
+	name  string // of the prepared statement; "" where nothing may be prepared
+	sql   string
+}
+
+// A question is one use of a statement.
+type question struct {
+	value string
+	// spelled reports whether value is the spelling that the parameter's type
+	// gives it. An error means that the type is none that warder knows.
+	spelled func(oid uint32) (bool, error)
+	// read takes the answer out of the one row.
+	read func(columns) error
+}
+
+var errManyRows = errors.New("returned more than one row")
+
+// binary asks for all columns in binary: no setting of the server changes how
+// these are spelled.
+var binary = []int16{pgtype.BinaryFormatCode}
+
+// attempts is how many connections a question may find stale before it fails.
+const attempts = 3
+
+// ask asks until it has an answer, for as long as what fails is a connection that
+// has outlived something (a restart, a change of the tables), and not the database.
+func (d *Directory) ask(ctx context.Context, s *statement, q question) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		stale, err := d.try(ctx, s, q)
+		if err == nil || !stale {
+			return err
+		}
+		// What made this connection stale made the idle ones stale as well.
+		d.pool.Reset()
+		if attempt == attempts || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// try asks on one connection. stale is whether another one may do better.
+func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
+	pooled, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return false, contextFirst(ctx, err)
+	}
+	defer pooled.Release()
+	conn := pooled.Conn().PgConn()
+
+	// The description is kept with its connection, like the statement that it
+	// describes: what the server prepared and what is known of it cannot part.
+	const known = "warder statement "
+	description, fresh := conn.CustomData()[known+s.field].(*pgconn.StatementDescription)
+	fresh = !fresh
+	if fresh {
+		if description, err = conn.Prepare(ctx, s.name, s.sql, nil); err != nil {
+			return isStale(err, fresh), contextFirst(ctx, err)
+		}
+		conn.CustomData()[known+s.field] = description
+	}
+	if len(description.ParamOIDs) != 1 {
+		return false, unfit(parameterCount(len(description.ParamOIDs)))
+	}
+	spelled, err := q.spelled(description.ParamOIDs[0])
+	if err != nil {
+		return false, err
+	}
+	if !spelled {
+		return false, authz.ErrNotFound
+	}
+
+	value := [][]byte{[]byte(q.value)}
+	var result *pgconn.ResultReader
+	if s.name != "" {
+		result = conn.ExecPrepared(ctx, s.name, value, nil, binary)
+	} else {
+		result = conn.ExecParams(ctx, s.sql, value, description.ParamOIDs, nil, binary)
+	}
+	rows, readErr := 0, error(nil)
+	for result.NextRow() {
+		if rows++; rows == 1 {
+			readErr = q.read(columns{pooled.Conn().TypeMap(), result.FieldDescriptions(), result.Values()})
+		}
+	}
+	if _, err := result.Close(); err != nil {
+		stale := isStale(err, fresh)
+		if stale && !conn.IsClosed() {
+			_ = pooled.Conn().Close(ctx) // so that Release does not keep it
+		}
+		return stale, contextFirst(ctx, err)
+	}
+	switch {
+	case rows == 0:
+		return false, authz.ErrNotFound
+	case rows > 1:
+		return false, errManyRows
+	}
+	return false, readErr
+}
+
+// isStale reports whether an error is the connection's rather than the
+// database's. fresh is whether the statement was prepared just now.
+func isStale(err error, fresh bool) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || pgconn.Timeout(err) {
+		return false
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pgErr.Code {
+		case "57P01", "57P02", "57P05": // the server ends this session
+			return true
+		}
+		switch pgErr.Code[:2] {
+		case "08": // connection exception
+			return true
+		case "0A", "26", "42": // the statement was prepared for tables that have changed
+			return !fresh
+		}
+		return false
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, pgconn.ErrConnClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// contextFirst makes an ended context visible whatever the driver made of it.
+func contextFirst(ctx context.Context, err error) error {
+	if ctxErr := ctx.Err(); ctxErr != nil && !errors.Is(err, ctxErr) {
+		return fmt.Errorf("%w: %w", ctxErr, err)
+	}
+	return err
+}

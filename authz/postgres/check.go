@@ -1,0 +1,275 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// checkTimeout bounds a check, which is no part of a request.
+const checkTimeout = 5 * time.Second
+
+// Check holds the two queries against the database: their parameter, the names
+// and types of their columns, the rights, and what sample rows hold where it can
+// tell the table.
+//
+// Every problem is in the error, one a line: what does not fit and which SQL
+// would. An error that is [ErrUnreachable] says nothing about the queries, and the
+// check is worth repeating; any other stays until somebody changes something.
+// Warnings are about what works but is probably not meant.
+func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	conn, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return nil, explain("directory", contextFirst(ctx, err))
+	}
+	defer conn.Release()
+	c := &checker{ctx: ctx, conn: conn.Conn()}
+	c.statement(&d.users, c.usersParameter, []wantedColumn{
+		{"is_active", flagColumn}, {"roles", namesColumn},
+	})
+	c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
+		{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, explain("directory", err)
+	}
+	return c.warnings, errors.Join(c.problems...)
+}
+
+type checker struct {
+	ctx      context.Context //nolint:containedctx // a checker lives as long as one Check
+	conn     *pgx.Conn
+	warnings []string
+	problems []error
+}
+
+type wantedColumn struct {
+	name string
+	role columnRole
+}
+
+func (c *checker) problem(s *statement, format string, args ...any) {
+	c.problems = append(c.problems, fmt.Errorf(s.field+": "+format, args...))
+}
+
+func (c *checker) warning(s *statement, format string, args ...any) {
+	c.warnings = append(c.warnings, s.field+": "+fmt.Sprintf(format, args...))
+}
+
+// statement checks one query as far as it gets.
+func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, wanted []wantedColumn) {
+	conn := c.conn.PgConn()
+	description, err := conn.Prepare(c.ctx, "", s.sql, nil)
+	if err != nil {
+		c.refused(s, err, wanted)
+		return
+	}
+	if n := len(description.ParamOIDs); n != 1 {
+		c.problem(s, "%s", parameterCount(n))
+		return
+	}
+	fits := parameter(s, description.ParamOIDs[0])
+	for _, w := range wanted {
+		fits = c.column(s, w, description.Fields) && fits
+	}
+	// NULL finds nothing, and shows whether the query may be run at all.
+	if _, err := c.run(s.sql, nil); err != nil {
+		c.refused(s, err, wanted)
+		return
+	}
+	if fits {
+		c.sample(s)
+	}
+}
+
+// column checks that the result has the column, once, of a type that fits.
+func (c *checker) column(s *statement, w wantedColumn, fields []pgconn.FieldDescription) bool {
+	var names []string
+	var oid uint32
+	n := 0
+	for _, f := range fields {
+		names = append(names, f.Name)
+		if f.Name == w.name {
+			oid = f.DataTypeOID
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		c.problem(s, "the result has no column %s; it has %s. Write %s AS %s: %s", w.name, strings.Join(names, ", "), c.candidate(w, fields), w.name, w.role.right)
+	case n > 1:
+		c.problem(s, "the result has %d columns %s; name one of them otherwise by alias", n, w.name)
+	case !w.role.takes(oid):
+		c.problem(s, "the column %s is %s; write %s AS %s: %s", w.name, c.typeName(oid), cast(w, oid, c.typeName(oid)), w.name, w.role.right)
+	default:
+		if w.name == "expires_at" && oid == pgtype.TimestampOID {
+			c.warning(s, "the column expires_at is a timestamp without time zone and is read as UTC; write expires_at AT TIME ZONE 'UTC' AS expires_at, with the zone that it is meant in")
+		}
+		if w.name == "expires_at" && oid == pgtype.DateOID {
+			c.warning(s, "the column expires_at is a date, so that a key ends with the first moment of that day in UTC; write (expires_at + 1)::timestamptz AS expires_at where it is to hold all day")
+		}
+		return true
+	}
+	return false
+}
+
+// candidate guesses which column, or which expression, could be named so.
+func (c *checker) candidate(w wantedColumn, fields []pgconn.FieldDescription) string {
+	known := []string{"is_active", "roles", "prefix", "scopes", "expires_at", "user_id", "id"}
+	var found []string
+	for _, f := range fields {
+		if w.role.takes(f.DataTypeOID) && !slices.Contains(known, f.Name) {
+			found = append(found, quoted(f.Name))
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0]
+	case len(found) == 0 && w.name == "expires_at":
+		return "NULL::timestamptz"
+	case len(found) == 0 && w.name == "user_id":
+		return "NULL::text"
+	}
+	return "<column>"
+}
+
+// cast returns the SQL that turns a column of another type into one that fits.
+func cast(w wantedColumn, oid uint32, typeName string) string {
+	switch w.name {
+	case "is_active":
+		switch {
+		case isIntegerOID(oid):
+			return "is_active <> 0"
+		case oid == pgtype.TimestamptzOID || oid == pgtype.TimestampOID:
+			return "is_active IS NOT NULL" // a column such as activated_at
+		}
+		return "is_active::boolean"
+	case "expires_at":
+		if isIntegerOID(oid) || oid == pgtype.Float8OID || oid == pgtype.NumericOID {
+			return "to_timestamp(expires_at)"
+		}
+		return "expires_at::timestamptz"
+	case "roles", "scopes":
+		if strings.HasSuffix(typeName, "[]") {
+			return w.name + "::text[]"
+		}
+		return "ARRAY[" + w.name + "]::text[]"
+	}
+	return w.name + "::text"
+}
+
+// refused explains a query that Postgres does not run.
+func (c *checker) refused(s *statement, err error, wanted []wantedColumn) {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	if pgErr == nil || temporary(pgErr.Code) || c.ctx.Err() != nil {
+		c.problems = append(c.problems, explain(s.field, contextFirst(c.ctx, err)))
+		return
+	}
+	t, haveTable := tableOf(s.sql)
+	switch pgErr.Code {
+	case "42P01": // undefined_table
+		c.problem(s, "%s; create it (warder schema sql prints the reference schema) or name your own table in the query", answer(pgErr))
+	case "42703": // undefined_column
+		has := ""
+		if columns := c.tableColumns(t); haveTable && len(columns) > 0 {
+			has = fmt.Sprintf("; %s has %s", t.table, strings.Join(columns, ", "))
+		}
+		var aliases []string
+		for _, w := range wanted {
+			aliases = append(aliases, "<column> AS "+w.name)
+		}
+		c.problem(s, "%s%s. Name the columns by alias, as in SELECT %s FROM … WHERE … = $1", answer(pgErr), has, strings.Join(aliases, ", "))
+	case "42501": // insufficient_privilege
+		table := "<table>"
+		if haveTable {
+			table = t.table
+		}
+		grant := "GRANT SELECT ON " + table
+		if strings.Contains(pgErr.Message, "schema") {
+			schema, _, _ := strings.Cut(table, ".")
+			grant = "GRANT USAGE ON SCHEMA " + schema
+		}
+		c.problem(s, "%s; run %s TO %s", answer(pgErr), grant, quoted(c.conn.Config().User))
+	case "42725", "42883": // ambiguous_function, undefined_function: also operators
+		c.problem(s, "%s; cast the parameter, as in WHERE id = $1::bigint", answer(pgErr))
+	case "42P18": // indeterminate_datatype
+		c.problem(s, "%s; cast the parameter, as in $1::text", answer(pgErr))
+	case "25006": // read_only_sql_transaction
+		c.problem(s, "it writes; write a SELECT")
+	default:
+		c.problem(s, "the database refuses the query: %s", answer(pgErr))
+	}
+}
+
+func (c *checker) usersParameter(s *statement, oid uint32) bool {
+	if _, err := spelledAs(oid, ""); err == nil {
+		return true
+	}
+	switch name := c.typeName(oid); oid {
+	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
+		c.problem(s, "its parameter $1 is %s, which has many spellings of one number; write WHERE id = $1::bigint", name)
+	default:
+		c.problem(s, "its parameter $1 is %s, which may take two ids for one; write WHERE id::text = $1", name)
+	}
+	return false
+}
+
+func (c *checker) hashParameter(s *statement, oid uint32) bool {
+	_, err := isText(oid)
+	if err == nil {
+		return true
+	}
+	if oid == pgtype.ByteaOID {
+		c.problem(s, "%v", err)
+	} else {
+		c.problem(s, "its parameter $1 is %s, but gets 64 lower-case hex digits; write WHERE key_hash::text = $1", c.typeName(oid))
+	}
+	return false
+}
+
+// typeName returns the type as SQL writes it.
+func (c *checker) typeName(oid uint32) string {
+	names, err := c.run("SELECT format_type($1::oid, NULL)", []byte(fmt.Sprint(oid)))
+	if err != nil || len(names) == 0 {
+		return fmt.Sprintf("of a type (OID %d)", oid)
+	}
+	return names[0]
+}
+
+func (c *checker) tableColumns(t table) []string {
+	names, err := c.run("SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum", []byte(t.table))
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+// run runs a query with one parameter, in text, and returns the first column.
+func (c *checker) run(sql string, value []byte) ([]string, error) {
+	result := c.conn.PgConn().ExecParams(c.ctx, sql, [][]byte{value}, nil, nil, nil)
+	var first []string
+	for result.NextRow() {
+		if values := result.Values(); len(values) > 0 {
+			first = append(first, string(values[0]))
+		}
+	}
+	_, err := result.Close()
+	return first, err
+}
+
+// quoted writes a name as SQL needs it.
+func quoted(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return pgx.Identifier{name}.Sanitize()
+}

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"warder/authz"
+)
+
+// A Directory implements [authz.Users] and [authz.APIKeys] on Postgres. It is
+// safe for concurrent use.
+type Directory struct {
+	pool     *pgxpool.Pool
+	timeout  time.Duration
+	users    statement
+	apiKeys  statement
+	warnings limitedLog
+}
+
+// User implements [authz.Users]. Its errors are [authz.ErrNotFound] and, for
+// everything that is no answer, others.
+func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
+	if !authz.ValidID(id) {
+		return authz.User{}, authz.ErrNotFound
+	}
+	var user authz.User
+	err := d.ask(ctx, &d.users, question{
+		value:   id,
+		spelled: func(oid uint32) (bool, error) { return spelledAs(oid, id) },
+		read: func(row columns) error {
+			if _, given := row.find("id"); given {
+				// The column may compare more loosely than ids are compared (by a
+				// collation, for one).
+				found, err := row.id("id")
+				if err != nil {
+					return err
+				}
+				if found != id {
+					return authz.ErrNotFound
+				}
+			}
+			var err error
+			if user.Active, err = row.flag("is_active"); err != nil {
+				return err
+			}
+			var faults nameFaults
+			if user.Roles, faults, err = row.names("roles"); err != nil {
+				return err
+			}
+			d.warnAbout(ctx, "roles", faults, slog.String("user", id))
+			return nil
+		},
+	})
+	if err != nil {
+		return authz.User{}, d.failed(ctx, &d.users, err, slog.String("user", id))
+	}
+	return user, nil
+}
+
+// APIKey implements [authz.APIKeys]. Its errors are [authz.ErrNotFound] and, for
+// everything that is no answer, others.
+func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	var key authz.APIKey
+	err := d.ask(ctx, &d.apiKeys, question{
+		value:   hash.Hex(),
+		spelled: isText,
+		read: func(row columns) error {
+			var err error
+			if key.Prefix, err = row.text("prefix"); err != nil {
+				return err
+			}
+			if key.Active, err = row.flag("is_active"); err != nil {
+				return err
+			}
+			if key.ExpiresAt, err = row.end("expires_at"); err != nil {
+				return err
+			}
+			if key.OwnerID, err = row.id("user_id"); err != nil {
+				return err
+			}
+			var faults nameFaults
+			if key.Scopes, faults, err = row.names("scopes"); err != nil {
+				return err
+			}
+			d.warnAbout(ctx, "scopes", faults, slog.String("key_prefix", key.Prefix))
+			return nil
+		},
+	})
+	if err != nil {
+		return authz.APIKey{}, d.failed(ctx, &d.apiKeys, err)
+	}
+	return key, nil
+}
+
+// Close ends the connections. Questions after it are errors.
+func (d *Directory) Close() { d.pool.Close() }
+
+// failed turns the error of a question into one for the caller. What the data is
+// to blame for is also a warning, since the decision says only that the directory
+// could not answer.
+func (d *Directory) failed(ctx context.Context, s *statement, err error, about ...slog.Attr) error {
+	switch {
+	case errors.Is(err, authz.ErrNotFound):
+		return authz.ErrNotFound
+	case errors.Is(err, errManyRows):
+		d.warnings.warn(ctx, s.field+" returned more than one row, which proves nobody; make it return one", about...)
+		return fmt.Errorf("%s: %w", s.field, err)
+	case s == &d.users && classOf(err) == "22":
+		// Data exception: the query itself could not read the id (a cast in it,
+		// say). No outage, or anybody could cause one by way of a token.
+		d.warnings.warn(ctx, s.field+" failed on what it was given or found; the user counts as unknown",
+			append(about, slog.String("sqlstate", codeOf(err)))...)
+		return authz.ErrNotFound
+	}
+	return explain(s.field, err)
+}
+
+func (d *Directory) warnAbout(ctx context.Context, column string, faults nameFaults, about ...slog.Attr) {
+	switch {
+	case faults.shape:
+		d.warnings.warn(ctx, "the column "+column+" is no JSON array of strings; it counts as empty", about...)
+	case faults.dropped > 0:
+		about = append(about, slog.Int("dropped", faults.dropped))
+		d.warnings.warn(ctx, "the column "+column+" has names that no header can carry (empty, with a comma, a control character or a space at an end); they are dropped", about...)
+	}
+}

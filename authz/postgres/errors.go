@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrUnreachable is in every error that may go away by itself: the database is
+// down, slow, starting, full. What has another error than this one and
+// [authz.ErrNotFound] stays wrong until somebody changes the configuration or
+// the database.
+var ErrUnreachable = errors.New("the database cannot be reached")
+
+// A misfit is what a query or a table has that warder cannot use. Its text is
+// made here, so that nothing of a row can be in it.
+type misfit struct{ text string }
+
+func (m misfit) Error() string { return m.text }
+
+func unfit(text string) error { return misfit{text} }
+
+// codeOf returns the SQLSTATE of a server's error, "" for another error.
+func codeOf(err error) string {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	if pgErr == nil || len(pgErr.Code) != 5 {
+		return ""
+	}
+	return pgErr.Code
+}
+
+// classOf returns the class of the SQLSTATE, which is its first two characters.
+func classOf(err error) string {
+	if code := codeOf(err); code != "" {
+		return code[:2]
+	}
+	return ""
+}
+
+// explain turns the driver's error into one for a log: what is wrong, without
+// address, password, SQL and what rows hold. Only the context's own errors and
+// [ErrUnreachable] can be found in it.
+func explain(field string, err error) error {
+	if m, ok := errors.AsType[misfit](err); ok {
+		return fmt.Errorf("%s: %w", field, m)
+	}
+	pgErr, answered := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case answered && poolerErrors[pgErr.Code]:
+		return fmt.Errorf("%s: %s; if a pooler such as PgBouncer stands before the database, add prepared_statement_cache_size=0 to directory.database_url", field, answer(pgErr))
+	case answered && pgErr.Code == "08P01" && strings.Contains(pgErr.Message, "startup parameter"):
+		return errors.New("directory.database_url: a pooler stands before the database and refuses a startup parameter; add prepared_statement_cache_size=0 to the URL")
+	case answered && temporary(pgErr.Code):
+		return fmt.Errorf("directory: %w: %s", ErrUnreachable, answer(pgErr))
+	case answered && pgErr.Severity == "FATAL":
+		return fmt.Errorf("directory.database_url: the database refuses the connection: %s", answer(pgErr))
+	case answered:
+		return fmt.Errorf("%s: the database refuses the query: %s", field, answer(pgErr))
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("directory: not asked to the end: %w", context.Canceled)
+	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
+		return fmt.Errorf("directory: %w: it did not answer in time: %w", ErrUnreachable, context.DeadlineExceeded)
+	}
+	return fmt.Errorf("directory: %w: %s", ErrUnreachable, network(err))
+}
+
+// poolerErrors are what a pooler makes of prepared statements that it does not know.
+var poolerErrors = map[string]bool{"26000": true, "42P05": true}
+
+// temporary reports whether a server's error says more about the moment than
+// about the configuration.
+func temporary(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "08", // connection exception
+		"40", // transaction rollback
+		"53", // insufficient resources
+		"55", // not in prerequisite state, lock not available
+		"57", // operator intervention: starting up, shutting down, query cancelled
+		"58", // system error
+		"F0", // configuration file error
+		"XX": // internal error
+		return true
+	}
+	return false
+}
+
+// answer shows a server's error. Its text is shown only where it is made of names
+// (tables, columns, roles, settings); elsewhere it could quote a value.
+func answer(e *pgconn.PgError) string {
+	switch e.Code[:min(2, len(e.Code))] {
+	case "28", "3D", "3F", "42", "53", "57":
+		return fmt.Sprintf("%s (SQLSTATE %s)", withoutLiterals.ReplaceAllString(e.Message, "'…'"), e.Code)
+	}
+	return fmt.Sprintf("SQLSTATE %s", e.Code)
+}
+
+// withoutLiterals is for the rare message that quotes a literal of the query.
+var withoutLiterals = regexp.MustCompile(`'[^']*'`)
+
+func network(err error) string {
+	dns, _ := errors.AsType[*net.DNSError](err)
+	certificate, _ := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ENOENT):
+		return "no such socket"
+	case errors.Is(err, syscall.EACCES):
+		return "no right to use the socket"
+	case dns != nil:
+		return "the host's name is not known"
+	case certificate != nil:
+		return "its certificate is not trusted; name the authority with sslrootcert"
+	}
+	return "the connection broke"
+}

@@ -1,0 +1,97 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var errURL = errors.New("cannot be read; write postgres://user:password@host:port/database?sslmode=require, " +
+	"and percent-encode what is special in the password")
+
+var (
+	// A driver after the + is SQLAlchemy's.
+	schemeText    = regexp.MustCompile(`^postgres(?:ql)?(?:\+[a-z0-9_]+)?$`)
+	anyScheme     = regexp.MustCompile(`^[a-z][a-z0-9+.-]{0,31}$`)
+	parameterText = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,40}$`)
+)
+
+// Parameters that mean here what they mean to libpq, or that the server takes.
+var kept = []string{
+	"host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslsni",
+	"sslcertmode", "sslnegotiation", "channel_binding", "require_auth", "target_session_attrs", "passfile", "service", "servicefile",
+	"krbspn", "krbsrvname", "min_protocol_version", "max_protocol_version",
+	"application_name", "options", "search_path", "timezone", "statement_timeout", "lock_timeout", "default_transaction_read_only",
+}
+
+// Parameters of other drivers that say nothing here. connect_timeout is among
+// them because directory.timeout bounds connecting too.
+var dropped = []string{
+	"connect_timeout", "timeout", "command_timeout", "async_fallback", "prepared_statement_name_func", "max_cached_statement_lifetime",
+	"max_cacheable_statement_size", "client_encoding", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval",
+	"keepalives_count", "tcp_user_timeout", "json_serializer",
+}
+
+// readURL turns the URL into one for pgx. unprepared is whether the URL turns
+// prepared statements off, which is how applications say that a pooler stands
+// before the database.
+func readURL(text string) (address string, unprepared bool, err error) {
+	if text == "" {
+		return "", false, errors.New("is empty; write postgres://user:password@host:port/database")
+	}
+	scheme, rest, found := strings.Cut(text, "://")
+	switch {
+	case !found:
+		return "", false, errURL
+	case !schemeText.MatchString(scheme) && anyScheme.MatchString(scheme):
+		return "", false, fmt.Errorf("the scheme %s:// is not known; use postgres:// or postgresql://", scheme)
+	case !schemeText.MatchString(scheme) || strings.Contains(rest, "#"):
+		return "", false, errURL
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	given, err := url.ParseQuery(query)
+	if err != nil {
+		return "", false, errURL
+	}
+	params := url.Values{}
+	for name, values := range given {
+		value := values[len(values)-1]
+		switch {
+		case name == "ssl":
+			if name, value = "sslmode", sslMode(value); value == "" {
+				return "", false, errors.New("the value of ssl is not known; use disable, allow, prefer, require, verify-ca or verify-full")
+			}
+			if other := given.Get("sslmode"); other != "" && other != value {
+				return "", false, errors.New("ssl and sslmode disagree; leave one out")
+			}
+			params.Set(name, value)
+		case name == "prepared_statement_cache_size" || name == "statement_cache_size" || name == "prepare_threshold":
+			// 0, and None to psycopg, mean that nothing may be prepared.
+			unprepared = unprepared || value == "0" && name != "prepare_threshold" || value == "None"
+		case slices.Contains(kept, name):
+			params.Set(name, value)
+		case slices.Contains(dropped, name):
+		case parameterText.MatchString(name):
+			return "", false, fmt.Errorf("the parameter %s is not known; leave it out", name)
+		default: // an unencoded password can look like a parameter
+			return "", false, errURL
+		}
+	}
+	return "postgres://" + rest + "?" + params.Encode(), unprepared, nil
+}
+
+// sslMode translates asyncpg's ssl.
+func sslMode(value string) string {
+	switch value {
+	case "disable", "allow", "prefer", "require", "verify-ca", "verify-full":
+		return value
+	case "true", "True", "1":
+		return "require"
+	case "false", "False", "0":
+		return "disable"
+	}
+	return ""
+}
