@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,9 +57,15 @@ func (c columns) flag(name string) (bool, error) {
 	return flag, err
 }
 
-func (c columns) text(name string) (string, error) {
+func (c columns) text(name string) (string, error) { return c.string(name, textColumn) }
+
+// string reads a text. The spaces that fill up a char(n) are not part of it.
+func (c columns) string(name string, role columnRole) (string, error) {
 	var text string
-	_, err := c.scan(name, textColumn, &text)
+	_, err := c.scan(name, role, &text)
+	if i, found := c.find(name); found && c.fields[i].DataTypeOID == pgtype.BPCharOID {
+		text = strings.TrimRight(text, " ")
+	}
 	return text, err
 }
 
@@ -80,7 +87,7 @@ func (c columns) id(name string) (string, error) {
 			text = id.String()
 		}
 	default:
-		_, err = c.scan(name, idColumn, &text)
+		text, err = c.string(name, idColumn)
 	}
 	return text, err
 }
