@@ -46,17 +46,35 @@ const (
 	farewell = 500 * time.Millisecond
 )
 
-// New checks the configuration. It does not connect: the database may be away
-// when warder starts, see [Directory.Check]. No error shows the URL or a part of
-// it that could be the password.
+// New checks the configuration. It does not wait for a connection: the database
+// may be away when warder starts, see [Directory.Check]. No error shows the URL or
+// a part of it that could be the password.
 func New(c Config) (*Directory, error) {
+	d, pool, err := c.parse()
+	if err != nil {
+		return nil, err
+	}
+	// The pool's only error is about its size, which is checked.
+	if d.pool, err = pgxpool.NewWithConfig(context.Background(), pool); err != nil {
+		return nil, fmt.Errorf("directory: making the pool of connections: %w", err)
+	}
+	return d, nil
+}
+
+// Validate returns the error that [New] would return, and connects to nothing.
+func (c Config) Validate() error {
+	_, _, err := c.parse()
+	return err
+}
+
+func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	address, unprepared, err := readURL(c.DatabaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("directory.database_url: %w", err)
+		return nil, nil, fmt.Errorf("directory.database_url: %w", err)
 	}
 	pool, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, fmt.Errorf("directory.database_url: %w", errURL) // the driver's error shows the URL
+		return nil, nil, fmt.Errorf("directory.database_url: %w", errURL) // the driver's error shows the URL
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),
@@ -70,16 +88,12 @@ func New(c Config) (*Directory, error) {
 	maxConns := cmp.Or(c.MaxConns, defaultMaxConns)
 	switch {
 	case d.timeout < 0:
-		return nil, fmt.Errorf("directory.timeout: %v is negative; write one such as 150ms", d.timeout)
+		return nil, nil, fmt.Errorf("directory.timeout: %v is negative; write one such as 150ms", d.timeout)
 	case maxConns < 0 || maxConns > 10_000:
-		return nil, fmt.Errorf("directory: a pool of %d connections; use 1 to 10000", maxConns)
+		return nil, nil, fmt.Errorf("directory: a pool of %d connections; use 1 to 10000", maxConns)
 	}
 	bound(pool, d.timeout, maxConns, unprepared)
-	// The pool's only error is about its size, which is checked.
-	if d.pool, err = pgxpool.NewWithConfig(context.Background(), pool); err != nil {
-		return nil, fmt.Errorf("directory: making the pool of connections: %w", err)
-	}
-	return d, nil
+	return d, pool, nil
 }
 
 // bound keeps every question inside its time, and hung connections from using
