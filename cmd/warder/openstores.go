@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/authz/postgres"
 	"warder/authz/redis"
 )
 
@@ -14,7 +17,7 @@ import (
 const staleFacts = 50_000
 
 // openStores opens the stores that the settings name, without asking them yet.
-func openStores(s *settings, _ any) (*stores, error) {
+func openStores(s *settings, log *slog.Logger) (*stores, error) {
 	opened := &stores{}
 	var found problems
 	file, err := openDirectoryFile(s.Directory)
@@ -32,7 +35,8 @@ func openStores(s *settings, _ any) (*stores, error) {
 		opened.Sessions = memory.New(nil)
 	}
 	if s.Directory.File == "" {
-		opened.Users, opened.APIKeys = memory.New(nil), memory.New(nil)
+		err := opened.addPostgres(s.Directory, log)
+		found = append(found, problemsOf("", err)...)
 	}
 	if err := found.err(); err != nil {
 		opened.close()
@@ -68,4 +72,28 @@ func (s *stores) addRedis(c sessionsSettings) error {
 
 func openRedis(c sessionsSettings) (*redis.Sessions, error) {
 	return redis.New(redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout})
+}
+
+func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
+	directory, err := postgres.New(c.postgres(log))
+	if err != nil {
+		return err
+	}
+	s.Users, s.APIKeys = directory, directory
+	s.Close = append(s.Close, directory.Close)
+	s.Checks = append(s.Checks, storeCheck{
+		Name:  "directory (Postgres)",
+		Check: directory.Check,
+		Permanent: func(err error) bool {
+			return !errors.Is(err, postgres.ErrUnreachable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		},
+	})
+	return nil
+}
+
+func (c directorySettings) postgres(log *slog.Logger) postgres.Config {
+	return postgres.Config{
+		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
+		Timeout: c.Timeout, Log: log,
+	}
 }

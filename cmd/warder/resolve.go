@@ -257,7 +257,9 @@ func (c *config) resolveDirectory() directorySettings {
 		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(d.url.field), "database_url"))
 	case ok:
 		s.DatabaseURL = url
-		c.checkPostgres(s)
+		if err := s.postgres(nil).Validate(); err != nil {
+			r.failWith("directory.database_url", err)
+		}
 	case d.file != "":
 		if _, err := openDirectoryFile(s); err != nil {
 			r.problems = append(r.problems, problemsOf("", err)...)
@@ -325,5 +327,3 @@ func (c *config) checkIdentity(s *settings) {
 		c.reader.fail(field, "%s", message)
 	}
 }
-
-func (c *config) checkPostgres(directorySettings) {}

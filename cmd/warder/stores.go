@@ -51,9 +51,8 @@ func (s *stores) close() {
 }
 
 const (
-	// checkTime bounds one look at a store. It is longer than what a request
-	// would wait: the first connection takes its time.
-	checkTime = 3 * time.Second
+	// checkTime bounds one look at a store, which asks more than a request does.
+	checkTime = 6 * time.Second
 	// Between two looks at a store that is away.
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = time.Second
@@ -74,10 +73,10 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 			backoff, lastError := firstBackoff, ""
 			for first := true; ; first = false {
 				warnings, err := look(ctx, c)
-				for _, w := range warnings {
-					s.log.Warn("store", "store", c.Name, "warning", w)
-				}
 				if err == nil {
+					for _, w := range warnings {
+						s.log.Warn("store", "store", c.Name, "warning", w)
+					}
 					s.log.Info("store reached", "store", c.Name)
 					if s.ready.reached(c.Name) {
 						s.becameReady(where)
@@ -89,7 +88,7 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 				}
 				permanent := c.Permanent != nil && c.Permanent(err)
 				if permanent && first {
-					return storeError(c.Name, err)
+					return storeError(err)
 				}
 				if text := err.Error(); text != lastError {
 					lastError = text
@@ -113,10 +112,12 @@ func look(ctx context.Context, c storeCheck) ([]string, error) {
 	return c.Check(ctx)
 }
 
-func storeError(name string, err error) error {
+// storeError makes problems of the lines of a store's error, which name their
+// fields themselves.
+func storeError(err error) error {
 	var found problems
 	for _, e := range split(err) {
-		found = append(found, problem{Field: name, Message: e.Error()})
+		found = append(found, problem{Message: e.Error()})
 	}
 	return found
 }

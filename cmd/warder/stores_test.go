@@ -98,7 +98,7 @@ func TestReachStores(t *testing.T) {
 			var out bytes.Buffer
 			s, isReady := waitingServer(&out, answers("a", new([]time.Duration), errAway), answers("b", new([]time.Duration), errUnfit))
 			err := s.reachStores(t.Context(), bound{})
-			if err == nil || err.Error() != "b: the query does not fit" || isReady() {
+			if err == nil || err.Error() != "the query does not fit" || isReady() {
 				t.Errorf("%v, ready %v; want the start to end", err, isReady())
 			}
 		})

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"warder/authz"
+	"warder/authz/memory"
+	"warder/authz/token"
+	"warder/policy"
+)
+
+// policyWith is a policy of public routes with these ids.
+func policyWith(ids ...string) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nroutes:\n")
+	for _, id := range ids {
+		b.WriteString("  - {id: " + id + ", match: /" + id + ", public: true}\n")
+	}
+	return b.String()
+}
+
+// reloading watches a policy until the test ends.
+type reloading struct {
+	*policyReloader
+	out    *syncBuffer
+	hangup chan os.Signal
+}
+
+func startReloading(t *testing.T, path string) *reloading {
+	t.Helper()
+	files := newFileWatch([]string{path}, discard())
+	p, err := policy.Load(path, environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New(nil)
+	engine, err := authz.NewEngine(authz.Config{Policy: p, Tokens: verifier, Sessions: store, Users: store, APIKeys: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reloading{out: &syncBuffer{}, hangup: make(chan os.Signal)}
+	r.policyReloader = &policyReloader{
+		path: path, env: environment(), engine: engine, files: files,
+		log: newLogger(r.out, logSettings{Format: "text", Level: "debug"}),
+	}
+	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
+	done := make(chan error, 1)
+	go func() { done <- r.watch(ctx, r.hangup) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+	return r
+}
+
+func (r *reloading) routes() string {
+	var ids []string
+	for _, route := range r.engine.Policy().Routes() {
+		ids = append(ids, route.ID)
+	}
+	return strings.Join(ids, " ")
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := write(t, dir, "policy.yaml", policyWith("a", "b"))
+	r := startReloading(t, path)
+
+	replace(t, path, policyWith("b", "c", "d"))
+	eventually(t, "the new routes", func() bool { return r.routes() == "b c d" })
+	eventually(t, "a word about them", func() bool {
+		return strings.Contains(r.out.String(), "policy reloaded") && strings.Contains(r.out.String(), "routes=3 added=2 removed=1 hash="+r.engine.Policy().Hash())
+	})
+
+	// A policy that is not right changes nothing, and each problem is logged.
+	good := r.engine.Policy()
+	replace(t, path, "version: 1\nroutes:\n  - {id: e, match: e, public: true}\n  - {id: f, match: /f, publik: true}\n")
+	eventually(t, "both problems", func() bool {
+		return strings.Contains(r.out.String(), path+":3:") && strings.Contains(r.out.String(), path+":4:")
+	})
+	if r.engine.Policy() != good {
+		t.Error("a bad policy replaced the good one")
+	}
+
+	// The file goes away: the same.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a word about the file", func() bool { return strings.Contains(r.out.String(), "no such file") })
+	if r.engine.Policy() != good {
+		t.Error("the good policy went with its file")
+	}
+
+	// And it comes back as it was: nothing is swapped.
+	write(t, dir, "policy.yaml", policyWith("b", "c", "d"))
+	eventually(t, "a word that nothing changed", func() bool { return strings.Contains(r.out.String(), "policy unchanged") })
+	if r.engine.Policy() != good {
+		t.Error("an unchanged policy was swapped")
+	}
+
+	replace(t, path, policyWith("z"))
+	eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
+}
+
+func TestReloadFolderOfKubernetes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	volume := &kubernetesVolume{dir: dir}
+	volume.publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("b")})
+	r := startReloading(t, dir)
+	if got := r.routes(); got != "a b" {
+		t.Fatalf("routes %q", got)
+	}
+	volume.publish(t, map[string]string{"a.yaml": policyWith("a", "c"), "b.yaml": policyWith("b")})
+	eventually(t, "the route of the new version", func() bool { return r.routes() == "a c b" })
+	// Two files with the same id: refused as a whole.
+	volume.publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("a")})
+	eventually(t, "a word about the duplicate", func() bool { return strings.Contains(r.out.String(), "policy not reloaded") })
+	if got := r.routes(); got != "a c b" {
+		t.Errorf("routes %q after a bad version", got)
+	}
+}
+
+func TestReloadOnHangup(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	r := startReloading(t, path)
+	r.hangup <- os.Interrupt // any signal: the channel is what counts
+	eventually(t, "a word that nothing changed", func() bool {
+		return strings.Contains(r.out.String(), "level=INFO msg=\"policy unchanged\"")
+	})
+	if strings.Contains(r.out.String(), "policy reloaded") {
+		t.Error("an unchanged policy was swapped")
+	}
+}
+
+// The warning about addresses comes at a reload too: that is when client_ips
+// are added.
+func TestReloadWarnsAboutClientIPs(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	r := startReloading(t, path)
+	replace(t, path, "version: 1\nip_lists: {lan: [10.0.0.0/8]}\nroutes:\n  - {id: a, match: /a, public: true, client_ips: [lan]}\n")
+	eventually(t, "the warning", func() bool { return strings.Contains(r.out.String(), "client_ip.trusted_proxies is empty") })
+}
+
+func TestClientIPWarnings(t *testing.T) {
+	t.Parallel()
+	withLists := func(networks string) string {
+		return "version: 1\nip_lists: {office: [" + networks + "]}\nroutes:\n  - {id: a, match: /a, public: true}\n  - {id: b, match: /b, public: true, client_ips: [office]}\n"
+	}
+	proxies := authz.ClientIPConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	for _, c := range []struct {
+		want   string // "" for no warning
+		policy string
+		client authz.ClientIPConfig
+	}{
+		{"", policyWith("a"), authz.ClientIPConfig{}},
+		{"p.yaml:5:", withLists("203.0.113.0/24"), authz.ClientIPConfig{}},
+		{"p.yaml:5:", withLists("203.0.113.0/24"), authz.ClientIPConfig{Source: authz.SourceTrustedProxies}},
+		{"open to everybody", withLists("203.0.113.0/24, 192.168.7.0/24"), authz.ClientIPConfig{}},
+		{"open to everybody", withLists(`"fd00::/8"`), authz.ClientIPConfig{}},
+		{"", withLists("10.0.0.0/8"), proxies},
+		{"", withLists("10.0.0.0/8"), authz.ClientIPConfig{Source: authz.SourcePeer}},
+		{"", withLists("10.0.0.0/8"), authz.ClientIPConfig{Source: authz.SourceTrustedHops}},
+	} {
+		p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(c.policy)}}, environment())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := clientIPWarnings(p, "p.yaml", c.client)
+		switch {
+		case c.want == "" && len(got) > 0:
+			t.Errorf("%+v: warned of %v", c.client, got)
+		case c.want != "" && (len(got) != 1 || !strings.Contains(got[0].String(), c.want)):
+			t.Errorf("%+v: %v, want a warning with %q", c.client, got, c.want)
+		case c.want == "p.yaml:5:" && strings.Contains(got[0].String(), "everybody"):
+			t.Errorf("a public network is called private: %v", got)
+		}
+	}
+}

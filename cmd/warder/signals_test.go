@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// serveProcess runs `warder serve` as a process of its own, from files only.
+func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *syncBuffer) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "policy.yaml", policyWith("a"))
+	write(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")
+	write(t, dir, "jwt", testSecret)
+	config := write(t, dir, "warder.yaml", `policy: policy.yaml
+listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}
+jwt: {keys: [{secret_file: jwt}]}
+sessions: {redis_url: "memory://"}
+directory: {file: directory.yaml}
+`+more)
+	stderr = &syncBuffer{}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.CommandContext(t.Context(), program, "serve", "-c", config)
+	cmd.Env = []string{asProgram + "=1"}
+	cmd.Stdout, cmd.Stderr = &bytes.Buffer{}, stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	eventually(t, "the server is ready", func() bool { return strings.Contains(stderr.String(), `"msg":"ready"`) })
+	return cmd, stderr
+}
+
+func sendSignal(t *testing.T, cmd *exec.Cmd, s os.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		cmd, stderr := serveProcess(t, "shutdown: {delay: 0s}\n")
+		sendSignal(t, cmd, syscall.SIGHUP)
+		eventually(t, "SIGHUP looks at the policy", func() bool { return strings.Contains(stderr.String(), "policy unchanged") })
+		sendSignal(t, cmd, s)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %v, want exit code 0\n%s", s, err, stderr)
+		}
+		for line := range strings.Lines(stderr.String()) {
+			if !strings.HasPrefix(line, "{") {
+				t.Errorf("a line of the log is no JSON: %s", line)
+			}
+		}
+	}
+}
+
+// Whoever cannot wait for the drain says so twice.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	cmd, stderr := serveProcess(t, "shutdown: {delay: 5m}\n")
+	sendSignal(t, cmd, syscall.SIGTERM)
+	eventually(t, "it shuts down", func() bool { return strings.Contains(stderr.String(), "shutting down") })
+	sendSignal(t, cmd, syscall.SIGTERM)
+	exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
+	if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		t.Errorf("the second signal: %v, want the process to be ended by it", exit)
+	}
+}
