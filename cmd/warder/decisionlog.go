@@ -107,16 +107,16 @@ func (l *decisionLog) credentials(r *authz.Request) []string {
 		default:
 			continue
 		}
-		if len(value) >= minSecret {
+		if len(value) >= minMasked {
 			found = append(found, value)
 		}
 	}
 	return found
 }
 
-// minSecret is the length of the shortest API key. Anything shorter would mask
+// minMasked is the length of the shortest API key. Anything shorter would mask
 // half of the paths that there are.
-const minSecret = 8
+const minMasked = 8
 
 // clean makes a text of the client fit to be logged: without the credentials
 // that came with the request, without anything shaped like a token, and cut.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -100,7 +101,7 @@ func (c *config) resolveListen() listenSettings {
 		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
 	case l.tls.enabled():
 		if _, err := loadTLS(l.tls); err != nil {
-			r.fail("listen.tls", "%v", err)
+			r.failWith("listen.tls", err)
 		}
 	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.plaintext:
 		r.fail("listen.grpc", "%s takes tokens and API keys unencrypted from other machines; listen on a loopback address or a unix socket (unix:///run/warder/warder.sock), "+
@@ -262,12 +263,24 @@ func (c *config) resolveDirectory() directorySettings {
 		}
 	case d.file != "":
 		if _, err := openDirectoryFile(s); err != nil {
-			r.problems = append(r.problems, problemsOf("", err)...)
+			r.directoryFile(d.file, err)
 		}
 	case !r.incomplete && !d.url.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
 		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
 	}
 	return s
+}
+
+// directoryFile reports what is wrong with the file: that it cannot be read at the
+// key that names it, and what it holds at its own places, which the error names.
+func (r *configReader) directoryFile(path string, err error) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		r.fail("directory.file", "%s %v", path, bare(pathError))
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		r.problems = append(r.problems, problem{Message: strings.TrimSuffix(line, "\n")})
+	}
 }
 
 // sourceName says where the other one of two came from.

@@ -347,7 +347,7 @@ func TestServerFails(t *testing.T) {
 		if err == nil {
 			t.Fatal("no error")
 		}
-		for _, want := range []string{"policy.yaml:1", "32 bytes", "/nowhere/c", "/nowhere/k"} {
+		for _, want := range []string{"policy.yaml:1", "at least 32", "/nowhere/c", "/nowhere/k"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("nothing about %s in:\n%v", want, err)
 			}
