@@ -55,6 +55,7 @@ func NewGRPCServer(s *Server, options ...grpc.ServerOption) *GRPCServer {
 		// Stop returns when no check uses a store any more.
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.Guard),
+		grpc.ForceServerCodecV2(newCheckCodec()),
 	}, options...)
 	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer()}
 	authv3.RegisterAuthorizationServer(g.Server, s)

@@ -3,7 +3,6 @@ package envoy
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"slices"
 	"unicode/utf8"
 
@@ -11,6 +10,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"warder/authz"
@@ -114,33 +114,13 @@ func removes(ok *authv3.OkHttpResponse, name string) bool {
 
 // misshapenNo says why a no must not leave: it has to be one of the fixed ones.
 func misshapenNo(r *authv3.CheckResponse) string {
-	denied := r.GetDeniedResponse()
-	status := int(denied.GetStatus().GetCode())
-	kind, known := denials[status]
-	switch {
-	case denied == nil:
-		return "a refusal without a denied response"
-	case !known || int32(kind.code) != r.GetStatus().GetCode() || r.GetStatus().GetMessage() != "" || len(r.GetStatus().GetDetails()) > 0: //nolint:gosec // codes are small
-		return "a refusal with a status of its own"
-	case denied.GetBody() != kind.body(status):
-		return "a refusal with a body of its own"
-	}
-	names := []string{"content-type"}
-	switch status {
-	case http.StatusUnauthorized:
-		names = append(names, "www-authenticate")
-	case http.StatusServiceUnavailable:
-		names = append(names, "retry-after")
-	}
-	if len(denied.GetHeaders()) != len(names) {
-		return "a refusal with headers of its own"
-	}
-	for i, h := range denied.GetHeaders() {
-		if h.GetHeader().GetKey() != names[i] || !overwrites(h) {
-			return "a refusal with headers of its own"
+	status := int(r.GetDeniedResponse().GetStatus().GetCode())
+	for _, challenge := range challenges {
+		if proto.Equal(r, denyResponse(status, challenge, r.GetDynamicMetadata())) {
+			return ""
 		}
 	}
-	return ""
+	return "a refusal that is none of the fixed ones"
 }
 
 // overwrites reports whether the header is set as [overwrite] does it, to

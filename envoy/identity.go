@@ -97,7 +97,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	var problems []error
 	id := &identity{folded: map[string]struct{}{}}
 
-	apiKey := strings.ToLower(c.APIKeyHeader)
+	apiKey := lower(c.APIKeyHeader)
 	if apiKey == "" {
 		apiKey = DefaultAPIKeyHeader
 	}
@@ -119,7 +119,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 		strip = DefaultStripHeaders()
 	}
 	for i, name := range strip {
-		name = strings.ToLower(name)
+		name = lower(name)
 		if why := id.unfitToStrip(name); why != "" {
 			problems = append(problems, fmt.Errorf("strip_headers[%d]: %q %s", i, name, why))
 			continue
@@ -157,7 +157,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 		if !given {
 			name = defaultHeader(key)
 		}
-		name = strings.ToLower(name)
+		name = lower(name)
 		id.names[f] = name
 		other, taken := owner[fold(name)]
 		var why string
@@ -231,15 +231,15 @@ var reserved = append([]string{
 // fold makes equal what an upstream may take for the same header: CGI and WSGI
 // turn every separator into one.
 func fold(name string) string {
+	if !strings.ContainsAny(name, "_.") {
+		return lower(name)
+	}
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '_' || r == '.':
+		if r == '_' || r == '.' {
 			return '-'
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
 		}
 		return r
-	}, name)
+	}, lower(name))
 }
 
 // values returns what the upstream is told, by field. Only what the kind of yes

@@ -78,7 +78,7 @@ func headersFrom(http *authv3.AttributeContext_HttpRequest) (authz.Headers, bool
 func joinedHeaders(m map[string]string) (authz.Headers, bool) {
 	headers := make(authz.Headers, 0, len(m))
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		headers = append(headers, authz.Header{Name: strings.ToLower(name), Value: m[name]})
+		headers = append(headers, authz.Header{Name: lower(name), Value: m[name]})
 	}
 	slices.SortStableFunc(headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(headers); i++ {
@@ -100,7 +100,7 @@ func rawHeaders(list []*corev3.HeaderValue) (authz.Headers, bool) {
 		} else if plain != "" && plain != value {
 			return nil, false
 		}
-		headers = append(headers, authz.Header{Name: strings.ToLower(h.GetKey()), Value: value})
+		headers = append(headers, authz.Header{Name: lower(h.GetKey()), Value: value})
 	}
 	return headers, true
 }
@@ -146,6 +146,23 @@ func contradicts(http *authv3.AttributeContext_HttpRequest, h authz.Header) bool
 		return h.Value != http.GetHost()
 	}
 	return false
+}
+
+// lower turns A to Z into lower case and nothing else: strings.ToLower makes a k of
+// the Kelvin sign, and so a header of what is none.
+func lower(s string) string {
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'A' <= b[i] && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
 }
 
 // isToken reports whether s is a token of RFC 9110 section 5.6.2, the alphabet of

@@ -162,6 +162,9 @@ func challengeFor(d authz.Decision) string {
 	return scheme + ` error="invalid_token"`
 }
 
+// challenges are all that challengeFor returns.
+var challenges = []string{"Bearer", `Bearer error="invalid_token"`, "ApiKey", `ApiKey error="invalid_token"`}
+
 // metadataOf says for Envoy's access log and later filters what was decided. It
 // stays inside Envoy. What is empty is left out.
 func metadataOf(d authz.Decision) *structpb.Struct {

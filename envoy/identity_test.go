@@ -1,0 +1,321 @@
+package envoy
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"warder/authz"
+)
+
+func TestIdentityConfig(t *testing.T) {
+	t.Parallel()
+	rename := func(pairs ...string) IdentityConfig {
+		c := IdentityConfig{Headers: map[string]string{}}
+		for i := 0; i < len(pairs); i += 2 {
+			c.Headers[pairs[i]] = pairs[i+1]
+		}
+		return c
+	}
+	strip := func(names ...string) IdentityConfig { return IdentityConfig{StripHeaders: names} }
+	for _, test := range []struct {
+		want   string // in the error; "" for none
+		config IdentityConfig
+	}{
+		{"", IdentityConfig{}},
+		{"", rename("user", "x-user-id", "client_ip", "X-Real-IP")},
+		{"", rename("user", "x-warder-roles", "roles", "x-warder-user")},
+		{"", IdentityConfig{APIKeyHeader: "X-Service-Key", KeepAPIKey: true}},
+		{"", strip()},
+		{"", strip("X-Original-Url", "x-real-ip", "cookie", "authorization", "x-original-url")},
+
+		{`identity.headers: unknown key "mail"; use auth_method, user`, rename("mail", "x-mail")},
+		{`identity.headers.user: ":path" is a pseudo-header`, rename("user", ":path")},
+		{`identity.headers.user: "" is no header name`, rename("user", "")},
+		{`identity.headers.user: "x user" is no header name`, rename("user", "x user")},
+		{`identity.headers.user: "x-user:" is no header name`, rename("user", "x-user:")},
+		{`identity.headers.user: "x-üser" is no header name`, rename("user", "x-üser")},
+		{`"host" has a meaning of its own in HTTP`, rename("user", "Host")},
+		{`"authorization" has a meaning`, rename("user", "Authorization")},
+		{`"cookie" has a meaning`, rename("user", "cookie")},
+		{`"content_length" has a meaning`, rename("user", "Content_Length")},
+		{`"transfer-encoding" has a meaning`, rename("user", "transfer-encoding")},
+		{`"connection" has a meaning`, rename("user", "connection")},
+		{`"x-forwarded-for" is written by proxies`, rename("client_ip", "X-Forwarded-For")},
+		{`"x_forwarded_user" is written by proxies`, rename("user", "X_Forwarded_User")},
+		{`"x-envoy-external-address" is Envoy's own`, rename("client_ip", "x-envoy-external-address")},
+		{`"x-api-key" carries the API key`, rename("user", "x-api-key")},
+		{`"x_api_key" carries the API key`, rename("user", "X_API_Key")},
+		{`identity.headers.roles: "x-user" is the header of user too`, rename("user", "x-user", "roles", "X-User")},
+		{`identity.headers.roles: "x.user" is the header of user too`, rename("user", "x_user", "roles", "x.user")},
+		{`identity.headers.roles: "x-warder-roles" is the header of user too`, rename("user", "x-warder-roles")},
+
+		{`api_key_header: "authorization" has a meaning`, IdentityConfig{APIKeyHeader: "Authorization"}},
+		{`api_key_header: "x-warder-key" is removed`, IdentityConfig{APIKeyHeader: "x-warder-key"}},
+		{`api_key_header: "x_warder_key" is removed`, IdentityConfig{APIKeyHeader: "x_warder_key"}},
+		{`api_key_header: "a key" is no header name`, IdentityConfig{APIKeyHeader: "a key"}},
+		{`api_key_header: "x-api-` + "\u212A" + `ey" is no header name`, IdentityConfig{APIKeyHeader: "x-api-\u212Aey"}},
+
+		{`strip_headers[1]: ":method" is a pseudo-header`, strip("x-a", ":method")},
+		{`strip_headers[0]: "" is no header name`, strip("")},
+		{`strip_headers[0]: "host" belongs to the message`, strip("Host")},
+		{`strip_headers[0]: "content-length" belongs to the message`, strip("Content-Length")},
+		{`strip_headers[0]: "x-envoy-original-path" is Envoy's own`, strip("x-envoy-original-path")},
+		{`strip_headers[0]: "x_warder_user" is an identity header`, strip("X_Warder_User")},
+	} {
+		_, err := newIdentity(test.config)
+		if got := ""; err != nil {
+			got = err.Error()
+			if test.want == "" || !strings.Contains(got, test.want) {
+				t.Errorf("%+v: %q, want %q", test.config, got, test.want)
+			}
+		} else if test.want != "" {
+			t.Errorf("%+v is accepted, want %q", test.config, test.want)
+		}
+	}
+	_, err := newIdentity(IdentityConfig{APIKeyHeader: "cookie", StripHeaders: []string{"host"}, Headers: map[string]string{"user": ":a"}})
+	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
+		t.Errorf("%d problems reported of 3: %v", n, err)
+	}
+}
+
+var session = authz.Principal{Method: authz.MethodSession, UserID: "42", SessionID: "s-1", Roles: authz.Names{"CONTROL", "USER"}}
+var apiKey = authz.Principal{Method: authz.MethodAPIKey, UserID: "7", KeyPrefix: "wk_live", Scopes: authz.Names{"a:read", "b:read"}}
+
+// everything is a principal that has all there is; no yes may show all of it.
+var everything = authz.Principal{
+	Method: authz.MethodSession, UserID: "42", SessionID: "s-1", Roles: authz.Names{"CONTROL", "USER"},
+	KeyPrefix: "wk_live", Scopes: authz.Names{"a:read", "b:read"},
+}
+
+func TestValues(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		want   string
+		reason authz.Reason
+		who    authz.Principal
+		client string
+	}{
+		{"client-ip=192.0.2.7", authz.ReasonPublic, everything, "192.0.2.7"},
+		{"", authz.ReasonPublic, everything, ""},
+		{"client-ip=192.0.2.7", authz.ReasonPreflight, everything, "::ffff:192.0.2.7"},
+		{"auth-method=anonymous client-ip=2001:db8::1", authz.ReasonAnonymous, everything, "2001:db8::1"},
+		{"auth-method=session user=42 roles=CONTROL,USER session=s-1", authz.ReasonSession, everything, ""},
+		{"auth-method=session user=42 session=s-1", authz.ReasonSession, authz.Principal{UserID: "42", SessionID: "s-1"}, ""},
+		{"auth-method=api_key user=42 key-prefix=wk_live scopes=a:read,b:read", authz.ReasonAPIKey, everything, ""},
+		{"auth-method=api_key", authz.ReasonAPIKey, authz.Principal{}, ""},
+		{"client-ip=fe80::1", authz.ReasonPublic, everything, "fe80::1%eth0"},
+		// A value that would arrive as something else is left out.
+		{"auth-method=session roles=B,C", authz.ReasonSession, authz.Principal{UserID: "a\r\nx-admin: 1", SessionID: "\x7f", Roles: authz.Names{"C", "A,ADMIN", " ADMIN", "B", "B", ""}}, ""},
+		{"auth-method=api_key scopes=é", authz.ReasonAPIKey, authz.Principal{UserID: " 42", KeyPrefix: "\xff", Scopes: authz.Names{"é", "\xc3"}}, ""},
+	} {
+		var client netip.Addr
+		if test.client != "" {
+			client = netip.MustParseAddr(test.client)
+		}
+		var got []string
+		for f, v := range values(test.reason, test.who, client) {
+			if v != "" {
+				got = append(got, strings.TrimPrefix(defaultHeader(fieldNames[f]), namespace)+"="+v)
+			}
+		}
+		if s := strings.Join(got, " "); s != test.want {
+			t.Errorf("%v %+v: %q, want %q", test.reason, test.who, s, test.want)
+		}
+	}
+	for _, reason := range authz.Reasons() {
+		if !reason.Allows() && values(reason, everything, netip.Addr{}) != [fieldCount]string{} {
+			t.Errorf("%v tells the upstream something", reason)
+		}
+	}
+}
+
+// TestMutations spells out both lists whole.
+func TestMutations(t *testing.T) {
+	t.Parallel()
+	always := []string{"x-api-key", "x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"}
+	for _, test := range []struct {
+		name    string
+		config  IdentityConfig
+		reason  authz.Reason
+		who     authz.Principal
+		request []string
+		set     []string
+		remove  []string // besides always
+	}{
+		{
+			name: "session", reason: authz.ReasonSession, who: session,
+			set:    []string{"x-warder-auth-method=session", "x-warder-client-ip=192.0.2.7", "x-warder-roles=CONTROL,USER", "x-warder-session=s-1", "x-warder-user=42"},
+			remove: []string{"x-warder-key-prefix", "x-warder-scopes"},
+		},
+		{
+			name: "API key", reason: authz.ReasonAPIKey, who: apiKey,
+			set:    []string{"x-warder-auth-method=api_key", "x-warder-client-ip=192.0.2.7", "x-warder-key-prefix=wk_live", "x-warder-scopes=a:read,b:read", "x-warder-user=7"},
+			remove: []string{"x-warder-roles", "x-warder-session"},
+		},
+		{
+			name: "public, everything forged in many spellings", reason: authz.ReasonPublic,
+			request: []string{
+				"accept", "x-warder-user", "x-warder-user", "x_warder_roles", "x.warder.session", "x-warder_auth.method", "x_warder_client_ip",
+				"x-warder-anything", "x-warder-", "x-warder", "xwarder-user", "x--warder-user", "my-x-warder-user", "authorization",
+				"x_api_key", "x-api.key", "x_original_url", "x-forwarded-for",
+			},
+			set: []string{"x-warder-client-ip=192.0.2.7"},
+			remove: []string{
+				"x-warder-user", "x_warder_roles", "x.warder.session", "x-warder_auth.method", "x_warder_client_ip", "x-warder-anything", "x-warder-",
+				"x-warder-auth-method", "x-warder-roles", "x-warder-session", "x-warder-key-prefix", "x-warder-scopes",
+				"x_api_key", "x-api.key", "x_original_url",
+			},
+		},
+		{
+			name: "renamed: the old names stay closed, the new ones are guarded", reason: authz.ReasonSession, who: session,
+			config:  IdentityConfig{Headers: map[string]string{"user": "X-User-Id", "key_prefix": "x_key"}},
+			request: []string{"x-user-id", "x_user_id", "x.user-id", "x-warder-user", "x-key", "x.key"},
+			set:     []string{"x-user-id=42", "x-warder-auth-method=session", "x-warder-client-ip=192.0.2.7", "x-warder-roles=CONTROL,USER", "x-warder-session=s-1"},
+			remove:  []string{"x_user_id", "x.user-id", "x-warder-user", "x-warder-key-prefix", "x-warder-scopes", "x-key", "x_key", "x.key"},
+		},
+		{
+			name: "names swapped among each other", reason: authz.ReasonAnonymous,
+			config: IdentityConfig{Headers: map[string]string{"user": "x-warder-auth-method", "auth_method": "x-warder-user"}},
+			set:    []string{"x-warder-client-ip=192.0.2.7", "x-warder-user=anonymous"},
+			remove: []string{"x-warder-auth-method", "x-warder-roles", "x-warder-session", "x-warder-key-prefix", "x-warder-scopes"},
+		},
+		{
+			name: "token kept from the upstream", reason: authz.ReasonPublic,
+			config: IdentityConfig{RemoveAuthorization: true}, request: []string{"authorization"},
+			set:    []string{"x-warder-client-ip=192.0.2.7"},
+			remove: []string{"authorization", "x-warder-auth-method", "x-warder-user", "x-warder-roles", "x-warder-session", "x-warder-key-prefix", "x-warder-scopes"},
+		},
+	} {
+		id, err := newIdentity(test.config)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		var request authz.Headers
+		for _, name := range test.request {
+			request = append(request, authz.Header{Name: name, Value: "forged"})
+		}
+		set, remove := id.mutations(values(test.reason, test.who, testIP), request)
+		var got []string
+		for _, h := range set {
+			got = append(got, h.name+"="+h.value)
+		}
+		if diff := cmp.Diff(test.set, got); diff != "" {
+			t.Errorf("%s: set (-want +got):\n%s", test.name, diff)
+		}
+		want := slices.Sorted(slices.Values(append(test.remove, always...)))
+		if diff := cmp.Diff(want, remove); diff != "" {
+			t.Errorf("%s: removed (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+func TestMutationsOfOtherLists(t *testing.T) {
+	t.Parallel()
+	id, err := newIdentity(IdentityConfig{APIKeyHeader: "X-Service-Key", KeepAPIKey: true, StripHeaders: []string{"X-Secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := authz.Headers{{Name: "x-service-key"}, {Name: "x_service_key"}, {Name: "x-api-key"}, {Name: "x-original-url"}, {Name: "x_secret"}}
+	_, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), request)
+	for name, want := range map[string]bool{
+		"x-service-key": false, "x_service_key": false, "x-api-key": false, "x-original-url": false, "x-secret": true, "x_secret": true,
+	} {
+		if slices.Contains(remove, name) != want {
+			t.Errorf("%s removed: %v, want %v", name, !want, want)
+		}
+	}
+	// An empty list, as opposed to none, strips nothing.
+	id, err = newIdentity(IdentityConfig{KeepAPIKey: true, StripHeaders: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, remove := id.mutations([fieldCount]string{}, nil); len(remove) != int(fieldCount) {
+		t.Errorf("removed %q, want the identity headers only", remove)
+	}
+}
+
+// TestMutationsProperties: whatever comes and whatever is set, no name is in both
+// lists, each identity header is in one, and no spelling of one gets through.
+func TestMutationsProperties(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	seps := []string{"-", "_", "."}
+	for _, config := range []IdentityConfig{
+		{},
+		{Headers: map[string]string{"user": "x-user-id", "roles": "x_roles"}, APIKeyHeader: "x_key"},
+		{StripHeaders: []string{"x-warder-other", "x-a"}, RemoveAuthorization: true, KeepAPIKey: true},
+	} {
+		id, err := newIdentity(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := slices.Concat(id.names[:], id.remove, []string{"x-warder-new", "accept", "x-user", "authorization"})
+		for range 2000 {
+			var v [fieldCount]string
+			for f := range v {
+				if random.IntN(2) == 0 {
+					v[f] = "v"
+				}
+			}
+			var request authz.Headers
+			for range random.IntN(8) {
+				name := known[random.IntN(len(known))]
+				for _, sep := range seps {
+					if random.IntN(3) == 0 {
+						name = strings.ReplaceAll(name, sep, seps[random.IntN(3)])
+					}
+				}
+				request = append(request, authz.Header{Name: name})
+			}
+			set, remove := id.mutations(v, request)
+			names := map[string]int{}
+			for _, h := range set {
+				names[h.name]++
+			}
+			for _, name := range remove {
+				names[name]++
+			}
+			for name, n := range names {
+				if n != 1 {
+					t.Fatalf("%s is listed %d times: set %v, remove %q", name, n, set, remove)
+				}
+			}
+			for _, name := range slices.Concat(id.names[:], id.remove) {
+				if names[name] != 1 {
+					t.Fatalf("%s is neither set nor removed", name)
+				}
+			}
+			for _, h := range request {
+				if f := strings.NewReplacer("_", "-", ".", "-").Replace(h.Name); names[h.Name] == 0 &&
+					(strings.HasPrefix(f, "x-warder-") || slices.ContainsFunc(id.names[:], func(n string) bool { return fold(n) == f })) {
+					t.Fatalf("%s gets through", h.Name)
+				}
+			}
+			if !slices.IsSorted(remove) || !slices.IsSortedFunc(set, func(a, b setHeader) int { return strings.Compare(a.name, b.name) }) {
+				t.Fatalf("not sorted: %v %q", set, remove)
+			}
+			if why := id.misshapenYes(allowResponse(set, remove, nil).GetOkResponse()); why != "" {
+				t.Fatalf("the guard refuses what the engine allowed: %s", why)
+			}
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"auth_method": "x-warder-auth-method", "user": "x-warder-user", "roles": "x-warder-roles", "session": "x-warder-session",
+		"key_prefix": "x-warder-key-prefix", "scopes": "x-warder-scopes", "client_ip": "x-warder-client-ip",
+	}
+	if diff := cmp.Diff(want, DefaultIdentityHeaders()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := newIdentity(IdentityConfig{Headers: DefaultIdentityHeaders(), APIKeyHeader: DefaultAPIKeyHeader, StripHeaders: DefaultStripHeaders()}); err != nil {
+		t.Errorf("the defaults, said aloud, are refused: %v", err)
+	}
+}

@@ -1,0 +1,277 @@
+package envoy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+)
+
+// contract is the table of the documentation, written down a second time.
+var contract = map[int]string{
+	200: "public preflight anonymous session api_key",
+	400: "request_malformed path_ambiguous",
+	401: "credentials_missing credentials_ambiguous token_malformed token_key_unknown token_algorithm token_signature token_expired " +
+		"token_not_yet_valid token_claims session_revoked user_unknown user_inactive api_key_malformed api_key_unknown api_key_inactive api_key_expired",
+	403: "route_unmatched client_ip_denied client_ip_unknown peer_denied role_missing scope_missing condition_false",
+	503: "sessions_unavailable directory_unavailable overloaded internal",
+}
+
+func TestStatusOf(t *testing.T) {
+	t.Parallel()
+	want := map[string]int{}
+	for status, reasons := range contract {
+		for _, reason := range strings.Fields(reasons) {
+			want[reason] = status
+		}
+	}
+	got := map[string]int{}
+	for _, reason := range authz.Reasons() {
+		status, known := statusOf[reason]
+		if !known {
+			t.Errorf("statusOf has no row for %v", reason)
+		}
+		if got[reason.String()] = StatusOf(reason); status != StatusOf(reason) || (status == http.StatusOK) != reason.Allows() {
+			t.Errorf("%v is a %d, and allows: %v", reason, status, reason.Allows())
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if StatusOf(authz.Reason(200)) != http.StatusServiceUnavailable {
+		t.Error("a reason that nobody knows is no 503")
+	}
+}
+
+// refuse asks a server whose decider says no for one reason.
+func refuse(t *testing.T, reason authz.Reason) *authv3.CheckResponse {
+	t.Helper()
+	s := newTestServer(t, Config{Decider: denying(reason)})
+	out, err := s.Check(t.Context(), checkRequest("GET", "/users/x"))
+	if err != nil || s.misshapen(out, nil) != "" {
+		t.Fatalf("%v: %v %v: %s", reason, out, err, s.misshapen(out, nil))
+	}
+	return out
+}
+
+func TestDenials(t *testing.T) {
+	t.Parallel()
+	rpc := map[int]int32{400: 3, 401: 16, 403: 7, 503: 14}
+	bodies := map[int]string{
+		400: `{"type":"about:blank","title":"Bad Request","status":400,"detail":"The request is malformed or ambiguous."}`,
+		401: `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Authentication required."}`,
+		403: `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Access denied."}`,
+		503: `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Authorization is unavailable at the moment."}`,
+	}
+	first := map[string][]byte{}
+	for _, reason := range authz.Reasons() {
+		if reason.Allows() {
+			continue
+		}
+		out := refuse(t, reason)
+		status := StatusOf(reason)
+		denied := out.GetDeniedResponse()
+		if out.GetStatus().GetCode() != rpc[status] || out.GetStatus().GetMessage() != "" || int(denied.GetStatus().GetCode()) != status || denied.GetBody() != bodies[status] {
+			t.Errorf("%v: %v", reason, out)
+		}
+		headers := map[string]string{}
+		for _, h := range denied.GetHeaders() {
+			headers[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+			if !overwrites(h) {
+				t.Errorf("%v: %v does not overwrite", reason, h)
+			}
+		}
+		want := map[string]string{"content-type": "application/problem+json"}
+		switch {
+		case reason == authz.ReasonCredentialsMissing:
+			want["www-authenticate"] = "Bearer"
+		case status == 401:
+			want["www-authenticate"] = `Bearer error="invalid_token"`
+		case status == 503:
+			want["retry-after"] = "1"
+		}
+		if diff := cmp.Diff(want, headers); diff != "" {
+			t.Errorf("%v: headers (-want +got):\n%s", reason, diff)
+		}
+		if metadata(out, "decision") != "deny" || metadata(out, "reason") != reason.String() {
+			t.Errorf("%v: metadata %v", reason, out.GetDynamicMetadata())
+		}
+		// What the client gets is one answer for each status, byte for byte, beyond the challenge.
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(denied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := fmt.Sprint(status, want["www-authenticate"])
+		if first[kind] == nil {
+			first[kind] = text
+		} else if string(first[kind]) != string(text) {
+			t.Errorf("%v: not the answer of other reasons with %d", reason, status)
+		}
+		if reason != authz.ReasonInternal && strings.Contains(string(text), reason.String()) {
+			t.Errorf("%v: the reason reaches the client", reason)
+		}
+		var problem struct {
+			Type, Title, Detail string
+			Status              int
+		}
+		if err := json.Unmarshal([]byte(denied.GetBody()), &problem); err != nil || problem.Status != status || problem.Detail == "" {
+			t.Errorf("%v: body %s: %v", reason, denied.GetBody(), err)
+		}
+	}
+	if len(first) != 5 { // 400, 401 with and without error, 403, 503
+		t.Errorf("%d different answers, want 5", len(first))
+	}
+}
+
+// TestDenialNeverAllows: whatever status a denial is made with, it is a no.
+func TestDenialNeverAllows(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{0, -1, 100, 200, 204, 302, 399, 400, 401, 403, 404, 429, 500, 503, 999} {
+		out := denyResponse(status, "Bearer", metadataOf(authz.Decision{}))
+		if !isDeny(out) || misshapenNo(out) != "" {
+			t.Errorf("denyResponse(%d): %v", status, out)
+		}
+	}
+}
+
+// TestChallenges goes through the engine: the route says what is asked for.
+func TestChallenges(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{})
+	for _, test := range []struct{ want, path, name, value string }{
+		{"Bearer", "/users/x", "", ""},
+		{`Bearer error="invalid_token"`, "/users/x", "authorization", "Bearer bad"},
+		{`Bearer error="invalid_token"`, "/users/x", "authorization", "Basic dXNlcjpwdw=="},
+		{"Bearer", "/users/x", "x-api-key", "not looked at here"},
+		{`Bearer error="invalid_token"`, "/open/x", "authorization", "Bearer bad"},
+		{"ApiKey", "/keys/x", "", ""},
+		{`ApiKey error="invalid_token"`, "/keys/x", "x-api-key", "wk_live_unknown"},
+		{"ApiKey", "/keys/x", "authorization", "Bearer bad"},
+	} {
+		var headers []authz.Header
+		if test.name != "" {
+			headers = append(headers, authz.Header{Name: test.name, Value: test.value})
+		}
+		out, _ := s.Check(t.Context(), checkRequest("GET", test.path, headers...))
+		got := ""
+		for _, h := range out.GetDeniedResponse().GetHeaders() {
+			if h.GetHeader().GetKey() == "www-authenticate" {
+				got = h.GetHeader().GetValue()
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s with %q %q: %q, want %q (%v)", test.path, test.name, test.value, got, test.want, out)
+		}
+	}
+}
+
+// TestAllows asks the real engine for each kind of yes, with every identity
+// header forged.
+func TestAllows(t *testing.T) {
+	t.Parallel()
+	token := bearer(t)
+	var forged []authz.Header
+	for _, name := range DefaultIdentityHeaders() {
+		forged = append(forged, authz.Header{Name: name, Value: "forged"}, authz.Header{Name: strings.ReplaceAll(name, "-", "_"), Value: "forged"})
+	}
+	type m = map[string]string
+	for _, test := range []struct {
+		path     string
+		with     authz.Header
+		set      m
+		metadata m
+	}{
+		{
+			"/public/x", authz.Header{Name: "authorization", Value: token},
+			m{"x-warder-client-ip": "192.0.2.7"},
+			m{"decision": "allow", "reason": "public", "route": "public", "client_ip": "192.0.2.7"},
+		},
+		{
+			"/open/x", authz.Header{Name: "accept", Value: "*/*"},
+			m{"x-warder-client-ip": "192.0.2.7", "x-warder-auth-method": "anonymous"},
+			m{"decision": "allow", "reason": "anonymous", "route": "open", "auth_method": "anonymous", "client_ip": "192.0.2.7"},
+		},
+		{
+			"/users/x", authz.Header{Name: "authorization", Value: token},
+			m{"x-warder-client-ip": "192.0.2.7", "x-warder-auth-method": "session", "x-warder-user": "42", "x-warder-roles": "CONTROL,USER", "x-warder-session": "s-1"},
+			m{"decision": "allow", "reason": "session", "route": "users", "auth_method": "session", "user": "42", "client_ip": "192.0.2.7"},
+		},
+		{
+			"/keys/x", authz.Header{Name: "x-api-key", Value: adaKey},
+			m{"x-warder-client-ip": "192.0.2.7", "x-warder-auth-method": "api_key", "x-warder-user": "42", "x-warder-key-prefix": "wk_live", "x-warder-scopes": "assets:audit,assets:read"},
+			m{"decision": "allow", "reason": "api_key", "route": "keys", "auth_method": "api_key", "user": "42", "key_prefix": "wk_live", "client_ip": "192.0.2.7"},
+		},
+	} {
+		s := newTestServer(t, Config{})
+		out, err := s.Check(t.Context(), checkRequest("GET", test.path+"?q=1", append(slices.Clone(forged), test.with)...))
+		if err != nil || !isAllow(out) || s.misshapen(out, nil) != "" {
+			t.Fatalf("%s: %v %v", test.path, out, err)
+		}
+		set, removed := sent(out)
+		if diff := cmp.Diff(test.set, set); diff != "" {
+			t.Errorf("%s: set (-want +got):\n%s", test.path, diff)
+		}
+		for _, h := range forged {
+			if _, isSet := set[h.Name]; isSet == slices.Contains(removed, h.Name) {
+				t.Errorf("%s: forged %s: set %v, removed %v", test.path, h.Name, isSet, !isSet)
+			}
+		}
+		for _, h := range out.GetOkResponse().GetHeaders() {
+			if h.GetAppendAction().String() != "OVERWRITE_IF_EXISTS_OR_ADD" || h.GetAppend() == nil || h.GetAppend().GetValue() { //nolint:staticcheck // both ways are said
+				t.Errorf("%s: %v could be appended", test.path, h)
+			}
+		}
+		got := m{}
+		for key := range out.GetDynamicMetadata().GetFields() {
+			got[key] = metadata(out, key)
+		}
+		if diff := cmp.Diff(test.metadata, got); diff != "" {
+			t.Errorf("%s: metadata (-want +got):\n%s", test.path, diff)
+		}
+	}
+}
+
+// TestMetadataOfDenial: a denial after the proof names who it was.
+func TestMetadataOfDenial(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{})
+	out, _ := s.Check(t.Context(), checkRequest("GET", "/admin/x", authz.Header{Name: "authorization", Value: bearer(t)}))
+	for key, want := range map[string]string{"decision": "deny", "reason": "role_missing", "route": "admin", "user": "42", "auth_method": "session", "client_ip": "192.0.2.7"} {
+		if got := metadata(out, key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	if set, removed := sent(out); len(set)+len(removed) > 0 {
+		t.Errorf("a denial sets %v and removes %v", set, removed)
+	}
+}
+
+// TestDeterministic: the same request, the same bytes.
+func TestDeterministic(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{})
+	in := checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}, authz.Header{Name: "x_warder_user", Value: "1"}, authz.Header{Name: "x.warder.user", Value: "1"})
+	var first []byte
+	for range 20 {
+		out, _ := s.Check(context.Background(), in)
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = text
+		}
+		if string(text) != string(first) {
+			t.Fatal("two answers to one request differ")
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package envoy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/token"
+	"warder/policy"
+)
+
+const (
+	testSecret = "0123456789abcdef0123456789abcdef"
+	adaID      = "42"
+	adaSession = "s-1"
+	adaKey     = "wk_live_0123456789"
+)
+
+// testPolicy has one route for each way to a yes.
+const testPolicy = `
+version: 1
+routes:
+  - {id: public, match: /public/**, public: true}
+  - {id: open, match: /open/**, allow: [{anonymous: {}}, {user: {}}]}
+  - {id: users, match: /users/**, allow: [{user: {}}]}
+  - {id: admin, match: /admin/**, allow: [{user: {roles: [ROOT]}}]}
+  - {id: keys, match: /keys/**, allow: [{api_key: {}}]}
+`
+
+// stores is a directory with one user, who has one session and one API key.
+type stores struct{}
+
+func (stores) Alive(_ context.Context, user, session string) (bool, error) {
+	return user == adaID && session == adaSession, nil
+}
+
+func (stores) User(_ context.Context, id string) (authz.User, error) {
+	if id != adaID {
+		return authz.User{}, authz.ErrNotFound
+	}
+	return authz.User{Active: true, Roles: authz.Names{"CONTROL", "USER"}}, nil
+}
+
+func (stores) APIKey(_ context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	if hash != authz.HashAPIKey(adaKey) {
+		return authz.APIKey{}, authz.ErrNotFound
+	}
+	return authz.APIKey{Prefix: "wk_live", Active: true, Scopes: authz.Names{"assets:audit", "assets:read"}, OwnerID: adaID}, nil
+}
+
+// newEngine makes a real engine: nothing else can say yes.
+func newEngine(t testing.TB) *authz.Engine {
+	t.Helper()
+	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(testPolicy)}}, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := authz.NewEngine(authz.Config{Policy: p, Tokens: v, Sessions: stores{}, Users: stores{}, APIKeys: stores{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// bearer is the Authorization value of the one user.
+func bearer(t testing.TB) string {
+	t.Helper()
+	return "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(testSecret), Claims: map[string]any{
+		"sub": adaID, "jti": adaSession, "exp": time.Now().Add(time.Hour).Unix(),
+	}})
+}
+
+// decider is a function as a Decider.
+type decider func(context.Context, *authz.Request) authz.Decision
+
+func (d decider) Decide(ctx context.Context, r *authz.Request) authz.Decision { return d(ctx, r) }
+
+// denying answers every request with the same no.
+func denying(reason authz.Reason) decider {
+	return func(context.Context, *authz.Request) authz.Decision { return authz.Deny(reason) }
+}
+
+func newTestServer(t testing.TB, c Config) *Server {
+	t.Helper()
+	if c.Decider == nil {
+		c.Decider = newEngine(t)
+	}
+	s, err := NewServer(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve runs the server on a loopback port until the test ends.
+func serve(t testing.TB, s *Server) (*GRPCServer, *grpc.ClientConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := NewGRPCServer(s)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return g, conn
+}
+
+// checkRequest makes a CheckRequest as Envoy with encode_raw_headers sends it.
+func checkRequest(method, path string, headers ...authz.Header) *authv3.CheckRequest {
+	raw := []*corev3.HeaderValue{rawHeader(":method", method), rawHeader(":path", path), rawHeader(":authority", "api.example.com")}
+	for _, h := range headers {
+		raw = append(raw, rawHeader(h.Name, h.Value))
+	}
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: &authv3.AttributeContext_Peer{Address: socketAddress("192.0.2.7")},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Id: "1234567890", Method: method, Path: path, Host: "api.example.com", Scheme: "http", Protocol: "HTTP/1.1",
+			HeaderMap: &corev3.HeaderMap{Headers: raw},
+		}},
+	}}
+}
+
+func rawHeader(name, value string) *corev3.HeaderValue {
+	return &corev3.HeaderValue{Key: name, RawValue: []byte(value)}
+}
+
+func socketAddress(ip string) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: ip}}}
+}
+
+// sent returns what an answer sets and removes.
+func sent(r *authv3.CheckResponse) (set map[string]string, removed []string) {
+	set = map[string]string{}
+	for _, h := range r.GetOkResponse().GetHeaders() {
+		set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+	}
+	return set, r.GetOkResponse().GetHeadersToRemove()
+}
+
+func metadata(r *authv3.CheckResponse, key string) string {
+	return r.GetDynamicMetadata().GetFields()[key].GetStringValue()
+}
+
+// isAllow and isDeny are the two shapes, said once more and without the code under
+// test: what Envoy makes of an answer.
+func isAllow(r *authv3.CheckResponse) bool {
+	return r.GetStatus() != nil && r.GetStatus().GetCode() == 0 && r.GetOkResponse() != nil && metadata(r, "decision") == "allow"
+}
+
+func isDeny(r *authv3.CheckResponse) bool {
+	return r.GetStatus().GetCode() > 0 && r.GetDeniedResponse().GetStatus().GetCode() >= 400 && metadata(r, "decision") == "deny"
+}
+
+var testIP = netip.MustParseAddr("192.0.2.7")
