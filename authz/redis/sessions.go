@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
@@ -153,17 +152,4 @@ func refuseReplica(ctx context.Context, conn *redis.Conn) error {
 		return errReplica
 	}
 	return nil
-}
-
-// LogTo sends what the Redis client itself says about its connections to log, at
-// debug level. Without it the client writes to standard error in a form of its
-// own. It holds for the whole process and belongs to its start.
-func LogTo(log *slog.Logger) { redis.SetLogger(clientLog{log}) }
-
-type clientLog struct{ log *slog.Logger }
-
-func (c clientLog) Printf(ctx context.Context, format string, args ...any) {
-	if c.log.Enabled(ctx, slog.LevelDebug) {
-		c.log.LogAttrs(ctx, slog.LevelDebug, "redis client", slog.String("message", fmt.Sprintf(format, args...)))
-	}
 }

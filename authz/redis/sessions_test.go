@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -31,7 +32,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	redis.LogTo(slog.New(slog.DiscardHandler))
+	logging.Disable() // what the client says of its pool is not for here
 	m.Run()
 }
 

@@ -1,0 +1,276 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+)
+
+// Tables that an application may have, and none of warder's names.
+const foreignTables = `
+	CREATE SCHEMA app;
+	CREATE TABLE app.accounts (account_id integer PRIMARY KEY, enabled boolean, flag integer, state text, role_names jsonb, role_list integer[], one_role text, seen timestamptz);
+	INSERT INTO app.accounts VALUES (42, true, 1, 'on', '["CONTROL"]', '{1}', 'CONTROL', now());
+	CREATE TABLE app.tokens (digest bytea UNIQUE, hex text UNIQUE, head text, grants jsonb, enabled boolean, until timestamptz, epoch bigint, until_local timestamp, until_day date, until_text text, account_id integer);
+	INSERT INTO app.tokens VALUES ('\x00', repeat('0a', 32), 'tk', '["a"]', true, NULL, NULL, NULL, NULL, NULL, 42);
+	CREATE EXTENSION citext;
+	CREATE COLLATION app.loose (locale = 'C');
+	CREATE TABLE app.loose (id citext PRIMARY KEY, amount numeric UNIQUE, label text COLLATE app.loose UNIQUE, short name UNIQUE, is_active boolean, roles jsonb);
+	UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'loose'; -- not every build has the ICU that such collations need
+`
+
+const (
+	foreignUsers   = "SELECT enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1"
+	foreignAPIKeys = "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE hex = $1"
+)
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, foreignTables)
+	keys := func(columns string) string { return "SELECT " + columns + " FROM app.tokens WHERE hex = $1" }
+	for _, tt := range []struct {
+		name    string
+		users   string   // "" is one that fits
+		apiKeys string   // "" is one that fits
+		want    []string // in the lines of the error, in order; none for no error
+		warning string
+	}{
+		{name: "fits by alias"},
+		{name: "fits with a join", users: "SELECT a.enabled AS is_active, role_names AS roles FROM app.accounts a JOIN app.tokens USING (account_id) WHERE account_id = $1", warning: "directory.users_query: its table cannot be told, so that no row was looked at"},
+
+		{"no table", postgres.DefaultUsersQuery, postgres.DefaultAPIKeysQuery, []string{
+			`directory.users_query: relation "users" does not exist (SQLSTATE 42P01); create it (warder schema sql`,
+			`directory.api_keys_query: relation "api_keys" does not exist`,
+		}, ""},
+		{"no column", "SELECT is_active, roles FROM app.accounts WHERE account_id = $1", "", []string{
+			`directory.users_query: column "is_active" does not exist (SQLSTATE 42703); app.accounts has account_id, enabled, flag, state, role_names, role_list, one_role, seen. ` +
+				"Name the columns by alias, as in SELECT <column> AS is_active, <column> AS roles FROM … WHERE … = $1",
+		}, ""},
+		{"no alias", "SELECT enabled, role_names FROM app.accounts WHERE account_id = $1", "", []string{
+			"directory.users_query: the result has no column is_active; it has enabled, role_names. Write enabled AS is_active: is_active is a boolean",
+			"directory.users_query: the result has no column roles; it has enabled, role_names. Write role_names AS roles: it is jsonb or json",
+		}, ""},
+		{"no such columns at all", "", keys("head AS prefix, grants AS scopes, enabled AS is_active"), []string{
+			"no column expires_at; it has prefix, scopes, is_active. Write NULL::timestamptz AS expires_at",
+			"no column user_id; it has prefix, scopes, is_active. Write NULL::text AS user_id",
+		}, ""},
+		{"two of one name", "SELECT enabled AS is_active, flag <> 0 AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the result has 2 columns is_active"}, ""},
+		{"an integer flag", "SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is integer; write is_active <> 0 AS is_active: is_active is a boolean"}, ""},
+		{"a text flag", "SELECT state AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is text; write is_active::boolean AS is_active"}, ""},
+		{"a time as a flag", "SELECT seen AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"is timestamp with time zone; write is_active IS NOT NULL AS is_active"}, ""},
+		{"roles of integers", "SELECT enabled AS is_active, role_list AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer[]; write roles::text[] AS roles"}, ""},
+		{"one role as an integer", "SELECT enabled AS is_active, flag AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer; write ARRAY[roles]::text[] AS roles"}, ""},
+		{"one role as a text", "SELECT enabled AS is_active, one_role AS roles FROM app.accounts WHERE account_id = $1", "", nil, "in a row of app.accounts the column roles is no array of strings and counts as empty"},
+		{"no parameter", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts", "", []string{"it has no parameter; write WHERE … = $1"}, ""},
+		{"two parameters", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1 AND state = $2", "", []string{"it has 2 parameters; only $1 gets a value"}, ""},
+		{"a parameter of no type", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts WHERE $1 IS NOT NULL", "", []string{"cast the parameter, as in $1::text"}, ""},
+		{"citext", "SELECT is_active, roles FROM app.loose WHERE id = $1", "", []string{"its parameter $1 is citext, which may take two ids for one; write WHERE id::text = $1"}, ""},
+		{"numeric", "SELECT is_active, roles FROM app.loose WHERE amount = $1", "", []string{"its parameter $1 is numeric, which has many spellings of one number; write WHERE id = $1::bigint"}, ""},
+		{"name, which cuts ids off", "SELECT is_active, roles FROM app.loose WHERE short = $1", "", []string{"its parameter $1 is name, which may take two ids for one"}, ""},
+		{"a loose collation", "SELECT is_active, roles FROM app.loose WHERE label = $1", "", nil, `app.loose.label has a collation that takes different texts for one; write WHERE label COLLATE "C" = $1`},
+		{"several statements", foreignUsers + "; SELECT 1", "", []string{"directory.users_query: the database refuses the query: cannot insert multiple commands"}, ""},
+		{"no SQL", "SELEC canary", "", []string{`directory.users_query: the database refuses the query: syntax error at or near "SELEC" (SQLSTATE 42601)`}, ""},
+		{"it writes", "UPDATE app.accounts SET enabled = true WHERE account_id = $1 RETURNING enabled AS is_active, role_names AS roles", "", []string{"it writes; write a SELECT"}, ""},
+
+		{"a hash as bytea", "", "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE digest = $1", []string{"its parameter $1 is bytea, but gets lower-case hex digits; write WHERE key_hash = decode($1, 'hex')"}, ""},
+		{"a hash as bytea, decoded", "", "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE digest = decode($1, 'hex')", nil, "app.tokens.digest holds what is no lower-case hex SHA-256"},
+		{"seconds since 1970", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, epoch AS expires_at, account_id AS user_id"), []string{"the column expires_at is bigint; write to_timestamp(expires_at) AS expires_at: it is a timestamptz"}, ""},
+		{"a time as text", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until_text AS expires_at, account_id AS user_id"), []string{"the column expires_at is text; write expires_at::timestamptz AS expires_at"}, ""},
+		{"a time without zone", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until_local AS expires_at, account_id AS user_id"), nil, "expires_at is a timestamp without time zone and is read as UTC"},
+		{"a day", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until_day AS expires_at, account_id AS user_id"), nil, "expires_at is a date"},
+		{"an owner of another type", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id::numeric AS user_id"), []string{"the column user_id is numeric; write user_id::text AS user_id"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.users == "" {
+				tt.users = foreignUsers
+			}
+			if tt.apiKeys == "" {
+				tt.apiKeys = foreignAPIKeys
+			}
+			d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: tt.users, APIKeysQuery: tt.apiKeys})
+			warnings, err := d.Check(t.Context())
+			wantLines(t, err, tt.want)
+			if got := strings.Join(warnings, "\n"); !strings.Contains(got, tt.warning) || (got == "") != (tt.warning == "") {
+				t.Errorf("warnings %q, want %q", got, tt.warning)
+			}
+			if errors.Is(err, postgres.ErrUnreachable) {
+				t.Errorf("%v is ErrUnreachable, though the database answered", err)
+			}
+			noSecret(t, db, err)
+		})
+	}
+}
+
+func wantLines(t *testing.T, err error, want []string) {
+	t.Helper()
+	var lines []string
+	if err != nil {
+		lines = strings.Split(err.Error(), "\n")
+	}
+	ok := len(lines) == len(want)
+	for i := 0; ok && i < len(lines); i++ {
+		ok = strings.Contains(lines[i], want[i])
+	}
+	if !ok {
+		t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(lines, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+func noSecret(t testing.TB, db *authztest.Postgres, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	for _, secret := range []string{db.Password, "canary", db.Addr, "SELECT is_active"} {
+		if secret != "" && strings.Contains(err.Error(), secret) {
+			t.Errorf("the error shows %q: %v", secret, err)
+		}
+	}
+}
+
+// What Check refuses gives nobody anything before it is repaired.
+func TestWhatCheckRefusesProvesNobody(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, foreignTables)
+	db.Exec(t, `INSERT INTO app.loose VALUES ('alice', 42, 'alice', 'alice', true, '["ADMIN"]')`)
+	for _, query := range []string{
+		"SELECT is_active, roles FROM app.loose WHERE id = $1",
+		"SELECT is_active, roles FROM app.loose WHERE amount = $1",
+		"SELECT is_active, roles FROM app.loose WHERE short = $1",
+		"SELECT is_active, roles, amount AS id FROM app.loose WHERE id::text = $1",
+		"SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id::text = $1 OR true",
+		"SELECT is_active FROM app.loose WHERE id::text = $1 OR true",
+		"SELECT is_active, is_active AS roles FROM app.loose WHERE id::text = $1 OR true",
+	} {
+		d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: query})
+		for _, id := range []string{"alice", "ALICE", "42", "42.0"} {
+			if user, err := d.User(t.Context(), id); err == nil || user.Active {
+				t.Errorf("%s\nUser(%q) = %+v, %v; want an error", query, id, user, err)
+			}
+		}
+	}
+	// Where the query returns the id, it has to be the one asked for.
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: "SELECT is_active, roles, id::text AS id FROM app.loose WHERE id = $1::text::citext"})
+	if user, err := d.User(t.Context(), "alice"); err != nil || !user.Active {
+		t.Errorf("User = %+v, %v", user, err)
+	}
+	if user, err := d.User(t.Context(), "ALICE"); !errors.Is(err, authz.ErrNotFound) {
+		t.Errorf("User = %+v, %v for another spelling of the id", user, err)
+	}
+}
+
+func TestCheckOfRights(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	role := "reader_" + db.Database
+	db.Exec(t, postgres.Schema)
+	db.Exec(t, fmt.Sprintf("CREATE ROLE %[1]s LOGIN PASSWORD 'canary'; CREATE SCHEMA closed; CREATE TABLE closed.users (id int, is_active boolean, roles jsonb)", role))
+	url := strings.Replace(strings.Replace(db.URL(), db.Password, "canary", 1), db.User, role, 1)
+
+	d := open(t, postgres.Config{DatabaseURL: url})
+	_, err := d.Check(t.Context())
+	wantLines(t, err, []string{
+		"directory.users_query: permission denied for table users (SQLSTATE 42501); run GRANT SELECT ON users TO " + role,
+		"directory.api_keys_query: permission denied for table api_keys (SQLSTATE 42501); run GRANT SELECT ON api_keys TO " + role,
+	})
+	noSecret(t, db, err)
+
+	closed := open(t, postgres.Config{DatabaseURL: url, UsersQuery: "SELECT is_active, roles FROM closed.users WHERE id = $1"})
+	_, err = closed.Check(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "permission denied for schema closed (SQLSTATE 42501); run GRANT USAGE ON SCHEMA closed TO "+role) {
+		t.Errorf("Check = %v", err)
+	}
+
+	// The reference schema's role has what the reference queries need.
+	db.Exec(t, "GRANT warder_reader TO "+role)
+	if _, err := d.Check(t.Context()); err != nil {
+		t.Errorf("Check with the rights of warder_reader: %v", err)
+	}
+	db.Exec(t, "REVOKE warder_reader FROM "+role+"; DROP ROLE "+role)
+}
+
+func TestCheckOfConnections(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	for _, tt := range []struct {
+		away bool
+		want string
+		url  string
+	}{
+		{true, "the database cannot be reached: connection refused", "postgres://u:canary@127.0.0.1:1/d"},
+		{true, "the database cannot be reached: no such socket", "postgres://u:canary@/d?host=/nonexistent"},
+		{false, "directory.database_url: the database refuses the connection: password authentication failed", strings.Replace(db.URL(), db.Password, "canary", 1)},
+		{false, `directory.database_url: the database refuses the connection: database "none" does not exist`, strings.Replace(db.URL(), db.Database, "none", 1)},
+		{true, "the database cannot be reached: ", strings.Replace(db.URL(), "sslmode=disable", "sslmode=require", 1)},
+	} {
+		d := open(t, postgres.Config{DatabaseURL: tt.url})
+		_, err := d.Check(t.Context())
+		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, postgres.ErrUnreachable) != tt.away {
+			t.Errorf("Check = %v (ErrUnreachable: %v), want %q", err, errors.Is(err, postgres.ErrUnreachable), tt.want)
+		}
+		noSecret(t, db, err)
+		_, err = d.User(t.Context(), "42")
+		if err == nil || errors.Is(err, postgres.ErrUnreachable) != tt.away {
+			t.Errorf("User = %v, want the error of Check", err)
+		}
+		noSecret(t, db, err)
+	}
+}
+
+func TestCheckOfRows(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want string
+		rows string
+	}{
+		{"", ""},
+		{"", `INSERT INTO users VALUES ('42', true, '["CONTROL"]'); INSERT INTO api_keys VALUES ('wk', repeat('0a', 32), '["a"]', true, NULL, '42')`},
+		{"in a row of users the column roles is no array of strings", `INSERT INTO users VALUES ('42', true, '{"ADMIN": true}')`},
+		{"in a row of users the column roles has names with a comma", `INSERT INTO users VALUES ('42', true, '["A,B"]')`},
+		{"in a row of users the query finds more than one row", `INSERT INTO users VALUES ('42', true, '[]'), ('42', false, '[]')`},
+		{"users.id holds ids that no token can name", `INSERT INTO users VALUES ('a:b', true, '[]')`},
+		{"write WHERE lower(key_hash) = $1", `INSERT INTO api_keys VALUES ('wk', repeat('0A', 32), '[]', true, NULL, NULL)`},
+		{"write WHERE key_hash = encode(decode($1, 'hex'), 'base64')", `INSERT INTO api_keys VALUES ('wk', encode(sha256('x'), 'base64'), '[]', true, NULL, NULL)`},
+		{"store the hash of the whole key", `INSERT INTO api_keys VALUES ('wk', 'wk_canary', '[]', true, NULL, NULL)`},
+		{"in a row of api_keys the column scopes is no array", `INSERT INTO api_keys VALUES ('wk', repeat('0a', 32), '"a"', true, NULL, NULL)`},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			t.Parallel()
+			db := authztest.StartPostgres(t)
+			db.Exec(t, `CREATE TABLE users (id text, is_active boolean, roles jsonb);
+				CREATE TABLE api_keys (prefix text, key_hash text, scopes jsonb, is_active boolean, expires_at timestamptz, user_id text);`+tt.rows)
+			d := open(t, postgres.Config{DatabaseURL: db.URL()})
+			warnings, err := d.Check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(warnings, "\n")
+			if !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") || strings.Contains(got, "canary") {
+				t.Errorf("warnings %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema)
+	db.Exec(t, `INSERT INTO users (id, roles) VALUES (42, '["CONTROL"]')`)
+	db.Exec(t, postgres.Schema) // again: what is there stays
+	d := open(t, postgres.Config{DatabaseURL: db.URL()})
+	if warnings, err := d.Check(t.Context()); err != nil || len(warnings) > 0 {
+		t.Errorf("Check = %v, %v", warnings, err)
+	}
+	if user, err := d.User(t.Context(), "42"); err != nil || !user.Active || !user.Roles.Has("CONTROL") {
+		t.Errorf("User = %+v, %v", user, err)
+	}
+}

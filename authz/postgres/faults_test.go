@@ -1,0 +1,359 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+)
+
+const (
+	// limit is the configured time for one question where the database does not
+	// answer.
+	limit = 150 * time.Millisecond
+	// recovery is how soon all is well after the database is back: 2s by contract,
+	// and as much again for a busy machine.
+	recovery = 4 * time.Second
+)
+
+const oneOfEach = `
+	INSERT INTO users (id, roles) VALUES (42, '["CONTROL"]');
+	INSERT INTO api_keys (prefix, key_hash, scopes, user_id) VALUES ('wk_live', encode(sha256('wk_live_0123456789'), 'hex'), '["a"]', 42);
+`
+
+// each asks for a user or a key, by turns.
+func each(ctx context.Context, d *postgres.Directory, n int) error {
+	if n%2 == 0 {
+		user, err := d.User(ctx, "42")
+		if err == nil && (!user.Active || !user.Roles.Has("CONTROL")) {
+			return fmt.Errorf("User = %+v", user)
+		}
+		return err
+	}
+	key, err := d.APIKey(ctx, authz.HashAPIKey("wk_live_0123456789"))
+	if err == nil && (!key.Active || key.OwnerID != "42") {
+		return fmt.Errorf("APIKey = %+v", key)
+	}
+	return err
+}
+
+// wantUnavailable asks several at once, more than there are connections: each gets
+// an error by the store's own limit, long before the caller's.
+func wantUnavailable(t *testing.T, db *authztest.Postgres, d *postgres.Directory, questions int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for n := range questions {
+		wg.Go(func() {
+			err := each(ctx, d, n)
+			if err == nil || errors.Is(err, authz.ErrNotFound) {
+				t.Errorf("error %v, want one that is not ErrNotFound", err)
+			}
+			noSecret(t, db, err)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		t.Error("only the caller's deadline ended the questions")
+	}
+}
+
+// wantWell waits until several at once, more than there are connections, get
+// good answers.
+func wantWell(t *testing.T, d *postgres.Directory) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), recovery)
+	defer cancel()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		errs := make([]error, 12)
+		var wg sync.WaitGroup
+		for n := range errs {
+			wg.Go(func() { errs[n] = each(t.Context(), d, n) })
+		}
+		wg.Wait()
+		err := errors.Join(errs...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("after %v: %v", recovery, err)
+		case <-again.C:
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgresServer(t)
+	db.Exec(t, postgres.Schema+oneOfEach)
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), Timeout: limit, MaxConns: 4})
+	wantWell(t, d)
+
+	t.Log("paused: connections are open and nothing answers")
+	db.Pause(t)
+	for range 3 {
+		wantUnavailable(t, db, d, 16)
+	}
+	if _, err := d.Check(t.Context()); !errors.Is(err, postgres.ErrUnreachable) {
+		t.Errorf("Check = %v, want ErrUnreachable", err)
+	}
+	db.Resume(t)
+	wantWell(t, d)
+
+	t.Log("down: nobody listens")
+	db.Stop(t)
+	for range 3 {
+		wantUnavailable(t, db, d, 16)
+	}
+	if _, err := d.Check(t.Context()); !errors.Is(err, postgres.ErrUnreachable) {
+		t.Errorf("Check = %v, want ErrUnreachable", err)
+	}
+	db.Start(t)
+	wantWell(t, d)
+
+	t.Log("a table is locked")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		db.Exec(t, "BEGIN; LOCK TABLE users, api_keys; SELECT pg_sleep(1); COMMIT")
+	}()
+	for each(t.Context(), d, 0) == nil { // until the lock is there
+	}
+	wantUnavailable(t, db, d, 8)
+	<-done
+	wantWell(t, d)
+}
+
+// A table that changes under prepared statements: while it does not fit there is
+// an error, and when it does there is an answer, not what was prepared before.
+func TestTablesChange(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change string
+		works  bool // with the change in place
+		back   string
+	}{
+		{"renamed", "ALTER TABLE users RENAME TO u; ALTER TABLE api_keys RENAME TO k", false, "ALTER TABLE u RENAME TO users; ALTER TABLE k RENAME TO api_keys"},
+		{
+			"a column renamed", "ALTER TABLE users RENAME roles TO r; ALTER TABLE api_keys RENAME scopes TO s", false,
+			"ALTER TABLE users RENAME r TO roles; ALTER TABLE api_keys RENAME s TO scopes",
+		},
+		{
+			"a column dropped", "ALTER TABLE users DROP roles; ALTER TABLE api_keys DROP prefix", false,
+			`ALTER TABLE users ADD roles jsonb DEFAULT '["CONTROL"]'; ALTER TABLE api_keys ADD prefix text DEFAULT 'wk'`,
+		},
+		{
+			"columns of another type", "ALTER TABLE users DROP CONSTRAINT users_roles_are_an_array; ALTER TABLE users ALTER roles DROP DEFAULT; ALTER TABLE users ALTER roles TYPE text[] USING '{CONTROL}'; ALTER TABLE api_keys ALTER expires_at TYPE timestamp", true,
+			"ALTER TABLE users ALTER roles TYPE json USING '[\"CONTROL\"]'; ALTER TABLE api_keys ALTER expires_at TYPE timestamptz",
+		},
+		{
+			"ids of another type", "ALTER TABLE api_keys DROP CONSTRAINT api_keys_user_id_fkey; ALTER TABLE users ALTER id DROP IDENTITY; ALTER TABLE users ALTER id TYPE text; ALTER TABLE api_keys ALTER user_id TYPE text", true,
+			"ALTER TABLE users ALTER id TYPE integer USING id::integer; ALTER TABLE api_keys ALTER user_id TYPE integer USING user_id::integer",
+		},
+		{
+			"a flag that is none", "ALTER TABLE users ALTER is_active DROP DEFAULT; ALTER TABLE users ALTER is_active TYPE integer USING is_active::integer; ALTER TABLE api_keys ALTER is_active DROP DEFAULT; ALTER TABLE api_keys ALTER is_active TYPE integer USING is_active::integer", false,
+			"ALTER TABLE users ALTER is_active TYPE boolean USING is_active <> 0; ALTER TABLE api_keys ALTER is_active TYPE boolean USING is_active <> 0",
+		},
+		{"sessions ended", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'warder' AND datname = current_database()", true, "SELECT 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := authztest.StartPostgres(t)
+			db.Exec(t, postgres.Schema+oneOfEach)
+			for _, url := range []string{db.URL(), db.URL() + "&prepared_statement_cache_size=0"} {
+				d := open(t, postgres.Config{DatabaseURL: url, MaxConns: 3})
+				wantWell(t, d)
+				db.Exec(t, tt.change)
+				for n := range 6 {
+					err := each(t.Context(), d, n)
+					if (err == nil) != tt.works || errors.Is(err, authz.ErrNotFound) {
+						t.Errorf("changed: %v", err)
+					}
+					noSecret(t, db, err)
+				}
+				db.Exec(t, tt.back)
+				for n := range 6 { // at once: nothing has to come back first
+					if err := each(t.Context(), d, n); err != nil {
+						t.Errorf("changed back: %v", err)
+					}
+				}
+				if tt.name != "renamed" && tt.name != "sessions ended" && tt.name != "a column renamed" {
+					return // the change does not fit twice
+				}
+			}
+		})
+	}
+}
+
+// An id column that changes its type must not leave the old spelling rule in use.
+func TestSpellingFollowsTheColumn(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, `CREATE TABLE users (id text, is_active boolean, roles jsonb); INSERT INTO users VALUES ('42', true, '[]')`)
+	d := open(t, postgres.Config{DatabaseURL: db.URL()})
+	if _, err := d.User(t.Context(), "042"); !errors.Is(err, authz.ErrNotFound) {
+		t.Fatalf("User = %v", err)
+	}
+	db.Exec(t, "ALTER TABLE users ALTER id TYPE integer USING id::integer")
+	for range 3 {
+		if user, err := d.User(t.Context(), "042"); !errors.Is(err, authz.ErrNotFound) {
+			t.Errorf("User = %+v, %v; want ErrNotFound", user, err)
+		}
+	}
+	if _, err := d.User(t.Context(), "42"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRestartCostsNoQuestion(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgresServer(t)
+	db.Exec(t, postgres.Schema+oneOfEach)
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), MaxConns: 4})
+	for range 3 {
+		wantWell(t, d)
+		db.Stop(t)
+		db.Start(t)
+		if err := each(t.Context(), d, 0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepted sync.WaitGroup
+	accepted.Go(func() {
+		var open []net.Conn
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				for _, c := range open {
+					c.Close()
+				}
+				return
+			}
+			open = append(open, conn)
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		accepted.Wait()
+	})
+	for _, mode := range []string{"disable", "require"} {
+		d := open(t, postgres.Config{DatabaseURL: "postgres://u:canary@" + l.Addr().String() + "/d?sslmode=" + mode, Timeout: limit, MaxConns: 2})
+		wantUnavailable(t, &authztest.Postgres{Addr: l.Addr().String(), Password: "canary"}, d, 8)
+	}
+}
+
+// Questions that are cut off at any moment must not leave an answer for another.
+func TestCancellationMixesNothingUp(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema+`INSERT INTO users (id, is_active, roles) SELECT n, true, jsonb_build_array('R' || n) FROM generate_series(1, 16) n`)
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), MaxConns: 3})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			id := fmt.Sprint(i + 1)
+			for n := range 60 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*20*time.Microsecond)
+				if n%2 == 0 {
+					ctx = t.Context()
+				}
+				user, err := d.User(ctx, id)
+				if err == nil && (len(user.Roles) != 1 || user.Roles[0] != "R"+id) {
+					t.Errorf("User(%s) = %+v", id, user)
+				}
+				if errors.Is(err, authz.ErrNotFound) || err != nil && n%2 == 0 {
+					t.Errorf("User(%s): %v", id, err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Nothing that an id can be is an outage, whatever the query does with it.
+func TestIDsAreNoOutage(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema+oneOfEach)
+	for _, query := range []string{
+		"SELECT is_active, roles FROM users WHERE id = ($1::text)::bigint",
+		"SELECT is_active, roles FROM users WHERE id = ($1::text)::smallint",
+		"SELECT is_active, roles FROM users WHERE md5($1::text)::uuid = ($1::text)::uuid",
+	} {
+		d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: query})
+		for _, id := range []string{"alice", "9223372036854775808", "99999", "d94b6a2e", "-", strings.Repeat("9", 128)} {
+			if _, err := d.User(t.Context(), id); !errors.Is(err, authz.ErrNotFound) {
+				t.Errorf("%s\nUser(%q) = %v, want ErrNotFound", query, id, err)
+			}
+		}
+	}
+}
+
+func TestMoreThanOneRowProvesNobody(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema+oneOfEach+`INSERT INTO users (id) VALUES (43)`)
+	var log strings.Builder
+	d := open(t, postgres.Config{
+		DatabaseURL: db.URL(), Log: slog.New(slog.NewTextHandler(&log, nil)),
+		UsersQuery: "SELECT is_active, roles FROM users WHERE $1::bigint IS NOT NULL",
+	})
+	user, err := d.User(t.Context(), "42")
+	if err == nil || errors.Is(err, authz.ErrNotFound) || user.Active || !strings.Contains(err.Error(), "returned more than one row") {
+		t.Errorf("User = %+v, %v", user, err)
+	}
+	if !strings.Contains(log.String(), "returned more than one row") {
+		t.Errorf("log %q", log.String())
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, `CREATE TABLE users (id text, is_active boolean, roles jsonb);
+		INSERT INTO users VALUES ('shape', true, '{"role-canary": 1}'), ('comma', true, '["role-canary,ADMIN"]'), ('fine', true, '["A"]'), ('none', true, NULL)`)
+	for _, tt := range []struct{ id, want string }{
+		{"shape", "the column roles is no JSON array of strings; it counts as empty"},
+		{"comma", "the column roles has names that no header can carry"},
+		{"fine", ""},
+		{"none", ""},
+	} {
+		var log strings.Builder
+		d := open(t, postgres.Config{DatabaseURL: db.URL(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+		for range 20 {
+			if _, err := d.User(t.Context(), tt.id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := log.String()
+		if !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") || strings.Contains(got, "canary") {
+			t.Errorf("%s: log %q, want %q", tt.id, got, tt.want)
+		}
+		if strings.Count(got, "\n") > 5 {
+			t.Errorf("%s: %d warnings for 20 questions", tt.id, strings.Count(got, "\n"))
+		}
+	}
+}
