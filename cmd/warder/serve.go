@@ -32,8 +32,8 @@ A variable that is set wins over the file:
 ` + environmentTable() + `
 --policy wins over both. Paths in a file are relative to that file.
 
-The policy is reloaded when it changes and on SIGHUP; a policy that is not right
-changes nothing. So are the files of listen.tls. SIGTERM and SIGINT end the
+The policy is reloaded when it changes and on SIGHUP, and so are the files of
+listen.tls; what is not right changes nothing. SIGTERM and SIGINT end the
 process when the checks in flight are done (shutdown.delay, shutdown.timeout); a second
 signal ends it at once.
 

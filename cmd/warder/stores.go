@@ -73,6 +73,9 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 			backoff, lastError := firstBackoff, ""
 			for first := true; ; first = false {
 				warnings, err := look(ctx, c)
+				if ctx.Err() != nil {
+					return nil
+				}
 				if err == nil {
 					for _, w := range warnings {
 						s.log.Warn("store", "store", c.Name, "warning", w)
@@ -81,9 +84,6 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 					if s.ready.reached(c.Name) {
 						s.becameReady(where)
 					}
-					return nil
-				}
-				if ctx.Err() != nil {
 					return nil
 				}
 				permanent := c.Permanent != nil && c.Permanent(err)
