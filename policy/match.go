@@ -1,7 +1,206 @@
 package policy
 
-type matcher struct{}
+import (
+	"fmt"
+	"strings"
+)
 
-// Match returns the route that wins the request, or nil when none matches.
-// The host is as sent (case, port and trailing dot are taken off here).
-func (p *Policy) Match(method, host string, path Path) *Route { panic("contract only") }
+// A matcher finds the route that wins a request. Its cost grows with the length
+// of the host and of the path, not with the number of routes: the host is looked
+// up in maps, the path walked down a tree of segments.
+//
+// Among the routes whose host, path and method all match, the most specific wins,
+// whatever the order in the file:
+//
+//	host    api.example.com     API.Example.com:8443, api.example.com.   not a.api.example.com
+//	        *.example.com       a.example.com, a.b.example.com           not example.com
+//	        (any)               every host, also none
+//	path    /assets             /assets, /assets/                        not /assets/7, /Assets
+//	        /assets/{id}        /assets/7                                not /assets/, /assets/7/x
+//	        /assets/**          /assets, /assets/, /assets/7/x           not /assetsx
+//	method  GET (listed)        GET, and HEAD where no route lists it    not get
+//	        (absent)            GET HEAD POST PUT PATCH DELETE OPTIONS   not TRACE
+//
+// Hosts come first (exact, the longest wildcard, any), then the path segment by
+// segment from the left (literal, {name}, the end of the pattern, **), then the method
+// (listed, GET standing for HEAD, absent).
+type matcher struct {
+	exact    map[string]*node
+	wildcard map[string]*node // by what stands after "*."
+	any      *node
+}
+
+// A node is a place in the tree of one host: what the patterns say after the
+// segments that lead there.
+type node struct {
+	literal map[string]*node
+	param   *node
+	end     *methods // patterns that end here
+	rest    *methods // patterns that end with ** here
+}
+
+// methods are the routes of one host and path by method.
+type methods struct {
+	listed map[string]*Route
+	absent *Route
+}
+
+// absentMethods are those that a route without a list of methods takes.
+var absentMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// Match returns the route that wins the request, or nil when none matches. The
+// host is as sent: case, port and trailing dot are taken off here. The zero Path
+// matches nothing.
+func (p *Policy) Match(method, host string, path Path) *Route {
+	if path.raw == "" {
+		return nil
+	}
+	m := &p.matcher
+	var buf [maxHost]byte
+	if name, ok := foldHost(host, &buf); ok {
+		if route := m.exact[string(name)].match(path.segments, method); route != nil {
+			return route
+		}
+		// From the left, a dot at a time: the longest wildcard is met first.
+		for i, c := range name {
+			if c != '.' || i == 0 || len(m.wildcard) == 0 {
+				continue
+			}
+			if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
+				return route
+			}
+		}
+	}
+	return m.any.match(path.segments, method)
+}
+
+// match walks down the tree. A branch that has the path but not the method is left
+// again for the next less specific one.
+func (n *node) match(segments []string, method string) *Route {
+	if n == nil {
+		return nil
+	}
+	if len(segments) == 0 {
+		if route := n.end.match(method); route != nil {
+			return route
+		}
+		return n.rest.match(method)
+	}
+	if route := n.literal[segments[0]].match(segments[1:], method); route != nil {
+		return route
+	}
+	if route := n.param.match(segments[1:], method); route != nil {
+		return route
+	}
+	return n.rest.match(method)
+}
+
+func (m *methods) match(method string) *Route {
+	if m == nil {
+		return nil
+	}
+	if route := m.listed[method]; route != nil {
+		return route
+	}
+	if method == "HEAD" {
+		if route := m.listed["GET"]; route != nil {
+			return route
+		}
+	}
+	if m.absent != nil {
+		for _, known := range absentMethods {
+			if method == known {
+				return m.absent
+			}
+		}
+	}
+	return nil
+}
+
+// add puts a route into the tree under one host, path and all its methods. It
+// returns the route that is there already and an example of a request that both would
+// win, when there is one.
+func (m *matcher) add(route *Route, host string, pattern pattern, listed []string) (other *Route, example string) {
+	n := m.tree(host)
+	for _, s := range pattern.segments {
+		if s.param {
+			n = child(&n.param)
+			continue
+		}
+		if n.literal == nil {
+			n.literal = map[string]*node{}
+		}
+		next := n.literal[s.text]
+		n.literal[s.text] = child(&next)
+		n = next
+	}
+	at := &n.end
+	if pattern.rest {
+		at = &n.rest
+	}
+	if *at == nil {
+		*at = &methods{listed: map[string]*Route{}}
+	}
+	if len(listed) == 0 {
+		if other = (*at).absent; other != nil {
+			return other, exampleRequest("GET", host, pattern)
+		}
+		(*at).absent = route
+		return nil, ""
+	}
+	for _, method := range listed {
+		if other = (*at).listed[method]; other != nil {
+			return other, exampleRequest(method, host, pattern)
+		}
+		(*at).listed[method] = route
+	}
+	return nil, ""
+}
+
+// tree returns the root for a host pattern, "" for any.
+func (m *matcher) tree(host string) *node {
+	if host == "" {
+		return child(&m.any)
+	}
+	hosts := &m.exact
+	if name, ok := strings.CutPrefix(host, "*."); ok {
+		hosts, host = &m.wildcard, name
+	}
+	if *hosts == nil {
+		*hosts = map[string]*node{}
+	}
+	n := (*hosts)[host]
+	(*hosts)[host] = child(&n)
+	return n
+}
+
+// child makes the node when it is not there yet.
+func child(n **node) *node {
+	if *n == nil {
+		*n = new(node)
+	}
+	return *n
+}
+
+// exampleRequest writes a request that a host, a pattern and a method match.
+func exampleRequest(method, host string, p pattern) string {
+	if host == "" {
+		host = "example.com"
+	}
+	host = strings.Replace(host, "*.", "a.", 1)
+	var path strings.Builder
+	for _, s := range p.segments {
+		text := "x"
+		if !s.param {
+			text = escapeSegment(s.text)
+		}
+		path.WriteString("/" + text)
+	}
+	if p.rest || path.Len() == 0 {
+		path.WriteString("/")
+	}
+	if p.rest {
+		path.WriteString("x")
+	}
+	return fmt.Sprintf("%s https://%s%s", method, host, path.String())
+}

@@ -1,0 +1,57 @@
+package policy
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// ValidName reports whether a role or scope can be held by anybody: valid UTF-8,
+// not empty, no comma, no control character, no space at its ends (a header
+// would lose it and so turn " ADMIN" into ADMIN).
+func ValidName(name string) bool {
+	return name != "" && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == ',' || unicode.IsControl(r) }) &&
+		strings.TrimFunc(name, unicode.IsSpace) == name
+}
+
+// wrongName says why nobody can hold a role or scope.
+func wrongName(what, name string) string {
+	switch {
+	case name == "":
+		return "is an empty " + what + ", which nobody holds; write its name"
+	case strings.Contains(name, ","):
+		return "is " + quote(name) + ", a " + what + " with a comma, which nobody can hold; write each " + what + " as an item of the list"
+	case strings.TrimFunc(name, unicode.IsSpace) != name:
+		return "is " + quote(name) + ", a " + what + " with space at its ends, which nobody can hold; write " + quote(strings.TrimFunc(name, unicode.IsSpace))
+	}
+	return "is " + quote(name) + ", a " + what + " with a control character, which nobody can hold; write its name"
+}
+
+// maxIdentifier bounds the ids of routes and the names of lists, in bytes: they
+// stand in every log line and metric.
+const maxIdentifier = 128
+
+// validIdentifier reports whether s is [a-z0-9._-]{1,128}.
+func validIdentifier(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if ('a' > c || c > 'z') && ('0' > c || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxIdentifier
+}
+
+// validMethod reports whether s is a token of RFC 9110 section 5.6.2 without
+// lower-case letters.
+func validMethod(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return s != "" && s != "*"
+}

@@ -1,0 +1,232 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+const (
+	// maxFile bounds a policy file, in bytes. Ten thousand routes fit.
+	maxFile = 4 << 20
+	// maxDepth bounds how deep values stand in each other. The format needs seven.
+	maxDepth = 64
+)
+
+// A kind is what a value of a file is.
+type kind uint8
+
+const (
+	broken  kind = iota // reported already; nothing more is to be said about it
+	null                // no value
+	text                // a text
+	boolean             // true or false
+	number              // a number
+	mapping             // a group of keys
+	list                // a list
+)
+
+func (k kind) String() string {
+	return [...]string{"broken", "empty", "a text", "true or false", "a number", "a group of keys", "a list"}[k]
+}
+
+// A value is a value of a file with its place.
+type value struct {
+	at      Position
+	kind    kind
+	text    string // scalars, as written
+	entries []entry
+	items   []value
+}
+
+type entry struct {
+	key   string
+	at    Position
+	value value
+}
+
+// A yamlReader reads the subset of YAML that a policy may use: one document, no
+// anchors, aliases, tags or merge keys, no key twice. Whatever could make a file
+// say something else than it seems to is refused.
+type yamlReader struct {
+	file     string
+	problems Problems
+}
+
+// parseYAML reads a file. The value is usable as far as it goes when there are
+// problems, so that all of them are found in one run.
+func parseYAML(f File) (value, Problems) {
+	r := &yamlReader{file: f.Name}
+	whole := Position{File: f.Name}
+	data := bytes.TrimPrefix(f.Data, []byte("\uFEFF"))
+	switch {
+	case len(f.Data) > maxFile:
+		r.report(whole, fmt.Sprintf("is larger than %d MiB; split it into a folder of files", maxFile>>20))
+		return value{}, r.problems
+	case !utf8.Valid(data):
+		r.report(whole, "is not UTF-8; save it as UTF-8")
+		return value{}, r.problems
+	case bytes.IndexByte(data, 0) >= 0:
+		r.report(whole, "holds a NUL byte; save it as UTF-8 text")
+		return value{}, r.problems
+	}
+	tokens := lexer.Tokenize(string(data))
+	if !r.plain(tokens) {
+		return value{}, r.problems
+	}
+	file, err := parser.Parse(tokens, parser.Mode(0), parser.AllowDuplicateMapKey())
+	if err != nil {
+		r.syntax(err)
+		return value{}, r.problems
+	}
+	var bodies []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil && doc.Body.Type() != ast.CommentType {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	switch {
+	case len(bodies) == 0:
+		r.report(whole, "holds nothing; a policy has a version and routes")
+		return value{}, r.problems
+	case len(bodies) > 1 || len(file.Docs) > 1:
+		second := file.Docs[1]
+		at := r.position(second.Start)
+		if second.Start == nil && second.Body != nil {
+			at = r.position(startOf(second.Body))
+		}
+		r.report(at, "is a second YAML document; a file holds one policy, and a folder may hold several files")
+		return value{}, r.problems
+	}
+	return r.value(bodies[0]), r.problems
+}
+
+// plain looks at the tokens before they are parsed: for what is not read here, and
+// for nesting that no policy has and that would only exhaust the parser.
+func (r *yamlReader) plain(tokens token.Tokens) bool {
+	depth := 0
+	for _, t := range tokens {
+		wrong := ""
+		switch t.Type {
+		case token.AnchorType, token.AliasType:
+			wrong = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
+		case token.TagType:
+			wrong = "tags (!) are not read; leave it out, and quote a text that begins with !"
+		case token.MergeKeyType:
+			wrong = "merge keys (<<) are not read; write the keys out"
+		case token.DirectiveType:
+			wrong = "directives (%) are not read; leave it out"
+		case token.MappingKeyType:
+			wrong = "keys that are marked with ? are not read; write key: value"
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType:
+			if t.Position.Column > 16*maxDepth {
+				depth = maxDepth + 1
+			}
+		default:
+		}
+		if depth > maxDepth {
+			wrong = "is nested deeper than any policy"
+		}
+		if wrong != "" {
+			r.report(r.position(t), wrong)
+			return false
+		}
+	}
+	return true
+}
+
+// syntax reports what the parser refused.
+func (r *yamlReader) syntax(err error) {
+	at := Position{File: r.file}
+	message := "is not YAML"
+	if yamlError, ok := errors.AsType[yaml.Error](err); ok {
+		at = r.position(yamlError.GetToken())
+		message = "is not YAML: " + yamlError.GetMessage()
+	}
+	r.report(at, message)
+}
+
+func (r *yamlReader) report(at Position, message string) {
+	r.problems = append(r.problems, Problem{Position: at, Message: message})
+}
+
+func (r *yamlReader) position(t *token.Token) Position {
+	if t == nil || t.Position == nil {
+		return Position{File: r.file}
+	}
+	return Position{File: r.file, Line: t.Position.Line, Column: t.Position.Column}
+}
+
+func (r *yamlReader) value(n ast.Node) value {
+	v := value{at: r.position(startOf(n))}
+	switch n := n.(type) {
+	case *ast.NullNode:
+		v.kind = null
+	case *ast.BoolNode:
+		v.kind, v.text = boolean, n.GetToken().Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		v.kind, v.text = number, n.GetToken().Value
+	case *ast.StringNode:
+		v.kind, v.text = text, n.Value
+	case *ast.LiteralNode:
+		v.kind, v.text = text, n.Value.Value
+	case *ast.MappingNode:
+		v.kind, v.entries = mapping, r.entries(n.Values)
+	case *ast.MappingValueNode:
+		v.kind, v.entries = mapping, r.entries([]*ast.MappingValueNode{n})
+	case *ast.SequenceNode:
+		v.kind = list
+		for _, item := range n.Values {
+			v.items = append(v.items, r.value(item))
+		}
+	default:
+		r.report(v.at, "is not read here; use plain keys and values")
+	}
+	return v
+}
+
+// startOf returns the first token of a node: that of a block mapping is its first
+// colon.
+func startOf(n ast.Node) *token.Token {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	}
+	return n.GetToken()
+}
+
+func (r *yamlReader) entries(nodes []*ast.MappingValueNode) []entry {
+	seen := make(map[string]Position, len(nodes))
+	entries := make([]entry, 0, len(nodes))
+	for _, n := range nodes {
+		at := r.position(n.Key.GetToken())
+		key, ok := n.Key.(*ast.StringNode)
+		if !ok {
+			r.report(at, "is not a key; keys are plain words, and any other text is quoted")
+			continue
+		}
+		if first, twice := seen[key.Value]; twice {
+			r.report(at, fmt.Sprintf("%s stands here again; it is already at line %d", strings.TrimSpace(key.Value), first.Line))
+			continue
+		}
+		seen[key.Value] = at
+		entries = append(entries, entry{key: key.Value, at: at, value: r.value(n.Value)})
+	}
+	return entries
+}
