@@ -113,7 +113,7 @@ func (t *tree) set(path string, value any) {
 			}
 			next, found = node[step]
 		case []any:
-			if n, err := strconv.Atoi(step); err == nil && n < len(node) {
+			if n, err := strconv.Atoi(step); err == nil && 0 <= n && n < len(node) {
 				next, found = node[n], true
 			}
 		}

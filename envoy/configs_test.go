@@ -1,0 +1,374 @@
+package envoy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"github.com/goccy/go-yaml"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// A shipped configuration, decoded as far as warder's answers rest on it.
+type shipped struct {
+	bootstrap *bootstrapv3.Bootstrap
+	manager   *hcmv3.HttpConnectionManager
+	mutation  *mutationv3.HeaderMutation
+	extAuthz  *extauthzv3.ExtAuthz
+	app       *clusterv3.Cluster
+	warder    *clusterv3.Cluster
+	protocol  *upstreamv3.HttpProtocolOptions
+	log       string // the access log's JSON format
+}
+
+// decode reads a configuration, with unknown fields refused, and checks it by the
+// rules that come with the messages.
+func decode(t *testing.T, text []byte) shipped {
+	t.Helper()
+	asJSON, err := yaml.YAMLToJSON(text) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := shipped{bootstrap: new(bootstrapv3.Bootstrap)}
+	if err := protojson.Unmarshal(asJSON, s.bootstrap); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bootstrap.ValidateAll(); err != nil {
+		t.Fatal(err)
+	}
+	listeners := s.bootstrap.GetStaticResources().GetListeners()
+	if len(listeners) != 1 || len(listeners[0].GetFilterChains()) != 1 || len(listeners[0].GetFilterChains()[0].GetFilters()) != 1 {
+		t.Fatal("not one listener with one filter chain of one filter: there would be a way past warder")
+	}
+	s.manager = unpack(t, listeners[0].GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), new(hcmv3.HttpConnectionManager))
+	filters := s.manager.GetHttpFilters()
+	var names []string
+	for _, f := range filters {
+		names = append(names, f.GetName())
+	}
+	if got := strings.Join(names, " "); got != "envoy.filters.http.header_mutation envoy.filters.http.ext_authz envoy.filters.http.router" {
+		t.Fatalf("HTTP filters %s: removal, then ext_authz, then nothing but the router", got)
+	}
+	s.mutation = unpack(t, filters[0].GetTypedConfig(), new(mutationv3.HeaderMutation))
+	s.extAuthz = unpack(t, filters[1].GetTypedConfig(), new(extauthzv3.ExtAuthz))
+	unpack(t, filters[2].GetTypedConfig(), new(routerv3.Router))
+	for _, c := range s.bootstrap.GetStaticResources().GetClusters() {
+		switch c.GetName() {
+		case "app":
+			s.app = c
+		case "warder":
+			s.warder = c
+		default:
+			t.Fatalf("a cluster %s", c.GetName())
+		}
+	}
+	s.protocol = unpack(t, s.warder.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], new(upstreamv3.HttpProtocolOptions))
+	if len(s.manager.GetAccessLog()) != 1 {
+		t.Fatal("not one access log")
+	}
+	format := func(f *corev3.SubstitutionFormatString) {
+		text, err := protojson.Marshal(f.GetJsonFormat())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.log = string(text)
+	}
+	switch log := s.manager.GetAccessLog()[0]; log.GetName() {
+	case "envoy.access_loggers.stdout":
+		format(unpack(t, log.GetTypedConfig(), new(streamlogv3.StdoutAccessLog)).GetLogFormat())
+	case "envoy.access_loggers.file":
+		format(unpack(t, log.GetTypedConfig(), new(filelogv3.FileAccessLog)).GetLogFormat())
+	}
+	return s
+}
+
+func unpack[M interface {
+	proto.Message
+	ValidateAll() error
+}](t *testing.T, a *anypb.Any, into M) M {
+	t.Helper()
+	if err := a.UnmarshalTo(into); err != nil {
+		t.Fatal(err)
+	}
+	if err := into.ValidateAll(); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+func readConfig(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := fs.ReadFile(Configs(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestConfigSettings holds every setting that warder's answers rest on, in each
+// configuration that is shipped.
+func TestConfigSettings(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"sidecar.yaml", "service.yaml"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := decode(t, readConfig(t, name))
+			m, a, c := s.manager, s.extAuthz, s.warder
+			h2 := s.protocol.GetExplicitHttpConfig().GetHttp2ProtocolOptions()
+			route := m.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()[0]
+			limits := c.GetCircuitBreakers().GetThresholds()
+			for _, row := range []struct {
+				setting   string
+				got, want any
+			}{
+				{"failure_mode_allow", a.GetFailureModeAllow(), false},
+				{"status_on_error", a.GetStatusOnError().GetCode().String(), "ServiceUnavailable"},
+				{"grpc timeout", a.GetGrpcService().GetTimeout().AsDuration().String(), "500ms"},
+				{"the cluster asked", a.GetGrpcService().GetEnvoyGrpc().GetClusterName(), "warder"},
+				{"transport_api_version", a.GetTransportApiVersion().String(), "V3"},
+				{"encode_raw_headers", a.GetEncodeRawHeaders(), true},
+				{"validate_mutations", a.GetValidateMutations(), true},
+				{"clear_route_cache", a.GetClearRouteCache(), false},
+				{"with_request_body", a.GetWithRequestBody() == nil, true},
+				{"allowed_headers: warder sees all", a.GetAllowedHeaders() == nil && a.GetDisallowedHeaders() == nil, true},
+				{"shadow_mode", a.GetShadowMode(), false},
+				{"filter_enabled", a.GetFilterEnabled() == nil && a.GetFilterEnabledMetadata() == nil, true},
+				{"mutation of routing headers is an error", !a.GetDecoderHeaderMutationRules().GetAllowAllRouting().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(), true},
+				{"mutation of all other headers is none", a.GetDecoderHeaderMutationRules().GetDisallowAll().GetValue() || a.GetDecoderHeaderMutationRules().GetDisallowExpression() != nil, false},
+
+				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[-_.]warder[-_.].*"},
+
+				{"normalize_path", m.GetNormalizePath().GetValue(), true},
+				{"merge_slashes", m.GetMergeSlashes(), true},
+				{"path_with_escaped_slashes_action", m.GetPathWithEscapedSlashesAction().String(), "REJECT_REQUEST"},
+				{"headers_with_underscores_action", m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(), "REJECT_REQUEST"},
+				{"max_headers_count", m.GetCommonHttpProtocolOptions().GetMaxHeadersCount().GetValue(), uint32(100)},
+				{"max_request_headers_kb", m.GetMaxRequestHeadersKb().GetValue(), uint32(60)},
+				{"request_headers_timeout", m.GetRequestHeadersTimeout().AsDuration().String(), "10s"},
+				{"accept_http_10", m.GetHttpProtocolOptions().GetAcceptHttp_10(), false},
+				{"HTTP/2 streams of a client", m.GetHttp2ProtocolOptions().GetMaxConcurrentStreams().GetValue(), uint32(100)},
+				{"use_remote_address", m.GetUseRemoteAddress().GetValue(), true},
+				{"xff_num_trusted_hops", m.GetXffNumTrustedHops(), uint32(0)},
+				{"skip_xff_append", m.GetSkipXffAppend(), false},
+				{"internal addresses are said, and none", m.GetInternalAddressConfig() != nil && len(m.GetInternalAddressConfig().GetCidrRanges()) == 0 && !m.GetInternalAddressConfig().GetUnixSockets(), true},
+				{"no route turns ext_authz off", len(route.GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetVirtualHosts()[0].GetTypedPerFilterConfig()), 0},
+
+				{"the log has no query", strings.Contains(s.log, "%PATH(NQ)%") && !strings.Contains(s.log, "%REQ(:PATH)%"), true},
+				{"the log has no other header", strings.Count(s.log, "%REQ("), 2}, // :METHOD, X-REQUEST-ID
+				{"the log says why", strings.Contains(s.log, "ext_authz:reason") && strings.Contains(s.log, "ext_authz:user"), true},
+
+				{"admin is on loopback", s.bootstrap.GetAdmin().GetAddress().GetSocketAddress().GetAddress(), "127.0.0.1"},
+				{"listener is on loopback", s.bootstrap.GetStaticResources().GetListeners()[0].GetAddress().GetSocketAddress().GetAddress(), "127.0.0.1"},
+				{"downstream connections", unpack(t, s.bootstrap.GetOverloadManager().GetResourceMonitors()[0].GetTypedConfig(), new(connectionsv3.DownstreamConnectionsConfig)).GetMaxActiveDownstreamConnections(), int64(20000)},
+
+				{"HTTP/2 to warder", h2 != nil, true},
+				{"streams to warder, below its limit", h2.GetMaxConcurrentStreams().GetValue() <= maxStreams, true},
+				{"circuit breakers of both priorities", len(limits), 2},
+				{"requests in flight", limits[0].GetMaxRequests().GetValue(), uint32(4096)},
+				{"requests waiting", limits[0].GetMaxPendingRequests().GetValue(), uint32(4096)},
+				{"requests in flight, high", limits[1].GetMaxRequests().GetValue(), uint32(4096)},
+				{"connect_timeout is below the call's", c.GetConnectTimeout().AsDuration() < a.GetGrpcService().GetTimeout().AsDuration(), true},
+				{"warder's deadline is below the call's", DefaultDeadline < a.GetGrpcService().GetTimeout().AsDuration(), true},
+			} {
+				if row.got != row.want {
+					t.Errorf("%s: %v, want %v", row.setting, row.got, row.want)
+				}
+			}
+		})
+	}
+}
+
+func TestSidecarCluster(t *testing.T) {
+	t.Parallel()
+	s := decode(t, readConfig(t, "sidecar.yaml"))
+	if len(s.warder.GetHealthChecks()) > 0 || s.warder.GetOutlierDetection() != nil || s.warder.GetTransportSocket() != nil {
+		t.Error("one endpoint on this machine is not checked and not encrypted")
+	}
+}
+
+func TestServiceCluster(t *testing.T) {
+	t.Parallel()
+	sidecar, s := decode(t, readConfig(t, "sidecar.yaml")), decode(t, readConfig(t, "service.yaml"))
+	if !proto.Equal(sidecar.bootstrap.GetStaticResources().GetListeners()[0], s.bootstrap.GetStaticResources().GetListeners()[0]) || !proto.Equal(sidecar.app, s.app) {
+		t.Error("service.yaml differs from sidecar.yaml in more than the cluster of warder")
+	}
+	context := unpack(t, s.warder.GetTransportSocket().GetTypedConfig(), new(tlsv3.UpstreamTlsContext))
+	common := context.GetCommonTlsContext()
+	keepalive := s.protocol.GetExplicitHttpConfig().GetHttp2ProtocolOptions().GetConnectionKeepalive()
+	for _, row := range []struct {
+		setting   string
+		got, want any
+	}{
+		{"TLS version", common.GetTlsParams().GetTlsMinimumProtocolVersion().String(), "TLSv1_3"},
+		{"own certificate", len(common.GetTlsCertificates()), 1},
+		{"CA of warder", common.GetValidationContext().GetTrustedCa().GetFilename(), "/etc/envoy/tls/ca.crt"},
+		{"name of warder", common.GetValidationContext().GetMatchTypedSubjectAltNames()[0].GetMatcher().GetExact(), context.GetSni()},
+		{"ALPN", common.GetAlpnProtocols()[0], "h2"},
+		{"health of the service that answers", s.warder.GetHealthChecks()[0].GetGrpcHealthCheck().GetServiceName(), AuthorizationService},
+		{"no panic to replicas that are down", s.warder.GetCommonLbConfig().GetHealthyPanicThreshold().GetValue(), 0.0},
+		{"type", s.warder.GetType().String(), "STRICT_DNS"},
+		{"keepalive, slower than warder's limit", keepalive.GetInterval().AsDuration().Seconds() >= 10, true},
+	} {
+		if row.got != row.want {
+			t.Errorf("%s: %v, want %v", row.setting, row.got, row.want)
+		}
+	}
+}
+
+func TestSidecarConfig(t *testing.T) {
+	t.Parallel()
+	plain, err := SidecarConfig(ConfigOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(decode(t, plain).bootstrap, decode(t, readConfig(t, "sidecar.yaml")).bootstrap) {
+		t.Error("no options change something")
+	}
+	text, err := SidecarConfig(ConfigOptions{
+		Listen: "0.0.0.0:80", Admin: "127.0.0.2:0", Upstream: "[::1]:8081", Warder: "unix:///run/warder.sock",
+		TrustedHops: 2, AccessLog: "/tmp/access.log", FailureModeAllow: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := decode(t, text)
+	at := func(c *clusterv3.Cluster) *corev3.Address {
+		return c.GetLoadAssignment().GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress()
+	}
+	socket := func(a *corev3.Address) string {
+		return fmt.Sprint(a.GetSocketAddress().GetAddress(), " ", a.GetSocketAddress().GetPortValue())
+	}
+	for _, row := range []struct{ got, want any }{
+		{socket(s.bootstrap.GetStaticResources().GetListeners()[0].GetAddress()), "0.0.0.0 80"},
+		{socket(s.bootstrap.GetAdmin().GetAddress()), "127.0.0.2 0"},
+		{socket(at(s.app)), "::1 8081"},
+		{at(s.warder).GetPipe().GetPath(), "/run/warder.sock"},
+		{s.manager.GetXffNumTrustedHops(), uint32(2)},
+		{s.extAuthz.GetFailureModeAllow(), true},
+		{strings.Contains(s.log, "%PATH(NQ)%"), true},
+		{strings.Contains(string(text), "/tmp/access.log"), true},
+	} {
+		if row.got != row.want {
+			t.Errorf("%v, want %v", row.got, row.want)
+		}
+	}
+	for _, bad := range []ConfigOptions{
+		{Listen: "8000"}, {Listen: ":8000"}, {Listen: "localhost:8000"}, {Admin: "127.0.0.1:70000"}, {Upstream: "unix:///a"}, {Warder: "unix://a"}, {Warder: "127.0.0.1"},
+	} {
+		if text, err := SidecarConfig(bad); err == nil || text != nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
+}
+
+// TestTreeSet: an edit of what is not there is a problem and no new branch.
+func TestTreeSet(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"b/c", "a/0/c", "a/x", "a/-1/c", "a/0", "s/c"} {
+		root := map[string]any{"a": []any{}, "s": "text"}
+		tr := &tree{root: root}
+		tr.set(path, 1)
+		if text, _ := json.Marshal(root); len(tr.problems) != 1 || string(text) != `{"a":[],"s":"text"}` {
+			t.Errorf("%s: %v %s", path, tr.problems, text)
+		}
+	}
+}
+
+// TestEnvoyValidates: Envoy itself takes each configuration, without a warning.
+func TestEnvoyValidates(t *testing.T) {
+	t.Parallel()
+	binary := findEnvoy(t)
+	dir := t.TempDir()
+	writeCertificates(t, dir)
+	variant, err := SidecarConfig(ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Warder: "unix:///run/warder.sock", AccessLog: filepath.Join(dir, "access.log"), FailureModeAllow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{
+		"sidecar.yaml": readConfig(t, "sidecar.yaml"),
+		"service.yaml": bytes.ReplaceAll(readConfig(t, "service.yaml"), []byte("/etc/envoy/tls/"), []byte(dir+"/")),
+		"variant.json": variant,
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(binary, "--mode", "validate", "-c", file, "-l", "warning", "--use-dynamic-base-id").CombinedOutput()
+		if lines := strings.TrimSpace(string(out)); err != nil || !strings.HasSuffix(lines, "OK") || strings.Contains(lines, "\n") {
+			t.Errorf("%s: %v\n%s", name, err, lines)
+		}
+	}
+}
+
+func TestFindBinary(t *testing.T) {
+	root := t.TempDir()
+	below := filepath.Join(root, "a", "b")
+	venv := filepath.Join(root, ".tools", "venv", "lib", "python3.99", "site-packages", "envoy", "_bin")
+	bin := t.TempDir()
+	for _, dir := range []string{below, venv} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := func(dir string) string {
+		path := filepath.Join(dir, "envoy")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if err := os.WriteFile(filepath.Join(root, "go.mod"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(below)
+	t.Setenv("PATH", bin)
+	find := func(explicit, want string) {
+		t.Helper()
+		got, err := FindBinary(explicit)
+		if (err != nil) != (want == "") {
+			t.Errorf("FindBinary(%q) = %q, %v", explicit, got, err)
+		}
+		if got, want := resolved(got), resolved(want); got != want {
+			t.Errorf("FindBinary(%q) = %q, want %q", explicit, got, want)
+		}
+	}
+	find("", "")
+	find(filepath.Join(root, "missing"), "")
+	installed := program(venv)
+	find("", installed)
+	onPath := program(bin)
+	find("", onPath)
+	find(installed, installed)
+	t.Setenv("PATH", "")
+	if err := os.WriteFile(filepath.Join(root, "a", "go.mod"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	find("", "") // the module ends below it
+}
+
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}

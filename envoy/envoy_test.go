@@ -1,0 +1,390 @@
+package envoy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"warder/authz"
+)
+
+func findEnvoy(t *testing.T) string {
+	t.Helper()
+	path, err := FindBinary("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// writeCertificates writes a certificate that is its own CA, under the names that
+// service.yaml has.
+func writeCertificates(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "warder"}, DNSNames: []string{"warder.warder.svc.cluster.local"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: cert}, "ca.crt": {Type: "CERTIFICATE", Bytes: cert}, "tls.key": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An upstream records what reaches it.
+type upstream struct {
+	*httptest.Server
+	mu   sync.Mutex
+	last *http.Request
+	hits int
+}
+
+func newUpstream(t *testing.T) *upstream {
+	u := new(upstream)
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.last, u.hits = r, u.hits+1
+		_, _ = io.WriteString(w, "upstream")
+	}))
+	t.Cleanup(u.Close)
+	return u
+}
+
+func (u *upstream) seen() (*http.Request, int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last, u.hits
+}
+
+// startEnvoy runs Envoy with the configuration until the test ends, and returns
+// the address of its listener.
+func startEnvoy(t *testing.T, config []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	file, adminFile := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var output bytes.Buffer
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, findEnvoy(t), "-c", file, "--admin-address-path", adminFile, "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() { stop(); <-ended })
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(30 * time.Second)
+	for {
+		select {
+		case <-ended:
+			t.Fatalf("Envoy ended at its start: %s", &output)
+		case <-limit:
+			t.Fatal("Envoy does not start")
+		case <-tick.C:
+			if admin, err := os.ReadFile(adminFile); err == nil {
+				if address := listenerOf(t.Context(), strings.TrimSpace(string(admin))); address != "" {
+					return address
+				}
+			}
+		}
+	}
+}
+
+// listenerOf asks Envoy's admin interface where it listens; "" when it does not yet.
+func listenerOf(ctx context.Context, admin string) string {
+	for _, path := range []string{"/ready", "/listeners?format=json"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+path, nil)
+		if err != nil {
+			return ""
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return ""
+		}
+		text, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK {
+			return ""
+		}
+		if path == "/ready" {
+			continue
+		}
+		var listeners struct {
+			Statuses []struct {
+				Address struct {
+					Socket struct {
+						Address string
+						Port    int `json:"port_value"`
+					} `json:"socket_address"`
+				} `json:"local_address"`
+			} `json:"listener_statuses"`
+		}
+		if json.Unmarshal(text, &listeners) == nil && len(listeners.Statuses) == 1 {
+			socket := listeners.Statuses[0].Address.Socket
+			return net.JoinHostPort(socket.Address, fmt.Sprint(socket.Port))
+		}
+	}
+	return ""
+}
+
+// A bench is warder, a real Envoy in front of it, and an upstream behind.
+type bench struct {
+	*upstream
+	address string
+	warder  *GRPCServer
+}
+
+func newBench(t *testing.T, c Config, change func(*ConfigOptions), edit func(*tree)) *bench {
+	t.Helper()
+	b := &bench{upstream: newUpstream(t)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.warder = NewGRPCServer(newTestServer(t, c))
+	go func() { _ = b.warder.Serve(l) }()
+	t.Cleanup(b.warder.Stop)
+	options := ConfigOptions{
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Warder: l.Addr().String(),
+		Upstream: b.Listener.Addr().String(), AccessLog: filepath.Join(t.TempDir(), "access.log"),
+	}
+	if change != nil {
+		change(&options)
+	}
+	config, err := SidecarConfig(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if edit != nil {
+		var root any
+		if err := json.Unmarshal(config, &root); err != nil {
+			t.Fatal(err)
+		}
+		edited := &tree{root: root}
+		edit(edited)
+		if config, err = json.Marshal(edited.root); err != nil || len(edited.problems) > 0 {
+			t.Fatal(err, edited.problems)
+		}
+	}
+	b.address = startEnvoy(t, config)
+	return b
+}
+
+// send writes a request as it stands, since a client library would tidy it up.
+func (b *bench) send(t *testing.T, method, path string, lines ...string) (*http.Response, string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	head := method + " " + path + " HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\n"
+	for _, line := range lines {
+		head += line + "\r\n"
+	}
+	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := parseResponse(t, all)
+	return response, body
+}
+
+func parseResponse(t *testing.T, all []byte) (*http.Response, string) {
+	t.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(all)), nil)
+	if err != nil {
+		t.Fatalf("%v: %q", err, all)
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		t.Fatalf("%v: %q", err, all)
+	}
+	return response, string(body)
+}
+
+// TestEnvoy sends requests through a real Envoy with the shipped configuration.
+func TestEnvoy(t *testing.T) {
+	t.Parallel()
+	logFile := filepath.Join(t.TempDir(), "access.log")
+	b := newBench(t, Config{Identity: IdentityConfig{
+		Headers: map[string]string{"user": "x-user-id"}, RemoveAuthorization: true,
+		StripHeaders: append(DefaultStripHeaders(), "x-forwarded-for", "cookie"),
+	}}, func(o *ConfigOptions) { o.AccessLog = logFile }, nil)
+	authorization := "authorization: " + bearer(t)
+	forged := []string{
+		"x-warder-user: forged", "X-Warder-User: forged", "x-warder-roles: ADMIN", "x-warder-roles: ADMIN", "x.warder.user: forged",
+		"x-warder.session: forged", "x-warder-anything: forged", "x-user-id: forged", "X-User-Id: forged", "x.user-id: forged",
+		"x-original-url: /admin/x", "x-http-method-override: DELETE", "cookie: a=b", "cookie: c=d",
+	}
+	type m = map[string]string
+	for _, test := range []struct {
+		name, method, path string
+		lines              []string
+		status             int
+		upstream           m // the headers of concern that arrive
+	}{
+		{"public, forged", "GET", "/public/x?q=canary", forged, 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
+		{"session, forged", "GET", "/users/x", append(slices.Clone(forged), authorization), 200, m{
+			"X-Warder-Client-Ip": "127.0.0.1", "X-Warder-Auth-Method": "session", "X-User-Id": "42", "X-Warder-Roles": "CONTROL,USER", "X-Warder-Session": "s-1",
+		}},
+		{"API key", "GET", "/keys/x", append(slices.Clone(forged), "x-api-key: "+adaKey), 200, m{
+			"X-Warder-Client-Ip": "127.0.0.1", "X-Warder-Auth-Method": "api_key", "X-User-Id": "42", "X-Warder-Key-Prefix": "wk_live", "X-Warder-Scopes": "assets:audit,assets:read",
+		}},
+		{"anonymous", "GET", "/open/x", nil, 200, m{"X-Warder-Client-Ip": "127.0.0.1", "X-Warder-Auth-Method": "anonymous"}},
+		{"nobody", "GET", "/users/x", nil, 401, nil},
+		{"two tokens", "GET", "/users/x", []string{authorization, authorization}, 401, nil},
+		{"no role", "GET", "/admin/x", []string{authorization}, 403, nil},
+		{"no route", "GET", "/nowhere", []string{authorization}, 403, nil},
+		{"underscore", "GET", "/public/x", []string{"x_warder_user: forged"}, 400, nil},
+		{"escaped slash", "GET", "/public%2Fx", nil, 400, nil},
+		{"semicolon", "GET", "/public/x;a=b", nil, 400, nil},
+		{"bytes that are no UTF-8 in the path", "GET", "/public/\xff", nil, 400, nil},
+		{"bytes that are no UTF-8 in a header", "GET", "/public/x", []string{"x-a: \xff\xfe"}, 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
+	} {
+		_, before := b.seen()
+		response, body := b.send(t, test.method, test.path, test.lines...)
+		request, after := b.seen()
+		if response.StatusCode != test.status || (after > before) != (test.status == 200) {
+			t.Errorf("%s: %d with %d hits: %s", test.name, response.StatusCode, after-before, body)
+			continue
+		}
+		if test.status != 200 {
+			if problem := response.Header.Get("Content-Type") == "application/problem+json"; problem && !strings.Contains(body, fmt.Sprintf(`"status":%d`, test.status)) {
+				t.Errorf("%s: body %s", test.name, body)
+			}
+			continue
+		}
+		got := m{}
+		for name, values := range request.Header {
+			switch folded := fold(name); {
+			case strings.HasPrefix(folded, namespace), folded == "x-user-id", slices.Contains(DefaultStripHeaders(), folded),
+				folded == "cookie", folded == "authorization", folded == "x-api-key", folded == "x-forwarded-for":
+				got[name] = strings.Join(values, " and ")
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(test.upstream) {
+			t.Errorf("%s: the upstream sees %v, want %v", test.name, got, test.upstream)
+		}
+	}
+
+	response, body := b.send(t, "GET", "/users/x")
+	if response.Header.Get("Www-Authenticate") != "Bearer" || response.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(body, "Authentication required.") {
+		t.Errorf("401: %v %s", response.Header, body)
+	}
+	// Envoy writes its log from time to time.
+	var log []byte
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && !bytes.Contains(log, []byte("role_missing")); <-time.After(50 * time.Millisecond) {
+		log, _ = os.ReadFile(logFile)
+	}
+	for want, there := range map[string]bool{`"reason":"role_missing"`: true, `"user":"42"`: true, `"path":"/public/x"`: true, "canary": false, bearer(t)[:40]: false, adaKey: false} {
+		if bytes.Contains(log, []byte(want)) != there {
+			t.Errorf("access log: %s is there: %v\n%s", want, !there, log)
+		}
+	}
+
+	b.warder.Stop()
+	_, before := b.seen()
+	response, _ = b.send(t, "GET", "/public/x")
+	if _, after := b.seen(); response.StatusCode != 503 || after != before {
+		t.Errorf("without warder: %d", response.StatusCode)
+	}
+}
+
+// TestEnvoyFailureModeAllow: even an Envoy that lets through what warder does not
+// answer stays closed, since warder answers its own faults.
+func TestEnvoyFailureModeAllow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{Decider: decider(func(_ context.Context, r *authz.Request) authz.Decision {
+		if strings.HasPrefix(r.Path, "/panic") {
+			panic("canary")
+		}
+		return authz.Deny(authz.ReasonSessionsUnavailable)
+	})}, func(o *ConfigOptions) { o.FailureModeAllow = true }, func(t *tree) {
+		// Without normalisation, a path arrives with the bytes that a client sent.
+		t.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/normalize_path", false)
+	})
+	for path, status := range map[string]int{"/panic": 503, "/store": 503, "/\xff": 400} {
+		response, body := b.send(t, "GET", path)
+		if response.StatusCode != status || strings.Contains(body, "canary") || status == 503 && response.Header.Get("Retry-After") != "1" {
+			t.Errorf("%q: %d %v %s", path, response.StatusCode, response.Header, body)
+		}
+	}
+	if _, hits := b.seen(); hits > 0 {
+		t.Errorf("%d requests reached the upstream", hits)
+	}
+	// What the setting does, so that the rows above mean something.
+	b.warder.Stop()
+	if response, _ := b.send(t, "GET", "/panic"); response.StatusCode != 200 {
+		t.Errorf("without warder: %d, want it let through", response.StatusCode)
+	}
+}
+
+// TestEnvoyRouteWithoutExtAuthz: identity headers are removed where warder is not
+// asked.
+func TestEnvoyRouteWithoutExtAuthz(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{Decider: denying(authz.ReasonInternal)}, nil, func(t *tree) {
+		t.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0/typed_per_filter_config", map[string]any{
+			"envoy.filters.http.ext_authz": map[string]any{
+				"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": true,
+			},
+		})
+	})
+	response, _ := b.send(t, "GET", "/x", "x-warder-user: forged", "X-Warder-Roles: ADMIN", "x.warder.user: forged", "x-warder.any: forged", "x-other: kept")
+	request, _ := b.seen()
+	if response.StatusCode != 200 || request.Header.Get("X-Other") != "kept" {
+		t.Fatalf("%d %v", response.StatusCode, request)
+	}
+	for name := range request.Header {
+		if strings.HasPrefix(fold(name), namespace) {
+			t.Errorf("%s reaches the upstream", name)
+		}
+	}
+}
