@@ -2,9 +2,9 @@ package authz
 
 import (
 	"slices"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"warder/authz/token"
+	"warder/policy"
 )
 
 // An AuthMethod is how a principal was proven.
@@ -60,14 +60,9 @@ func NewNames(names []string) (valid Names, dropped int) {
 	return slices.Compact(valid), dropped
 }
 
-// ValidName reports whether a role or scope can be held by anybody: valid UTF-8,
-// not empty, no comma, no control character, no space at its ends (a header
-// would lose it and so turn " ADMIN" into ADMIN).
-func ValidName(name string) bool {
-	return name != "" && utf8.ValidString(name) &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r == ',' || unicode.IsControl(r) }) &&
-		strings.TrimFunc(name, unicode.IsSpace) == name
-}
+// ValidName reports whether a role or scope can be held by anybody, by the same
+// rule that the policy is checked with.
+func ValidName(name string) bool { return policy.ValidName(name) }
 
 // Has reports whether name is one of the names, compared exactly.
 func (n Names) Has(name string) bool {
@@ -75,20 +70,6 @@ func (n Names) Has(name string) bool {
 	return found
 }
 
-// ValidID reports whether s can be a user id or a session id:
-// [A-Za-z0-9._@|+=~-]{1,128}. No colon, so that a session key has one reading.
-func ValidID(s string) bool {
-	if len(s) == 0 || len(s) > 128 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' {
-			continue
-		}
-		if !strings.ContainsRune("._@|+=~-", rune(c)) {
-			return false
-		}
-	}
-	return true
-}
+// ValidID reports whether s can be a user id or a session id, by the same rule
+// that tokens are checked with.
+func ValidID(s string) bool { return token.ValidID(s) }
