@@ -1,0 +1,61 @@
+package authztest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bodies are what a client reads; the first is the one that the contract spells out.
+var bodies = map[int]string{
+	401: `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Authentication required."}`,
+}
+
+// checkDenial: a client learns the status and nothing else. All answers with one
+// status are the same, byte for byte, but for the challenge of a 401.
+func (r *corpusRun) checkDenial(t *testing.T, c *Case, w Wanted, got Outcome) {
+	t.Helper()
+	seen := denial{name: c.file.Name + "/" + c.Name, body: got.Body}
+	var challenges []string
+	for _, h := range got.Response {
+		name := strings.ToLower(h[0])
+		if name == "www-authenticate" {
+			challenges = append(challenges, h[1])
+			continue
+		}
+		seen.response = append(seen.response, [2]string{name, h[1]})
+	}
+	slices.SortFunc(seen.response, func(a, b [2]string) int { return strings.Compare(a[0]+": "+a[1], b[0]+": "+b[1]) })
+
+	var want []string
+	if w.Challenge != "" {
+		want = []string{w.Challenge}
+	}
+	if diff := cmp.Diff(want, challenges); diff != "" {
+		t.Errorf("WWW-Authenticate (-want +got):\n%s", diff)
+	}
+	if body, fixed := bodies[w.Status]; fixed && seen.body != body {
+		t.Errorf("body = %s, want %s", seen.body, body)
+	}
+	first, known := r.denials[w.Status]
+	if !known {
+		r.denials[w.Status] = seen
+		first = seen
+	}
+	if first.body != seen.body || !slices.Equal(first.response, seen.response) {
+		t.Errorf("status %d looks like\n%v %s\nand for %s it looked like\n%v %s", w.Status, seen.response, seen.body, first.name, first.response, first.body)
+	}
+	for _, secret := range c.Build(t, time.Now()).Secrets {
+		for _, h := range got.Response {
+			if strings.Contains(h[1], secret) {
+				t.Errorf("%s tells a credential to the client", h[0])
+			}
+		}
+		if strings.Contains(got.Body, secret) {
+			t.Error("the body tells a credential to the client")
+		}
+	}
+}
