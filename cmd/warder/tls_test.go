@@ -112,11 +112,14 @@ func tlsServer(t *testing.T, r *tlsReloader) string {
 
 // connect returns the name of the server's certificate.
 func connect(addr string, c *tls.Config) (name string, err error) {
-	conn, err := tls.Dial("tcp", addr, c)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", addr, c)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
 	if _, err := io.ReadAll(conn); err != nil {
 		return "", err
 	}
@@ -161,7 +164,7 @@ func TestTLSReload(t *testing.T) {
 		t.Error("a client of another CA was let in")
 	}
 	oldTLS := client(old, old)
-	oldTLS.MaxVersion = tls.VersionTLS11
+	oldTLS.MinVersion, oldTLS.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	if _, err := connect(addr, oldTLS); err == nil {
 		t.Error("TLS 1.1 was let in")
 	}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"warder/authz/authztest"
+	"warder/authz/mask"
+	"warder/authz/memory"
+	"warder/authz/postgres"
+)
+
+// TestOpenStores opens what the configuration names, against real servers.
+func TestOpenStores(t *testing.T) {
+	t.Parallel()
+	redis := authztest.StartRedis(t, "a-password")
+	db := authztest.StartPostgresServer(t)
+	db.Exec(t, postgres.Schema)
+	db.Exec(t, `INSERT INTO users (id, is_active, roles) VALUES (42, true, '["CONTROL"]')`)
+	redis.Do(t, "SET", "session:42:s1", "1")
+
+	s := testSettings(t)
+	s.Sessions.RedisURL, s.Directory.DatabaseURL = mask.New(redis.URL()), mask.New(db.URL())
+	s.Sessions.Timeout, s.Directory.Timeout = 5*time.Second, 5*time.Second // not what is tested here
+	opened := open(t, s)
+	if got := opened.names(); len(got) != 2 || got[0] != "sessions (Redis)" || got[1] != "directory (Postgres)" {
+		t.Errorf("waits for %v", got)
+	}
+	for _, c := range opened.Checks {
+		if _, err := c.Check(t.Context()); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+		}
+	}
+	if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+		t.Errorf("Alive: %v, %v", alive, err)
+	}
+	user := func(on *stores) bool {
+		t.Helper()
+		u, err := on.Users.User(t.Context(), "42")
+		if err != nil {
+			t.Errorf("User: %v", err)
+		}
+		return u.Active
+	}
+	kept := *s
+	kept.Directory.MaxStaleness = time.Minute
+	stale := open(t, &kept)
+	if !user(opened) || !user(stale) {
+		t.Error("user 42 is not active")
+	}
+	db.Exec(t, "UPDATE users SET is_active = false")
+	if user(opened) {
+		t.Error("with max_staleness 0s a change is not seen at once")
+	}
+	if !user(stale) {
+		t.Error("with max_staleness 1m the fact was not kept")
+	}
+
+	// A query that does not fit stops a start, a server that is away does not.
+	unfit := *s
+	unfit.Directory.UsersQuery = "SELECT nothing FROM users WHERE id = $1"
+	directory := open(t, &unfit).Checks[1]
+	if _, err := directory.Check(t.Context()); err == nil || !directory.Permanent(err) {
+		t.Errorf("a query that does not fit: %v, not permanent", err)
+	}
+	db.Stop(t)
+	if _, err := directory.Check(t.Context()); err == nil || directory.Permanent(err) {
+		t.Errorf("a database that is away: %v, permanent", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := directory.Check(ended); err == nil || directory.Permanent(err) {
+		t.Errorf("a check that was given up: %v, permanent", err)
+	}
+}
+
+func open(t *testing.T, s *settings) *stores {
+	t.Helper()
+	opened, err := openStores(s, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(opened.close)
+	return opened
+}
+
+// The stores of a small installation: a file, and no server to wait for.
+func TestOpenStoresInMemory(t *testing.T) {
+	t.Parallel()
+	const directory = `users: [{id: "42", is_active: true}]
+sessions: [{user_id: "42", session_id: s1}]
+`
+	s := testSettings(t)
+	s.Sessions.RedisURL = mask.New(memoryURL)
+	s.Directory.File = write(t, t.TempDir(), "directory.yaml", directory)
+	opened := open(t, s)
+	if len(opened.Checks) != 0 {
+		t.Errorf("waits for %v", opened.names())
+	}
+	if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+		t.Errorf("Alive: %v, %v", alive, err)
+	}
+	if _, err := opened.Users.User(t.Context(), "7"); err == nil {
+		t.Error("an unknown user was found")
+	}
+
+	// Without a file there is no session, whoever asks.
+	s.Directory = directorySettings{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
+	empty := open(t, s)
+	if _, isMemory := empty.Sessions.(*memory.Store); !isMemory {
+		t.Errorf("sessions are %T", empty.Sessions)
+	}
+	if alive, err := empty.Sessions.Alive(t.Context(), "42", "s1"); alive || err != nil {
+		t.Errorf("Alive: %v, %v; want no session", alive, err)
+	}
+}
