@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// leaks gathers everything that a run let out (log lines, responses, answers of
+// the admin listener) and every secret that it must not hold.
+type leaks struct {
+	mu      sync.Mutex
+	secrets map[string]string // secret -> what it is
+	output  map[string]*bytes.Buffer
+}
+
+func newLeaks() *leaks {
+	return &leaks{secrets: map[string]string{}, output: map[string]*bytes.Buffer{}}
+}
+
+// secret notes a text that must not come out, in whatever spelling.
+func (l *leaks) secret(what, text string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(text) >= minSecret {
+		l.secrets[text] = what
+	}
+	return text
+}
+
+// minSecret is the length from which a text is unlikely to stand in a log by accident.
+const minSecret = 8
+
+// sink returns a writer for one of the places where a secret could come out.
+func (l *leaks) sink(where string) *sink { return &sink{l, where} }
+
+type sink struct {
+	leaks *leaks
+	where string
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.leaks.mu.Lock()
+	defer s.leaks.mu.Unlock()
+	b := s.leaks.output[s.where]
+	if b == nil {
+		b = new(bytes.Buffer)
+		s.leaks.output[s.where] = b
+	}
+	return b.Write(p)
+}
+
+// text returns what came out at one place so far.
+func (l *leaks) text(where string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.output[where]; b != nil {
+		return b.String()
+	}
+	return ""
+}
+
+// scan fails the test for each secret that came out anywhere, in any spelling.
+func (l *leaks) scan(t *testing.T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.secrets) == 0 || len(l.output) == 0 {
+		t.Fatalf("nothing to scan: %d secrets, %d places", len(l.secrets), len(l.output))
+	}
+	size := 0
+	for where, out := range l.output {
+		size += out.Len()
+		for secret, what := range l.secrets {
+			for spelling, text := range spellings(secret) {
+				if i := bytes.Index(out.Bytes(), []byte(text)); i >= 0 {
+					line := out.Bytes()[max(0, i-200):min(out.Len(), i+len(text)+80)]
+					t.Errorf("%s: %s came out %s: …%s…", where, what, spelling, line)
+				}
+			}
+		}
+	}
+	t.Logf("%d secrets are in none of %d bytes from %d places", len(l.secrets), size, len(l.output))
+}
+
+// spellings are the forms in which a secret is still one.
+func spellings(secret string) map[string]string {
+	reversed := []byte(secret)
+	slices.Reverse(reversed)
+	quoted, _ := json.Marshal(secret) // a string always marshals
+	return map[string]string{
+		"as it is":     secret,
+		"in base64":    base64.RawStdEncoding.EncodeToString([]byte(secret)),
+		"in base64url": base64.RawURLEncoding.EncodeToString([]byte(secret)),
+		"in hex":       hex.EncodeToString([]byte(secret)),
+		"URL-encoded":  url.QueryEscape(secret),
+		"JSON-escaped": string(quoted[1 : len(quoted)-1]),
+		"reversed":     string(reversed),
+	}
+}
+
+// The scan itself is able to find: otherwise its silence says nothing.
+func TestLeaksAreFound(t *testing.T) {
+	const secret = "wk_live_c4n4ry/+?"
+	for spelling, text := range spellings(secret) {
+		found := false
+		for _, other := range spellings(secret) {
+			found = found || bytes.Contains([]byte(`{"path":"/x`+text+`"}`), []byte(other))
+		}
+		if !found {
+			t.Errorf("a secret %s would not be found", spelling)
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+)
+
+// patience bounds the waits for something that will come. Reaching it is a
+// failure; how long it took before that is not measured.
+const patience = 60 * time.Second
+
+// A rig is everything around one warder: a real Redis and Postgres, an
+// application that records what reaches it, and a real Envoy in front. The
+// program itself is this test binary, so that it has the race detector when the
+// tests have it.
+type rig struct {
+	dir      string // configuration, policy and the socket
+	redis    *authztest.Redis
+	postgres *authztest.Postgres
+	upstream *upstream
+	leaks    *leaks
+	secret   []byte // of the tokens
+
+	warder *program
+	admin  string // address of the admin listener
+}
+
+func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "warder-e2e") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := &rig{
+		dir: dir, redis: redis, postgres: pg, leaks: leaks,
+		upstream: startUpstream(t),
+		secret:   []byte(leaks.secret("the token secret", "e2e-c4n4ry-hmac-secret-0123456789abcdef")),
+	}
+	leaks.secret("the Redis password", redis.Password)
+	leaks.secret("the database password", pg.Password)
+	pg.Exec(t, "DROP TABLE IF EXISTS api_keys; DROP TABLE IF EXISTS users")
+	pg.Exec(t, postgres.Schema)
+	redis.Do(t, "FLUSHALL")
+	t.Cleanup(func() { r.stopWarder(t) })
+	return r
+}
+
+func (r *rig) socket() string { return filepath.Join(r.dir, "warder.sock") }
+
+// redisURL is the URL of the rig's Redis with another password when one is given.
+func redisURL(redis *authztest.Redis, password string) string {
+	if password == "" {
+		password = redis.Password
+	}
+	if password == "" {
+		return "redis://" + redis.Addr + "/0"
+	}
+	return "redis://:" + password + "@" + redis.Addr + "/0"
+}
+
+// config is warder.yaml for the rig; more overrides or adds top-level keys.
+func (r *rig) config(more map[string]any) map[string]any {
+	c := map[string]any{
+		"listen":    map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin},
+		"policy":    filepath.Join(r.dir, "policy.yaml"),
+		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": r.write("jwt", string(r.secret)+"\n")}}},
+		"sessions":  map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, ""))},
+		"directory": map[string]any{"database_url_file": r.write("database", r.postgres.URL())},
+		"log":       map[string]any{"level": "debug", "decisions": "all"},
+		"shutdown":  map[string]any{"delay": "0s"},
+	}
+	for key, value := range more {
+		c[key] = value
+	}
+	return c
+}
+
+// write writes a file of the rig and returns its path.
+func (r *rig) write(name, text string) string {
+	path := filepath.Join(r.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		panic(err)
+	}
+	return path
+}
+
+// startWarder starts the program with a policy and waits until it is ready.
+func (r *rig) startWarder(t *testing.T, policy string, more map[string]any) {
+	t.Helper()
+	r.launchWarder(t, policy, more)
+	waitFor(t, "warder to be ready", func() error { return r.readyz() })
+}
+
+// launchWarder starts the program without waiting.
+func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any) {
+	t.Helper()
+	r.stopWarder(t)
+	r.admin = freeAddress(t)
+	r.write("policy.yaml", policy)
+	text, err := yaml.Marshal(r.config(more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.warder = startProgram(t, r.leaks, "serve", "-c", r.write("warder.yaml", string(text)))
+}
+
+func (r *rig) stopWarder(t *testing.T) {
+	if r.warder != nil {
+		r.warder.stop(t)
+		r.warder = nil
+	}
+}
+
+// readyz returns nil when the program says that it is ready.
+func (r *rig) readyz() error {
+	select {
+	case <-r.warder.ended:
+		return fatal{fmt.Errorf("the program ended: %v\n%s", r.warder.err, tailOf(r.leaks.text("warder stderr"), 4000))}
+	default:
+	}
+	client := http.Client{Timeout: 2 * time.Second}
+	response, err := client.Get("http://" + r.admin + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	_, _ = r.leaks.sink("readyz").Write(body)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("/readyz is %d: %s", response.StatusCode, body)
+	}
+	return nil
+}
+
+// A program is a running warder.
+type program struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // how it ended, once ended is closed
+}
+
+// asProgram in the environment makes this test binary the program; see TestMain.
+const asProgram = "WARDER_TEST_AS_PROGRAM"
+
+func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
+	t.Helper()
+	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	p.cmd.Stdout = leaks.sink("warder stdout")
+	p.cmd.Stderr = leaks.sink("warder stderr")
+	dieWithParent(p.cmd)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p
+}
+
+// stop ends the program in its own orderly way and expects exit code 0.
+func (p *program) stop(t *testing.T) {
+	select {
+	case <-p.ended:
+		return
+	default:
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			t.Errorf("warder ended with %v after SIGTERM", p.err)
+		}
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		t.Error("warder did not end after SIGTERM")
+	}
+}
+
+// An upstream is the application: it records what reaches it.
+type upstream struct {
+	*httptest.Server
+	mu   sync.Mutex
+	hits int
+	last http.Header
+	path string
+}
+
+func startUpstream(t *testing.T) *upstream {
+	u := new(upstream)
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.hits++
+		u.last, u.path = r.Header, r.RequestURI
+		_, _ = io.WriteString(w, "hello\n")
+	}))
+	t.Cleanup(u.Close)
+	return u
+}
+
+// seen returns how many requests arrived, and the fields of the last one.
+func (u *upstream) seen() (int, http.Header) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.hits, u.last
+}
+
+// A user, a session and two keys that every fault test knows.
+const (
+	goodUser    = "42"
+	goodSession = "s-e2e-1"
+)
+
+// seed puts a good user, a session and an API key into the stores, and returns
+// the credentials for them.
+func (r *rig) seed(t *testing.T) (token, apiKey string) {
+	t.Helper()
+	apiKey = r.leaks.secret("an API key", "wk_e2e_c4n4rykey0001")
+	hash := authz.HashAPIKey(apiKey)
+	r.leaks.secret("a key hash", hash.Hex())
+	r.postgres.Exec(t, fmt.Sprintf(`
+		INSERT INTO users (id, is_active, roles) VALUES (%[1]s, true, '["CONTROL"]');
+		INSERT INTO api_keys (prefix, key_hash, scopes, is_active, user_id) VALUES ('wk_e2e', '%[2]s', '["assets:read"]', true, %[1]s)`,
+		goodUser, hash.Hex()))
+	r.redis.Do(t, "SET", "session:"+goodUser+":"+goodSession, "1")
+	return r.token(t, nil), apiKey
+}
+
+// token mints a token for the good user; more overrides claims.
+func (r *rig) token(t *testing.T, more map[string]any) string {
+	t.Helper()
+	claims := map[string]any{"sub": goodUser, "jti": goodSession, "exp": time.Now().Add(time.Hour).Unix()}
+	for name, value := range more {
+		claims[name] = value
+	}
+	token := authztest.Mint(t, authztest.Token{Secret: r.secret, Claims: claims})
+	for _, part := range strings.SplitN(token, ".", 3)[1:] {
+		r.leaks.secret("part of a token", part)
+	}
+	return r.leaks.secret("a token", token)
+}
+
+// get sends one request through Envoy and returns the status. What comes back is
+// searched for secrets at the end.
+func (r *rig) get(t *testing.T, base, path string, headers map[string]string) int {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range headers {
+		request.Header.Set(name, value)
+	}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	defer response.Body.Close()
+	dump, err := httputil.DumpResponse(response, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = r.leaks.sink("responses").Write(dump)
+	return response.StatusCode
+}
+
+func bearer(token string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + token}
+}
+
+func key(apiKey string) map[string]string { return map[string]string{"X-API-Key": apiKey} }
+
+// waitFor tries until there is no error.
+func waitFor(t *testing.T, what string, try func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if hopeless, ok := err.(fatal); ok { //nolint:errorlint // try returns it bare
+			t.Fatalf("waiting for %s: %v", what, hopeless.error)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waiting for %s: %v", what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// fatal is an error that waiting does not mend.
+type fatal struct{ error }
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }

@@ -1,0 +1,12 @@
+package main
+
+import "testing"
+
+// TestEndToEnd runs the program behind a real Envoy, with a real Redis and a real
+// Postgres, and at the end searches everything that came out for secrets.
+func TestEndToEnd(t *testing.T) {
+	leaks := newLeaks()
+	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
+	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
+	leaks.scan(t)
+}
