@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -33,6 +34,8 @@ type Postgres struct {
 	Database string
 
 	server *postgresCluster
+	mu     sync.Mutex
+	conn   *pgx.Conn // of Exec; nil before the first, and after the server was away
 }
 
 // A postgresCluster is a server with its data folder.
@@ -156,7 +159,7 @@ func (s *postgresCluster) exec(ctx context.Context, database, sql string) error 
 	if err != nil {
 		return err
 	}
-	_, err = conn.PgConn().Exec(ctx, sql).ReadAll() // the simple protocol takes several statements
+	_, err = conn.PgConn().Exec(ctx, sql).ReadAll()
 	return errors.Join(err, conn.Close(ctx))
 }
 
@@ -171,9 +174,11 @@ func (s *postgresCluster) database(t testing.TB) *Postgres {
 	if err := s.exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
-	return &Postgres{
+	p := &Postgres{
 		Addr: s.addr(), Socket: s.dir, User: postgresUser, Password: postgresPassword, Database: name, server: s,
 	}
+	t.Cleanup(p.hangUp)
+	return p
 }
 
 // URL returns the postgres:// URL of the database, with the password.
@@ -184,8 +189,34 @@ func (p *Postgres) Exec(t testing.TB, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	if err := p.server.exec(ctx, p.Database, sql); err != nil {
+	if err := p.exec(ctx, sql); err != nil {
 		t.Fatalf("postgres: %v\n%s", err, strings.TrimSpace(sql))
+	}
+}
+
+// exec keeps its connection: to make one takes longer than most statements.
+func (p *Postgres) exec(ctx context.Context, sql string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil || p.conn.IsClosed() {
+		conn, err := pgx.Connect(ctx, p.URL())
+		if err != nil {
+			return err
+		}
+		p.conn = conn
+	}
+	_, err := p.conn.PgConn().Exec(ctx, sql).ReadAll() // the simple protocol takes several statements
+	return err
+}
+
+func (p *Postgres) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = p.conn.Close(ctx)
+		p.conn = nil
 	}
 }
 
@@ -204,6 +235,7 @@ func (p *Postgres) Stop(t testing.TB) {
 	t.Helper()
 	p.own(t)
 	p.server.stop()
+	p.hangUp()
 }
 
 // Pause leaves connections open and answers nothing until Resume.

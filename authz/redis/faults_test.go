@@ -25,7 +25,7 @@ const limit = 100 * time.Millisecond
 // an error by the store's own limit, long before the caller's.
 func wantUnavailable(t *testing.T, s *redis.Sessions, questions int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range questions {
@@ -92,6 +92,23 @@ func TestFaults(t *testing.T) {
 	wantUnavailable(t, s, 1)
 	server.Do(t, "CONFIG", "SET", "requirepass", password)
 	server.Password = password
+	wantWell(t, s)
+}
+
+// A network that loses everything leaves connections that are never answered and
+// never closed. They must not keep their places in the pool when it is back.
+func TestNetworkIsCut(t *testing.T) {
+	t.Parallel()
+	server := authztest.StartRedis(t, "")
+	server.Do(t, "SET", "session:42:s1", "1")
+	proxy := authztest.StartProxy(t, server.Addr)
+	s := open(t, redis.Config{URL: "redis://" + proxy.Addr, Timeout: limit, PoolSize: 4})
+	wantWell(t, s)
+	proxy.Cut()
+	for range 3 {
+		wantUnavailable(t, s, 16)
+	}
+	proxy.Mend()
 	wantWell(t, s)
 }
 

@@ -69,8 +69,8 @@ func bound(o *redis.Options, timeout time.Duration) {
 	// The context carries the limit. The client's own limits run on a clock that
 	// it reads every 50ms only, so they are wider and never come first.
 	o.ContextTimeoutEnabled = true
-	o.ReadTimeout = timeout + time.Second
-	o.WriteTimeout = timeout + time.Second
+	o.ReadTimeout = timeout + 10*time.Second
+	o.WriteTimeout = timeout + 10*time.Second
 	o.DialTimeout = timeout
 	o.DialerRetries = 1
 	o.MaxActiveConns = o.PoolSize
