@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"warder/authz/authztest"
+)
+
+// testCorpus plays the decision corpus through a real Envoy: the program with the
+// file's policy and configuration, facts in a real Redis and a real Postgres, and an
+// application that records what reaches it.
+func testCorpus(t *testing.T, leaks *leaks) {
+	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
+	base := r.startEnvoy(t, false)
+	authztest.RunCorpus(t, "../../testdata/decisions", func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
+		r.secret = []byte(authztest.CorpusSecret)
+		r.putFacts(t, f)
+		r.startWarder(t, f.Policy, r.corpusConfig(f))
+		return &envoyDepth{rig: r, address: strings.TrimPrefix(base, "http://"), file: f}
+	})
+}
+
+// putFacts fills the stores with what a file of the corpus says they hold. The
+// columns of the tables are text, so that they can hold what is wrong.
+func (r *rig) putFacts(t *testing.T, f *authztest.CorpusFile) {
+	id := "bigint"
+	if f.TextIDs {
+		id = "text"
+	}
+	var sql strings.Builder
+	fmt.Fprintf(&sql, `
+		DROP TABLE IF EXISTS api_keys, users CASCADE;
+		CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles text);
+		CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes text, is_active boolean, expires_at timestamptz, user_id %[1]s);`, id)
+	for _, u := range f.Users {
+		row := u.Row()
+		fmt.Fprintf(&sql, "INSERT INTO users VALUES (%s, %s, %s);\n", literal(row.ID), truth(row.Active), literal(row.Roles))
+	}
+	for _, k := range f.APIKeys {
+		row := k.Row(time.Now())
+		r.leaks.secret("an API key", k.Key)
+		fmt.Fprintf(&sql, "INSERT INTO api_keys VALUES (%s, %s, %s, %s, %s, %s);\n", literal(row.Prefix),
+			literal(r.leaks.secret("a key hash", row.Hash.Hex())), literal(row.Scopes), truth(row.Active), literal(row.Expires), literal(row.OwnerID))
+	}
+	r.postgres.Exec(t, sql.String())
+	r.redis.Do(t, "FLUSHALL")
+	for _, s := range f.Sessions {
+		r.redis.Do(t, "SET", "session:"+s.User+":"+s.Session, "1")
+	}
+}
+
+// literal writes a text for SQL; "" stands for NULL.
+func literal(s string) string {
+	if s == "" {
+		return "NULL"
+	}
+	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+}
+
+func truth(b *bool) string {
+	if b == nil {
+		return "NULL"
+	}
+	return fmt.Sprint(*b)
+}
+
+// corpusConfig is the part of warder.yaml that a file of the corpus sets.
+func (r *rig) corpusConfig(f *authztest.CorpusFile) map[string]any {
+	c := f.Config
+	keys := make([]any, len(c.JWT.Keys))
+	for i, k := range c.JWT.Keys {
+		keys[i] = map[string]any{
+			"secret_file": r.write(fmt.Sprintf("jwt%d", i), r.leaks.secret("a token secret", k.Secret)),
+			"algorithm":   k.Algorithm, "kid": k.ID,
+		}
+	}
+	jwt := map[string]any{"keys": keys}
+	client := map[string]any{}
+	identity := map[string]any{}
+	set := func(in map[string]any, key string, given bool, value any) {
+		if given {
+			in[key] = value
+		}
+	}
+	set(jwt, "issuer", c.JWT.Issuer != "", c.JWT.Issuer)
+	set(jwt, "audiences", c.JWT.Audiences != nil, c.JWT.Audiences)
+	set(jwt, "leeway", c.JWT.Leeway != 0, c.JWT.Leeway.String())
+	set(jwt, "user_claim", c.JWT.UserClaim != "", c.JWT.UserClaim)
+	set(jwt, "session_claim", c.JWT.SessionClaim != "", c.JWT.SessionClaim)
+	set(client, "source", c.ClientIP.Source != "", string(c.ClientIP.Source))
+	set(client, "trusted_proxies", c.ClientIP.TrustedProxies != nil, texts(c.ClientIP.TrustedProxies))
+	set(client, "xff_num_trusted_hops", c.ClientIP.TrustedHops != 0, c.ClientIP.TrustedHops)
+	set(client, "header", c.ClientIP.Header != "", c.ClientIP.Header)
+	set(identity, "headers", c.Identity.Headers != nil, c.Identity.Headers)
+	set(identity, "remove_api_key", c.Identity.RemoveAPIKey != nil, c.Identity.RemoveAPIKey)
+	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
+	config := map[string]any{"jwt": jwt}
+	set(config, "client_ip", len(client) > 0, client)
+	set(config, "identity", len(identity) > 0, identity)
+	set(config, "api_key", c.APIKey.Header != "", map[string]any{"header": c.APIKey.Header})
+	set(config, "strip_headers", c.StripHeaders != nil, c.StripHeaders)
+	return config
+}
+
+func texts(prefixes []netip.Prefix) []string {
+	var out []string
+	for _, p := range prefixes {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// envoyDepth is the deepest a case can go.
+type envoyDepth struct {
+	rig     *rig
+	address string
+	file    *authztest.CorpusFile
+}
+
+func (d *envoyDepth) Kind() authztest.DepthKind { return authztest.DepthEnvoy }
+
+func (d *envoyDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
+	t.Helper()
+	request := c.Build(t, time.Now())
+	for _, s := range request.Secrets {
+		d.rig.leaks.secret("a credential of the corpus", s)
+	}
+	var out authztest.Outcome
+	before, _ := d.rig.upstream.seen()
+	response, body := d.send(t, request)
+	after, upstream := d.rig.upstream.seen()
+	out.HitsBefore, out.HitsAfter = int64(before), int64(after)
+	out.Status = response.StatusCode
+	out.Allowed = response.StatusCode == http.StatusOK
+	if !c.Wanted(authztest.DepthEnvoy).ByProxy {
+		out.Reason = d.reason(t)
+	}
+	if out.Allowed {
+		out.Upstream = fields(upstream)
+		return out
+	}
+	// What every answer of this Envoy has, whoever gave it.
+	for _, name := range []string{"Date", "Server", "Connection", "Content-Length"} {
+		response.Header.Del(name)
+	}
+	out.Response, out.Body = fields(response.Header), body
+	return out
+}
+
+// send writes the request as it stands, which no client library would, from the
+// peer's address.
+func (d *envoyDepth) send(t *testing.T, r authztest.CorpusRequest) (*http.Response, string) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.Peer, 0)), Timeout: patience}
+	conn, err := dialer.DialContext(t.Context(), "tcp", d.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", r.Method, r.Path, r.Host)
+	for _, h := range r.Headers {
+		fmt.Fprintf(&text, "%s: %s\r\n", h[0], h[1])
+	}
+	text.WriteString("\r\n")
+	if _, err := conn.Write(text.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	var whole bytes.Buffer
+	response, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &whole)), &http.Request{Method: r.Method})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = d.rig.leaks.sink("responses").Write(whole.Bytes())
+	return response, string(body)
+}
+
+// reason returns the reason of the next line of the decision log.
+func (d *envoyDepth) reason(t *testing.T) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	select {
+	case line := <-d.rig.warder.decisions:
+		var decision struct{ Reason string }
+		if err := json.Unmarshal(line, &decision); err != nil || decision.Reason == "" {
+			t.Errorf("decision log: %v in %q", err, line)
+		}
+		return decision.Reason
+	case <-ctx.Done():
+		t.Error("the decision log has no line for this request")
+		return ""
+	}
+}
+
+// fields lists header fields, each as often as it is there.
+func fields(h http.Header) (all [][2]string) {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			all = append(all, [2]string{name, value})
+		}
+	}
+	return all
+}
+
+// A lineWriter hands on whole lines, and drops those that nobody waits for.
+type lineWriter struct {
+	lines   chan<- []byte
+	partial []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.partial = append(w.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(w.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		select {
+		case w.lines <- bytes.Clone(line):
+		default:
+		}
+		w.partial = bytes.Clone(rest)
+	}
+}
