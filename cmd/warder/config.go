@@ -213,11 +213,17 @@ func readConfig(path string, env lookupEnv) *config {
 		root, found := readYAML(path, env)
 		c.reader.problems, c.reader.incomplete = found, len(found) > 0
 		c.reader.dir = filepath.Dir(path)
-		c.keys()(c.reader, "", root)
+		c.read(root)
 		c.reader.dir = ""
 	}
 	c.readEnvironment(env)
 	return c
+}
+
+// read takes the values of a whole file.
+func (c *config) read(root yamlValue) {
+	c.reader.places[""] = root.place
+	c.keys()(c.reader, "", root)
 }
 
 // findConfig returns the configuration file to read: the one that the flag or

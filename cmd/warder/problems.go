@@ -73,7 +73,7 @@ func problemsOf(file string, err error) problems {
 	if ours, ok := errors.AsType[problems](err); ok {
 		return ours
 	}
-	if theirs, ok := any(err).(policy.Problems); ok {
+	if theirs, ok := errors.AsType[policy.Problems](err); ok {
 		return fromPolicy(theirs)
 	}
 	return problems{{File: file, Message: err.Error()}}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -411,4 +412,33 @@ func tcpAddr(t *testing.T, s string) net.Addr {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// TestServerTLS: gRPC over TLS with client certificates.
+func TestServerTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := newAuthority(t, "ca")
+	cert, key := ca.issue(t, "warder", time.Now().Add(time.Hour))
+	s := testSettings(t)
+	s.Listen.TLS = tlsSettings{
+		CertFile: write(t, dir, "tls.crt", string(cert)), KeyFile: write(t, dir, "tls.key", string(key)),
+		ClientCAFile: write(t, dir, "ca.crt", string(ca.pem)),
+	}
+	r := start(t, s, memoryStores(memory.New(nil)))
+	for _, c := range []struct {
+		good bool
+		name string
+		with credentials.TransportCredentials
+	}{
+		{true, "a certificate of the CA", credentials.NewTLS(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.pair(t, "envoy")}})},
+		{false, "no certificate", credentials.NewTLS(&tls.Config{RootCAs: ca.pool()})},
+		{false, "a certificate of another CA", credentials.NewTLS(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{newAuthority(t, "other").pair(t, "envoy")}})},
+		{false, "plaintext", insecure.NewCredentials()},
+	} {
+		code, err := r.check(r.dial(c.with), "/public", nil)
+		if (err == nil && code == codes.OK) != c.good {
+			t.Errorf("%s: %v, %v; want let in: %v", c.name, code, err, c.good)
+		}
+	}
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"warder/authz/memory"
+)
+
+// runCommand runs the program in this process.
+func runCommand(env lookupEnv, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(args, process{env: env, stdin: strings.NewReader(""), stdout: &out, stderr: &errs})
+	return code, out.String(), errs.String()
+}
+
+func TestHealthCommand(t *testing.T) {
+	t.Parallel()
+	s := testSettings(t)
+	r := start(t, s, memoryStores(memory.New(nil)))
+	onSocket := testSettings(t)
+	onSocket.Listen.Admin = address{"unix", filepath.Join(socketDir(t), "a.sock")}
+	socket := start(t, onSocket, memoryStores(memory.New(nil)))
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusServiceUnavailable, "not ready: waiting for sessions (Redis)")
+	}))
+	defer away.Close()
+	gone := httptest.NewServer(nil)
+	gone.Close()
+
+	// Secrets that cannot be read are no matter of a health check.
+	config := write(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: '${UNSET}'}]}\nlisten: {admin: '"+r.Admin.String()+"'}\n")
+	for _, c := range []struct {
+		want         int
+		stdout, errs string
+		env          lookupEnv
+		args         []string
+	}{
+		{0, "ready\n", "", environment(), []string{"--url", "http://" + r.Admin.String() + "/readyz"}},
+		{0, "alive\n", "", environment(), []string{"--url", "http://" + r.Admin.String() + "/healthz"}},
+		{0, "ready\n", "", environment(), []string{"-c", config}},
+		{0, "ready\n", "", environment("WARDER_CONFIG=" + config), nil},
+		{0, "ready\n", "", environment("WARDER_LISTEN_ADMIN=" + r.Admin.String()), nil},
+		{0, "ready\n", "", environment("WARDER_LISTEN_ADMIN=unix://" + onSocket.Listen.Admin.Address), nil},
+		{1, "", "503 Service Unavailable: not ready: waiting for sessions (Redis)", environment(), []string{"--url", away.URL}},
+		{1, "", "connection refused", environment(), []string{"--url", gone.URL}},
+		{1, "", "is no address to listen on", environment("WARDER_LISTEN_ADMIN=example.com:1"), nil},
+		{1, "", "gone.yaml: cannot be read", environment(), []string{"-c", "gone.yaml"}},
+	} {
+		code, stdout, stderr := runCommand(c.env, append([]string{"health"}, c.args...)...)
+		if code != c.want || stdout != c.stdout || !strings.Contains(stderr, c.errs) || c.want == 0 && stderr != "" {
+			t.Errorf("health %v: %d %q %q, want %d %q %q", c.args, code, stdout, stderr, c.want, c.stdout, c.errs)
+		}
+	}
+	socket.stop()
+}
+
+func TestReachable(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]string{
+		":9192": "127.0.0.1:9192", "0.0.0.0:9192": "127.0.0.1:9192", "[::]:9192": "[::1]:9192", "10.1.2.3:1": "10.1.2.3:1", "localhost:1": "localhost:1",
+	} {
+		if got := reachable(address{"tcp", listen}); got != want {
+			t.Errorf("reachable(%s) = %s, want %s", listen, got, want)
+		}
+	}
+}
