@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,6 +259,7 @@ func TestStrangeReplies(t *testing.T) {
 		{"error", "-MASTERDOWN Link with MASTER is down\r\n"},
 		{"error", "-READONLY You can't write\r\n"},
 		{"error", "-1\r\n"},
+		{"error", "-session:42:s1 is canary\r\n"},
 		{"error", "HTTP/1.1 400 Bad Request\r\n\r\n"},
 		{"error", "\r\n"},
 		{"error", "1\r\n"},
@@ -286,6 +288,24 @@ func TestConnectionClosedInsteadOfAReply(t *testing.T) {
 	t.Parallel()
 	s := open(t, redis.Config{URL: fakeServer(t, func(conn net.Conn, _ string) { conn.Close() })})
 	wantUnavailable(t, s, 4)
+}
+
+// A connection that looked well and ends under the question costs no answer.
+func TestConnectionEndsUnderAQuestion(t *testing.T) {
+	t.Parallel()
+	var questions atomic.Int64
+	s := open(t, redis.Config{URL: fakeServer(t, func(conn net.Conn, _ string) {
+		if questions.Add(1)%2 == 1 {
+			conn.Close()
+			return
+		}
+		_, _ = io.WriteString(conn, ":1\r\n")
+	})})
+	for range 4 {
+		if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+			t.Errorf("Alive = %v, %v", alive, err)
+		}
+	}
 }
 
 // A reply that comes after its question was given up is nobody's.

@@ -94,6 +94,21 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// A key has one reading: an id that is none never finds somebody else's.
+func TestKeyHasOneReading(t *testing.T) {
+	t.Parallel()
+	server := authztest.StartRedis(t, "")
+	s := open(t, redis.Config{URL: server.URL()})
+	for _, key := range []string{"session:42:a:b", "session::s1", "session:42:", "session:42:s 1", "session:42:*"} {
+		server.Do(t, "SET", key, "1")
+	}
+	for _, ask := range [][2]string{{"42:a", "b"}, {"42", "a:b"}, {"", "s1"}, {"42", ""}, {"42", "s 1"}, {"42", "*"}, {strings.Repeat("4", 129), "s1"}} {
+		if alive, err := s.Alive(t.Context(), ask[0], ask[1]); alive || err != nil {
+			t.Errorf("Alive(%q) = %v, %v; want false", ask, alive, err)
+		}
+	}
+}
+
 func TestExpiredKeyIsGone(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
