@@ -23,7 +23,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	err := c.CodecV2.Unmarshal(data, v)
 	if request, ok := v.(*authv3.CheckRequest); ok && err != nil {
 		proto.Reset(request)
-		return nil
+		err = nil
 	}
 	return err
 }

@@ -103,15 +103,14 @@ func startEnvoy(t *testing.T, config []byte) string {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, findEnvoy(t), "-c", file, "--admin-address-path", adminFile, "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
+	cmd := exec.CommandContext(t.Context(), findEnvoy(t), "-c", file, "--admin-address-path", adminFile, "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { stop(); <-ended })
+	t.Cleanup(func() { <-ended }) // the context ends first
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	limit := time.After(30 * time.Second)

@@ -1,8 +1,12 @@
 package envoy
 
 import (
+	"context"
+	"errors"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -39,6 +43,26 @@ func TestHealth(t *testing.T) {
 	check(healthpb.HealthCheckResponse_NOT_SERVING)
 	if _, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "other"}); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown service: %v", err)
+	}
+}
+
+// TestGuardIsOutermost: what an interceptor makes of an answer passes the guard too.
+func TestGuardIsOutermost(t *testing.T) {
+	t.Parallel()
+	for name, meddle := range map[string]grpc.UnaryServerInterceptor{
+		"empty": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+			return &authv3.CheckResponse{}, nil
+		},
+		"error": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+			return nil, errors.New("canary")
+		},
+		"panic": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) { panic("canary") },
+	} {
+		_, conn := serve(t, newTestServer(t, Config{}), grpc.ChainUnaryInterceptor(meddle))
+		out, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), checkRequest("GET", "/public/x"))
+		if err != nil || !isDeny(out) || out.GetDeniedResponse().GetStatus().GetCode() != 503 {
+			t.Errorf("%s: %v %v", name, out, err)
+		}
 	}
 }
 

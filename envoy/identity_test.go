@@ -229,6 +229,17 @@ func TestMutationsOfOtherLists(t *testing.T) {
 			t.Errorf("%s removed: %v, want %v", name, !want, want)
 		}
 	}
+	// Names with underscores are met in other spellings too.
+	id, err = newIdentity(IdentityConfig{APIKeyHeader: "X_Service_Key", StripHeaders: []string{"X.Secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, remove = id.mutations([fieldCount]string{}, authz.Headers{{Name: "x-service-key"}, {Name: "x_secret"}})
+	for _, name := range []string{"x-service-key", "x_service_key", "x_secret", "x.secret"} {
+		if !slices.Contains(remove, name) {
+			t.Errorf("%s gets through", name)
+		}
+	}
 	// An empty list, as opposed to none, strips nothing.
 	id, err = newIdentity(IdentityConfig{KeepAPIKey: true, StripHeaders: []string{}})
 	if err != nil {

@@ -71,15 +71,15 @@ func StatusOf(reason authz.Reason) int {
 // A denial is all that a client learns of a no: one for each status, whatever the
 // reason was.
 type denial struct {
-	code   codes.Code
+	code   int32 // of gRPC
 	detail string
 }
 
 var denials = map[int]denial{
-	http.StatusBadRequest:         {codes.InvalidArgument, "The request is malformed or ambiguous."},
-	http.StatusUnauthorized:       {codes.Unauthenticated, "Authentication required."},
-	http.StatusForbidden:          {codes.PermissionDenied, "Access denied."},
-	http.StatusServiceUnavailable: {codes.Unavailable, "Authorization is unavailable at the moment."},
+	http.StatusBadRequest:         {int32(codes.InvalidArgument), "The request is malformed or ambiguous."},
+	http.StatusUnauthorized:       {int32(codes.Unauthenticated), "Authentication required."},
+	http.StatusForbidden:          {int32(codes.PermissionDenied), "Access denied."},
+	http.StatusServiceUnavailable: {int32(codes.Unavailable), "Authorization is unavailable at the moment."},
 }
 
 // body returns the application/problem+json (RFC 9457) of a status.
@@ -127,9 +127,9 @@ func denyResponse(status int, challenge string, about *structpb.Struct) *authv3.
 		headers = append(headers, overwrite("retry-after", "1")) // seconds
 	}
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(kind.code)},
+		Status: &rpcstatus.Status{Code: kind.code},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)}, //nolint:gosec // one of the four keys of denials
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: headers,
 			Body:    kind.body(status),
 		}},

@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,7 +29,7 @@ func TestStatusOf(t *testing.T) {
 	t.Parallel()
 	want := map[string]int{}
 	for status, reasons := range contract {
-		for _, reason := range strings.Fields(reasons) {
+		for reason := range strings.FieldsSeq(reasons) {
 			want[reason] = status
 		}
 	}
@@ -240,6 +239,29 @@ func TestAllows(t *testing.T) {
 	}
 }
 
+// TestOddRow: what a header cannot carry is left out, and the answer can still be
+// encoded. If it could not, gRPC would send an error.
+func TestOddRow(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{})
+	out, err := s.Check(t.Context(), checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: oddKey}))
+	if err != nil || !isAllow(out) || s.misshapen(out, nil) != "" {
+		t.Fatalf("%v %v", out, err)
+	}
+	if _, err := proto.Marshal(out); err != nil {
+		t.Error(err)
+	}
+	set, removed := sent(out)
+	for _, name := range []string{"x-warder-key-prefix", "x-warder-scopes", "x-warder-user"} {
+		if value, isSet := set[name]; isSet || !slices.Contains(removed, name) {
+			t.Errorf("%s: %q", name, value)
+		}
+	}
+	if got := metadata(out, "key_prefix"); got != "odd\uFFFD\r\n" {
+		t.Errorf("metadata: %q", got)
+	}
+}
+
 // TestMetadataOfDenial: a denial after the proof names who it was.
 func TestMetadataOfDenial(t *testing.T) {
 	t.Parallel()
@@ -262,7 +284,7 @@ func TestDeterministic(t *testing.T) {
 	in := checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}, authz.Header{Name: "x_warder_user", Value: "1"}, authz.Header{Name: "x.warder.user", Value: "1"})
 	var first []byte
 	for range 20 {
-		out, _ := s.Check(context.Background(), in)
+		out, _ := s.Check(t.Context(), in)
 		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(out)
 		if err != nil {
 			t.Fatal(err)

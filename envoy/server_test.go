@@ -156,8 +156,7 @@ func TestPanic(t *testing.T) {
 			Decider:  decider(func(context.Context, *authz.Request) authz.Decision { panic(thrown) }),
 			Observer: seen, Log: slog.New(slog.NewJSONHandler(&log, nil)),
 		})
-		_, conn := serve(t, s)
-		out, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), checkRequest("GET", "/p?canary-query", authz.Header{Name: "authorization", Value: "Bearer canary"}))
+		out, err := s.Check(t.Context(), checkRequest("GET", "/p?canary-query", authz.Header{Name: "authorization", Value: "Bearer canary"}))
 		if err != nil || !isDeny(out) || out.GetDeniedResponse().GetStatus().GetCode() != 503 || metadata(out, "reason") != "internal" {
 			t.Errorf("%T: %v %v", thrown, out, err)
 		}
@@ -268,7 +267,7 @@ func TestConcurrentChecks(t *testing.T) {
 				if i%2 == 0 {
 					path, header, want = "/public/x", authz.Header{Name: "x_warder_user", Value: "1"}, ""
 				}
-				out, _ := s.Check(context.Background(), checkRequest("GET", path, header))
+				out, _ := s.Check(t.Context(), checkRequest("GET", path, header))
 				if set, _ := sent(out); !isAllow(out) || set["x-warder-user"] != want {
 					t.Errorf("%s: %v", path, out)
 				}

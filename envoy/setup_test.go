@@ -23,6 +23,7 @@ const (
 	adaID      = "42"
 	adaSession = "s-1"
 	adaKey     = "wk_live_0123456789"
+	oddKey     = "wk_odd_0123456789" // its row holds what no header can carry
 )
 
 // testPolicy has one route for each way to a yes.
@@ -36,7 +37,8 @@ routes:
   - {id: keys, match: /keys/**, allow: [{api_key: {}}]}
 `
 
-// stores is a directory with one user, who has one session and one API key.
+// stores is a directory with one user, who has one session and one API key, and a key
+// with a row that a careless store let through.
 type stores struct{}
 
 func (stores) Alive(_ context.Context, user, session string) (bool, error) {
@@ -51,6 +53,9 @@ func (stores) User(_ context.Context, id string) (authz.User, error) {
 }
 
 func (stores) APIKey(_ context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	if hash == authz.HashAPIKey(oddKey) {
+		return authz.APIKey{Prefix: "odd\xff\r\n", Active: true, Scopes: authz.Names{"a\xff"}}, nil
+	}
 	if hash != authz.HashAPIKey(adaKey) {
 		return authz.APIKey{}, authz.ErrNotFound
 	}
@@ -106,13 +111,13 @@ func newTestServer(t testing.TB, c Config) *Server {
 }
 
 // serve runs the server on a loopback port until the test ends.
-func serve(t testing.TB, s *Server) (*GRPCServer, *grpc.ClientConn) {
+func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, *grpc.ClientConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := NewGRPCServer(s)
+	g := NewGRPCServer(s, options...)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
