@@ -1,10 +1,13 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -257,6 +260,36 @@ func TestCheckOfRows(t *testing.T) {
 				t.Errorf("warnings %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestSchemaAnnouncesChanges(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema)
+	conn, err := pgx.Connect(t.Context(), db.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "LISTEN warder_directory"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ want, change string }{
+		{"users 42", "INSERT INTO users (id) VALUES (42)"},
+		{"users 42", "UPDATE users SET is_active = false"},
+		{"api_keys 1", "INSERT INTO api_keys (prefix, key_hash) VALUES ('wk', repeat('0a', 32))"},
+		{"api_keys 1", "DELETE FROM api_keys"},
+		{"users 42", "DELETE FROM users"},
+		{"api_keys", "TRUNCATE api_keys"},
+	} {
+		db.Exec(t, tt.change)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		n, err := conn.WaitForNotification(ctx)
+		cancel()
+		if err != nil || n.Payload != tt.want {
+			t.Fatalf("%s: announced %+v, %v; want %q", tt.change, n, err, tt.want)
+		}
 	}
 }
 

@@ -51,10 +51,10 @@ $$;
 GRANT SELECT (id, is_active, roles) ON users TO warder_reader;
 GRANT SELECT (key_hash, prefix, scopes, is_active, expires_at, user_id) ON api_keys TO warder_reader;
 
--- Announces which row changed, so that a directory that is cached (max_staleness)
--- forgets it within milliseconds. The payload is "users <id>" or "api_keys <id>",
--- never a hash: everybody who can connect can listen. Without listeners it costs
--- next to nothing.
+-- Announces on the channel warder_directory which row changed, for whoever keeps
+-- facts of these tables. The payload is "users <id>" or "api_keys <id>", never a
+-- hash: everybody who can connect can listen. Without listeners it costs next to
+-- nothing.
 CREATE OR REPLACE FUNCTION warder_announce() RETURNS trigger
     LANGUAGE plpgsql AS
 $$
@@ -70,13 +70,17 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON users
+DROP TRIGGER IF EXISTS warder_announce ON users;
+CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION warder_announce();
-CREATE OR REPLACE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON api_keys
-    FOR EACH ROW EXECUTE FUNCTION warder_announce();
-CREATE OR REPLACE TRIGGER warder_announce_truncate AFTER TRUNCATE ON users
+DROP TRIGGER IF EXISTS warder_announce_truncate ON users;
+CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON users
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();
-CREATE OR REPLACE TRIGGER warder_announce_truncate AFTER TRUNCATE ON api_keys
+DROP TRIGGER IF EXISTS warder_announce ON api_keys;
+CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION warder_announce();
+DROP TRIGGER IF EXISTS warder_announce_truncate ON api_keys;
+CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();
 
 COMMIT;

@@ -1,0 +1,131 @@
+package authz_test
+
+import (
+	"testing"
+	"time"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/memory"
+	"warder/authz/token"
+	"warder/policy"
+)
+
+const corpusDir = "../testdata/decisions"
+
+// TestCorpus plays the decision corpus on the engine alone.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
+		resolver, err := authz.NewClientIPResolver(f.ClientIPConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		return &engineDepth{engine: newCorpusEngine(t, f, now), clientIP: resolver, now: now}
+	})
+}
+
+// newCorpusEngine makes the engine that a file describes, on stores in memory.
+func newCorpusEngine(t testing.TB, f *authztest.CorpusFile, now time.Time) *authz.Engine {
+	t.Helper()
+	store := memory.New(nil)
+	for _, u := range f.Users {
+		store.PutUser(u.ID, u.User())
+	}
+	for _, k := range f.APIKeys {
+		store.PutAPIKey(k.Hash(), k.APIKey(now))
+	}
+	for _, s := range f.Sessions {
+		store.PutSession(s.User, s.Session, 0)
+	}
+	tokens, err := token.NewVerifier(f.TokenConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := authz.NewEngine(authz.Config{
+		Policy: parsePolicy(t, f.Policy), Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
+		APIKeyHeader: f.Config.APIKey.Header, Now: func() time.Time { return now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+func parsePolicy(t testing.TB, text string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// An engineDepth asks the engine, at one moment.
+type engineDepth struct {
+	engine   *authz.Engine
+	clientIP authz.ClientIPResolver
+	now      time.Time
+}
+
+func (*engineDepth) Kind() authztest.DepthKind { return authztest.DepthEngine }
+
+func (e *engineDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
+	r := c.Build(t, e.now)
+	headers := make(authz.Headers, 0, len(r.Headers))
+	for _, h := range r.Headers {
+		headers = append(headers, authz.Header{Name: lowerASCII(h[0]), Value: h[1]})
+	}
+	d := e.engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{
+		Method: r.Method, Host: r.Host, Path: r.Path, Headers: headers, ClientIP: e.clientIP.Resolve(r.Peer, headers),
+	}))
+	who := d.Principal()
+	got := authztest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Principal: &who}
+	if d.ClientIP().IsValid() {
+		got.ClientIP = d.ClientIP().String()
+	}
+	return got
+}
+
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// TestCorpusCoversReasons: a reason that no case has is a rule that nothing holds.
+func TestCorpusCoversReasons(t *testing.T) {
+	t.Parallel()
+	elsewhere := map[authz.Reason]string{
+		authz.ReasonPreflight:            "no route can ask for it yet",
+		authz.ReasonPeerDenied:           "no route can ask for it yet",
+		authz.ReasonConditionFalse:       "no route can ask for it yet",
+		authz.ReasonOverloaded:           "nothing bounds the number of checks yet",
+		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",
+		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",
+		authz.ReasonInternal:             "a fault of warder: package envoy",
+	}
+	files, err := authztest.LoadCorpus(corpusDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[authz.Reason]bool{}
+	for _, f := range files {
+		for _, c := range f.Cases {
+			covered[c.Wanted(authztest.DepthGRPC).Reason] = true
+		}
+	}
+	for _, reason := range authz.Reasons() {
+		switch why, listed := elsewhere[reason]; {
+		case listed && covered[reason]:
+			t.Errorf("%s has a case: take it off the list (%s)", reason, why)
+		case !listed && !covered[reason]:
+			t.Errorf("%s has no case", reason)
+		}
+	}
+}
