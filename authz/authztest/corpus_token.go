@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,9 +96,16 @@ func (c *Case) Build(t testing.TB, now time.Time) CorpusRequest {
 	if c.APIKey != "" {
 		key := expand.Replace(c.APIKey)
 		r.Headers = append(r.Headers, [2]string{c.file.APIKeyHeader(), key})
-		r.Secrets = append(r.Secrets, key)
+		if !c.file.isPrefix(key) {
+			r.Secrets = append(r.Secrets, key)
+		}
 	}
 	return r
+}
+
+// isPrefix reports whether a text is the public part of a key, which may be told.
+func (f *CorpusFile) isPrefix(text string) bool {
+	return slices.ContainsFunc(f.APIKeys, func(k CorpusAPIKey) bool { return k.Prefix == text })
 }
 
 // mint makes the three segments of the token.

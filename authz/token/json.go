@@ -24,8 +24,7 @@ type member struct {
 // parseObject reads the one reading of a JSON object. Where encoding/json would
 // pick a reading, it refuses: invalid UTF-8 and halves of surrogate pairs (read
 // as U+FFFD), members that stand twice (the last wins) or differ in case only
-// (struct fields match both), at any depth. It refuses NUL too, which ends a
-// string for some readers.
+// (struct fields match both), at any depth.
 func parseObject(text []byte) (object, error) {
 	if !utf8.Valid(text) || !json.Valid(text) || !wholeRunes(text) {
 		return nil, ErrMalformed
@@ -196,7 +195,7 @@ func (r *reader) string() value {
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // wholeRunes reports whether each \u escape of valid JSON is a character of its
-// own or a surrogate pair, and none is NUL.
+// own or a surrogate pair.
 func wholeRunes(text []byte) bool {
 	for {
 		at := bytes.IndexByte(text, '\\')
@@ -211,7 +210,7 @@ func wholeRunes(text []byte) bool {
 		r := escaped(text)
 		text = text[6:]
 		switch {
-		case r == 0, isLowSurrogate(r):
+		case isLowSurrogate(r):
 			return false
 		case isHighSurrogate(r):
 			if !bytes.HasPrefix(text, []byte(`\u`)) || !isLowSurrogate(escaped(text)) {
