@@ -106,8 +106,10 @@ func startProcess(isolate bool, path string, args ...string) (*process, error) {
 	started := make(chan error)
 	go func() {
 		// The kernel ties the child to the thread that started it, so the thread
-		// has to stay as long as the child does.
+		// has to stay as long as the child does. It is given back after that: a
+		// thread that ends takes along whatever else it had started before.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
