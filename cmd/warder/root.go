@@ -78,6 +78,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.AddCommand(
 		newServeCommand(p),
 		newValidateCommand(p),
+		newDemoCommand(p),
 		newSchemaCommand(p),
 		newHealthCommand(p),
 		newVersionCommand(p),

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// envoyStart bounds how long an Envoy may take until it is ready, envoyStop how
+// long until it is gone.
+const (
+	envoyStart = 60 * time.Second
+	envoyStop  = 5 * time.Second
+)
+
+// An envoyProcess is a running Envoy, which dies with this process.
+type envoyProcess struct {
+	Listen string // host:port of its first listener
+	Admin  string // host:port of its admin interface
+	ended  chan struct{}
+	cmd    *exec.Cmd
+	client http.Client
+}
+
+// startEnvoyProcess runs an Envoy with a configuration in JSON, whose ports may be
+// 0, and waits until it is ready. Its files go into dir, what it writes to output.
+func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, output io.Writer) (*envoyProcess, error) {
+	configPath, adminPath := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "envoy.admin")
+	if err := os.WriteFile(configPath, config, 0o600); err != nil {
+		return nil, err
+	}
+	e := &envoyProcess{ended: make(chan struct{}), client: http.Client{Timeout: 5 * time.Second}}
+	e.cmd = exec.Command(binary, "-c", configPath, "--admin-address-path", adminPath, //nolint:noctx // it ends by stop, in its own orderly way
+		"--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
+	e.cmd.Stdout, e.cmd.Stderr = output, output
+	e.cmd.WaitDelay = envoyStop
+	dieWithParent(e.cmd)
+	if err := e.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting Envoy: %w", err)
+	}
+	go func() {
+		_ = e.cmd.Wait() // how it ended is in its output
+		close(e.ended)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, envoyStart)
+	defer cancel()
+	for {
+		err := e.ready(ctx, adminPath)
+		if err == nil {
+			return e, nil
+		}
+		select {
+		case <-e.ended:
+			return nil, errors.New("Envoy ended at once")
+		case <-ctx.Done():
+			e.stop()
+			return nil, fmt.Errorf("Envoy did not become ready: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ready finds out the bound addresses and asks whether requests are served.
+func (e *envoyProcess) ready(ctx context.Context, adminPath string) error {
+	address, err := os.ReadFile(adminPath)
+	if err != nil {
+		return err
+	}
+	e.Admin = strings.TrimSpace(string(address))
+	if _, err := e.get(ctx, "/ready"); err != nil {
+		return err
+	}
+	page, err := e.get(ctx, "/listeners?format=json")
+	if err != nil {
+		return err
+	}
+	var listeners struct {
+		Statuses []struct {
+			Local struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    int    `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.Unmarshal(page, &listeners); err != nil {
+		return err
+	}
+	if len(listeners.Statuses) == 0 {
+		return errors.New("it has no listener")
+	}
+	socket := listeners.Statuses[0].Local.Socket
+	e.Listen = net.JoinHostPort(socket.Address, strconv.Itoa(socket.Port))
+	return nil
+}
+
+// get asks the admin interface.
+func (e *envoyProcess) get(ctx context.Context, page string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+page, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := e.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s is %d", page, response.StatusCode)
+	}
+	return body, err
+}
+
+// stop ends Envoy and waits until it is gone.
+func (e *envoyProcess) stop() {
+	_ = e.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+	select {
+	case <-e.ended:
+	case <-time.After(envoyStop):
+		_ = e.cmd.Process.Kill()
+		<-e.ended
+	}
+	e.client.CloseIdleConnections()
+}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "os/exec"
-
-// dieWithParent has no means here: the children end with the tests' own clean-up.
-func dieWithParent(*exec.Cmd) {}
