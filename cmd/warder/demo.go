@@ -161,8 +161,8 @@ func runDemo(ctx context.Context, p process, o demoOptions) (err error) {
 		return d.wait(ctx)
 	})
 	err = group.Wait()
-	if o.tour {
-		printDenials(p.stdout, decisions.String())
+	if denials := decisions.String(); denials != "" {
+		printDenials(p.stdout, denials)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop

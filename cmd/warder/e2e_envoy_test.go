@@ -1,13 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"os/exec"
 	"testing"
-	"time"
 
 	"warder/envoy"
 )
@@ -21,9 +17,8 @@ func (r *rig) startEnvoy(t *testing.T, open bool) string {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	listen, admin := freeAddress(t), freeAddress(t)
 	config, err := envoy.SidecarConfig(envoy.ConfigOptions{
-		Listen: listen, Admin: admin, Upstream: r.upstream.Listener.Addr().String(),
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Upstream: r.upstream.Listener.Addr().String(),
 		Warder: "unix://" + r.socket(), FailureModeAllow: open,
 	})
 	if err != nil {
@@ -32,53 +27,25 @@ func (r *rig) startEnvoy(t *testing.T, open bool) string {
 	if open {
 		config = withRoomForHeaders(t, config)
 	}
-	cmd := exec.Command(binary, "-c", r.write("envoy.json", string(config)), "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
-	cmd.Stdout, cmd.Stderr = r.leaks.sink("envoy stdout"), r.leaks.sink("envoy stderr")
-	dieWithParent(cmd)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	e, err := startEnvoyProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tailOf(r.leaks.text("envoy"), 4000))
 	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // it is killed at the end
-		close(ended)
-	}()
 	t.Cleanup(func() {
-		r.keepStats(t, admin)
-		_ = cmd.Process.Kill()
-		<-ended
+		r.keepStats(t, e)
+		e.stop()
 	})
-	waitFor(t, "Envoy to be ready", func() error {
-		select {
-		case <-ended:
-			return fatal{fmt.Errorf("it ended: %s", tailOf(r.leaks.text("envoy stderr"), 4000))}
-		default:
-		}
-		response, err := (&http.Client{Timeout: time.Second}).Get("http://" + admin + "/ready")
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("/ready is %d", response.StatusCode)
-		}
-		return nil
-	})
-	return "http://" + listen
+	return "http://" + e.Listen
 }
 
 // keepStats notes what Envoy's admin interface shows, for the search for secrets.
-func (r *rig) keepStats(t *testing.T, admin string) {
+func (r *rig) keepStats(t *testing.T, e *envoyProcess) {
 	for _, page := range []string{"/stats", "/config_dump", "/clusters"} {
-		response, err := (&http.Client{Timeout: 10 * time.Second}).Get("http://" + admin + page)
+		text, err := e.get(context.WithoutCancel(t.Context()), page)
 		if err != nil {
 			t.Errorf("Envoy's %s: %v", page, err)
-			continue
 		}
-		if _, err := io.Copy(r.leaks.sink("envoy "+page), response.Body); err != nil {
-			t.Errorf("Envoy's %s: %v", page, err)
-		}
-		_ = response.Body.Close()
+		_, _ = r.leaks.sink("envoy " + page).Write(text)
 	}
 }
 

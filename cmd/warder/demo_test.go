@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"warder/authz/authztest"
+	"warder/envoy"
+)
+
+func demoProcess(out, err io.Writer) process {
+	return process{env: func(string) (string, bool) { return "", false }, stdout: out, stderr: err}
+}
+
+func tourOptions(t *testing.T) demoOptions {
+	t.Helper()
+	binary, err := envoy.FindBinary("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := demoOptions{tour: true, envoy: binary}
+	if err := o.check(false); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// TestTour: the story as README tells it, through a real Envoy, with the sessions
+// in memory and in a real Redis.
+func TestTour(t *testing.T) {
+	t.Parallel()
+	for _, redisURL := range []string{"", "redis://" + authztest.StartRedis(t, "").Addr + "/0"} {
+		o := tourOptions(t)
+		o.redisURL = redisURL
+		var out, stderr lockedBuffer
+		if err := runDemo(t.Context(), demoProcess(&out, &stderr), o); err != nil {
+			t.Errorf("redis %q: %v\n%s%s", redisURL, err, out.String(), stderr.String())
+		}
+		for _, want := range []string{
+			"requests enter a real Envoy", "GET /reports/7 ", "as expected.", "role_missing ", "client_ip_denied ", "session_revoked ",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("redis %q: %q is not in the tour:\n%s", redisURL, want, out.String())
+			}
+		}
+		if stderr.String() != "" {
+			t.Errorf("redis %q: a good tour says %q", redisURL, stderr.String())
+		}
+	}
+}
+
+// A tour whose steps go otherwise has to say which, and to fail.
+func TestTourTells(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/office" { // as if the allowlist were not there
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		_, _ = io.WriteString(w, `{"headers":{"x-warder-user":"1"}}`)
+	}))
+	defer front.Close()
+	var out lockedBuffer
+	v := &tourist{url: front.URL, out: &out}
+	for _, step := range []struct {
+		wrong   bool
+		request request
+	}{
+		{true, request{status: http.StatusForbidden, line: "GET /office", what: "another status"}},
+		{true, request{status: http.StatusOK, line: "GET /echo", what: "another user", told: map[string]string{"x-warder-user": "2"}}},
+		{true, request{status: http.StatusOK, line: "GET /office", what: "no echo", told: map[string]string{"x-warder-user": "1"}}},
+		{false, request{status: http.StatusOK, line: "GET /echo", what: "as it should be", told: map[string]string{"x-warder-user": "1", "x-warder-roles": ""}}},
+	} {
+		before := v.wrong
+		v.step(t.Context(), step.request)
+		if wrong := v.wrong > before; wrong != step.wrong {
+			t.Errorf("%s: wrong = %v, want %v", step.request.what, wrong, step.wrong)
+		}
+	}
+	if n := strings.Count(out.String(), "WRONG  expected "); n != 3 {
+		t.Errorf("%d lines say WRONG, want 3:\n%s", n, out.String())
+	}
+	if v.steps != 4 {
+		t.Errorf("%d steps counted, want 4", v.steps)
+	}
+}
+
+// TestTourFails: an application that is not guarded fails the whole tour.
+func TestTourFails(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewServer(http.HandlerFunc(echo))
+	defer front.Close()
+	var out lockedBuffer
+	d := &demo{
+		process: demoProcess(&out, io.Discard),
+		envoy:   &envoyProcess{Listen: strings.TrimPrefix(front.URL, "http://")},
+	}
+	if err := d.tour(t.Context()); err == nil || !strings.Contains(err.Error(), "of 25 steps went otherwise") {
+		t.Errorf("err = %v, want the number of steps that went otherwise", err)
+	}
+}
+
+// TestDemoUntilStopped: the demo that stays prints commands that work, reloads its
+// policy, and leaves nothing when it is told to stop.
+func TestDemoUntilStopped(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	leaks := newLeaks()
+	binary := tourOptions(t).envoy
+	p := startProgram(t, leaks, "demo", "--listen", "127.0.0.1:0", "--envoy", binary)
+	urls := regexp.MustCompile(`URL=(http://127\.0\.0\.1:\d+)\n`)
+	policies := regexp.MustCompile(`policy +(/\S+), reloaded`)
+	waitFor(t, "the demo to run", func() error {
+		select {
+		case <-p.ended:
+			return fatal{errors.New(leaks.text("warder stderr"))}
+		default:
+		}
+		if !policies.MatchString(leaks.text("warder stdout")) {
+			return errors.New("it has not said where")
+		}
+		return nil
+	})
+	url := urls.FindStringSubmatch(leaks.text("warder stdout"))[1]
+	policyPath := policies.FindStringSubmatch(leaks.text("warder stdout"))[1]
+	v := &tourist{url: url, out: io.Discard}
+	token := v.signIn(t.Context(), "carl", "CONTROL")
+	status := func(line string, headers http.Header) int {
+		method, path, _ := strings.Cut(line, " ")
+		status, _, err := v.send(t.Context(), method, path, request{headers: headers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	if got := status("GET /echo", with(token)); got != http.StatusOK {
+		t.Errorf("GET /echo with a token: %d, want 200", got)
+	}
+	if got := status("GET /office", nil); got != http.StatusForbidden {
+		t.Errorf("GET /office: %d, want 403", got)
+	}
+	text, err := os.ReadFile(policyPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "office: [203.0.113.0/24]", "office: [127.0.0.1]", 1)
+	if err := os.WriteFile(policyPath, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the edited policy to count", func() error {
+		if got := status("GET /office", nil); got != http.StatusNotFound && got != http.StatusOK {
+			return errors.New("GET /office is still refused")
+		}
+		return nil
+	})
+	_ = p.cmd.Process.Signal(syscall.SIGINT)
+	p.stop(t)
+	if p.err != nil {
+		t.Errorf("after SIGINT: %v\n%s", p.err, leaks.text("warder stderr"))
+	}
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if _, err := http.Get(url + "/echo"); err == nil { //nolint:noctx // it must fail at once
+		t.Error("Envoy still answers")
+	}
+}
+
+// TestDemoPortTaken: the message names the flag.
+func TestDemoPortTaken(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := tourOptions(t)
+	o.listen = l.Addr().String()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err = runDemo(ctx, demoProcess(io.Discard, io.Discard), o)
+	if err == nil || !strings.Contains(err.Error(), "--listen "+o.listen) || !strings.Contains(err.Error(), "choose another") {
+		t.Errorf("err = %v, want one that names --listen", err)
+	}
+}
