@@ -77,7 +77,7 @@ func TestLoadRefuses(t *testing.T) {
 		file string
 		want []string // the lines of the error, each from its beginning
 	}{
-		{"empty", "", []string{"d.yaml: is empty; write users:, api_keys: or sessions:"}},
+		{"empty", "", []string{"d.yaml: is empty; write users, api_keys or sessions"}},
 		{"only a comment", "# nothing\n", []string{"d.yaml: is empty"}},
 		{"a list", "- a\n", []string{"d.yaml:1:1: is a list; write keys and values: users, api_keys, sessions"}},
 		{"no YAML", "users: [\n", []string{"d.yaml:1:8: is not YAML: "}},

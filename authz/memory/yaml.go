@@ -80,7 +80,7 @@ func (r *reader) document(data []byte) (*value, error) {
 	})
 	switch len(docs) {
 	case 0:
-		return nil, fmt.Errorf("%s: is empty; write users:, api_keys: or sessions:", r.file)
+		return nil, fmt.Errorf("%s: is empty; write users, api_keys or sessions", r.file)
 	case 1:
 		return r.at(docs[0].Body), nil
 	default:

@@ -271,7 +271,7 @@ func TestSchemaAnnouncesChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
+	defer conn.Close(t.Context())
 	if _, err := conn.Exec(t.Context(), "LISTEN warder_directory"); err != nil {
 		t.Fatal(err)
 	}

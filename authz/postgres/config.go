@@ -99,8 +99,8 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 // bound keeps every question inside its time, and hung connections from using
 // up the pool.
 func bound(c *pgxpool.Config, timeout time.Duration, maxConns int, unprepared bool) {
-	c.MaxConns = int32(maxConns)
-	c.MinConns = 1 // so that a first request does not wait for a handshake
+	c.MaxConns = int32(maxConns) //nolint:gosec // New has checked the range
+	c.MinConns = 1               // so that a first request does not wait for a handshake
 	c.HealthCheckPeriod = 5 * time.Second
 	// Names, types and servers change under a connection: none gets old.
 	c.MaxConnLifetime = 5 * time.Minute
@@ -135,7 +135,7 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 		Timeout:         connectTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
-	until := time.Now().Add(connectTimeout)
+	until := time.Now().Add(connectTimeout) //nolint:forbidigo // deadlines of sockets are in real time
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ type hangup struct{ net.Conn }
 // SetDeadline brings a deadline forward that is far away. Those that end a
 // question are never in the future.
 func (h hangup) SetDeadline(t time.Time) error {
-	if latest := time.Now().Add(farewell); t.After(latest) {
+	if latest := time.Now().Add(farewell); t.After(latest) { //nolint:forbidigo // as above
 		t = latest
 	}
 	return h.Conn.SetDeadline(t)

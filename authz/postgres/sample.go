@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -145,10 +146,5 @@ func (c *checker) looselyCompared(t table) bool {
 	if err != nil {
 		return false
 	}
-	for _, name := range found {
-		if name == column {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(found, column)
 }

@@ -35,5 +35,5 @@ func (l *limitedLog) warn(ctx context.Context, message string, attrs ...slog.Att
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int("more_warnings", suppressed))
 	}
-	l.log.LogAttrs(ctx, slog.LevelWarn, message, attrs...)
+	l.log.LogAttrs(ctx, slog.LevelWarn, message, attrs...) //nolint:sloglint // the callers have literals
 }

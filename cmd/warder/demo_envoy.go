@@ -62,10 +62,10 @@ func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, o
 		}
 		select {
 		case <-e.ended:
-			return nil, errors.New("Envoy ended at once")
+			return nil, errors.New("the Envoy that was started ended at once")
 		case <-ctx.Done():
 			e.stop()
-			return nil, fmt.Errorf("Envoy did not become ready: %w", err)
+			return nil, fmt.Errorf("the Envoy that was started did not become ready: %w", err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

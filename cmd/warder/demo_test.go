@@ -170,7 +170,7 @@ func TestDemoUntilStopped(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if _, err := http.Get(url + "/echo"); err == nil { //nolint:noctx // it must fail at once
+	if _, err := http.Get(url + "/echo"); err == nil {
 		t.Error("Envoy still answers")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -46,13 +47,8 @@ type rig struct {
 
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "warder-e2e") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &rig{
-		dir: dir, redis: redis, postgres: pg, leaks: leaks,
+		dir: socketDir(t), redis: redis, postgres: pg, leaks: leaks,
 		upstream: startUpstream(t),
 		secret:   []byte(leaks.secret("the token secret", "e2e-c4n4ry-hmac-secret-0123456789abcdef")),
 	}
@@ -89,9 +85,7 @@ func (r *rig) config(more map[string]any) map[string]any {
 		"log":       map[string]any{"level": "debug", "decisions": "all"},
 		"shutdown":  map[string]any{"delay": "0s"},
 	}
-	for key, value := range more {
-		c[key] = value
-	}
+	maps.Copy(c, more)
 	return c
 }
 
@@ -135,7 +129,7 @@ func (r *rig) stopWarder(t *testing.T) {
 func (r *rig) readyz() error {
 	select {
 	case <-r.warder.ended:
-		return fatal{fmt.Errorf("the program ended: %v\n%s", r.warder.err, tailOf(r.leaks.text("warder stderr"), 4000))}
+		return fatal{fmt.Errorf("the program ended: %w\n%s", r.warder.err, tailOf(r.leaks.text("warder stderr"), 4000))}
 	default:
 	}
 	client := http.Client{Timeout: 2 * time.Second}
@@ -254,9 +248,7 @@ func (r *rig) seed(t *testing.T) (token, apiKey string) {
 func (r *rig) token(t *testing.T, more map[string]any) string {
 	t.Helper()
 	claims := map[string]any{"sub": goodUser, "jti": goodSession, "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range more {
-		claims[name] = value
-	}
+	maps.Copy(claims, more)
 	token := authztest.Mint(t, authztest.Token{Secret: r.secret, Claims: claims})
 	for _, part := range strings.SplitN(token, ".", 3)[1:] {
 		r.leaks.secret("part of a token", part)

@@ -74,7 +74,7 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 			for first := true; ; first = false {
 				warnings, err := look(ctx, c)
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // an orderly end, whatever it cut short
 				}
 				if err == nil {
 					for _, w := range warnings {
