@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // A shipped configuration, decoded as far as warder's answers rest on it.
@@ -170,7 +171,10 @@ func TestConfigSettings(t *testing.T) {
 				{"use_remote_address", m.GetUseRemoteAddress().GetValue(), true},
 				{"xff_num_trusted_hops", m.GetXffNumTrustedHops(), uint32(0)},
 				{"skip_xff_append", m.GetSkipXffAppend(), false},
-				{"internal addresses are said, and none", m.GetInternalAddressConfig() != nil && len(m.GetInternalAddressConfig().GetCidrRanges()) == 0 && !m.GetInternalAddressConfig().GetUnixSockets(), true},
+				// An empty list would mean loopback and the private networks.
+				{"internal addresses", m.GetInternalAddressConfig().String(), (&hcmv3.HttpConnectionManager_InternalAddressConfig{
+					CidrRanges: []*corev3.CidrRange{{AddressPrefix: "0.0.0.0", PrefixLen: wrapperspb.UInt32(32)}},
+				}).String()},
 				{"no route turns ext_authz off", len(route.GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetVirtualHosts()[0].GetTypedPerFilterConfig()), 0},
 
 				{"the log has no query", strings.Contains(s.log, "%PATH(NQ)%") && !strings.Contains(s.log, "%REQ(:PATH)%"), true},

@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,74 +96,18 @@ func (u *upstream) seen() (*http.Request, int) {
 // the address of its listener.
 func startEnvoy(t *testing.T, config []byte) string {
 	t.Helper()
-	dir := t.TempDir()
-	file, adminFile := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	var output bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), findEnvoy(t), "-c", file, "--admin-address-path", adminFile, "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { _ = output.Close() })
+	e, err := StartProcess(t.Context(), findEnvoy(t), t.TempDir(), config, output)
+	if err != nil {
+		said, _ := os.ReadFile(output.Name())
+		t.Fatalf("%v: %s", err, said)
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { <-ended }) // the context ends first
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(30 * time.Second)
-	for {
-		select {
-		case <-ended:
-			t.Fatalf("Envoy ended at its start: %s", &output)
-		case <-limit:
-			t.Fatal("Envoy does not start")
-		case <-tick.C:
-			if admin, err := os.ReadFile(adminFile); err == nil {
-				if address := listenerOf(t.Context(), strings.TrimSpace(string(admin))); address != "" {
-					return address
-				}
-			}
-		}
-	}
-}
-
-// listenerOf asks Envoy's admin interface where it listens; "" when it does not yet.
-func listenerOf(ctx context.Context, admin string) string {
-	for _, path := range []string{"/ready", "/listeners?format=json"} {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+path, nil)
-		if err != nil {
-			return ""
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return ""
-		}
-		text, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK {
-			return ""
-		}
-		if path == "/ready" {
-			continue
-		}
-		var listeners struct {
-			Statuses []struct {
-				Address struct {
-					Socket struct {
-						Address string
-						Port    int `json:"port_value"`
-					} `json:"socket_address"`
-				} `json:"local_address"`
-			} `json:"listener_statuses"`
-		}
-		if json.Unmarshal(text, &listeners) == nil && len(listeners.Statuses) == 1 {
-			socket := listeners.Statuses[0].Address.Socket
-			return net.JoinHostPort(socket.Address, fmt.Sprint(socket.Port))
-		}
-	}
-	return ""
+	t.Cleanup(e.Stop)
+	return e.Listen
 }
 
 // A bench is warder, a real Envoy in front of it, and an upstream behind.
@@ -310,6 +253,16 @@ func TestEnvoy(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(test.upstream) {
 			t.Errorf("%s: the upstream sees %v, want %v", test.name, got, test.upstream)
+		}
+	}
+
+	// Nobody is internal to this Envoy: what only its own network may say, a client
+	// beside it may not either.
+	b.send(t, "GET", "/public/x", "x-envoy-external-address: 203.0.113.9", "x-envoy-internal: true", "x-envoy-upstream-rq-timeout-ms: 1")
+	request, _ := b.seen()
+	for name, forged := range (m{"X-Envoy-External-Address": "203.0.113.9", "X-Envoy-Internal": "true", "X-Envoy-Expected-Rq-Timeout-Ms": "1"}) {
+		if request.Header.Get(name) == forged {
+			t.Errorf("%s: %s reaches the upstream", name, forged)
 		}
 	}
 

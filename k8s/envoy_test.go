@@ -99,7 +99,7 @@ func checkConnectionManager(bad func(string, ...any), h *hcmv3.HttpConnectionMan
 	}{
 		{"use_remote_address: true", h.GetUseRemoteAddress().GetValue()},
 		{"skip_xff_append: false", !h.GetSkipXffAppend()},
-		{"internal_address_config", h.GetInternalAddressConfig() != nil},
+		{"internal_address_config with a list that is not empty", len(h.GetInternalAddressConfig().GetCidrRanges()) > 0},
 		{"normalize_path: true", h.GetNormalizePath().GetValue()},
 		{"merge_slashes: true", h.GetMergeSlashes()},
 		{"path_with_escaped_slashes_action: REJECT_REQUEST", h.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_REJECT_REQUEST},

@@ -100,8 +100,8 @@ type demo struct {
 	app     *http.Server
 	appAt   string // host:port
 	stores  *stores
-	envoy   *envoyProcess // nil: there is none
-	output  *lockedBuffer // what Envoy wrote
+	envoy   *envoy.Process // nil: there is none
+	output  *lockedBuffer  // what Envoy wrote
 	warder  bound
 }
 
@@ -153,7 +153,7 @@ func runDemo(ctx context.Context, p process, o demoOptions) (err error) {
 			if err := d.startEnvoy(ctx, binary); err != nil {
 				return err
 			}
-			defer d.envoy.stop()
+			defer d.envoy.Stop()
 		}
 		if o.tour {
 			return d.tour(ctx)
@@ -268,7 +268,7 @@ func (d *demo) startEnvoy(ctx context.Context, binary string) error {
 	if err != nil {
 		return err
 	}
-	d.envoy, err = startEnvoyProcess(ctx, binary, d.dir, config, d.output)
+	d.envoy, err = envoy.StartProcess(ctx, binary, d.dir, config, d.output)
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprint(d.stderr, d.output.String())
 	}
@@ -287,7 +287,7 @@ func (d *demo) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-d.envoy.ended:
+	case <-d.envoy.Ended():
 		fmt.Fprint(d.stderr, d.output.String())
 		return errors.New("the demo's Envoy ended")
 	}

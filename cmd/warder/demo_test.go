@@ -102,7 +102,7 @@ func TestTourFails(t *testing.T) {
 	var out lockedBuffer
 	d := &demo{
 		process: demoProcess(&out, io.Discard),
-		envoy:   &envoyProcess{Listen: strings.TrimPrefix(front.URL, "http://")},
+		envoy:   &envoy.Process{Listen: strings.TrimPrefix(front.URL, "http://")},
 	}
 	if err := d.tour(t.Context()); err == nil || !strings.Contains(err.Error(), "of 25 steps went otherwise") {
 		t.Errorf("err = %v, want the number of steps that went otherwise", err)

@@ -27,21 +27,21 @@ func (r *rig) startEnvoy(t *testing.T, open bool) string {
 	if open {
 		config = withRoomForHeaders(t, config)
 	}
-	e, err := startEnvoyProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
+	e, err := envoy.StartProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tailOf(r.leaks.text("envoy"), 4000))
 	}
 	t.Cleanup(func() {
 		r.keepStats(t, e)
-		e.stop()
+		e.Stop()
 	})
 	return "http://" + e.Listen
 }
 
 // keepStats notes what Envoy's admin interface shows, for the search for secrets.
-func (r *rig) keepStats(t *testing.T, e *envoyProcess) {
+func (r *rig) keepStats(t *testing.T, e *envoy.Process) {
 	for _, page := range []string{"/stats", "/config_dump", "/clusters"} {
-		text, err := e.get(context.WithoutCancel(t.Context()), page)
+		text, err := e.Get(context.WithoutCancel(t.Context()), page)
 		if err != nil {
 			t.Errorf("Envoy's %s: %v", page, err)
 		}

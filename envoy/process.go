@@ -1,4 +1,4 @@
-package main
+package envoy
 
 import (
 	"context"
@@ -17,15 +17,15 @@ import (
 	"time"
 )
 
-// envoyStart bounds how long an Envoy may take until it is ready, envoyStop how
-// long until it is gone.
+// startTime bounds how long an Envoy may take until it is ready, stopTime how long
+// until it is gone.
 const (
-	envoyStart = 60 * time.Second
-	envoyStop  = 5 * time.Second
+	startTime = 60 * time.Second
+	stopTime  = 5 * time.Second
 )
 
-// An envoyProcess is a running Envoy, which dies with this process.
-type envoyProcess struct {
+// A Process is a running Envoy. On Linux it ends with this process, however that ends.
+type Process struct {
 	Listen string // host:port of its first listener
 	Admin  string // host:port of its admin interface
 	ended  chan struct{}
@@ -33,19 +33,20 @@ type envoyProcess struct {
 	client http.Client
 }
 
-// startEnvoyProcess runs an Envoy with a configuration in JSON, whose ports may be
-// 0, and waits until it is ready. Its files go into dir, what it writes to output.
-func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, output io.Writer) (*envoyProcess, error) {
+// StartProcess runs the Envoy at binary with a configuration in JSON, whose ports may
+// be 0, and waits until it is ready. Its files go into dir, and what it writes into
+// output. The caller must [Process.Stop] it.
+func StartProcess(ctx context.Context, binary, dir string, config []byte, output io.Writer) (*Process, error) {
 	configPath, adminPath := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "envoy.admin")
 	if err := os.WriteFile(configPath, config, 0o600); err != nil {
 		return nil, err
 	}
-	e := &envoyProcess{ended: make(chan struct{}), client: http.Client{Timeout: 5 * time.Second}}
-	e.cmd = exec.Command(binary, "-c", configPath, "--admin-address-path", adminPath, //nolint:noctx // it ends by stop, in its own orderly way
-		"--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
+	e := &Process{ended: make(chan struct{}), client: http.Client{Timeout: 5 * time.Second}}
+	e.cmd = exec.Command(binary, "-c", configPath, "--admin-address-path", adminPath, //nolint:noctx // it ends by Stop, in its own orderly way
+		"--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "50", "--log-level", "warning")
 	e.cmd.Stdout, e.cmd.Stderr = output, output
-	e.cmd.WaitDelay = envoyStop
-	dieWithParent(e.cmd)
+	e.cmd.WaitDelay = stopTime
+	e.cmd.SysProcAttr = processAttributes()
 	if err := e.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting Envoy: %w", err)
 	}
@@ -53,7 +54,7 @@ func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, o
 		_ = e.cmd.Wait() // how it ended is in its output
 		close(e.ended)
 	}()
-	ctx, cancel := context.WithTimeout(ctx, envoyStart)
+	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
 		err := e.ready(ctx, adminPath)
@@ -64,7 +65,7 @@ func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, o
 		case <-e.ended:
 			return nil, errors.New("the Envoy that was started ended at once")
 		case <-ctx.Done():
-			e.stop()
+			e.Stop()
 			return nil, fmt.Errorf("the Envoy that was started did not become ready: %w", err)
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -72,16 +73,16 @@ func startEnvoyProcess(ctx context.Context, binary, dir string, config []byte, o
 }
 
 // ready finds out the bound addresses and asks whether requests are served.
-func (e *envoyProcess) ready(ctx context.Context, adminPath string) error {
+func (e *Process) ready(ctx context.Context, adminPath string) error {
 	address, err := os.ReadFile(adminPath)
 	if err != nil {
 		return err
 	}
 	e.Admin = strings.TrimSpace(string(address))
-	if _, err := e.get(ctx, "/ready"); err != nil {
+	if _, err := e.Get(ctx, "/ready"); err != nil {
 		return err
 	}
-	page, err := e.get(ctx, "/listeners?format=json")
+	page, err := e.Get(ctx, "/listeners?format=json")
 	if err != nil {
 		return err
 	}
@@ -106,8 +107,8 @@ func (e *envoyProcess) ready(ctx context.Context, adminPath string) error {
 	return nil
 }
 
-// get asks the admin interface.
-func (e *envoyProcess) get(ctx context.Context, page string) ([]byte, error) {
+// Get asks the admin interface for a page such as /stats.
+func (e *Process) Get(ctx context.Context, page string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+page, nil)
 	if err != nil {
 		return nil, err
@@ -124,12 +125,15 @@ func (e *envoyProcess) get(ctx context.Context, page string) ([]byte, error) {
 	return body, err
 }
 
-// stop ends Envoy and waits until it is gone.
-func (e *envoyProcess) stop() {
+// Ended is closed when Envoy is gone, whatever ended it.
+func (e *Process) Ended() <-chan struct{} { return e.ended }
+
+// Stop ends Envoy and waits until it is gone.
+func (e *Process) Stop() {
 	_ = e.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {
 	case <-e.ended:
-	case <-time.After(envoyStop):
+	case <-time.After(stopTime):
 		_ = e.cmd.Process.Kill()
 		<-e.ended
 	}
