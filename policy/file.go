@@ -11,7 +11,6 @@ import (
 type fileReader struct {
 	file     string
 	problems Problems
-	warnings Problems
 }
 
 // A fileContent is what one file says, checked as far as the file alone tells.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -107,12 +108,8 @@ func (m *methods) match(method string) *Route {
 			return route
 		}
 	}
-	if m.absent != nil {
-		for _, known := range absentMethods {
-			if method == known {
-				return m.absent
-			}
-		}
+	if m.absent != nil && slices.Contains(absentMethods, method) {
+		return m.absent
 	}
 	return nil
 }

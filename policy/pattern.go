@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"strings"
 )
 
@@ -45,13 +46,12 @@ func parsePattern(text string) (p pattern, wrong string) {
 		return p, "has a query, which takes no part in matching; write the path alone"
 	}
 	names := map[string]bool{}
-	var literal strings.Builder // the pattern with harmless literals for its parameters
 	rest := strings.TrimPrefix(text, "/")
 	for more := rest != ""; more; {
 		var s string
 		s, rest, more = strings.Cut(rest, "/")
 		switch {
-		case s == "" && !more && literal.Len() > 0:
+		case s == "" && !more && len(p.segments) > 0:
 			continue // one trailing slash makes no other route
 		case s == "**" && more && rest != "":
 			return p, "has ** before its end, where it would stand for any number of segments; write {name} for one segment, and ** last"
@@ -74,7 +74,6 @@ func parsePattern(text string) (p pattern, wrong string) {
 			}
 			names[name] = true
 			p.segments = append(p.segments, patternSegment{name, true})
-			literal.WriteString("/x")
 			continue
 		case strings.Contains(s, "*"):
 			return p, "has a * inside the segment " + quote(s) + "; a segment is a literal or {name} as a whole (a literal * is written %2A)"
@@ -85,7 +84,6 @@ func parsePattern(text string) (p pattern, wrong string) {
 		}
 		p.forms |= forms
 		p.segments = append(p.segments, patternSegment{decoded, false})
-		literal.WriteString("/" + s)
 	}
 	return p, ""
 }
@@ -108,18 +106,18 @@ func wrongParam(s string) string {
 }
 
 func wrongLiteral(s string, err error) string {
-	switch err { //nolint:errorlint // parseSegment returns these very values
-	case errEmptySegment:
+	switch {
+	case errors.Is(err, errEmptySegment):
 		return "has an empty segment (//, or one that is empty before a ;); write each slash once"
-	case errDotSegment:
+	case errors.Is(err, errDotSegment):
 		return "has a . or .. segment; write the path that it leads to"
-	case errRawByte:
+	case errors.Is(err, errRawByte):
 		return "has " + quote(s) + ", which holds a byte that no request path may hold raw; write " + quote(escapeSegment(s))
-	case errBackslash:
+	case errors.Is(err, errBackslash):
 		return "has a backslash, which no route accepts; write / between segments"
-	case errBadEscape:
+	case errors.Is(err, errBadEscape):
 		return "has a % that no two hexadecimal digits follow; write %25 for a percent sign"
-	case errControl:
+	case errors.Is(err, errControl):
 		return "has an encoded control character, which no route accepts"
 	}
 	return "is not UTF-8 when decoded; write the UTF-8 bytes of the name percent-encoded"
