@@ -104,6 +104,11 @@ func (r *fileReader) text(field string, v value, example string) (stringAt, bool
 		r.fail(v.at, field, "is %s, not a text; put it in quotes: %q", v.kind, v.text)
 		return stringAt{}, false
 	}
+	if v.kind == mapping && len(v.entries) == 1 && v.entries[0].value.items == nil && v.entries[0].value.text != "" {
+		// [assets:read] is a text to some readers of YAML and a key with a value to others.
+		r.fail(v.at, field, "has a colon outside quotes, which makes it a key with a value; put it in quotes: %s", quote(v.entries[0].key+":"+v.entries[0].value.text))
+		return stringAt{}, false
+	}
 	r.wrongKind(field, v, "a text such as "+example)
 	return stringAt{}, false
 }
@@ -184,9 +189,12 @@ func (r *fileReader) wrongVersion(field string, v value) {
 }
 
 func (r *fileReader) lists(field string, v value) (lists []listEntry) {
-	if v.kind != mapping || len(v.entries) == 0 {
+	if v.kind != mapping {
 		r.wrongKind(field, v, "names with their networks, such as office: [203.0.113.0/24]")
 		return nil
+	}
+	if len(v.entries) == 0 {
+		r.fail(v.at, field, "names no list; leave it out, or write one such as office: [203.0.113.0/24]")
 	}
 	for _, e := range v.entries {
 		name := stringAt{e.key, e.at, join(field, keyName(e.key))}
@@ -287,7 +295,7 @@ func (r *fileReader) shortMatch(field string, v value) (m matchEntry) {
 	if !both {
 		methods, path = "", v.text
 	}
-	if strings.TrimSpace(path) != path || strings.Contains(path, " ") || both && methods == "" {
+	if strings.TrimSpace(path) != path || strings.Contains(path, " ") || both && (methods == "" || path == "") {
 		r.fail(v.at, field, `is %s; write a path, or methods, one space and a path: "GET,POST /api/v1/assets"`, quote(v.text))
 		return m
 	}
