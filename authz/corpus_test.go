@@ -6,9 +6,6 @@ import (
 
 	"warder/authz"
 	"warder/authz/authztest"
-	"warder/authz/memory"
-	"warder/authz/token"
-	"warder/policy"
 )
 
 const corpusDir = "../testdata/decisions"
@@ -22,44 +19,8 @@ func TestCorpus(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := time.Now()
-		return &engineDepth{engine: newCorpusEngine(t, f, now), clientIP: resolver, now: now}
+		return &engineDepth{engine: f.Engine(t, now), clientIP: resolver, now: now}
 	})
-}
-
-// newCorpusEngine makes the engine that a file describes, on stores in memory.
-func newCorpusEngine(t testing.TB, f *authztest.CorpusFile, now time.Time) *authz.Engine {
-	t.Helper()
-	store := memory.New(nil)
-	for _, u := range f.Users {
-		store.PutUser(u.ID, u.User())
-	}
-	for _, k := range f.APIKeys {
-		store.PutAPIKey(k.Hash(), k.APIKey(now))
-	}
-	for _, s := range f.Sessions {
-		store.PutSession(s.User, s.Session, 0)
-	}
-	tokens, err := token.NewVerifier(f.TokenConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := authz.NewEngine(authz.Config{
-		Policy: parsePolicy(t, f.Policy), Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
-		APIKeyHeader: f.Config.APIKey.Header, Now: func() time.Time { return now },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return engine
-}
-
-func parsePolicy(t testing.TB, text string) *policy.Policy {
-	t.Helper()
-	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, func(string) (string, bool) { return "", false })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 // An engineDepth asks the engine, at one moment.

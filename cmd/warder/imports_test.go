@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"authz/memory":   {"authz", "authz/mask"},
 
 	// authztest is for tests; no program imports it.
-	"authz/authztest": {"authz", "authz/token"},
+	"authz/authztest": {"authz", "authz/token", "authz/memory", "policy"},
 
 	"envoy": {"authz", "authz/mask"},
 
