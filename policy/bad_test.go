@@ -3,8 +3,13 @@ package policy_test
 import (
 	"errors"
 	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,5 +72,94 @@ func TestBad(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// elsewhere are the messages that no file alone is refused with.
+var elsewhere = map[string]string{
+	"cannot be read: %v":                                             "TestLoadRefuses",
+	"holds no *.yaml file; a policy is at least one":                 "TestLoadRefuses",
+	"is larger than %d MiB; split it into a folder of files":         "TestLoadRefuses",
+	"is set at %s already; set it in one file":                       "TestLoadRefuses",
+	"stands at %s already; keep one of the two":                      "TestLoadRefuses",
+	"no file is given; a policy is at least one":                     "TestLoadRefuses",
+	"no route uses this list; name it in client_ips, or take it out": "TestWarnings",
+	"path has no canonical form":                                     "TestParsePath",
+	"is not YAML":                                                    "for a parser that does not say why; this one always does",
+	"is not read here; use plain keys and values":                    "for what the parser may once make of YAML; today it makes nothing else",
+}
+
+// TestBadHasEveryMessage: a message that no bad policy is refused with is a rule
+// that nothing tests. All prose of the package is taken for messages.
+func TestBadHasEveryMessage(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	texts, err := filepath.Glob("testdata/*.bad.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range texts {
+		if _, err := os.Stat(strings.TrimSuffix(path, ".txt") + ".yaml"); err != nil {
+			t.Errorf("%s: what is refused with it is gone", path)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said.Write(text)
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verb := regexp.MustCompile(`%[a-z]`)
+	messages, known := 0, map[string]bool{}
+	for _, path := range sources {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok {
+				// What a request is refused with is never shown.
+				if name, ok := call.Fun.(*ast.Ident); ok && name.Name == "pathError" {
+					return false
+				}
+			}
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			message, err := strconv.Unquote(literal.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(message, " ") {
+				return true
+			}
+			if _, ok := elsewhere[message]; ok {
+				known[message] = true
+				return true
+			}
+			messages++
+			for _, part := range verb.Split(message, -1) {
+				if !strings.Contains(said.String(), part) {
+					t.Errorf("%s: no bad policy is refused with %q", path, message)
+					break
+				}
+			}
+			return true
+		})
+	}
+	if messages < 100 {
+		t.Errorf("%d messages found: this tests too little", messages)
+	}
+	for message, where := range elsewhere {
+		if !known[message] {
+			t.Errorf("%q (%s) is no message any more", message, where)
+		}
 	}
 }

@@ -45,6 +45,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 			c.addRoute(content, e)
 		}
 	}
+	c.reportConflicts()
 	c.checkDefaults(contents)
 	if err := c.problems.err(); err != nil {
 		return nil, err
@@ -55,12 +56,13 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 
 // A compiler gathers the files into a policy.
 type compiler struct {
-	policy   *Policy
-	env      func(string) (string, bool)
-	lists    map[string]*ipList
-	ids      map[string]routeEntry
-	admin    *stringAt
-	problems Problems
+	policy    *Policy
+	env       func(string) (string, bool)
+	lists     map[string]*ipList
+	ids       map[string]routeEntry
+	admin     *stringAt
+	conflicts []conflict
+	problems  Problems
 }
 
 type ipList struct {
@@ -150,8 +152,10 @@ func (c *compiler) ipSet(names []stringAt) *IPSet {
 			l.used = true
 			set.names = append(set.names, n.text)
 			set.prefixes = append(set.prefixes, l.set.prefixes...)
-		case n.text == "any" || n.text == "*":
-			c.fail(n.at, n.field, `%s lifts the default, and stands alone: [any]`, quote(n.text))
+		case n.text == "any":
+			c.fail(n.at, n.field, `"any" is every address already; write [any] alone, or leave it out`)
+		case n.text == "*":
+			c.fail(n.at, n.field, `"*" is the word for any host; write [any] for any address`)
 		case strings.ContainsAny(n.text, "./:") && !validIdentifierLike(n.text):
 			c.fail(n.at, n.field, "%s is not the name of an ip_list; put networks under ip_lists, under a name, and write that here", quote(n.text))
 		default:
@@ -187,8 +191,12 @@ func (c *compiler) hosts(hosts []stringAt) []string {
 	}
 	var names []string
 	for _, h := range hosts {
-		if h.text == "*" || h.text == "any" {
-			c.fail(h.at, h.field, `%s lifts the default, and stands alone: ["*"]`, quote(h.text))
+		if h.text == "*" {
+			c.fail(h.at, h.field, `"*" is every host already; write ["*"] alone, or leave it out`)
+			continue
+		}
+		if h.text == "any" {
+			c.fail(h.at, h.field, `"any" is the word for any address; write ["*"] for any host`)
 			continue
 		}
 		if wrong := checkHost(h.text); wrong != "" {
@@ -223,13 +231,29 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
 		}
 		seen[p.key()] = true
 		for _, host := range hosts {
-			if other, example := c.policy.matcher.add(route, host, p, methods); other != nil {
-				c.fail(path.at, path.field, "route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take it out of one",
-					route.ID, other.ID, other.Position.File, other.Position.Line, example)
+			if other, method := c.policy.matcher.add(route, host, p, methods); other != nil {
+				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
 				break
 			}
 		}
 	}
+}
+
+// reportConflicts comes when all routes are in place: the example of a conflict is
+// a request that none of the others wins.
+func (c *compiler) reportConflicts() {
+	for _, x := range c.conflicts {
+		c.fail(x.at.at, x.at.field, "route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
+			nameOfRoute(x.route), nameOfRoute(x.other), x.other.Position.File, x.other.Position.Line, c.policy.example(x))
+	}
+}
+
+// nameOfRoute names a route whose id may be what is wrong with it.
+func nameOfRoute(r *Route) string {
+	if r.ID == "" {
+		return "without an id"
+	}
+	return r.ID
 }
 
 // warn notes what is allowed but probably not meant.

@@ -157,7 +157,7 @@ func (r *fileReader) content(v value) (c fileContent) {
 		"admin_role": func(field string, v value) {
 			s, ok := r.text(field, v, `ADMIN, or "" for none`)
 			if ok && s.text != "" && !ValidName(s.text) {
-				r.fail(s.at, field, "%s", wrongName("role", s.text))
+				r.fail(s.at, field, "%s", wrongName("role", s.text, "one role"))
 			}
 			if ok {
 				c.adminRole = &s
@@ -175,7 +175,7 @@ func (r *fileReader) content(v value) (c fileContent) {
 		r.fail(v.at, "version", "is missing; write version: 1")
 	}
 	if v.kind == mapping && !routed {
-		r.fail(v.at, "routes", "is missing; a policy without routes lets nobody in")
+		r.fail(v.at, "routes", "is missing, and a policy without routes lets nobody in; write at least one")
 	}
 	return c
 }
@@ -215,7 +215,7 @@ func (r *fileReader) routes(field string, v value) (routes []routeEntry) {
 		return nil
 	}
 	if len(v.items) == 0 {
-		r.fail(v.at, field, "is an empty list; a policy without routes lets nobody in")
+		r.fail(v.at, field, "is an empty list, and a policy without routes lets nobody in; write at least one")
 	}
 	for i, item := range v.items {
 		if entry, ok := r.route(index(field, i), item); ok {
@@ -243,7 +243,7 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 			switch {
 			case v.kind == boolean && v.text == "true":
 				e.public = true
-			case v.kind == boolean:
+			case v.kind == boolean && strings.EqualFold(v.text, "false"):
 				r.fail(v.at, field, "is false, which opens nothing; leave it out and write allow")
 			default:
 				r.wrongKind(field, v, "true")
@@ -276,15 +276,24 @@ func (r *fileReader) match(field string, v value) (m matchEntry) {
 	if v.kind == text {
 		return r.shortMatch(field, v)
 	}
+	if v.kind != mapping {
+		r.wrongKind(field, v, `a text such as "GET /api/v1/assets", or a group of the keys hosts, methods, paths`)
+		return m
+	}
 	pathed := false
 	r.group(field, v, map[string]keyReader{
 		"hosts":   func(field string, v value) { m.hosts = r.texts(field, v, "api.example.com") },
-		"methods": func(field string, v value) { m.methods = r.methods(r.texts(field, v, "GET, POST")) },
+		"methods": func(field string, v value) { m.methods = r.methods(r.texts(field, v, "GET")) },
 		"paths": func(field string, v value) {
-			pathed, m.paths = true, r.texts(field, v, `"/api/v1/assets/{asset_id}"`)
+			pathed = true
+			if v.kind == list && len(v.items) == 0 {
+				r.fail(v.at, field, `is an empty list, which matches nothing; write at least one, such as ["/api/v1/assets"]`)
+				return
+			}
+			m.paths = r.texts(field, v, `"/api/v1/assets/{asset_id}"`)
 		},
 	}, "hosts", "methods", "paths")
-	if v.kind == mapping && !pathed {
+	if !pathed {
 		r.fail(v.at, join(field, "paths"), `is missing; write at least one, such as paths: ["/api/v1/assets"]`)
 	}
 	return m
@@ -355,7 +364,11 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 			r.fail(item.at, field, "is the text %s; write {%s: {}}", quote(item.text), item.text)
 			continue
 		}
-		if item.kind == mapping && len(item.entries) != 1 {
+		if item.kind != mapping {
+			r.wrongKind(field, item, "one kind, such as {user: {}}")
+			continue
+		}
+		if len(item.entries) != 1 {
 			r.fail(item.at, field, "has %d keys; each item names one kind, as in [{user: {}}, {api_key: {}}]", len(item.entries))
 			continue
 		}
@@ -375,6 +388,10 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 
 func (r *fileReader) user(field string, v value) *UserRule {
 	rule := new(UserRule)
+	if v.kind != mapping {
+		r.wrongKind(field, v, "{} for any signed-in user, or a group of the keys roles, all_roles")
+		return rule
+	}
 	r.group(field, v, map[string]keyReader{
 		"roles":     func(field string, v value) { rule.Roles = r.names(field, v, "role", "CONTROL") },
 		"all_roles": func(field string, v value) { rule.AllRoles = r.names(field, v, "role", "CONTROL") },
@@ -384,6 +401,10 @@ func (r *fileReader) user(field string, v value) *UserRule {
 
 func (r *fileReader) apiKey(field string, v value) *APIKeyRule {
 	rule := new(APIKeyRule)
+	if v.kind != mapping {
+		r.wrongKind(field, v, "{} for any valid key, or a group of the keys scopes, any_scopes")
+		return rule
+	}
 	r.group(field, v, map[string]keyReader{
 		"scopes":     func(field string, v value) { rule.Scopes = r.names(field, v, "scope", `"assets:read"`) },
 		"any_scopes": func(field string, v value) { rule.AnyScopes = r.names(field, v, "scope", `"assets:read"`) },
@@ -395,7 +416,7 @@ func (r *fileReader) apiKey(field string, v value) *APIKeyRule {
 func (r *fileReader) names(field string, v value, what, example string) (names []string) {
 	for _, s := range r.texts(field, v, example) {
 		if !ValidName(s.text) {
-			r.fail(s.at, s.field, "%s", wrongName(what, s.text))
+			r.fail(s.at, s.field, "%s", wrongName(what, s.text, "each "+what+" as an item of the list"))
 		}
 		names = append(names, s.text)
 	}

@@ -60,8 +60,12 @@ func checkHost(host string) string {
 			return "is no IPv6 address in brackets; write one such as [::1], without a port"
 		}
 		return ""
+	case strings.Count(host, ":") > 1:
+		return "has more than one colon; write an IPv6 address in brackets, such as [::1], and no port"
 	case strings.Contains(host, ":"):
 		return "has a port, which takes no part in matching; write " + quote(cutPort(host))
+	case name == "":
+		return `has nothing after *.; write "*.example.com" for any depth below it, or ["*"] for any host`
 	case strings.HasSuffix(host, "."):
 		return "ends with a dot; write " + quote(strings.TrimSuffix(host, "."))
 	case strings.Contains(name, "*"):

@@ -95,7 +95,7 @@ func TestLoadRefuses(t *testing.T) {
 		// All problems of all files at once, by file.
 		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: holds nothing; a policy has a version and routes\n$/c.yaml:2:1: is not YAML: could not find end character of double-quoted text",
 			folder(t, "c.yaml", "version: 1\n\"", "b.yaml", "", "a.yaml", "version: 2\nroutes: [{id: one, match: /one, public: true}]\n")},
-		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take it out of one",
+		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take the path out of one",
 			folder(t, "a.yaml", oneRoute, "b.yaml", oneRoute)},
 		{"$/b.yaml:1:12: ip_lists.o: stands at $/a.yaml:1:12 already; keep one of the two", folder(t, "a.yaml", list+oneRoute, "b.yaml", list+twoRoute)},
 		{"$/b.yaml:1:13: admin_role: is set at $/a.yaml:1:13 already; set it in one file", folder(t, "a.yaml", "admin_role: A\n"+oneRoute, "b.yaml", "admin_role: A\n"+twoRoute)},

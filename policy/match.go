@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -115,9 +116,9 @@ func (m *methods) match(method string) *Route {
 }
 
 // add puts a route into the tree under one host, path and all its methods. It
-// returns the route that is there already and an example of a request that both would
-// win, when there is one.
-func (m *matcher) add(route *Route, host string, pattern pattern, listed []string) (other *Route, example string) {
+// returns the route that is there already, when there is one, and for which method:
+// "" for those of a route without a list.
+func (m *matcher) add(route *Route, host string, pattern pattern, listed []string) (other *Route, method string) {
 	n := m.tree(host)
 	for _, s := range pattern.segments {
 		if s.param {
@@ -140,14 +141,14 @@ func (m *matcher) add(route *Route, host string, pattern pattern, listed []strin
 	}
 	if len(listed) == 0 {
 		if other = (*at).absent; other != nil {
-			return other, exampleRequest("GET", host, pattern)
+			return other, ""
 		}
 		(*at).absent = route
 		return nil, ""
 	}
 	for _, method := range listed {
 		if other = (*at).listed[method]; other != nil {
-			return other, exampleRequest(method, host, pattern)
+			return other, method
 		}
 		(*at).listed[method] = route
 	}
@@ -179,25 +180,82 @@ func child(n **node) *node {
 	return *n
 }
 
-// exampleRequest writes a request that a host, a pattern and a method match.
-func exampleRequest(method, host string, p pattern) string {
-	if host == "" {
-		host = "example.com"
+// A conflict is two routes under one host, path and method.
+type conflict struct {
+	route, other *Route
+	at           stringAt
+	host         string // "" for any
+	pattern      pattern
+	method       string // "" for routes without a list of methods
+}
+
+// exampleTries bounds the search for an example. Each more specific route can take
+// one try away.
+const exampleTries = 100
+
+// example writes a request that both routes of a conflict could win: one that no
+// more specific route takes from them. When it finds none, it writes one that both match.
+func (p *Policy) example(c conflict) string {
+	methods := absentMethods
+	if c.method != "" {
+		methods = []string{c.method}
 	}
-	host = strings.Replace(host, "*.", "a.", 1)
-	var path strings.Builder
-	for _, s := range p.segments {
-		text := "x"
-		if !s.param {
-			text = escapeSegment(s.text)
+	for n := range exampleTries {
+		for _, tail := range []int{n + 1, 0} {
+			path := c.pattern.example(n, tail)
+			parsed, err := ParsePath(path)
+			if err != nil {
+				continue
+			}
+			for _, host := range []string{exampleHost(c.host, 0), exampleHost(c.host, n)} {
+				for _, method := range methods {
+					if p.Match(method, host, parsed) == c.other {
+						return fmt.Sprintf("%s https://%s%s", method, host, path)
+					}
+				}
+			}
 		}
-		path.WriteString("/" + text)
 	}
-	if p.rest || path.Len() == 0 {
-		path.WriteString("/")
+	return fmt.Sprintf("%s https://%s%s", methods[0], exampleHost(c.host, 0), c.pattern.example(0, 1))
+}
+
+// exampleHost writes the n-th host that a host pattern matches.
+func exampleHost(host string, n int) string {
+	below, wildcard := strings.CutPrefix(host, "*.")
+	switch {
+	case wildcard:
+		return nth("a", n) + "." + below
+	case host != "":
+		return host
+	case n == 0:
+		return "example.com"
+	}
+	return nth("host", n) // one label: no wildcard matches it
+}
+
+// example writes the n-th path that a pattern matches, with tail segments for **.
+func (p pattern) example(n, tail int) string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		if s.param {
+			b.WriteString(nth("x", n))
+		} else {
+			b.WriteString(escapeSegment(s.text))
+		}
 	}
 	if p.rest {
-		path.WriteString("x")
+		b.WriteString(strings.Repeat("/"+nth("x", n), tail))
 	}
-	return fmt.Sprintf("%s https://%s%s", method, host, path.String())
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
+}
+
+func nth(word string, n int) string {
+	if n == 0 {
+		return word
+	}
+	return word + strconv.Itoa(n)
 }

@@ -15,13 +15,14 @@ func ValidName(name string) bool {
 		strings.TrimFunc(name, unicode.IsSpace) == name
 }
 
-// wrongName says why nobody can hold a role or scope.
-func wrongName(what, name string) string {
+// wrongName says why nobody can hold a role or scope. apart is what to write instead
+// of several in one text.
+func wrongName(what, name, apart string) string {
 	switch {
 	case name == "":
 		return "is an empty " + what + ", which nobody holds; write its name"
 	case strings.Contains(name, ","):
-		return "is " + quote(name) + ", a " + what + " with a comma, which nobody can hold; write each " + what + " as an item of the list"
+		return "is " + quote(name) + ", a " + what + " with a comma, which nobody can hold; write " + apart
 	case strings.TrimFunc(name, unicode.IsSpace) != name:
 		return "is " + quote(name) + ", a " + what + " with space at its ends, which nobody can hold; write " + quote(strings.TrimFunc(name, unicode.IsSpace))
 	}

@@ -29,7 +29,7 @@ func (p pattern) key() string {
 		}
 	}
 	if p.rest {
-		b.WriteString("/**")
+		b.WriteString("/{**}") // no literal has braces here, while ** may be one
 	}
 	return b.String()
 }
@@ -118,7 +118,7 @@ func wrongLiteral(s string, err error) string {
 	case errors.Is(err, errBadEscape):
 		return "has a % that no two hexadecimal digits follow; write %25 for a percent sign"
 	case errors.Is(err, errControl):
-		return "has an encoded control character, which no route accepts"
+		return "has an encoded control character, which no route accepts; leave it out"
 	}
 	return "is not UTF-8 when decoded; write the UTF-8 bytes of the name percent-encoded"
 }

@@ -79,11 +79,8 @@ func didYouMean(word string, known []string) string {
 			best, nearest = k, d
 		}
 	}
-	switch {
-	case best != "":
+	if best != "" {
 		return "did you mean " + best + "?"
-	case len(known) == 0:
-		return ""
 	}
 	return "use " + strings.Join(known, ", ")
 }

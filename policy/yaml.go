@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -13,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
+
+const secondDocument = "is a second YAML document; a file holds one policy, and a folder may hold several files"
 
 const (
 	// maxFile bounds a policy file, in bytes. Ten thousand routes fit.
@@ -78,6 +79,9 @@ func parseYAML(f File) (value, Problems) {
 		r.report(whole, "holds a NUL byte; save it as UTF-8 text")
 		return value{}, r.problems
 	}
+	// One line break for the three that YAML knows (5.4): the lexer counts a comment
+	// that ends with two bytes as two lines.
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	tokens := lexer.Tokenize(string(data))
 	if !r.plain(tokens) {
 		return value{}, r.problems
@@ -103,7 +107,7 @@ func parseYAML(f File) (value, Problems) {
 		if second.Start == nil && second.Body != nil {
 			at = r.position(startOf(second.Body))
 		}
-		r.report(at, "is a second YAML document; a file holds one policy, and a folder may hold several files")
+		r.report(at, secondDocument)
 		return value{}, r.problems
 	}
 	return r.value(bodies[0]), r.problems
@@ -112,10 +116,14 @@ func parseYAML(f File) (value, Problems) {
 // plain looks at the tokens before they are parsed: for what is not read here, and
 // for nesting that no policy has and that would only exhaust the parser.
 func (r *yamlReader) plain(tokens token.Tokens) bool {
-	depth := 0
+	depth, documents := 0, 0
 	for _, t := range tokens {
 		wrong := ""
 		switch t.Type {
+		case token.DocumentHeaderType:
+			if documents++; documents > 1 { // the parser makes nothing of all that follows an empty first one
+				wrong = secondDocument
+			}
 		case token.AnchorType, token.AliasType:
 			wrong = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
 		case token.TagType:
@@ -137,7 +145,7 @@ func (r *yamlReader) plain(tokens token.Tokens) bool {
 		default:
 		}
 		if depth > maxDepth {
-			wrong = "is nested deeper than any policy"
+			wrong = "is nested deeper than any policy; the format needs seven levels"
 		}
 		if wrong != "" {
 			r.report(r.position(t), wrong)
@@ -222,7 +230,7 @@ func (r *yamlReader) entries(nodes []*ast.MappingValueNode) []entry {
 			continue
 		}
 		if first, twice := seen[key.Value]; twice {
-			r.report(at, fmt.Sprintf("%s stands here again; it is already at line %d", strings.TrimSpace(key.Value), first.Line))
+			r.report(at, fmt.Sprintf("%s stands here again; it is already at line %d", keyName(key.Value), first.Line))
 			continue
 		}
 		seen[key.Value] = at
