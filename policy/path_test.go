@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,109 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
+// TestParsePathEveryByte: each byte between two letters, raw and escaped. The sets
+// are the contract's words.
+func TestParsePathEveryByte(t *testing.T) {
+	t.Parallel()
+	const (
+		refusedRaw = ` \#` // and control, non-ASCII
+		refusedEsc = `\`   // and control; non-ASCII alone is no UTF-8
+	)
+	control := func(b byte) bool { return b < 0x20 || b == 0x7f }
+	for i := range 256 {
+		b := byte(i)
+		var forms policy.Forms
+		switch b {
+		case ';':
+			forms = semi
+		case '/':
+			forms = slash
+		case '%':
+			forms = percent
+		}
+		escaped := fmt.Sprintf("/a%%%02Xb", b)
+		got, err := policy.ParsePath(escaped)
+		refused := control(b) || b >= 0x80 || strings.IndexByte(refusedEsc, b) >= 0
+		if refused != (err != nil) {
+			t.Errorf("%s is refused: %v, want %v", escaped, err != nil, refused)
+		} else if err == nil && (len(got.Segments()) != 1 || got.Segments()[0] != "a"+string(rune(b))+"b" || got.Forms() != forms) {
+			t.Errorf("%s is read as %q %s", escaped, got.Segments(), got.Forms())
+		}
+		if lower, _ := policy.ParsePath(strings.ToLower(escaped)); !slices.Equal(lower.Segments(), got.Segments()) {
+			t.Errorf("%s depends on the case of its escape: %q", escaped, lower.Segments())
+		}
+
+		if strings.IndexByte("/?%", b) >= 0 {
+			continue // structure, not content: see TestParsePath
+		}
+		raw := "/a" + string([]byte{b}) + "b"
+		got, err = policy.ParsePath(raw)
+		refused = control(b) || b >= 0x80 || strings.IndexByte(refusedRaw, b) >= 0
+		if refused != (err != nil) {
+			t.Errorf("%q is refused: %v, want %v", raw, err != nil, refused)
+		} else if err == nil && (len(got.Segments()) != 1 || got.Segments()[0] != raw[1:] || got.Forms() != forms) {
+			t.Errorf("%q is read as %q %s", raw, got.Segments(), got.Forms())
+		}
+	}
+}
+
+// everyForms are all combinations of path_allows.
+func everyForms() (all []policy.Forms) {
+	for f := range (slash | percent | semi) + 1 {
+		all = append(all, f)
+	}
+	return all
+}
+
+// allowing compiles one route for a path as it stands in a policy.
+func allowing(path string, forms policy.Forms) (*policy.Policy, error) {
+	allows := ""
+	if forms != 0 {
+		allows = fmt.Sprintf(", path_allows: [%s]", forms)
+	}
+	return tryCompile(fmt.Sprintf("{id: a, match: {paths: [%q]}, public: true%s}", path, allows))
+}
+
+// TestPathAllows: a path of the policy is held to what its route accepts in a
+// request, form by form.
+func TestPathAllows(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		needs policy.Forms
+		path  string
+	}{
+		{0, "/a"},
+		{0, "/a%20b/{x}/**"},
+		{slash, "/a%2Fb"},
+		{slash, "/{x}/a%2fb/**"},
+		{percent, "/100%25"},
+		{percent, "/%252F"},
+		{semi, "/a;b"},
+		{semi, "/a%3bb"},
+		{slash | percent, "/a%2Fb/%25"},
+		{slash | semi, "/a%2Fb;c"},
+		{percent | semi, "/%25;c"},
+		{slash | percent | semi, "/a%2Fb;c%25"},
+	} {
+		for _, forms := range everyForms() {
+			p, err := allowing(tt.path, forms)
+			if missing := tt.needs &^ forms; missing == 0 {
+				if err != nil || p.Routes()[0].PathAllows != forms {
+					t.Errorf("%s with [%s]: %v", tt.path, forms, err)
+				}
+			} else if want := fmt.Sprintf("add path_allows: [%s]", missing); err == nil || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s with [%s]: %v, want it to %s", tt.path, forms, err, want)
+			}
+		}
+	}
+	// Nothing that a route may accept opens a way up or to nowhere.
+	for _, path := range []string{"/a%2F..%2Fb", "/a%2F%2Fb", "/a%2F", "/%2Fa", "/..;x", "/.%3Bx", "/;x", "/a%2F;x", "/a%5Cb", "/a%00", "/%25/..", "/a%2F%2e"} {
+		if _, err := allowing(path, slash|percent|semi); err == nil {
+			t.Errorf("%s is a path of a policy", path)
+		}
+	}
+}
+
 func TestFormsString(t *testing.T) {
 	t.Parallel()
 	for want, forms := range map[string]policy.Forms{
@@ -175,6 +279,28 @@ func FuzzPath(f *testing.F) {
 		}
 		if diff := cmp.Diff(p.Segments(), again.Segments()); diff != "" || again.Canonical() != p.Canonical() || again.Forms() != p.Forms() {
 			t.Errorf("%q: the canonical form %q is another path: %s", raw, p.Canonical(), diff)
+		}
+
+		// The same function reads the paths of a policy: a route that is written for this
+		// path, in whatever spelling, wins it, and loads only with the forms that it needs.
+		var literal strings.Builder
+		for _, s := range p.Segments() {
+			literal.WriteByte('/')
+			for i := range len(s) {
+				fmt.Fprintf(&literal, "%%%02x", s[i])
+			}
+		}
+		if literal.Len() == 0 {
+			literal.WriteByte('/')
+		}
+		for _, forms := range everyForms() {
+			routes, err := allowing(literal.String(), forms)
+			if (p.Forms()&^forms == 0) != (err == nil) {
+				t.Fatalf("%q needs [%s], and with [%s] as %q in a policy: %v", raw, p.Forms(), forms, literal.String(), err)
+			}
+			if err == nil && (routes.Match("GET", "x", p) == nil || routes.Match("GET", "x", again) == nil) {
+				t.Errorf("%q is not matched by its own path in a policy, %q", raw, literal.String())
+			}
 		}
 	})
 }
