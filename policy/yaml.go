@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -79,6 +81,11 @@ func parseYAML(f File) (value, Problems) {
 		r.report(whole, "holds a NUL byte; save it as UTF-8 text")
 		return value{}, r.problems
 	}
+	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
+		line := 1 + bytes.Count(data[:at], []byte("\n"))
+		r.report(Position{File: f.Name, Line: line}, "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out")
+		return value{}, r.problems
+	}
 	// One line break for the three that YAML knows (5.4): the lexer counts a comment
 	// that ends with two bytes as two lines.
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
@@ -116,14 +123,19 @@ func parseYAML(f File) (value, Problems) {
 // plain looks at the tokens before they are parsed: for what is not read here, and
 // for nesting that no policy has and that would only exhaust the parser.
 func (r *yamlReader) plain(tokens token.Tokens) bool {
-	depth, documents := 0, 0
+	depth, documents, ended := 0, 0, false
 	for _, t := range tokens {
 		wrong := ""
+		if ended && t.Type != token.CommentType && t.Type != token.DocumentEndType {
+			wrong = secondDocument
+		}
 		switch t.Type {
 		case token.DocumentHeaderType:
 			if documents++; documents > 1 { // the parser makes nothing of all that follows an empty first one
 				wrong = secondDocument
 			}
+		case token.DocumentEndType:
+			ended = true
 		case token.AnchorType, token.AliasType:
 			wrong = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
 		case token.TagType:
@@ -144,6 +156,9 @@ func (r *yamlReader) plain(tokens token.Tokens) bool {
 			}
 		default:
 		}
+		if t.Type != token.CommentType && strings.Contains(strings.TrimRightFunc(t.Origin, unicode.IsSpace), "\t") {
+			wrong = "has a tab, which the parser leaves out of a word and takes for indentation; write spaces"
+		}
 		if depth > maxDepth {
 			wrong = "is nested deeper than any policy; the format needs seven levels"
 		}
@@ -153,6 +168,32 @@ func (r *yamlReader) plain(tokens token.Tokens) bool {
 		}
 	}
 	return true
+}
+
+// unprintable reports whether YAML lets a character stand nowhere (5.1), or has
+// changed its mind on whether it ends a line, and with that a comment (5.4).
+func unprintable(c rune) bool {
+	switch c {
+	case '\t', '\n', '\r':
+		return false
+	case '\u2028', '\u2029', '\uFEFF':
+		return true
+	}
+	return unicode.IsControl(c)
+}
+
+// glued reports whether a colon stands between two words without a space: YAML
+// takes {public:true} for a key with that name, the parser for a key and a value.
+func glued(colon *token.Token) bool {
+	before, after := colon.Prev, colon.Next
+	if before == nil || after == nil || before.Type == token.DoubleQuoteType || before.Type == token.SingleQuoteType {
+		return false
+	}
+	switch after.Type {
+	case token.MappingStartType, token.MappingEndType, token.SequenceStartType, token.SequenceEndType, token.CollectEntryType:
+		return false
+	}
+	return after.Position.Line == colon.Position.Line && after.Position.Column == colon.Position.Column+1
 }
 
 // syntax reports what the parser refused.
@@ -192,6 +233,11 @@ func (r *yamlReader) value(n ast.Node) value {
 		v.kind, v.text = text, n.Value.Value
 	case *ast.MappingNode:
 		v.kind, v.entries = mapping, r.entries(n.Values)
+		for _, e := range n.Values {
+			if n.IsFlowStyle && glued(e.Start) {
+				r.report(r.position(e.Key.GetToken()), "has no space after its colon, which makes it one word to most readers; write key: value")
+			}
+		}
 	case *ast.MappingValueNode:
 		v.kind, v.entries = mapping, r.entries([]*ast.MappingValueNode{n})
 	case *ast.SequenceNode:
