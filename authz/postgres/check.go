@@ -255,14 +255,16 @@ func (c *checker) tableColumns(t table) []string {
 
 // run runs a query with one parameter, in text, and returns the first column.
 func (c *checker) run(sql string, value []byte) ([]string, error) {
-	result := c.conn.PgConn().ExecParams(c.ctx, sql, [][]byte{value}, nil, nil, nil)
 	var first []string
-	for result.NextRow() {
-		if values := result.Values(); len(values) > 0 {
-			first = append(first, string(values[0]))
+	err := readOnly(c.ctx, c.conn.PgConn(), sql, [][]byte{value}, nil, nil, func(result *pgconn.ResultReader) error {
+		for result.NextRow() {
+			if values := result.Values(); len(values) > 0 {
+				first = append(first, string(values[0]))
+			}
 		}
-	}
-	_, err := result.Close()
+		_, err := result.Close()
+		return err
+	})
 	return first, err
 }
 

@@ -90,15 +90,17 @@ func hashSQL(t table, key string) string {
 
 // sampleRow says what is wrong with the row that the query finds, or nothing.
 func (c *checker) sampleRow(s *statement, key string) string {
-	result := c.conn.PgConn().ExecParams(c.ctx, s.sql, [][]byte{[]byte(key)}, nil, nil, binary)
 	var messages []string
 	rows := 0
-	for result.NextRow() {
-		rows++
-		row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
-		messages = append(messages, faultsOf(row)...)
-	}
-	_, err := result.Close()
+	err := readOnly(c.ctx, c.conn.PgConn(), s.sql, [][]byte{[]byte(key)}, nil, binary, func(result *pgconn.ResultReader) error {
+		for result.NextRow() {
+			rows++
+			row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
+			messages = append(messages, faultsOf(row)...)
+		}
+		_, err := result.Close()
+		return err
+	})
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case pgErr != nil:
