@@ -74,7 +74,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	}
 	pool, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("directory.database_url: %w", errURL) // the driver's error shows the URL
+		return nil, nil, fmt.Errorf("directory.database_url: %w", refusedBy(address)) // the driver's error shows the URL
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),

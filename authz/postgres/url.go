@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var errURL = errors.New("cannot be read; write postgres://user:password@host:port/database?sslmode=require, " +
@@ -97,6 +99,24 @@ func readURL(text string) (address string, unprepared bool, err error) {
 	}
 	// To the driver a plus is no space.
 	return "postgres://" + rest + "?" + strings.ReplaceAll(params.Encode(), "+", "%20"), unprepared, nil
+}
+
+// refusedBy says why the driver refuses a URL: for its TLS parameters, when it
+// takes the URL without them.
+func refusedBy(address string) error {
+	rest, query, _ := strings.Cut(address, "?")
+	params, _ := url.ParseQuery(query) // readURL wrote it
+	var named []string
+	for _, name := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"} {
+		if params.Has(name) {
+			named = append(named, name)
+			params.Del(name)
+		}
+	}
+	if _, err := pgconn.ParseConfig(rest + "?" + params.Encode()); err != nil || len(named) == 0 {
+		return errURL
+	}
+	return fmt.Errorf("%s cannot be used: sslmode is disable, allow, prefer, require, verify-ca or verify-full, and the others name files in PEM that can be read", strings.Join(named, ", "))
 }
 
 // hostPort is a name or an IPv4 address with its port: a bare IPv6 address has more colons.

@@ -121,7 +121,9 @@ func TestNewRefuses(t *testing.T) {
 		{"directory.database_url: is empty", Config{}},
 		{"directory.database_url: cannot be read", Config{DatabaseURL: "postgres://u:canary/x@h:nope/d"}},
 		{"directory.database_url: cannot be read", Config{DatabaseURL: "postgres://u:can%zary@h/d"}},
-		{"directory.database_url: cannot be read", Config{DatabaseURL: "postgres://u:canary@h/d?sslmode=canary"}},
+		{"directory.database_url: sslmode cannot be used: sslmode is disable, allow,", Config{DatabaseURL: "postgres://u:canary@h/d?sslmode=canary"}},
+		{"directory.database_url: sslmode, sslrootcert cannot be used:", Config{DatabaseURL: "postgres://u:canary@h/d?sslmode=verify-full&sslrootcert=/nonexistent/canary"}},
+		{"directory.database_url: cannot be read", Config{DatabaseURL: "postgres://u:canary@h:nope/d?sslmode=require"}},
 		{"directory.timeout: -1ns is negative", Config{DatabaseURL: "postgres://u:canary@h/d", Timeout: -1}},
 		{"a pool of -1 connections", Config{DatabaseURL: "postgres://u:canary@h/d", MaxConns: -1}},
 	} {
