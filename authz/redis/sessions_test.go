@@ -185,6 +185,33 @@ func TestReplicaIsRefused(t *testing.T) {
 	}
 }
 
+// A primary that is demoted keeps its connections, and its copy of a session that
+// ends elsewhere.
+func TestDemotedPrimaryIsRefused(t *testing.T) {
+	t.Parallel()
+	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
+	server.Do(t, "ACL", "SETUSER", "reader", "on", ">reader", "~session:*", "+exists", "+role")
+	proxy := authztest.StartProxy(t, server.Addr)
+	for _, u := range []string{"", "reader:reader@"} {
+		s := open(t, redis.Config{URL: "redis://" + u + proxy.Addr})
+		server.Do(t, "SET", "session:42:s1", "1")
+		for range 2 {
+			if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+				t.Fatalf("Alive = %v, %v", alive, err)
+			}
+		}
+		host, port, _ := strings.Cut(next.Addr, ":")
+		server.Do(t, "REPLICAOF", host, port)
+		for range 3 {
+			if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil || !strings.Contains(err.Error(), "is a replica; name the primary") {
+				t.Errorf("Alive of a demoted primary = %v, %v", alive, err)
+			}
+		}
+		server.Do(t, "REPLICAOF", "NO", "ONE")
+		eventually(t, func() error { return s.Check(t.Context()) })
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
