@@ -99,6 +99,9 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	}
 	srv.ready = newReadiness(srv.stores.names(), srv.grpc.SetServing)
 	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files}
+	if srv.tls != nil {
+		srv.reloader.alsoOnHangup = srv.tls.reload
+	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	return srv, nil
 }

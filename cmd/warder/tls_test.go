@@ -200,6 +200,30 @@ func TestTLSReload(t *testing.T) {
 	}
 }
 
+// A certificate that is renewed while the server starts is not missed.
+func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := newAuthority(t, "ca")
+	renew := func(name string) tlsSettings {
+		cert, key := ca.issue(t, name, time.Now().Add(time.Hour))
+		return tlsSettings{CertFile: write(t, dir, "tls.crt", string(cert)), KeyFile: write(t, dir, "tls.key", string(key))}
+	}
+	r, err := newTLSReloader(renew("first"), discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	renew("second")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.watch(ctx) }()
+	eventually(t, "the second certificate", func() bool { return r.current.Load().Certificates[0].Leaf.Subject.CommonName == "second" })
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("watch: %v", err)
+	}
+}
+
 func TestLoadTLSRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
