@@ -159,6 +159,8 @@ func TestWhatCheckRefusesProvesNobody(t *testing.T) {
 		"SELECT is_active, roles, amount AS id FROM app.loose WHERE id::text = $1",
 		"SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id::text = $1 OR true",
 		"SELECT is_active FROM app.loose WHERE id::text = $1 OR true",
+		"SELECT false AS is_active, is_active, roles FROM app.loose WHERE id::text = $1 OR true",
+		"SELECT is_active, '[]'::jsonb AS roles, roles FROM app.loose WHERE id::text = $1 OR true",
 		"SELECT is_active, is_active AS roles FROM app.loose WHERE id::text = $1 OR true",
 	} {
 		d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: query})
