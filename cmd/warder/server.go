@@ -181,7 +181,7 @@ func (s *server) Run(ctx context.Context) error {
 // drain lets the load balancers notice first, then the checks in flight finish.
 func (s *server) drain(failed context.Context) {
 	shutdown := s.settings.Shutdown
-	s.log.Info("shutting down", "delay", shutdown.Delay, "timeout", shutdown.Timeout)
+	s.log.Info("shutting down", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
 	s.ready.drain()
 	wait(failed, shutdown.Delay)
 	done := make(chan struct{})
