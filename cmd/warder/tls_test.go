@@ -169,6 +169,23 @@ func TestTLSReload(t *testing.T) {
 		t.Error("TLS 1.1 was let in")
 	}
 
+	// A ticket would outlive the CA, so that there is none.
+	cached := client(old, old)
+	cached.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+	for range 2 {
+		conn, err := tls.Dial("tcp", addr, cached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Error(err)
+		}
+		if conn.ConnectionState().DidResume {
+			t.Error("a session was resumed, whose client is not looked at again")
+		}
+		conn.Close()
+	}
+
 	publish("second", next, next, time.Now().Add(time.Hour))
 	eventually(t, "the second certificate", func() bool {
 		name, err := connect(addr, client(next, next))
