@@ -286,8 +286,15 @@ func TestCancellationMixesNothingUp(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema+`INSERT INTO users (id, is_active, roles) SELECT n, true, jsonb_build_array('R' || n) FROM generate_series(1, 16) n`)
-	d := open(t, postgres.Config{DatabaseURL: db.URL(), MaxConns: 3})
 	var wg sync.WaitGroup
+	for _, url := range []string{db.URL(), db.URL() + "&prepared_statement_cache_size=0"} {
+		cancelAtAnyMoment(t, &wg, open(t, postgres.Config{DatabaseURL: url, MaxConns: 3}))
+	}
+	wg.Wait()
+}
+
+func cancelAtAnyMoment(t *testing.T, wg *sync.WaitGroup, d *postgres.Directory) {
+	t.Helper()
 	for i := range 16 {
 		wg.Go(func() {
 			id := fmt.Sprint(i + 1)
@@ -307,7 +314,6 @@ func TestCancellationMixesNothingUp(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
 }
 
 // Nothing that an id can be is an outage, whatever the query does with it.
