@@ -92,19 +92,22 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	}
 
 	value := [][]byte{[]byte(q.value)}
-	var result *pgconn.ResultReader
-	if s.name != "" {
-		result = conn.ExecPrepared(ctx, s.name, value, nil, binary)
-	} else {
-		result = conn.ExecParams(ctx, s.sql, value, description.ParamOIDs, nil, binary)
-	}
 	rows, readErr := 0, error(nil)
-	for result.NextRow() {
-		if rows++; rows == 1 {
-			readErr = q.read(columns{pooled.Conn().TypeMap(), result.FieldDescriptions(), result.Values()})
+	read := func(result *pgconn.ResultReader) error {
+		for result.NextRow() {
+			if rows++; rows == 1 {
+				readErr = q.read(columns{pooled.Conn().TypeMap(), result.FieldDescriptions(), result.Values()})
+			}
 		}
+		_, err := result.Close()
+		return err
 	}
-	if _, err := result.Close(); err != nil {
+	if s.name != "" {
+		err = read(conn.ExecPrepared(ctx, s.name, value, nil, binary))
+	} else {
+		err = readOnly(ctx, conn, s.sql, value, description.ParamOIDs, binary, read)
+	}
+	if err != nil {
 		stale := isStale(err, fresh)
 		if stale && !conn.IsClosed() {
 			_ = pooled.Conn().Close(ctx) // so that Release does not keep it
@@ -118,6 +121,26 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 		return false, errManyRows
 	}
 	return false, readErr
+}
+
+// readOnly runs a statement in a transaction that cannot write, for sessions that
+// cannot be told so for good: behind a pooler they are everybody's. What makes it
+// read only travels in the same packet, so that it costs no round trip.
+func readOnly(ctx context.Context, conn *pgconn.PgConn, sql string, value [][]byte, oids []uint32, formats []int16, read func(*pgconn.ResultReader) error) error {
+	pipeline := conn.StartPipeline(ctx)
+	pipeline.SendQueryParams("SELECT set_config('transaction_read_only', 'on', true)", nil, nil, nil, nil)
+	pipeline.SendQueryParams(sql, value, oids, nil, formats)
+	err := pipeline.Sync()
+	for n := 0; err == nil && n < 2; n++ {
+		var result any
+		if result, err = pipeline.GetResults(); err == nil && n == 1 {
+			err = read(result.(*pgconn.ResultReader)) //nolint:forcetypeassert // this is what answers a query
+		}
+	}
+	if closeErr := pipeline.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // isStale reports whether an error is the connection's rather than the

@@ -146,13 +146,17 @@ func (c *checker) candidate(w wantedColumn, fields []pgconn.FieldDescription) st
 func cast(w wantedColumn, oid uint32, typeName string) string {
 	switch w.name {
 	case "is_active":
-		switch {
-		case isIntegerOID(oid):
+		switch oid {
+		case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
 			return "is_active <> 0"
-		case oid == pgtype.TimestamptzOID || oid == pgtype.TimestampOID:
+		case pgtype.BitOID, pgtype.VarbitOID:
+			return "is_active = B'1'"
+		case pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID:
 			return "is_active IS NOT NULL" // a column such as activated_at
+		case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
+			return "is_active::boolean"
 		}
-		return "is_active::boolean"
+		return "is_active::text = '<active>'" // an enum of states, say
 	case "expires_at":
 		if isIntegerOID(oid) || oid == pgtype.Float8OID || oid == pgtype.NumericOID {
 			return "to_timestamp(expires_at)"
@@ -255,14 +259,16 @@ func (c *checker) tableColumns(t table) []string {
 
 // run runs a query with one parameter, in text, and returns the first column.
 func (c *checker) run(sql string, value []byte) ([]string, error) {
-	result := c.conn.PgConn().ExecParams(c.ctx, sql, [][]byte{value}, nil, nil, nil)
 	var first []string
-	for result.NextRow() {
-		if values := result.Values(); len(values) > 0 {
-			first = append(first, string(values[0]))
+	err := readOnly(c.ctx, c.conn.PgConn(), sql, [][]byte{value}, nil, nil, func(result *pgconn.ResultReader) error {
+		for result.NextRow() {
+			if values := result.Values(); len(values) > 0 {
+				first = append(first, string(values[0]))
+			}
 		}
-	}
-	_, err := result.Close()
+		_, err := result.Close()
+		return err
+	})
 	return first, err
 }
 

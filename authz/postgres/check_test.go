@@ -17,7 +17,8 @@ import (
 // Tables that an application may have, and none of warder's names.
 const foreignTables = `
 	CREATE SCHEMA app;
-	CREATE TABLE app.accounts (account_id integer PRIMARY KEY, enabled boolean, flag integer, state text, role_names jsonb, role_list integer[], one_role text, seen timestamptz);
+	CREATE TYPE app.mood AS ENUM ('active', 'gone');
+	CREATE TABLE app.accounts (account_id integer PRIMARY KEY, enabled boolean, flag integer, state text, role_names jsonb, role_list integer[], one_role text, seen timestamptz, mood app.mood);
 	INSERT INTO app.accounts VALUES (42, true, 1, 'on', '["CONTROL"]', '{1}', 'CONTROL', now());
 	CREATE TABLE app.tokens (digest bytea UNIQUE, hex text UNIQUE, head text, grants jsonb, enabled boolean, until timestamptz, epoch bigint, until_local timestamp, until_day date, until_text text, account_id integer);
 	INSERT INTO app.tokens VALUES ('\x00', repeat('0a', 32), 'tk', '["a"]', true, NULL, NULL, NULL, NULL, NULL, 42);
@@ -52,7 +53,7 @@ func TestCheck(t *testing.T) {
 			`directory.api_keys_query: relation "api_keys" does not exist`,
 		}, ""},
 		{"no column", "SELECT is_active, roles FROM app.accounts WHERE account_id = $1", "", []string{
-			`directory.users_query: column "is_active" does not exist (SQLSTATE 42703); app.accounts has account_id, enabled, flag, state, role_names, role_list, one_role, seen. ` +
+			`directory.users_query: column "is_active" does not exist (SQLSTATE 42703); app.accounts has account_id, enabled, flag, state, role_names, role_list, one_role, seen, mood. ` +
 				"Name the columns by alias, as in SELECT <column> AS is_active, <column> AS roles FROM … WHERE … = $1",
 		}, ""},
 		{"no alias", "SELECT enabled, role_names FROM app.accounts WHERE account_id = $1", "", []string{
@@ -66,6 +67,13 @@ func TestCheck(t *testing.T) {
 		{"two of one name", "SELECT enabled AS is_active, flag <> 0 AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the result has 2 columns is_active"}, ""},
 		{"an integer flag", "SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is integer; write is_active <> 0 AS is_active: is_active is a boolean"}, ""},
 		{"a text flag", "SELECT state AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is text; write is_active::boolean AS is_active"}, ""},
+		{"another id than the one asked for", "SELECT account_id AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE state = $1", "", nil, "in a row of app.accounts the column id is not the id that was asked for, so that the user counts as unknown; leave id out"},
+		{"an id of another type", "SELECT account_id::numeric AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", nil, "the column id is not the id that was asked for"},
+		{"the id asked for", "SELECT account_id AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", nil, ""},
+		{"a number as a flag", "SELECT flag::numeric AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is numeric; write is_active <> 0 AS is_active: is_active is a boolean"}, ""},
+		{"a bit as a flag", "SELECT flag::bit AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is bit; write is_active = B'1' AS is_active"}, ""},
+		{"a day as a flag", "SELECT seen::date AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"is date; write is_active IS NOT NULL AS is_active"}, ""},
+		{"a state as a flag", "SELECT mood AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is app.mood; write is_active::text = '<active>' AS is_active"}, ""},
 		{"a time as a flag", "SELECT seen AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"is timestamp with time zone; write is_active IS NOT NULL AS is_active"}, ""},
 		{"roles of integers", "SELECT enabled AS is_active, role_list AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer[]; write roles::text[] AS roles"}, ""},
 		{"one role as an integer", "SELECT enabled AS is_active, flag AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer; write ARRAY[roles]::text[] AS roles"}, ""},
@@ -151,6 +159,8 @@ func TestWhatCheckRefusesProvesNobody(t *testing.T) {
 		"SELECT is_active, roles, amount AS id FROM app.loose WHERE id::text = $1",
 		"SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id::text = $1 OR true",
 		"SELECT is_active FROM app.loose WHERE id::text = $1 OR true",
+		"SELECT false AS is_active, is_active, roles FROM app.loose WHERE id::text = $1 OR true",
+		"SELECT is_active, '[]'::jsonb AS roles, roles FROM app.loose WHERE id::text = $1 OR true",
 		"SELECT is_active, is_active AS roles FROM app.loose WHERE id::text = $1 OR true",
 	} {
 		d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: query})
@@ -212,7 +222,7 @@ func TestCheckOfConnections(t *testing.T) {
 		{true, "the database cannot be reached: no such socket", "postgres://u:canary@/d?host=/nonexistent"},
 		{false, "directory.database_url: the database refuses the connection: password authentication failed", strings.Replace(db.URL(), db.Password, "canary", 1)},
 		{false, `directory.database_url: the database refuses the connection: database "none" does not exist`, strings.Replace(db.URL(), db.Database, "none", 1)},
-		{true, "the database cannot be reached: ", strings.Replace(db.URL(), "sslmode=disable", "sslmode=require", 1)},
+		{true, "the database cannot be reached: the server does not speak TLS; turn it on there, or write sslmode=disable", strings.Replace(db.URL(), "sslmode=disable", "sslmode=require", 1)},
 	} {
 		d := open(t, postgres.Config{DatabaseURL: tt.url})
 		_, err := d.Check(t.Context())

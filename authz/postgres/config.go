@@ -74,7 +74,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	}
 	pool, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("directory.database_url: %w", errURL) // the driver's error shows the URL
+		return nil, nil, fmt.Errorf("directory.database_url: %w", refusedBy(address)) // the driver's error shows the URL
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),
@@ -117,8 +117,11 @@ func bound(c *pgxpool.Config, timeout time.Duration, maxConns int, unprepared bo
 	}
 	conn.OnNotice = nil
 	setDefault(conn.RuntimeParams, "application_name", "warder")
-	if !unprepared { // a pooler such as PgBouncer refuses parameters that it does not know
-		setDefault(conn.RuntimeParams, "default_transaction_read_only", "on")
+	// No query of the configuration may write, whatever the URL says. A pooler such
+	// as PgBouncer refuses parameters that it does not know: there each question says so.
+	delete(conn.RuntimeParams, "default_transaction_read_only")
+	if !unprepared {
+		conn.RuntimeParams["default_transaction_read_only"] = "on"
 	}
 }
 

@@ -116,6 +116,8 @@ func network(err error) string {
 		return "no right to use the socket"
 	case dns != nil:
 		return "the host's name is not known"
+	case strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no other word for it
+		return "the server does not speak TLS; turn it on there, or write sslmode=disable where nobody else is on the network"
 	case certificate != nil:
 		return "its certificate is not trusted; name the authority with sslrootcert"
 	}

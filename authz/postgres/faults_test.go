@@ -286,8 +286,15 @@ func TestCancellationMixesNothingUp(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema+`INSERT INTO users (id, is_active, roles) SELECT n, true, jsonb_build_array('R' || n) FROM generate_series(1, 16) n`)
-	d := open(t, postgres.Config{DatabaseURL: db.URL(), MaxConns: 3})
 	var wg sync.WaitGroup
+	for _, url := range []string{db.URL(), db.URL() + "&prepared_statement_cache_size=0"} {
+		cancelAtAnyMoment(t, &wg, open(t, postgres.Config{DatabaseURL: url, MaxConns: 3}))
+	}
+	wg.Wait()
+}
+
+func cancelAtAnyMoment(t *testing.T, wg *sync.WaitGroup, d *postgres.Directory) {
+	t.Helper()
 	for i := range 16 {
 		wg.Go(func() {
 			id := fmt.Sprint(i + 1)
@@ -307,7 +314,6 @@ func TestCancellationMixesNothingUp(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
 }
 
 // Nothing that an id can be is an outage, whatever the query does with it.
@@ -326,6 +332,44 @@ func TestIDsAreNoOutage(t *testing.T) {
 				t.Errorf("%s\nUser(%q) = %v, want ErrNotFound", query, id, err)
 			}
 		}
+	}
+}
+
+// No query of the configuration can write: neither by itself nor by a function
+// that it calls, whatever the URL says.
+func TestNothingIsWritten(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, postgres.Schema+oneOfEach+`
+		CREATE TABLE written (n integer);
+		CREATE FUNCTION writes(bigint) RETURNS boolean LANGUAGE sql AS 'INSERT INTO written VALUES (1) RETURNING true'`)
+	for _, url := range []string{
+		"", "&prepared_statement_cache_size=0", "&default_transaction_read_only=off", "&options=-c%20default_transaction_read_only%3Doff",
+		"&prepared_statement_cache_size=0&default_transaction_read_only=off",
+	} {
+		for _, query := range []string{
+			"WITH gone AS (DELETE FROM api_keys RETURNING true) SELECT is_active, roles FROM users WHERE id = $1",
+			"SELECT writes(id) AS is_active, roles FROM users WHERE id = $1",
+			"UPDATE users SET is_active = true WHERE id = $1 RETURNING is_active, roles",
+		} {
+			d := open(t, postgres.Config{DatabaseURL: db.URL() + url, UsersQuery: query})
+			warnings, err := d.Check(t.Context())
+			if got := strings.Join(warnings, "\n"); err == nil && !strings.Contains(got, "25006") || err != nil && !strings.Contains(err.Error(), "it writes; write a SELECT") {
+				t.Errorf("%s\n%s\nCheck = %q, %v", url, query, warnings, err)
+			}
+			for range 2 {
+				if user, err := d.User(t.Context(), "42"); err == nil || errors.Is(err, authz.ErrNotFound) || user.Active {
+					t.Errorf("%s\n%s\nUser = %+v, %v; want an error", url, query, user, err)
+				}
+			}
+			if err := each(t.Context(), d, 1); err != nil { // the connection is none the worse
+				t.Error(err)
+			}
+		}
+	}
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: "SELECT NOT EXISTS (SELECT FROM written) AS is_active, NULL::jsonb AS roles WHERE $1::text IS NOT NULL"})
+	if user, err := d.User(t.Context(), "42"); err != nil || !user.Active {
+		t.Errorf("something was written: %+v, %v", user, err)
 	}
 }
 

@@ -90,15 +90,20 @@ func hashSQL(t table, key string) string {
 
 // sampleRow says what is wrong with the row that the query finds, or nothing.
 func (c *checker) sampleRow(s *statement, key string) string {
-	result := c.conn.PgConn().ExecParams(c.ctx, s.sql, [][]byte{[]byte(key)}, nil, nil, binary)
 	var messages []string
 	rows := 0
-	for result.NextRow() {
-		rows++
-		row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
-		messages = append(messages, faultsOf(row)...)
-	}
-	_, err := result.Close()
+	err := readOnly(c.ctx, c.conn.PgConn(), s.sql, [][]byte{[]byte(key)}, nil, binary, func(result *pgconn.ResultReader) error {
+		for result.NextRow() {
+			rows++
+			row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
+			messages = append(messages, faultsOf(row)...)
+			if s.field == "directory.users_query" {
+				messages = append(messages, idFault(row, key)...)
+			}
+		}
+		_, err := result.Close()
+		return err
+	})
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case pgErr != nil:
@@ -130,6 +135,18 @@ func faultsOf(row columns) []string {
 		}
 	}
 	return messages
+}
+
+// idFault says that a user would be unknown: the row has an id, and it is not the
+// one that was asked for.
+func idFault(row columns, key string) []string {
+	if _, given := row.find("id"); !given {
+		return nil
+	}
+	if found, err := row.id("id"); err != nil || found != key {
+		return []string{"the column id is not the id that was asked for, so that the user counts as unknown; leave id out of the query, or look the user up by it"}
+	}
+	return nil
 }
 
 // looselyCompared reports whether the column's collation takes texts for equal

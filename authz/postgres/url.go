@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var errURL = errors.New("cannot be read; write postgres://user:password@host:port/database?sslmode=require, " +
@@ -52,14 +54,29 @@ func readURL(text string) (address string, unprepared bool, err error) {
 		return "", false, errURL
 	}
 	rest, query, _ := strings.Cut(rest, "?")
+	if authority, _, _ := strings.Cut(rest, "/"); strings.Count(authority, "@") > 1 {
+		return "", false, errURL // of a password, which the driver would take for a part of the host
+	}
+	if !strings.Contains(scheme, "+") {
+		query = strings.ReplaceAll(query, "+", "%2B") // a space to SQLAlchemy, itself to libpq and the driver
+	}
 	given, err := url.ParseQuery(query)
 	if err != nil {
 		return "", false, errURL
 	}
 	params := url.Values{}
 	for name, values := range given {
-		value := values[len(values)-1]
+		value := values[0]
 		switch {
+		case name == "host" && (len(values) > 1 || hostPort.MatchString(value)):
+			// SQLAlchemy's form of several servers: host=a:5432&host=b:5432.
+			hosts, ports := splitHosts(values)
+			params.Set("host", hosts)
+			if given.Get("port") == "" {
+				params.Set("port", ports)
+			}
+		case len(values) > 1 && parameterText.MatchString(name):
+			return "", false, fmt.Errorf("the parameter %s is given twice; keep one", name)
 		case name == "ssl":
 			if name, value = "sslmode", sslMode(value); value == "" {
 				return "", false, errors.New("the value of ssl is not known; use disable, allow, prefer, require, verify-ca or verify-full")
@@ -80,7 +97,42 @@ func readURL(text string) (address string, unprepared bool, err error) {
 			return "", false, errURL
 		}
 	}
-	return "postgres://" + rest + "?" + params.Encode(), unprepared, nil
+	// To the driver a plus is no space.
+	return "postgres://" + rest + "?" + strings.ReplaceAll(params.Encode(), "+", "%20"), unprepared, nil
+}
+
+// refusedBy says why the driver refuses a URL: for its TLS parameters, when it
+// takes the URL without them.
+func refusedBy(address string) error {
+	rest, query, _ := strings.Cut(address, "?")
+	params, _ := url.ParseQuery(query) // readURL wrote it
+	var named []string
+	for _, name := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"} {
+		if params.Has(name) {
+			named = append(named, name)
+			params.Del(name)
+		}
+	}
+	if _, err := pgconn.ParseConfig(rest + "?" + params.Encode()); err != nil || len(named) == 0 {
+		return errURL
+	}
+	return fmt.Errorf("%s cannot be used: sslmode is disable, allow, prefer, require, verify-ca or verify-full, and the others name files in PEM that can be read", strings.Join(named, ", "))
+}
+
+// hostPort is a name or an IPv4 address with its port: a bare IPv6 address has more colons.
+var hostPort = regexp.MustCompile(`^[^:/,]+:[0-9]+$`)
+
+// splitHosts makes libpq's two lists of servers that have their ports with them.
+func splitHosts(servers []string) (hosts, ports string) {
+	var h, p []string
+	for _, server := range servers {
+		host, port := server, "5432"
+		if hostPort.MatchString(server) {
+			host, port, _ = strings.Cut(server, ":")
+		}
+		h, p = append(h, host), append(p, port)
+	}
+	return strings.Join(h, ","), strings.Join(p, ",")
 }
 
 // sslMode translates asyncpg's ssl.

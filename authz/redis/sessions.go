@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,9 +36,12 @@ const (
 
 // Sessions implements [authz.Sessions] on Redis. It is safe for concurrent use.
 type Sessions struct {
-	client  *redis.Client
+	client  atomic.Pointer[redis.Client]
+	options *redis.Options
 	key     template
 	timeout time.Duration
+	// tellsRole is whether the server answered ROLE to the newest connection.
+	tellsRole atomic.Bool
 }
 
 // New checks the configuration. It does not connect: Redis may be away when
@@ -61,7 +65,10 @@ func New(c Config) (*Sessions, error) {
 		return nil, fmt.Errorf("sessions: a pool of %d connections is none; use 1 or more", options.PoolSize)
 	}
 	bound(options, timeout)
-	return &Sessions{client: redis.NewClient(options), key: key, timeout: timeout}, nil
+	s := &Sessions{options: options, key: key, timeout: timeout}
+	options.OnConnect = s.refuseReplica
+	s.client.Store(redis.NewClient(options))
+	return s, nil
 }
 
 // bound keeps every question inside its time, and the connections inside the pool.
@@ -75,7 +82,7 @@ func bound(o *redis.Options, timeout time.Duration) {
 	o.DialerRetries = 1
 	o.MaxActiveConns = o.PoolSize
 	o.MinIdleConns = 0
-	o.PipelinePoolSize = -1 // nothing is pipelined
+	o.PipelinePoolSize = -1 // a pipeline takes its connection from the one pool too
 	o.PoolTimeout = timeout
 	// One retry, at once: a restart of Redis leaves a connection in the pool that
 	// looks well. The question changes nothing, so asking twice does no harm.
@@ -87,7 +94,6 @@ func bound(o *redis.Options, timeout time.Duration) {
 	o.Protocol = 2
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.OnConnect = refuseReplica
 	// The client's own dialer does not stop a TLS handshake with its context.
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	o.Dialer = dialer.DialContext
@@ -118,7 +124,7 @@ func (s *Sessions) Check(ctx context.Context) error {
 func (s *Sessions) exists(ctx context.Context, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	n, err := s.client.Exists(ctx, key).Result()
+	n, err := s.ask(ctx, key)
 	switch {
 	case err != nil:
 		return false, explain(ctx, err)
@@ -131,17 +137,59 @@ func (s *Sessions) exists(ctx context.Context, key string) (bool, error) {
 	}
 }
 
+// ask asks how many of one key there are, and in the same packet whether the
+// server is still a primary: one that is demoted keeps its connections, and
+// sessions that the new primary has ended.
+func (s *Sessions) ask(ctx context.Context, key string) (int64, error) {
+	client := s.client.Load()
+	if !s.tellsRole.Load() {
+		return client.Exists(ctx, key).Result()
+	}
+	pipe := client.Pipeline()
+	exists, role := pipe.Exists(ctx, key), pipe.Do(ctx, "ROLE")
+	_, _ = pipe.Exec(ctx) // its error is one of the two
+	if err := exists.Err(); err != nil {
+		return 0, err
+	}
+	switch err := roleError(role); {
+	case errors.Is(err, errReplica):
+		s.reconnect(client)
+		return 0, err
+	case err != nil:
+		return 0, err
+	}
+	return exists.Val(), nil
+}
+
+// reconnect leaves the connections of a client behind: its name may stand for
+// another server by now.
+func (s *Sessions) reconnect(old *redis.Client) {
+	fresh := redis.NewClient(s.options)
+	if !s.client.CompareAndSwap(old, fresh) {
+		_ = fresh.Close() // somebody did it already
+		return
+	}
+	_ = old.Close()
+}
+
 // Close ends the connections. Questions after it are errors.
-func (s *Sessions) Close() error { return s.client.Close() }
+func (s *Sessions) Close() error { return s.client.Load().Close() }
 
 // errReplica is final until the server is a primary: a replica may still hold a
 // session that is logged out.
 var errReplica = errors.New("the server is a replica; name the primary")
 
-// refuseReplica looks at each new connection. Where the ACL or the server has no
-// ROLE, the configuration is taken at its word.
-func refuseReplica(ctx context.Context, conn *redis.Conn) error {
-	role, err := conn.Do(ctx, "ROLE").Slice()
+// refuseReplica looks at each new connection.
+func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
+	role := conn.Do(ctx, "ROLE")
+	s.tellsRole.Store(role.Err() == nil)
+	return roleError(role)
+}
+
+// roleError reads the reply to ROLE. Where the ACL or the server has no ROLE, the
+// configuration is taken at its word.
+func roleError(reply *redis.Cmd) error {
+	role, err := reply.Slice()
 	if err != nil {
 		if _, answered := errors.AsType[redis.Error](err); answered {
 			return nil

@@ -2,14 +2,17 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,6 +186,88 @@ func TestReplicaIsRefused(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Errorf("Check of what has become the primary = %v", err)
 	}
+}
+
+// A primary that is demoted keeps its connections, and its copy of a session that
+// ends elsewhere.
+func TestDemotedPrimaryIsRefused(t *testing.T) {
+	t.Parallel()
+	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
+	server.Do(t, "ACL", "SETUSER", "reader", "on", ">reader", "~session:*", "+exists", "+role")
+	for _, u := range []string{"", "reader:reader@"} {
+		s := open(t, redis.Config{URL: "redis://" + u + server.Addr})
+		server.Do(t, "SET", "session:42:s1", "1")
+		for range 2 {
+			if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+				t.Fatalf("Alive = %v, %v", alive, err)
+			}
+		}
+		host, port, _ := strings.Cut(next.Addr, ":")
+		server.Do(t, "REPLICAOF", host, port)
+		for range 3 {
+			if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil || !strings.Contains(err.Error(), "is a replica; name the primary") {
+				t.Errorf("Alive of a demoted primary = %v, %v", alive, err)
+			}
+		}
+		server.Do(t, "REPLICAOF", "NO", "ONE")
+		eventually(t, func() error { return s.Check(t.Context()) })
+	}
+}
+
+// Where a name, or an address that moves, stands for the primary: connections to
+// the one that is demoted are left for the next.
+func TestDemotedPrimaryIsLeft(t *testing.T) {
+	t.Parallel()
+	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
+	next.Do(t, "SET", "session:42:s1", "1")
+	server.Do(t, "SET", "session:42:s1", "1")
+	var primary atomic.Pointer[string]
+	primary.Store(&server.Addr)
+	s := open(t, redis.Config{URL: "redis://" + forward(t, &primary)})
+	if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+		t.Fatalf("Alive = %v, %v", alive, err)
+	}
+	host, port, _ := strings.Cut(next.Addr, ":")
+	server.Do(t, "REPLICAOF", host, port)
+	primary.Store(&next.Addr)
+	_, _ = s.Alive(t.Context(), "42", "s1") // finds out
+	eventually(t, func() error {
+		alive, err := s.Alive(t.Context(), "42", "s1")
+		if err == nil && !alive {
+			err = errors.New("not alive")
+		}
+		return err
+	})
+}
+
+// forward passes connections on to wherever to points when they are made.
+func forward(t *testing.T, to *atomic.Pointer[string]) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", *to.Load())
+			if err != nil {
+				near.Close()
+				continue
+			}
+			for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+				go func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					pair[0].Close()
+				}()
+			}
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -18,6 +18,8 @@ type policyReloader struct {
 	client authz.ClientIPConfig
 	log    *slog.Logger
 	files  *fileWatch
+	// alsoOnHangup is what else a hangup reloads; nil is nothing.
+	alsoOnHangup func()
 }
 
 // watch reloads after each change of the files and each hangup, until the
@@ -41,6 +43,9 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 			p.reload(slog.LevelDebug)
 		case <-hangup:
 			p.reload(slog.LevelInfo)
+			if p.alsoOnHangup != nil {
+				p.alsoOnHangup()
+			}
 		}
 	}
 }

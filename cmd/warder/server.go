@@ -99,6 +99,9 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	}
 	srv.ready = newReadiness(srv.stores.names(), srv.grpc.SetServing)
 	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files}
+	if srv.tls != nil {
+		srv.reloader.alsoOnHangup = srv.tls.reload
+	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	return srv, nil
 }
@@ -178,7 +181,7 @@ func (s *server) Run(ctx context.Context) error {
 // drain lets the load balancers notice first, then the checks in flight finish.
 func (s *server) drain(failed context.Context) {
 	shutdown := s.settings.Shutdown
-	s.log.Info("shutting down", "delay", shutdown.Delay, "timeout", shutdown.Timeout)
+	s.log.Info("shutting down", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
 	s.ready.drain()
 	wait(failed, shutdown.Delay)
 	done := make(chan struct{})

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // serveProcess runs `warder serve` as a process of its own, from files only.
@@ -17,8 +19,10 @@ func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *syncBuffer)
 	write(t, dir, "policy.yaml", policyWith("a"))
 	write(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")
 	write(t, dir, "jwt", testSecret)
+	if !strings.Contains(more, "listen:") {
+		more += "listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\n"
+	}
 	config := write(t, dir, "warder.yaml", `policy: policy.yaml
-listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}
 jwt: {keys: [{secret_file: jwt}]}
 sessions: {redis_url: "memory://"}
 directory: {file: directory.yaml}
@@ -61,6 +65,21 @@ func TestSignals(t *testing.T) {
 				t.Errorf("a line of the log is no JSON: %s", line)
 			}
 		}
+	}
+}
+
+// The help says that SIGHUP reloads the files of listen.tls too.
+func TestHangupReloadsTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := newAuthority(t, "ca").issue(t, "warder", time.Now().Add(time.Hour))
+	cmd, stderr := serveProcess(t, fmt.Sprintf("shutdown: {delay: 0s}\nlisten: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q}}\n",
+		write(t, dir, "tls.crt", string(cert)), write(t, dir, "tls.key", string(key))))
+	sendSignal(t, cmd, syscall.SIGHUP)
+	eventually(t, "SIGHUP reloads the certificate", func() bool { return strings.Contains(stderr.String(), "TLS files reloaded") })
+	sendSignal(t, cmd, syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v, want exit code 0\n%s", err, stderr)
 	}
 }
 

@@ -15,16 +15,21 @@ import (
 type tlsReloader struct {
 	files   tlsSettings
 	current atomic.Pointer[tls.Config]
+	changes *fileWatch
 	log     *slog.Logger
 }
 
 // newTLSReloader loads the files; they must be good to begin with.
 func newTLSReloader(files tlsSettings, log *slog.Logger) (*tlsReloader, error) {
+	paths := []string{files.CertFile, files.KeyFile}
+	if files.ClientCAFile != "" {
+		paths = append(paths, files.ClientCAFile)
+	}
+	r := &tlsReloader{files: files, changes: newFileWatch(paths, log), log: log}
 	c, err := loadTLS(files)
 	if err != nil {
 		return nil, err
 	}
-	r := &tlsReloader{files: files, log: log}
 	r.current.Store(c)
 	r.warnExpired(c)
 	return r, nil
@@ -62,11 +67,7 @@ func (r *tlsReloader) warnExpired(c *tls.Config) {
 
 // watch reloads when a file changes, until the context ends.
 func (r *tlsReloader) watch(ctx context.Context) error {
-	paths := []string{r.files.CertFile, r.files.KeyFile}
-	if r.files.ClientCAFile != "" {
-		paths = append(paths, r.files.ClientCAFile)
-	}
-	return newFileWatch(paths, r.log).run(ctx, r.reload)
+	return r.changes.run(ctx, r.reload)
 }
 
 // loadTLS reads a certificate, its key, and the CA of clients when there is one.

@@ -169,6 +169,23 @@ func TestTLSReload(t *testing.T) {
 		t.Error("TLS 1.1 was let in")
 	}
 
+	// A ticket would outlive the CA, so that there is none.
+	cached := client(old, old)
+	cached.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+	for range 2 {
+		conn, err := tls.Dial("tcp", addr, cached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Error(err)
+		}
+		if conn.ConnectionState().DidResume {
+			t.Error("a session was resumed, whose client is not looked at again")
+		}
+		conn.Close()
+	}
+
 	publish("second", next, next, time.Now().Add(time.Hour))
 	eventually(t, "the second certificate", func() bool {
 		name, err := connect(addr, client(next, next))
@@ -197,6 +214,30 @@ func TestTLSReload(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "PRIVATE") {
 		t.Error("a private key is in the log")
+	}
+}
+
+// A certificate that is renewed while the server starts is not missed.
+func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := newAuthority(t, "ca")
+	renew := func(name string) tlsSettings {
+		cert, key := ca.issue(t, name, time.Now().Add(time.Hour))
+		return tlsSettings{CertFile: write(t, dir, "tls.crt", string(cert)), KeyFile: write(t, dir, "tls.key", string(key))}
+	}
+	r, err := newTLSReloader(renew("first"), discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	renew("second")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.watch(ctx) }()
+	eventually(t, "the second certificate", func() bool { return r.current.Load().Certificates[0].Leaf.Subject.CommonName == "second" })
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("watch: %v", err)
 	}
 }
 

@@ -52,22 +52,30 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 	}
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
-	settle := time.NewTimer(0) // what changed since newFileWatch
+	settle, settling := time.NewTimer(0), true // what changed since newFileWatch
 	defer settle.Stop()
+	lookSoon := func() {
+		// Not put off by each event: what else happens in the folder may never end.
+		if !settling {
+			settle.Reset(settleTime)
+			settling = true
+		}
+	}
 	pending := w.seen
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-notify.Events:
-			settle.Reset(settleTime)
+			lookSoon()
 		case err := <-notify.Errors:
 			w.log.Warn("watching files failed, looking at them", "error", err)
-			settle.Reset(settleTime)
+			lookSoon()
 		case <-look.C:
 			w.watchFolders(notify)
-			settle.Reset(settleTime)
+			lookSoon()
 		case <-settle.C:
+			settling = false
 			switch now := fingerprintOf(w.paths); now {
 			case w.seen:
 				pending = w.seen
@@ -77,7 +85,7 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 				w.watchFolders(notify)
 			default:
 				pending = now
-				settle.Reset(settleTime)
+				lookSoon()
 			}
 		}
 	}

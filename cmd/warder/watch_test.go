@@ -204,3 +204,26 @@ func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 		t.Errorf("told of %q, want the whole file once", seen)
 	}
 }
+
+// What goes on beside the files (a log that is written in the same folder, say) must
+// not keep a change from being told.
+func TestFileWatchIsNotHeldUpByItsNeighbours(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "f.yaml", "0")
+	w := newFileWatch([]string{path}, discard())
+	told := make(chan struct{}, 1)
+	go func() { _ = w.run(t.Context(), func() { told <- struct{}{} }) }()
+	write(t, filepath.Dir(path), "f.yaml", "1")
+	busy := time.NewTicker(settleTime / 10)
+	defer busy.Stop()
+	for deadline := time.After(5 * time.Second); ; {
+		select {
+		case <-told:
+			return
+		case <-busy.C:
+			write(t, filepath.Dir(path), "neighbour.log", time.Now().String())
+		case <-deadline:
+			t.Fatal("never told of the change")
+		}
+	}
+}
