@@ -115,8 +115,8 @@ func (c *config) keys() fieldReader {
 		"deadline": duration(&c.deadline),
 		"jwt": group(map[string]fieldReader{
 			"keys":          listOf(c.jwtKey),
-			"issuer":        text(&c.jwt.issuer),
-			"audiences":     textList(&c.jwt.audiences),
+			"issuer":        notEmptied(text(&c.jwt.issuer)),
+			"audiences":     notEmptied(textList(&c.jwt.audiences)),
 			"leeway":        duration(&c.jwt.leeway),
 			"user_claim":    text(&c.jwt.userClaim),
 			"session_claim": text(&c.jwt.sessionClaim),

@@ -248,6 +248,20 @@ func textList(dst *[]string) fieldReader {
 	}
 }
 
+// notEmptied refuses an empty value that comes from a variable, for keys that turn
+// a check off when they are empty: who writes ${AUDIENCE} wants it checked.
+func notEmptied(read fieldReader) fieldReader {
+	return func(r *configReader, field string, v yamlValue) {
+		for _, part := range append([]yamlValue{v}, v.items...) {
+			if part.kind == yamlString && part.fromEnv && len(fieldsOf(part.text)) == 0 {
+				r.fail(field, "comes from a variable that is empty, which would turn the check off; set the variable or leave the key out")
+				return
+			}
+		}
+		read(r, field, v)
+	}
+}
+
 func fieldsOf(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r' })
 }
