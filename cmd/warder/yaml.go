@@ -107,7 +107,7 @@ func parseYAML(name string, data []byte, env lookupEnv) (yamlValue, problems) {
 	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		r.syntax(err)
+		r.syntax(err, data)
 		return yamlValue{}, r.problems
 	}
 	var docs []*ast.DocumentNode
@@ -127,12 +127,15 @@ func parseYAML(name string, data []byte, env lookupEnv) (yamlValue, problems) {
 
 // syntax reports what the parser refused, without the source text that its
 // message would show: a secret may stand there.
-func (r *yamlReader) syntax(err error) {
+func (r *yamlReader) syntax(err error, data []byte) {
 	place := problem{File: r.file}
 	message := "is not YAML"
 	if yamlError, ok := errors.AsType[yaml.Error](err); ok {
 		place = r.at(yamlError.GetToken())
 		message = "is not YAML: " + yamlError.GetMessage()
+	}
+	if lines := strings.Split(string(data), "\n"); 0 < place.Line && place.Line <= len(lines) && strings.Contains(lines[place.Line-1], "${") {
+		message += `; between { } a variable has to stand in quotes, as in "${VAR}"`
 	}
 	r.report(place, message)
 }
