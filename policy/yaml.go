@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -189,11 +190,8 @@ func glued(colon *token.Token) bool {
 	if before == nil || after == nil || before.Type == token.DoubleQuoteType || before.Type == token.SingleQuoteType {
 		return false
 	}
-	switch after.Type {
-	case token.MappingStartType, token.MappingEndType, token.SequenceStartType, token.SequenceEndType, token.CollectEntryType:
-		return false
-	}
-	return after.Position.Line == colon.Position.Line && after.Position.Column == colon.Position.Column+1
+	punctuation := []token.Type{token.MappingStartType, token.MappingEndType, token.SequenceStartType, token.SequenceEndType, token.CollectEntryType}
+	return !slices.Contains(punctuation, after.Type) && after.Position.Line == colon.Position.Line && after.Position.Column == colon.Position.Column+1
 }
 
 // syntax reports what the parser refused.
