@@ -24,7 +24,7 @@ import (
 // application that records what reaches it.
 func testCorpus(t *testing.T, leaks *leaks) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
-	base := r.startEnvoy(t, false)
+	base := r.startEnvoy(t, false, withPatience)
 	authztest.RunCorpus(t, "../../testdata/decisions", func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
 		r.secret = []byte(authztest.CorpusSecret)
 		r.putFacts(t, f)
@@ -107,7 +107,12 @@ func (r *rig) corpusConfig(f *authztest.CorpusFile) map[string]any {
 	set(identity, "headers", c.Identity.Headers != nil, c.Identity.Headers)
 	set(identity, "remove_api_key", c.Identity.RemoveAPIKey != nil, c.Identity.RemoveAPIKey)
 	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
-	config := map[string]any{"jwt": jwt}
+	config := map[string]any{
+		"jwt":       jwt,
+		"deadline":  "10s",
+		"sessions":  map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, "")), "timeout": "8s"},
+		"directory": map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"},
+	}
 	set(config, "client_ip", len(client) > 0, client)
 	set(config, "identity", len(identity) > 0, identity)
 	set(config, "api_key", c.APIKey.Header != "", map[string]any{"header": c.APIKey.Header})

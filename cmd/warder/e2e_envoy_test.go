@@ -10,8 +10,9 @@ import (
 
 // startEnvoy starts a real Envoy with the shipped sidecar configuration in front
 // of the rig, and returns its URL. open makes it let requests pass when warder
-// fails to answer, with room for headers of some MiB.
-func (r *rig) startEnvoy(t *testing.T, open bool) string {
+// fails to answer, with room for headers of some MiB; else edit may change the
+// configuration.
+func (r *rig) startEnvoy(t *testing.T, open bool, edit func(root map[string]any)) string {
 	t.Helper()
 	binary, err := envoy.FindBinary("")
 	if err != nil {
@@ -25,7 +26,17 @@ func (r *rig) startEnvoy(t *testing.T, open bool) string {
 		t.Fatal(err)
 	}
 	if open {
-		config = withRoomForHeaders(t, config)
+		edit = withRoomForHeaders
+	}
+	if edit != nil {
+		var root map[string]any
+		if err := json.Unmarshal(config, &root); err != nil {
+			t.Fatal(err)
+		}
+		edit(root)
+		if config, err = json.Marshal(root); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e, err := envoy.StartProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
 	if err != nil {
@@ -51,19 +62,24 @@ func (r *rig) keepStats(t *testing.T, e *envoy.Process) {
 
 // withRoomForHeaders lifts the limits of the shipped configuration to the largest
 // that Envoy knows.
-func withRoomForHeaders(t *testing.T, config []byte) []byte {
-	t.Helper()
-	var root map[string]any
-	if err := json.Unmarshal(config, &root); err != nil {
-		t.Fatal(err)
-	}
-	at := root["static_resources"].(map[string]any)["listeners"].([]any)[0].(map[string]any)
-	at["per_connection_buffer_limit_bytes"] = 64 << 20
-	at = at["filter_chains"].([]any)[0].(map[string]any)["filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
-	at["max_request_headers_kb"] = 8192
-	config, err := json.Marshal(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return config
+func withRoomForHeaders(root map[string]any) {
+	listener(root)["per_connection_buffer_limit_bytes"] = 64 << 20
+	manager(root)["max_request_headers_kb"] = 8192
+}
+
+// withPatience lets a check take as long as a busy machine needs: what is tested is
+// what the answer is.
+func withPatience(root map[string]any) {
+	extAuthz := manager(root)["http_filters"].([]any)[1].(map[string]any)["typed_config"].(map[string]any)
+	extAuthz["grpc_service"].(map[string]any)["timeout"] = patience.String()
+}
+
+func listener(root map[string]any) map[string]any {
+	return root["static_resources"].(map[string]any)["listeners"].([]any)[0].(map[string]any)
+}
+
+// manager is the configuration of the HTTP connection manager.
+func manager(root map[string]any) map[string]any {
+	chain := listener(root)["filter_chains"].([]any)[0].(map[string]any)
+	return chain["filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
 }

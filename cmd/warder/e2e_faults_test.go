@@ -27,7 +27,7 @@ func testFaults(t *testing.T, leaks *leaks) {
 	redis := authztest.StartRedis(t, "e2e-c4n4ry-redis-password")
 	pg := authztest.StartPostgresServer(t)
 	r := newRig(t, leaks, redis, pg)
-	base := r.startEnvoy(t, false)
+	base := r.startEnvoy(t, false, nil)
 	token, apiKey := r.seed(t)
 
 	const needsSessions, needsDirectory = 1, 2
@@ -186,7 +186,7 @@ func (r *rig) expect(t *testing.T, base, path string, headers map[string]string,
 // pass when its authorizer fails: warder says no before that.
 func testHugeRequest(t *testing.T, leaks *leaks) {
 	r := newRig(t, leaks, authztest.StartRedis(t, ""), authztest.StartPostgres(t))
-	base := r.startEnvoy(t, true)
+	base := r.startEnvoy(t, true, nil)
 	token, _ := r.seed(t)
 	r.startWarder(t, faultPolicy, nil)
 	r.expect(t, base, "/user", bearer(token), http.StatusOK)
