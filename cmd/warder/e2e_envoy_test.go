@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"warder/envoy"
@@ -71,7 +72,7 @@ func withRoomForHeaders(root map[string]any) {
 // what the answer is.
 func withPatience(root map[string]any) {
 	extAuthz := manager(root)["http_filters"].([]any)[1].(map[string]any)["typed_config"].(map[string]any)
-	extAuthz["grpc_service"].(map[string]any)["timeout"] = patience.String()
+	extAuthz["grpc_service"].(map[string]any)["timeout"] = fmt.Sprintf("%.0fs", patience.Seconds())
 }
 
 func listener(root map[string]any) map[string]any {
