@@ -1,0 +1,115 @@
+package mask
+
+import (
+	"cmp"
+	"slices"
+)
+
+// maxEdits is how many values of a line are masked without allocating.
+const maxEdits = 24
+
+// An edit replaces text[start:end]. The scanner collects edits and leaves the
+// text alone, so that everything between them is kept byte for byte.
+type edit struct {
+	start, end int
+	quote      byte // around the replacement, 0 for none
+	level      int8 // of JSON strings in JSON strings: how often the quote is escaped
+}
+
+// A scanner looks for secrets in one text.
+type scanner struct {
+	words  *words
+	edits  []edit
+	form   form // what goes on in the next line
+	before form // form as it was at the beginning of the text
+	depth  int8 // of escaped texts in one another
+	odd    bool // an edit was made where masking again may find another
+	work   int  // steps taken, for the tests
+}
+
+func (s *scanner) mask(start, end int) { s.maskAs(start, end, 0) }
+
+func (s *scanner) maskAs(start, end int, quote byte) {
+	s.edits = append(s.edits, edit{start: start, end: end, quote: quote})
+}
+
+// append masks one line.
+func (s *scanner) append(dst, t []byte) []byte {
+	s.lines(t)
+	if len(s.edits) == 0 {
+		return append(dst, t...)
+	}
+	return s.settle(dst, t)
+}
+
+// settle appends the edited text to dst. Where the text was broken, taking
+// secrets out may have made another thing of it: then it is masked until that
+// changes nothing more.
+func (s *scanner) settle(dst, t []byte) []byte {
+	from := len(dst)
+	dst = s.apply(dst, t)
+	for round := 0; s.odd; round++ {
+		if round == maxRounds {
+			return append(dst[:from], Replacement...)
+		}
+		again := scanner{words: s.words, form: s.before, before: s.before}
+		text := slices.Clone(dst[from:])
+		again.lines(text)
+		if len(again.edits) == 0 {
+			break
+		}
+		dst = again.apply(dst[:from], text)
+		s.work += again.work
+	}
+	return dst
+}
+
+// maxRounds bounds how often a broken text is masked again.
+const maxRounds = 4
+
+// apply appends the edited text to dst.
+func (s *scanner) apply(dst, t []byte) []byte {
+	at := 0
+	for _, e := range s.edits {
+		dst = append(dst, t[at:e.start]...)
+		dst = e.appendQuote(dst)
+		dst = append(dst, Replacement...)
+		dst = e.appendQuote(dst)
+		at = e.end
+	}
+	return append(dst, t[at:]...)
+}
+
+func (e edit) appendQuote(dst []byte) []byte {
+	if e.quote == 0 {
+		return dst
+	}
+	for range 1<<e.level - 1 {
+		dst = append(dst, '\\')
+	}
+	return append(dst, e.quote)
+}
+
+// merge sorts the edits from the given one on and joins those that overlap.
+func (s *scanner) merge(from int) {
+	edits := s.edits[from:]
+	if len(edits) < 2 {
+		return
+	}
+	slices.SortFunc(edits, func(a, b edit) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end))
+	})
+	n := 0
+	for _, e := range edits[1:] {
+		last := &edits[n]
+		switch {
+		case e.start >= last.end:
+			n++
+			edits[n] = e
+		case e.end > last.end: // neither holds the other
+			*last = edit{start: last.start, end: e.end}
+			s.odd = true
+		}
+	}
+	s.edits = s.edits[:from+n+1]
+}
