@@ -23,6 +23,7 @@ const (
 	pluralEnds                  // a listed word and an s: only at the beginning of the key
 	authEnds                    // the word is authorization
 	cookieEnds                  // the word is cookie
+	foreign                     // no word: a letter beyond ASCII stopped the walk
 )
 
 // Symbols of bytes that are in no word.
@@ -108,33 +109,52 @@ func (w *words) add(word string, m mark) {
 // not known: words may be one space apart, no more.
 func (w *words) find(t []byte, lo, hi int, prose bool) mark {
 	hi = trimKey(t, lo, hi)
-	numbered := hi
-	for numbered > lo && isDigit(t[numbered-1]) { // password1 and password2 of a form
-		numbered--
+	m := w.walk(t, lo, hi, prose)
+	switch {
+	case m == 0 && hi > lo && isDigit(t[hi-1]):
+		// A form has password1 and password2. "session 42" in prose is no key.
+		for range 2 {
+			if hi--; hi == lo {
+				return 0
+			}
+			if isLetter(t[hi-1]) || t[hi-1] == '_' {
+				return w.walk(t, lo, hi, prose) &^ foreign
+			}
+		}
+	case m == foreign:
+		start := hi
+		for start > lo && hi-start < maxKey && isKeyByte(t[start-1]) {
+			start--
+		}
+		key := []byte(normalKey(string(t[start:hi])))
+		m = w.walk(key, 0, len(key), false)
 	}
-	if m := w.walk(t, lo, hi, prose); m != 0 || numbered == hi {
-		return m
-	}
-	if m := w.walk(t, lo, numbered, prose); m&wordEnds != 0 {
-		return m
-	}
-	return 0
+	return m &^ foreign
 }
+
+// sensitive is find for a whole key.
+func (w *words) sensitive(key []byte) bool { return w.find(key, 0, len(key), false) != 0 }
 
 func (w *words) walk(t []byte, lo, hi int, prose bool) mark {
 	node, gap := 0, byte(0)
 	var found mark
 	for i := hi - 1; i >= lo; i-- {
 		s := w.symbols[t[i]]
-		if s >= separator {
-			if s == noSymbol || prose && gap != 0 && (t[i] == ' ' || gap == ' ') {
+		if s == separator {
+			if prose && gap != 0 && (t[i] == ' ' || gap == ' ') {
 				break
 			}
 			gap = t[i]
 			continue
 		}
 		gap = 0
-		if node = int(w.next[node*w.width+int(s)]); node == 0 {
+		if s != noSymbol {
+			node = int(w.next[node*w.width+int(s)])
+		}
+		if s == noSymbol || node == 0 {
+			if found == 0 && t[i] >= utf8.RuneSelf {
+				return foreign
+			}
 			break
 		}
 		m := w.marks[node]
@@ -237,13 +257,8 @@ func configuredWords(keys []string) (*words, error) {
 	return newWords(list), nil
 }
 
+// maxKey bounds the length of a key beyond ASCII.
+const maxKey = 128
+
 // maxWords bounds all words together: a node of the tree is a uint16.
 const maxWords = 1 << 14
-
-func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-func isUpper(c byte) bool  { return 'A' <= c && c <= 'Z' }
-func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
-func isSpace(c byte) bool  { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-func isKeyByte(c byte) bool {
-	return isLetter(c) || isDigit(c) || c == '_' || c == '-' || c == '.' || c >= utf8.RuneSelf
-}

@@ -1,0 +1,137 @@
+package mask
+
+import "bytes"
+
+// A lookout remembers where it is of no use to look again, so that no part of a
+// line is searched for the same thing twice.
+type lookout struct {
+	json int // no JSON begins before
+	jwt  int // no JWT begins before
+	at   int // no userinfo before
+	curl int8
+}
+
+// lines masks text of any number of lines.
+func (s *scanner) lines(t []byte) {
+	for i := 0; i < len(t); {
+		end := len(t)
+		if n := bytes.IndexByte(t[i:], '\n'); n >= 0 {
+			end = i + n
+		}
+		if s.form.state != formNone && s.form.hides(t[i:end]) {
+			s.maskLine(t, i, end)
+			i = end + 1
+			continue
+		}
+		i = s.line(t, i, end)
+		if i == end { // a value may also have ended further on
+			i++
+		}
+	}
+}
+
+func (s *scanner) maskLine(t []byte, i, end int) {
+	if end > i && t[end-1] == '\r' {
+		end--
+	}
+	if string(t[i:end]) != Replacement {
+		s.mask(i, end)
+	}
+}
+
+// line masks the text t[from:end], which holds no end of a line. It returns end,
+// or where a JSON value ended that begins in the line and ends behind it.
+func (s *scanner) line(t []byte, from, end int) int {
+	piece, lo, escaped, mark := from, from, false, len(s.edits)
+	look := lookout{json: from, jwt: from, at: from}
+	s.work += end - from
+	for i := from; ; {
+		for i < end && classes[t[i]]&wakes == 0 {
+			i++
+		}
+		if i >= end {
+			if escaped {
+				s.view(t, piece, i, true)
+				s.merge(mark)
+			}
+			return i
+		}
+		next := i + 1
+		switch c := t[i]; c {
+		case '\\', '%':
+			escaped = true
+		case '=', ':':
+			next = s.sign(t, from, lo, i, end, &look)
+			lo = next
+		case '{', '[':
+			if i < look.json || !beginsJSON(t, i) {
+				break
+			}
+			stop, ok := s.json(t, i)
+			if !ok {
+				look.json, s.odd = stop, true
+				break
+			}
+			if escaped { // the JSON has read its own escapes
+				s.view(t, piece, i, true)
+				s.merge(mark)
+			}
+			next, piece, escaped, mark = stop, stop, false, len(s.edits)
+		case '(':
+			next = s.tuple(t, i, end)
+		case '-':
+			next = s.dash(t, lo, i, end, &look)
+		case '\'':
+			next = s.quoted(t, lo, i, end)
+		case 'J':
+			next = s.jwt(t, from, i, end, &look)
+		case 'k':
+			next = s.apiKey(t, from, i, end)
+		case 'b', 'B':
+			next = s.credential(t, from, i, end)
+		}
+		i = next
+	}
+}
+
+// beginsJSON reports whether the bracket at t[i] may begin JSON.
+func beginsJSON(t []byte, i int) bool {
+	next := skipSpace(t, i+1)
+	if next == len(t) {
+		return false
+	}
+	c := t[next]
+	return c == '"' || c == t[i]+2 ||
+		t[i] == '[' && (c == '{' || c == '[' || c == '-' || isDigit(c) || c == 't' || c == 'f' || c == 'n' || c == 'N')
+}
+
+// A found key is a sensitive one in front of a sign.
+type foundKey struct {
+	start int  // where its text begins, at the latest
+	quote byte // that is around it, 0 for none
+	mark  mark
+}
+
+// keyBefore looks at the key that ends before t[i].
+func (s *scanner) keyBefore(t []byte, lo, i int) (k foundKey, ok bool) {
+	hi := i
+	for hi > lo && isBlank(t[hi-1]) {
+		hi--
+	}
+	if hi > lo && isQuote(t[hi-1]) {
+		hi--
+		k.quote = t[hi]
+		if hi > lo && t[hi-1] == '\\' { // the unescaped text shows what this is
+			return k, false
+		}
+	}
+	s.work += i - hi
+	if k.mark = s.words.find(t, lo, hi, k.quote == 0); k.mark == 0 {
+		return k, false
+	}
+	for k.start = hi; k.start > lo && (isKeyByte(t[k.start-1]) || t[k.start-1] == '[' || t[k.start-1] == ']'); {
+		k.start--
+	}
+	s.work += hi - k.start
+	return k, true
+}
