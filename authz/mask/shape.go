@@ -72,24 +72,31 @@ func (s *scanner) jwt(t []byte, from, i, end int, look *lookout) int {
 	return p
 }
 
-// minKeyTail is the length from which the tail of wk_name_tail is a secret; those
-// that warder makes have 26.
-const minKeyTail = 16
+// The tail of wk_name_tail is a secret when it is that long; those that warder
+// makes have 26 letters and digits. A shorter one may be a word, but not with a digit.
+const (
+	minKeyTail   = 20
+	minKeyDigits = 10
+)
 
 // apiKey masks an API key of warder, of which the k at t[i] is the second letter.
 func (s *scanner) apiKey(t []byte, from, i, end int) int {
 	if i+1 >= end || i-1 < from || t[i-1] != 'w' || t[i+1] != '_' || i-2 >= from && isAlnum(t[i-2]) {
 		return i + 1
 	}
-	p, tail := i+2, 0
+	p, tail, digits := i+2, 0, 0
 	for p < end && isBase64(t[p]) {
-		if tail++; t[p] == '_' {
-			tail = 0
+		tail++
+		if isDigit(t[p]) {
+			digits++
+		}
+		if t[p] == '_' {
+			tail, digits = 0, 0
 		}
 		p++
 	}
 	s.work += p - i
-	if tail < minKeyTail || p-tail == i+2 {
+	if tail < minKeyDigits || tail < minKeyTail && digits == 0 || p-tail == i+2 {
 		return p
 	}
 	s.mask(i-1, p)
