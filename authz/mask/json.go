@@ -14,11 +14,11 @@ const maxNesting = 64
 // concern, each value is masked.
 func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 	r := jsonReader{scanner: s, t: t}
-	from, start := len(s.edits), i
+	from, start := s.n, i
 	end, ok = r.read(i)
 	s.work += end - start
 	if !ok {
-		s.edits = s.edits[:from]
+		s.n = from
 	}
 	return end, ok
 }

@@ -48,10 +48,9 @@ func (m *Masker) String(s string) string {
 
 // Bytes is String for bytes. It never changes b.
 func (m *Masker) Bytes(b []byte) []byte {
-	var first [maxEdits]edit
-	s := scanner{words: m.list(), edits: first[:0]}
+	s := scanner{words: m.list()}
 	s.lines(b)
-	if len(s.edits) == 0 {
+	if s.n == 0 {
 		return b
 	}
 	return s.settle(nil, b)
@@ -60,7 +59,6 @@ func (m *Masker) Bytes(b []byte) []byte {
 // Append appends the masked text to dst. It allocates nothing when dst has room
 // and the line holds nothing exotic.
 func (m *Masker) Append(dst, line []byte) []byte {
-	var first [maxEdits]edit
-	s := scanner{words: m.list(), edits: first[:0]}
+	s := scanner{words: m.list()}
 	return s.append(dst, line)
 }

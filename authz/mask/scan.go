@@ -19,24 +19,44 @@ type edit struct {
 // A scanner looks for secrets in one text.
 type scanner struct {
 	words  *words
-	edits  []edit
-	form   form // what goes on in the next line
-	before form // form as it was at the beginning of the text
-	depth  int8 // of escaped texts in one another
-	odd    bool // an edit was made where masking again may find another
-	work   int  // steps taken, for the tests
+	room   [maxEdits]edit // here and not behind a slice, so that it can be on the stack
+	more   []edit         // all edits, when room is not enough
+	n      int            // number of edits
+	form   form           // what goes on in the next line
+	before form           // form as it was at the beginning of the text
+	depth  int8           // of escaped texts in one another
+	odd    bool           // an edit was made where masking again may find another
+	work   int            // steps taken, for the tests
 }
 
 func (s *scanner) mask(start, end int) { s.maskAs(start, end, 0) }
 
 func (s *scanner) maskAs(start, end int, quote byte) {
-	s.edits = append(s.edits, edit{start: start, end: end, quote: quote})
+	e := edit{start: start, end: end, quote: quote}
+	if s.more == nil {
+		if s.n < len(s.room) {
+			s.room[s.n] = e
+			s.n++
+			return
+		}
+		s.more = append(make([]edit, 0, 4*maxEdits), s.room[:]...)
+	}
+	s.more = append(s.more[:s.n], e)
+	s.n++
+}
+
+// edits returns the edits from the given one on.
+func (s *scanner) edits(from int) []edit {
+	if s.more != nil {
+		return s.more[from:s.n]
+	}
+	return s.room[from:s.n]
 }
 
 // append masks one line.
 func (s *scanner) append(dst, t []byte) []byte {
 	s.lines(t)
-	if len(s.edits) == 0 {
+	if s.n == 0 {
 		return append(dst, t...)
 	}
 	return s.settle(dst, t)
@@ -55,7 +75,7 @@ func (s *scanner) settle(dst, t []byte) []byte {
 		again := scanner{words: s.words, form: s.before, before: s.before}
 		text := slices.Clone(dst[from:])
 		again.lines(text)
-		if len(again.edits) == 0 {
+		if again.n == 0 {
 			break
 		}
 		dst = again.apply(dst[:from], text)
@@ -70,7 +90,7 @@ const maxRounds = 4
 // apply appends the edited text to dst.
 func (s *scanner) apply(dst, t []byte) []byte {
 	at := 0
-	for _, e := range s.edits {
+	for _, e := range s.edits(0) {
 		dst = append(dst, t[at:e.start]...)
 		dst = e.appendQuote(dst)
 		dst = append(dst, Replacement...)
@@ -92,7 +112,7 @@ func (e edit) appendQuote(dst []byte) []byte {
 
 // merge sorts the edits from the given one on and joins those that overlap.
 func (s *scanner) merge(from int) {
-	edits := s.edits[from:]
+	edits := s.edits(from)
 	if len(edits) < 2 {
 		return
 	}
@@ -111,5 +131,5 @@ func (s *scanner) merge(from int) {
 			s.odd = true
 		}
 	}
-	s.edits = s.edits[:from+n+1]
+	s.n = from + n + 1
 }

@@ -42,7 +42,7 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 // line masks the text t[from:end], which holds no end of a line. It returns end,
 // or where a JSON value ended that begins in the line and ends behind it.
 func (s *scanner) line(t []byte, from, end int) int {
-	piece, lo, escaped, mark := from, from, false, len(s.edits)
+	piece, lo, escaped, mark := from, from, false, s.n
 	look := lookout{json: from, jwt: from, at: from}
 	s.work += end - from
 	for i := from; ; {
@@ -76,7 +76,7 @@ func (s *scanner) line(t []byte, from, end int) int {
 				s.view(t, piece, i, true)
 				s.merge(mark)
 			}
-			next, piece, escaped, mark = stop, stop, false, len(s.edits)
+			next, piece, escaped, mark = stop, stop, false, s.n
 		case '(':
 			next = s.tuple(t, i, end)
 		case '-':

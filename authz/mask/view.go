@@ -28,13 +28,13 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.mask(from, end)
 		return
 	}
-	first, outer := len(s.edits), s.form
+	first, outer := s.n, s.form
 	s.form = form{}
 	s.depth++
 	s.lines(decoded)
 	s.depth--
 	s.form = outer
-	if len(s.edits) == first {
+	if s.n == first {
 		return
 	}
 	s.merge(first)
@@ -50,8 +50,9 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		return raw
 	}
 	s.work += end - from
-	for i := first; i < len(s.edits); i++ {
-		e := &s.edits[i]
+	edits := s.edits(first)
+	for i := range edits {
+		e := &edits[i]
 		e.start, e.end = seek(e.start), seek(e.end)
 		switch {
 		case e.quote != '"':

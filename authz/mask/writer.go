@@ -237,8 +237,7 @@ func (w *Writer) endCut() {
 
 // mask masks text that goes on where f is.
 func (w *Writer) mask(dst, text []byte, f *form) []byte {
-	var first [maxEdits]edit
-	s := scanner{words: w.masker.list(), edits: first[:0], form: *f, before: *f}
+	s := scanner{words: w.masker.list(), form: *f, before: *f}
 	dst = s.append(dst, text)
 	*f = s.form
 	return dst
