@@ -87,12 +87,12 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 	return max(stop, v)
 }
 
-// tuple masks the second element of ('password', 'x') and (b'cookie', b'x'),
-// which begins at t[i].
+// tuple masks the second element of 'password', 'x' and b'cookie', b'x', of which
+// the first begins at t[i].
 func (s *scanner) tuple(t []byte, i, end int) int {
-	p := quotePrefix(t, i+1, min(end, i+4))
+	p := quotePrefix(t, i, end)
 	if p >= end || t[p] != '"' && t[p] != '\'' {
-		return i + 1
+		return i
 	}
 	q := p + 1
 	for q < end && q < p+maxKey && (isKeyByte(t[q]) || t[q] == ' ') {
@@ -100,22 +100,26 @@ func (s *scanner) tuple(t []byte, i, end int) int {
 	}
 	s.work += q - i
 	if q == end || t[q] != t[p] {
-		return i + 1
+		return i
 	}
 	mark := s.words.find(t, p+1, q, false)
 	v := skipBlanks(t, q+1, end)
 	if mark == 0 || v == end || t[v] != ',' {
-		return i + 1
+		return i
 	}
 	v = skipBlanks(t, v+1, end)
 	if v = quotePrefix(t, v, end); v == end || !isQuote(t[v]) {
-		return i + 1
+		return i
 	}
 	return s.quotedValue(t, v, end, mark)
 }
 
-// quoted masks SQL's PASSWORD 'x', of which the quote is at t[i].
-func (s *scanner) quoted(t []byte, lo, i, end int) int {
+// quoted masks SQL's PASSWORD 'x', of which the quote is at t[i], and the header
+// fields in Envoy's debug log, 'cookie', 'x' in a line of its own.
+func (s *scanner) quoted(t []byte, from, lo, i, end int) int {
+	if lo == from && atLineStart(t, from, i) {
+		return max(i+1, s.tuple(t, i, end))
+	}
 	const word = "password"
 	if i-1-len(word) < lo || t[i-1] != ' ' || !hasFold(t[i-1-len(word):i-1], word) {
 		return i + 1

@@ -125,6 +125,9 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 	}
 	s.work += p - i
 	token := bytes.TrimRight(t[start:p], ".")
+	if p < end && isQuote(t[p]) && bytes.HasSuffix(token, []byte("=")) && !stops(t, p+1, end) {
+		return start // realm="x"
+	}
 	if basic && !isBasic(token) || !basic && !isBearer(token, t[p:end]) {
 		return start
 	}
@@ -137,6 +140,9 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 // isBasic reports whether a word behind Basic is a user and a password.
 func isBasic(token []byte) bool {
 	bare := bytes.TrimRight(token, "=")
+	if equalsInside(token) { // realm=x
+		return false
+	}
 	if len(bare) < len(token) && len(bare) > 1 {
 		return true // nothing but base64 ends so
 	}
@@ -155,8 +161,7 @@ func isBasic(token []byte) bool {
 
 // isBearer reports whether a word behind Bearer is a token, not the next word of a sentence.
 func isBearer(token, rest []byte) bool {
-	if len(token) == 0 || bytes.IndexByte(token, '=') >= 0 && len(bytes.TrimRight(token, "=")) != bytes.IndexByte(token, '=') ||
-		hasPrefix(rest, "\"") && bytes.HasSuffix(token, []byte("=")) { // error="invalid_token"
+	if len(token) == 0 || equalsInside(token) { // error=invalid_token
 		return false
 	}
 	if digits, upper, _ := count(token); digits > 0 || upper > 1 || upper == 1 && !isUpper(token[0]) || len(token) >= 20 {
@@ -173,6 +178,11 @@ func isBearer(token, rest []byte) bool {
 		}
 	}
 	return len(rest) == 0 || !isBlank(rest[0]) || len(rest) == 1 || !isLetter(rest[1])
+}
+
+// equalsInside reports whether there is a = that is no padding at the end.
+func equalsInside(token []byte) bool {
+	return bytes.IndexByte(bytes.TrimRight(token, "="), '=') >= 0
 }
 
 func count(t []byte) (digits, upper, lower int) {

@@ -78,11 +78,11 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			next, piece, escaped, mark = stop, stop, false, s.n
 		case '(':
-			next = s.tuple(t, i, end)
+			next = s.tuple(t, i+1, end)
 		case '-':
 			next = s.dash(t, lo, i, end, &look)
 		case '\'':
-			next = s.quoted(t, lo, i, end)
+			next = s.quoted(t, from, lo, i, end)
 		case 'J':
 			next = s.jwt(t, from, i, end, &look)
 		case 'k':
@@ -116,6 +116,9 @@ type foundKey struct {
 func (s *scanner) keyBefore(t []byte, lo, i int) (k foundKey, ok bool) {
 	hi := i
 	for hi > lo && isBlank(t[hi-1]) {
+		hi--
+	}
+	if hi > lo && t[hi-1] == ')' && t[i] == '=' { // Key (token)=(x) already exists
 		hi--
 	}
 	if hi > lo && isQuote(t[hi-1]) {
