@@ -32,15 +32,15 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	}
 	v := p
 	if isQuote(t[v]) && i > from && t[i-1] == t[v] {
-		if v = skipBlanks(t, v+1, end); v < end && t[v] == ',' {
-			v = skipBlanks(t, v+1, end)
+		if v = s.skipGap(t, v+1, end); v < end && t[v] == ',' {
+			v = s.skipGap(t, v+1, end)
 		}
 		if q := quotePrefix(t, v, end); v > p && q < end && isQuote(t[q]) {
 			return s.quotedValue(t, q, end, mark)
 		}
 		return p
 	}
-	if v = skipBlanks(t, p, end); v == p || v == end {
+	if v = s.skipGap(t, p, end); v == p || v == end {
 		return p
 	}
 	switch {
@@ -70,7 +70,7 @@ func (l *lookout) isCurl(before []byte) bool {
 
 // userAndPassword masks the password of curl -u user:password.
 func (s *scanner) userAndPassword(t []byte, p, end int) int {
-	v := skipBlanks(t, p, end)
+	v := s.skipGap(t, p, end)
 	if v == end {
 		return v
 	}
@@ -103,11 +103,11 @@ func (s *scanner) tuple(t []byte, i, end int) int {
 		return i
 	}
 	mark := s.words.find(t, p+1, q, false)
-	v := skipBlanks(t, q+1, end)
+	v := s.skipGap(t, q+1, end)
 	if mark == 0 || v == end || t[v] != ',' {
 		return i
 	}
-	v = skipBlanks(t, v+1, end)
+	v = s.skipGap(t, v+1, end)
 	if v = quotePrefix(t, v, end); v == end || !isQuote(t[v]) {
 		return i
 	}

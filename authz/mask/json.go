@@ -7,7 +7,8 @@ import "bytes"
 const maxNesting = 64
 
 // json masks the JSON value that begins at t[i], and returns where it ends. When
-// it is no JSON, or no whole one, nothing is masked and end is where that showed.
+// it is no JSON, or no whole one, nothing is masked and end is where to look for
+// JSON again.
 //
 // Strings are bounds: what looks like a key and its value in one is masked within
 // it. White space and commas are checked, numbers loosely; duplicate keys are no
@@ -19,6 +20,12 @@ func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 	s.work += end - start
 	if !ok {
 		s.n = from
+		// The last string may be none: in {"a":"{"b":1}, whose quotes lack their
+		// escapes, it is what stands between two. Its inside is looked at again, and
+		// no more of it than once, as then its quote at the end is one that opens.
+		if r.last != 0 {
+			end = r.last
+		}
 	}
 	return end, ok
 }
@@ -31,6 +38,7 @@ type jsonReader struct {
 	objects uint64 // bit n: the n-th open bracket is an object's
 	named   uint64 // bit n: that object has {"name": "password"}, so that its "value" is masked
 	flag    bool   // the last string of an array was "--password"
+	last    int    // behind the opening quote of the last string, 0 for none
 	whole   bool   // the value is known to be whole JSON
 	dry     bool   // only read
 }
@@ -46,7 +54,7 @@ func (r *jsonReader) read(i int) (int, bool) {
 				return i, false
 			}
 			end, seen := stringEnd(t, i+1)
-			if end < 0 {
+			if r.last = i + 1; end < 0 {
 				return len(t), false
 			}
 			masked, member = r.key(i+1, end, seen)
@@ -87,7 +95,7 @@ func (r *jsonReader) read(i int) (int, bool) {
 			}
 		case c == '"':
 			end, seen := stringEnd(t, i+1)
-			if end < 0 {
+			if r.last = i + 1; end < 0 {
 				return len(t), false
 			}
 			if member && !r.dry && r.words.sensitive(t[i+1:end]) {

@@ -115,7 +115,7 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 			return i + 1
 		}
 	}
-	start := skipBlanks(t, v, end)
+	start := s.skipGap(t, v, end)
 	if start == v || start == end {
 		return v
 	}
@@ -125,6 +125,9 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 	}
 	s.work += p - i
 	token := bytes.TrimRight(t[start:p], ".")
+	if n := bytes.IndexByte(token, '+'); n > 0 && s.depth > 0 { // a blank of a form, for all that is known
+		token = token[:n]
+	}
 	if p < end && isQuote(t[p]) && bytes.HasSuffix(token, []byte("=")) && !stops(t, p+1, end) {
 		return start // realm="x"
 	}

@@ -9,6 +9,7 @@ type lookout struct {
 	jwt  int // no JWT begins before
 	at   int // no userinfo before
 	curl int8
+	name bool // "name": "password" has been seen, whose value is in "value"
 }
 
 // lines masks text of any number of lines.
@@ -113,9 +114,9 @@ type foundKey struct {
 }
 
 // keyBefore looks at the key that ends before t[i].
-func (s *scanner) keyBefore(t []byte, lo, i int) (k foundKey, ok bool) {
+func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey, ok bool) {
 	hi := i
-	for hi > lo && isBlank(t[hi-1]) {
+	for hi > lo && (isBlank(t[hi-1]) || t[hi-1] == '+' && (s.depth > 0 || t[i] == '=')) { // + of a form, +=
 		hi--
 	}
 	if hi > lo && t[hi-1] == ')' && t[i] == '=' { // Key (token)=(x) already exists
@@ -130,11 +131,39 @@ func (s *scanner) keyBefore(t []byte, lo, i int) (k foundKey, ok bool) {
 	}
 	s.work += i - hi
 	if k.mark = s.words.find(t, lo, hi, k.quote == 0); k.mark == 0 {
-		return k, false
+		if k.quote == 0 || !s.valueOfName(t, lo, hi, i, end, look) {
+			return k, false
+		}
+		k.mark = wordEnds
 	}
 	for k.start = hi; k.start > lo && (isKeyByte(t[k.start-1]) || t[k.start-1] == '[' || t[k.start-1] == ']'); {
 		k.start--
 	}
 	s.work += hi - k.start
 	return k, true
+}
+
+// valueOfName reports whether the key that ends at t[hi], in quotes, is the value
+// of a name that was seen before, and looks whether it is such a name itself, as
+// in {"name": "password", "value": "x"}.
+func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool {
+	start := hi
+	for start > lo && hi-start <= len("value") && isKeyByte(t[start-1]) {
+		start--
+	}
+	key := t[start:hi]
+	switch {
+	case hasFold(key, "value") && len(key) == len("value"):
+		named := look.name
+		look.name = false
+		return named
+	case (hasFold(key, "name") && len(key) == len("name") || hasFold(key, "key") && len(key) == len("key")) && i+1 < end:
+		v := skipBlanks(t, i+1, end)
+		if v = quotePrefix(t, v, end); v < end && isQuote(t[v]) {
+			stop := quoteEnd(t, v, min(end, v+maxKey))
+			s.work += stop - v
+			look.name = s.words.find(t, v+1, stop, false) != 0
+		}
+	}
+	return false
 }

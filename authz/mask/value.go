@@ -18,14 +18,14 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 			return j
 		}
 	}
-	k, ok := s.keyBefore(t, lo, i)
+	k, ok := s.keyBefore(t, lo, i, end, look)
 	if !ok {
 		return j
 	}
 	for j < end && j < i+3 && (t[j] == '=' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
 		j++
 	}
-	v := skipBlanks(t, j, end)
+	v := s.skipGap(t, j, end)
 	if k.quote != 0 && v == end { // "password":, and the value in the next line
 		v = skipSpace(t, v)
 		end = lineEnd(t, v)
@@ -327,6 +327,15 @@ func atLineStart(t []byte, from, start int) bool {
 		start--
 	}
 	return start == from || t[start-1] == '\n'
+}
+
+// skipGap passes over blanks, which in a text that was escaped may be + as well,
+// as forms are.
+func (s *scanner) skipGap(t []byte, i, end int) int {
+	for i < end && (isBlank(t[i]) || t[i] == '+' && s.depth > 0) {
+		i++
+	}
+	return i
 }
 
 func skipBlanks(t []byte, i, end int) int {
