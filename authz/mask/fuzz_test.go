@@ -50,7 +50,9 @@ var secretForms = []func(key, secret string) string{
 	func(k, s string) string { return `('` + k + `', 'a ` + s + `')` },
 	func(k, s string) string { return `[(b'` + k + `', b'a ` + s + `')]` },
 	func(k, s string) string { return `{"` + k + `"=>"a ` + s + `"}` },
-	func(k, s string) string { return `    f(user='bob', ` + strings.NewReplacer("-", "_").Replace(k) + `='a ` + s + `')` },
+	func(k, s string) string {
+		return `    f(user='bob', ` + strings.NewReplacer("-", "_").Replace(k) + `='a ` + s + `')`
+	},
 	func(k, s string) string { return "User(name=bob, " + k + "=" + s + ", id=3)" },
 	func(k, s string) string { return "GET /x?a=1&" + k + "=" + s + "&b=2 HTTP/1.1" },
 	func(k, s string) string { return "GET /x?a=1&" + percentEscaped(k) + "=" + s + "&b=2 HTTP/1.1" },
@@ -75,8 +77,12 @@ var secretForms = []func(key, secret string) string{
 var nestings = []func(text string) string{
 	func(text string) string { return text },
 	func(text string) string { return `{"level":"INFO","msg":` + quoteJSON(text) + `,"n":1}` },
-	func(text string) string { return `{"log":` + quoteJSON(`{"body":`+quoteJSON(text)+`}`+"\n") + `,"stream":"stdout"}` },
-	func(text string) string { return `{"a":` + quoteJSON(`{"b":`+quoteJSON(`{"c":`+quoteJSON(text)+`}`)+`}`) + `}` },
+	func(text string) string {
+		return `{"log":` + quoteJSON(`{"body":`+quoteJSON(text)+`}`+"\n") + `,"stream":"stdout"}`
+	},
+	func(text string) string {
+		return `{"a":` + quoteJSON(`{"b":`+quoteJSON(`{"c":`+quoteJSON(text)+`}`)+`}`) + `}`
+	},
 	func(text string) string { return `{"level":"INFO","msg":` + quoteJSON(text) },
 	func(text string) string { return `level=info msg=` + strconv.Quote(text) + ` n=1` },
 	func(text string) string { return `[INFO] ` + text },

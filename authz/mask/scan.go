@@ -29,8 +29,16 @@ type scanner struct {
 	work   int            // steps taken, for the tests
 }
 
-func (s *scanner) mask(start, end int) { s.maskAs(start, end, 0) }
+// mask replaces a value in text.
+func (s *scanner) mask(start, end int) { s.maskText(start, end, 0) }
 
+// maskText is mask with quotes around the replacement.
+func (s *scanner) maskText(start, end int, quote byte) {
+	s.odd = true
+	s.maskAs(start, end, quote)
+}
+
+// maskAs replaces a value.
 func (s *scanner) maskAs(start, end int, quote byte) {
 	e := edit{start: start, end: end, quote: quote}
 	if s.more == nil {
@@ -62,9 +70,9 @@ func (s *scanner) append(dst, t []byte) []byte {
 	return s.settle(dst, t)
 }
 
-// settle appends the edited text to dst. Where the text was broken, taking
-// secrets out may have made another thing of it: then it is masked until that
-// changes nothing more.
+// settle appends the edited text to dst. Where text was edited, which has no
+// grammar, what is left may read as another thing than before: that is masked
+// too, until nothing more changes.
 func (s *scanner) settle(dst, t []byte) []byte {
 	from := len(dst)
 	dst = s.apply(dst, t)
@@ -72,20 +80,19 @@ func (s *scanner) settle(dst, t []byte) []byte {
 		if round == maxRounds {
 			return append(dst[:from], Replacement...)
 		}
-		again := scanner{words: s.words, form: s.before, before: s.before}
-		text := slices.Clone(dst[from:])
-		again.lines(text)
+		again := scanner{words: s.words, form: s.before}
+		again.lines(dst[from:])
+		s.work += again.work
 		if again.n == 0 {
 			break
 		}
-		dst = again.apply(dst[:from], text)
-		s.work += again.work
+		dst = again.apply(dst[:from], slices.Clone(dst[from:]))
 	}
 	return dst
 }
 
-// maxRounds bounds how often a broken text is masked again.
-const maxRounds = 4
+// maxRounds bounds how often a text is masked again.
+const maxRounds = 8
 
 // apply appends the edited text to dst.
 func (s *scanner) apply(dst, t []byte) []byte {
@@ -128,7 +135,6 @@ func (s *scanner) merge(from int) {
 			edits[n] = e
 		case e.end > last.end: // neither holds the other
 			*last = edit{start: last.start, end: e.end}
-			s.odd = true
 		}
 	}
 	s.n = from + n + 1

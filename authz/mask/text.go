@@ -14,6 +14,9 @@ type lookout struct {
 
 // lines masks text of any number of lines.
 func (s *scanner) lines(t []byte) {
+	if s.form.state == formNone && s.wholeString(t) {
+		return
+	}
 	for i := 0; i < len(t); {
 		end := len(t)
 		if n := bytes.IndexByte(t[i:], '\n'); n >= 0 {
@@ -29,6 +32,25 @@ func (s *scanner) lines(t []byte) {
 			i++
 		}
 	}
+}
+
+// wholeString masks a text that is one JSON string.
+func (s *scanner) wholeString(t []byte) bool {
+	i := skipSpace(t, 0)
+	if i == len(t) || t[i] != '"' {
+		return false
+	}
+	end, seen := stringEnd(t, i+1)
+	s.work += len(t)
+	if end < 0 || skipSpace(t, end+1) < len(t) {
+		return false
+	}
+	if seen&escapes == 0 || bytes.IndexByte(t[i:end], '\\') < 0 {
+		s.line(t[:end], i+1, end)
+	} else {
+		s.view(t, i+1, end, false)
+	}
+	return true
 }
 
 func (s *scanner) maskLine(t []byte, i, end int) {
@@ -70,7 +92,7 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			stop, ok := s.json(t, i)
 			if !ok {
-				look.json, s.odd = stop, true
+				look.json = stop
 				break
 			}
 			if escaped { // the JSON has read its own escapes

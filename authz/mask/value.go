@@ -49,7 +49,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		}
 		stop := bracketEnd(t, v, limit)
 		s.work += stop - v
-		s.maskAs(v, stop, dict)
+		s.maskText(v, stop, dict)
 		return stop
 	case '\\':
 		if v+1 < end && isQuote(t[v+1]) { // the unescaped text shows where it ends
@@ -60,7 +60,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		stop := elementEnd(t, v, end)
 		s.work += stop - v
 		if string(t[v:stop]) != Replacement {
-			s.maskAs(v, stop, dict)
+			s.maskText(v, stop, dict)
 		}
 		return stop
 	}
