@@ -17,6 +17,9 @@ func (s *scanner) lines(t []byte) {
 	if s.form.state == formNone && s.wholeString(t) {
 		return
 	}
+	if len(t) == 0 { // an empty line counts too
+		s.form.hides(t)
+	}
 	for i := 0; i < len(t); {
 		end := len(t)
 		if n := bytes.IndexByte(t[i:], '\n'); n >= 0 {

@@ -47,7 +47,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		if dict != 0 {
 			limit = len(t)
 		}
-		stop := bracketEnd(t, v, limit)
+		stop := trimBlanks(t, v, bracketEnd(t, v, limit))
 		s.work += stop - v
 		s.maskText(v, stop, dict)
 		return stop

@@ -235,12 +235,19 @@ func (w *Writer) endCut() {
 	w.cutting, w.inJSON = false, false
 }
 
-// mask masks text that goes on where f is.
+// mask masks text that goes on where f is. The end of its last line is kept
+// whatever the text.
 func (w *Writer) mask(dst, text []byte, f *form) []byte {
+	n := len(text)
+	if n > 0 && text[n-1] == '\n' {
+		if n--; n > 0 && text[n-1] == '\r' {
+			n--
+		}
+	}
 	s := scanner{words: w.masker.list(), form: *f, before: *f}
-	dst = s.append(dst, text)
+	dst = s.append(dst, text[:n])
 	*f = s.form
-	return dst
+	return append(dst, text[n:]...)
 }
 
 // send writes the masked lines to the underlying writer.
