@@ -81,7 +81,7 @@ func (h *handler) attr(group string, a slog.Attr, hidden bool, depth int) slog.A
 	hidden = hidden || a.Key != "" && h.sensitive(group, a.Key)
 	kind := a.Value.Kind()
 	if hidden && kind != slog.KindGroup || depth == maxGroups {
-		return slog.String(a.Key, Replacement)
+		return slog.String(h.masker.String(a.Key), Replacement)
 	}
 	v := a.Value
 	if kind == slog.KindLogValuer {
