@@ -60,8 +60,9 @@ func (s *scanner) disposition(t []byte, lo, i, end int) bool {
 	if i-lo < len(name) || t[i-1]|0x20 != 'n' || !hasFold(t[i-len(name):i], name) {
 		return false
 	}
-	s.work += end - i
-	for p := i; p < end; p++ {
+	near := min(end, i+maxKey)
+	s.work += near - i
+	for p := i; p < near; p++ {
 		if t[p] != '=' || !hasFold(t[p-min(4, p):p], "name") || isKeyByte(t[p-5]) {
 			continue
 		}

@@ -38,9 +38,10 @@ type jsonReader struct {
 	objects uint64 // bit n: the n-th open bracket is an object's
 	named   uint64 // bit n: that object has {"name": "password"}, so that its "value" is masked
 	flag    bool   // the last string of an array was "--password"
-	last    int    // behind the opening quote of the last string, 0 for none
+	last    int    // behind the opening quote of the last string, or behind a value that was skipped; 0 for none
 	whole   bool   // the value is known to be whole JSON
 	dry     bool   // only read
+	torn    int    // where it showed that it is not
 }
 
 func (r *jsonReader) read(i int) (int, bool) {
@@ -55,11 +56,11 @@ func (r *jsonReader) read(i int) (int, bool) {
 			}
 			end, seen := stringEnd(t, i+1)
 			if r.last = i + 1; end < 0 {
-				return len(t), false
+				return ^end, false
 			}
 			masked, member = r.key(i+1, end, seen)
 			if seen.needsScan() && !r.text(start, i+1, end) {
-				return len(t), false
+				return r.torn, false
 			}
 			if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
 				return i, false
@@ -76,7 +77,11 @@ func (r *jsonReader) read(i int) (int, bool) {
 			r.flag = false
 			end := valueEnd(t, i)
 			if end < 0 {
+				r.last = 0
 				return len(t), false
+			}
+			if r.last = end; c == '"' {
+				r.last = i + 1
 			}
 			if !r.dry && (c != '"' || !replaced(t[i+1:end-1])) {
 				r.maskAs(i, end, '"')
@@ -96,14 +101,14 @@ func (r *jsonReader) read(i int) (int, bool) {
 		case c == '"':
 			end, seen := stringEnd(t, i+1)
 			if r.last = i + 1; end < 0 {
-				return len(t), false
+				return ^end, false
 			}
 			if member && !r.dry && r.words.sensitive(t[i+1:end]) {
 				r.named |= 1
 			}
 			r.flag = r.objects&1 == 0 && seen&escapes == 0 && r.isFlag(t[i+1:end])
 			if seen.needsScan() && !r.text(start, i+1, end) {
-				return len(t), false
+				return r.torn, false
 			}
 			i = end + 1
 		default:
@@ -183,24 +188,19 @@ func (r *jsonReader) text(start, i, end int) bool {
 	// and for the text that the value turns out to be, at each level of strings in
 	// strings, would be too much: first it is made sure that this is JSON.
 	if !r.whole {
-		if r.whole = isWhole(r.t, start); !r.whole {
+		dry := jsonReader{t: r.t, dry: true}
+		r.torn, r.whole = dry.read(start)
+		if r.work += r.torn - start; !r.whole {
+			r.last = dry.last
 			return false
 		}
-		r.work += len(r.t) - start
 	}
 	r.view(r.t, i, end, false)
 	return true
 }
 
-// isWhole reports whether whole JSON begins at t[i].
-func isWhole(t []byte, i int) bool {
-	r := jsonReader{t: t, dry: true}
-	_, ok := r.read(i)
-	return ok
-}
-
 // stringEnd returns where the string that begins at t[i], behind its quote, ends:
-// the place of the other quote, or -1. It tells which classes of bytes are in it.
+// the place of the other quote, or ^i for none up to i. It tells which classes of bytes are in it.
 func stringEnd(t []byte, i int) (end int, seen class) {
 	for i < len(t) {
 		c := classes[t[i]]
@@ -210,13 +210,13 @@ func stringEnd(t []byte, i int) (end int, seen class) {
 			case '"':
 				return i, seen
 			case '\n': // no JSON; a line that was torn ends here
-				return -1, seen
+				return ^i, seen
 			}
 			i++
 		}
 		i++
 	}
-	return -1, seen
+	return ^len(t), seen
 }
 
 // valueEnd returns the end of the JSON value at t[i], which need not be right

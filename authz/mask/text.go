@@ -27,6 +27,7 @@ func (s *scanner) lines(t []byte) {
 		}
 		if s.form.state != formNone && s.form.hides(t[i:end]) {
 			s.maskLine(t, i, end)
+			s.work += end + 1 - i
 			i = end + 1
 			continue
 		}

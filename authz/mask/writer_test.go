@@ -208,7 +208,7 @@ func TestWriterMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			w := create(io.Discard, nil)
 			p := []byte(piece)
-			for range 1600 { // 100 MB
+			for range 800 { // 50 MB
 				if _, err := w.Write(p); err != nil {
 					t.Fatal(err)
 				}
