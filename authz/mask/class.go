@@ -4,7 +4,7 @@ import "unicode/utf8"
 
 // A class says what a byte may be part of, so that runs of bytes that are part
 // of nothing are passed over quickly.
-type class uint8
+type class uint16
 
 const (
 	wakes   class = 1 << iota // the scanner of text looks at it
@@ -15,6 +15,7 @@ const (
 	wk                        // w, of wk_
 	bar                       // _, of wk_
 	endsRun                   // the scanner of JSON strings looks at it
+	plain                     // a value of these is a word wherever it stands
 )
 
 // classes is never changed.
@@ -38,6 +39,11 @@ var classes = func() (table [256]class) {
 	table['_'] |= bar
 	for _, c := range "\"\\\n" {
 		table[c] |= endsRun
+	}
+	for c := range table {
+		if isAlnum(byte(c)) || c == '-' || c == '.' || c == '_' || c == '~' || c == '/' || c == '+' {
+			table[c] |= plain
+		}
 	}
 	return table
 }()

@@ -52,7 +52,7 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	stop := bareEnd(t, v, end, false)
 	s.work += stop - v
 	if stop > v && string(t[v:stop]) != Replacement {
-		s.mask(v, stop)
+		s.mask(t, v, stop)
 	}
 	return max(stop, v)
 }
@@ -82,7 +82,7 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 	}
 	s.work += stop - v
 	if n := bytes.IndexByte(t[v:stop], ':'); n >= 0 && v+n+1 < stop && string(t[v+n+1:stop]) != Replacement {
-		s.mask(v+n+1, stop)
+		s.mask(t, v+n+1, stop)
 	}
 	return max(stop, v)
 }

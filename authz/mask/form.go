@@ -102,7 +102,7 @@ func (s *scanner) pem(t []byte, i, end int) int {
 	}
 	from, to := skipBlanks(t, start, stop), trimBlanks(t, start, stop)
 	if to > from && string(t[from:to]) != Replacement {
-		s.mask(from, to)
+		s.mask(t, from, to)
 	}
 	return stop
 }

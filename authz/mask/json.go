@@ -184,10 +184,10 @@ func (r *jsonReader) text(start, i, end int) bool {
 		r.line(r.t[:end], i, end)
 		return true
 	}
-	// Reading an escaped text is much work. That it is done twice, for the value
-	// and for the text that the value turns out to be, at each level of strings in
-	// strings, would be too much: first it is made sure that this is JSON.
-	if !r.whole {
+	// Reading an escaped text is much work. It is done twice when the value turns
+	// out to be no JSON but text; if so at each level of strings in strings, it
+	// would be too much: within one it is first made sure that this is JSON.
+	if !r.whole && r.scanner.depth > 0 {
 		dry := jsonReader{t: r.t, dry: true}
 		r.torn, r.whole = dry.read(start)
 		if r.work += r.torn - start; !r.whole {

@@ -30,12 +30,23 @@ type scanner struct {
 }
 
 // mask replaces a value in text.
-func (s *scanner) mask(start, end int) { s.maskText(start, end, 0) }
+func (s *scanner) mask(t []byte, start, end int) { s.maskText(t, start, end, 0) }
 
 // maskText is mask with quotes around the replacement.
-func (s *scanner) maskText(start, end int, quote byte) {
-	s.odd = true
+func (s *scanner) maskText(t []byte, start, end int, quote byte) {
+	s.odd = s.odd || quote != 0 || !isPlain(t[start:end])
 	s.maskAs(start, end, quote)
+}
+
+// isPlain reports whether there is nothing in a value that structure is made of:
+// the text around it then reads the same when it is replaced.
+func isPlain(value []byte) bool {
+	for _, c := range value {
+		if classes[c]&plain == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // maskAs replaces a value.
@@ -70,9 +81,9 @@ func (s *scanner) append(dst, t []byte) []byte {
 	return s.settle(dst, t)
 }
 
-// settle appends the edited text to dst. Where text was edited, which has no
-// grammar, what is left may read as another thing than before: that is masked
-// too, until nothing more changes.
+// settle appends the edited text to dst. Text has no grammar, and what is left of
+// it may read as another thing than before: that is masked too, until nothing more
+// changes.
 func (s *scanner) settle(dst, t []byte) []byte {
 	from := len(dst)
 	dst = s.apply(dst, t)
@@ -135,6 +146,7 @@ func (s *scanner) merge(from int) {
 			edits[n] = e
 		case e.end > last.end: // neither holds the other
 			*last = edit{start: last.start, end: e.end}
+			s.odd = true
 		}
 	}
 	s.n = from + n + 1

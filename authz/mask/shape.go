@@ -35,7 +35,7 @@ authority:
 		return stop
 	}
 	if colon != 0 && colon+1 < at && string(t[colon+1:at]) != Replacement {
-		s.mask(colon+1, at)
+		s.mask(t, colon+1, at)
 	}
 	return at + 1
 }
@@ -68,7 +68,7 @@ func (s *scanner) jwt(t []byte, from, i, end int, look *lookout) int {
 		p++
 	}
 	s.work += p - look.jwt
-	s.mask(start, p)
+	s.mask(t, start, p)
 	return p
 }
 
@@ -99,7 +99,7 @@ func (s *scanner) apiKey(t []byte, from, i, end int) int {
 	if tail < minKeyDigits || tail < minKeyTail && digits == 0 || p-tail == i+2 {
 		return p
 	}
-	s.mask(i-1, p)
+	s.mask(t, i-1, p)
 	return p
 }
 
@@ -136,7 +136,7 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 	}
 	stop := bareEnd(t, start, end, false)
 	s.work += stop - start
-	s.mask(start, stop)
+	s.mask(t, start, stop)
 	return stop
 }
 
@@ -180,7 +180,7 @@ func isBearer(token, rest []byte) bool {
 			return false
 		}
 	}
-	return len(rest) == 0 || !isBlank(rest[0]) || len(rest) == 1 || !isLetter(rest[1])
+	return len(rest) == 0 || !isBlank(rest[0]) || len(rest) == 1 || !isLetter(rest[1]) && rest[1] != Replacement[0]
 }
 
 // equalsInside reports whether there is a = that is no padding at the end.

@@ -62,7 +62,7 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 		end--
 	}
 	if string(t[i:end]) != Replacement {
-		s.mask(i, end)
+		s.mask(t, i, end)
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		}
 		stop := trimBlanks(t, v, bracketEnd(t, v, limit))
 		s.work += stop - v
-		s.maskText(v, stop, dict)
+		s.maskText(t, v, stop, dict)
 		return stop
 	case '\\':
 		if v+1 < end && isQuote(t[v+1]) { // the unescaped text shows where it ends
@@ -60,7 +60,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		stop := elementEnd(t, v, end)
 		s.work += stop - v
 		if string(t[v:stop]) != Replacement {
-			s.maskText(v, stop, dict)
+			s.maskText(t, v, stop, dict)
 		}
 		return stop
 	}
@@ -114,7 +114,7 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 	}
 	s.work += stop - v
 	if stop > v && string(t[v:stop]) != Replacement {
-		s.mask(v, stop)
+		s.mask(t, v, stop)
 	}
 	return max(stop, v)
 }
@@ -133,7 +133,7 @@ func (s *scanner) quotedValue(t []byte, p, end int, m mark) int {
 		}
 	}
 	if to > from && !replaced(t[from:to]) {
-		s.mask(from, to)
+		s.mask(t, from, to)
 	}
 	return min(stop+1, end)
 }

@@ -25,7 +25,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		return
 	}
 	if s.depth == maxDepth {
-		s.mask(from, end)
+		s.mask(t, from, end)
 		return
 	}
 	first, outer := s.n, s.form
