@@ -23,7 +23,7 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	if p == name || p == end {
 		return p
 	}
-	mark := s.words.find(t, name, p, false)
+	mark := s.words.find(t, name, p, wholeKey)
 	if mark == 0 {
 		if user := string(t[name:p]); (user == "u" || user == "user" || user == "proxy-user" || user == "U") && look.isCurl(t[from:i]) {
 			return s.userAndPassword(t, p, end)
@@ -102,7 +102,7 @@ func (s *scanner) tuple(t []byte, i, end int) int {
 	if q == end || t[q] != t[p] {
 		return i
 	}
-	mark := s.words.find(t, p+1, q, false)
+	mark := s.words.find(t, p+1, q, wholeKey)
 	v := s.skipGap(t, q+1, end)
 	if mark == 0 || v == end || t[v] != ',' {
 		return i

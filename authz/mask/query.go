@@ -7,7 +7,7 @@ import "strings"
 // field the scheme is kept.
 func (m *Masker) Header(name, value string) string {
 	w := m.list()
-	mark := w.find([]byte(name), 0, len(name), false)
+	mark := w.find([]byte(name), 0, len(name), wholeKey)
 	switch {
 	case mark == 0:
 		return m.String(value)

@@ -156,7 +156,13 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 		}
 	}
 	s.work += i - hi
-	if k.mark = s.words.find(t, lo, hi, k.quote == 0); k.mark == 0 {
+	at := beforeColon
+	if k.quote != 0 {
+		at = wholeKey
+	} else if t[i] == '=' {
+		at = beforeEquals
+	}
+	if k.mark = s.words.find(t, lo, hi, at); k.mark == 0 {
 		if k.quote == 0 || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
@@ -188,7 +194,7 @@ func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool 
 		if v = quotePrefix(t, v, end); v < end && isQuote(t[v]) {
 			stop := quoteEnd(t, v, min(end, v+maxKey))
 			s.work += stop - v
-			look.name = s.words.find(t, v+1, stop, false) != 0
+			look.name = s.words.find(t, v+1, stop, wholeKey) != 0
 		}
 	}
 	return false

@@ -104,12 +104,20 @@ func (w *words) add(word string, m mark) {
 	w.marks[node] |= m
 }
 
-// find reports what the key t[lo:hi] ends with; 0 is nothing sensitive. In
-// running text (prose) a key is looked for from its end and where it begins is
-// not known: words may be one space apart, no more.
-func (w *words) find(t []byte, lo, hi int, prose bool) mark {
+// A place is what is known of where a key begins.
+type place uint8
+
+const (
+	wholeKey     place = iota // at the beginning of the bytes
+	beforeColon               // anywhere in the prose before a colon: "the api key: x"
+	beforeEquals              // the same, but a name before = holds no space: "a tokens=x"
+)
+
+// find reports what the key t[lo:hi] ends with; 0 is nothing sensitive. In prose
+// the words of a key may be one space apart, no more.
+func (w *words) find(t []byte, lo, hi int, at place) mark {
 	hi = trimKey(t, lo, hi)
-	m := w.walk(t, lo, hi, prose)
+	m := w.walk(t, lo, hi, at, false)
 	switch {
 	case m == 0 && hi > lo && isDigit(t[hi-1]):
 		// A form has password1 and password2. "session 42" in prose is no key.
@@ -118,7 +126,7 @@ func (w *words) find(t []byte, lo, hi int, prose bool) mark {
 				return 0
 			}
 			if isLetter(t[hi-1]) || t[hi-1] == '_' {
-				return w.walk(t, lo, hi, prose) &^ foreign
+				return w.walk(t, lo, hi, at, true) &^ foreign
 			}
 		}
 	case m == foreign:
@@ -127,21 +135,23 @@ func (w *words) find(t []byte, lo, hi int, prose bool) mark {
 			start--
 		}
 		key := []byte(normalKey(string(t[start:hi])))
-		m = w.walk(key, 0, len(key), false)
+		m = w.walk(key, 0, len(key), wholeKey, false)
 	}
 	return m &^ foreign
 }
 
 // sensitive is find for a whole key.
-func (w *words) sensitive(key []byte) bool { return w.find(key, 0, len(key), false) != 0 }
+func (w *words) sensitive(key []byte) bool { return w.find(key, 0, len(key), wholeKey) != 0 }
 
-func (w *words) walk(t []byte, lo, hi int, prose bool) mark {
+// walk is find for a key without what may stand behind its name. A numbered one
+// is no short word: pin1 is one of many.
+func (w *words) walk(t []byte, lo, hi int, at place, numbered bool) mark {
 	node, gap := 0, byte(0)
 	var found mark
 	for i := hi - 1; i >= lo; i-- {
 		s := w.symbols[t[i]]
 		if s == separator {
-			if prose && gap != 0 && (t[i] == ' ' || gap == ' ') {
+			if at != wholeKey && gap != 0 && (t[i] == ' ' || gap == ' ') {
 				break
 			}
 			gap = t[i]
@@ -162,9 +172,10 @@ func (w *words) walk(t []byte, lo, hi int, prose bool) mark {
 		case m == 0:
 		case m&wordEnds != 0:
 			found |= m &^ (shortEnds | pluralEnds)
+		case numbered:
 		case m&shortEnds != 0 && beginsWord(t, lo, i):
 			found |= wordEnds
-		case m&pluralEnds != 0 && beginsKey(t, lo, i):
+		case m&pluralEnds != 0 && beginsKey(t, lo, i, at):
 			found |= wordEnds
 		}
 	}
@@ -184,11 +195,17 @@ func beginsWord(t []byte, lo, i int) bool {
 }
 
 // beginsKey reports whether nothing of the key stands before t[i].
-func beginsKey(t []byte, lo, i int) bool {
+func beginsKey(t []byte, lo, i int, at place) bool {
 	for i > lo && (t[i-1] == '-' || t[i-1] == '_' || t[i-1] == '.') { // --tokens, _tokens
 		i--
 	}
-	return i == lo || !isKeyByte(t[i-1]) && t[i-1] != ' ' || t[i-1] == ' ' && (i-1 == lo || !isLetter(t[i-2]))
+	switch {
+	case i == lo:
+		return true
+	case t[i-1] != ' ':
+		return !isKeyByte(t[i-1])
+	}
+	return at == beforeEquals || i-1 == lo || !isKeyByte(t[i-2]) // "used tokens: 5" are counted
 }
 
 // trimKey leaves out what may stand behind the name of a key: user[password],
