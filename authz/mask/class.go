@@ -1,0 +1,81 @@
+package mask
+
+import "unicode/utf8"
+
+// A class says what a byte may be part of, so that runs of bytes that are part
+// of nothing are passed over quickly.
+type class uint16
+
+const (
+	wakes   class = 1 << iota // the scanner of text looks at it
+	sign                      // = and : end keys, ' is around keys
+	blank                     // white space, in front of credentials and values of flags
+	escapes                   // \ and %
+	jay                       // J, of eyJ
+	wk                        // w, of wk_
+	bar                       // _, of wk_
+	endsRun                   // the scanner of JSON strings looks at it
+	plain                     // a value of these is a word wherever it stands
+)
+
+// classes is never changed.
+var classes = func() (table [256]class) {
+	for _, c := range "=:{[(-'Jkb B\\%" {
+		if c != ' ' {
+			table[c] |= wakes
+		}
+	}
+	for _, c := range "=:'" {
+		table[c] |= sign
+	}
+	for c := range ' ' + 1 {
+		table[c] |= blank
+	}
+	for _, c := range `\%` {
+		table[c] |= escapes
+	}
+	table['J'] |= jay
+	table['w'] |= wk
+	table['_'] |= bar
+	for _, c := range "\"\\\n" {
+		table[c] |= endsRun
+	}
+	for c := range table {
+		if isAlnum(byte(c)) || c == '-' || c == '.' || c == '_' || c == '~' || c == '/' || c == '+' {
+			table[c] |= plain
+		}
+	}
+	return table
+}()
+
+// needsScan reports whether a JSON string of bytes of these classes can hold a
+// secret at all.
+func (c class) needsScan() bool {
+	return c&(sign|blank|escapes|jay) != 0 || c&(wk|bar) == wk|bar
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isUpper(c byte) bool  { return 'A' <= c && c <= 'Z' }
+func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+func isAlnum(c byte) bool  { return isLetter(c) || isDigit(c) }
+func isSpace(c byte) bool  { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+func isBlank(c byte) bool  { return c == ' ' || c == '\t' }
+func isQuote(c byte) bool  { return c == '"' || c == '\'' || c == '`' }
+
+func isKeyByte(c byte) bool {
+	return isAlnum(c) || c == '_' || c == '-' || c == '.' || c >= utf8.RuneSelf
+}
+
+// isBase64 is about the alphabet of JWT segments.
+func isBase64(c byte) bool { return isAlnum(c) || c == '-' || c == '_' }
+
+// hexDigit returns the value of a hex digit, or -1.
+func hexDigit(c byte) int {
+	switch {
+	case isDigit(c):
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}

@@ -1,0 +1,128 @@
+package mask
+
+import "bytes"
+
+// dash looks at the - at t[i]: a flag and its value, as in --password x, also in
+// a list of arguments ['--password', 'x'], or the beginning of a private key.
+func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
+	if i > from && isKeyByte(t[i-1]) {
+		return i + 1
+	}
+	if hasPrefix(t[i:end], pemBegin) {
+		return s.pem(t, i, end)
+	}
+	name := i + 1
+	if name < end && t[name] == '-' {
+		name++
+	}
+	p := name
+	for p < end && isKeyByte(t[p]) {
+		p++
+	}
+	s.work += p - i
+	if p == name || p == end {
+		return p
+	}
+	mark := s.words.find(t, name, p, wholeKey)
+	if mark == 0 {
+		if user := string(t[name:p]); (user == "u" || user == "user" || user == "proxy-user" || user == "U") && look.isCurl(t[from:i]) {
+			return s.userAndPassword(t, p, end)
+		}
+		return p
+	}
+	v := p
+	if isQuote(t[v]) && i > from && t[i-1] == t[v] {
+		if v = s.skipGap(t, v+1, end); v < end && t[v] == ',' {
+			v = s.skipGap(t, v+1, end)
+		}
+		if q := quotePrefix(t, v, end); v > p && q < end && isQuote(t[q]) {
+			return s.quotedValue(t, q, end, mark)
+		}
+		return p
+	}
+	if v = s.skipGap(t, p, end); v == p || v == end {
+		return p
+	}
+	switch {
+	case isQuote(t[v]):
+		return s.quotedValue(t, v, end, mark)
+	case hasPrefix(t[v:end], "--"), t[v] == '\\' && v+1 < end && isQuote(t[v+1]):
+		return v
+	}
+	stop := bareEnd(t, v, end, false)
+	s.work += stop - v
+	if stop > v && string(t[v:stop]) != Replacement {
+		s.mask(t, v, stop)
+	}
+	return max(stop, v)
+}
+
+// isCurl reports whether the command before a flag is curl.
+func (l *lookout) isCurl(before []byte) bool {
+	if l.curl == 0 {
+		l.curl = -1
+		if bytes.Contains(before, []byte("curl")) {
+			l.curl = 1
+		}
+	}
+	return l.curl > 0
+}
+
+// userAndPassword masks the password of curl -u user:password.
+func (s *scanner) userAndPassword(t []byte, p, end int) int {
+	v := s.skipGap(t, p, end)
+	if v == end {
+		return v
+	}
+	stop := 0
+	if isQuote(t[v]) {
+		stop = quoteEnd(t, v, end)
+	} else {
+		stop = bareEnd(t, v, end, false)
+	}
+	s.work += stop - v
+	if n := bytes.IndexByte(t[v:stop], ':'); n >= 0 && v+n+1 < stop && string(t[v+n+1:stop]) != Replacement {
+		s.mask(t, v+n+1, stop)
+	}
+	return max(stop, v)
+}
+
+// tuple masks the second element of 'password', 'x' and b'cookie', b'x', of which
+// the first begins at t[i].
+func (s *scanner) tuple(t []byte, i, end int) int {
+	p := quotePrefix(t, i, end)
+	if p >= end || t[p] != '"' && t[p] != '\'' {
+		return i
+	}
+	q := p + 1
+	for q < end && q < p+maxKey && (isKeyByte(t[q]) || t[q] == ' ') {
+		q++
+	}
+	s.work += q - i
+	if q == end || t[q] != t[p] {
+		return i
+	}
+	mark := s.words.find(t, p+1, q, wholeKey)
+	v := s.skipGap(t, q+1, end)
+	if mark == 0 || v == end || t[v] != ',' {
+		return i
+	}
+	v = s.skipGap(t, v+1, end)
+	if v = quotePrefix(t, v, end); v == end || !isQuote(t[v]) {
+		return i
+	}
+	return s.quotedValue(t, v, end, mark)
+}
+
+// quoted masks SQL's PASSWORD 'x', of which the quote is at t[i], and the header
+// fields in Envoy's debug log, 'cookie', 'x' in a line of its own.
+func (s *scanner) quoted(t []byte, from, lo, i, end int) int {
+	if lo == from && atLineStart(t, from, i) {
+		return max(i+1, s.tuple(t, i, end))
+	}
+	const word = "password"
+	if i-1-len(word) < lo || t[i-1] != ' ' || !hasFold(t[i-1-len(word):i-1], word) {
+		return i + 1
+	}
+	return s.quotedValue(t, i, end, wordEnds)
+}

@@ -1,0 +1,297 @@
+package mask
+
+import "bytes"
+
+// maxNesting bounds how deep objects and arrays stand in one another; what is
+// deeper is replaced. It is the number of bits that hold which is which.
+const maxNesting = 64
+
+// json masks the JSON value that begins at t[i], and returns where it ends. When
+// it is no JSON, or no whole one, nothing is masked and end is where to look for
+// JSON again.
+//
+// Strings are bounds: what looks like a key and its value in one is masked within
+// it. White space and commas are checked, numbers loosely; duplicate keys are no
+// concern, each value is masked.
+func (s *scanner) json(t []byte, i int) (end int, ok bool) {
+	r := jsonReader{scanner: s, t: t}
+	from, start := s.n, i
+	end, ok = r.read(i)
+	s.work += end - start
+	if !ok {
+		s.n = from
+		// The last string may be none: in {"a":"{"b":1}, whose quotes lack their
+		// escapes, it is what stands between two. Its inside is looked at again, and
+		// no more of it than once, as then its quote at the end is one that opens.
+		if r.last != 0 {
+			end = r.last
+		}
+	}
+	return end, ok
+}
+
+// A jsonReader reads one JSON value without recursion.
+type jsonReader struct {
+	*scanner
+	t       []byte
+	depth   int
+	objects uint64 // bit n: the n-th open bracket is an object's
+	named   uint64 // bit n: that object has {"name": "password"}, so that its "value" is masked
+	flag    bool   // the last string of an array was "--password"
+	last    int    // behind the opening quote of the last string, or behind a value that was skipped; 0 for none
+	whole   bool   // the value is known to be whole JSON
+	dry     bool   // only read
+	torn    int    // where it showed that it is not
+}
+
+func (r *jsonReader) read(i int) (int, bool) {
+	t := r.t
+	start, member, masked := i, false, false
+	for {
+		// A key, when in an object.
+		if r.depth > 0 && r.objects&1 != 0 {
+			i = skipSpace(t, i)
+			if i == len(t) || t[i] != '"' {
+				return i, false
+			}
+			end, seen := stringEnd(t, i+1)
+			if r.last = i + 1; end < 0 {
+				return ^end, false
+			}
+			masked, member = r.key(i+1, end, seen)
+			if seen.needsScan() && !r.text(start, i+1, end) {
+				return r.torn, false
+			}
+			if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
+				return i, false
+			}
+			i++
+		}
+		// A value.
+		if i = skipSpace(t, i); i == len(t) {
+			return i, false
+		}
+		c := t[i]
+		switch {
+		case masked || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
+			r.flag = false
+			end := valueEnd(t, i)
+			if end < 0 {
+				r.last = 0
+				return len(t), false
+			}
+			if r.last = end; c == '"' {
+				r.last = i + 1
+			}
+			if !r.dry && (c != '"' || !replaced(t[i+1:end-1])) {
+				r.maskAs(i, end, '"')
+			}
+			i = end
+		case c == '{' || c == '[':
+			r.depth++
+			r.objects <<= 1
+			r.named <<= 1
+			if c == '{' {
+				r.objects |= 1
+			}
+			r.flag = false
+			if i = skipSpace(t, i+1); i < len(t) && t[i] != c+2 { // not empty: } is { plus 2, ] is [ plus 2
+				continue
+			}
+		case c == '"':
+			end, seen := stringEnd(t, i+1)
+			if r.last = i + 1; end < 0 {
+				return ^end, false
+			}
+			if member && !r.dry && r.words.sensitive(t[i+1:end]) {
+				r.named |= 1
+			}
+			r.flag = r.objects&1 == 0 && seen&escapes == 0 && r.isFlag(t[i+1:end])
+			if seen.needsScan() && !r.text(start, i+1, end) {
+				return r.torn, false
+			}
+			i = end + 1
+		default:
+			end := literalEnd(t, i)
+			if end < 0 {
+				return i, false
+			}
+			r.flag = false
+			i = end
+		}
+		member, masked = false, false
+		// What follows it.
+		for {
+			if r.depth == 0 {
+				return i, true
+			}
+			if i = skipSpace(t, i); i == len(t) {
+				return i, false
+			}
+			closing := byte(']')
+			if r.objects&1 != 0 {
+				closing = '}'
+			}
+			if t[i] != closing {
+				break
+			}
+			i++
+			r.depth--
+			r.objects >>= 1
+			r.named >>= 1
+			r.flag = false
+		}
+		if t[i] != ',' {
+			return i, false
+		}
+		i++
+	}
+}
+
+// key reports whether the value of the key t[i:end] is masked, and whether it is
+// itself the name of another member's value, as in {"name": "password", "value": "x"}.
+func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
+	if r.dry {
+		return false, false
+	}
+	key := r.t[i:end]
+	if seen&escapes != 0 && bytes.IndexByte(key, '\\') >= 0 {
+		var room [64]byte
+		key, _ = unescape(room[:0], key, false)
+	}
+	switch string(key) {
+	case "name", "key", "Name", "Key":
+		return false, true
+	case "value", "Value":
+		return r.named&1 != 0, false
+	}
+	return r.words.sensitive(key), false
+}
+
+// isFlag reports whether a string of an array is the name of a flag whose value
+// is the next string, as in ["--password", "x"].
+func (r *jsonReader) isFlag(text []byte) bool {
+	return !r.dry && len(text) > 2 && text[0] == '-' && r.words.sensitive(bytes.TrimLeft(text, "-"))
+}
+
+// text masks the inside t[i:end] of a string of the value that begins at start.
+// It reports whether that value can still be JSON.
+func (r *jsonReader) text(start, i, end int) bool {
+	if r.dry {
+		return true
+	}
+	if bytes.IndexByte(r.t[i:end], '\\') < 0 {
+		r.line(r.t[:end], i, end)
+		return true
+	}
+	// Reading an escaped text is much work. It is done twice when the value turns
+	// out to be no JSON but text; if so at each level of strings in strings, it
+	// would be too much: within one it is first made sure that this is JSON.
+	if !r.whole && r.scanner.depth > 0 {
+		dry := jsonReader{t: r.t, dry: true}
+		r.torn, r.whole = dry.read(start)
+		if r.work += r.torn - start; !r.whole {
+			r.last = dry.last
+			return false
+		}
+	}
+	r.view(r.t, i, end, false)
+	return true
+}
+
+// stringEnd returns where the string that begins at t[i], behind its quote, ends:
+// the place of the other quote, or ^i for none up to i. It tells which classes of bytes are in it.
+func stringEnd(t []byte, i int) (end int, seen class) {
+	for i < len(t) {
+		c := classes[t[i]]
+		seen |= c
+		if c&endsRun != 0 {
+			switch t[i] {
+			case '"':
+				return i, seen
+			case '\n': // no JSON; a line that was torn ends here
+				return ^i, seen
+			}
+			i++
+		}
+		i++
+	}
+	return ^len(t), seen
+}
+
+// valueEnd returns the end of the JSON value at t[i], which need not be right
+// inside, or -1.
+func valueEnd(t []byte, i int) int {
+	depth := 0
+	for i < len(t) {
+		switch c := t[i]; c {
+		case '"':
+			end, _ := stringEnd(t, i+1)
+			if end < 0 {
+				return -1
+			}
+			i = end + 1
+		case '{', '[':
+			depth++
+			i++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return -1
+			}
+			i++
+		case ',', ':', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return -1
+			}
+			i++
+			continue
+		default:
+			if i = literalEnd(t, i); i < 0 {
+				return -1
+			}
+		}
+		if depth <= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// literalEnd returns the end of the number, true, false or null at t[i], or -1.
+func literalEnd(t []byte, i int) int {
+	switch c := t[i]; {
+	case c == '-' || isDigit(c):
+		for i++; i < len(t) && (isDigit(t[i]) || t[i] == '.' || t[i]|0x20 == 'e' || t[i] == '+' || t[i] == '-'); i++ {
+		}
+	case c == 't' && hasPrefix(t[i:], "true"), c == 'n' && hasPrefix(t[i:], "null"):
+		i += 4
+	case c == 'f' && hasPrefix(t[i:], "false"):
+		i += 5
+	case c == 'N' && hasPrefix(t[i:], "NaN"): // Python writes it
+		i += 3
+	default:
+		return -1
+	}
+	if i < len(t) && isAlnum(t[i]) {
+		return -1
+	}
+	return i
+}
+
+func skipSpace(t []byte, i int) int {
+	for i < len(t) && isSpace(t[i]) {
+		i++
+	}
+	return i
+}
+
+func hasPrefix(t []byte, prefix string) bool {
+	return len(t) >= len(prefix) && string(t[:len(prefix)]) == prefix
+}
+
+// replaced reports whether the content of a string has been masked before.
+func replaced(t []byte) bool {
+	n := len(t) - len(Replacement)
+	return n == 0 && string(t) == Replacement ||
+		n > 1 && string(t[n:]) == Replacement && t[n-1] == ' ' && knownScheme(t[:n-1])
+}

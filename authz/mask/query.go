@@ -1,0 +1,78 @@
+package mask
+
+import "strings"
+
+// Header masks the value of a header field of the given name: all of it when the
+// name is sensitive, else what a text would have masked. Of an Authorization
+// field the scheme is kept.
+func (m *Masker) Header(name, value string) string {
+	w := m.list()
+	mark := w.find([]byte(name), 0, len(name), wholeKey)
+	switch {
+	case mark == 0:
+		return m.String(value)
+	case value == "" || replaced([]byte(value)):
+		return value
+	case mark&authEnds != 0:
+		v := []byte(value)
+		if n := schemeEnd(v, 0, len(v)); n != 0 && strings.TrimSpace(value[n:]) != "" {
+			return value[:n] + " " + Replacement
+		}
+	}
+	return Replacement
+}
+
+// Query masks a path or URL with a query: the values of sensitive keys, and
+// values that hide a secret in a query, in JSON or in another text of their own.
+// Everything else is kept byte for byte, and s itself is returned when nothing changed.
+func (m *Masker) Query(s string) string {
+	cut := strings.IndexAny(s, "?#")
+	if cut < 0 {
+		return m.String(s)
+	}
+	var b strings.Builder
+	b.WriteString(m.String(s[:cut]))
+	for rest := s[cut:]; rest != ""; {
+		b.WriteByte(rest[0]) // ? & ; or #
+		pair := rest[1:]
+		end := strings.IndexAny(pair, "&;#?")
+		if end < 0 {
+			end = len(pair)
+		}
+		key, value, found := strings.Cut(pair[:end], "=")
+		if name, _ := unescape(nil, []byte(strings.ReplaceAll(key, "+", " ")), true); found && m.SensitiveKey(string(name)) {
+			// To the next &, whatever a reader of ; and ? would make of it.
+			if end = strings.IndexAny(pair, "&#"); end < 0 {
+				end = len(pair)
+			}
+			if value = pair[len(key)+1 : end]; value != "" {
+				value = Replacement
+			}
+		} else {
+			if m.hides(key) {
+				key = Replacement
+			}
+			if m.hides(value) {
+				value = Replacement
+			}
+		}
+		b.WriteString(key)
+		if found {
+			b.WriteByte('=')
+			b.WriteString(value)
+		}
+		rest = pair[end:]
+	}
+	if b.String() == s {
+		return s
+	}
+	return b.String()
+}
+
+// hides reports whether there is a secret in a key or value of a query.
+func (m *Masker) hides(text string) bool {
+	if text == "" {
+		return false
+	}
+	return m.String(text) != text || strings.ContainsRune(text, '+') && m.hides(strings.ReplaceAll(text, "+", " "))
+}

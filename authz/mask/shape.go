@@ -1,0 +1,267 @@
+package mask
+
+import (
+	"bytes"
+	"encoding/base64"
+)
+
+// userinfo masks the password of the authority that begins at t[i], behind ://.
+func (s *scanner) userinfo(t []byte, i, end int, look *lookout) int {
+	colon, at, stop := 0, 0, i
+authority:
+	for ; stop < end; stop++ {
+		switch c := t[stop]; {
+		case c == '@':
+			at = stop
+		case c == ':' && colon == 0:
+			colon = stop
+		case c <= ' ' || c == '/' || c == '?' || c == '#' || c == '\\' || c == '<' || c == '>' || isQuote(c):
+			break authority
+		}
+	}
+	s.work += stop - i
+	if at == 0 && colon != 0 && t[i] != '[' && stop > look.at && stop < end && !allDigits(t[colon+1:stop]) {
+		// A password with a / in it, which should have been escaped.
+		p := stop
+		for ; p < end && t[p] > ' ' && !isQuote(t[p]) && t[p] != '\\'; p++ {
+			if t[p] == '@' {
+				at = p
+			}
+		}
+		s.work += p - stop
+		look.at = p
+	}
+	if at == 0 {
+		return stop
+	}
+	if colon != 0 && colon+1 < at && string(t[colon+1:at]) != Replacement {
+		s.mask(t, colon+1, at)
+	}
+	return at + 1
+}
+
+func allDigits(t []byte) bool {
+	for _, c := range t {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// jwt masks what is shaped like a JWT, of which the J at t[i] is the third letter.
+func (s *scanner) jwt(t []byte, from, i, end int, look *lookout) int {
+	start := i - 2
+	if start < from || start < look.jwt || t[start] != 'e' || t[i-1] != 'y' {
+		return i + 1
+	}
+	p := i + 1
+	for p < end && isBase64(t[p]) {
+		p++
+	}
+	s.work += p - i
+	look.jwt = p
+	if p+1 >= end || t[p] != '.' || !isBase64(t[p+1]) {
+		return i + 1
+	}
+	for p < end && (isBase64(t[p]) || t[p] == '.' || t[p] == '=') {
+		p++
+	}
+	s.work += p - look.jwt
+	s.mask(t, start, p)
+	return p
+}
+
+// The tail of wk_name_tail is a secret when it is that long; those that warder
+// makes have 26 letters and digits. A shorter one may be a word, but not with a digit.
+const (
+	minKeyTail   = 20
+	minKeyDigits = 10
+)
+
+// apiKey masks an API key of warder, of which the k at t[i] is the second letter.
+func (s *scanner) apiKey(t []byte, from, i, end int) int {
+	if i+1 >= end || i-1 < from || t[i-1] != 'w' || t[i+1] != '_' || i-2 >= from && isAlnum(t[i-2]) {
+		return i + 1
+	}
+	p, tail, digits := i+2, 0, 0
+	for p < end && isBase64(t[p]) {
+		tail++
+		if isDigit(t[p]) {
+			digits++
+		}
+		if t[p] == '_' {
+			tail, digits = 0, 0
+		}
+		p++
+	}
+	s.work += p - i
+	if tail < minKeyDigits || tail < minKeyTail && digits == 0 || p-tail == i+2 {
+		return p
+	}
+	s.mask(t, i-1, p)
+	return p
+}
+
+// credential masks the token behind Bearer or Basic, of which t[i] is the first letter.
+func (s *scanner) credential(t []byte, from, i, end int) int {
+	if i > from && isAlnum(t[i-1]) {
+		return i + 1
+	}
+	v, basic := i+len("bearer"), false
+	if !hasFold(t[i:end], "bearer") {
+		v, basic = i+len("basic"), true
+		if !hasFold(t[i:end], "basic") {
+			return i + 1
+		}
+	}
+	start := s.skipGap(t, v, end)
+	if start == v || start == end {
+		return v
+	}
+	p := start
+	for p < end && (isAlnum(t[p]) || bytes.IndexByte([]byte("-._~+/="), t[p]) >= 0) {
+		p++
+	}
+	s.work += p - i
+	token := bytes.TrimRight(t[start:p], ".")
+	if n := bytes.IndexByte(token, '+'); n > 0 && s.depth > 0 { // a blank of a form, for all that is known
+		token = token[:n]
+	}
+	if p < end && isQuote(t[p]) && bytes.HasSuffix(token, []byte("=")) && !stops(t, p+1, end) {
+		return start // realm="x"
+	}
+	if basic && !isBasic(token) || !basic && !isBearer(token, t[p:end]) {
+		return start
+	}
+	stop := bareEnd(t, start, end, false)
+	s.work += stop - start
+	s.mask(t, start, stop)
+	return stop
+}
+
+// isBasic reports whether a word behind Basic is a user and a password.
+func isBasic(token []byte) bool {
+	bare := bytes.TrimRight(token, "=")
+	if equalsInside(token) { // realm=x
+		return false
+	}
+	if len(bare) < len(token) && len(bare) > 1 {
+		return true // nothing but base64 ends so
+	}
+	var room [96]byte
+	head := bare[:min(len(bare), 128)/4*4] // the colon is not far
+	if len(bare) < 128 {
+		head = bare
+	}
+	n, err := base64.RawStdEncoding.Decode(room[:], head)
+	if err == nil && bytes.IndexByte(room[:n], ':') >= 0 {
+		return true
+	}
+	digits, upper, lower := count(bare)
+	return len(bare) >= 8 && digits > 0 && upper > 0 && lower > 0 || len(bare) >= 20
+}
+
+// isBearer reports whether a word behind Bearer is a token, not the next word of a sentence.
+func isBearer(token, rest []byte) bool {
+	if len(token) == 0 || equalsInside(token) { // error=invalid_token
+		return false
+	}
+	if digits, upper, _ := count(token); digits > 0 || upper > 1 || upper == 1 && !isUpper(token[0]) || len(token) >= 20 {
+		return true
+	}
+	for _, c := range token {
+		if !isLetter(c) && c != '-' {
+			return true
+		}
+	}
+	for _, word := range []string{"token", "auth", "scheme", "realm", "credential", "error", "header", "format", "key", "or", "and", "is", "was", "not"} {
+		if hasFold(token, word) {
+			return false
+		}
+	}
+	return len(rest) == 0 || !isBlank(rest[0]) || len(rest) == 1 || !isLetter(rest[1]) && rest[1] != Replacement[0]
+}
+
+// equalsInside reports whether there is a = that is no padding at the end.
+func equalsInside(token []byte) bool {
+	return bytes.IndexByte(bytes.TrimRight(token, "="), '=') >= 0
+}
+
+func count(t []byte) (digits, upper, lower int) {
+	for _, c := range t {
+		switch {
+		case isDigit(c):
+			digits++
+		case isUpper(c):
+			upper++
+		case isLetter(c):
+			lower++
+		}
+	}
+	return digits, upper, lower
+}
+
+// schemes are the words that may stand before the credentials of an
+// Authorization field. They are kept.
+const schemes = " bearer basic digest token apikey negotiate ntlm hawk hmac signature aws4-hmac-sha256 scram-sha-256 dpop oauth mutual vapid "
+
+// schemeEnd returns the end of the scheme at t[v], 0 for none that is known.
+func schemeEnd(t []byte, v, end int) int {
+	p := v
+	for p < end && p < v+20 && (isAlnum(t[p]) || t[p] == '-') {
+		p++
+	}
+	if p == v || p == end || !isBlank(t[p]) || !knownScheme(t[v:p]) {
+		return 0
+	}
+	return p
+}
+
+func knownScheme(word []byte) bool {
+	if len(word) == 0 || len(word) > 20 {
+		return false
+	}
+	var room [22]byte
+	b := append(room[:0], ' ')
+	for _, c := range word {
+		if c == ' ' {
+			return false
+		}
+		if isUpper(c) {
+			c |= 0x20
+		}
+		b = append(b, c)
+	}
+	return bytes.Contains([]byte(schemes), append(b, ' '))
+}
+
+// oneToken reports whether the credentials at the beginning of t are one word.
+func oneToken(t []byte) bool {
+	for i, c := range t {
+		if c <= ' ' {
+			return true
+		}
+		if c == '=' && i+1 < len(t) && t[i+1] == '"' || c == ',' {
+			return false // Digest username="bob", …
+		}
+	}
+	return true
+}
+
+// hasFold reports whether t begins with a lower-case word, in any case.
+func hasFold(t []byte, word string) bool {
+	if len(t) < len(word) {
+		return false
+	}
+	for i := range len(word) {
+		c := t[i]
+		if isUpper(c) {
+			c |= 0x20
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}

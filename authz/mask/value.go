@@ -1,0 +1,360 @@
+package mask
+
+import "bytes"
+
+// sign looks at the = or : at t[i] of the line t[from:end], and masks the value
+// behind it when a sensitive key stands before it. Keys begin at lo or later. It
+// returns where to go on.
+func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
+	c, j := t[i], i+1
+	if c == ':' && j < end {
+		if t[j] == ':' { // std::token::Kind
+			return j + 1
+		}
+		if t[j] == '/' && j+1 < end && t[j+1] == '/' {
+			return s.userinfo(t, j+2, end, look)
+		}
+		if s.disposition(t, lo, i, end) {
+			return j
+		}
+	}
+	k, ok := s.keyBefore(t, lo, i, end, look)
+	if !ok {
+		return j
+	}
+	for j < end && j < i+3 && (t[j] == '=' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
+		j++
+	}
+	v := s.skipGap(t, j, end)
+	if k.quote != 0 && v == end { // "password":, and the value in the next line
+		v = skipSpace(t, v)
+		end = lineEnd(t, v)
+	}
+	if v >= end {
+		return v
+	}
+	// A dictionary's value is replaced by a string, so that it stays a dictionary.
+	dict := byte(0)
+	if k.quote != 0 && (c == ':' || t[j-1] == '>') {
+		dict = k.quote
+	}
+	if p := quotePrefix(t, v, end); p < end && isQuote(t[p]) {
+		return s.quotedValue(t, p, end, k.mark)
+	}
+	switch t[v] {
+	case '{', '[', '(':
+		limit := end
+		if dict != 0 {
+			limit = len(t)
+		}
+		stop := trimBlanks(t, v, bracketEnd(t, v, limit))
+		s.work += stop - v
+		s.maskText(t, v, stop, dict)
+		return stop
+	case '\\':
+		if v+1 < end && isQuote(t[v+1]) { // the unescaped text shows where it ends
+			return v
+		}
+	}
+	if dict != 0 {
+		stop := elementEnd(t, v, end)
+		s.work += stop - v
+		if string(t[v:stop]) != Replacement {
+			s.maskText(t, v, stop, dict)
+		}
+		return stop
+	}
+	return s.bareValue(t, from, k, c, j, v, end)
+}
+
+// bareValue masks a value without quotes that begins at t[v]; the sign c ends at t[j].
+func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end int) int {
+	if c == '=' && v > j && beginsPair(t, v, end) { // password= user=bob
+		return v
+	}
+	stop := 0
+	before, around := byte(0), byte(0)
+	if k.start > from {
+		before = t[k.start-1]
+	}
+	if isQuote(before) && k.quote == 0 {
+		around = before // 'Cookie: a=b; c=d'
+	}
+	switch {
+	case k.mark&(authEnds|cookieEnds) != 0 && c == ':':
+		stop = headerEnd(t, v, end, around)
+		if k.mark&authEnds == 0 {
+			break
+		}
+		n := schemeEnd(t, v, stop)
+		if n == 0 {
+			break
+		}
+		if n = skipBlanks(t, n, stop); n < stop {
+			if v = n; !atLineStart(t, from, k.start) && around == 0 && oneToken(t[v:]) {
+				stop = bareEnd(t, v, stop, false)
+			}
+		}
+	case k.mark&authEnds != 0:
+		if n := schemeEnd(t, v, end); n != 0 && skipBlanks(t, n, end) < end {
+			v = skipBlanks(t, n, end)
+		}
+		stop = bareEnd(t, v, end, false)
+	case k.mark&cookieEnds != 0:
+		stop = bareEnd(t, v, end, false)
+		for stop < end && t[stop] == ';' && beginsPair(t, skipBlanks(t, stop+1, end), end) {
+			stop = bareEnd(t, skipBlanks(t, stop+1, end), end, false)
+		}
+	case around != 0 && c == ':':
+		stop = headerEnd(t, v, end, around)
+	case c == ':' && v > j && atLineStart(t, from, k.start):
+		stop = restEnd(t, v, end)
+	default:
+		stop = bareEnd(t, v, end, before == '?' || before == '&')
+	}
+	s.work += stop - v
+	if stop > v && string(t[v:stop]) != Replacement {
+		s.mask(t, v, stop)
+	}
+	return max(stop, v)
+}
+
+// quotedValue masks what is in the quotes that open at t[p].
+func (s *scanner) quotedValue(t []byte, p, end int, m mark) int {
+	stop := quoteEnd(t, p, end)
+	s.work += stop - p
+	from, to := p+1, stop
+	if to == end && to > from && t[to-1] == '\r' {
+		to--
+	}
+	if m&authEnds != 0 {
+		if n := schemeEnd(t, from, to); n != 0 && skipBlanks(t, n, to) < to {
+			from = skipBlanks(t, n, to)
+		}
+	}
+	if to > from && !replaced(t[from:to]) {
+		s.mask(t, from, to)
+	}
+	return min(stop+1, end)
+}
+
+// quotePrefix passes over the u, b, r and f of Python's strings.
+func quotePrefix(t []byte, i, end int) int {
+	p := i
+	for p < end && p < i+2 && bytes.IndexByte([]byte("uUbBrRfF"), t[p]) >= 0 {
+		p++
+	}
+	if p < end && isQuote(t[p]) {
+		return p
+	}
+	return i
+}
+
+// quoteEnd returns the place of the quote that closes the one at t[p], or end.
+// A quote that goes on with a letter closes nothing: 'it's'.
+func quoteEnd(t []byte, p, end int) int {
+	q := t[p]
+	for i := p + 1; i < end; i++ {
+		switch t[i] {
+		case '\\':
+			i++
+		case q:
+			switch {
+			case i+1 < end && t[i+1] == q: // two for one
+				i++
+				if i == p+2 && (i+1 == end || !isAlnum(t[i+1])) {
+					return i - 1
+				}
+			case i+1 == end || !isAlnum(t[i+1]):
+				return i
+			}
+		}
+	}
+	return end
+}
+
+// bracketEnd returns the end of what the bracket at t[i] opens, or limit.
+func bracketEnd(t []byte, i, limit int) int {
+	depth := 0
+	for ; i < limit; i++ {
+		switch c := t[i]; c {
+		case '{', '[', '(':
+			depth++
+		case '}', ']', ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '"', '\'':
+			if c == '"' || opensQuote(t, i) {
+				i = quoteEnd(t, i, limit)
+			}
+		case '\\':
+			i++
+		}
+	}
+	return limit
+}
+
+// opensQuote tells a quote from an apostrophe by what stands before it.
+func opensQuote(t []byte, i int) bool {
+	if i > 0 && bytes.IndexByte([]byte("uUbBrRfF"), t[i-1]) >= 0 {
+		i--
+	}
+	return i == 0 || !isAlnum(t[i-1])
+}
+
+// elementEnd returns the end of the element of a dictionary at t[v].
+func elementEnd(t []byte, v, end int) int {
+	depth := 0
+	for i := v; i < end; i++ {
+		switch c := t[i]; c {
+		case '{', '[', '(':
+			depth++
+		case '}', ']', ')', ',':
+			if depth == 0 {
+				return trimBlanks(t, v, i)
+			}
+			if c != ',' {
+				depth--
+			}
+		case '"', '\'':
+			if c == '"' || opensQuote(t, i) {
+				i = quoteEnd(t, i, end)
+			}
+		case '\\':
+			i++
+		}
+	}
+	return trimBlanks(t, v, end)
+}
+
+// bareEnd returns the end of a value without quotes. What may end it, but does
+// not look like it, is part of it.
+func bareEnd(t []byte, v, end int, query bool) int {
+	depth := 0
+	for i := v; i < end; i++ {
+		switch c := t[i]; c {
+		case '&', '#':
+			if query || c == '&' && beginsPair(t, i+1, end) {
+				return i
+			}
+		case '(', '[', '{':
+			depth++
+		case ')', ']', '}', '>':
+			if depth > 0 {
+				if c != '>' {
+					depth--
+				}
+			} else if stops(t, i+1, end) {
+				return i
+			}
+		case '"', '\'', '`':
+			if depth == 0 && stops(t, i+1, end) {
+				return i
+			}
+		case ',', ';':
+			if depth == 0 && (stops(t, i+1, end) || beginsPair(t, i+1, end)) {
+				return i
+			}
+		case '\\':
+			if i+1 < end && isQuote(t[i+1]) {
+				return i
+			}
+		default:
+			if c <= ' ' && depth == 0 {
+				return i
+			}
+		}
+	}
+	return trimBlanks(t, v, end)
+}
+
+// stops reports whether what stands at t[i] shows that the byte before ended a value.
+func stops(t []byte, i, end int) bool {
+	return i >= end || t[i] <= ' ' || bytes.IndexByte([]byte(",;:)]}>\"'`&|<\\."), t[i]) >= 0
+}
+
+// beginsPair reports whether a key and its sign begin at t[i].
+func beginsPair(t []byte, i, end int) bool {
+	start := i
+	for i < end && (isKeyByte(t[i]) || t[i] == '[' || t[i] == ']' || t[i] == '%') {
+		i++
+	}
+	return i > start && i < end && (t[i] == '=' || t[i] == ':' && t[i-1] != '=')
+}
+
+// headerEnd returns the end of the value of a header field: of the quotes around
+// the whole field, or of the line.
+func headerEnd(t []byte, v, end int, around byte) int {
+	if around != 0 {
+		for i := v; i < end; i++ {
+			if t[i] == '\\' {
+				i++
+			} else if t[i] == around {
+				return i
+			}
+		}
+	}
+	return trimBlanks(t, v, end)
+}
+
+// restEnd returns the end of a value that fills its line, as in YAML, or goes on
+// until another key.
+func restEnd(t []byte, v, end int) int {
+	end = trimBlanks(t, v, end)
+	space, name := 0, false // the last white space, and whether only a name followed it
+	for i := v; i < end; i++ {
+		c := t[i]
+		switch {
+		case isBlank(c):
+			space, name = i, true
+		case name && (c == '=' || c == ':' && i+1 < end && isBlank(t[i+1])) && i > space+1:
+			for space > v && bytes.IndexByte([]byte(" \t,;"), t[space-1]) >= 0 {
+				space--
+			}
+			return max(space, v)
+		case !isKeyByte(c):
+			name = false
+		}
+	}
+	return end
+}
+
+// atLineStart reports whether a key is the first of its line, but for the marks
+// of lists, comments and of curl.
+func atLineStart(t []byte, from, start int) bool {
+	for start > from && bytes.IndexByte([]byte(" \t-*<>#+"), t[start-1]) >= 0 {
+		start--
+	}
+	return start == from || t[start-1] == '\n'
+}
+
+// skipGap passes over blanks, which in a text that was escaped may be + as well,
+// as forms are.
+func (s *scanner) skipGap(t []byte, i, end int) int {
+	for i < end && (isBlank(t[i]) || t[i] == '+' && s.depth > 0) {
+		i++
+	}
+	return i
+}
+
+func skipBlanks(t []byte, i, end int) int {
+	for i < end && isBlank(t[i]) {
+		i++
+	}
+	return i
+}
+
+func trimBlanks(t []byte, from, end int) int {
+	for end > from && isSpace(t[end-1]) {
+		end--
+	}
+	return end
+}
+
+func lineEnd(t []byte, i int) int {
+	if n := bytes.IndexByte(t[i:], '\n'); n >= 0 {
+		return i + n
+	}
+	return len(t)
+}

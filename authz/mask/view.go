@@ -1,0 +1,156 @@
+package mask
+
+import (
+	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth bounds how deep escaped texts stand in one another, such as JSON in a
+// string of JSON; what is deeper is replaced.
+const maxDepth = 6
+
+// view masks the escaped text t[from:end] by reading what it spells: a key may
+// have escapes in it, and quotes that are escaped are quotes to somebody. Where
+// the edits go is translated back, so that the escapes of the rest are kept. With
+// percent, %XX are escapes too.
+func (s *scanner) view(t []byte, from, end int, percent bool) {
+	var room [512]byte
+	decoded, changed := unescape(room[:0], t[from:end], percent)
+	s.work += end - from
+	if !changed {
+		if !percent {
+			s.line(t[:end], from, end)
+		}
+		return
+	}
+	if s.depth == maxDepth {
+		s.mask(t, from, end)
+		return
+	}
+	first, outer := s.n, s.form
+	s.form = form{}
+	s.depth++
+	s.lines(decoded)
+	s.depth--
+	s.form = outer
+	if s.n == first {
+		return
+	}
+	s.merge(first)
+	// Where in t each edit is: by unescaping once more and counting.
+	quoted := bytes.IndexByte(t[from:end], '\\') >= 0
+	raw, at := from, 0
+	seek := func(offset int) int {
+		for at < offset && raw < end {
+			_, width, n := escape(t[raw:end], percent)
+			raw += width
+			at += n
+		}
+		return raw
+	}
+	s.work += end - from
+	edits := s.edits(first)
+	for i := range edits {
+		e := &edits[i]
+		e.start, e.end = seek(e.start), seek(e.end)
+		switch {
+		case e.quote != '"':
+		case quoted:
+			e.level++
+		default:
+			e.quote = 0
+		}
+	}
+}
+
+// unescape appends what t spells to dst, and reports whether that differs from t.
+func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
+	for i := 0; i < len(t); {
+		run := i
+		for run < len(t) && t[run] != '\\' && (t[run] != '%' || !percent) {
+			run++
+		}
+		dst = append(dst, t[i:run]...)
+		if i = run; i == len(t) {
+			break
+		}
+		r, width, n := escape(t[i:], percent)
+		changed = changed || width > 1
+		if n == 1 {
+			dst = append(dst, byte(r)) //nolint:gosec // one byte
+		} else {
+			dst = utf8.AppendRune(dst, r)
+		}
+		i += width
+	}
+	return dst, changed
+}
+
+// escape reads the first character of t: what it spells, how many bytes it takes
+// in t, and how many when it is spelled out. What is no escape spells itself.
+func escape(t []byte, percent bool) (r rune, width, n int) {
+	switch c := t[0]; {
+	case c == '%' && percent && len(t) > 2:
+		if hi, lo := hexDigit(t[1]), hexDigit(t[2]); hi >= 0 && lo >= 0 {
+			return rune(hi<<4 | lo), 3, 1
+		}
+	case c != '\\' || len(t) == 1:
+	default:
+		switch t[1] {
+		case '"', '\'', '`', '\\', '/':
+			return rune(t[1]), 2, 1
+		case 'n':
+			return '\n', 2, 1
+		case 'r':
+			return '\r', 2, 1
+		case 't':
+			return '\t', 2, 1
+		case 'x':
+			if len(t) > 3 {
+				if hi, lo := hexDigit(t[2]), hexDigit(t[3]); hi >= 0 && lo >= 0 {
+					return rune(hi<<4 | lo), 4, 1
+				}
+			}
+		case 'u':
+			return unicodeEscape(t)
+		}
+	}
+	return rune(t[0]), 1, 1
+}
+
+// unicodeEscape reads the \uXXXX at the beginning of t, or two for one character.
+func unicodeEscape(t []byte) (r rune, width, n int) {
+	r, width = hex4(t), 6
+	if r < 0 {
+		return '\\', 1, 1
+	}
+	if utf16.IsSurrogate(r) {
+		low := rune(-1)
+		if len(t) >= 12 && t[6] == '\\' && t[7] == 'u' {
+			low = hex4(t[6:])
+		}
+		if both := utf16.DecodeRune(r, low); both != utf8.RuneError {
+			r, width = both, 12
+		} else {
+			r = utf8.RuneError
+		}
+	}
+	return r, width, utf8.RuneLen(r)
+}
+
+// hex4 returns the number in the \uXXXX at the beginning of t, or -1.
+func hex4(t []byte) rune {
+	if len(t) < 6 {
+		return -1
+	}
+	r := 0
+	for _, c := range t[2:6] {
+		d := hexDigit(c)
+		if d < 0 {
+			return -1
+		}
+		r = r<<4 | d
+	}
+	return rune(r) //nolint:gosec // 16 bits
+}
