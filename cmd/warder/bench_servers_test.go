@@ -495,7 +495,7 @@ func (b *bench) load(t *testing.T, url string, headers [][2]string, body string,
 	if body != "" {
 		args = append(args, "-d", body)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*b.benchTime+2*patience)
+	ctx, cancel := context.WithTimeout(b.ctx, 10*b.benchTime+2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "h2load", append(args, url)...)
 	dieWithParent(cmd)

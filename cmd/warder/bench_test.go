@@ -10,15 +10,17 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -116,12 +118,14 @@ Denials are logged, as by default, to /dev/null. 10000-routes compares warder wi
 direct: h2load asks as Envoy would, with a CheckRequest that was recorded from an Envoy with our sidecar.yaml.
 envoy: h2load asks an Envoy with one worker by HTTP/2, which answers by itself after the check. A stands behind the
 plainest configuration (ext_authz with its defaults), B behind our sidecar.yaml; both on TCP loopback.
-req/s, CPU and latencies are medians of the rounds, ratio is B/A of req/s of each round: median (least to most).
-CPU is that of A or B alone, user and system, for one check. Latencies are those of a full queue of 64 requests.`
+All figures are medians of the rounds, and each B/A is that of the rounds' own ratios, with the least and the most.
+CPU is that of A or B alone, user and system, for one check: not that of Redis, Postgres, Envoy and h2load, which run
+on the same cores. Latencies are those of a full queue of 64 requests. Peak memory is that of A's or B's process.`
 
 // bench is what all scenarios share.
 type bench struct {
-	benchTime time.Duration // of one run
+	ctx       context.Context // ends with an interrupt, so that what was started is cleaned up then too
+	benchTime time.Duration   // of one run
 	rounds    int
 	redis     *authztest.Redis
 	postgres  *authztest.Postgres
@@ -134,7 +138,10 @@ type bench struct {
 // TestBench measures warder against the stock server and prints a table. Figures
 // never fail it; wrong answers do.
 func TestBench(t *testing.T) {
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	b := &bench{
+		ctx:       ctx,
 		benchTime: knob(t, "BENCHTIME", 2*time.Second, time.ParseDuration),
 		rounds:    knob(t, "ROUNDS", 5, strconv.Atoi),
 	}
@@ -155,6 +162,9 @@ func TestBench(t *testing.T) {
 	report := report{Machine: b.machine(t), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
 	fmt.Println(report.head())
 	for _, s := range todo {
+		if ctx.Err() != nil {
+			t.Fatal("interrupted")
+		}
 		r := row{Name: s.name, A: s.a, Goal: s.goal}
 		if s.consistency == "tracked" {
 			r.Unavailable = b.noTracked
@@ -427,16 +437,20 @@ type row struct {
 	Unavailable string  `json:"unavailable,omitempty"`
 	Goal        float64 `json:"goal,omitempty"`
 	Met         bool    `json:"met"`
-	Ratio       spread  `json:"ratio"`
+	Ratio       spread  `json:"ratio"`     // of requests a second, B to A
+	CPURatio    spread  `json:"cpu_ratio"` // of CPU per check, B to A
 	Runs        []pair  `json:"runs,omitempty"`
 }
 
 func (r *row) sum() {
-	ratios := make([]float64, len(r.Runs))
-	for i, p := range r.Runs {
-		ratios[i] = p.B.Rate / p.A.Rate
+	var rates, cpus []float64
+	for _, p := range r.Runs {
+		rates = append(rates, p.B.Rate/p.A.Rate)
+		if p.A.CPU > 0 { // a run can be shorter than the clock's tick
+			cpus = append(cpus, float64(p.B.CPU)/float64(p.A.CPU))
+		}
 	}
-	r.Ratio = spreadOf(ratios)
+	r.Ratio, r.CPURatio = spreadOf(rates), spreadOf(cpus)
 	r.Met = r.Goal != 0 && len(r.Runs) > 0 && r.Ratio.Median >= r.Goal
 }
 
@@ -467,16 +481,12 @@ func (r row) verdict() string {
 	}
 }
 
-func (r row) ratio() string {
-	return fmt.Sprintf("%.2f (%.2f to %.2f)", r.Ratio.Median, r.Ratio.Min, r.Ratio.Max)
-}
-
 // line is the row as it is printed while others are still to come.
 func (r row) line() string {
 	if r.Unavailable != "" {
 		return fmt.Sprintf("%s: not available: %s", r.Name, r.Unavailable)
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s: B/A = %s %s", r.Name, r.ratio(), r.verdict()))
+	return strings.TrimSpace(fmt.Sprintf("%s: B/A = %s %s", r.Name, r.Ratio, r.verdict()))
 }
 
 func (r report) head() string {
@@ -488,30 +498,47 @@ func (r report) head() string {
 	return b.String()
 }
 
+// table is Markdown, for the README, and can be read as it is.
 func (r report) table() string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "scenario\treq/s A\treq/s B\tB/A\tCPU A\tCPU B\tp50/p99 A\tp50/p99 B\tpeak MB A\tpeak MB B\tgoal")
+	cells := [][]string{{"scenario", "req/s A, B", "B/A", "CPU µs A, B", "B/A", "p50 ms A, B", "p99 ms A, B", "peak MiB A, B", "goal"}}
 	for _, row := range r.Rows {
 		if row.Unavailable != "" {
-			fmt.Fprintf(w, "%s\tnot available\t\t\t\t\t\t\t\t\t%s\n", row.Name, row.verdict())
+			cells = append(cells, []string{row.Name, "not available", "", "", "", "", "", "", row.verdict()})
 			continue
 		}
-		fmt.Fprintf(w, "%s", row.Name)
-		figures := func(format string, figure func(sample) float64) {
-			fmt.Fprintf(w, "\t"+format+"\t"+format, row.median(false, figure), row.median(true, figure))
+		both := func(format string, figure func(sample) float64) string {
+			return fmt.Sprintf(format+", "+format, row.median(false, figure), row.median(true, figure))
 		}
-		figures("%.0f", func(r sample) float64 { return r.Rate })
-		fmt.Fprintf(w, "\t%s", row.ratio())
-		figures("%.1f us", func(r sample) float64 { return float64(r.CPU) / 1e3 })
-		for _, b := range []bool{false, true} {
-			fmt.Fprintf(w, "\t%.2f/%.2f ms", row.median(b, func(r sample) float64 { return float64(r.P50) / 1e6 }), row.median(b, func(r sample) float64 { return float64(r.P99) / 1e6 }))
-		}
-		last := row.Runs[len(row.Runs)-1] // memory's peak only grows
-		fmt.Fprintf(w, "\t%.1f\t%.1f\t%s\n", float64(last.A.Peak)/(1<<20), float64(last.B.Peak)/(1<<20), row.verdict())
+		cells = append(cells, []string{
+			row.Name,
+			both("%.0f", func(s sample) float64 { return s.Rate }), row.Ratio.String(),
+			both("%.1f", func(s sample) float64 { return float64(s.CPU) / 1e3 }), row.CPURatio.String(),
+			both("%.2f", func(s sample) float64 { return float64(s.P50) / 1e6 }),
+			both("%.2f", func(s sample) float64 { return float64(s.P99) / 1e6 }),
+			both("%.0f", func(s sample) float64 { return float64(s.Peak) / (1 << 20) }),
+			row.verdict(),
+		})
 	}
-	w.Flush()
-	return regexp.MustCompile(` *\n`).ReplaceAllString(strings.TrimSpace(b.String())+"\n", "\n")
+	widths := make([]int, len(cells[0]))
+	for _, line := range cells {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for n, line := range cells {
+		for i, cell := range line {
+			fmt.Fprintf(&b, "| %-*s ", widths[i], cell)
+		}
+		b.WriteString("|\n")
+		if n == 0 {
+			for _, width := range widths {
+				b.WriteString("|" + strings.Repeat("-", width+2))
+			}
+			b.WriteString("|\n")
+		}
+	}
+	return b.String()
 }
 
 // machine says on what the figures were made.

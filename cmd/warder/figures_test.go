@@ -116,6 +116,8 @@ type spread struct {
 	Max    float64 `json:"max"`
 }
 
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max) }
+
 func spreadOf(values []float64) spread {
 	if len(values) == 0 {
 		return spread{}
@@ -316,6 +318,9 @@ func TestSpread(t *testing.T) {
 		if got := spreadOf(test.values); got != test.want {
 			t.Errorf("%v: %v, want %v", test.values, got, test.want)
 		}
+	}
+	if got := spreadOf([]float64{1.456, 0.9, 2}).String(); got != "1.46 (0.90 to 2.00)" {
+		t.Errorf("String() = %q", got)
 	}
 }
 
