@@ -52,7 +52,11 @@ var benchPolicy = policyOf(10, hotAllow)
 // policyOf returns a policy with n routes, of which the last is the hot one.
 func policyOf(n int, hot string) string {
 	b := new(strings.Builder)
-	b.WriteString("version: 1\nip_lists:\n  office: [203.0.113.0/24, 127.0.0.0/8]\nroutes:\n")
+	b.WriteString("version: 1\n")
+	if strings.Contains(hot, "office") { // a list that nobody uses is warned about
+		b.WriteString("ip_lists:\n  office: [203.0.113.0/24, 127.0.0.0/8]\n")
+	}
+	b.WriteString("routes:\n")
 	for i := range n - 1 {
 		pattern := fmt.Sprintf("/api/v1/things-%05d/{id}/audit", i)
 		if i%2 == 1 {
@@ -170,7 +174,7 @@ func TestBench(t *testing.T) {
 			r.Unavailable = b.noTracked
 		}
 		if r.Unavailable == "" && !t.Run(s.name, func(t *testing.T) { r.Runs = b.measure(t, s) }) {
-			r.Unavailable = "failed"
+			r.Unavailable = "failed, see above"
 		}
 		r.sum()
 		report.Rows = append(report.Rows, r)

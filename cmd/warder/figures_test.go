@@ -179,7 +179,7 @@ func parseCounters(stats string) (map[string]int, error) {
 		counters[name[strings.LastIndexByte(name, '.')+1:]] += n
 	}
 	if _, found := counters["ok"]; !found {
-		return nil, fmt.Errorf("Envoy's /stats has no ext_authz filter:\n%s", stats) //nolint:staticcheck // Envoy is a name
+		return nil, fmt.Errorf("Envoy's /stats has no ext_authz filter:\n%s", stats)
 	}
 	return counters, nil
 }
