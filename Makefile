@@ -5,6 +5,12 @@ GO      ?= go
 PYTHON  ?= python3
 # Time for each fuzz target.
 FUZZTIME ?= 5s
+# What make bench does: the time of one run, how often A and B take turns, which
+# scenarios (a regular expression; empty for all), and a file for the figures as JSON.
+BENCHTIME ?= 2s
+ROUNDS    ?= 5
+SCENARIO  ?=
+BENCH_OUT ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
 
@@ -19,7 +25,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build tools demo test vet lint race fuzz k8s clean go-new-enough
+.PHONY: help build tools demo test vet lint race fuzz k8s bench h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +45,8 @@ test: tools vet lint race fuzz ## everything: vet, lint, all tests with the race
 vet: go-new-enough ## go vet
 	@echo "== go vet"
 	@$(GO) vet ./...
+	@$(GO) vet ./testdata/stock
+	@$(GO) vet -tags bench ./cmd/warder
 
 lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
@@ -65,6 +73,23 @@ fuzz: go-new-enough ## each fuzz target for a moment (FUZZTIME=5s)
 k8s: tools ## check the manifests in k8s/
 	@echo "== manifests"
 	@$(GO) test -count=1 ./k8s
+
+bench: tools h2load build ## measure against a stock server, some minutes (BENCHTIME=2s ROUNDS=5 SCENARIO=envoy/jwt BENCH_OUT=bench.json)
+	@echo "== bench"
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/stock ./testdata/stock
+	@BENCHTIME='$(BENCHTIME)' ROUNDS='$(ROUNDS)' SCENARIO='$(SCENARIO)' BENCH_OUT='$(abspath $(BENCH_OUT))' \
+		$(GO) test -tags bench -run '^TestBench$$' -count=1 -timeout 60m -v ./cmd/warder
+
+# The system's package is the only one there is: no registry of a language has h2load.
+h2load:
+	@command -v h2load >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== tools: h2load"; export DEBIAN_FRONTEND=noninteractive; \
+		out=$$( { apt-get install -y --no-install-recommends nghttp2-client || \
+			{ apt-get update && apt-get install -y --no-install-recommends nghttp2-client; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
+	else \
+		echo "make: no h2load found; install it (Debian and Ubuntu: nghttp2-client; Fedora, Alpine and Homebrew: nghttp2)" >&2; exit 1; \
+	fi
 
 clean: ## remove everything that make made
 	rm -rf bin $(TOOLS)

@@ -1,0 +1,612 @@
+//go:build bench
+
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+	"warder/envoy"
+)
+
+// The load: few connections with many requests on each, as an Envoy has them.
+const (
+	loadClients = 4
+	loadStreams = 16
+)
+
+// hotPath is the path of every request, hotRoute the route for it.
+const (
+	hotPath   = "/api/v1/assets/8f14e45f-ceea-467f-a0e6-95f3b1c2d7aa/audit"
+	hotMatch  = "GET /api/v1/assets/{asset_id}/audit"
+	hotPublic = "public: true"
+	hotAllow  = `allow: [{user: {roles: [CONTROL]}}, {api_key: {scopes: ["assets:audit"]}}], client_ips: [office]`
+)
+
+// benchPolicy asks of the hot route all that a route can: an address, a
+// credential of one of two kinds, a role or a scope.
+var benchPolicy = policyOf(10, hotAllow)
+
+// policyOf returns a policy with n routes, of which the last is the hot one.
+func policyOf(n int, hot string) string {
+	b := new(strings.Builder)
+	b.WriteString("version: 1\n")
+	if strings.Contains(hot, "office") { // a list that nobody uses is warned about
+		b.WriteString("ip_lists:\n  office: [203.0.113.0/24, 127.0.0.0/8]\n")
+	}
+	b.WriteString("routes:\n")
+	for i := range n - 1 {
+		pattern := fmt.Sprintf("/api/v1/things-%05d/{id}/audit", i)
+		if i%2 == 1 {
+			pattern = fmt.Sprintf("/{tenant}/things-%05d/**", i)
+		}
+		fmt.Fprintf(b, "  - {id: r%05d, match: %q, allow: [{user: {roles: [CONTROL]}}]}\n", i, pattern)
+	}
+	fmt.Fprintf(b, "  - {id: hot, match: %q, %s}\n", hotMatch, hot)
+	return b.String()
+}
+
+const (
+	benchSecret  = "bench-hmac-secret-0123456789abcdef"
+	benchUser    = "42"
+	benchSession = "5f2b1c64-9a3e-4a0e-8c57-0b1f8a1d2e3c"
+	benchKey     = "wk_live_3q2-7wEhIzM0Vn8sYbLxKa"
+)
+
+// The credentials that scenarios use.
+const (
+	goodToken      = "a good token"
+	goodKey        = "a good key"
+	noCredential   = "none"
+	unknownSession = "a token of no session"
+	badSignature   = "a token with a bad signature"
+)
+
+// A scenario is a row of the table: A and B under the same load.
+type scenario struct {
+	name        string
+	a           string // what A is, when it is not the stock server
+	aPolicy     string // then A is warder with this policy
+	policy      string
+	consistency string
+	credential  string
+	reason      string // of warder's answer
+	status      int    // of it, where HTTP shows it
+	goal        float64
+}
+
+// decisions are what is measured directly and through Envoy.
+var decisions = []scenario{
+	{name: "public", policy: policyOf(10, hotPublic), consistency: "strict", credential: goodToken, reason: "public", status: http.StatusOK},
+	{name: "jwt-strict", policy: benchPolicy, consistency: "strict", credential: goodToken, reason: "session", status: http.StatusOK},
+	{name: "jwt-tracked", policy: benchPolicy, consistency: "tracked", credential: goodToken, reason: "session", status: http.StatusOK},
+	{name: "api-key", policy: benchPolicy, consistency: "strict", credential: goodKey, reason: "api_key", status: http.StatusOK},
+	{name: "no-credential", policy: benchPolicy, consistency: "strict", credential: noCredential, reason: "credentials_missing", status: http.StatusUnauthorized},
+	{name: "unknown-session", policy: benchPolicy, consistency: "strict", credential: unknownSession, reason: "session_revoked", status: http.StatusUnauthorized},
+	{name: "bad-signature", policy: benchPolicy, consistency: "strict", credential: badSignature, reason: "token_signature", status: http.StatusUnauthorized},
+}
+
+// goals are the ratios of throughput, B to A, that the project has set itself.
+var goals = map[string]float64{
+	"direct/jwt-tracked":  1.4,
+	"direct/jwt-strict":   0.9,
+	"direct/10000-routes": 0.95,
+	"envoy/jwt-tracked":   1.1,
+}
+
+const caption = `A is the stock server (testdata/stock), which always allows; B is warder with its default configuration but:
+directory.max_staleness is 5s everywhere, so that jwt-strict measures Redis and not Postgres; timeouts are longer.
+Denials are logged, as by default, to /dev/null. 10000-routes compares warder with itself: A has a policy of 10 routes.
+direct: h2load asks as Envoy would, with a CheckRequest that was recorded from an Envoy with our sidecar.yaml.
+envoy: h2load asks an Envoy with one worker by HTTP/2, which answers by itself after the check. A stands behind the
+plainest configuration (ext_authz with its defaults), B behind our sidecar.yaml; both on TCP loopback.
+All figures are medians of the rounds, and each B/A is that of the rounds' own ratios, with the least and the most.
+CPU is that of A or B alone, user and system, for one check: not that of Redis, Postgres, Envoy and h2load, which run
+on the same cores. Latencies are those of a full queue of 64 requests. Peak memory is that of A's or B's process.`
+
+// bench is what all scenarios share.
+type bench struct {
+	ctx       context.Context // ends with an interrupt, so that what was started is cleaned up then too
+	benchTime time.Duration   // of one run
+	rounds    int
+	redis     *authztest.Redis
+	postgres  *authztest.Postgres
+	envoy     string // the binary
+	headers   map[string][][2]string
+	bodies    map[string][]byte // CheckRequests by credential
+	noTracked string            // why there is no tracked, or ""
+}
+
+// TestBench measures warder against the stock server and prints a table. Figures
+// never fail it; wrong answers do.
+func TestBench(t *testing.T) {
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := &bench{
+		ctx:       ctx,
+		benchTime: knob(t, "BENCHTIME", 2*time.Second, time.ParseDuration),
+		rounds:    knob(t, "ROUNDS", 5, strconv.Atoi),
+	}
+	wanted := knob(t, "SCENARIO", regexp.MustCompile(""), regexp.Compile)
+	if b.benchTime < 10*time.Millisecond || b.rounds < 1 {
+		t.Fatalf("BENCHTIME is %v and ROUNDS %d; use at least 10ms and 1", b.benchTime, b.rounds)
+	}
+	var todo []scenario
+	for _, s := range scenarios() {
+		if wanted.MatchString(s.name) {
+			todo = append(todo, s)
+		}
+	}
+	if len(todo) == 0 {
+		t.Fatalf("SCENARIO is %s, which is in no name", wanted)
+	}
+	b.prepare(t)
+	report := report{Machine: b.machine(t), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
+	fmt.Println(report.head())
+	for _, s := range todo {
+		if ctx.Err() != nil {
+			t.Fatal("interrupted")
+		}
+		r := row{Name: s.name, A: s.a, Goal: s.goal}
+		if s.consistency == "tracked" {
+			r.Unavailable = b.noTracked
+		}
+		if r.Unavailable == "" && !t.Run(s.name, func(t *testing.T) { r.Runs = b.measure(t, s) }) {
+			r.Unavailable = "failed, see above"
+		}
+		r.sum()
+		report.Rows = append(report.Rows, r)
+		fmt.Println(r.line())
+	}
+	fmt.Printf("\n%s\n\n%s\n%s\n\n", report.head(), report.table(), caption)
+	if file := os.Getenv("BENCH_OUT"); file != "" {
+		text, err := json.MarshalIndent(report, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func scenarios() []scenario {
+	var all []scenario
+	for _, s := range decisions {
+		s.name = "direct/" + s.name
+		all = append(all, s)
+	}
+	all = append(all, scenario{
+		name: "direct/10000-routes", a: "10 routes", aPolicy: policyOf(10, hotPublic), policy: policyOf(10_000, hotPublic),
+		consistency: "strict", credential: goodToken, reason: "public",
+	})
+	for _, s := range decisions {
+		s.name = "envoy/" + s.name
+		all = append(all, s)
+	}
+	for i := range all {
+		all[i].goal = goals[all[i].name]
+	}
+	return all
+}
+
+// knob reads a variable of the environment, where make puts its own.
+func knob[T any](t *testing.T, name string, standard T, parse func(string) (T, error)) T {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return standard
+	}
+	value, err := parse(text)
+	if err != nil {
+		t.Fatalf("%s is %q: %v", name, text, err)
+	}
+	return value
+}
+
+// prepare starts the stores, fills them, and makes the requests.
+func (b *bench) prepare(t *testing.T) {
+	for _, path := range []string{warderBinary, stockBinary} {
+		if _, err := os.Stat(path); err != nil {
+			t.Fatalf("%v; run make bench, which builds it", err)
+		}
+	}
+	if _, err := exec.LookPath("h2load"); err != nil {
+		t.Fatalf("%v; run make bench, which installs it or says how", err)
+	}
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Fatalf("%v: the processor time of the servers is read from Linux's /proc", err)
+	}
+	var err error
+	if b.envoy, err = envoy.FindBinary(""); err != nil {
+		t.Fatal(err)
+	}
+	b.redis, b.postgres = authztest.StartRedis(t, "bench-redis-password"), authztest.StartPostgresServer(t)
+	b.postgres.Exec(t, postgres.Schema)
+	b.postgres.Exec(t, fmt.Sprintf(`
+		INSERT INTO users (id, is_active, roles) VALUES (%[1]s, true, '["CONTROL"]');
+		INSERT INTO api_keys (prefix, key_hash, scopes, is_active, user_id) VALUES ('wk_live', '%[2]s', '["assets:audit"]', true, %[1]s)`,
+		benchUser, authz.HashAPIKey(benchKey).Hex()))
+	b.redis.Do(t, "SET", "session:"+benchUser+":"+benchSession, "1")
+	b.noTracked = b.unavailable(t, "tracked")
+
+	token := func(secret, session string) [2]string {
+		now := time.Now()
+		return [2]string{"authorization", "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(secret), Claims: map[string]any{
+			"sub": benchUser, "jti": session, "type": "access", "iat": now.Unix(), "exp": now.Add(24 * time.Hour).Unix(),
+		}})}
+	}
+	usual := [][2]string{
+		{"user-agent", "assets-web/4.2 (okhttp/5.1)"},
+		{"accept", "application/json"},
+		{"accept-language", "en-US,en;q=0.5"},
+		{"accept-encoding", "gzip, br"},
+		{"origin", "https://app.example.com"},
+		{"x-client-version", "4.2.0"},
+		{"dnt", "1"},
+	}
+	b.headers = map[string][][2]string{
+		goodToken:      append(slices.Clone(usual), token(benchSecret, benchSession)),
+		goodKey:        append(slices.Clone(usual), [2]string{"x-api-key", benchKey}),
+		noCredential:   usual,
+		unknownSession: append(slices.Clone(usual), token(benchSecret, "00000000-0000-4000-8000-000000000000")),
+		badSignature:   append(slices.Clone(usual), token("not-"+benchSecret, benchSession)),
+	}
+	b.bodies = b.record(t, b.headers)
+}
+
+// measure runs the rounds of a scenario.
+func (b *bench) measure(t *testing.T, s scenario) []pair {
+	var a *contestant
+	if s.aPolicy != "" {
+		a = b.startWarder(t, s.aPolicy, s.consistency)
+	} else {
+		a = startStock(t)
+	}
+	sides := [2]side{b.side(t, s, a), b.side(t, s, b.startWarder(t, s.policy, s.consistency))}
+	for i := range sides {
+		sides[i].warmUp(t)
+	}
+	pairs := make([]pair, b.rounds)
+	for i := range pairs {
+		pairs[i] = pair{A: sides[0].run(t, sides[0].requests), B: sides[1].run(t, sides[1].requests)}
+	}
+	for _, side := range sides {
+		side.expect()
+	}
+	return pairs
+}
+
+// A side is a contestant in a scenario, with what it is asked.
+type side struct {
+	*contestant
+	bench    *bench
+	proxy    *proxy // nil when asked directly
+	url      string
+	headers  [][2]string
+	body     string // the file of it, or ""
+	expect   func() // asks once and checks the answer
+	class    int    // of the statuses: 2 for 2xx
+	size     int    // of each answer's body
+	requests int    // of one run
+}
+
+// side makes all ready and checks one answer.
+func (b *bench) side(t *testing.T, s scenario, c *contestant) side {
+	t.Helper()
+	request, decision, status := b.bodies[s.credential], "allow", s.status
+	if s.status >= 400 {
+		decision = "deny"
+	}
+	asked := c.expect(t, request, decision, s.reason)
+	if !strings.HasPrefix(s.name, "envoy/") {
+		const frame = 5 // not compressed, and the length
+		body := filepath.Join(t.TempDir(), "check")
+		framed := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
+		if err := os.WriteFile(body, append(framed, request...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return side{
+			contestant: c, bench: b, url: "http://" + c.addr + "/envoy.service.auth.v3.Authorization/Check",
+			headers: [][2]string{{"content-type", "application/grpc"}, {"te", "trailers"}}, body: body,
+			class: 2, size: frame + asked,
+			expect: func() { c.expect(t, request, decision, s.reason) },
+		}
+	}
+	var config map[string]any
+	if c.name == "stock" {
+		config, status = plainProxy(t, c.addr), http.StatusOK
+	} else {
+		config = shippedProxy(t, c.addr)
+	}
+	p := b.startProxy(t, c, config)
+	return side{
+		contestant: c, bench: b, proxy: &p, url: "http://" + p.Listen + hotPath, headers: b.headers[s.credential],
+		class: status / 100, size: p.expect(t, b.headers[s.credential], status),
+		expect: func() {
+			c.expect(t, request, decision, s.reason)
+			p.expect(t, b.headers[s.credential], status)
+		},
+	}
+}
+
+// warmUp makes connections and heaps what they will be, and finds out how many
+// requests take the time of a run: with their number fixed, each answer counts.
+func (s *side) warmUp(t *testing.T) {
+	t.Helper()
+	first := s.run(t, 1000)
+	again := s.run(t, max(1000, int(first.Rate*s.bench.benchTime.Seconds()/4)))
+	s.requests = max(1000, int(again.Rate*s.bench.benchTime.Seconds()))
+}
+
+// A sample is what one run of h2load showed.
+type sample struct {
+	Rate float64       `json:"requests_per_second"`
+	CPU  time.Duration `json:"cpu_per_check_ns"`
+	P50  time.Duration `json:"p50_ns"`
+	P99  time.Duration `json:"p99_ns"`
+	Peak int64         `json:"peak_memory_bytes"` // until now
+}
+
+// pair is one round.
+type pair struct {
+	A sample `json:"a"`
+	B sample `json:"b"`
+}
+
+// run sends n requests and requires n right answers.
+func (s *side) run(t *testing.T, n int) sample {
+	t.Helper()
+	var counted map[string]int
+	if s.proxy != nil {
+		counted = s.proxy.counters(t)
+	}
+	before := s.usage(t)
+	l, latencies := s.bench.load(t, s.url, s.headers, s.body, loadClients, loadStreams, n)
+	after := s.usage(t)
+	if err := l.check(n, s.class, s.size); err != nil {
+		t.Fatalf("wrong answers of the %s server: %v", s.name, err)
+	}
+	if len(latencies) != n {
+		t.Fatalf("h2load logged %d of %d requests", len(latencies), n)
+	}
+	if s.proxy != nil {
+		s.checkCounters(t, counted, n)
+	}
+	return sample{
+		Rate: l.rate, CPU: (after.cpu - before.cpu) / time.Duration(n),
+		P50: percentile(latencies, 50), P99: percentile(latencies, 99), Peak: after.peak,
+	}
+}
+
+// checkCounters requires that Envoy asked for each of n requests and got an answer.
+func (s *side) checkCounters(t *testing.T, before map[string]int, n int) {
+	t.Helper()
+	want := "ok"
+	if s.class != 2 {
+		want = "denied"
+	}
+	after := s.proxy.counters(t)
+	for _, counter := range []string{"ok", "denied", "error", "failure_mode_allowed"} {
+		expected := 0
+		if counter == want {
+			expected = n
+		}
+		if got := after[counter] - before[counter]; got != expected {
+			t.Fatalf("Envoy counts %d checks as %s, want %d of %d", got, counter, expected, n)
+		}
+	}
+}
+
+// A report is all of a run of make bench.
+type report struct {
+	Machine   []fact `json:"machine"`
+	BenchTime string `json:"bench_time"`
+	Rounds    int    `json:"rounds"`
+	Body      int    `json:"check_request_bytes"` // with a good token
+	Rows      []row  `json:"rows"`
+}
+
+type fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// A row is a scenario with its figures.
+type row struct {
+	Name        string  `json:"name"`
+	A           string  `json:"a,omitempty"`
+	Unavailable string  `json:"unavailable,omitempty"`
+	Goal        float64 `json:"goal,omitempty"`
+	Met         bool    `json:"met"`
+	Ratio       spread  `json:"ratio"`     // of requests a second, B to A
+	CPURatio    spread  `json:"cpu_ratio"` // of CPU per check, B to A
+	Runs        []pair  `json:"runs,omitempty"`
+}
+
+func (r *row) sum() {
+	var rates, cpus []float64
+	for _, p := range r.Runs {
+		rates = append(rates, p.B.Rate/p.A.Rate)
+		if p.A.CPU > 0 { // a run can be shorter than the clock's tick
+			cpus = append(cpus, float64(p.B.CPU)/float64(p.A.CPU))
+		}
+	}
+	r.Ratio, r.CPURatio = spreadOf(rates), spreadOf(cpus)
+	r.Met = r.Goal != 0 && len(r.Runs) > 0 && r.Ratio.Median >= r.Goal
+}
+
+// median is that of one figure of all runs of A or of B.
+func (r row) median(b bool, figure func(sample) float64) float64 {
+	var values []float64
+	for _, p := range r.Runs {
+		if b {
+			values = append(values, figure(p.B))
+		} else {
+			values = append(values, figure(p.A))
+		}
+	}
+	return spreadOf(values).Median
+}
+
+// verdict says whether a goal was met.
+func (r row) verdict() string {
+	switch {
+	case r.Goal == 0:
+		return ""
+	case r.Unavailable != "":
+		return fmt.Sprintf(">= %g: not measured", r.Goal)
+	case r.Met:
+		return fmt.Sprintf(">= %g: met", r.Goal)
+	default:
+		return fmt.Sprintf(">= %g: missed", r.Goal)
+	}
+}
+
+// line is the row as it is printed while others are still to come.
+func (r row) line() string {
+	if r.Unavailable != "" {
+		return fmt.Sprintf("%s: not available: %s", r.Name, r.Unavailable)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s: B/A = %s %s", r.Name, r.Ratio, r.verdict()))
+}
+
+func (r report) head() string {
+	var b strings.Builder
+	for _, f := range r.Machine {
+		fmt.Fprintf(&b, "%s: %s\n", f.Name, f.Value)
+	}
+	fmt.Fprintf(&b, "load: h2load -c %d -m %d, %d rounds A B of %s each; a CheckRequest with a token is %d bytes", loadClients, loadStreams, r.Rounds, r.BenchTime, r.Body)
+	return b.String()
+}
+
+// table is Markdown, for the README, and can be read as it is.
+func (r report) table() string {
+	cells := [][]string{{"scenario", "req/s A, B", "B/A", "CPU µs A, B", "B/A", "p50 ms A, B", "p99 ms A, B", "peak MiB A, B", "goal"}}
+	for _, row := range r.Rows {
+		if row.Unavailable != "" {
+			cells = append(cells, []string{row.Name, "not available", "", "", "", "", "", "", row.verdict()})
+			continue
+		}
+		both := func(format string, figure func(sample) float64) string {
+			return fmt.Sprintf(format+", "+format, row.median(false, figure), row.median(true, figure))
+		}
+		cells = append(cells, []string{
+			row.Name,
+			both("%.0f", func(s sample) float64 { return s.Rate }), row.Ratio.String(),
+			both("%.1f", func(s sample) float64 { return float64(s.CPU) / 1e3 }), row.CPURatio.String(),
+			both("%.2f", func(s sample) float64 { return float64(s.P50) / 1e6 }),
+			both("%.2f", func(s sample) float64 { return float64(s.P99) / 1e6 }),
+			both("%.0f", func(s sample) float64 { return float64(s.Peak) / (1 << 20) }),
+			row.verdict(),
+		})
+	}
+	widths := make([]int, len(cells[0]))
+	for _, line := range cells {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for n, line := range cells {
+		for i, cell := range line {
+			fmt.Fprintf(&b, "| %-*s ", widths[i], cell)
+		}
+		b.WriteString("|\n")
+		if n == 0 {
+			for _, width := range widths {
+				b.WriteString("|" + strings.Repeat("-", width+2))
+			}
+			b.WriteString("|\n")
+		}
+	}
+	return b.String()
+}
+
+// machine says on what the figures were made.
+func (b *bench) machine(t *testing.T) []fact {
+	t.Helper()
+	first := func(path string, args ...string) string {
+		out, err := exec.CommandContext(t.Context(), path, args...).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return line
+	}
+	cpu := runtime.GOARCH
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if found := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(info); found != nil {
+			cpu = string(found[1]) // Arm's has none
+		}
+	}
+	envoyVersion := first(b.envoy, "--version") // …/.tools/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
+	if parts := strings.Split(envoyVersion, "/"); len(parts) >= 4 {
+		envoyVersion = parts[len(parts)-4]
+	}
+	return []fact{
+		{"machine", fmt.Sprintf("%s, %d cores, Linux %s", cpu, runtime.NumCPU(), first("uname", "-r"))},
+		{"Go", runtime.Version()},
+		{"Redis", b.redisVersion(t)},
+		{"Postgres", b.postgresVersion(t)},
+		{"Envoy", envoyVersion},
+		{"h2load", strings.TrimPrefix(first("h2load", "--version"), "h2load ")},
+	}
+}
+
+func (b *bench) redisVersion(t *testing.T) string {
+	t.Helper()
+	options, err := redis.ParseURL(b.redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	info, err := client.Info(t.Context(), "server").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"valkey", "redis"} {
+		if _, after, found := strings.Cut(info, name+"_version:"); found {
+			version, _, _ := strings.Cut(after, "\r")
+			return name + " " + version
+		}
+	}
+	return "of an unknown version"
+}
+
+func (b *bench) postgresVersion(t *testing.T) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), b.postgres.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	var version string
+	if err := conn.QueryRow(t.Context(), "SHOW server_version").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
