@@ -36,7 +36,8 @@ type ConfigOptions struct {
 
 	// TrustedHops is how many proxies stand in front (xff_num_trusted_hops).
 	TrustedHops int
-	// AccessLog is the file for the access log; "" leaves it on standard output.
+	// AccessLog is a file for Envoy's own line of every request; "" leaves those of
+	// what failed on standard output. The access log that warder writes stays.
 	AccessLog string
 	// FailureModeAllow lets requests through when warder does not answer. It exists
 	// for tests that show what warder still refuses then.
@@ -59,6 +60,7 @@ func SidecarConfig(o ConfigOptions) ([]byte, error) {
 		listener = "static_resources/listeners/0"
 		manager  = listener + "/filter_chains/0/filters/0/typed_config"
 		extAuthz = manager + "/http_filters/1/typed_config"
+		ownLog   = manager + "/access_log/1"
 		endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint"
 	)
 	if o.Listen != "" {
@@ -77,9 +79,10 @@ func SidecarConfig(o ConfigOptions) ([]byte, error) {
 		t.set(manager+"/xff_num_trusted_hops", o.TrustedHops)
 	}
 	if o.AccessLog != "" {
-		t.set(manager+"/access_log/0/name", "envoy.access_loggers.file")
-		t.set(manager+"/access_log/0/typed_config/@type", "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog")
-		t.set(manager+"/access_log/0/typed_config/path", o.AccessLog)
+		t.set(ownLog+"/name", "envoy.access_loggers.file")
+		t.set(ownLog+"/typed_config/@type", "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog")
+		t.set(ownLog+"/typed_config/path", o.AccessLog)
+		t.set(ownLog+"/filter/status_code_filter/comparison/value/default_value", 0)
 	}
 	if o.FailureModeAllow {
 		t.set(extAuthz+"/failure_mode_allow", true)

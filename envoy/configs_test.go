@@ -15,6 +15,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -39,7 +40,9 @@ type shipped struct {
 	app       *clusterv3.Cluster
 	warder    *clusterv3.Cluster
 	protocol  *upstreamv3.HttpProtocolOptions
-	log       string // the access log's JSON format
+	logs      *grpclogv3.HttpGrpcAccessLogConfig
+	log       string // the JSON format of Envoy's own log
+	logFrom   uint32 // the status from which a request is in it
 }
 
 // decode reads a configuration, with unknown fields refused, and checks it by the
@@ -84,9 +87,10 @@ func decode(t *testing.T, text []byte) shipped {
 		}
 	}
 	s.protocol = unpack(t, s.warder.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], new(upstreamv3.HttpProtocolOptions))
-	if len(s.manager.GetAccessLog()) != 1 {
-		t.Fatal("not one access log")
+	if len(s.manager.GetAccessLog()) != 2 {
+		t.Fatal("not two access logs")
 	}
+	s.logs = unpack(t, s.manager.GetAccessLog()[0].GetTypedConfig(), new(grpclogv3.HttpGrpcAccessLogConfig))
 	format := func(f *corev3.SubstitutionFormatString) {
 		text, err := protojson.Marshal(f.GetJsonFormat())
 		if err != nil {
@@ -94,11 +98,13 @@ func decode(t *testing.T, text []byte) shipped {
 		}
 		s.log = string(text)
 	}
-	switch log := s.manager.GetAccessLog()[0]; log.GetName() {
+	own := s.manager.GetAccessLog()[1]
+	s.logFrom = own.GetFilter().GetStatusCodeFilter().GetComparison().GetValue().GetDefaultValue()
+	switch own.GetName() {
 	case "envoy.access_loggers.stdout":
-		format(unpack(t, log.GetTypedConfig(), new(streamlogv3.StdoutAccessLog)).GetLogFormat())
+		format(unpack(t, own.GetTypedConfig(), new(streamlogv3.StdoutAccessLog)).GetLogFormat())
 	case "envoy.access_loggers.file":
-		format(unpack(t, log.GetTypedConfig(), new(filelogv3.FileAccessLog)).GetLogFormat())
+		format(unpack(t, own.GetTypedConfig(), new(filelogv3.FileAccessLog)).GetLogFormat())
 	}
 	return s
 }
@@ -177,6 +183,11 @@ func TestConfigSettings(t *testing.T) {
 				}).String()},
 				{"no route turns ext_authz off", len(route.GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetVirtualHosts()[0].GetTypedPerFilterConfig()), 0},
 
+				{"the access log goes to warder", s.logs.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().GetClusterName(), "warder"},
+				{"in batches", s.logs.GetCommonConfig().GetBufferFlushInterval().AsDuration().String(), "1s"},
+				{"with headers that hold no secrets", strings.Join(s.logs.GetAdditionalRequestHeadersToLog(), " "), "origin content-type traceparent"},
+				{"and none of the answer", len(s.logs.GetAdditionalResponseHeadersToLog()) + len(s.logs.GetAdditionalResponseTrailersToLog()), 0},
+				{"Envoy's own log is of what failed", s.logFrom, uint32(500)},
 				{"the log has no query", strings.Contains(s.log, "%PATH(NQ)%") && !strings.Contains(s.log, "%REQ(:PATH)%"), true},
 				{"the log has no other header", strings.Count(s.log, "%REQ("), 2}, // :METHOD, X-REQUEST-ID
 				{"the log says why", strings.Contains(s.log, "ext_authz:reason") && strings.Contains(s.log, "ext_authz:user"), true},

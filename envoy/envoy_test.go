@@ -119,12 +119,17 @@ type bench struct {
 
 func newBench(t *testing.T, c Config, change func(*ConfigOptions), edit func(*tree)) *bench {
 	t.Helper()
+	return newBenchWithLog(t, c, nil, change, edit)
+}
+
+func newBenchWithLog(t *testing.T, c Config, accessLog *AccessLog, change func(*ConfigOptions), edit func(*tree)) *bench {
+	t.Helper()
 	b := &bench{upstream: newUpstream(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.warder = NewGRPCServer(newTestServer(t, c))
+	b.warder = NewGRPCServer(newTestServer(t, c), accessLog)
 	go func() { _ = b.warder.Serve(l) }()
 	t.Cleanup(b.warder.Stop)
 	options := ConfigOptions{

@@ -3,6 +3,7 @@ package envoy
 import (
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -25,17 +26,18 @@ const (
 // authorization service; the empty name tells the same of the whole server.
 const AuthorizationService = "envoy.service.auth.v3.Authorization"
 
-// A GRPCServer serves [Server] and gRPC health.
+// A GRPCServer serves [Server], [AccessLog] and gRPC health.
 type GRPCServer struct {
 	*grpc.Server
-	health *health.Server
+	health    *health.Server
+	accessLog *AccessLog
 }
 
 // NewGRPCServer makes a gRPC server with the limits of one that strangers can
-// reach, NOT_SERVING until [GRPCServer.SetServing]. The options may add
-// credentials, statistics and chained interceptors; the guard is outside of all
-// of them.
-func NewGRPCServer(s *Server, options ...grpc.ServerOption) *GRPCServer {
+// reach, NOT_SERVING until [GRPCServer.SetServing]. Without an access log (nil) Envoy
+// is told that there is none. The options may add credentials, statistics and
+// chained interceptors; the guard is outside of all of them.
+func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption) *GRPCServer {
 	all := append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -57,8 +59,11 @@ func NewGRPCServer(s *Server, options ...grpc.ServerOption) *GRPCServer {
 		grpc.UnaryInterceptor(s.Guard),
 		grpc.ForceServerCodecV2(newCheckCodec()),
 	}, options...)
-	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer()}
+	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer(), accessLog: accessLog}
 	authv3.RegisterAuthorizationServer(g.Server, s)
+	if accessLog != nil {
+		accesslogv3.RegisterAccessLogServiceServer(g.Server, accessLog)
+	}
 	healthpb.RegisterHealthServer(g.Server, g.health)
 	g.SetServing(false)
 	return g
@@ -73,4 +78,10 @@ func (g *GRPCServer) SetServing(serving bool) {
 	}
 	g.health.SetServingStatus("", status)
 	g.health.SetServingStatus(AuthorizationService, status)
+}
+
+// GracefulStop waits for the checks in flight, and for no access log.
+func (g *GRPCServer) GracefulStop() {
+	g.accessLog.end()
+	g.Server.GracefulStop()
 }

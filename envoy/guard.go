@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"warder/authz"
+	"warder/authz/mask"
 )
 
 // Guard is the last thing an answer passes: whatever is not one of the two shapes
@@ -25,7 +26,7 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.reportPanic(ctx, "guard", fault)
+			mask.LogPanic(ctx, s.log, "guard", fault)
 			out, err = s.refusal(), nil
 		}
 	}()

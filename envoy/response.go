@@ -165,6 +165,10 @@ func challengeFor(d authz.Decision) string {
 // challenges are all that challengeFor returns.
 var challenges = []string{"Bearer", `Bearer error="invalid_token"`, "ApiKey", `ApiKey error="invalid_token"`}
 
+// metadataKeys are what Envoy's access log and later filters can be told of a
+// decision, under [metadataNamespace].
+var metadataKeys = [...]string{"decision", "reason", "route", "user", "auth_method", "key_prefix", "client_ip"}
+
 // metadataOf says for Envoy's access log and later filters what was decided. It
 // stays inside Envoy. What is empty is left out.
 func metadataOf(d authz.Decision) *structpb.Struct {
@@ -177,19 +181,12 @@ func metadataOf(d authz.Decision) *structpb.Struct {
 	if d.ClientIP().IsValid() {
 		client = d.ClientIP().String()
 	}
-	fields := make(map[string]*structpb.Value, 7)
-	for _, f := range [...]struct{ key, value string }{
-		{"decision", verdict},
-		{"reason", d.Reason().String()},
-		{"route", d.Route()},
-		{"user", who.UserID},
-		{"auth_method", who.Method.String()},
-		{"key_prefix", who.KeyPrefix},
-		{"client_ip", client},
-	} {
-		if f.value != "" {
+	values := [len(metadataKeys)]string{verdict, d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
+	fields := make(map[string]*structpb.Value, len(metadataKeys))
+	for i, key := range metadataKeys {
+		if values[i] != "" {
 			// The message could not be encoded with anything but UTF-8 in it.
-			fields[f.key] = structpb.NewStringValue(strings.ToValidUTF8(f.value, "\uFFFD"))
+			fields[key] = structpb.NewStringValue(strings.ToValidUTF8(values[i], "\uFFFD"))
 		}
 	}
 	return &structpb.Struct{Fields: fields}

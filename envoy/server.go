@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"warder/authz"
+	"warder/authz/mask"
 )
 
 const (
@@ -129,7 +128,7 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	request, decision := new(authz.Request), authz.Deny(authz.ReasonInternal)
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.reportPanic(ctx, "check", fault)
+			mask.LogPanic(ctx, s.log, "check", fault)
 			decision = authz.Deny(authz.ReasonInternal)
 			out = s.responseFor(decision, nil)
 		}
@@ -153,7 +152,7 @@ func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.reportPanic(ctx, "observer", fault)
+			mask.LogPanic(ctx, s.log, "observer", fault)
 		}
 	}()
 	s.observer.Observed(ctx, Observation{
@@ -172,26 +171,4 @@ func pathOf(r *authz.Request) string {
 		return r.Path[:end]
 	}
 	return r.Path
-}
-
-// reportPanic logs where it happened and the type of what was thrown. Its value
-// may hold a token.
-func (s *Server) reportPanic(ctx context.Context, where string, fault any) {
-	s.log.ErrorContext(ctx, "panic, answered with a denial",
-		slog.String("in", where), slog.String("type", fmt.Sprintf("%T", fault)), slog.Any("stack", stack()))
-}
-
-// stack returns the functions that are on the stack with their places, and no
-// arguments.
-func stack() []string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // not Callers, stack and reportPanic
-	var lines []string
-	for {
-		f, more := frames.Next()
-		lines = append(lines, fmt.Sprintf("%s %s:%d", f.Function, filepath.Base(f.File), f.Line))
-		if !more {
-			return lines
-		}
-	}
 }

@@ -117,7 +117,7 @@ func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := NewGRPCServer(s, options...)
+	g := NewGRPCServer(s, nil, options...)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -54,5 +56,23 @@ func TestAdmin(t *testing.T) {
 	}
 	if admin.ReadHeaderTimeout == 0 || admin.ReadTimeout == 0 || admin.WriteTimeout == 0 || admin.IdleTimeout == 0 || admin.MaxHeaderBytes > 16<<10 {
 		t.Error("a client may hold a connection for ever or send without end")
+	}
+}
+
+// TestRecovered: a part that panics ends the others with an error, and what was
+// thrown is nowhere.
+func TestRecovered(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := recovered(newLogger(&out, logSettings{}), "the part", func() error { panic("token=c4n4ry") })()
+	if err == nil || !strings.Contains(err.Error(), "the part failed") {
+		t.Errorf("%v, want an error", err)
+	}
+	text := fmt.Sprint(err, out.String())
+	if strings.Contains(text, "c4n4ry") || !strings.Contains(text, `"in":"the part"`) || !strings.Contains(text, "TestRecovered") {
+		t.Errorf("said: %s", text)
+	}
+	if err := recovered(discard(), "the part", func() error { return nil })(); err != nil {
+		t.Error(err)
 	}
 }

@@ -23,6 +23,7 @@ type config struct {
 	directory directoryConfig
 	clientIP  clientIPConfig
 	log       logSettings
+	sensitive []string // log.sensitive_keys
 	identity  identitySettings
 	shutdown  shutdownSettings
 
@@ -147,9 +148,10 @@ func (c *config) keys() fieldReader {
 			"header":               text(&c.clientIP.header),
 		}),
 		"log": group(map[string]fieldReader{
-			"level":     oneOf(&c.log.Level, "debug", "info", "warn", "error"),
-			"format":    oneOf(&c.log.Format, "json", "text"),
-			"decisions": oneOf(&c.log.Decisions, logAll, logDeny, logNone),
+			"level":          oneOf(&c.log.Level, "debug", "info", "warn", "error"),
+			"format":         oneOf(&c.log.Format, "json", "text"),
+			"decisions":      oneOf(&c.log.Decisions, logAll, logDeny, logNone),
+			"sensitive_keys": textList(&c.sensitive),
 		}),
 		"identity": group(map[string]fieldReader{
 			"headers":              group(c.identityHeaders()),

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -47,9 +47,9 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
 	var out, own syncBuffer
-	l := newDecisionLog(&out, logDeny, "X-API-Key", newLogger(&own, logSettings{}))
-	l.Observed(t.Context(), observe("/api/v1/x", "req-1"))
-	l.close()
+	q := newLineQueue(&out, newLogger(&own, logSettings{}))
+	newDecisionLog(q.handler(), logDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	q.close()
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
 		t.Fatalf("not one line: %q", line)
@@ -88,8 +88,8 @@ func TestDecisionLogMasks(t *testing.T) {
 		{"/a/***FILTERED***/b", "/a/wk_canary_12345678/b", []authz.Header{key}},
 		{"/a/***FILTERED***", "/a/opaque-canary-token", []authz.Header{bearer}},
 		{"***FILTERED***", "/a/wk%5Fcanary%5f12345678", []authz.Header{key}},
-		{"***FILTERED***", "/reset/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
-		{"***FILTERED***", "/%zz/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"/reset/***FILTERED***", "/reset/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"/%zz/***FILTERED***", "/%zz/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
 		{"/files/caf%C3%A9%20x", "/files/caf%C3%A9%20x", []authz.Header{key}},
 		{"/short/a", "/short/a", []authz.Header{{Name: "x-api-key", Value: "a"}}},
 		{"/eyJ", "/eyJ", nil},
@@ -99,9 +99,9 @@ func TestDecisionLogMasks(t *testing.T) {
 		{"/a\"\nb", "/a\"\nb", nil},
 	} {
 		var out syncBuffer
-		l := newDecisionLog(&out, logAll, "X-API-Key", discard())
-		l.Observed(t.Context(), observe(c.path, c.path, c.headers...))
-		l.close()
+		q := newLineQueue(&out, discard())
+		newDecisionLog(q.handler(), logAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		q.close()
 		var got struct {
 			Path string `json:"path"`
 		}
@@ -122,7 +122,7 @@ func TestDecisionLogMasks(t *testing.T) {
 
 func TestDecisionLogOff(t *testing.T) {
 	t.Parallel()
-	if l := newDecisionLog(io.Discard, logNone, "", discard()); l != nil {
+	if l := newDecisionLog(slog.DiscardHandler, logNone, "", nil); l != nil {
 		t.Error("log.decisions: none makes a log")
 	}
 }
@@ -144,18 +144,19 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own syncBuffer
-	l := newDecisionLog(pipe, logAll, "", newLogger(&own, logSettings{}))
+	q := newLineQueue(pipe, newLogger(&own, logSettings{}))
+	l := newDecisionLog(q.handler(), logAll, "", nil)
 	const extra = 100
-	for range decisionQueue + extra {
+	for range lineBacklog + extra {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
 	}
 	close(pipe.open)
-	l.close()
+	q.close()
 	kept := strings.Count(pipe.String(), "\n")
-	if kept < decisionQueue || kept > decisionQueue+1 { // one may be in the writer's hands
-		t.Errorf("%d lines were kept, want %d", kept, decisionQueue)
+	if kept < lineBacklog || kept > lineBacklog+1 { // one may be in the writer's hands
+		t.Errorf("%d lines were kept, want %d", kept, lineBacklog)
 	}
-	if !strings.Contains(own.String(), "decision log: lines dropped") {
+	if !strings.Contains(own.String(), "lines dropped") {
 		t.Errorf("nothing is said about dropped lines: %s", own.String())
 	}
 	l.Observed(t.Context(), observe("/late", "")) // after the end: no panic
@@ -168,11 +169,12 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
 	var own syncBuffer
-	l := newDecisionLog(brokenPipe{}, logAll, "", newLogger(&own, logSettings{}))
+	q := newLineQueue(brokenPipe{}, newLogger(&own, logSettings{}))
+	l := newDecisionLog(q.handler(), logAll, "", nil)
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}
-	l.close()
+	q.close()
 	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
 		t.Errorf("said %d times: %s", n, own.String())
 	}

@@ -229,10 +229,11 @@ func fields(h http.Header) (all [][2]string) {
 	return all
 }
 
-// A lineWriter hands on whole lines, and drops those that nobody waits for.
+// A lineWriter hands on whole lines, those of the decision log and those of the
+// access log, and drops what nobody waits for.
 type lineWriter struct {
-	lines   chan<- []byte
-	partial []byte
+	decisions, accesses chan<- []byte
+	partial             []byte
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
@@ -242,8 +243,12 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if !found {
 			return len(p), nil
 		}
+		lines := w.decisions
+		if bytes.Contains(line, []byte(`"log":"access"`)) {
+			lines = w.accesses
+		}
 		select {
-		case w.lines <- bytes.Clone(line):
+		case lines <- bytes.Clone(line):
 		default:
 		}
 		w.partial = bytes.Clone(rest)

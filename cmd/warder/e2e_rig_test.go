@@ -151,8 +151,9 @@ type program struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error // how it ended, once ended is closed
-	// decisions are the lines of the decision log. Nobody has to read them.
-	decisions chan []byte
+	// decisions are the lines of the decision log, accesses those of Envoy's access
+	// log. Nobody has to read them.
+	decisions, accesses chan []byte
 }
 
 // asProgram in the environment makes this test binary the program; see TestMain.
@@ -160,9 +161,9 @@ const asProgram = "WARDER_TEST_AS_PROGRAM"
 
 func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
 	t.Helper()
-	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024)}
+	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024), accesses: make(chan []byte, 1024)}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
-	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{lines: p.decisions})
+	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{decisions: p.decisions, accesses: p.accesses})
 	p.cmd.Stderr = leaks.sink("warder stderr")
 	dieWithParent(p.cmd)
 	if err := p.cmd.Start(); err != nil {

@@ -8,6 +8,7 @@ func TestEndToEnd(t *testing.T) {
 	leaks := newLeaks()
 	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
+	t.Run("access log", func(t *testing.T) { testAccessLog(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
 	leaks.scan(t)
 }

@@ -7,20 +7,23 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc/grpclog"
+
+	"warder/authz/mask"
 )
 
 // newLogger makes warder's own log. Every line that warder writes about itself
-// goes through one of these, to standard error.
+// goes through one of these, masked, to standard error.
 func newLogger(w io.Writer, s logSettings) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.Level)); err != nil {
 		level = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if s.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, options))
+		handler = slog.NewTextHandler(w, options)
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(mask.NewHandler(handler, s.Mask))
 }
 
 // silenceLibraries turns off the process-wide logs of libraries: they print

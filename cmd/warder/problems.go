@@ -23,17 +23,34 @@ type problem struct {
 func (p problem) String() string {
 	var b strings.Builder
 	if p.File != "" {
-		b.WriteString(p.File)
-		if p.Line > 0 {
-			fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
-		}
-		b.WriteString(": ")
+		b.WriteString(p.place() + ": ")
 	}
 	if p.Field != "" {
 		b.WriteString(p.Field + ": ")
 	}
 	b.WriteString(p.Message)
 	return b.String()
+}
+
+// place returns file:line:column, or the file alone.
+func (p problem) place() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// logged returns the problem for a log line, the message under key. In one text,
+// "jwt.keys[0].secret: is empty" would read like a secret and its value.
+func (p problem) logged(key string) []any {
+	var attrs []any
+	if p.File != "" {
+		attrs = append(attrs, "at", p.place())
+	}
+	if p.Field != "" {
+		attrs = append(attrs, "field", p.Field)
+	}
+	return append(attrs, key, p.Message)
 }
 
 // problems are all that is wrong with the files of a run, as one error.

@@ -56,7 +56,7 @@ func (p *policyReloader) reload(unchanged slog.Level) {
 	next, err := policy.Load(p.path, p.env)
 	if err != nil {
 		for _, found := range problemsOf(p.path, err) {
-			p.log.Error("policy not reloaded, the last good one stays", "problem", found.String())
+			p.log.Error("policy not reloaded, the last good one stays", found.logged("problem")...)
 		}
 		return
 	}
@@ -88,7 +88,7 @@ func routeChanges(old, next *policy.Policy) (added, removed int) {
 
 func logWarnings(log *slog.Logger, found problems) {
 	for _, w := range found {
-		log.Warn("configuration", "warning", w.String())
+		log.Warn("configuration", w.logged("warning")...)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -44,6 +45,7 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 	s.Directory = c.resolveDirectory()
 	s.ClientIP = c.resolveClientIP()
 	c.checkIdentity(s)
+	s.Log.Mask = c.resolveMask()
 	if s.Sessions.inMemory() && s.Directory.File == "" {
 		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
 	}
@@ -323,6 +325,17 @@ func (c *config) resolveClientIP() authz.ClientIPConfig {
 		}
 	}
 	return s
+}
+
+// resolveMask adds the sensitive keys of the configuration to those that are built in.
+func (c *config) resolveMask() *mask.Masker {
+	for i, key := range c.sensitive {
+		if _, err := mask.NewMasker(key); err != nil {
+			c.reader.fail(fmt.Sprintf("log.sensitive_keys[%d]", i), "%v", err)
+		}
+	}
+	masker, _ := mask.NewMasker(c.sensitive...) // an error was reported above, and stops the start
+	return masker
 }
 
 // checkIdentity lets package envoy judge the headers, under the names that they

@@ -42,9 +42,12 @@ func run(args []string, p process) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	usage, isUsage := errors.AsType[*usageError](err)
+	code, isExit := errors.AsType[exitError](err)
 	switch {
 	case err == nil:
 		return exitGood
+	case isExit:
+		return int(code)
 	case isUsage:
 		fmt.Fprintf(p.stderr, "warder: %s\nRun '%s --help' for usage.\n", usage, usage.command)
 		return exitUsage
@@ -78,6 +81,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.AddCommand(
 		newServeCommand(p),
 		newValidateCommand(p),
+		newMaskCommand(p),
 		newDemoCommand(p),
 		newSchemaCommand(p),
 		newHealthCommand(p),

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"warder/authz"
+	"warder/authz/mask"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -22,7 +23,7 @@ import (
 // serverOptions are what a server gets beside its settings. The zero value is
 // what `warder serve` needs beside Stdout, Log and Env.
 type serverOptions struct {
-	// Stdout gets the decision log, nothing else. Required.
+	// Stdout gets the decision log and Envoy's access log, nothing else. Required.
 	Stdout io.Writer
 	// Log is warder's own log. Required.
 	Log *slog.Logger
@@ -44,16 +45,16 @@ type bound struct{ GRPC, Admin net.Addr }
 // A server is a configuration put to work: made by [newServer], lived by
 // [server.Run] once.
 type server struct {
-	settings  *settings
-	options   serverOptions
-	log       *slog.Logger
-	engine    *authz.Engine
-	stores    *stores
-	ready     *readiness
-	grpc      *envoy.GRPCServer
-	decisions *decisionLog
-	tls       *tlsReloader // nil: plaintext
-	reloader  *policyReloader
+	settings *settings
+	options  serverOptions
+	log      *slog.Logger
+	engine   *authz.Engine
+	stores   *stores
+	ready    *readiness
+	grpc     *envoy.GRPCServer
+	lines    *lineQueue   // to standard output
+	tls      *tlsReloader // nil: plaintext
+	reloader *policyReloader
 }
 
 // newServer makes a server: it reads the policy and the certificates, and opens
@@ -92,7 +93,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		srv.stores.close()
 		return nil, err
 	}
-	srv.decisions = newDecisionLog(o.Stdout, s.Log.Decisions, s.APIKeyHeader, o.Log)
+	srv.lines = newLineQueue(o.Stdout, o.Log)
 	if err := srv.makeGRPC(resolver); err != nil {
 		srv.close()
 		return nil, err
@@ -111,8 +112,9 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 		Decider: s.engine, ClientIP: resolver, Identity: s.settings.identity(),
 		Deadline: s.settings.Deadline, Log: s.log,
 	}
-	if s.decisions != nil { // a nil *decisionLog would be an Observer
-		c.Observer = s.decisions
+	lines, logs := s.lines.handler(), s.settings.Log
+	if decisions := newDecisionLog(lines, logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+		c.Observer = decisions // a nil *decisionLog would be one too
 	}
 	check, err := envoy.NewServer(c)
 	if err != nil {
@@ -122,7 +124,7 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
-	s.grpc = envoy.NewGRPCServer(check, options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(lines, logs.Mask, s.log), options...)
 	return nil
 }
 
@@ -151,19 +153,20 @@ func (s *server) Run(ctx context.Context) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	work, stopWork := context.WithCancel(failed)
 	defer stopWork()
-	group.Go(func() error {
+	part := func(name string, run func() error) { group.Go(recovered(s.log, name, run)) }
+	part("the gRPC server", func() error {
 		if err := s.grpc.Serve(grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("the gRPC server stopped: %w", err)
 		}
 		return nil
 	})
-	group.Go(func() error { return serveAdmin(admin, adminListener) })
-	group.Go(func() error { return s.reloader.watch(work, s.options.Hangup) })
+	part("the admin server", func() error { return serveAdmin(admin, adminListener) })
+	part("watching the policy", func() error { return s.reloader.watch(work, s.options.Hangup) })
 	if s.tls != nil {
-		group.Go(func() error { return s.tls.watch(work) })
+		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
-	group.Go(func() error { return s.reachStores(work, where) })
-	group.Go(func() error {
+	part("reaching the stores", func() error { return s.reachStores(work, where) })
+	part("shutting down", func() error {
 		defer stopWork()
 		select {
 		case <-failed.Done():
@@ -176,6 +179,20 @@ func (s *server) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// recovered makes a panic of a part an error, which ends the others in order: what
+// the runtime would print of it is not masked.
+func recovered(log *slog.Logger, name string, run func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				mask.LogPanic(context.Background(), log, name, fault)
+				err = fmt.Errorf("%s failed: a fault of warder itself", name)
+			}
+		}()
+		return run()
+	}
 }
 
 // drain lets the load balancers notice first, then the checks in flight finish.
@@ -212,11 +229,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// close ends what newServer began: the stores after the servers, the decision
-// log last.
+// close ends what newServer began: the stores after the servers, what waits for
+// standard output last.
 func (s *server) close() {
 	s.stores.close()
-	if s.decisions != nil {
-		s.decisions.close()
-	}
+	s.lines.close()
 }

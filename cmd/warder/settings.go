@@ -100,6 +100,9 @@ type logSettings struct {
 	Level     string // debug, info, warn or error
 	Format    string // json or text
 	Decisions logDecisions
+	// Mask knows the secrets, with the keys of log.sensitive_keys; nil knows those
+	// that are built in.
+	Mask *mask.Masker
 }
 
 // logDecisions says which decisions are written to standard output.

@@ -69,7 +69,7 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range s.stores.Checks {
-		group.Go(func() error {
+		group.Go(recovered(s.log, "reaching "+c.Name, func() error {
 			backoff, lastError := firstBackoff, ""
 			for first := true; ; first = false {
 				warnings, err := look(ctx, c)
@@ -101,7 +101,7 @@ func (s *server) reachStores(ctx context.Context, where bound) error {
 				}
 				backoff = min(2*backoff, maxBackoff)
 			}
-		})
+		}))
 	}
 	return group.Wait()
 }
