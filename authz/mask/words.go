@@ -262,7 +262,7 @@ func configuredWords(keys []string) (*words, error) {
 			return nil, fmt.Errorf("sensitive key %d is %q, which is not UTF-8; write it as text, such as customer_number", i+1, key)
 		}
 		for _, r := range normal {
-			if r < utf8.RuneSelf && !('a' <= r && r <= 'z') && !('0' <= r && r <= '9') {
+			if r < utf8.RuneSelf && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789", r) {
 				return nil, fmt.Errorf("sensitive key %d is %q, but %q is never part of a key; letters, digits, _, - and . are, such as customer_number", i+1, key, r)
 			}
 		}
