@@ -121,13 +121,11 @@ func (w *words) find(t []byte, lo, hi int, at place) mark {
 	switch {
 	case m == 0 && hi > lo && isDigit(t[hi-1]):
 		// A form has password1 and password2. "session 42" in prose is no key.
-		for range 2 {
-			if hi--; hi == lo {
-				return 0
-			}
-			if isLetter(t[hi-1]) || t[hi-1] == '_' {
-				return w.walk(t, lo, hi, at, true) &^ foreign
-			}
+		for n := 0; n < 2 && hi > lo && isDigit(t[hi-1]); n++ {
+			hi--
+		}
+		if hi > lo && (isLetter(t[hi-1]) || t[hi-1] == '_') {
+			return w.walk(t, lo, hi, at, true) &^ foreign
 		}
 	case m == foreign:
 		start := hi
