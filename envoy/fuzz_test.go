@@ -1,10 +1,14 @@
 package envoy
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
@@ -54,25 +58,41 @@ func FuzzCheckRequest(f *testing.F) {
 	}
 	s := newTestServer(f, Config{})
 	f.Fuzz(func(t *testing.T, text []byte) {
-		in := new(authv3.CheckRequest)
-		if proto.Unmarshal(text, in) != nil {
-			return
+		request := new(CheckRequest)
+		request.decode(text)
+		answer := s.Check(t.Context(), request)
+		if why := s.misshapen(answer, nil); why != "" {
+			t.Fatalf("%s: %+v", why, answer)
 		}
-		out, err := s.Check(t.Context(), in)
-		if err != nil {
-			t.Fatalf("an error: %v", err)
+		out := onWire(t, answer)
+		if want := message(answer); !proto.Equal(out, want) {
+			t.Fatalf("on the wire %v, want %v", out, want)
 		}
-		if isAllow(out) == isDeny(out) {
-			t.Fatalf("neither shape: %v", out)
-		}
-		if why := s.misshapen(out, nil); why != "" {
+		if why := s.identity.misshapenMessage(out); why != "" || isAllow(out) == isDeny(out) {
 			t.Fatalf("%s: %v", why, out)
 		}
-		if metadata(out, "reason") == "internal" {
+		if saidOf(out, "reason") == "internal" {
 			t.Fatalf("a fault: %v", out)
 		}
-		if _, err := proto.Marshal(out); err != nil {
-			t.Fatalf("cannot be sent: %v", err)
+
+		// The generated decoder takes what we take, and reads the same in it.
+		in := new(authv3.CheckRequest)
+		err := proto.Unmarshal(text, in)
+		if (err == nil) != request.readable {
+			t.Fatalf("readable: %v, and the generated decoder says %v", request.readable, err)
+		}
+		if err != nil {
+			if !isDeny(out) || saidOf(out, "reason") != "request_malformed" {
+				t.Fatalf("what cannot be decoded gets %v", out)
+			}
+			return
+		}
+		request.decode(text) // anew: Check has put the headers in order
+		slices.Reverse(request.joined)
+		slices.SortStableFunc(request.joined, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+		request.joined = slices.CompactFunc(request.joined, func(a, b authz.Header) bool { return a.Name == b.Name }) // the last one counts
+		if diff := cmp.Diff(readByGenerated(in, len(text)), request, cmp.AllowUnexported(CheckRequest{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("(-generated +ours):\n%s", diff)
 		}
 		if isDeny(out) {
 			return
@@ -97,9 +117,32 @@ func FuzzCheckRequest(f *testing.F) {
 		}
 		if len(http.GetHeaders()) > 0 && len(http.GetHeaderMap().GetHeaders()) > 0 {
 			http.Headers["x-more"] += "1"
-			if out, _ := s.Check(t.Context(), in); isAllow(out) {
+			if out := check(t.Context(), t, s, in); isAllow(out) {
 				t.Fatal("two forms that disagree are allowed")
 			}
 		}
 	})
+}
+
+// readByGenerated returns what is to be read of a message, by way of the generated code.
+func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
+	http := in.GetAttributes().GetRequest().GetHttp()
+	r := &CheckRequest{
+		readable: true, size: size, hasHTTP: http != nil,
+		id: http.GetId(), method: http.GetMethod(), host: http.GetHost(), path: http.GetPath(),
+		peer: in.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
+	}
+	for name, value := range http.GetHeaders() {
+		r.joined = append(r.joined, authz.Header{Name: name, Value: value})
+	}
+	slices.SortFunc(r.joined, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	for _, h := range http.GetHeaderMap().GetHeaders() {
+		value := string(h.GetRawValue())
+		if value == "" {
+			value = h.GetValue()
+		}
+		r.odd = r.odd || h.GetValue() != "" && h.GetValue() != value
+		r.raw = append(r.raw, authz.Header{Name: h.GetKey(), Value: value})
+	}
+	return r
 }
