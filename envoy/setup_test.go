@@ -70,7 +70,7 @@ func newEngine(t testing.TB) *authz.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}})
+	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}, Remember: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
