@@ -19,6 +19,10 @@ const (
 	// maxStreams is how many checks one connection may have in flight. The shipped
 	// configurations keep to 1000.
 	maxStreams = 1024
+	// streamWorkers is how many goroutines wait for checks. One that is made for a
+	// check alone grows its stack each time, which costs more than deciding. When all of
+	// them wait for a store, further checks get goroutines of their own.
+	streamWorkers = 64
 	// maxHeaderBytes bounds gRPC's own metadata, which holds nothing of a request.
 	maxHeaderBytes = 16 << 10
 )
@@ -57,6 +61,7 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption
 		}),
 		// Stop returns when no check uses a store any more.
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.UnaryInterceptor(s.Guard),
 		grpc.ForceServerCodecV2(newCheckCodec()),
 	}, options...)

@@ -165,6 +165,7 @@ func (s *server) Run(ctx context.Context) error {
 	if s.tls != nil {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
+	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {
 		defer stopWork()
