@@ -160,7 +160,10 @@ func TestBench(t *testing.T) {
 		}
 	}
 	if len(todo) == 0 {
-		t.Fatalf("SCENARIO is %s, which is in no name", wanted)
+		if !slices.ContainsFunc(maskScenarios, func(s maskScenario) bool { return wanted.MatchString(s.name) }) {
+			t.Fatalf("SCENARIO is %s, which is in no name", wanted)
+		}
+		return
 	}
 	b.prepare(t)
 	report := report{Machine: b.machine(t), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
