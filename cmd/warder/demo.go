@@ -211,7 +211,7 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 	c := defaultSettings().Sessions
 	c.RedisURL = mask.New(d.options.redisURL)
 	d.stores.Checks = nil
-	if err := d.stores.addRedis(c); err != nil {
+	if err := d.stores.addRedis(c, nil); err != nil {
 		return nil, err
 	}
 	options, err := redis.ParseURL(d.options.redisURL)
