@@ -73,6 +73,32 @@ func explain(ctx context.Context, err error) error {
 	return errors.New("sessions: redis sent what is no reply to EXISTS; is it Redis?")
 }
 
+// A refusal is what Redis answers to a user without the right, or to a command that
+// it does not know. It will do so again.
+type refusal struct{ text string }
+
+func (r *refusal) Error() string { return r.text }
+
+// explainTracking is explain for what only tracking needs.
+func explainTracking(ctx context.Context, err error) error {
+	if reply, ok := errors.AsType[redis.Error](err); ok {
+		switch code, _, _ := strings.Cut(reply.Error(), " "); code {
+		case "NOPERM":
+			return &refusal{"sessions: redis answers NOPERM; for tracked the user needs +pttl on the session keys, " +
+				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &" + invalidations + "*"}
+		case "ERR":
+			return &refusal{"sessions: redis answers ERR; for tracked it has to know CLIENT TRACKING, as Redis 6 and Valkey do"}
+		}
+	}
+	switch {
+	case strings.HasSuffix(err.Error(), "payload: <nil>"):
+		return errFlushed // the client knows no announcement without keys, and has no name for its error
+	case strings.HasPrefix(err.Error(), "redis: unsupported pubsub"):
+		return errStrange
+	}
+	return explain(ctx, err)
+}
+
 func isType[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,33 @@ func TestOpenStores(t *testing.T) {
 	cancel()
 	if _, err := directory.Check(ended); err == nil || directory.Permanent(err) {
 		t.Errorf("a check that was given up: %v, permanent", err)
+	}
+}
+
+// TestOpenTracked: where Redis refuses to announce changes, warder says so and asks it.
+func TestOpenTracked(t *testing.T) {
+	t.Parallel()
+	redis := authztest.StartRedis(t, "")
+	redis.Do(t, "ACL", "SETUSER", "reader", "on", ">secret", "~session:*", "+exists", "+role")
+	redis.Do(t, "SET", "session:42:s1", "1")
+	for _, tt := range []struct {
+		user string
+		want string // the warning
+	}{
+		{"", ""},
+		{"reader:secret@", "sessions.consistency is tracked, but Redis is asked on each check as in strict: sessions: redis answers NOPERM; for tracked the user needs +pttl"},
+	} {
+		s := testSettings(t)
+		s.Sessions.RedisURL, s.Directory.DatabaseURL = mask.New("redis://"+tt.user+redis.Addr), mask.New("postgres://127.0.0.1:1/none")
+		s.Sessions.Timeout, s.Sessions.Tracked = 5*time.Second, true
+		opened := open(t, s)
+		warnings, err := opened.Checks[0].Check(t.Context())
+		if err != nil || (len(warnings) == 0) != (tt.want == "") || len(warnings) > 0 && !strings.HasPrefix(warnings[0], tt.want) {
+			t.Errorf("Check: %q, %v; want %q", warnings, err, tt.want)
+		}
+		if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+			t.Errorf("Alive: %v, %v", alive, err)
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ func (s jwtSettings) verifier() (*token.Verifier, error) {
 type sessionsSettings struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	KeyTemplate string
+	Tracked     bool // facts are kept while Redis announces changes
 	Timeout     time.Duration
 }
 
