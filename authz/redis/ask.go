@@ -129,7 +129,7 @@ func readExists(n int64) answer {
 	case 1:
 		return answer{alive: true}
 	}
-	return answer{err: fmt.Errorf("sessions: redis answers %d to EXISTS of one key; is it Redis?", n)}
+	return answer{err: fmt.Errorf("redis answers %d to EXISTS of one key; is it Redis?", n)}
 }
 
 func readTTL(ms int64) answer {
@@ -144,7 +144,7 @@ func readTTL(ms int64) answer {
 		// Redis counts whole milliseconds, of which this one may be over.
 		return answer{alive: true, left: time.Duration(min(ms-1, maxFactAge.Milliseconds())) * time.Millisecond}
 	}
-	return answer{err: fmt.Errorf("sessions: redis answers %d to PTTL; is it Redis?", ms)}
+	return answer{err: fmt.Errorf("redis answers %d to PTTL; is it Redis?", ms)}
 }
 
 // isSubscribed reads whether the stream is subscribed on the server that answered.

@@ -21,8 +21,8 @@ const (
 )
 
 var (
-	errFull   = errors.New("sessions: redis is slow: too many questions are waiting")
-	errClosed = errors.New("sessions: redis is not asked any more: closed")
+	errFull   = errors.New("redis is slow: too many questions are waiting")
+	errClosed = errors.New("redis is not asked any more: closed")
 )
 
 // A question about one key. It is asked once, by a worker, which gives the answer to

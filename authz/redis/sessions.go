@@ -164,7 +164,7 @@ func bound(o *redis.Options, timeout time.Duration) {
 // are none ([authz.ValidID]) have no session, and Redis is not asked about them.
 func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return false, fmt.Errorf("sessions: not asked: %w", err)
+		return false, fmt.Errorf("redis is not asked: %w", err)
 	}
 	if !authz.ValidID(userID) || !authz.ValidID(sessionID) {
 		return false, nil
@@ -209,7 +209,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 }
 
 func timedOut(why error) error {
-	return fmt.Errorf("sessions: redis did not answer in time: %w", why)
+	return fmt.Errorf("redis did not answer in time: %w", why)
 }
 
 // Check reports whether Redis can answer a question about a session with what

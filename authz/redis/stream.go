@@ -92,7 +92,7 @@ func (s *Sessions) track() {
 		}
 		if lived || !broken {
 			// Once for each time that it breaks, not for each attempt to mend it.
-			s.log.Warn("sessions: Redis announces no changes, each check asks it until it does", "error", err)
+			s.log.Warn("Redis announces no changes, each check asks it until it does", "error", err)
 		}
 		broken = true
 		if lived && s.now().Sub(began) > maxBackoff {
@@ -119,7 +119,7 @@ func (s *Sessions) follow(ctx context.Context) (lived bool, err error) {
 		return false, err
 	}
 	s.stream.Store(of)
-	s.log.Info("sessions: Redis announces changes, facts are kept")
+	s.log.Info("Redis announces changes, facts are kept")
 	err = of.wait()
 	s.stream.CompareAndSwap(of, nil)
 	return true, err

@@ -87,7 +87,7 @@ func TestOpenTracked(t *testing.T) {
 		want string // the warning
 	}{
 		{"", ""},
-		{"reader:secret@", "sessions.consistency is tracked, but Redis is asked on each check as in strict: sessions: redis answers NOPERM; for tracked the user needs +pttl"},
+		{"reader:secret@", "sessions.consistency is tracked, but Redis is asked on each check as in strict: redis answers NOPERM; for tracked the user needs +pttl"},
 	} {
 		s := testSettings(t)
 		s.Sessions.RedisURL, s.Directory.DatabaseURL = mask.New("redis://"+tt.user+redis.Addr), mask.New("postgres://127.0.0.1:1/none")
