@@ -52,33 +52,50 @@ GRANT SELECT (id, is_active, roles) ON users TO warder_reader;
 GRANT SELECT (key_hash, prefix, scopes, is_active, expires_at, user_id) ON api_keys TO warder_reader;
 
 -- Announces on the channel warder_directory which row changed, for whoever keeps
--- facts of these tables. The payload is "users <id>" or "api_keys <id>", never a
--- hash: everybody who can connect can listen. Without listeners it costs next to
--- nothing.
+-- facts of these tables (directory.max_staleness). The payload is "users <id>" or
+-- "api_keys <id>", never a hash: everybody who can connect can listen. No id that
+-- warder asks about is longer than 128 characters, and no payload may be long.
 CREATE OR REPLACE FUNCTION warder_announce() RETURNS trigger
     LANGUAGE plpgsql AS
 $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         PERFORM pg_notify('warder_directory', TG_TABLE_NAME);
-    ELSIF TG_OP = 'INSERT' THEN
-        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || NEW.id);
-    ELSE
-        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || OLD.id);
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || left(OLD.id::text, 128));
+    END IF;
+    IF TG_OP <> 'DELETE' THEN -- after an UPDATE this is the same payload, sent once, unless the id has changed
+        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || left(NEW.id::text, 128));
     END IF;
     RETURN NULL;
 END
 $$;
 
+-- An UPDATE is announced when something that warder reads is another than before,
+-- whoever changed it: UPDATE OF would miss what a BEFORE trigger of yours changes.
 DROP TRIGGER IF EXISTS warder_announce ON users;
-CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON users
+CREATE TRIGGER warder_announce AFTER INSERT OR DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION warder_announce();
+DROP TRIGGER IF EXISTS warder_announce_update ON users;
+CREATE TRIGGER warder_announce_update AFTER UPDATE ON users
+    FOR EACH ROW
+    WHEN ((OLD.id, OLD.is_active, OLD.roles) IS DISTINCT FROM (NEW.id, NEW.is_active, NEW.roles))
+    EXECUTE FUNCTION warder_announce();
 DROP TRIGGER IF EXISTS warder_announce_truncate ON users;
 CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON users
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();
+
 DROP TRIGGER IF EXISTS warder_announce ON api_keys;
-CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON api_keys
+CREATE TRIGGER warder_announce AFTER INSERT OR DELETE ON api_keys
     FOR EACH ROW EXECUTE FUNCTION warder_announce();
+DROP TRIGGER IF EXISTS warder_announce_update ON api_keys;
+CREATE TRIGGER warder_announce_update AFTER UPDATE ON api_keys
+    FOR EACH ROW
+    WHEN ((OLD.key_hash, OLD.prefix, OLD.scopes, OLD.is_active, OLD.expires_at, OLD.user_id)
+        IS DISTINCT FROM (NEW.key_hash, NEW.prefix, NEW.scopes, NEW.is_active, NEW.expires_at, NEW.user_id))
+    EXECUTE FUNCTION warder_announce();
 DROP TRIGGER IF EXISTS warder_announce_truncate ON api_keys;
 CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();
