@@ -49,7 +49,7 @@ func (d *Directory) Listen(to Changes) (stop func()) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	l.config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.announced(n.Channel, n.Payload) }
+	l.config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.announced(n.Payload) }
 	if name := l.config.RuntimeParams["application_name"]; name != "" {
 		l.config.RuntimeParams["application_name"] = name + " listener"
 	}
@@ -118,11 +118,12 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 	// A server has connectTimeout; the fallbacks are the others that the URL names.
 	connecting, cancel := context.WithTimeout(ctx, time.Duration(1+len(l.config.Fallbacks))*connectTimeout)
 	conn, err := pgconn.ConnectConfig(connecting, l.config)
-	err = contextFirst(connecting, err)
-	cancel()
 	if err != nil {
+		err = contextFirst(connecting, err)
+		cancel()
 		return false, err
 	}
+	cancel()
 	defer func() {
 		leaving, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
@@ -154,10 +155,7 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 
 // announced reads an announcement. One that it does not understand may mean
 // anything: a trigger of the user's own, a later version of ours.
-func (l *listener) announced(on, payload string) {
-	if on != channel {
-		return
-	}
+func (l *listener) announced(payload string) {
 	table, id, one := strings.Cut(payload, " ")
 	switch {
 	case table == "users" && one && l.each:
