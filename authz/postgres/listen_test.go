@@ -434,3 +434,18 @@ func count(t testing.TB, db *authztest.Postgres, from string) (n int) {
 	}
 	return n
 }
+
+// session runs SQL on a connection of its own, and returns how to end that.
+func session(t testing.TB, db *authztest.Postgres, sql string) (end func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), db.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = func() { _ = conn.Close(context.Background()) }
+	t.Cleanup(end)
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	return end
+}

@@ -48,7 +48,7 @@ func newShare[K comparable](connections int, patience time.Duration) *share[K] {
 // enter waits until a question about key may be asked. Whoever was let in has to
 // leave.
 func (s *share[K]) enter(ctx context.Context, key K) (leave func(), err error) {
-	if _, known := s.found.GetIfPresent(key); known {
+	if s.knows(key) {
 		return func() {}, nil
 	}
 	select {
@@ -56,27 +56,37 @@ func (s *share[K]) enter(ctx context.Context, key K) (leave func(), err error) {
 	default:
 		return nil, errShare
 	}
+	leave = func() { <-s.queue }
 	enough := time.NewTimer(s.patience)
 	defer enough.Stop()
 	select {
 	case s.slots <- struct{}{}:
-		return func() { <-s.slots; <-s.queue }, nil
+		leave = func() { <-s.slots; <-s.queue }
 	case <-enough.C:
-		<-s.queue
-		if _, known := s.found.GetIfPresent(key); known { // since somebody else has asked
-			return func() {}, nil
-		}
-		return nil, errShare
+		err = errShare
 	case <-ctx.Done():
-		<-s.queue
+		leave()
 		return nil, ctx.Err()
 	}
+	if s.knows(key) { // since somebody else has asked meanwhile
+		leave()
+		return func() {}, nil
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+func (s *share[K]) knows(key K) bool {
+	_, known := s.found.GetIfPresent(key)
+	return known
 }
 
 // learn remembers whether the key was found. An outage says nothing about it.
 func (s *share[K]) learn(key K, found bool) {
-	_, known := s.found.GetIfPresent(key)
-	switch {
+	switch known := s.knows(key); {
 	case found && !known:
 		s.found.Set(key, struct{}{})
 	case !found && known:
