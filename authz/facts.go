@@ -108,7 +108,7 @@ func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 }
 
 // known looks for an answer that is not too old at the time now.
-func (f *facts[K, V]) known(key K, now time.Time) (value V, err error, ok bool) { //nolint:staticcheck // ST1008: the error is what is known
+func (f *facts[K, V]) known(key K, now time.Time) (value V, err error, ok bool) {
 	if known, is := f.found.GetIfPresent(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, f.maxAge) {
 		return known.value, nil, true
 	}

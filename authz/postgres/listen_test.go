@@ -442,7 +442,7 @@ func session(t testing.TB, db *authztest.Postgres, sql string) (end func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end = func() { _ = conn.Close(context.Background()) }
+	end = func() { _ = conn.Close(context.Background()) } //nolint:usetesting // it also runs when the test has ended
 	t.Cleanup(end)
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
