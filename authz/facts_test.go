@@ -357,6 +357,31 @@ func TestFactsAbsenceEnds(t *testing.T) {
 	}
 }
 
+// What has become otherwise stays so when the clock is set back to where the older
+// answer would be young enough.
+func TestFactsOlderAnswerIsGone(t *testing.T) {
+	t.Parallel()
+	for _, absent := range []bool{false, true} {
+		clock := &clock{time.Unix(1e9, 0)}
+		store := &script{user: User{Active: true}}
+		become := func(absent bool) {
+			if store.err = nil; absent {
+				store.err = ErrNotFound
+			}
+		}
+		users := NewStaleUsers(store, config(5*time.Second, clock.now))
+		become(!absent)
+		_, _ = users.User(t.Context(), "42")
+		become(absent)
+		clock.t = clock.t.Add(10 * time.Second)
+		_, _ = users.User(t.Context(), "42")
+		clock.t = clock.t.Add(-9500 * time.Millisecond)
+		if user, err := users.User(t.Context(), "42"); errors.Is(err, ErrNotFound) != absent || user.Active == absent {
+			t.Errorf("absent %v: User = %+v, %v", absent, user, err)
+		}
+	}
+}
+
 // No number of invented keys drives out a fact.
 func TestFactsAbsencesLeaveFactsAlone(t *testing.T) {
 	t.Parallel()
