@@ -49,7 +49,7 @@ func (e *Engine) verifyUser(ctx context.Context, id string) (User, Reason) {
 	case isNotFound(err):
 		return User{}, ReasonUserUnknown
 	case err != nil:
-		return User{}, ReasonDirectoryUnavailable
+		return User{}, unanswered(err, ReasonDirectoryUnavailable)
 	case !user.Active:
 		return User{}, ReasonUserInactive
 	}

@@ -42,10 +42,6 @@ func openStores(s *settings, log *slog.Logger) (*stores, error) {
 		opened.close()
 		return nil, err
 	}
-	if age := s.Directory.MaxStaleness; age > 0 && file == nil {
-		opened.Users = authz.NewStaleUsers(opened.Users, age, staleFacts, time.Now)
-		opened.APIKeys = authz.NewStaleAPIKeys(opened.APIKeys, age, staleFacts, time.Now)
-	}
 	return opened, nil
 }
 
@@ -93,6 +89,9 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
 		return err
 	}
 	s.Users, s.APIKeys = directory, directory
+	if c.MaxStaleness > 0 {
+		s.keepFacts(directory, c)
+	}
 	s.Close = append(s.Close, directory.Close)
 	s.Checks = append(s.Checks, storeCheck{
 		Name:  "directory (Postgres)",
@@ -102,6 +101,16 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
 		},
 	})
 	return nil
+}
+
+// keepFacts answers from what the directory said lately, until it announces that
+// it has changed or directory.max_staleness is over. Without a max_staleness there
+// is nothing to keep, and nothing to listen for.
+func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
+	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
+	users, keys := authz.NewStaleUsers(directory, keep), authz.NewStaleAPIKeys(directory, keep)
+	s.Users, s.APIKeys = users, keys
+	s.Close = append(s.Close, directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
 }
 
 func (c directorySettings) postgres(log *slog.Logger) postgres.Config {
