@@ -70,12 +70,12 @@ func isKeyByte(c byte) bool {
 func isBase64(c byte) bool { return isAlnum(c) || c == '-' || c == '_' }
 
 // hexDigit returns the value of a hex digit, or -1.
-func hexDigit(c byte) int {
+func hexDigit(c byte) rune {
 	switch {
 	case isDigit(c):
-		return int(c - '0')
+		return rune(c - '0')
 	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
+		return rune(c|0x20-'a') + 10
 	}
 	return -1
 }

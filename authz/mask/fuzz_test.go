@@ -201,3 +201,41 @@ func FuzzAnyText(f *testing.F) {
 		}
 	})
 }
+
+// A line may end anywhere.
+func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
+	m := &mask.Masker{}
+	for _, c := range corpus(t) {
+		for n := range len(c.in) {
+			got := m.String(c.in[:n])
+			if again := m.String(got); again != got {
+				t.Errorf("masked again:\n  in    %q\n  out   %q\n  again %q", c.in[:n], got, again)
+			}
+		}
+	}
+}
+
+// Where a key is to the left of it, a secret is masked however little of it there is.
+func TestCutSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "qqqqqqqq"
+	for number, form := range secretForms {
+		// Credentials that their shape shows are not known before there is enough of them.
+		shape := form("key", "")
+		if strings.Contains(shape, "got ") && !strings.Contains(shape, "key") || strings.Contains(shape, "curl") || strings.Contains(shape, "://") {
+			continue
+		}
+		for nesting := range nestings {
+			for _, key := range []string{"db_password", "userPin"} {
+				text := nestings[nesting](form(key, secret))
+				start := strings.Index(text, secret)
+				for n := start; n <= start+len(secret); n++ {
+					if got := (*mask.Masker)(nil).String(text[:n]); strings.Contains(got, "q") {
+						t.Fatalf("form %d, nesting %d:\n  in  %s\n  out %s", number, nesting, text[:n], got)
+					}
+				}
+			}
+		}
+	}
+}

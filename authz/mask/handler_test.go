@@ -132,7 +132,7 @@ func TestHandler(t *testing.T) {
 			log := slog.New(mask.NewHandler(h, nil))
 			log.Info("message with password="+secret, attr)
 			log.With(attr).WithGroup("g").With(attr).Info("message", attr)
-			log.WithGroup("credentials").WithGroup("secret").Info("message", "x", secret, attr)
+			log.WithGroup("credentials").WithGroup("secret").Info("message", slog.String("x", secret), attr)
 		}
 		for _, out := range []string{jsonOut.String(), textOut.String()} {
 			if strings.Contains(out, secret) {

@@ -115,8 +115,12 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 			return i + 1
 		}
 	}
+	signed := !basic && v < end && (t[v] == ':' || t[v] == '=') // Bearer: x
+	if signed {
+		v++
+	}
 	start := s.skipGap(t, v, end)
-	if start == v || start == end {
+	if start == v && !signed || start == end {
 		return v
 	}
 	p := start
@@ -130,6 +134,9 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 	}
 	if p < end && isQuote(t[p]) && bytes.HasSuffix(token, []byte("=")) && !stops(t, p+1, end) {
 		return start // realm="x"
+	}
+	if digits, _, _ := count(token); signed && digits == 0 { // bearer=true
+		return start
 	}
 	if basic && !isBasic(token) || !basic && !isBearer(token, t[p:end]) {
 		return start

@@ -107,7 +107,7 @@ func (s *scanner) line(t []byte, from, end int) int {
 		case '(':
 			next = s.tuple(t, i+1, end)
 		case '-':
-			next = s.dash(t, lo, i, end, &look)
+			next = s.dash(t, from, i, end, &look)
 		case '\'':
 			next = s.quoted(t, from, lo, i, end)
 		case 'J':

@@ -288,9 +288,10 @@ func beginsPair(t []byte, i, end int) bool {
 func headerEnd(t []byte, v, end int, around byte) int {
 	if around != 0 {
 		for i := v; i < end; i++ {
-			if t[i] == '\\' {
+			switch t[i] {
+			case '\\':
 				i++
-			} else if t[i] == around {
+			case around:
 				return i
 			}
 		}

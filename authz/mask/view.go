@@ -93,7 +93,7 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 	switch c := t[0]; {
 	case c == '%' && percent && len(t) > 2:
 		if hi, lo := hexDigit(t[1]), hexDigit(t[2]); hi >= 0 && lo >= 0 {
-			return rune(hi<<4 | lo), 3, 1
+			return hi<<4 | lo, 3, 1
 		}
 	case c != '\\' || len(t) == 1:
 	default:
@@ -109,7 +109,7 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 		case 'x':
 			if len(t) > 3 {
 				if hi, lo := hexDigit(t[2]), hexDigit(t[3]); hi >= 0 && lo >= 0 {
-					return rune(hi<<4 | lo), 4, 1
+					return hi<<4 | lo, 4, 1
 				}
 			}
 		case 'u':
@@ -144,7 +144,7 @@ func hex4(t []byte) rune {
 	if len(t) < 6 {
 		return -1
 	}
-	r := 0
+	r := rune(0)
 	for _, c := range t[2:6] {
 		d := hexDigit(c)
 		if d < 0 {
@@ -152,5 +152,5 @@ func hex4(t []byte) rune {
 		}
 		r = r<<4 | d
 	}
-	return rune(r) //nolint:gosec // 16 bits
+	return r
 }

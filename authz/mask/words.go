@@ -121,13 +121,11 @@ func (w *words) find(t []byte, lo, hi int, at place) mark {
 	switch {
 	case m == 0 && hi > lo && isDigit(t[hi-1]):
 		// A form has password1 and password2. "session 42" in prose is no key.
-		for range 2 {
-			if hi--; hi == lo {
-				return 0
-			}
-			if isLetter(t[hi-1]) || t[hi-1] == '_' {
-				return w.walk(t, lo, hi, at, true) &^ foreign
-			}
+		for n := 0; n < 2 && hi > lo && isDigit(t[hi-1]); n++ {
+			hi--
+		}
+		if hi > lo && (isLetter(t[hi-1]) || t[hi-1] == '_') {
+			return w.walk(t, lo, hi, at, true) &^ foreign
 		}
 	case m == foreign:
 		start := hi
@@ -262,7 +260,7 @@ func configuredWords(keys []string) (*words, error) {
 			return nil, fmt.Errorf("sensitive key %d is %q, which is not UTF-8; write it as text, such as customer_number", i+1, key)
 		}
 		for _, r := range normal {
-			if r < utf8.RuneSelf && !isLetter(byte(r)) && !isDigit(byte(r)) {
+			if r < utf8.RuneSelf && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789", r) {
 				return nil, fmt.Errorf("sensitive key %d is %q, but %q is never part of a key; letters, digits, _, - and . are, such as customer_number", i+1, key, r)
 			}
 		}

@@ -184,7 +184,7 @@ func TestWriterCuts(t *testing.T) {
 			{word[:mask.MaxLine-20] + "x postgres://bob:c4n4ry" + strings.Repeat("c4n4ry", 100) + "@db\nb\n", ""},
 			{strings.Repeat("\r", mask.MaxLine+9) + "\nb\n", ""},
 		} {
-			for _, n := range []int{len(test.in), 1 << 16, mask.MaxLine, mask.MaxLine + 1} {
+			for _, n := range []int{len(test.in), 1 << 16, mask.MaxLine, mask.MaxLine + 1, max(1, strings.IndexByte(test.in, '\n'))} {
 				got := throughWriter(t, create, nil, test.in, n)
 				if test.want != "" && got != test.want {
 					t.Errorf("%s, pieces of %d: %d bytes, want %d: %.60q … %.60q", name, n, len(got), len(test.want), got, got[max(0, len(got)-60):])
