@@ -331,7 +331,7 @@ const tryIt = `warder is running behind Envoy. Ctrl-C ends it. Try:
   Envoy        http://%[5]s, its admin interface
   policy       %[6]s, reloaded when it changes
 
-Decisions, one line each:
+Decisions and Envoy's access log, one line each:
 `
 
 // randomText returns some 26 letters and digits that nobody can guess.

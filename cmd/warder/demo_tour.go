@@ -183,8 +183,8 @@ func printDenials(out io.Writer, decisions string) {
 	fmt.Fprint(out, "\nWhat warder's log says of the refusals, and no client gets to know:\n\n")
 	lines := bufio.NewScanner(strings.NewReader(decisions))
 	for lines.Scan() {
-		var d struct{ Reason, Route, Method, Path, User string }
-		if json.Unmarshal(lines.Bytes(), &d) == nil {
+		var d struct{ Log, Reason, Route, Method, Path, User string }
+		if json.Unmarshal(lines.Bytes(), &d) == nil && d.Log == "" { // and none of Envoy's access log
 			fmt.Fprintf(out, "  %-20s %s %s", d.Reason, d.Method, d.Path)
 			if d.User != "" {
 				fmt.Fprintf(out, ", user %s", d.User)
