@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -35,7 +36,7 @@ func BenchmarkCheck(b *testing.B) {
 		{"api_key", "/keys/x", "api_key", authz.Header{Name: "x-api-key", Value: adaKey}},
 		{"nobody", "/users/x", "credentials_missing", authz.Header{Name: "a", Value: "b"}},
 	} {
-		text, err := proto.Marshal(checkRequest("GET", bench.path, append(usual[:len(usual):len(usual)], bench.credential)...))
+		text, err := proto.Marshal(checkRequest("GET", bench.path, append(slices.Clip(usual), bench.credential)...))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -104,8 +104,9 @@ func (d *decoder) attributes(s span) bool {
 			return d.peer(shape.fields[num].message, v)
 		case attributesRequest:
 			return d.request(shape.fields[num].message, v)
+		default:
+			return d.skip(shape.fields[num].message, v)
 		}
-		return d.skip(shape.fields[num].message, v)
 	})
 }
 
@@ -120,11 +121,8 @@ func (d *decoder) peer(shape *shape, s span) bool {
 
 func (d *decoder) peerAddress(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
-		switch num {
-		case addressSocket, addressPipe, addressEnvoy:
-			if num != d.address { // another form replaces the one before
-				d.address, d.out.peer = num, ""
-			}
+		if (num == addressSocket || num == addressPipe || num == addressEnvoy) && num != d.address {
+			d.address, d.out.peer = num, "" // another form replaces the one before
 		}
 		if num != addressSocket {
 			return d.skip(shape.fields[num].message, v)
@@ -164,8 +162,10 @@ func (d *decoder) http(shape *shape, s span) bool {
 			return d.header(shape.fields[num].message, v)
 		case httpHeaderMap:
 			return d.headerMap(shape.fields[num].message, v)
+		default:
+			return d.skip(shape.fields[num].message, v)
 		}
-		return d.skip(shape.fields[num].message, v)
+		return true
 	})
 }
 
@@ -178,6 +178,7 @@ func (d *decoder) header(shape *shape, s span) bool {
 			h.Name = d.string(v)
 		case entryValue:
 			h.Value = d.string(v)
+		default: // of no interest
 		}
 		return true
 	}) {
@@ -208,6 +209,7 @@ func (d *decoder) rawHeader(shape *shape, s span) bool {
 			plain = d.string(v)
 		case headerRawValue:
 			h.Value = d.string(v)
+		default: // of no interest
 		}
 		return true
 	}) {
@@ -332,6 +334,7 @@ func shapeOf(message protoreflect.MessageDescriptor, known map[protoreflect.Full
 			s.fields[num].kind = kindBytes
 		case protoreflect.MessageKind:
 			s.fields[num] = shapeField{kindMessage, shapeOf(fd.Message(), known)}
+		default: // numbers are skipped
 		}
 	}
 	return s
