@@ -169,8 +169,8 @@ const maxIDLength = 128
 // requestID returns the x-request-id when there is one and it is fit for a log
 // line, else Envoy's own id of the stream.
 func requestID(h authz.Headers, stream string) string {
-	if ids := h.Values("x-request-id"); len(ids) == 1 && saneID(ids[0]) {
-		return ids[0]
+	if id, count := h.Only("x-request-id"); count == 1 && saneID(id) {
+		return id
 	}
 	if saneID(stream) {
 		return stream

@@ -130,8 +130,8 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		}
 		s.observe(ctx, request, decision, started)
 	}()
-	bounded, cancel := context.WithTimeout(ctx, s.deadline)
-	defer cancel()
+	bounded := withDeadline(ctx, s.deadline)
+	defer bounded.end()
 
 	request, readable := s.requestFrom(in)
 	if readable {
