@@ -62,6 +62,8 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption
 		// Stop returns when no check uses a store any more.
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(256 << 10),
+		grpc.StaticConnWindowSize(1 << 20),
 		grpc.UnaryInterceptor(s.Guard),
 		grpc.ForceServerCodecV2(newCheckCodec()),
 	}, options...)

@@ -235,7 +235,7 @@ var reserved = append([]string{
 // fold makes equal what an upstream may take for the same header: CGI and WSGI
 // turn every separator into one.
 func fold(name string) string {
-	if !strings.ContainsAny(name, "_.") {
+	if strings.IndexByte(name, '_') < 0 && strings.IndexByte(name, '.') < 0 {
 		return lower(name)
 	}
 	return strings.Map(func(r rune) rune {
@@ -291,6 +291,15 @@ func list(names authz.Names) string {
 // message could not be encoded otherwise), nothing that ends a line, and no space
 // at its ends, which a parser takes away.
 func safeValue(v string) bool {
+	for i := range len(v) {
+		if v[i] <= ' ' || v[i] >= 0x7f {
+			return safeRunes(v)
+		}
+	}
+	return true
+}
+
+func safeRunes(v string) bool {
 	return utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl) && strings.TrimFunc(v, unicode.IsSpace) == v
 }
 

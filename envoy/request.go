@@ -154,14 +154,19 @@ func lower(s string) string {
 // header names.
 func isToken(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
-			continue
+		if !tokenByte[s[i]] {
+			return false
 		}
-		return false
 	}
 	return s != ""
 }
+
+var tokenByte = func() (is [256]bool) {
+	for c := range is {
+		is[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+	}
+	return is
+}()
 
 // maxIDLength bounds what a client can make the logs carry under request_id.
 const maxIDLength = 128
