@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,6 +173,8 @@ func (b *batcher) work() {
 		case q := <-b.queue:
 			batch = append(batch, q)
 		}
+		// Whoever is about to ask gets to: a yield, not a delay.
+		runtime.Gosched()
 		batch = b.more(batch)
 		if batch = b.inTime(batch); len(batch) > 0 {
 			b.askTogether(batch)
