@@ -124,7 +124,7 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(lines, logs.Mask, s.log), options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(s.lines, logs.Mask, s.log), options...)
 	return nil
 }
 
