@@ -25,6 +25,9 @@ func tuneGC(ctx context.Context, env lookupEnv) error {
 	if value, set := env("GOGC"); set && value != "" {
 		return nil
 	}
+	// Reading a large policy leaves many times its size behind, which would be taken
+	// for what lives until the next collection.
+	debug.FreeOSMemory()
 	current := 0
 	for {
 		if percent := gcPercent(liveHeap()); percent != current {
