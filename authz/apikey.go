@@ -17,7 +17,7 @@ func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reaso
 	case isNotFound(err):
 		return Principal{}, ReasonAPIKeyUnknown
 	case err != nil:
-		return Principal{}, ReasonDirectoryUnavailable
+		return Principal{}, unanswered(err, ReasonDirectoryUnavailable)
 	}
 	who := Principal{Method: MethodAPIKey, KeyPrefix: row.Prefix}
 	switch {

@@ -22,7 +22,7 @@ func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Princi
 	who := Principal{Method: MethodSession, UserID: claims.UserID, SessionID: claims.SessionID}
 	alive, err := e.sessions.Alive(ctx, claims.UserID, claims.SessionID)
 	if err != nil {
-		return who, ReasonSessionsUnavailable
+		return who, unanswered(err, ReasonSessionsUnavailable)
 	}
 	if !alive {
 		return who, ReasonSessionRevoked

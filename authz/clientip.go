@@ -83,7 +83,7 @@ func (r ClientIPResolver) Resolve(peer netip.Addr, h Headers) netip.Addr {
 	case SourcePeer:
 		return peer
 	case SourceHeader:
-		return onlyAddress(h.Values(r.config.Header))
+		return onlyAddress(h.Only(r.config.Header))
 	case SourceLeftmostForwardedFor:
 		return leftmost(peer, h)
 	case SourceTrustedHops:
@@ -136,19 +136,19 @@ func (r ClientIPResolver) countHops(peer netip.Addr, h Headers) netip.Addr {
 }
 
 func leftmost(peer netip.Addr, h Headers) netip.Addr {
-	values := h.Values("x-forwarded-for")
-	if len(values) == 0 {
+	value, count := h.Only("x-forwarded-for")
+	if count == 0 {
 		return peer
 	}
-	first, _, _ := strings.Cut(values[0], ",")
+	first, _, _ := strings.Cut(value, ",")
 	return parseAddress(first)
 }
 
-func onlyAddress(values []string) netip.Addr {
-	if len(values) != 1 {
+func onlyAddress(value string, count int) netip.Addr {
+	if count != 1 {
 		return netip.Addr{}
 	}
-	return parseAddress(values[0])
+	return parseAddress(value)
 }
 
 // hops yields the X-Forwarded-For entries from the right, over all values.

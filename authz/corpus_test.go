@@ -66,7 +66,7 @@ func TestCorpusCoversReasons(t *testing.T) {
 		authz.ReasonPreflight:            "no route can ask for it yet",
 		authz.ReasonPeerDenied:           "no route can ask for it yet",
 		authz.ReasonConditionFalse:       "no route can ask for it yet",
-		authz.ReasonOverloaded:           "nothing bounds the number of checks yet",
+		authz.ReasonOverloaded:           "a store that refuses: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",
 		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",
 		authz.ReasonInternal:             "a fault of warder: package envoy",

@@ -13,15 +13,18 @@ type Header struct{ Name, Value string }
 // may stand there more than once.
 type Headers []Header
 
-// Values returns the values of the named field, in order. The name is in lower case.
-func (h Headers) Values(name string) []string {
-	var values []string
+// Only returns the value of the named field and how often the field is there. The
+// value is that of the first one. The name is in lower case.
+func (h Headers) Only(name string) (value string, count int) {
 	for i := range h {
 		if h[i].Name == name {
-			values = append(values, h[i].Value)
+			if count == 0 {
+				value = h[i].Value
+			}
+			count++
 		}
 	}
-	return values
+	return value, count
 }
 
 // Attributes are the parts of a request as the proxy gives them.

@@ -31,6 +31,10 @@ func (s *script) APIKey(context.Context, KeyHash) (APIKey, error) {
 	return s.key, s.err
 }
 
+func config(maxAge time.Duration, now func() time.Time) StaleConfig {
+	return StaleConfig{MaxAge: maxAge, Timeout: time.Minute, Size: 100, Now: now}
+}
+
 type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
@@ -52,7 +56,7 @@ func TestStaleUsersAge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store := &script{user: User{Active: true}}
 			clock := &clock{time.Unix(1e9, 0)}
-			users := NewStaleUsers(store, maxAge, 10, clock.now)
+			users := NewStaleUsers(store, config(maxAge, clock.now))
 			for range 2 {
 				if user, err := users.User(t.Context(), "42"); err != nil || !user.Active {
 					t.Fatalf("User = %v, %v; want an active user", user, err)
@@ -72,7 +76,7 @@ func TestStaleUsersAgeCountsFromTheQuestion(t *testing.T) {
 	t.Parallel()
 	clock := &clock{time.Unix(1e9, 0)}
 	store := &script{user: User{Active: true}, slow: func() { clock.t = clock.t.Add(3 * time.Second) }}
-	users := NewStaleUsers(store, 5*time.Second, 10, clock.now)
+	users := NewStaleUsers(store, config(5*time.Second, clock.now))
 	_, _ = users.User(t.Context(), "42")
 	clock.t = clock.t.Add(2*time.Second + 1)
 	_, _ = users.User(t.Context(), "42")
@@ -83,10 +87,10 @@ func TestStaleUsersAgeCountsFromTheQuestion(t *testing.T) {
 
 func TestStaleKeepsFactsOnly(t *testing.T) {
 	t.Parallel()
-	for _, err := range []error{ErrNotFound, fmt.Errorf("wrapped: %w", ErrNotFound), errors.New("down"), context.DeadlineExceeded} {
+	for _, err := range []error{errors.New("down"), ErrOverloaded, context.DeadlineExceeded} {
 		store := &script{user: User{Active: true}, key: APIKey{Active: true}, err: err}
-		users := NewStaleUsers(store, time.Minute, 10, time.Now)
-		keys := NewStaleAPIKeys(store, time.Minute, 10, time.Now)
+		users := NewStaleUsers(store, config(time.Minute, time.Now))
+		keys := NewStaleAPIKeys(store, config(time.Minute, time.Now))
 		for range 2 {
 			if _, got := users.User(t.Context(), "42"); !errors.Is(got, err) {
 				t.Errorf("User: %v, want %v", got, err)
@@ -106,7 +110,7 @@ func TestStaleErrorAfterFact(t *testing.T) {
 	t.Parallel()
 	clock := &clock{time.Unix(1e9, 0)}
 	store := &script{key: APIKey{Active: true}}
-	keys := NewStaleAPIKeys(store, time.Second, 10, clock.now)
+	keys := NewStaleAPIKeys(store, config(time.Second, clock.now))
 	hash := HashAPIKey("wk_12345678")
 	_, _ = keys.APIKey(t.Context(), hash)
 	store.err = errors.New("down")
@@ -122,7 +126,7 @@ func TestStaleErrorAfterFact(t *testing.T) {
 func TestStaleKeysAreApart(t *testing.T) {
 	t.Parallel()
 	store := &script{user: User{Active: true}}
-	users := NewStaleUsers(store, time.Minute, 10, time.Now)
+	users := NewStaleUsers(store, config(time.Minute, time.Now))
 	_, _ = users.User(t.Context(), "1")
 	store.user = User{}
 	if user, _ := users.User(t.Context(), "2"); user.Active {
@@ -133,34 +137,19 @@ func TestStaleKeysAreApart(t *testing.T) {
 	}
 }
 
-// A query that began earlier and ends later must not replace a newer fact.
-func TestStaleNewerFactStays(t *testing.T) {
-	t.Parallel()
-	clock := &clock{time.Unix(1e9, 0)}
-	store := &script{user: User{Active: true}}
-	users := NewStaleUsers(store, 5*time.Second, 10, clock.now)
-	store.slow = func() {
-		store.slow = nil
-		clock.t = clock.t.Add(time.Second)
-		store.user = User{} // turned off while the first query is under way
-		_, _ = users.User(t.Context(), "42")
-		clock.t = clock.t.Add(time.Second)
-	}
-	_, _ = users.User(t.Context(), "42")
-	if user, _ := users.User(t.Context(), "42"); user.Active {
-		t.Error("the older fact replaced the newer one")
-	}
-}
-
 func TestStaleIsBounded(t *testing.T) {
 	t.Parallel()
 	const size = 100
-	facts := newFacts[string, User](time.Minute, size, time.Now)
+	store := &script{user: User{Active: true}}
+	users := NewStaleUsers(store, config(time.Minute, time.Now))
 	for i := range 50 * size {
-		_, _ = facts.get(fmt.Sprint(i), func() (User, error) { return User{Active: true}, nil })
+		_, _ = users.User(t.Context(), fmt.Sprint(i))
 	}
-	facts.cache.CleanUp()
-	if n := facts.cache.EstimatedSize(); n > size {
+	users.facts.found.CleanUp()
+	if n := users.facts.found.EstimatedSize(); n > size {
 		t.Errorf("%d facts are kept, want at most %d", n, size)
+	}
+	if n := len(users.facts.questions); n > 0 {
+		t.Errorf("%d questions are kept after their answers", n)
 	}
 }

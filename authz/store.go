@@ -9,11 +9,24 @@ import (
 	"time"
 )
 
-// ErrNotFound is what a store returns, wrapped or not, when it answered and
-// has no such row. Any other error means that the store could not answer.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound is what a store returns, wrapped or not, when it answered and
+	// has no such row. Any other error means that the store could not answer.
+	ErrNotFound = errors.New("not found")
+	// ErrOverloaded is what a store returns, wrapped or not, when it did not ask,
+	// so that the questions of others can be answered.
+	ErrOverloaded = errors.New("overloaded")
+)
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// unanswered is the reason for an error of a store that is no answer.
+func unanswered(err error, unavailable Reason) Reason {
+	if errors.Is(err, ErrOverloaded) {
+		return ReasonOverloaded
+	}
+	return unavailable
+}
 
 // Sessions says whether a session still lives.
 type Sessions interface {

@@ -1,11 +1,11 @@
 package envoy
 
 import (
-	"context"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -27,23 +27,23 @@ const metadataNamespace = "envoy.filters.http.ext_authz"
 
 // An AccessLog implements envoy.service.accesslog.v3.AccessLogService: Envoy sends
 // an entry for each request that ended, and AccessLog writes it as one masked
-// record. Envoy sends them in batches and beside the requests, and drops what it cannot
+// line of JSON. Envoy sends them in batches and beside the requests, and drops what it cannot
 // get rid of, so nothing here delays a request. It is safe for concurrent use.
 type AccessLog struct {
 	accesslogv3.UnimplementedAccessLogServiceServer
 
-	lines    slog.Handler
+	lines    io.Writer
 	mask     *mask.Masker
 	log      *slog.Logger
 	stopping chan struct{}
 	stop     sync.Once
 }
 
-// NewAccessLog makes an access log that writes one record for each request to
-// lines, which must not wait. The record's time is when the request began; every text in it
-// goes through the masker. Faults of warder itself go to log.
-func NewAccessLog(lines slog.Handler, m *mask.Masker, log *slog.Logger) *AccessLog {
-	return &AccessLog{lines: mask.NewHandler(lines, m), mask: m, log: log, stopping: make(chan struct{})}
+// NewAccessLog makes an access log that writes one line for each request, in one call
+// of Write, which must not wait and must not keep the bytes. Every line goes
+// through the masker. Faults of warder itself go to log.
+func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger) *AccessLog {
+	return &AccessLog{lines: lines, mask: m, log: log, stopping: make(chan struct{})}
 }
 
 // StreamAccessLogs takes the entries of one worker of an Envoy until it or warder
@@ -67,6 +67,7 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 			err = errAccessLog
 		}
 	}()
+	w := newLineWriter(l)
 	for {
 		batch, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -76,7 +77,9 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 			return err
 		}
 		for _, entry := range batch.GetHttpLogs().GetLogEntry() {
-			l.write(stream.Context(), entry)
+			if err := w.write(entry); err != nil {
+				l.log.ErrorContext(stream.Context(), "access log: a line cannot be written")
+			}
 		}
 	}
 }
@@ -90,72 +93,113 @@ func (l *AccessLog) end() {
 	}
 }
 
-// write makes a record of an entry. What is empty is left out, but for the method,
-// the path and the status.
-func (l *AccessLog) write(ctx context.Context, e *logdatav3.HTTPAccessLogEntry) {
-	common, request, response := e.GetCommonProperties(), e.GetRequest(), e.GetResponse()
-	started := common.GetStartTime().AsTime()
-	if common.GetStartTime() == nil {
-		started = time.Time{} // a record without a time
-	}
-	record := slog.NewRecord(started, slog.LevelInfo, "", 0)
-	text := func(key, value string) {
-		if value != "" {
-			record.AddAttrs(slog.String(key, value))
-		}
-	}
-	number := func(key string, value uint64) {
-		if value != 0 {
-			record.AddAttrs(slog.Uint64(key, value))
-		}
-	}
-	record.AddAttrs(
-		slog.String("log", "access"),
-		slog.String("method", methodOf(request.GetRequestMethod())),
-		slog.String("path", l.mask.Query(request.GetPath())),
-		slog.Uint64("status", uint64(response.GetResponseCode().GetValue())), // 0: the client left before there was one
-	)
-	text("flags", flagsOf(common.GetResponseFlags()))
-	text("details", response.GetResponseCodeDetails())
-	record.AddAttrs(slog.Float64("duration_ms", milliseconds(durationOf(common))))
-	text("scheme", request.GetScheme())
-	text("host", request.GetAuthority())
-	text("protocol", protocolOf(e.GetProtocolVersion()))
-	number("bytes_received", request.GetRequestBodyBytes())
-	number("bytes_sent", response.GetResponseBodyBytes())
-	text("request_id", request.GetRequestId())
-	text("peer", addressText(common.GetDownstreamDirectRemoteAddress()))
-	text("forwarded_for", request.GetForwardedFor())
-	text("user_agent", request.GetUserAgent())
-	text("referer", l.mask.Query(request.GetReferer()))
-	if original := request.GetOriginalPath(); original != request.GetPath() {
-		text("original_path", l.mask.Query(original))
-	}
-	decided := common.GetMetadata().GetFilterMetadata()[metadataNamespace].GetFields()
-	for _, key := range metadataKeys {
-		text(key, decided[key].GetStringValue())
-	}
-	text("upstream_cluster", common.GetUpstreamCluster())
-	text("upstream", addressText(common.GetUpstreamRemoteAddress()))
-	text("upstream_failure", common.GetUpstreamTransportFailureReason())
-	l.fields(&record, "tags", common.GetCustomTags())
-	l.fields(&record, "request_headers", request.GetRequestHeaders())
-	l.fields(&record, "response_headers", response.GetResponseHeaders())
-	if err := l.lines.Handle(ctx, record); err != nil {
-		l.log.ErrorContext(ctx, "access log: a line cannot be written")
-	}
+// An accessLine is one line. What is empty is left out, but for the method, the path
+// and the status.
+type accessLine struct {
+	Time            string            `json:"time,omitempty"` // when the request began, RFC 3339 in UTC
+	Log             string            `json:"log"`            // access
+	Method          string            `json:"method"`
+	Path            string            `json:"path"`
+	Status          uint32            `json:"status"` // 0: the client left before there was one
+	Flags           string            `json:"flags,omitempty"`
+	Details         string            `json:"details,omitempty"`
+	DurationMS      float64           `json:"duration_ms"`
+	Scheme          string            `json:"scheme,omitempty"`
+	Host            string            `json:"host,omitempty"`
+	Protocol        string            `json:"protocol,omitempty"`
+	BytesReceived   uint64            `json:"bytes_received,omitempty"`
+	BytesSent       uint64            `json:"bytes_sent,omitempty"`
+	RequestID       string            `json:"request_id,omitempty"`
+	Peer            string            `json:"peer,omitempty"`
+	ForwardedFor    string            `json:"forwarded_for,omitempty"`
+	UserAgent       string            `json:"user_agent,omitempty"`
+	Referer         string            `json:"referer,omitempty"`
+	OriginalPath    string            `json:"original_path,omitempty"`
+	Decision        string            `json:"decision,omitempty"` // from here on as metadataKeys
+	Reason          string            `json:"reason,omitempty"`
+	Route           string            `json:"route,omitempty"`
+	User            string            `json:"user,omitempty"`
+	AuthMethod      string            `json:"auth_method,omitempty"`
+	KeyPrefix       string            `json:"key_prefix,omitempty"`
+	ClientIP        string            `json:"client_ip,omitempty"`
+	UpstreamCluster string            `json:"upstream_cluster,omitempty"`
+	Upstream        string            `json:"upstream,omitempty"`
+	UpstreamFailure string            `json:"upstream_failure,omitempty"`
+	Tags            map[string]string `json:"tags,omitempty"`
+	RequestHeaders  map[string]string `json:"request_headers,omitempty"`
+	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
 }
 
-// fields adds the header fields, or the tags, that the Envoy configuration lists.
-func (l *AccessLog) fields(record *slog.Record, group string, fields map[string]string) {
-	if len(fields) == 0 {
-		return
+// A lineWriter writes the lines of one stream. What it needs for one is used again
+// for the next.
+type lineWriter struct {
+	to      *AccessLog
+	text    bytes.Buffer
+	encoder *json.Encoder
+	masked  []byte
+}
+
+func newLineWriter(to *AccessLog) *lineWriter {
+	w := &lineWriter{to: to}
+	w.encoder = json.NewEncoder(&w.text)
+	w.encoder.SetEscapeHTML(false)
+	return w
+}
+
+func (w *lineWriter) write(e *logdatav3.HTTPAccessLogEntry) error {
+	w.text.Reset()
+	if err := w.encoder.Encode(w.to.lineOf(e)); err != nil {
+		return err
 	}
-	attrs := make([]any, 0, len(fields))
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		attrs = append(attrs, slog.String(name, l.mask.Header(name, fields[name])))
+	w.masked = w.to.mask.Append(w.masked[:0], w.text.Bytes())
+	_, err := w.to.lines.Write(w.masked)
+	return err
+}
+
+// lineOf reads an entry. Where a text is known to be a URL, it is masked as one.
+func (l *AccessLog) lineOf(e *logdatav3.HTTPAccessLogEntry) *accessLine {
+	common, request, response := e.GetCommonProperties(), e.GetRequest(), e.GetResponse()
+	decided := common.GetMetadata().GetFilterMetadata()[metadataNamespace].GetFields()
+	about := func(key int) string { return decided[metadataKeys[key]].GetStringValue() }
+	line := &accessLine{
+		Log:             "access",
+		Method:          methodOf(request.GetRequestMethod()),
+		Path:            l.mask.Query(request.GetPath()),
+		Status:          response.GetResponseCode().GetValue(),
+		Flags:           flagsOf(common.GetResponseFlags()),
+		Details:         response.GetResponseCodeDetails(),
+		DurationMS:      milliseconds(durationOf(common)),
+		Scheme:          request.GetScheme(),
+		Host:            request.GetAuthority(),
+		Protocol:        protocolOf(e.GetProtocolVersion()),
+		BytesReceived:   request.GetRequestBodyBytes(),
+		BytesSent:       response.GetResponseBodyBytes(),
+		RequestID:       request.GetRequestId(),
+		Peer:            addressText(common.GetDownstreamDirectRemoteAddress()),
+		ForwardedFor:    request.GetForwardedFor(),
+		UserAgent:       request.GetUserAgent(),
+		Referer:         l.mask.Query(request.GetReferer()),
+		Decision:        about(0),
+		Reason:          about(1),
+		Route:           about(2),
+		User:            about(3),
+		AuthMethod:      about(4),
+		KeyPrefix:       about(5),
+		ClientIP:        about(6),
+		UpstreamCluster: common.GetUpstreamCluster(),
+		Upstream:        addressText(common.GetUpstreamRemoteAddress()),
+		UpstreamFailure: common.GetUpstreamTransportFailureReason(),
+		Tags:            common.GetCustomTags(),
+		RequestHeaders:  request.GetRequestHeaders(),
+		ResponseHeaders: response.GetResponseHeaders(),
 	}
-	record.AddAttrs(slog.Group(group, attrs...))
+	if started := common.GetStartTime(); started != nil {
+		line.Time = started.AsTime().Format(time.RFC3339Nano)
+	}
+	if original := request.GetOriginalPath(); original != request.GetPath() {
+		line.OriginalPath = l.mask.Query(original)
+	}
+	return line
 }
 
 // methodOf returns the method, OTHER for one that the protocol has no word for.
@@ -233,25 +277,18 @@ var flagCodes = map[protoreflect.Name]string{
 	"downstream_remote_reset":              "DR",
 }
 
-// flagsOf returns the codes of the flags that are set, in the order of the protocol
-// and separated by commas; a flag that has no code yet by its name.
+// flagsOf returns the codes of the flags that are set, sorted and separated by commas; a
+// flag that has no code yet by its name.
 func flagsOf(flags *logdatav3.ResponseFlags) string {
-	if flags == nil {
-		return ""
-	}
 	var set []string
-	message := flags.ProtoReflect()
-	fields := message.Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if !message.Has(field) {
-			continue
-		}
+	flags.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		code, known := flagCodes[field.Name()]
 		if !known {
 			code = string(field.Name())
 		}
 		set = append(set, code)
-	}
+		return true
+	})
+	slices.Sort(set)
 	return strings.Join(set, ",")
 }

@@ -60,7 +60,7 @@ func newTestAccessLog(t *testing.T, out io.Writer) *AccessLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewAccessLog(slog.NewJSONHandler(out, nil), m, slog.New(slog.DiscardHandler))
+	return NewAccessLog(out, m, slog.New(slog.DiscardHandler))
 }
 
 // TestEnvoyAccessLog sends secrets in every part of a request that a real Envoy

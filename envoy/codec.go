@@ -1,29 +1,74 @@
 package envoy
 
 import (
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"sync"
+
 	"google.golang.org/grpc/encoding"
 	protocodec "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/proto"
 )
 
-// checkCodec is gRPC's own codec, but a CheckRequest that cannot be decoded
-// arrives as an empty one, which is denied as malformed. Envoy sends such requests: it
-// puts a path into a text field without looking whether it is UTF-8. gRPC would
-// answer with an error, which is a yes where Envoy is set to failure_mode_allow.
-type checkCodec struct{ encoding.CodecV2 }
+// checkCodec reads a [CheckRequest] and writes a [CheckResponse] in the wire form of
+// Envoy's messages; every other message is for gRPC's own codec. A check that cannot be
+// decoded is no error of gRPC's, which is a yes where Envoy is set to
+// failure_mode_allow: it arrives as one that is not readable, and is denied. Envoy
+// sends such requests: it puts a path into a text field without looking whether it
+// is UTF-8.
+type checkCodec struct {
+	encoding.CodecV2
+	buffers *bufferPool
+}
 
 func newCheckCodec() checkCodec {
-	return checkCodec{encoding.GetCodecV2(protocodec.Name)}
+	return checkCodec{encoding.GetCodecV2(protocodec.Name), &bufferPool{}}
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	err := c.CodecV2.Unmarshal(data, v)
-	if request, ok := v.(*authv3.CheckRequest); ok && err != nil {
-		proto.Reset(request)
-		err = nil
+	request, ok := v.(*CheckRequest)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	return err
+	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer whole.Free()
+	request.decode(whole.ReadOnlyData())
+	return nil
+}
+
+// Marshal implements encoding.CodecV2.
+func (c checkCodec) Marshal(v any) (mem.BufferSlice, error) {
+	response, ok := v.(*CheckResponse)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	buf := c.buffers.Get(0)
+	*buf = response.appendTo((*buf)[:0])
+	return mem.BufferSlice{mem.NewBuffer(buf, c.buffers)}, nil
+}
+
+// A bufferPool keeps the buffers that answers were written in. gRPC gives them
+// back when they are sent. It implements mem.BufferPool.
+type bufferPool struct{ pool sync.Pool }
+
+const (
+	// answerSize is more than most answers, and more than what gRPC thinks worth keeping.
+	answerSize = 2 << 10
+	// maxKept bounds what one answer of unusual size can make the pool keep.
+	maxKept = 16 << 10
+)
+
+// Get returns a buffer that may grow.
+func (p *bufferPool) Get(int) *[]byte {
+	if buf, ok := p.pool.Get().(*[]byte); ok {
+		return buf
+	}
+	buf := make([]byte, 0, answerSize)
+	return &buf
+}
+
+// Put takes a buffer that nobody reads any more.
+func (p *bufferPool) Put(buf *[]byte) {
+	if cap(*buf) <= maxKept {
+		p.pool.Put(buf)
+	}
 }

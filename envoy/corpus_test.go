@@ -73,7 +73,7 @@ func (d *grpcDepth) check(t *testing.T, r authztest.CorpusRequest, in *authv3.At
 	if err != nil {
 		t.Fatalf("a gRPC error, which an Envoy may let through: %v", err)
 	}
-	out := authztest.Outcome{HitsBefore: d.hits, HitsAfter: d.hits, Reason: metadata(response, "reason")}
+	out := authztest.Outcome{HitsBefore: d.hits, HitsAfter: d.hits, Reason: saidOf(response, "reason")}
 	switch {
 	case isAllow(response) == isDeny(response):
 		t.Fatalf("neither a yes nor a no: %v", response)

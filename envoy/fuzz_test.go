@@ -1,11 +1,17 @@
 package envoy
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"warder/authz"
 )
@@ -52,27 +58,46 @@ func FuzzCheckRequest(f *testing.F) {
 		}
 		f.Add(text)
 	}
+	for _, text := range oddForms(f) {
+		f.Add(text)
+	}
 	s := newTestServer(f, Config{})
 	f.Fuzz(func(t *testing.T, text []byte) {
-		in := new(authv3.CheckRequest)
-		if proto.Unmarshal(text, in) != nil {
-			return
+		request := new(CheckRequest)
+		request.decode(text)
+		answer := s.Check(t.Context(), request)
+		if why := s.misshapen(answer, nil); why != "" {
+			t.Fatalf("%s: %+v", why, answer)
 		}
-		out, err := s.Check(t.Context(), in)
-		if err != nil {
-			t.Fatalf("an error: %v", err)
+		out := onWire(t, answer)
+		if want := message(answer); !proto.Equal(out, want) {
+			t.Fatalf("on the wire %v, want %v", out, want)
 		}
-		if isAllow(out) == isDeny(out) {
-			t.Fatalf("neither shape: %v", out)
-		}
-		if why := s.misshapen(out, nil); why != "" {
+		if why := s.identity.misshapenMessage(out); why != "" || isAllow(out) == isDeny(out) {
 			t.Fatalf("%s: %v", why, out)
 		}
-		if metadata(out, "reason") == "internal" {
+		if saidOf(out, "reason") == "internal" {
 			t.Fatalf("a fault: %v", out)
 		}
-		if _, err := proto.Marshal(out); err != nil {
-			t.Fatalf("cannot be sent: %v", err)
+
+		// The generated decoder takes what we take, and reads the same in it.
+		in := new(authv3.CheckRequest)
+		err := proto.Unmarshal(text, in)
+		if (err == nil) != request.readable {
+			t.Fatalf("readable: %v, and the generated decoder says %v", request.readable, err)
+		}
+		if err != nil {
+			if !isDeny(out) || saidOf(out, "reason") != "request_malformed" {
+				t.Fatalf("what cannot be decoded gets %v", out)
+			}
+			return
+		}
+		request.decode(text) // anew: Check has put the headers in order
+		slices.Reverse(request.joined)
+		slices.SortStableFunc(request.joined, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+		request.joined = slices.CompactFunc(request.joined, func(a, b authz.Header) bool { return a.Name == b.Name }) // the last one counts
+		if diff := cmp.Diff(readByGenerated(in, len(text)), request, cmp.AllowUnexported(CheckRequest{}), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("(-generated +ours):\n%s", diff)
 		}
 		if isDeny(out) {
 			return
@@ -97,9 +122,121 @@ func FuzzCheckRequest(f *testing.F) {
 		}
 		if len(http.GetHeaders()) > 0 && len(http.GetHeaderMap().GetHeaders()) > 0 {
 			http.Headers["x-more"] += "1"
-			if out, _ := s.Check(t.Context(), in); isAllow(out) {
+			if out := check(t.Context(), t, s, in); isAllow(out) {
 				t.Fatal("two forms that disagree are allowed")
 			}
 		}
 	})
+}
+
+// readByGenerated returns what is to be read of a message, by way of the generated code.
+func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
+	http := in.GetAttributes().GetRequest().GetHttp()
+	r := &CheckRequest{
+		readable: true, size: size, hasHTTP: http != nil,
+		id: http.GetId(), method: http.GetMethod(), host: http.GetHost(), path: http.GetPath(),
+		peer: in.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
+	}
+	for name, value := range http.GetHeaders() {
+		r.joined = append(r.joined, authz.Header{Name: name, Value: value})
+	}
+	slices.SortFunc(r.joined, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	for _, h := range http.GetHeaderMap().GetHeaders() {
+		value := string(h.GetRawValue())
+		if value == "" {
+			value = h.GetValue()
+		}
+		r.odd = r.odd || h.GetValue() != "" && h.GetValue() != value
+		r.raw = append(r.raw, authz.Header{Name: h.GetKey(), Value: value})
+	}
+	return r
+}
+
+// oddForms are messages that the generated encoder does not write, though its decoder
+// takes some of them.
+func oddForms(f *testing.F) [][]byte {
+	f.Helper()
+	marshal := func(m proto.Message) []byte {
+		text, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return text
+	}
+	good := marshal(checkRequest("GET", "/public/x"))
+	in := func(numbers []protowire.Number, text []byte) []byte { // text as a field in fields
+		for _, num := range slices.Backward(numbers) {
+			text = protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), text)
+		}
+		return text
+	}
+	http := []protowire.Number{checkAttributes, attributesRequest, requestHTTP}
+	text := func(num protowire.Number, s string) []byte {
+		return protowire.AppendString(protowire.AppendTag(nil, num, protowire.BytesType), s)
+	}
+	entry := func(key, value string) []byte {
+		return in([]protowire.Number{httpHeaders}, append(text(entryKey, key), text(entryValue, value)...))
+	}
+	deep := []byte{}
+	for range 300 {
+		deep = in([]protowire.Number{5, 1, 2}, deep) // Value.struct_value, Struct.fields, value
+	}
+	metadata, err := structpb.NewStruct(map[string]any{"a": map[string]any{"b": []any{1, "c", nil}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	full := checkRequest("GET", "/public/x")
+	full.Attributes.Destination = &authv3.AttributeContext_Peer{Address: socketAddress("198.51.100.1"), Principal: "p", Labels: map[string]string{"a": "b"}}
+	full.Attributes.ContextExtensions = map[string]string{"a": "b"}
+	full.Attributes.MetadataContext = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"x": metadata}}
+	full.Attributes.TlsSession = &authv3.AttributeContext_TLSSession{Sni: "api.example.com"}
+	pipe := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Source: &authv3.AttributeContext_Peer{
+		Address: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/s"}}},
+	}}}
+	return [][]byte{
+		marshal(full),
+		append(slices.Clone(good), good...),                           // twice: merged
+		append(slices.Clone(good), marshal(pipe)...),                  // the address in another form
+		append(marshal(pipe), good...),                                // and back
+		append(slices.Clone(good), in(http, text(httpPath, "/y"))...), // the path once more
+		append(slices.Clone(good), in(http, nil)...),                  // an empty message changes nothing
+		in(http, slices.Concat(entry("a", "1"), entry("a", "2"), entry("", ""))),
+		in(http, in([]protowire.Number{httpHeaders}, slices.Concat(text(entryKey, "a"), text(entryKey, "b"), text(7, "c")))),
+		in(http, protowire.AppendVarint(protowire.AppendTag(nil, httpPath, protowire.VarintType), 7)), // another type: unknown
+		in(http, text(httpPath, "\xff")),
+		in(http, text(httpHost, "\xff")),
+		in(http, text(99, "\xff")), // unknown: not looked at
+		in([]protowire.Number{checkAttributes, 10}, text(entryKey, "\xff")),
+		in([]protowire.Number{checkAttributes, 11, 1, entryValue}, deep),
+		protowire.AppendTag(protowire.AppendTag(nil, 9, protowire.StartGroupType), 9, protowire.EndGroupType),
+		protowire.AppendTag(nil, 9, protowire.StartGroupType),
+		protowire.AppendTag(nil, 9, protowire.EndGroupType),
+		{0x00, 0x00}, // the number 0
+		protowire.AppendVarint(nil, uint64(protowire.MaxValidNumber+1)<<3), // a number that is too large
+		{0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		{0x0a, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02},
+		{0x0a, 0x7f},
+	}
+}
+
+// TestDecodeDepth: the generated decoder gives up at a depth, and so does ours.
+func TestDecodeDepth(t *testing.T) {
+	t.Parallel()
+	for _, levels := range []int{10, 3320, 3331, 3332, 3333, 3334, 3340, 5000} {
+		var deep []byte
+		for range levels {
+			for _, num := range []protowire.Number{entryValue, structFields, 5} { // Value.struct_value, Struct.fields, its value
+				deep = protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), deep)
+			}
+		}
+		for _, num := range []protowire.Number{entryValue, 1, 11, checkAttributes} {
+			deep = protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), deep)
+		}
+		err := proto.Unmarshal(deep, new(authv3.CheckRequest))
+		ours := new(CheckRequest)
+		ours.decode(deep)
+		if ours.readable != (err == nil) {
+			t.Errorf("%d levels: readable %v, the generated decoder says %v", levels, ours.readable, err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"context"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -18,6 +19,10 @@ const (
 	// maxStreams is how many checks one connection may have in flight. The shipped
 	// configurations keep to 1000.
 	maxStreams = 1024
+	// streamWorkers is how many goroutines wait for checks. One that is made for a
+	// check alone grows its stack each time, which costs more than deciding. When all of
+	// them wait for a store, further checks get goroutines of their own.
+	streamWorkers = 64
 	// maxHeaderBytes bounds gRPC's own metadata, which holds nothing of a request.
 	maxHeaderBytes = 16 << 10
 )
@@ -56,17 +61,46 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption
 		}),
 		// Stop returns when no check uses a store any more.
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(256 << 10),
+		grpc.StaticConnWindowSize(1 << 20),
 		grpc.UnaryInterceptor(s.Guard),
 		grpc.ForceServerCodecV2(newCheckCodec()),
 	}, options...)
 	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer(), accessLog: accessLog}
-	authv3.RegisterAuthorizationServer(g.Server, s)
+	g.RegisterService(&authorization, s)
 	if accessLog != nil {
 		accesslogv3.RegisterAccessLogServiceServer(g.Server, accessLog)
 	}
 	healthpb.RegisterHealthServer(g.Server, g.health)
 	g.SetServing(false)
 	return g
+}
+
+// authorization is the service as Envoy knows it, with messages that only
+// [checkCodec] reads and writes.
+var authorization = grpc.ServiceDesc{
+	ServiceName: AuthorizationService,
+	HandlerType: (*checker)(nil),
+	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
+	Metadata:    "envoy/service/auth/v3/external_auth.proto",
+}
+
+type checker interface {
+	Check(ctx context.Context, in *CheckRequest) *CheckResponse
+}
+
+// handleCheck is what the generated code of the service would be. There always is
+// an interceptor: the guard.
+func handleCheck(server any, ctx context.Context, decode func(any) error, guard grpc.UnaryServerInterceptor) (any, error) {
+	in := new(CheckRequest)
+	if err := decode(in); err != nil {
+		return nil, err
+	}
+	info := &grpc.UnaryServerInfo{Server: server, FullMethod: authv3.Authorization_Check_FullMethodName}
+	return guard(ctx, in, info, func(ctx context.Context, in any) (any, error) {
+		return server.(checker).Check(ctx, in.(*CheckRequest)), nil
+	})
 }
 
 // SetServing makes gRPC health answer SERVING or NOT_SERVING for "" and for

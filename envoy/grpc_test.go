@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -51,7 +52,10 @@ func TestGuardIsOutermost(t *testing.T) {
 	t.Parallel()
 	for name, meddle := range map[string]grpc.UnaryServerInterceptor{
 		"empty": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
-			return &authv3.CheckResponse{}, nil
+			return &CheckResponse{}, nil
+		},
+		"a message of its own": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+			return &authv3.CheckResponse{Status: &rpcstatus.Status{}}, nil
 		},
 		"error": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
 			return nil, errors.New("canary")

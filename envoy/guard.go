@@ -3,15 +3,12 @@ package envoy
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"slices"
 	"unicode/utf8"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"warder/authz"
 	"warder/authz/mask"
@@ -31,7 +28,7 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 		}
 	}()
 	out, err = next(ctx, in)
-	response, _ := out.(*authv3.CheckResponse)
+	response, _ := out.(*CheckResponse)
 	if why := s.misshapen(response, err); why != "" {
 		s.log.ErrorContext(ctx, "answer of a wrong shape, replaced with a denial", slog.String("problem", why))
 		return s.refusal(), nil
@@ -40,106 +37,84 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 }
 
 // refusal is the answer when there is no other.
-func (s *Server) refusal() *authv3.CheckResponse {
+func (s *Server) refusal() *CheckResponse {
 	return s.responseFor(authz.Deny(authz.ReasonInternal), nil)
 }
 
 // misshapen says why an answer must not leave; "" when it may.
-func (s *Server) misshapen(r *authv3.CheckResponse, err error) string {
+func (s *Server) misshapen(r *CheckResponse, err error) string {
 	switch {
 	case err != nil:
 		return "an error"
-	case r == nil || r.GetStatus() == nil || r.GetHttpResponse() == nil:
+	case r == nil:
 		return "nothing in it"
-	case !validMetadata(r.GetDynamicMetadata()):
-		return "metadata is no flat set of texts"
-	}
-	verdict := r.GetDynamicMetadata().GetFields()["decision"].GetStringValue()
-	if r.GetStatus().GetCode() == int32(codes.OK) {
-		if verdict != "allow" {
-			return "OK for what is no yes"
-		}
-		return s.identity.misshapenYes(r.GetOkResponse())
-	}
-	if verdict != "deny" {
+	case !r.about.valid():
+		return "metadata is not UTF-8"
+	case r.status == http.StatusOK && r.about[0] != verdictAllow:
+		return "OK for what is no yes"
+	case r.status == http.StatusOK:
+		return s.identity.misshapenYes(r)
+	case r.about[0] != verdictDeny:
 		return "a refusal for what is no denial"
 	}
-	return misshapenNo(r)
-}
-
-// misshapenYes says why a yes must not leave: it has to account for every identity
-// header, set or removed, and do nothing else to the request.
-func (id *identity) misshapenYes(ok *authv3.OkHttpResponse) string {
-	if ok == nil {
-		return "OK without an OK response"
-	}
-	if len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 ||
-		ok.GetDynamicMetadata() != nil { //nolint:staticcheck // deprecated, and it would override the other
-		return "OK with more than request headers"
-	}
-	for i, h := range ok.GetHeaders() {
-		name := h.GetHeader().GetKey()
-		switch {
-		case !slices.Contains(id.names[:], name):
-			return "sets a header that is no identity header"
-		case i > 0 && name <= ok.GetHeaders()[i-1].GetHeader().GetKey():
-			return "sets a header twice"
-		case !overwrites(h):
-			return "sets a header that a client's could survive"
-		case removes(ok, name):
-			return "removes what it sets"
-		}
-	}
-	for i, name := range ok.GetHeadersToRemove() {
-		if !isToken(name) || name == "host" || i > 0 && name <= ok.GetHeadersToRemove()[i-1] {
-			return "removes what cannot be removed, or in no order"
-		}
-	}
-	for _, name := range id.names {
-		if !removes(ok, name) && !slices.ContainsFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == name }) {
-			return "lets an identity header through"
-		}
-	}
-	for _, name := range id.remove {
-		if !removes(ok, name) {
-			return "lets a header through that is to be removed"
-		}
+	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || len(r.set)+len(r.remove) > 0 {
+		return "a refusal that is none of the fixed ones"
 	}
 	return ""
 }
 
-func removes(ok *authv3.OkHttpResponse, name string) bool {
-	_, found := slices.BinarySearch(ok.GetHeadersToRemove(), name)
+// misshapenYes says why a yes must not leave: it has to account for every identity
+// header, set or removed, and do nothing else to the request.
+func (id *identity) misshapenYes(r *CheckResponse) string {
+	if r.challenge != "" {
+		return "a challenge with a yes"
+	}
+	for i, h := range r.set {
+		switch {
+		case !slices.Contains(id.names[:], h.name):
+			return "sets a header that is no identity header"
+		case i > 0 && h.name <= r.set[i-1].name:
+			return "sets a header twice"
+		case h.value == "" || !safeValue(h.value):
+			return "sets a header to what does not arrive as it is"
+		case r.removes(h.name):
+			return "removes what it sets"
+		}
+	}
+	for i, name := range r.remove {
+		if !isToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
+			return "removes what cannot be removed, or in no order"
+		}
+	}
+	for _, name := range id.names {
+		if !r.removes(name) && !slices.ContainsFunc(r.set, func(h setHeader) bool { return h.name == name }) {
+			return "lets an identity header through"
+		}
+	}
+	return id.letsThrough(r.remove)
+}
+
+// letsThrough says whether what is to be removed from every request is not all
+// removed. Both are sorted.
+func (id *identity) letsThrough(remove []string) string {
+	always := id.removals[len(id.removals)-1] // all fields are set
+	for _, name := range remove {
+		if len(always) > 0 && always[0] == name {
+			always = always[1:]
+		}
+	}
+	if len(always) > 0 {
+		return "lets a header through that is to be removed"
+	}
+	return ""
+}
+
+func (r *CheckResponse) removes(name string) bool {
+	_, found := slices.BinarySearch(r.remove, name)
 	return found
 }
 
-// misshapenNo says why a no must not leave: it has to be one of the fixed ones.
-func misshapenNo(r *authv3.CheckResponse) string {
-	status := int(r.GetDeniedResponse().GetStatus().GetCode())
-	for _, challenge := range challenges {
-		if proto.Equal(r, denyResponse(status, challenge, r.GetDynamicMetadata())) {
-			return ""
-		}
-	}
-	return "a refusal that is none of the fixed ones"
-}
-
-// overwrites reports whether the header is set as [overwrite] does it, to
-// something.
-func overwrites(h *corev3.HeaderValueOption) bool {
-	value, older := h.GetHeader().GetValue(), h.GetAppend() //nolint:staticcheck // deprecated, and all that some Envoys read
-	return h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && older != nil && !older.GetValue() &&
-		len(h.GetHeader().GetRawValue()) == 0 && value != "" && safeValue(value)
-}
-
-// validMetadata reports whether the metadata can be encoded: a text that is not
-// UTF-8 would make an error of the whole answer.
-func validMetadata(m *structpb.Struct) bool {
-	for key, value := range m.GetFields() {
-		text, ok := value.GetKind().(*structpb.Value_StringValue)
-		if !ok || !utf8.ValidString(text.StringValue) || !utf8.ValidString(key) {
-			return false
-		}
-	}
-	return true
+// valid reports whether the metadata can be decoded by Envoy.
+func (m *metadata) valid() bool {
+	return !slices.ContainsFunc(m[:], func(value string) bool { return !utf8.ValidString(value) })
 }

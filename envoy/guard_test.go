@@ -8,13 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"warder/authz"
 )
@@ -22,13 +17,13 @@ import (
 var checkInfo = &grpc.UnaryServerInfo{FullMethod: "/envoy.service.auth.v3.Authorization/Check"}
 
 // guarded passes an answer through the guard.
-func guarded(t *testing.T, s *Server, out any, err error) *authv3.CheckResponse {
+func guarded(t *testing.T, s *Server, out any, err error) *CheckResponse {
 	t.Helper()
 	got, gotErr := s.Guard(t.Context(), nil, checkInfo, func(context.Context, any) (any, error) { return out, err })
 	if gotErr != nil {
 		t.Fatalf("the guard lets an error out: %v", gotErr)
 	}
-	response, ok := got.(*authv3.CheckResponse)
+	response, ok := got.(*CheckResponse)
 	if !ok {
 		t.Fatalf("the guard lets %T out", got)
 	}
@@ -38,15 +33,15 @@ func guarded(t *testing.T, s *Server, out any, err error) *authv3.CheckResponse 
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal)})
-	yes := func() *authv3.CheckResponse {
+	yes := func() *CheckResponse {
 		set, remove := s.identity.mutations(values(authz.ReasonSession, session, testIP), nil)
-		return allowResponse(set, remove, &structpb.Struct{Fields: map[string]*structpb.Value{"decision": structpb.NewStringValue("allow")}})
+		return allowResponse(set, remove, metadata{"allow"})
 	}
-	no := func(reason authz.Reason) *authv3.CheckResponse { return s.responseFor(authz.Deny(reason), nil) }
+	no := func(reason authz.Reason) *CheckResponse { return s.responseFor(authz.Deny(reason), nil) }
 
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()
-		for _, r := range []*authv3.CheckResponse{yes(), no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
+		for _, r := range []*CheckResponse{yes(), no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
 			if got := guarded(t, s, r, nil); got != r {
 				t.Errorf("%v became %v", r, got)
 			}
@@ -54,135 +49,75 @@ func TestGuard(t *testing.T) {
 	})
 
 	// Every row is an answer that must not leave.
-	forbidden := no(authz.ReasonRoleMissing)
 	bad := map[string]any{
-		"nil":           nil,
-		"a nil answer":  (*authv3.CheckResponse)(nil),
-		"another type":  &authv3.CheckRequest{},
-		"empty":         &authv3.CheckResponse{},
-		"only OK":       &authv3.CheckResponse{Status: &rpcstatus.Status{}},
-		"only refused":  &authv3.CheckResponse{Status: &rpcstatus.Status{Code: 7}},
-		"nil OK body":   &authv3.CheckResponse{Status: &rpcstatus.Status{}, HttpResponse: (*authv3.CheckResponse_OkResponse)(nil)},
-		"empty OK body": &authv3.CheckResponse{Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}},
-		"error body":    &authv3.CheckResponse{Status: &rpcstatus.Status{Code: 14}, HttpResponse: &authv3.CheckResponse_ErrorResponse{ErrorResponse: forbidden.GetDeniedResponse()}},
+		"nil":                 nil,
+		"a nil answer":        (*CheckResponse)(nil),
+		"another type":        &CheckRequest{},
+		"the generated type":  &authv3.CheckResponse{},
+		"empty":               &CheckResponse{},
+		"only a status":       &CheckResponse{status: 200},
+		"only yes":            &CheckResponse{status: 200, about: metadata{"allow"}},
+		"only no":             &CheckResponse{about: metadata{"deny"}},
+		"a status of its own": &CheckResponse{status: 204, about: metadata{"allow"}},
 	}
-	edit := func(name string, r *authv3.CheckResponse, change func(*authv3.CheckResponse)) {
+	edit := func(name string, r *CheckResponse, change func(*CheckResponse)) {
 		change(r)
 		bad[name] = r
 	}
-	edit("no status", yes(), func(r *authv3.CheckResponse) { r.Status = nil })
-	edit("OK with a denied body", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.Status.Code = 0 })
-	edit("OK with a denied body that says allow", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) {
-		r.Status.Code = 0
-		r.DynamicMetadata.Fields["decision"] = structpb.NewStringValue("allow")
-	})
-	edit("refused with an OK body", yes(), func(r *authv3.CheckResponse) { r.Status.Code = 7 })
-	edit("refused with an OK body that says deny", yes(), func(r *authv3.CheckResponse) {
-		r.Status.Code = 7
-		r.DynamicMetadata.Fields["decision"] = structpb.NewStringValue("deny")
-	})
-	edit("OK that says deny", yes(), func(r *authv3.CheckResponse) {
-		r.DynamicMetadata.Fields["decision"] = structpb.NewStringValue("deny")
-	})
-	edit("OK that says nothing", yes(), func(r *authv3.CheckResponse) { r.DynamicMetadata = nil })
-	edit("refused that says nothing", no(authz.ReasonInternal), func(r *authv3.CheckResponse) { r.DynamicMetadata = nil })
-	edit("metadata that is no UTF-8", yes(), func(r *authv3.CheckResponse) { r.DynamicMetadata.Fields["user"] = structpb.NewStringValue("\xff") })
-	edit("metadata key that is no UTF-8", yes(), func(r *authv3.CheckResponse) { r.DynamicMetadata.Fields["\xff"] = structpb.NewStringValue("a") })
-	edit("nested metadata", no(authz.ReasonInternal), func(r *authv3.CheckResponse) {
-		r.DynamicMetadata.Fields["user"] = structpb.NewStructValue(&structpb.Struct{})
-	})
-	edit("metadata of its own in the OK body", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().DynamicMetadata = &structpb.Struct{} //nolint:staticcheck // deprecated, and it would override the other
-	})
-	edit("response headers", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().ResponseHeadersToAdd = []*corev3.HeaderValueOption{overwrite("x-a", "b")}
-	})
-	edit("query parameter set", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().QueryParametersToSet = []*corev3.QueryParameter{{Key: "a"}}
-	})
-	edit("query parameter removed", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().QueryParametersToRemove = []string{"a"} })
-	edit("another header set", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers = append(r.GetOkResponse().Headers, overwrite("x-z", "b"))
-	})
-	edit("path set", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers = append([]*corev3.HeaderValueOption{overwrite(":path", "/")}, r.GetOkResponse().Headers...)
-	})
-	edit("header set twice", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers = append(r.GetOkResponse().Headers, overwrite("x-warder-user", "1"))
-	})
-	edit("nil header", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0].Header = nil })
-	edit("nil header option", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0] = nil })
-	edit("appended the old way", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers[0].Append = wrapperspb.Bool(true) //nolint:staticcheck // what some Envoys read
-	})
-	edit("append not said", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers[0].Append = nil //nolint:staticcheck // what some Envoys read
-	})
-	edit("appended the new way", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers[0].AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
-	})
-	edit("set only if absent", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers[0].AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
-	})
-	edit("empty value", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0].Header.Value = "" })
-	edit("raw value", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0].Header.RawValue = []byte("b") })
-	edit("value with a line end", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0].Header.Value = "a\r\nb: c" })
-	edit("value that is no UTF-8", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().Headers[0].Header.Value = "\xff" })
-	edit("identity header neither set nor removed", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().Headers = r.GetOkResponse().Headers[1:]
-	})
-	edit("set and removed", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().HeadersToRemove = append(r.GetOkResponse().HeadersToRemove, "x-warder-user")
-	})
-	edit("nothing removed", yes(), func(r *authv3.CheckResponse) { r.GetOkResponse().HeadersToRemove = nil })
-	edit("API key not removed", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().HeadersToRemove = r.GetOkResponse().HeadersToRemove[1:]
-	})
-	edit("host removed", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().HeadersToRemove = append([]string{"host"}, r.GetOkResponse().HeadersToRemove...)
-	})
-	edit("what is no header removed", yes(), func(r *authv3.CheckResponse) {
-		r.GetOkResponse().HeadersToRemove = append(r.GetOkResponse().HeadersToRemove, "\xff")
-	})
-	edit("a code that is not the status'", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.Status.Code = 16 })
-	edit("a message to the client", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.Status.Message = "role_missing" })
-	edit("details to the client", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.Status.Details = []*anypb.Any{{}} })
-	edit("denied with 200", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Status.Code = 200 })
-	edit("denied with 302", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Status.Code = 302 })
-	edit("denied with 404", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Status.Code = 404 })
-	edit("denied without a status", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Status = nil })
-	edit("denied with another body", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Body = "role_missing" })
-	edit("denied with another header", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) {
-		r.GetDeniedResponse().Headers = append(r.GetDeniedResponse().Headers, overwrite("x-reason", "role_missing"))
-	})
-	edit("denied with a cookie instead of a type", no(authz.ReasonRoleMissing), func(r *authv3.CheckResponse) { r.GetDeniedResponse().Headers[0] = overwrite("set-cookie", "a=b") })
-	edit("401 with a challenge of its own", no(authz.ReasonTokenExpired), func(r *authv3.CheckResponse) {
-		r.GetDeniedResponse().Headers[1] = overwrite("www-authenticate", `Bearer error="token_expired"`)
-	})
-	edit("401 without a challenge", no(authz.ReasonTokenExpired), func(r *authv3.CheckResponse) {
-		r.GetDeniedResponse().Headers = r.GetDeniedResponse().Headers[:1]
-	})
+	edit("OK made of a no", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 200 })
+	edit("OK made of a no that says allow", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status, r.about[0] = 200, "allow" })
+	edit("refused made of a yes", yes(), func(r *CheckResponse) { r.status = 403 })
+	edit("refused made of a yes that says deny", yes(), func(r *CheckResponse) { r.status, r.about[0] = 403, "deny" })
+	edit("OK that says deny", yes(), func(r *CheckResponse) { r.about[0] = "deny" })
+	edit("OK that says nothing", yes(), func(r *CheckResponse) { r.about = metadata{} })
+	edit("OK with a challenge", yes(), func(r *CheckResponse) { r.challenge = "Bearer" })
+	edit("refused that says nothing", no(authz.ReasonInternal), func(r *CheckResponse) { r.about = metadata{} })
+	edit("metadata that is no UTF-8", yes(), func(r *CheckResponse) { r.about[3] = "\xff" })
+	edit("another header set", yes(), func(r *CheckResponse) { r.set = append(r.set, setHeader{"x-z", "b"}) })
+	edit("path set", yes(), func(r *CheckResponse) { r.set = append([]setHeader{{":path", "/"}}, r.set...) })
+	edit("header set twice", yes(), func(r *CheckResponse) { r.set = append(r.set, setHeader{"x-warder-user", "1"}) })
+	edit("no name", yes(), func(r *CheckResponse) { r.set[0].name = "" })
+	edit("empty value", yes(), func(r *CheckResponse) { r.set[0].value = "" })
+	edit("value with a line end", yes(), func(r *CheckResponse) { r.set[0].value = "a\r\nb: c" })
+	edit("value that is no UTF-8", yes(), func(r *CheckResponse) { r.set[0].value = "\xff" })
+	edit("identity header neither set nor removed", yes(), func(r *CheckResponse) { r.set = r.set[1:] })
+	edit("set and removed", yes(), func(r *CheckResponse) { r.remove = append(r.remove, "x-warder-user") })
+	edit("nothing removed", yes(), func(r *CheckResponse) { r.remove = nil })
+	edit("API key not removed", yes(), func(r *CheckResponse) { r.remove = r.remove[1:] })
+	edit("host removed", yes(), func(r *CheckResponse) { r.remove = append([]string{"host"}, r.remove...) })
+	edit("what is no header removed", yes(), func(r *CheckResponse) { r.remove = append(r.remove, "\xff") })
+	edit("denied with 302", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 302 })
+	edit("denied with 404", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 404 })
+	edit("denied with a header", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.set = []setHeader{{"x-reason", "role_missing"}} })
+	edit("denied with a removal", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.remove = []string{"host"} })
+	edit("403 with a challenge", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.challenge = "Bearer" })
+	edit("401 with a challenge of its own", no(authz.ReasonTokenExpired), func(r *CheckResponse) { r.challenge = `Bearer error="token_expired"` })
+	edit("401 without a challenge", no(authz.ReasonTokenExpired), func(r *CheckResponse) { r.challenge = "" })
 
 	var log bytes.Buffer
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	for name, out := range bad {
 		log.Reset()
-		got := guarded(t, s, out, nil)
-		if !isDeny(got) || got.GetDeniedResponse().GetStatus().GetCode() != 503 || s.misshapen(got, nil) != "" {
+		got := onWire(t, guarded(t, s, out, nil))
+		if !isDeny(got) || got.GetDeniedResponse().GetStatus().GetCode() != 503 || s.identity.misshapenMessage(got) != "" {
 			t.Errorf("%s: leaves as %v", name, got)
+		}
+		// And should it ever leave, it is no yes unless it was made as one.
+		if r, _ := out.(*CheckResponse); r != nil && r.status != 200 && onWire(t, r).GetOkResponse() != nil {
+			t.Errorf("%s: is a yes on the wire", name)
 		}
 		if !strings.Contains(log.String(), "wrong shape") {
 			t.Errorf("%s: not reported", name)
 		}
 	}
-	if got := guarded(t, s, yes(), errors.New("dial tcp 10.0.0.1: refused")); !isDeny(got) {
+	if got := guarded(t, s, yes(), errors.New("dial tcp 10.0.0.1: refused")); !isDeny(onWire(t, got)) {
 		t.Errorf("a yes with an error: %v", got)
 	}
 	if strings.Contains(log.String(), "10.0.0.1") {
 		t.Errorf("the log holds the error's text: %s", &log)
 	}
 	panicking, err := s.Guard(t.Context(), nil, checkInfo, func(context.Context, any) (any, error) { panic("secret-token") })
-	if r, ok := panicking.(*authv3.CheckResponse); err != nil || !ok || !isDeny(r) {
+	if r, ok := panicking.(*CheckResponse); err != nil || !ok || !isDeny(onWire(t, r)) {
 		t.Errorf("a panic: %v %v", panicking, err)
 	}
 	if strings.Contains(log.String(), "secret-token") || !strings.Contains(log.String(), "TestGuard") {

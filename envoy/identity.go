@@ -90,6 +90,9 @@ type identity struct {
 	names  [fieldCount]string
 	remove []string            // from every request, besides what it has not set
 	folded map[string]struct{} // what a header must not fold to
+
+	sorted   [fieldCount]field         // by header
+	removals [1 << fieldCount][]string // what is removed from every request, by what is set
 }
 
 // newIdentity checks the configuration, and reports all that is wrong with it.
@@ -140,6 +143,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 			id.remove = append(id.remove, old)
 		}
 	}
+	id.prepare()
 	return id, nil
 }
 
@@ -231,7 +235,7 @@ var reserved = append([]string{
 // fold makes equal what an upstream may take for the same header: CGI and WSGI
 // turn every separator into one.
 func fold(name string) string {
-	if !strings.ContainsAny(name, "_.") {
+	if strings.IndexByte(name, '_') < 0 && strings.IndexByte(name, '.') < 0 {
 		return lower(name)
 	}
 	return strings.Map(func(r rune) rune {
@@ -274,14 +278,28 @@ func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fie
 // list writes names as one value. Names that would read as two are not among
 // them, whatever made the principal.
 func list(names authz.Names) string {
-	valid, _ := authz.NewNames(names)
-	return strings.Join(valid, ",")
+	for i, name := range names {
+		if !authz.ValidName(name) || i > 0 && name <= names[i-1] {
+			names, _ = authz.NewNames(names) // not made by it
+			break
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // safeValue reports whether a value arrives as it is sent: valid UTF-8 (the
 // message could not be encoded otherwise), nothing that ends a line, and no space
 // at its ends, which a parser takes away.
 func safeValue(v string) bool {
+	for i := range len(v) {
+		if v[i] <= ' ' || v[i] >= 0x7f {
+			return safeRunes(v)
+		}
+	}
+	return true
+}
+
+func safeRunes(v string) bool {
 	return utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl) && strings.TrimFunc(v, unicode.IsSpace) == v
 }
 
@@ -289,25 +307,55 @@ func safeValue(v string) bool {
 type setHeader struct{ name, value string }
 
 // mutations returns the headers to set and those to remove: sorted, without
-// duplicates, and with no name in both, since Envoy removes after it sets.
+// duplicates, and with no name in both, since Envoy removes after it sets. What is
+// removed may be shared by answers and must not be changed.
 func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set []setHeader, remove []string) {
-	remove = append(make([]string, 0, len(id.remove)+int(fieldCount)), id.remove...)
-	for f, name := range id.names {
-		if v[f] == "" {
-			remove = append(remove, name)
-			continue
+	set = make([]setHeader, 0, fieldCount)
+	var which fieldSet
+	for _, f := range id.sorted {
+		if v[f] != "" {
+			set = append(set, setHeader{id.names[f], v[f]})
+			which |= 1 << f
 		}
-		set = append(set, setHeader{name, v[f]})
 	}
+	remove = id.removals[which]
+	var more []string
 	for i := range request {
 		name := request[i].Name
-		if id.reserves(name) && !slices.ContainsFunc(set, func(s setHeader) bool { return s.name == name }) {
-			remove = append(remove, name)
+		if !id.reserves(name) || slices.ContainsFunc(set, func(s setHeader) bool { return s.name == name }) {
+			continue
+		}
+		if _, listed := slices.BinarySearch(remove, name); !listed {
+			more = append(more, name)
 		}
 	}
-	slices.SortFunc(set, func(a, b setHeader) int { return strings.Compare(a.name, b.name) })
-	slices.Sort(remove)
-	return set, slices.Compact(remove)
+	if len(more) > 0 {
+		remove = slices.Concat(remove, more)
+		slices.Sort(remove)
+		remove = slices.Compact(remove)
+	}
+	return set, remove
+}
+
+// A fieldSet holds the fields that an answer sets, a bit each.
+type fieldSet uint8
+
+// prepare puts in order what every answer sets and removes, once.
+func (id *identity) prepare() {
+	for f := range fieldCount {
+		id.sorted[f] = f
+	}
+	slices.SortFunc(id.sorted[:], func(a, b field) int { return strings.Compare(id.names[a], id.names[b]) })
+	for which := range id.removals {
+		remove := slices.Clone(id.remove)
+		for f, name := range id.names {
+			if which&(1<<f) == 0 {
+				remove = append(remove, name)
+			}
+		}
+		slices.Sort(remove)
+		id.removals[which] = slices.Compact(remove)
+	}
 }
 
 // reserves reports whether a client's header is not for the upstream: in some

@@ -1,40 +1,34 @@
 package envoy
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/protobuf/proto"
-
 	"warder/authz"
 )
 
-// requestFrom reads a CheckRequest. readable is false when it cannot be read in
-// one way only; the request, never nil, then holds what is known for the log.
-func (s *Server) requestFrom(in *authv3.CheckRequest) (r *authz.Request, readable bool) {
-	http := in.GetAttributes().GetRequest().GetHttp()
-	a := authz.Attributes{Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath()}
-	if http == nil || proto.Size(in) > s.maxBytes {
+// requestFrom makes a request of what Envoy sent. readable is false when it cannot be
+// read in one way only; the request, never nil, then holds what is known for the log.
+func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, readable bool) {
+	a := authz.Attributes{Method: in.method, Host: in.host, Path: in.path}
+	if !in.readable || !in.hasHTTP || in.size > s.maxBytes {
 		return authz.NewRequest(a), false
 	}
-	headers, readable := headersFrom(http)
+	headers, readable := headersFrom(in)
 	if !readable || a.Method == "" {
 		return authz.NewRequest(a), false
 	}
 	a.Headers = headers
-	a.ID = requestID(headers, http.GetId())
-	a.ClientIP = s.clientIP.Resolve(peerOf(in.GetAttributes().GetSource()), headers)
+	a.ID = requestID(headers, in.id)
+	a.ClientIP = s.clientIP.Resolve(peerOf(in.peer), headers)
 	return authz.NewRequest(a), true
 }
 
 // peerOf returns the address of the connection's other end; the zero Addr when it
 // has none, as on a unix socket.
-func peerOf(source *authv3.AttributeContext_Peer) netip.Addr {
-	addr, err := netip.ParseAddr(source.GetAddress().GetSocketAddress().GetAddress())
+func peerOf(text string) netip.Addr {
+	addr, err := netip.ParseAddr(text)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -44,14 +38,14 @@ func peerOf(source *authv3.AttributeContext_Peer) netip.Addr {
 // headersFrom returns the header fields, names in lower case, without
 // pseudo-headers. Envoy fills either headers or, with encode_raw_headers,
 // header_map; when both are filled they have to say the same.
-func headersFrom(http *authv3.AttributeContext_HttpRequest) (authz.Headers, bool) {
-	joined, ok := joinedHeaders(http.GetHeaders())
-	if !ok {
+func headersFrom(in *CheckRequest) (authz.Headers, bool) {
+	joined, ok := joinedHeaders(in.joined)
+	if !ok || in.odd {
 		return nil, false
 	}
-	raw, ok := rawHeaders(http.GetHeaderMap().GetHeaders())
-	if !ok {
-		return nil, false
+	raw := in.raw
+	for i := range raw {
+		raw[i].Name = lower(raw[i].Name)
 	}
 	all := joined
 	if len(raw) > 0 {
@@ -62,7 +56,7 @@ func headersFrom(http *authv3.AttributeContext_HttpRequest) (authz.Headers, bool
 	}
 	fields := all[:0]
 	for _, h := range all {
-		if !validHeader(h) || contradicts(http, h) {
+		if !validHeader(h) || contradicts(in, h) {
 			return nil, false
 		}
 		if h.Name[0] != ':' {
@@ -72,35 +66,25 @@ func headersFrom(http *authv3.AttributeContext_HttpRequest) (authz.Headers, bool
 	return fields, true
 }
 
-// joinedHeaders reads the form in which repeated fields are joined with commas,
-// sorted by name. Names that differ only in case have no order among them, so
-// such a map is refused.
-func joinedHeaders(m map[string]string) (authz.Headers, bool) {
-	headers := make(authz.Headers, 0, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		headers = append(headers, authz.Header{Name: lower(name), Value: m[name]})
+// joinedHeaders reads the form in which repeated fields are joined with commas: a map,
+// of which the last entry of a name counts. Names that differ only in case have no
+// order among them, so such a map is refused.
+func joinedHeaders(entries authz.Headers) (authz.Headers, bool) {
+	slices.SortStableFunc(entries, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	headers := entries[:0]
+	for i, h := range entries {
+		if i+1 == len(entries) || entries[i+1].Name != h.Name {
+			headers = append(headers, h)
+		}
 	}
-	slices.SortStableFunc(headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
+	for i := range headers {
+		headers[i].Name = lower(headers[i].Name)
+	}
+	slices.SortFunc(headers, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(headers); i++ {
 		if headers[i].Name == headers[i-1].Name {
 			return nil, false
 		}
-	}
-	return headers, true
-}
-
-// rawHeaders reads the form that keeps repeated fields apart and in order. An entry
-// has a raw value or a plain one; one that has two different ones is refused.
-func rawHeaders(list []*corev3.HeaderValue) (authz.Headers, bool) {
-	headers := make(authz.Headers, 0, len(list))
-	for _, h := range list {
-		value := string(h.GetRawValue())
-		if plain := h.GetValue(); value == "" {
-			value = plain
-		} else if plain != "" && plain != value {
-			return nil, false
-		}
-		headers = append(headers, authz.Header{Name: lower(h.GetKey()), Value: value})
 	}
 	return headers, true
 }
@@ -131,19 +115,20 @@ func sameHeaders(joined, raw authz.Headers) bool {
 // is none could not be removed before the upstream, and a line end in a value
 // could be another field there.
 func validHeader(h authz.Header) bool {
-	return isToken(strings.TrimPrefix(h.Name, ":")) && !strings.ContainsAny(h.Value, "\x00\r\n")
+	return isToken(strings.TrimPrefix(h.Name, ":")) &&
+		strings.IndexByte(h.Value, '\n') < 0 && strings.IndexByte(h.Value, '\r') < 0 && strings.IndexByte(h.Value, 0) < 0
 }
 
 // contradicts reports whether a field names another method, host or path than the
 // request line that is decided about.
-func contradicts(http *authv3.AttributeContext_HttpRequest, h authz.Header) bool {
+func contradicts(in *CheckRequest, h authz.Header) bool {
 	switch h.Name {
 	case ":method":
-		return h.Value != http.GetMethod()
+		return h.Value != in.method
 	case ":path":
-		return h.Value != http.GetPath()
+		return h.Value != in.path
 	case ":authority", "host":
-		return h.Value != http.GetHost()
+		return h.Value != in.host
 	}
 	return false
 }
@@ -169,14 +154,19 @@ func lower(s string) string {
 // header names.
 func isToken(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
-			continue
+		if !tokenByte[s[i]] {
+			return false
 		}
-		return false
 	}
 	return s != ""
 }
+
+var tokenByte = func() (is [256]bool) {
+	for c := range is {
+		is[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+	}
+	return is
+}()
 
 // maxIDLength bounds what a client can make the logs carry under request_id.
 const maxIDLength = 128
@@ -184,8 +174,8 @@ const maxIDLength = 128
 // requestID returns the x-request-id when there is one and it is fit for a log
 // line, else Envoy's own id of the stream.
 func requestID(h authz.Headers, stream string) string {
-	if ids := h.Values("x-request-id"); len(ids) == 1 && saneID(ids[0]) {
-		return ids[0]
+	if id, count := h.Only("x-request-id"); count == 1 && saneID(id) {
+		return id
 	}
 	if saneID(stream) {
 		return stream

@@ -76,7 +76,7 @@ func TestHeadersFrom(t *testing.T) {
 		if test.raw != nil {
 			http.HeaderMap = &corev3.HeaderMap{Headers: test.raw}
 		}
-		headers, ok := headersFrom(http)
+		headers, ok := headersFrom(decoded(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}))
 		var parts []string
 		for _, h := range headers {
 			parts = append(parts, h.Name+"="+h.Value)
@@ -100,7 +100,7 @@ func TestRequestFrom(t *testing.T) {
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal), ClientIP: proxies})
 	in := checkRequest("POST", "/a/b?token=secret",
 		authz.Header{Name: "X-Forwarded-For", Value: "203.0.113.9"}, authz.Header{Name: "X-Request-Id", Value: "id-1"})
-	r, ok := s.requestFrom(in)
+	r, ok := s.requestFrom(decoded(t, in))
 	if !ok {
 		t.Fatal("a plain request is refused")
 	}
@@ -142,9 +142,9 @@ func TestRequestFromUnreadable(t *testing.T) {
 	} {
 		asked := false
 		s := newTestServer(t, Config{Decider: decider(func(context.Context, *authz.Request) authz.Decision { asked = true; return authz.Decision{} })})
-		out, err := s.Check(t.Context(), change(checkRequest("GET", "/public/x")))
-		if err != nil || !isDeny(out) || out.GetDeniedResponse().GetStatus().GetCode() != 400 || metadata(out, "reason") != "request_malformed" {
-			t.Errorf("%s: %v %v, want a 400 request_malformed", name, out, err)
+		out := check(t.Context(), t, s, change(checkRequest("GET", "/public/x")))
+		if !isDeny(out) || out.GetDeniedResponse().GetStatus().GetCode() != 400 || saidOf(out, "reason") != "request_malformed" {
+			t.Errorf("%s: %v, want a 400 request_malformed", name, out)
 		}
 		if asked {
 			t.Errorf("%s: the decider was asked", name)
@@ -167,7 +167,8 @@ func TestPeer(t *testing.T) {
 		{"192.0.2.1", "IPv4", &authv3.AttributeContext_Peer{Address: socketAddress("192.0.2.1")}},
 		{"2001:db8::1", "IPv6", &authv3.AttributeContext_Peer{Address: socketAddress("2001:db8::1")}},
 	} {
-		if got := peerOf(test.peer).String(); got != test.want {
+		in := decoded(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Source: test.peer}})
+		if got := peerOf(in.peer).String(); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}

@@ -5,13 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"warder/authz"
 )
@@ -68,18 +62,30 @@ func StatusOf(reason authz.Reason) int {
 	return http.StatusServiceUnavailable
 }
 
+// A CheckResponse is the answer to a check, in one of two shapes: a yes with what is
+// to be done to the request's headers, or one of the few fixed nos. Its zero value is a no.
+// [allowResponse] and [denyResponse] make it, and [CheckResponse.appendTo] writes
+// it as an envoy.service.auth.v3.CheckResponse.
+type CheckResponse struct {
+	status    int    // HTTP; 200 for a yes
+	challenge string // of a 401
+	set       []setHeader
+	remove    []string
+	about     metadata
+}
+
 // A denial is all that a client learns of a no: one for each status, whatever the
 // reason was.
 type denial struct {
-	code   int32 // of gRPC
+	code   codes.Code // of gRPC
 	detail string
 }
 
 var denials = map[int]denial{
-	http.StatusBadRequest:         {int32(codes.InvalidArgument), "The request is malformed or ambiguous."},
-	http.StatusUnauthorized:       {int32(codes.Unauthenticated), "Authentication required."},
-	http.StatusForbidden:          {int32(codes.PermissionDenied), "Access denied."},
-	http.StatusServiceUnavailable: {int32(codes.Unavailable), "Authorization is unavailable at the moment."},
+	http.StatusBadRequest:         {codes.InvalidArgument, "The request is malformed or ambiguous."},
+	http.StatusUnauthorized:       {codes.Unauthenticated, "Authentication required."},
+	http.StatusForbidden:          {codes.PermissionDenied, "Access denied."},
+	http.StatusServiceUnavailable: {codes.Unavailable, "Authorization is unavailable at the moment."},
 }
 
 // body returns the application/problem+json (RFC 9457) of a status.
@@ -87,9 +93,21 @@ func (d denial) body(status int) string {
 	return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
 }
 
+// headers returns the fields that a client gets with a status.
+func (d denial) headers(status int, challenge string) []setHeader {
+	headers := []setHeader{{"content-type", "application/problem+json"}}
+	switch status {
+	case http.StatusUnauthorized:
+		headers = append(headers, setHeader{"www-authenticate", challenge})
+	case http.StatusServiceUnavailable:
+		headers = append(headers, setHeader{"retry-after", "1"}) // seconds
+	}
+	return headers
+}
+
 // responseFor turns a decision into one of the two shapes. The headers are those of
 // the request.
-func (s *Server) responseFor(d authz.Decision, request authz.Headers) *authv3.CheckResponse {
+func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResponse {
 	about := metadataOf(d)
 	if !d.Allowed() || StatusOf(d.Reason()) != http.StatusOK {
 		return denyResponse(StatusOf(d.Reason()), challengeFor(d), about)
@@ -99,53 +117,20 @@ func (s *Server) responseFor(d authz.Decision, request authz.Headers) *authv3.Ch
 }
 
 // allowResponse is the only maker of a yes.
-func allowResponse(set []setHeader, remove []string, about *structpb.Struct) *authv3.CheckResponse {
-	headers := make([]*corev3.HeaderValueOption, 0, len(set))
-	for _, h := range set {
-		headers = append(headers, overwrite(h.name, h.value))
-	}
-	return &authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{Headers: headers, HeadersToRemove: remove}},
-		DynamicMetadata: about,
-	}
+func allowResponse(set []setHeader, remove []string, about metadata) *CheckResponse {
+	return &CheckResponse{status: http.StatusOK, set: set, remove: remove, about: about}
 }
 
 // denyResponse is the only maker of a no. It cannot make a yes: a status that is
 // none for a no becomes a 503.
-func denyResponse(status int, challenge string, about *structpb.Struct) *authv3.CheckResponse {
-	kind, known := denials[status]
-	if !known {
+func denyResponse(status int, challenge string, about metadata) *CheckResponse {
+	if _, known := denials[status]; !known {
 		status = http.StatusServiceUnavailable
-		kind = denials[status]
 	}
-	headers := []*corev3.HeaderValueOption{overwrite("content-type", "application/problem+json")}
-	switch status {
-	case http.StatusUnauthorized:
-		headers = append(headers, overwrite("www-authenticate", challenge))
-	case http.StatusServiceUnavailable:
-		headers = append(headers, overwrite("retry-after", "1")) // seconds
+	if status != http.StatusUnauthorized {
+		challenge = ""
 	}
-	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: kind.code},
-		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
-			Headers: headers,
-			Body:    kind.body(status),
-		}},
-		DynamicMetadata: about,
-	}
-}
-
-// overwrite makes a header that replaces every one of its name, said in both ways:
-// some Envoys read only append, others append_action, whose zero value lets the
-// client's value stand beside ours.
-func overwrite(name, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		Append:       wrapperspb.Bool(false), //nolint:staticcheck // deprecated, and all that some Envoys read
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}
+	return &CheckResponse{status: status, challenge: challenge, about: about}
 }
 
 // challengeFor returns the WWW-Authenticate value of a 401 (RFC 9110 section
@@ -165,29 +150,28 @@ func challengeFor(d authz.Decision) string {
 // challenges are all that challengeFor returns.
 var challenges = []string{"Bearer", `Bearer error="invalid_token"`, "ApiKey", `ApiKey error="invalid_token"`}
 
-// metadataKeys are what Envoy's access log and later filters can be told of a
-// decision, under [metadataNamespace].
+// metadata says for Envoy's access log and later filters what was decided, by
+// [metadataKeys]. It stays inside Envoy. What is empty is left out.
+type metadata [len(metadataKeys)]string
+
+// metadataKeys are the names of the metadata under [metadataNamespace].
 var metadataKeys = [...]string{"decision", "reason", "route", "user", "auth_method", "key_prefix", "client_ip"}
 
-// metadataOf says for Envoy's access log and later filters what was decided. It
-// stays inside Envoy. What is empty is left out.
-func metadataOf(d authz.Decision) *structpb.Struct {
-	verdict := "deny"
+const verdictAllow, verdictDeny = "allow", "deny"
+
+func metadataOf(d authz.Decision) metadata {
+	verdict, client := verdictDeny, ""
 	if d.Allowed() {
-		verdict = "allow"
+		verdict = verdictAllow
 	}
-	who := d.Principal()
-	client := ""
 	if d.ClientIP().IsValid() {
 		client = d.ClientIP().String()
 	}
-	values := [len(metadataKeys)]string{verdict, d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
-	fields := make(map[string]*structpb.Value, len(metadataKeys))
-	for i, key := range metadataKeys {
-		if values[i] != "" {
-			// The message could not be encoded with anything but UTF-8 in it.
-			fields[key] = structpb.NewStringValue(strings.ToValidUTF8(values[i], "\uFFFD"))
-		}
+	who := d.Principal()
+	about := metadata{verdict, d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
+	for i, value := range about {
+		// The message could not be decoded with anything but UTF-8 in it.
+		about[i] = strings.ToValidUTF8(value, "\uFFFD")
 	}
-	return &structpb.Struct{Fields: fields}
+	return about
 }

@@ -55,9 +55,9 @@ func TestStatusOf(t *testing.T) {
 func refuse(t *testing.T, reason authz.Reason) *authv3.CheckResponse {
 	t.Helper()
 	s := newTestServer(t, Config{Decider: denying(reason)})
-	out, err := s.Check(t.Context(), checkRequest("GET", "/users/x"))
-	if err != nil || s.misshapen(out, nil) != "" {
-		t.Fatalf("%v: %v %v: %s", reason, out, err, s.misshapen(out, nil))
+	out := check(t.Context(), t, s, checkRequest("GET", "/users/x"))
+	if s.identity.misshapenMessage(out) != "" {
+		t.Fatalf("%v: %v: %s", reason, out, s.identity.misshapenMessage(out))
 	}
 	return out
 }
@@ -101,7 +101,7 @@ func TestDenials(t *testing.T) {
 		if diff := cmp.Diff(want, headers); diff != "" {
 			t.Errorf("%v: headers (-want +got):\n%s", reason, diff)
 		}
-		if metadata(out, "decision") != "deny" || metadata(out, "reason") != reason.String() {
+		if saidOf(out, "decision") != "deny" || saidOf(out, "reason") != reason.String() {
 			t.Errorf("%v: metadata %v", reason, out.GetDynamicMetadata())
 		}
 		// What the client gets is one answer for each status, byte for byte, beyond the challenge.
@@ -135,8 +135,8 @@ func TestDenials(t *testing.T) {
 func TestDenialNeverAllows(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, -1, 100, 200, 204, 302, 399, 400, 401, 403, 404, 429, 500, 503, 999} {
-		out := denyResponse(status, "Bearer", metadataOf(authz.Decision{}))
-		if !isDeny(out) || misshapenNo(out) != "" {
+		out := onWire(t, denyResponse(status, "Bearer", metadataOf(authz.Decision{})))
+		if !isDeny(out) || misshapenDenied(out) != "" {
 			t.Errorf("denyResponse(%d): %v", status, out)
 		}
 	}
@@ -160,7 +160,7 @@ func TestChallenges(t *testing.T) {
 		if test.name != "" {
 			headers = append(headers, authz.Header{Name: test.name, Value: test.value})
 		}
-		out, _ := s.Check(t.Context(), checkRequest("GET", test.path, headers...))
+		out := check(t.Context(), t, s, checkRequest("GET", test.path, headers...))
 		got := ""
 		for _, h := range out.GetDeniedResponse().GetHeaders() {
 			if h.GetHeader().GetKey() == "www-authenticate" {
@@ -211,9 +211,9 @@ func TestAllows(t *testing.T) {
 		},
 	} {
 		s := newTestServer(t, Config{})
-		out, err := s.Check(t.Context(), checkRequest("GET", test.path+"?q=1", append(slices.Clone(forged), test.with)...))
-		if err != nil || !isAllow(out) || s.misshapen(out, nil) != "" {
-			t.Fatalf("%s: %v %v", test.path, out, err)
+		out := check(t.Context(), t, s, checkRequest("GET", test.path+"?q=1", append(slices.Clone(forged), test.with)...))
+		if !isAllow(out) || s.identity.misshapenMessage(out) != "" {
+			t.Fatalf("%s: %v", test.path, out)
 		}
 		set, removed := sent(out)
 		if diff := cmp.Diff(test.set, set); diff != "" {
@@ -231,7 +231,7 @@ func TestAllows(t *testing.T) {
 		}
 		got := m{}
 		for key := range out.GetDynamicMetadata().GetFields() {
-			got[key] = metadata(out, key)
+			got[key] = saidOf(out, key)
 		}
 		if diff := cmp.Diff(test.metadata, got); diff != "" {
 			t.Errorf("%s: metadata (-want +got):\n%s", test.path, diff)
@@ -244,12 +244,9 @@ func TestAllows(t *testing.T) {
 func TestOddRow(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})
-	out, err := s.Check(t.Context(), checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: oddKey}))
-	if err != nil || !isAllow(out) || s.misshapen(out, nil) != "" {
-		t.Fatalf("%v %v", out, err)
-	}
-	if _, err := proto.Marshal(out); err != nil {
-		t.Error(err)
+	out := check(t.Context(), t, s, checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: oddKey}))
+	if !isAllow(out) || s.identity.misshapenMessage(out) != "" {
+		t.Fatalf("%v", out)
 	}
 	set, removed := sent(out)
 	for _, name := range []string{"x-warder-key-prefix", "x-warder-scopes", "x-warder-user"} {
@@ -257,7 +254,7 @@ func TestOddRow(t *testing.T) {
 			t.Errorf("%s: %q", name, value)
 		}
 	}
-	if got := metadata(out, "key_prefix"); got != "odd\uFFFD\r\n" {
+	if got := saidOf(out, "key_prefix"); got != "odd\uFFFD\r\n" {
 		t.Errorf("metadata: %q", got)
 	}
 }
@@ -266,9 +263,9 @@ func TestOddRow(t *testing.T) {
 func TestMetadataOfDenial(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})
-	out, _ := s.Check(t.Context(), checkRequest("GET", "/admin/x", authz.Header{Name: "authorization", Value: bearer(t)}))
+	out := check(t.Context(), t, s, checkRequest("GET", "/admin/x", authz.Header{Name: "authorization", Value: bearer(t)}))
 	for key, want := range map[string]string{"decision": "deny", "reason": "role_missing", "route": "admin", "user": "42", "auth_method": "session", "client_ip": "192.0.2.7"} {
-		if got := metadata(out, key); got != want {
+		if got := saidOf(out, key); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)
 		}
 	}
@@ -284,7 +281,7 @@ func TestDeterministic(t *testing.T) {
 	in := checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}, authz.Header{Name: "x_warder_user", Value: "1"}, authz.Header{Name: "x.warder.user", Value: "1"})
 	var first []byte
 	for range 20 {
-		out, _ := s.Check(t.Context(), in)
+		out := check(t.Context(), t, s, in)
 		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(out)
 		if err != nil {
 			t.Fatal(err)

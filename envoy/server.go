@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-
 	"warder/authz"
 	"warder/authz/mask"
 )
@@ -65,11 +63,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// A Server implements envoy.service.auth.v3.Authorization. It is safe for
+// A Server answers envoy.service.auth.v3.Authorization/Check. It is safe for
 // concurrent use.
 type Server struct {
-	authv3.UnimplementedAuthorizationServer
-
 	decider  Decider
 	clientIP authz.ClientIPResolver
 	identity *identity
@@ -121,9 +117,9 @@ func NewServer(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Check answers one request of Envoy. Its error is always nil: a gRPC error would
-// be a yes where Envoy is set to failure_mode_allow.
-func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, _ error) {
+// Check answers one request of Envoy. It has no error: a gRPC error would be a yes
+// where Envoy is set to failure_mode_allow.
+func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckResponse) {
 	started := s.now()
 	request, decision := new(authz.Request), authz.Deny(authz.ReasonInternal)
 	defer func() {
@@ -134,8 +130,8 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 		}
 		s.observe(ctx, request, decision, started)
 	}()
-	bounded, cancel := context.WithTimeout(ctx, s.deadline)
-	defer cancel()
+	bounded := withDeadline(ctx, s.deadline)
+	defer bounded.end()
 
 	request, readable := s.requestFrom(in)
 	if readable {
@@ -143,7 +139,7 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	} else {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
-	return s.responseFor(decision, request.Headers), nil
+	return s.responseFor(decision, request.Headers)
 }
 
 func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision, started time.Time) {

@@ -11,6 +11,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -69,7 +70,7 @@ func newEngine(t testing.TB) *authz.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}})
+	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}, Remember: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +129,34 @@ func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, 
 	return g, conn
 }
 
+// check asks a server in the wire form, as gRPC does, and returns what is sent back.
+func check(ctx context.Context, t testing.TB, s *Server, in *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	return onWire(t, s.Check(ctx, decoded(t, in)))
+}
+
+// decoded is what the codec makes of a message.
+func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
+	t.Helper()
+	text, err := proto.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := new(CheckRequest)
+	request.decode(text)
+	return request
+}
+
+// onWire returns an answer as the generated code reads it.
+func onWire(t testing.TB, r *CheckResponse) *authv3.CheckResponse {
+	t.Helper()
+	out := new(authv3.CheckResponse)
+	if err := proto.Unmarshal(r.appendTo(nil), out); err != nil {
+		t.Fatalf("%+v cannot be decoded: %v", r, err)
+	}
+	return out
+}
+
 // checkRequest makes a CheckRequest as Envoy with encode_raw_headers sends it.
 func checkRequest(method, path string, headers ...authz.Header) *authv3.CheckRequest {
 	raw := []*corev3.HeaderValue{rawHeader(":method", method), rawHeader(":path", path), rawHeader(":authority", "api.example.com")}
@@ -160,18 +189,18 @@ func sent(r *authv3.CheckResponse) (set map[string]string, removed []string) {
 	return set, r.GetOkResponse().GetHeadersToRemove()
 }
 
-func metadata(r *authv3.CheckResponse, key string) string {
+func saidOf(r *authv3.CheckResponse, key string) string {
 	return r.GetDynamicMetadata().GetFields()[key].GetStringValue()
 }
 
 // isAllow and isDeny are the two shapes, said once more and without the code under
 // test: what Envoy makes of an answer.
 func isAllow(r *authv3.CheckResponse) bool {
-	return r.GetStatus() != nil && r.GetStatus().GetCode() == 0 && r.GetOkResponse() != nil && metadata(r, "decision") == "allow"
+	return r.GetStatus() != nil && r.GetStatus().GetCode() == 0 && r.GetOkResponse() != nil && saidOf(r, "decision") == "allow"
 }
 
 func isDeny(r *authv3.CheckResponse) bool {
-	return r.GetStatus().GetCode() > 0 && r.GetDeniedResponse().GetStatus().GetCode() >= 400 && metadata(r, "decision") == "deny"
+	return r.GetStatus().GetCode() > 0 && r.GetDeniedResponse().GetStatus().GetCode() >= 400 && saidOf(r, "decision") == "deny"
 }
 
 var testIP = netip.MustParseAddr("192.0.2.7")

@@ -39,14 +39,30 @@ var binary = []int16{pgtype.BinaryFormatCode}
 // attempts is how many connections a question may find stale before it fails.
 const attempts = 3
 
-// ask asks until it has an answer, for as long as what fails is a connection that
-// has outlived something (a restart, a change of the tables), and not the database.
-func (d *Directory) ask(ctx context.Context, s *statement, q question) error {
+// ask asks about key: at once when it was found lately, else within the share of
+// strangers.
+func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], key K, s *statement, q question) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
+	leave, err := strangers.enter(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = d.persist(ctx, s, q)
+	if absent := errors.Is(err, authz.ErrNotFound); absent || err == nil {
+		strangers.learn(key, !absent)
+	}
+	return err
+}
+
+// persist asks until it has an answer, for as long as what fails is a connection
+// that has outlived something (a restart, a change of the tables), and not the
+// database.
+func (d *Directory) persist(ctx context.Context, s *statement, q question) error {
 	for attempt := 1; ; attempt++ {
 		stale, err := d.try(ctx, s, q)
 		if err == nil || !stale {

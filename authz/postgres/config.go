@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"warder/authz"
 )
 
 // Config says where users and API keys are and how to ask.
@@ -93,6 +95,10 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		return nil, nil, fmt.Errorf("directory: a pool of %d connections; use 1 to 10000", maxConns)
 	}
 	bound(pool, d.timeout, maxConns, unprepared)
+	// At least a quarter of the connections is left to those who are known. Keys get
+	// less than users: about a user one is asked with a token and a session only.
+	d.strangers = newShare[string](maxConns/2, d.timeout/2)
+	d.strangerKeys = newShare[authz.KeyHash](maxConns/4, d.timeout/2)
 	return d, pool, nil
 }
 

@@ -20,16 +20,20 @@ type Directory struct {
 	users    statement
 	apiKeys  statement
 	warnings limitedLog
+
+	// What strangers may use of the pool.
+	strangers    *share[string]
+	strangerKeys *share[authz.KeyHash]
 }
 
-// User implements [authz.Users]. Its errors are [authz.ErrNotFound] and, for
-// everything that is no answer, others.
+// User implements [authz.Users]. Its errors are [authz.ErrNotFound],
+// [authz.ErrOverloaded] and, for everything else that is no answer, others.
 func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 	if !authz.ValidID(id) {
 		return authz.User{}, authz.ErrNotFound
 	}
 	var user authz.User
-	err := d.ask(ctx, &d.users, question{
+	err := ask(ctx, d, d.strangers, id, &d.users, question{
 		value:   id,
 		spelled: func(oid uint32) (bool, error) { return spelledAs(oid, id) },
 		read: func(row columns) error {
@@ -62,11 +66,11 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 	return user, nil
 }
 
-// APIKey implements [authz.APIKeys]. Its errors are [authz.ErrNotFound] and, for
-// everything that is no answer, others.
+// APIKey implements [authz.APIKeys]. Its errors are [authz.ErrNotFound],
+// [authz.ErrOverloaded] and, for everything else that is no answer, others.
 func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
 	var key authz.APIKey
-	err := d.ask(ctx, &d.apiKeys, question{
+	err := ask(ctx, d, d.strangerKeys, hash, &d.apiKeys, question{
 		value:   hash.Hex(),
 		spelled: isText,
 		read: func(row columns) error {
@@ -107,6 +111,8 @@ func (d *Directory) failed(ctx context.Context, s *statement, err error, about .
 	switch {
 	case errors.Is(err, authz.ErrNotFound):
 		return authz.ErrNotFound
+	case errors.Is(err, authz.ErrOverloaded):
+		return err
 	case errors.Is(err, errManyRows):
 		d.warnings.warn(ctx, s.field+" returned more than one row, which proves nobody; make it return one", about...)
 		return fmt.Errorf("%s: %w", s.field, err)

@@ -14,9 +14,9 @@ import (
 )
 
 // ErrUnreachable is in every error that may go away by itself: the database is
-// down, slow, starting, full. What has another error than this one and
-// [authz.ErrNotFound] stays wrong until somebody changes the configuration or
-// the database.
+// down, slow, starting, full. What has another error than this one,
+// [authz.ErrNotFound] and [authz.ErrOverloaded] stays wrong until somebody changes
+// the configuration or the database.
 var ErrUnreachable = errors.New("the database cannot be reached")
 
 // A misfit is what a query or a table has that warder cannot use. Its text is

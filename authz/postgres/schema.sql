@@ -52,33 +52,56 @@ GRANT SELECT (id, is_active, roles) ON users TO warder_reader;
 GRANT SELECT (key_hash, prefix, scopes, is_active, expires_at, user_id) ON api_keys TO warder_reader;
 
 -- Announces on the channel warder_directory which row changed, for whoever keeps
--- facts of these tables. The payload is "users <id>" or "api_keys <id>", never a
--- hash: everybody who can connect can listen. Without listeners it costs next to
--- nothing.
+-- facts of these tables (directory.max_staleness). The payload is "users <id>" or
+-- "api_keys <id>", never a hash: everybody who can connect can listen. No id that
+-- warder asks about is longer than 128 characters, and no payload may be long.
+--
+-- The arguments of a trigger are the columns that warder reads: an UPDATE is
+-- announced when one of them is another than before, whoever changed it, or is no
+-- longer there. (UPDATE OF would miss what a BEFORE trigger of yours changes, and
+-- like WHEN it would keep you from altering the columns.)
 CREATE OR REPLACE FUNCTION warder_announce() RETURNS trigger
     LANGUAGE plpgsql AS
 $$
+DECLARE
+    before jsonb;
+    after  jsonb;
+    ids    text[];
+    id     text;
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        PERFORM pg_notify('warder_directory', TG_TABLE_NAME);
-    ELSIF TG_OP = 'INSERT' THEN
-        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || NEW.id);
-    ELSE
-        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || ' ' || OLD.id);
+    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+        before := to_jsonb(OLD);
+        ids := ARRAY[before ->> 'id'];
     END IF;
+    IF TG_OP IN ('INSERT', 'UPDATE') THEN
+        after := to_jsonb(NEW);
+        ids := ids || ARRAY[after ->> 'id'];
+    END IF;
+    IF TG_OP = 'UPDATE' AND TG_NARGS > 0 AND NOT EXISTS (
+        SELECT FROM unnest(TG_ARGV) AS arg (name)
+        WHERE NOT after ? name OR before -> name IS DISTINCT FROM after -> name
+    ) THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'TRUNCATE' THEN
+        ids := ARRAY[NULL];
+    END IF;
+    FOREACH id IN ARRAY ids LOOP -- the same payload twice in one transaction is sent once
+        PERFORM pg_notify('warder_directory', TG_TABLE_NAME || coalesce(' ' || rtrim(left(id, 128)), ''));
+    END LOOP;
     RETURN NULL;
 END
 $$;
 
 DROP TRIGGER IF EXISTS warder_announce ON users;
 CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON users
-    FOR EACH ROW EXECUTE FUNCTION warder_announce();
+    FOR EACH ROW EXECUTE FUNCTION warder_announce('id', 'is_active', 'roles');
 DROP TRIGGER IF EXISTS warder_announce_truncate ON users;
 CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON users
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();
 DROP TRIGGER IF EXISTS warder_announce ON api_keys;
 CREATE TRIGGER warder_announce AFTER INSERT OR UPDATE OR DELETE ON api_keys
-    FOR EACH ROW EXECUTE FUNCTION warder_announce();
+    FOR EACH ROW EXECUTE FUNCTION warder_announce('key_hash', 'prefix', 'scopes', 'is_active', 'expires_at', 'user_id');
 DROP TRIGGER IF EXISTS warder_announce_truncate ON api_keys;
 CREATE TRIGGER warder_announce_truncate AFTER TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION warder_announce();

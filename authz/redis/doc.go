@@ -1,9 +1,15 @@
 // Package redis asks Redis whether a session still lives. It owns the session
-// key's template, the connections to Redis and their time limits.
+// key's template, the connections to Redis and their time limits, and what is known
+// of sessions while Redis announces their changes.
 //
 // It is called by package authz for each bearer token, by way of
-// [authz.Sessions]. It never writes to Redis, reads no value, caches nothing,
-// and takes no silence, no error and no strange reply for a yes.
+// [authz.Sessions]. It never writes to Redis, reads no value, keeps no fact that it
+// cannot prove to be up to date, and takes no silence, no error and no strange reply
+// for a yes.
+//
+// A check goes this way: [Sessions.Alive] looks for a fact (facts.go), which is there only
+// while a stream of announcements keeps it right (stream.go); else the question waits for
+// a pipeline (batch.go), which asks Redis (ask.go).
 //
 // The client library has one log for the whole process, which the program silences
 // at its start: what matters of it comes back as an error.

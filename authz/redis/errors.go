@@ -34,17 +34,17 @@ var hints = map[string]string{
 // errors can be found in it.
 func explain(ctx context.Context, err error) error {
 	if errors.Is(err, errReplica) {
-		return fmt.Errorf("sessions: %w", errReplica)
+		return fmt.Errorf("redis: %w", errReplica)
 	}
 	if reply, ok := errors.AsType[redis.Error](err); ok && !errors.Is(err, redis.Nil) {
 		code, _, _ := strings.Cut(reply.Error(), " ")
 		if !errorCode.MatchString(code) {
 			code = "an error"
 		}
-		return fmt.Errorf("sessions: redis answers %s%s", code, hints[code])
+		return fmt.Errorf("redis answers %s%s", code, hints[code])
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
-		return fmt.Errorf("sessions: redis did not answer in time: %w", ctxErr)
+		return fmt.Errorf("redis did not answer in time: %w", ctxErr)
 	}
 	var (
 		timeout net.Error
@@ -67,10 +67,36 @@ func explain(ctx context.Context, err error) error {
 		{isType[*net.OpError](err), "cannot be reached"},
 	} {
 		if is.so {
-			return errors.New("sessions: redis " + is.text)
+			return errors.New("redis " + is.text)
 		}
 	}
-	return errors.New("sessions: redis sent what is no reply to EXISTS; is it Redis?")
+	return errors.New("redis sent what is no reply to EXISTS; is it Redis?")
+}
+
+// A refusal is what Redis answers to a user without the right, or to a command that
+// it does not know. It will do so again.
+type refusal struct{ text string }
+
+func (r *refusal) Error() string { return r.text }
+
+// explainTracking is explain for what only tracking needs.
+func explainTracking(ctx context.Context, err error) error {
+	if reply, ok := errors.AsType[redis.Error](err); ok {
+		switch code, _, _ := strings.Cut(reply.Error(), " "); code {
+		case "NOPERM":
+			return &refusal{"redis answers NOPERM; for tracked the user needs +pttl on the session keys, " +
+				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &" + invalidations + "*"}
+		case "ERR":
+			return &refusal{"redis answers ERR; for tracked it has to know CLIENT TRACKING, as Redis 6 and Valkey do"}
+		}
+	}
+	switch {
+	case strings.HasSuffix(err.Error(), "payload: <nil>"):
+		return errFlushed // the client knows no announcement without keys, and has no name for its error
+	case strings.HasPrefix(err.Error(), "redis: unsupported pubsub"):
+		return errStrange
+	}
+	return explain(ctx, err)
 }
 
 func isType[E error](err error) bool {

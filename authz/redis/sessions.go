@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +29,10 @@ type Config struct {
 	Timeout time.Duration
 	// PoolSize bounds the connections; 0 means the URL's pool_size, else 32.
 	PoolSize int
+	// Tracked keeps facts in memory while Redis announces changes: see [Sessions].
+	Tracked bool
+	// Log hears when announcements break off and when they are back; nil: nobody does.
+	Log *slog.Logger
 }
 
 const (
@@ -35,19 +41,49 @@ const (
 )
 
 // Sessions implements [authz.Sessions] on Redis. It is safe for concurrent use.
+//
+// Unless Tracked is configured each question is asked of Redis ("strict"):
+// questions that are put at about the same time share a round trip, and one that is put
+// after Redis has acknowledged a logout sees it.
+//
+// With Tracked, what Redis said of a session, that it lives or that it does not, is
+// used again until Redis announces a change of its key (CLIENT TRACKING in broadcasting
+// mode), which takes less than a millisecond as a rule. In addition a fact ends with
+// its key's time to live, after a minute in any case, and whenever it is not proven
+// within the last 800ms that all changes announced so far have been received from a server
+// that still is the primary. While that is not proven, questions are asked of Redis as
+// in strict. So no fact is used for a check that begins later than 800ms after the
+// logout was acknowledged, whatever happens to the connection or to Redis.
+//
+// The user needs +exists on the keys of sessions, and should have +role. For Tracked
+// it needs in addition +pttl, +client|id, +client|tracking, +subscribe, +ping and +pubsub|numsub,
+// and the channels &__redis__:invalidate*.
 type Sessions struct {
 	client  atomic.Pointer[redis.Client]
 	options *redis.Options
 	key     template
 	timeout time.Duration
+	now     func() time.Time
+	log     *slog.Logger
 	// tellsRole is whether the server answered ROLE to the newest connection.
 	tellsRole atomic.Bool
+	questions *batcher
+	// stream is what keeps facts right, nil while nothing does.
+	stream atomic.Pointer[stream]
+
+	running    context.Context // until Close
+	stop       context.CancelFunc
+	background sync.WaitGroup
 }
 
-// New checks the configuration. It does not connect: Redis may be away when
-// warder starts, see [Sessions.Check]. No error shows the URL or a part of it
-// that could be the password.
-func New(c Config) (*Sessions, error) {
+// Validate checks the configuration and connects to nothing. No error shows the URL
+// or a part of it that could be the password.
+func (c Config) Validate() error {
+	_, err := c.sessions()
+	return err
+}
+
+func (c Config) sessions() (*Sessions, error) {
 	key, err := parseTemplate(cmp.Or(c.KeyTemplate, DefaultKeyTemplate))
 	if err != nil {
 		return nil, fmt.Errorf("sessions.key_template: %w", err)
@@ -55,6 +91,11 @@ func New(c Config) (*Sessions, error) {
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	if timeout < 0 {
 		return nil, fmt.Errorf("sessions.timeout: %v is negative; write one such as 100ms", timeout)
+	}
+	if c.Tracked {
+		if what := severalServers(c.URL); what != "" {
+			return nil, fmt.Errorf("sessions.consistency: tracked works with one Redis server, and redis_url names %s; name the primary, as in redis://host:6379/0", what)
+		}
 	}
 	options, err := parseURL(c.URL)
 	if err != nil {
@@ -65,9 +106,26 @@ func New(c Config) (*Sessions, error) {
 		return nil, fmt.Errorf("sessions: a pool of %d connections is none; use 1 or more", options.PoolSize)
 	}
 	bound(options, timeout)
-	s := &Sessions{options: options, key: key, timeout: timeout}
-	options.OnConnect = s.refuseReplica
-	s.client.Store(redis.NewClient(options))
+	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log}, nil
+}
+
+// New checks the configuration like Validate. It does not wait for a connection: Redis
+// may be away when warder starts, see [Sessions.Check]. The caller must Close.
+func New(c Config) (*Sessions, error) {
+	s, err := c.sessions()
+	if err != nil {
+		return nil, err
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.running, s.stop = context.WithCancel(context.Background())
+	s.options.OnConnect = s.refuseReplica
+	s.client.Store(redis.NewClient(s.options))
+	s.questions = newBatcher(s.timeout, s.now, s.askRedis)
+	if c.Tracked {
+		s.background.Go(s.track)
+	}
 	return s, nil
 }
 
@@ -106,74 +164,89 @@ func bound(o *redis.Options, timeout time.Duration) {
 // are none ([authz.ValidID]) have no session, and Redis is not asked about them.
 func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return false, fmt.Errorf("sessions: not asked: %w", err)
+		return false, fmt.Errorf("redis is not asked: %w", err)
 	}
 	if !authz.ValidID(userID) || !authz.ValidID(sessionID) {
 		return false, nil
 	}
-	return s.exists(ctx, s.key.key(userID, sessionID))
+	key, now := s.key.key(userID, sessionID), s.now()
+	// The clock is read first: a fact is judged by when the check began.
+	if of := s.stream.Load(); of != nil && of.proven(now) {
+		if alive, known := of.facts.get(key, now); known {
+			return alive, nil
+		}
+		return s.fill(ctx, of, key, now)
+	}
+	return s.questions.alive(ctx, key, now)
+}
+
+// fill asks Redis for a fact, or waits for whoever does.
+func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Time) (bool, error) {
+	at, first := of.facts.join(key, now, of)
+	if first {
+		if err := s.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+			at.settle(answer{err: err})
+		}
+	}
+	limit := time.NewTimer(s.timeout)
+	defer limit.Stop()
+	select {
+	case <-at.done:
+	case <-ctx.Done():
+		return false, timedOut(ctx.Err())
+	case <-limit.C:
+		return false, timedOut(context.DeadlineExceeded)
+	case <-s.running.Done():
+		return false, errClosed
+	}
+	// Whoever came later than the question may know of a change that the answer does
+	// not: it counts for them only as a fact would.
+	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) {
+		return at.answer.alive, nil
+	}
+	// In the time that is left, as in strict.
+	return s.questions.alive(ctx, key, now)
+}
+
+func timedOut(why error) error {
+	return fmt.Errorf("redis did not answer in time: %w", why)
 }
 
 // Check reports whether Redis can answer a question about a session with what
 // is configured: address, password, rights. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
-	_, err := s.exists(ctx, s.key.key("warder", "check"))
+	_, err := s.questions.alive(ctx, s.checkKey(), s.now())
 	return err
 }
 
-func (s *Sessions) exists(ctx context.Context, key string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	n, err := s.ask(ctx, key)
-	switch {
-	case err != nil:
-		return false, explain(ctx, err)
-	case n == 0:
-		return false, nil
-	case n == 1:
-		return true, nil
-	default:
-		return false, fmt.Errorf("sessions: redis answers %d to EXISTS of one key; is it Redis?", n)
-	}
-}
-
-// ask asks how many of one key there are, and in the same packet whether the
-// server is still a primary: one that is demoted keeps its connections, and
-// sessions that the new primary has ended.
-func (s *Sessions) ask(ctx context.Context, key string) (int64, error) {
-	client := s.client.Load()
-	if !s.tellsRole.Load() {
-		return client.Exists(ctx, key).Result()
-	}
-	pipe := client.Pipeline()
-	exists, role := pipe.Exists(ctx, key), pipe.Do(ctx, "ROLE")
-	_, _ = pipe.Exec(ctx) // its error is one of the two
-	if err := exists.Err(); err != nil {
-		return 0, err
-	}
-	switch err := roleError(role); {
-	case errors.Is(err, errReplica):
-		s.reconnect(client)
-		return 0, err
-	case err != nil:
-		return 0, err
-	}
-	return exists.Val(), nil
-}
+func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
 
 // reconnect leaves the connections of a client behind: its name may stand for
-// another server by now.
+// another server by now. What was asked on them is still answered.
 func (s *Sessions) reconnect(old *redis.Client) {
 	fresh := redis.NewClient(s.options)
 	if !s.client.CompareAndSwap(old, fresh) {
 		_ = fresh.Close() // somebody did it already
 		return
 	}
-	_ = old.Close()
+	s.background.Go(func() {
+		answered := time.NewTimer(s.timeout)
+		defer answered.Stop()
+		select {
+		case <-answered.C:
+		case <-s.running.Done():
+		}
+		_ = old.Close()
+	})
 }
 
 // Close ends the connections. Questions after it are errors.
-func (s *Sessions) Close() error { return s.client.Load().Close() }
+func (s *Sessions) Close() error {
+	s.stop()
+	s.questions.close()
+	s.background.Wait()
+	return s.client.Load().Close()
+}
 
 // errReplica is final until the server is a primary: a replica may still hold a
 // session that is logged out.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -46,4 +47,33 @@ func parseURL(text string) (*redis.Options, error) {
 		}
 	}
 	return nil, errURL
+}
+
+// severalServers says what a URL names that is not one server, in the spellings that
+// are used for it, or "".
+func severalServers(text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest, query, _ := strings.Cut(rest, "?")
+	hosts := rest[strings.LastIndexByte(rest, '@')+1:]
+	if scheme != "unix" {
+		hosts, _, _ = strings.Cut(hosts, "/")
+	}
+	values, _ := url.ParseQuery(query) // what cannot be read is refused elsewhere
+	has := func(names ...string) bool {
+		for name := range values {
+			if slices.Contains(names, strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case strings.Contains(scheme, "sentinel"), has("sentinel", "sentinels", "master", "mastername", "sentinelmasterid", "sentinelmaster"):
+		return "a Sentinel"
+	case strings.Contains(scheme, "cluster"), has("addr", "cluster"):
+		return "a Cluster"
+	case scheme != "unix" && strings.Contains(hosts, ","):
+		return "several hosts, a Cluster or Sentinels"
+	}
+	return ""
 }

@@ -8,15 +8,34 @@ import (
 	"time"
 )
 
-// judge holds the claims of a token whose signature is good against the clock
-// and the configuration.
-func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, error) {
-	expires, ok := numericDate(claims.get("exp"))
-	if !ok {
-		return Claims{}, ErrClaims
-	}
-	if !now.Before(expires.Add(v.leeway)) {
+// verified is what a token whose signature is good claims, before it is held against
+// the clock: all that has to be looked at again when the same token comes again.
+type verified struct {
+	claims    Claims
+	notBefore time.Time // the later of nbf and iat; zero when there is neither
+}
+
+// at returns the claims when they hold at the time now.
+func (c verified) at(now time.Time, leeway time.Duration) (Claims, error) {
+	switch {
+	case !now.Before(c.claims.ExpiresAt.Add(leeway)):
 		return Claims{}, ErrExpired
+	case now.Before(c.notBefore.Add(-leeway)):
+		return Claims{}, ErrNotYetValid
+	}
+	return c.claims, nil
+}
+
+// judge holds the claims of a token whose signature is good against the clock and
+// the configuration.
+func (v *Verifier) judge(head header, claims object, now time.Time) (verified, error) {
+	var found verified
+	var ok bool
+	if found.claims.ExpiresAt, ok = numericDate(claims.get("exp")); !ok {
+		return verified{}, ErrClaims
+	}
+	if _, err := found.at(now, v.leeway); err != nil {
+		return verified{}, err
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		value := claims.get(name)
@@ -25,24 +44,25 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (Claims, err
 		}
 		from, ok := numericDate(value)
 		if !ok {
-			return Claims{}, ErrClaims
+			return verified{}, ErrClaims
 		}
-		if now.Before(from.Add(-v.leeway)) {
-			return Claims{}, ErrNotYetValid
+		if from.After(found.notBefore) {
+			found.notBefore = from
+		}
+		if _, err := found.at(now, v.leeway); err != nil {
+			return verified{}, err
 		}
 	}
-	user, ok := id(claims.get(v.userClaim))
-	if !ok {
-		return Claims{}, ErrClaims
+	if found.claims.UserID, ok = id(claims.get(v.userClaim)); !ok {
+		return verified{}, ErrClaims
 	}
-	session, ok := id(claims.get(v.sessionClaim))
-	if !ok {
-		return Claims{}, ErrClaims
+	if found.claims.SessionID, ok = id(claims.get(v.sessionClaim)); !ok {
+		return verified{}, ErrClaims
 	}
 	if slices.ContainsFunc(readNames, claims.shadows) || !v.hasRegistered(claims) || !head.isAccessToken() || declaresOtherUse(claims) {
-		return Claims{}, ErrClaims
+		return verified{}, ErrClaims
 	}
-	return Claims{UserID: user, SessionID: session, ExpiresAt: expires}, nil
+	return found, nil
 }
 
 // useNames are the claims by which issuers tell access tokens from refresh,

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/maypok86/otter/v2"
 )
 
 // maxLeeway bounds how long a token may live on by the leeway.
@@ -24,7 +26,14 @@ type Config struct {
 	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes
 	UserClaim    string        // a claim at the top level; "" means sub
 	SessionClaim string        // a claim at the top level; "" means jti
+	// Remember is how many bytes of good tokens are kept, so that one that comes
+	// again costs a look-up; 0 keeps none. It is never more than claims that are
+	// kept, never a decision.
+	Remember int
 }
+
+// tokenOverhead is about what a token that is kept costs beside its text, in bytes.
+const tokenOverhead = 300
 
 // NewVerifier checks the configuration; every problem of it is in the error,
 // one a line, and no secret.
@@ -44,6 +53,12 @@ func NewVerifier(c Config) (*Verifier, error) {
 	}
 	for _, k := range c.Keys {
 		v.keys[k.ID] = append(v.keys[k.ID], k.compile())
+	}
+	if c.Remember > 0 {
+		v.known = otter.Must(&otter.Options[string, verified]{
+			MaximumWeight: uint64(c.Remember),
+			Weigher:       func(token string, _ verified) uint32 { return uint32(len(token)) + tokenOverhead }, //nolint:gosec // at most maxLength
+		})
 	}
 	return v, nil
 }
@@ -72,6 +87,9 @@ func (c Config) claimProblems() []error {
 	}
 	if slices.Contains(c.Audiences, "") {
 		report("an audience is empty; want the text that stands in aud")
+	}
+	if c.Remember < 0 {
+		report("remember is %d bytes; want 0 or more", c.Remember)
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		report("leeway is %v; want 0s to %v", c.Leeway, maxLeeway)

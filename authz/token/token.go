@@ -2,7 +2,10 @@ package token
 
 import (
 	"errors"
+	"strings"
 	"time"
+
+	"github.com/maypok86/otter/v2"
 )
 
 // The ways in which a token is refused, one for each reason of the contract.
@@ -35,6 +38,7 @@ type Verifier struct {
 	leeway       time.Duration
 	userClaim    string
 	sessionClaim string
+	known        *otter.Cache[string, verified] // by the whole token; nil remembers none
 }
 
 // Verify returns the claims of a token that is good at the time now. The order
@@ -48,21 +52,40 @@ type Verifier struct {
 // that says it is something else than an access token has wrong claims: a typ
 // that is not JWT or at+jwt, or a type, token_type or token_use that is not
 // access, access_token or bearer.
+//
+// A token that was good before is found again by all of its bytes, and only held
+// against the clock once more.
 func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
+	if v.known == nil {
+		found, err := v.verify(token, now)
+		return found.claims, err
+	}
+	if found, ok := v.known.GetIfPresent(token); ok {
+		return found.at(now, v.leeway)
+	}
+	found, err := v.verify(token, now)
+	if err == nil {
+		v.known.Set(strings.Clone(token), found) // the token is part of a larger text
+	}
+	return found.claims, err
+}
+
+// verify reads the whole token.
+func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	jws, err := splitCompact(token)
 	if err != nil {
-		return Claims{}, err
+		return verified{}, err
 	}
 	head, err := parseHeader(jws.header)
 	if err != nil {
-		return Claims{}, err
+		return verified{}, err
 	}
 	claims, err := parseObject(jws.payload)
 	if err != nil {
-		return Claims{}, err
+		return verified{}, err
 	}
 	if err := v.checkSignature(head, jws); err != nil {
-		return Claims{}, err
+		return verified{}, err
 	}
 	return v.judge(head, claims, now)
 }

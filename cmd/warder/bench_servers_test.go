@@ -312,11 +312,11 @@ func grpcService(cluster string) map[string]any {
 
 var stallSeconds = fmt.Sprintf("%gs", stall.Seconds())
 
-// shippedProxy is our sidecar.yaml as it is shipped, but for the answer, the
-// timeout and the access log, which is formatted and goes to /dev/null.
+// shippedProxy is our sidecar.yaml as it is shipped, the access log that warder writes
+// included, but for the answer and the timeout.
 func shippedProxy(t *testing.T, asks string) map[string]any {
 	t.Helper()
-	text, err := envoy.SidecarConfig(envoy.ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Warder: asks, AccessLog: os.DevNull})
+	text, err := envoy.SidecarConfig(envoy.ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Warder: asks})
 	if err != nil {
 		t.Fatal(err)
 	}

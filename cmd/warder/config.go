@@ -85,7 +85,7 @@ func defaultConfig() *config {
 		deadline: 200 * time.Millisecond,
 		jwt:      jwtConfig{userClaim: "sub", sessionClaim: "jti"},
 		apiKey:   "X-API-Key",
-		sessions: sessionsConfig{keyTemplate: "session:{user_id}:{jti}", consistency: "strict", timeout: 100 * time.Millisecond},
+		sessions: sessionsConfig{keyTemplate: "session:{user_id}:{jti}", consistency: consistencyStrict, timeout: 100 * time.Millisecond},
 		directory: directoryConfig{
 			usersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			apiKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",

@@ -129,6 +129,9 @@ func TestConfigSources(t *testing.T) {
 		{"REDIS_URL over redis_url_file", "sessions: {redis_url_file: redis}", append(minimal, "REDIS_URL=redis://from-env:6379"),
 			func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-env:6379"},
 		{"REDIS_URL_FILE", "", append(minimal, "REDIS_URL_FILE=DIR/redis"), func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-file:6379"},
+		{"strict is the default", "", minimal, func(s *settings) any { return s.Sessions.Tracked }, false},
+		{"strict", "sessions: {consistency: strict}", minimal, func(s *settings) any { return s.Sessions.Tracked }, false},
+		{"tracked", "sessions: {consistency: tracked}", minimal, func(s *settings) any { return s.Sessions.Tracked }, true},
 		{"plaintext elsewhere, accepted", "listen: {grpc: '0.0.0.0:9191', plaintext: true}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "0.0.0.0:9191"},
 		{"IPv6 loopback", "listen: {grpc: '[::1]:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "[::1]:9191"},
 		{"localhost", "listen: {grpc: 'localhost:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "localhost:9191"},
@@ -152,6 +155,51 @@ func TestConfigSources(t *testing.T) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestTrackedNeedsOneServer: what announces its changes is one server so far.
+func TestTrackedNeedsOneServer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ url, want string }{
+		{"redis://:canary@one:6379/0", ""},
+		{"rediss://user:ca,nary@one:6379/0?pool_size=4", ""},
+		{"unix:///run/redis,1/cluster.sock", ""},
+		{"redis+sentinel://:canary@a:26379/main/0", "a Sentinel"},
+		{"redis-sentinel://a:26379,b:26379/0?sentinelMasterId=main", "a Sentinel"},
+		{"sentinel://:canary@a:26379/main", "a Sentinel"},
+		{"redis://:canary@a:26379/0?master_name=main", "a Sentinel"},
+		{"redis://a:26379,b:26379/0?sentinel=main", "a Sentinel"},
+		{"redis+cluster://:canary@a:6379", "a Cluster"},
+		{"rediss-cluster://a:6379", "a Cluster"},
+		{"redis://:canary@a:6379?addr=b:6379&addr=c:6379", "a Cluster"},
+		{"redis://:canary@a:6379,b:6379,c:6379/0", "several hosts, a Cluster or Sentinels"},
+	} {
+		env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
+		path := write(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
+		_, _, err := readConfig(path, env).resolve()
+		if tt.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", tt.url, err)
+			}
+			continue
+		}
+		want := path + ":2:3: sessions.consistency: tracked works with one Redis server, and redis_url names " + tt.want +
+			"; name the primary, as in redis://host:6379/0"
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v\nwant %s", tt.url, err, want)
+		}
+	}
+}
+
+// Sessions in memory need no tracking, and say so.
+func TestTrackedInMemory(t *testing.T) {
+	t.Parallel()
+	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
+	path := write(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
+	_, warnings, err := readConfig(path, env).resolve()
+	if err != nil || !strings.Contains(fmt.Sprint(warnings), "sessions.consistency: tracked changes nothing for sessions in memory") {
+		t.Errorf("warnings %v, error %v", warnings, err)
 	}
 }
 

@@ -27,7 +27,7 @@ func openStores(s *settings, log *slog.Logger) (*stores, error) {
 	}
 	switch {
 	case !s.Sessions.inMemory():
-		err := opened.addRedis(s.Sessions)
+		err := opened.addRedis(s.Sessions, log)
 		found = append(found, problemsOf("", err)...)
 	case file != nil:
 		opened.Sessions = file
@@ -42,10 +42,6 @@ func openStores(s *settings, log *slog.Logger) (*stores, error) {
 		opened.close()
 		return nil, err
 	}
-	if age := s.Directory.MaxStaleness; age > 0 && file == nil {
-		opened.Users = authz.NewStaleUsers(opened.Users, age, staleFacts, time.Now)
-		opened.APIKeys = authz.NewStaleAPIKeys(opened.APIKeys, age, staleFacts, time.Now)
-	}
 	return opened, nil
 }
 
@@ -56,22 +52,35 @@ func openDirectoryFile(d directorySettings) (*memory.Store, error) {
 	return memory.Load(d.File, nil)
 }
 
-func (s *stores) addRedis(c sessionsSettings) error {
-	sessions, err := openRedis(c)
+func (s *stores) addRedis(c sessionsSettings, log *slog.Logger) error {
+	sessions, err := redis.New(c.redis(log))
 	if err != nil {
 		return err
 	}
 	s.Sessions = sessions
 	s.Close = append(s.Close, func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, storeCheck{
-		Name:  "sessions (Redis)",
-		Check: func(ctx context.Context) ([]string, error) { return nil, sessions.Check(ctx) },
+		Name: "sessions (Redis)",
+		Check: func(ctx context.Context) ([]string, error) {
+			if err := sessions.Check(ctx); err != nil || !c.Tracked {
+				return nil, err
+			}
+			return trackingWarnings(sessions.CheckTracking(ctx)), nil
+		},
 	})
 	return nil
 }
 
-func openRedis(c sessionsSettings) (*redis.Sessions, error) {
-	return redis.New(redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout})
+// trackingWarnings: what keeps Redis from announcing changes costs time, and no check.
+func trackingWarnings(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
+}
+
+func (c sessionsSettings) redis(log *slog.Logger) redis.Config {
+	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
 }
 
 func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
@@ -80,6 +89,9 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
 		return err
 	}
 	s.Users, s.APIKeys = directory, directory
+	if c.MaxStaleness > 0 {
+		s.keepFacts(directory, c)
+	}
 	s.Close = append(s.Close, directory.Close)
 	s.Checks = append(s.Checks, storeCheck{
 		Name:  "directory (Postgres)",
@@ -89,6 +101,16 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
 		},
 	})
 	return nil
+}
+
+// keepFacts answers from what the directory said lately, until it announces that
+// it has changed or directory.max_staleness is over. Without a max_staleness there
+// is nothing to keep, and nothing to listen for.
+func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
+	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
+	users, keys := authz.NewStaleUsers(directory, keep), authz.NewStaleAPIKeys(directory, keep)
+	s.Users, s.APIKeys = users, keys
+	s.Close = append(s.Close, directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
 }
 
 func (c directorySettings) postgres(log *slog.Logger) postgres.Config {

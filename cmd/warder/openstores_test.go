@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/mask"
 	"warder/authz/memory"
@@ -43,18 +48,52 @@ func TestOpenStores(t *testing.T) {
 		}
 		return u.Active
 	}
-	kept := *s
-	kept.Directory.MaxStaleness = time.Minute
-	stale := open(t, &kept)
-	if !user(opened) || !user(stale) {
+	if !user(opened) {
 		t.Error("user 42 is not active")
 	}
 	db.Exec(t, "UPDATE users SET is_active = false")
 	if user(opened) {
 		t.Error("with max_staleness 0s a change is not seen at once")
 	}
-	if !user(stale) {
-		t.Error("with max_staleness 1m the fact was not kept")
+	listening := "DO $$ BEGIN ASSERT %d = (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'warder listener'); END $$"
+	db.Exec(t, fmt.Sprintf(listening, 0)) // for nobody: nothing is kept
+
+	// With a max_staleness facts are kept until a change is announced.
+	kept := *s
+	kept.Directory.MaxStaleness = time.Hour
+	log := make(lines, 100)
+	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stale.close)
+	log.await(t, "seen as they are announced")
+	db.Exec(t, fmt.Sprintf(listening, 1))
+	if user(stale) {
+		t.Error("user 42 is active")
+	}
+	db.Exec(t, "ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET is_active = true; ALTER TABLE users ENABLE TRIGGER ALL")
+	if user(stale) {
+		t.Error("with max_staleness 1h the fact was not kept")
+	}
+	hash := authz.HashAPIKey("wk_new_12345678")
+	if _, err := stale.APIKeys.APIKey(t.Context(), hash); !errors.Is(err, authz.ErrNotFound) {
+		t.Errorf("APIKey: %v", err)
+	}
+	db.Exec(t, "UPDATE users SET is_active = false; UPDATE users SET is_active = true")
+	db.Exec(t, "INSERT INTO api_keys (prefix, key_hash) VALUES ('wk_new', '"+hash.Hex()+"')")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		key, err := stale.APIKeys.APIKey(t.Context(), hash)
+		if user(stale) && err == nil && key.Active {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("announced changes are not seen: %+v, %v", key, err)
+		}
+	}
+	stale.close()
+	if _, err := stale.Users.User(t.Context(), "7"); err == nil || errors.Is(err, authz.ErrNotFound) {
+		t.Errorf("User after close: %v", err)
 	}
 
 	// A query that does not fit stops a start, a server that is away does not.
@@ -72,6 +111,59 @@ func TestOpenStores(t *testing.T) {
 	cancel()
 	if _, err := directory.Check(ended); err == nil || directory.Permanent(err) {
 		t.Errorf("a check that was given up: %v, permanent", err)
+	}
+}
+
+// TestOpenTracked: where Redis refuses to announce changes, warder says so and asks it.
+func TestOpenTracked(t *testing.T) {
+	t.Parallel()
+	redis := authztest.StartRedis(t, "")
+	redis.Do(t, "ACL", "SETUSER", "reader", "on", ">secret", "~session:*", "+exists", "+role")
+	redis.Do(t, "SET", "session:42:s1", "1")
+	for _, tt := range []struct {
+		user string
+		want string // the warning
+	}{
+		{"", ""},
+		{"reader:secret@", "sessions.consistency is tracked, but Redis is asked on each check as in strict: redis answers NOPERM; for tracked the user needs +pttl"},
+	} {
+		s := testSettings(t)
+		s.Sessions.RedisURL, s.Directory.DatabaseURL = mask.New("redis://"+tt.user+redis.Addr), mask.New("postgres://127.0.0.1:1/none")
+		s.Sessions.Timeout, s.Sessions.Tracked = 5*time.Second, true
+		opened := open(t, s)
+		warnings, err := opened.Checks[0].Check(t.Context())
+		if err != nil || (len(warnings) == 0) != (tt.want == "") || len(warnings) > 0 && !strings.HasPrefix(warnings[0], tt.want) {
+			t.Errorf("Check: %q, %v; want %q", warnings, err, tt.want)
+		}
+		if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+			t.Errorf("Alive: %v, %v", alive, err)
+		}
+	}
+}
+
+// lines are what was logged, one by one.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default: // nobody reads so many
+	}
+	return len(b), nil
+}
+
+func (l lines) await(t *testing.T, text string) {
+	t.Helper()
+	patient := time.After(20 * time.Second)
+	for {
+		select {
+		case line := <-l:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-patient:
+			t.Fatalf("%q was not logged", text)
+		}
 	}
 }
 

@@ -217,16 +217,23 @@ func split(err error) []error {
 	return all
 }
 
+// The values of sessions.consistency.
+const (
+	consistencyStrict  = "strict"
+	consistencyTracked = "tracked"
+)
+
 func (c *config) resolveSessions() sessionsSettings {
 	r := c.reader
 	switch c.sessions.consistency {
-	case "strict":
-	case "tracked":
-		r.fail("sessions.consistency", "tracked is not in this version; use strict, which asks Redis on each check")
+	case consistencyStrict, consistencyTracked:
 	default:
-		r.fail("sessions.consistency", "%q is unknown; use strict", c.sessions.consistency)
+		r.fail("sessions.consistency", "%q is unknown; use strict or tracked", c.sessions.consistency)
 	}
-	s := sessionsSettings{KeyTemplate: c.sessions.keyTemplate, Timeout: c.sessions.timeout}
+	s := sessionsSettings{
+		KeyTemplate: c.sessions.keyTemplate, Timeout: c.sessions.timeout,
+		Tracked: c.sessions.consistency == consistencyTracked,
+	}
 	url, ok := c.sessions.url.read(r)
 	switch {
 	case ok:
@@ -237,14 +244,14 @@ func (c *config) resolveSessions() sessionsSettings {
 		return s // reported
 	}
 	if s.inMemory() {
+		if s.Tracked {
+			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
+		}
 		return s
 	}
-	sessions, err := openRedis(s)
-	if err != nil {
+	if err := s.redis(nil).Validate(); err != nil {
 		r.failWith("sessions.redis_url", err)
-		return s
 	}
-	_ = sessions.Close()
 	return s
 }
 

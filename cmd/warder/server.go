@@ -124,7 +124,7 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(lines, logs.Mask, s.log), options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(s.lines, logs.Mask, s.log), options...)
 	return nil
 }
 
@@ -165,6 +165,7 @@ func (s *server) Run(ctx context.Context) error {
 	if s.tls != nil {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
+	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {
 		defer stopWork()

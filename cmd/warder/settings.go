@@ -67,9 +67,16 @@ type jwtKey struct {
 	Secret    mask.Secret
 }
 
+// rememberedTokens bounds the tokens that are kept so as not to be verified anew, in
+// bytes: some 20,000 usual ones.
+const rememberedTokens = 16 << 20
+
 // verifier makes the verifier of the keys; every problem of them is in the error.
 func (s jwtSettings) verifier() (*token.Verifier, error) {
-	c := token.Config{Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim}
+	c := token.Config{
+		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
+		Remember: rememberedTokens,
+	}
 	for _, k := range s.Keys {
 		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret.Reveal())})
 	}
@@ -79,6 +86,7 @@ func (s jwtSettings) verifier() (*token.Verifier, error) {
 type sessionsSettings struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	KeyTemplate string
+	Tracked     bool // facts are kept while Redis announces changes
 	Timeout     time.Duration
 }
 

@@ -1,0 +1,67 @@
+package postgres_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"warder/authz"
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+)
+
+// TestConformanceOfKeptFacts runs the suite with facts kept for longer than it
+// takes: what it changes is seen because the triggers announce it. They are those
+// of the reference schema, on tables that it did not make.
+func TestConformanceOfKeptFacts(t *testing.T) {
+	t.Parallel()
+	for _, s := range []shape{
+		{
+			name: "bigint ids, jsonb", ids: authztest.IntegerIDs, idType: "bigint", namesType: "jsonb", timeType: "timestamptz",
+			exceptions: map[string]string{"broken/": jsonHolds},
+		},
+		{
+			name: "uuid ids, text[]", ids: authztest.UUIDs, idType: "uuid", namesType: "text[]", timeType: "timestamptz",
+			exceptions: map[string]string{"shapes/": arrayHolds, "broken/": arrayHolds},
+		},
+		{name: "char ids, text with JSON", ids: authztest.TextIDs, idType: "char(128)", namesType: "text", timeType: "timestamptz"},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			db := authztest.StartPostgres(t)
+			db.Exec(t, fmt.Sprintf(`
+				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s);
+				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s)`, s.idType, s.namesType, s.timeType))
+			db.Exec(t, triggersOnly(t))
+			k := keep(t, db, postgres.Config{}, nil)
+			n := 0
+			settled := func(t testing.TB) {
+				n++
+				k.settle(t, fmt.Sprint(n))
+			}
+			authztest.RunDirectory(t, func(t testing.TB) authztest.DirectoryFixture {
+				db.Exec(t, "TRUNCATE users, api_keys")
+				settled(t)
+				f := s.fixture(db, nil)
+				f.Users, f.APIKeys = k.users, k.keys
+				putUser, deleteUser, putKey, deleteKey := f.PutUser, f.DeleteUser, f.PutAPIKey, f.DeleteAPIKey
+				f.PutUser = func(t testing.TB, row authztest.UserRow) { putUser(t, row); settled(t) }
+				f.DeleteUser = func(t testing.TB, id string) { deleteUser(t, id); settled(t) }
+				f.PutAPIKey = func(t testing.TB, row authztest.APIKeyRow) { putKey(t, row); settled(t) }
+				f.DeleteAPIKey = func(t testing.TB, hash authz.KeyHash) { deleteKey(t, hash); settled(t) }
+				return f
+			})
+		})
+	}
+}
+
+// triggersOnly is the reference schema from its announcements on: the rest is about
+// columns that these tables do not have to have.
+func triggersOnly(t testing.TB) string {
+	t.Helper()
+	_, triggers, found := strings.Cut(postgres.Schema, "-- Announces on")
+	if !found {
+		t.Fatal("the schema has no announcements")
+	}
+	return "BEGIN; -- " + triggers
+}

@@ -1,0 +1,380 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// These tests have a store of their own behind the batcher, and a clock that stands
+// still while somebody computes.
+
+const testLimit = 100 * time.Millisecond
+
+func startBatcher(t *testing.T, ask func(context.Context, []*question)) *batcher {
+	b := newBatcher(testLimit, time.Now, ask)
+	t.Cleanup(b.close)
+	return b
+}
+
+func (q *question) yes() { q.settle(answer{alive: true}) }
+
+func askAll(b *batcher, keys ...string) (wait func() []error) {
+	errs := make([]error, len(keys))
+	var wg sync.WaitGroup
+	for i, key := range keys {
+		wg.Go(func() {
+			alive, err := b.alive(context.Background(), key, b.now())
+			if err == nil && !alive {
+				err = errors.New("not alive")
+			}
+			errs[i] = err
+		})
+	}
+	return func() []error { wg.Wait(); return errs }
+}
+
+// occupy gives each worker one question.
+func occupy(b *batcher) (wait func() []error) {
+	waits := make([]func() []error, workers)
+	for i := range waits {
+		waits[i] = askAll(b, "first")
+		synctest.Wait()
+	}
+	return func() (errs []error) {
+		for _, wait := range waits {
+			errs = append(errs, wait()...)
+		}
+		return errs
+	}
+}
+
+func TestWaitingQuestionsGoTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const trip = time.Millisecond
+		var mu sync.Mutex
+		var sizes []int
+		b := startBatcher(t, func(_ context.Context, batch []*question) {
+			mu.Lock()
+			sizes = append(sizes, len(batch))
+			mu.Unlock()
+			time.Sleep(trip)
+			for _, q := range batch {
+				q.yes()
+			}
+		})
+		b.busy.Add(1) // as if somebody asked alone
+		began := time.Now()
+		first := occupy(b)
+		rest := askAll(b, make([]string, 2*maxBatch+1)...)
+		for _, err := range append(first(), rest()...) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took != 2*trip {
+			t.Errorf("it took %v, want two round trips", took)
+		}
+		total := 0
+		for _, n := range sizes {
+			total += n
+			if n > maxBatch {
+				t.Errorf("%d in one pipeline", n)
+			}
+		}
+		if want := workers + 2*maxBatch + 1; total != want || len(sizes) > 2*workers {
+			t.Errorf("pipelines of %v, want %d questions in at most %d", sizes, want, 2*workers)
+		}
+	})
+}
+
+// A pipeline that is never answered holds up nobody else, and those in it no longer
+// than their limit.
+func TestDeadPipelineHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := startBatcher(t, func(ctx context.Context, batch []*question) {
+			err := error(nil)
+			if batch[0].key == "dead" {
+				<-ctx.Done()
+				err = ctx.Err()
+			}
+			for _, q := range batch {
+				q.settle(answer{alive: err == nil, err: err})
+			}
+		})
+		began := time.Now()
+		var dead []func() []error
+		for range workers { // one asks alone, and one worker is left
+			dead = append(dead, askAll(b, "dead"))
+			synctest.Wait()
+		}
+		for range 10 {
+			if errs := askAll(b, "well")(); errs[0] != nil {
+				t.Error(errs[0])
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("others waited %v", took)
+		}
+		for _, wait := range dead {
+			if err := wait()[0]; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the dead ones: %v", err)
+			}
+		}
+		if took := time.Since(began); took != testLimit {
+			t.Errorf("the dead ones took %v, want %v", took, testLimit)
+		}
+	})
+}
+
+// Everything is dead: each has its own limit all the same, and when Redis is back those
+// who gave up cost it nothing.
+func TestEachHasItsOwnLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var asked []string
+		frozen := make(chan struct{})
+		b := startBatcher(t, func(_ context.Context, batch []*question) {
+			<-frozen
+			mu.Lock()
+			defer mu.Unlock()
+			for _, q := range batch {
+				asked = append(asked, q.key)
+				q.yes()
+			}
+		})
+		b.busy.Add(1)
+		first := occupy(b)
+		for i, after := range []time.Duration{30 * time.Millisecond, 50 * time.Millisecond} {
+			time.Sleep(after)
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i+1)*10*time.Millisecond)
+			_, err := b.alive(ctx, "own deadline", time.Now())
+			cancel()
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != time.Duration(i+1)*10*time.Millisecond {
+				t.Errorf("%v after %v, want its own deadline", err, took)
+			}
+		}
+		began := time.Now()
+		_, err := b.alive(t.Context(), "late", time.Now().Add(-testLimit/2))
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != testLimit/2 {
+			t.Errorf("%v after %v, want what was left of the limit", err, took)
+		}
+		first()
+		time.Sleep(testLimit)
+		last := askAll(b, "last")
+		synctest.Wait()
+		close(frozen)
+		if err := last()[0]; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		slices.Sort(asked)
+		if want := append(slices.Repeat([]string{"first"}, workers), "last"); !slices.Equal(asked, want) {
+			t.Errorf("asked %v, want %v: the last was the only one that somebody waited for", asked, want)
+		}
+	})
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		frozen := make(chan struct{})
+		b := startBatcher(t, func(_ context.Context, batch []*question) {
+			<-frozen
+			for _, q := range batch {
+				q.yes()
+			}
+		})
+		b.busy.Add(1)
+		first := occupy(b)
+		waiting := askAll(b, make([]string, maxWaiting)...)
+		synctest.Wait()
+		if _, err := b.alive(t.Context(), "one too many", time.Now()); !errors.Is(err, errFull) {
+			t.Errorf("one too many: %v", err)
+		}
+		close(frozen)
+		for _, err := range append(first(), waiting()...) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Whoever asks after a question was sent is answered by another one.
+func TestNoQuestionIsJoined(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		alive := true // what the store says when it is asked
+		answers := make(chan struct{})
+		b := startBatcher(t, func(_ context.Context, batch []*question) {
+			said := alive
+			<-answers
+			for _, q := range batch {
+				q.settle(answer{alive: said})
+			}
+		})
+		first := make(chan bool, 1)
+		go func() { said, _ := b.alive(t.Context(), "s", time.Now()); first <- said }()
+		synctest.Wait()
+		alive = false
+		second := make(chan bool, 1)
+		go func() { said, _ := b.alive(t.Context(), "s", time.Now()); second <- said }()
+		synctest.Wait()
+		close(answers)
+		if said := <-first; !said {
+			t.Error("who asked before the logout was refused")
+		}
+		if said := <-second; said {
+			t.Error("who asked after the logout was answered from before it")
+		}
+	})
+}
+
+func TestClosedBatcher(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		frozen := make(chan struct{})
+		b := startBatcher(t, func(_ context.Context, batch []*question) {
+			<-frozen
+			for _, q := range batch {
+				q.yes()
+			}
+		})
+		b.busy.Add(1)
+		waiting := askAll(b, make([]string, 10)...)
+		synctest.Wait()
+		go b.close()
+		for _, err := range waiting() {
+			if !errors.Is(err, errClosed) {
+				t.Errorf("waiting: %v", err)
+			}
+		}
+		close(frozen)
+		b.busy.Add(-1)
+		for range 2 {
+			if _, err := b.alive(t.Context(), "s", time.Now()); !errors.Is(err, errClosed) {
+				t.Errorf("after close: %v", err)
+			}
+			b.busy.Add(1)
+		}
+	})
+}
+
+// What a stream knows is used for as long as its last proof allows.
+func TestProofGrowsOld(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	of := &stream{}
+	if of.proven(at) {
+		t.Error("proven before any proof")
+	}
+	of.proof.Store(&at)
+	for _, tt := range []struct {
+		want bool
+		now  time.Time
+	}{
+		{true, at},
+		{true, at.Add(freshFor - 1)},
+		{false, at.Add(freshFor)},
+		{false, at.Round(0).Add(time.Hour)}, // a clock that shows a suspended machine
+	} {
+		if got := of.proven(tt.now); got != tt.want {
+			t.Errorf("proven(%v) = %v, want %v", tt.now.Sub(at), got, tt.want)
+		}
+	}
+	if freshFor+beat > time.Second || freshFor <= 2*beat {
+		t.Errorf("a proof lasts %v and comes each %v", freshFor, beat)
+	}
+}
+
+func TestFacts(t *testing.T) {
+	t.Parallel()
+	of := &stream{facts: newFacts(100)}
+	at := time.Now()
+	fill := func(a answer, meanwhile func()) (alive, known bool) {
+		t.Helper()
+		f, first := of.facts.join("k", at, of)
+		if !first {
+			t.Fatal("another fill is under way")
+		}
+		if again, first := of.facts.join("k", at, of); first || again != f {
+			t.Fatal("two fills of one key")
+		}
+		meanwhile()
+		f.settle(a)
+		<-f.done
+		return of.facts.get("k", at)
+	}
+	nothing := func() {}
+	for _, tt := range []struct {
+		name         string
+		alive, known bool
+		a            answer
+		meanwhile    func()
+	}{
+		{"alive", true, true, answer{alive: true, left: forever, announced: true}, nothing},
+		{"missing", false, true, answer{left: forever, announced: true}, nothing},
+		{"an error", false, false, answer{alive: true, left: forever, announced: true, err: errFull}, nothing},
+		{"from another server", false, false, answer{alive: true, left: forever}, nothing},
+		{"its key is over", false, false, answer{alive: true, announced: true}, nothing},
+		{"it has changed", false, false, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k") }},
+		{"another has changed", true, true, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k2") }},
+	} {
+		of.facts.forget("k")
+		if alive, known := fill(tt.a, tt.meanwhile); alive != tt.alive || known != tt.known {
+			t.Errorf("%s: %v, known %v; want %v, %v", tt.name, alive, known, tt.alive, tt.known)
+		}
+	}
+	// The older fill ends after a newer one that began after the change.
+	of.facts.forget("k")
+	older, _ := of.facts.join("k", at, of)
+	of.facts.forget("k")
+	newer, first := of.facts.join("k", at, of)
+	if !first {
+		t.Fatal("a fill from before a change was joined")
+	}
+	newer.settle(answer{left: forever, announced: true})
+	older.settle(answer{alive: true, left: forever, announced: true})
+	if alive, known := of.facts.get("k", at); alive || !known {
+		t.Errorf("the older answer won: %v, known %v", alive, known)
+	}
+	// The ends of facts.
+	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {
+		of.facts.forget("k")
+		fill(answer{alive: true, left: left, announced: true}, nothing)
+		ends := at.Add(maxFactAge)
+		if left == time.Second {
+			ends = at.Add(left)
+		}
+		if alive, _ := of.facts.get("k", ends.Add(-1)); !alive {
+			t.Errorf("with %v left it ends too early", left)
+		}
+		if _, known := of.facts.get("k", ends); known {
+			t.Errorf("with %v left it ends too late", left)
+		}
+	}
+	// They are bounded.
+	for i := range 10_000 {
+		f, _ := of.facts.join(fmt.Sprint(i), at, of)
+		f.settle(answer{left: forever, announced: true})
+	}
+	of.facts.cache.CleanUp()
+	if n := of.facts.cache.EstimatedSize(); n > 100 {
+		t.Errorf("%d facts are kept, want 100", n)
+	}
+	for i := range of.facts.shards {
+		if n := len(of.facts.shards[i].fills); n > 0 {
+			t.Errorf("%d fills are left", n)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Tracks reports whether facts are in use now.
+func (s *Sessions) Tracks() bool {
+	of := s.stream.Load()
+	return of != nil && of.proven(s.now())
+}
+
+// Heard returns when all announcements of what was acknowledged before the call have
+// been applied.
+func (s *Sessions) Heard(ctx context.Context) error {
+	began := s.now()
+	of := s.stream.Load()
+	if of == nil {
+		return errors.New("nothing is tracked")
+	}
+	if err := s.prove(ctx, of); err != nil {
+		return err
+	}
+	again := time.NewTicker(100 * time.Microsecond)
+	defer again.Stop()
+	for of.proof.Load().Before(began) {
+		select {
+		case <-of.ctx.Done():
+			return context.Cause(of.ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-again.C:
+		}
+	}
+	return nil
+}
+
+// Kept reports whether a fact of the session is kept, and what it says.
+func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
+	of := s.stream.Load()
+	if of == nil {
+		return false, false
+	}
+	return of.facts.get(s.key.key(userID, sessionID), s.now())
+}
+
+// Waiting returns how many wait for the fill of a session.
+func (s *Sessions) Waiting(userID, sessionID string) int {
+	key := s.key.key(userID, sessionID)
+	sh := s.stream.Load().facts.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if at := sh.fills[key]; at != nil {
+		return at.joined
+	}
+	return 0
+}

@@ -1,0 +1,181 @@
+package envoy
+
+import (
+	"net/http"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The numbers of the fields that are written, by the message that holds them.
+const (
+	responseStatus   protowire.Number = 1 // CheckResponse
+	responseDenied   protowire.Number = 2
+	responseOK       protowire.Number = 3
+	responseMetadata protowire.Number = 4
+
+	statusCode protowire.Number = 1 // google.rpc.Status, envoy.type.v3.HttpStatus
+
+	deniedStatus  protowire.Number = 1 // DeniedHttpResponse
+	deniedHeaders protowire.Number = 2
+	deniedBody    protowire.Number = 3
+
+	okHeaders protowire.Number = 2 // OkHttpResponse
+	okRemove  protowire.Number = 5
+
+	optionHeader       protowire.Number = 1 // HeaderValueOption
+	optionAppend       protowire.Number = 2
+	optionAppendAction protowire.Number = 3
+
+	structFields protowire.Number = 1 // google.protobuf.Struct
+	valueString  protowire.Number = 3 // google.protobuf.Value
+)
+
+// appendTo appends the wire form of an envoy.service.auth.v3.CheckResponse. What is
+// no yes is a no, also when nobody made it.
+func (r *CheckResponse) appendTo(b []byte) []byte {
+	if r.status == http.StatusOK {
+		b = r.appendYes(b)
+	} else {
+		b = append(b, wireDenial(r.status, r.challenge)...)
+	}
+	return r.about.appendTo(b)
+}
+
+// appendYes appends the status OK and the changes of the request's headers.
+func (r *CheckResponse) appendYes(b []byte) []byte {
+	b = appendMessage(b, responseStatus, 0) // its code is 0: OK
+	size := 0
+	for _, h := range r.set {
+		size += sizeMessage(okHeaders, h.sizeOption())
+	}
+	for _, name := range r.remove {
+		size += sizeText(okRemove, name)
+	}
+	b = appendMessage(b, responseOK, size)
+	for _, h := range r.set {
+		b = h.appendOption(b, okHeaders)
+	}
+	for _, name := range r.remove {
+		b = appendText(b, okRemove, name)
+	}
+	return b
+}
+
+// denialsOnWire are the fixed nos by status and challenge, without their metadata.
+var denialsOnWire = encodeDenials()
+
+type denialKey struct {
+	status    int
+	challenge string
+}
+
+func wireDenial(status int, challenge string) []byte {
+	if wire, known := denialsOnWire[denialKey{status, challenge}]; known {
+		return wire
+	}
+	return denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
+}
+
+func encodeDenials() map[denialKey][]byte {
+	all := map[denialKey][]byte{}
+	for status, kind := range denials {
+		with := []string{""}
+		if status == http.StatusUnauthorized {
+			with = challenges
+		}
+		for _, challenge := range with {
+			all[denialKey{status, challenge}] = encodeDenial(status, challenge, kind)
+		}
+	}
+	return all
+}
+
+func encodeDenial(status int, challenge string, kind denial) []byte {
+	b := appendMessage(nil, responseStatus, sizeNumber(statusCode, uint64(kind.code)))
+	b = appendNumber(b, statusCode, uint64(kind.code))
+
+	headers := kind.headers(status, challenge)
+	httpStatus := uint64(status) //nolint:gosec // one of four small numbers
+	size := sizeMessage(deniedStatus, sizeNumber(statusCode, httpStatus)) + sizeText(deniedBody, kind.body(status))
+	for _, h := range headers {
+		size += sizeMessage(deniedHeaders, h.sizeOption())
+	}
+	b = appendMessage(b, responseDenied, size)
+	b = appendMessage(b, deniedStatus, sizeNumber(statusCode, httpStatus))
+	b = appendNumber(b, statusCode, httpStatus)
+	for _, h := range headers {
+		b = h.appendOption(b, deniedHeaders)
+	}
+	return appendText(b, deniedBody, kind.body(status))
+}
+
+// appendTo appends the metadata, when there is any.
+func (m *metadata) appendTo(b []byte) []byte {
+	size := 0
+	for i, value := range m {
+		if value != "" {
+			size += sizeMessage(structFields, sizeEntry(metadataKeys[i], value))
+		}
+	}
+	b = appendMessage(b, responseMetadata, size)
+	for i, value := range m {
+		if value != "" {
+			b = appendMessage(b, structFields, sizeEntry(metadataKeys[i], value))
+			b = appendText(b, entryKey, metadataKeys[i])
+			b = appendMessage(b, entryValue, sizeText(valueString, value))
+			b = appendText(b, valueString, value)
+		}
+	}
+	return b
+}
+
+func sizeEntry(key, value string) int {
+	return sizeText(entryKey, key) + sizeMessage(entryValue, sizeText(valueString, value))
+}
+
+// overwrite makes a header replace every one of its name, said in both ways: some
+// Envoys read only append, others append_action, whose zero value lets the client's
+// value stand beside ours.
+const overwrite = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
+
+func (h setHeader) sizeOption() int {
+	return sizeMessage(optionHeader, h.size()) + sizeMessage(optionAppend, 0) + sizeNumber(optionAppendAction, overwrite)
+}
+
+func (h setHeader) size() int { return sizeText(headerKey, h.name) + sizeText(headerValue, h.value) }
+
+func (h setHeader) appendOption(b []byte, num protowire.Number) []byte {
+	b = appendMessage(b, num, h.sizeOption())
+	b = appendMessage(b, optionHeader, h.size())
+	b = appendText(b, headerKey, h.name)
+	b = appendText(b, headerValue, h.value)
+	b = appendMessage(b, optionAppend, 0) // a BoolValue that is false
+	return appendNumber(b, optionAppendAction, overwrite)
+}
+
+// appendMessage appends the tag and the size of a message that is to follow.
+func appendMessage(b []byte, num protowire.Number, size int) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(size)) //nolint:gosec // a size is not negative
+}
+
+func sizeMessage(num protowire.Number, size int) int {
+	return protowire.SizeTag(num) + protowire.SizeBytes(size)
+}
+
+func appendText(b []byte, num protowire.Number, s string) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendString(b, s)
+}
+
+func sizeText(num protowire.Number, s string) int { return sizeMessage(num, len(s)) }
+
+func appendNumber(b []byte, num protowire.Number, n uint64) []byte {
+	b = protowire.AppendTag(b, num, protowire.VarintType)
+	return protowire.AppendVarint(b, n)
+}
+
+func sizeNumber(num protowire.Number, n uint64) int {
+	return protowire.SizeTag(num) + protowire.SizeVarint(n)
+}

@@ -1,0 +1,171 @@
+package envoy
+
+import (
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// misshapenMessage says why an answer must not reach Envoy; "" when it may. It looks
+// at the generated message and knows nothing of how it was made.
+func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
+	switch {
+	case r == nil || r.GetStatus() == nil || r.GetHttpResponse() == nil:
+		return "nothing in it"
+	case !validMetadata(r.GetDynamicMetadata()):
+		return "metadata is no flat set of texts"
+	}
+	verdict := r.GetDynamicMetadata().GetFields()["decision"].GetStringValue()
+	if r.GetStatus().GetCode() == int32(codes.OK) {
+		if verdict != "allow" {
+			return "OK for what is no yes"
+		}
+		return id.misshapenOK(r.GetOkResponse())
+	}
+	if verdict != "deny" {
+		return "a refusal for what is no denial"
+	}
+	return misshapenDenied(r)
+}
+
+// misshapenOK says why a yes must not leave: it has to account for every identity
+// header, set or removed, and do nothing else to the request.
+func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
+	if ok == nil {
+		return "OK without an OK response"
+	}
+	if len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 ||
+		ok.GetDynamicMetadata() != nil { //nolint:staticcheck // deprecated, and it would override the other
+		return "OK with more than request headers"
+	}
+	for i, h := range ok.GetHeaders() {
+		name := h.GetHeader().GetKey()
+		switch {
+		case !slices.Contains(id.names[:], name):
+			return "sets a header that is no identity header"
+		case i > 0 && name <= ok.GetHeaders()[i-1].GetHeader().GetKey():
+			return "sets a header twice"
+		case !overwrites(h):
+			return "sets a header that a client's could survive"
+		case removes(ok, name):
+			return "removes what it sets"
+		}
+	}
+	for i, name := range ok.GetHeadersToRemove() {
+		if !isToken(name) || name == "host" || i > 0 && name <= ok.GetHeadersToRemove()[i-1] {
+			return "removes what cannot be removed, or in no order"
+		}
+	}
+	for _, name := range id.names {
+		if !removes(ok, name) && !slices.ContainsFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == name }) {
+			return "lets an identity header through"
+		}
+	}
+	for _, name := range id.remove {
+		if !removes(ok, name) {
+			return "lets a header through that is to be removed"
+		}
+	}
+	return ""
+}
+
+func removes(ok *authv3.OkHttpResponse, name string) bool {
+	_, found := slices.BinarySearch(ok.GetHeadersToRemove(), name)
+	return found
+}
+
+// misshapenDenied says why a no must not leave: it has to be one of the fixed ones.
+func misshapenDenied(r *authv3.CheckResponse) string {
+	status := int(r.GetDeniedResponse().GetStatus().GetCode())
+	for _, challenge := range challenges {
+		if proto.Equal(r, deniedMessage(status, challenge, r.GetDynamicMetadata())) {
+			return ""
+		}
+	}
+	return "a refusal that is none of the fixed ones"
+}
+
+// overwrites reports whether the header is set so that no other of its name is left.
+func overwrites(h *corev3.HeaderValueOption) bool {
+	value, older := h.GetHeader().GetValue(), h.GetAppend() //nolint:staticcheck // deprecated, and all that some Envoys read
+	return h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && older != nil && !older.GetValue() &&
+		len(h.GetHeader().GetRawValue()) == 0 && value != "" && safeValue(value)
+}
+
+// validMetadata reports whether the metadata can be encoded: a text that is not
+// UTF-8 would make an error of the whole answer.
+func validMetadata(m *structpb.Struct) bool {
+	for key, value := range m.GetFields() {
+		text, ok := value.GetKind().(*structpb.Value_StringValue)
+		if !ok || !utf8.ValidString(text.StringValue) || !utf8.ValidString(key) {
+			return false
+		}
+	}
+	return true
+}
+
+// overwriting makes a header that replaces every one of its name, said in both ways:
+// some Envoys read only append, others append_action, whose zero value lets the
+// client's value stand beside ours.
+func overwriting(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		Append:       wrapperspb.Bool(false), //nolint:staticcheck // deprecated, and all that some Envoys read
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// deniedMessage is the fixed no of a status and a challenge.
+func deniedMessage(status int, challenge string, about *structpb.Struct) *authv3.CheckResponse {
+	rpc := map[int]int32{400: 3, 401: 16, 403: 7, 503: 14}[status]
+	titles := map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
+	details := map[int]string{
+		400: "The request is malformed or ambiguous.", 401: "Authentication required.", 403: "Access denied.",
+		503: "Authorization is unavailable at the moment.",
+	}
+	headers := []*corev3.HeaderValueOption{overwriting("content-type", "application/problem+json")}
+	switch status {
+	case 401:
+		headers = append(headers, overwriting("www-authenticate", challenge))
+	case 503:
+		headers = append(headers, overwriting("retry-after", "1"))
+	}
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: rpc},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+			Headers: headers,
+			Body:    fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d,"detail":%q}`, titles[status], status, details[status]),
+		}},
+		DynamicMetadata: about,
+	}
+}
+
+// message is what the generated code would have been given for an answer.
+func message(r *CheckResponse) *authv3.CheckResponse {
+	about := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for i, value := range r.about {
+		if value != "" {
+			about.Fields[metadataKeys[i]] = structpb.NewStringValue(value)
+		}
+	}
+	if r.status != 200 {
+		return deniedMessage(r.status, r.challenge, about)
+	}
+	ok := &authv3.OkHttpResponse{HeadersToRemove: r.remove}
+	for _, h := range r.set {
+		ok.Headers = append(ok.Headers, overwriting(h.name, h.value))
+	}
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}, DynamicMetadata: about,
+	}
+}
