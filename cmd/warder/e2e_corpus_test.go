@@ -22,13 +22,20 @@ import (
 // testCorpus plays the decision corpus through a real Envoy: the program with the
 // file's policy and configuration, facts in a real Redis and a real Postgres, and an
 // application that records what reaches it.
-func testCorpus(t *testing.T, leaks *leaks) {
+//
+// With remembers the program keeps what the stores said, which must change no answer.
+func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
 	base := r.startEnvoy(t, false, withPatience)
 	authztest.RunCorpus(t, "../../testdata/decisions", func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
 		r.secret = []byte(authztest.CorpusSecret)
 		r.putFacts(t, f)
-		r.startWarder(t, f.Policy, r.corpusConfig(f))
+		config := r.corpusConfig(f)
+		if remembers {
+			config["sessions"].(map[string]any)["consistency"] = "tracked"
+			config["directory"].(map[string]any)["max_staleness"] = "10m"
+		}
+		r.startWarder(t, f.Policy, config)
 		return &envoyDepth{rig: r, address: strings.TrimPrefix(base, "http://"), file: f}
 	})
 }

@@ -6,7 +6,8 @@ import "testing"
 // Postgres, and at the end searches everything that came out for secrets.
 func TestEndToEnd(t *testing.T) {
 	leaks := newLeaks()
-	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks) })
+	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks, false) })
+	t.Run("corpus, remembered", func(t *testing.T) { testCorpus(t, leaks, true) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
 	t.Run("access log", func(t *testing.T) { testAccessLog(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
