@@ -153,7 +153,7 @@ func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
 		t.Fatal(err)
 	}
 	request := new(CheckRequest)
-	request.decode(text)
+	request.decode(text, DefaultMaxRequestBytes)
 	return request
 }
 
