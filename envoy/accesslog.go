@@ -139,6 +139,10 @@ type lineWriter struct {
 	masked  []byte
 }
 
+// maxLineKept bounds what one line of unusual size can make a stream keep, which lives
+// as long as its Envoy.
+const maxLineKept = 64 << 10
+
 func newLineWriter(to *AccessLog) *lineWriter {
 	w := &lineWriter{to: to}
 	w.encoder = json.NewEncoder(&w.text)
@@ -153,6 +157,12 @@ func (w *lineWriter) write(e *logdatav3.HTTPAccessLogEntry) error {
 	}
 	w.masked = w.to.mask.Append(w.masked[:0], w.text.Bytes())
 	_, err := w.to.lines.Write(w.masked)
+	if w.text.Cap() > maxLineKept {
+		w.text = bytes.Buffer{}
+	}
+	if cap(w.masked) > maxLineKept {
+		w.masked = nil
+	}
 	return err
 }
 

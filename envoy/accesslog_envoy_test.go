@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	logdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+
 	"warder/authz/mask"
 )
 
@@ -166,5 +168,24 @@ func TestEnvoyAccessLogAway(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAccessLogKeepsNoLargeLine: a stream lives for days.
+func TestAccessLogKeepsNoLargeLine(t *testing.T) {
+	t.Parallel()
+	var out lockedBuffer
+	w := newLineWriter(newTestAccessLog(t, &out))
+	for _, size := range []int{1 << 20, 100} {
+		entry := &logdatav3.HTTPAccessLogEntry{Request: &logdatav3.HTTPRequestProperties{UserAgent: strings.Repeat("a", size)}}
+		if err := w.write(entry); err != nil {
+			t.Fatal(err)
+		}
+		if w.text.Cap() > maxLineKept || cap(w.masked) > maxLineKept {
+			t.Errorf("after %d bytes: %d and %d are kept", size, w.text.Cap(), cap(w.masked))
+		}
+	}
+	if lines := out.entries(t, 2); len(lines[0]["user_agent"].(string)) != 1<<20 || len(lines[1]["user_agent"].(string)) != 100 {
+		t.Error("a line is not whole")
 	}
 }

@@ -17,10 +17,11 @@ import (
 type checkCodec struct {
 	encoding.CodecV2
 	buffers *bufferPool
+	limit   int // of the size of a request, in bytes
 }
 
-func newCheckCodec() checkCodec {
-	return checkCodec{encoding.GetCodecV2(protocodec.Name), &bufferPool{}}
+func newCheckCodec(limit int) checkCodec {
+	return checkCodec{encoding.GetCodecV2(protocodec.Name), &bufferPool{}, limit}
 }
 
 // Unmarshal implements encoding.CodecV2.
@@ -31,7 +32,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer whole.Free()
-	request.decode(whole.ReadOnlyData())
+	request.decode(whole.ReadOnlyData(), c.limit)
 	return nil
 }
 

@@ -64,7 +64,7 @@ func FuzzCheckRequest(f *testing.F) {
 	s := newTestServer(f, Config{})
 	f.Fuzz(func(t *testing.T, text []byte) {
 		request := new(CheckRequest)
-		request.decode(text)
+		request.decode(text, DefaultMaxRequestBytes)
 		answer := s.Check(t.Context(), request)
 		if why := s.misshapen(answer, nil); why != "" {
 			t.Fatalf("%s: %+v", why, answer)
@@ -92,7 +92,7 @@ func FuzzCheckRequest(f *testing.F) {
 			}
 			return
 		}
-		request.decode(text) // anew: Check has put the headers in order
+		request.decode(text, DefaultMaxRequestBytes) // anew: Check has put the headers in order
 		slices.Reverse(request.joined)
 		slices.SortStableFunc(request.joined, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
 		request.joined = slices.CompactFunc(request.joined, func(a, b authz.Header) bool { return a.Name == b.Name }) // the last one counts
@@ -234,9 +234,47 @@ func TestDecodeDepth(t *testing.T) {
 		}
 		err := proto.Unmarshal(deep, new(authv3.CheckRequest))
 		ours := new(CheckRequest)
-		ours.decode(deep)
+		ours.decode(deep, DefaultMaxRequestBytes)
 		if ours.readable != (err == nil) {
 			t.Errorf("%d levels: readable %v, the generated decoder says %v", levels, ours.readable, err)
 		}
+	}
+}
+
+// TestDecodeSiblings: it is the depth that is bounded, not the number of messages.
+func TestDecodeSiblings(t *testing.T) {
+	t.Parallel()
+	headers := make([]authz.Header, protowire.DefaultRecursionLimit+1)
+	for i := range headers {
+		headers[i] = authz.Header{Name: "a", Value: "b"}
+	}
+	if r := decoded(t, checkRequest("GET", "/x", headers...)); !r.readable || len(r.raw) <= len(headers) {
+		t.Errorf("readable %v, %d headers", r.readable, len(r.raw))
+	}
+}
+
+// TestDecodeAboveLimit: no more is kept of a message that is denied anyway than a log
+// wants to know.
+func TestDecodeAboveLimit(t *testing.T) {
+	t.Parallel()
+	in := checkRequest("GET", "/x")
+	http := in.GetAttributes().GetRequest().GetHttp()
+	for range DefaultMaxRequestBytes / 2 {
+		http.HeaderMap.Headers = append(http.HeaderMap.Headers, &corev3.HeaderValue{})
+	}
+	http.Headers = map[string]string{"a": "b"}
+	if r := decoded(t, in); !r.readable || r.raw != nil || r.joined != nil || r.path != "/x" || r.method != "GET" {
+		t.Errorf("readable %v, %d and %d headers, %s %q", r.readable, len(r.raw), len(r.joined), r.method, r.path)
+	}
+}
+
+// TestBufferPool: an answer of unusual size leaves nothing behind.
+func TestBufferPool(t *testing.T) {
+	t.Parallel()
+	var p bufferPool
+	large := make([]byte, 0, maxKept+1)
+	p.Put(&large)
+	if got := cap(*p.Get(0)); got > maxKept {
+		t.Errorf("a buffer of %d bytes is kept", got)
 	}
 }

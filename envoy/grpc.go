@@ -65,7 +65,7 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption
 		grpc.StaticStreamWindowSize(256 << 10),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.UnaryInterceptor(s.Guard),
-		grpc.ForceServerCodecV2(newCheckCodec()),
+		grpc.ForceServerCodecV2(newCheckCodec(s.maxBytes)),
 	}, options...)
 	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer(), accessLog: accessLog}
 	g.RegisterService(&authorization, s)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,11 +82,13 @@ func TestGuard(t *testing.T) {
 	edit("value with a line end", yes(), func(r *CheckResponse) { r.set[0].value = "a\r\nb: c" })
 	edit("value that is no UTF-8", yes(), func(r *CheckResponse) { r.set[0].value = "\xff" })
 	edit("identity header neither set nor removed", yes(), func(r *CheckResponse) { r.set = r.set[1:] })
-	edit("set and removed", yes(), func(r *CheckResponse) { r.remove = append(r.remove, "x-warder-user") })
+	edit("set and removed", yes(), func(r *CheckResponse) {
+		r.remove = slices.Sorted(slices.Values(append(slices.Clone(r.remove), "x-warder-user")))
+	})
 	edit("nothing removed", yes(), func(r *CheckResponse) { r.remove = nil })
 	edit("API key not removed", yes(), func(r *CheckResponse) { r.remove = r.remove[1:] })
 	edit("host removed", yes(), func(r *CheckResponse) { r.remove = append([]string{"host"}, r.remove...) })
-	edit("what is no header removed", yes(), func(r *CheckResponse) { r.remove = append(r.remove, "\xff") })
+	edit("what is no header removed", yes(), func(r *CheckResponse) { r.remove = append(slices.Clone(r.remove), "\xff") })
 	edit("denied with 302", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 302 })
 	edit("denied with 404", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 404 })
 	edit("denied with a header", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.set = []setHeader{{"x-reason", "role_missing"}} })

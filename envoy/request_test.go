@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,15 @@ func TestHeadersFrom(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
+	}
+}
+
+// TestJoinedTwice: of the entries of a map that have the same name the last one counts.
+func TestJoinedTwice(t *testing.T) {
+	t.Parallel()
+	got, ok := joinedHeaders(authz.Headers{{Name: "b", Value: "1"}, {Name: "a", Value: "1"}, {Name: "b", Value: "2"}})
+	if want := (authz.Headers{{Name: "a", Value: "1"}, {Name: "b", Value: "2"}}); !ok || !slices.Equal(got, want) {
+		t.Errorf("%v %v, want %v", got, ok, want)
 	}
 }
 

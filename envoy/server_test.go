@@ -172,6 +172,21 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestPanicAfterYes: what was decided counts for nothing when the answer cannot be made.
+func TestPanicAfterYes(t *testing.T) {
+	t.Parallel()
+	seen := new(recorder)
+	s := newTestServer(t, Config{Observer: seen})
+	s.identity = nil
+	out := check(t.Context(), t, s, checkRequest("GET", "/public/x"))
+	if !isDeny(out) || saidOf(out, "reason") != "internal" {
+		t.Errorf("%v", out)
+	}
+	if len(seen.seen) != 1 || seen.seen[0].Decision.Allowed() {
+		t.Errorf("observed %+v", seen.seen)
+	}
+}
+
 type panickingObserver struct{}
 
 func (panickingObserver) Observed(context.Context, Observation) { panic("canary") }
@@ -252,6 +267,21 @@ func TestDeadline(t *testing.T) {
 				t.Errorf("%v after %v, want %v", out, took, test.want)
 			}
 		})
+	}
+}
+
+// TestDeadlineEnds: what waits for a check's deadline ends with the check.
+func TestDeadlineEnds(t *testing.T) {
+	t.Parallel()
+	var kept context.Context
+	s := newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(ctx context.Context, _ *authz.Request) authz.Decision {
+		kept = ctx
+		_ = ctx.Done()
+		return authz.Deny(authz.ReasonInternal)
+	})})
+	check(t.Context(), t, s, checkRequest("GET", "/users/x"))
+	if !errors.Is(kept.Err(), context.Canceled) {
+		t.Errorf("after the check: %v", kept.Err())
 	}
 }
 

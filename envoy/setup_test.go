@@ -66,6 +66,16 @@ func (stores) APIKey(_ context.Context, hash authz.KeyHash) (authz.APIKey, error
 // newEngine makes a real engine: nothing else can say yes.
 func newEngine(t testing.TB) *authz.Engine {
 	t.Helper()
+	return newEngineOn(t, stores{})
+}
+
+// newEngineOn makes one on other stores.
+func newEngineOn(t testing.TB, all interface {
+	authz.Sessions
+	authz.Users
+	authz.APIKeys
+}) *authz.Engine {
+	t.Helper()
 	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(testPolicy)}}, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +84,7 @@ func newEngine(t testing.TB) *authz.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := authz.NewEngine(authz.Config{Policy: p, Tokens: v, Sessions: stores{}, Users: stores{}, APIKeys: stores{}})
+	e, err := authz.NewEngine(authz.Config{Policy: p, Tokens: v, Sessions: all, Users: all, APIKeys: all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +153,7 @@ func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
 		t.Fatal(err)
 	}
 	request := new(CheckRequest)
-	request.decode(text)
+	request.decode(text, DefaultMaxRequestBytes)
 	return request
 }
 

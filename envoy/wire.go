@@ -64,10 +64,12 @@ const (
 	headerRawValue protowire.Number = 3
 )
 
-// decode reads the wire form. The bytes are not kept.
-func (r *CheckRequest) decode(data []byte) {
+// decode reads the wire form. The bytes are not kept, and of a message above the limit,
+// which is denied whatever it says, neither are the headers: each takes many times
+// the room here that it can take there.
+func (r *CheckRequest) decode(data []byte, limit int) {
 	*r = CheckRequest{size: len(data)}
-	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r}
+	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r, headers: len(data) <= limit}
 	r.readable = d.check(span{0, len(data)})
 	if !r.readable {
 		*r = CheckRequest{size: len(data)} // nothing of what was read before it broke off
@@ -81,6 +83,8 @@ type decoder struct {
 	text  string // the same, to take strings from
 	depth int    // of messages in messages that are still allowed
 	out   *CheckRequest
+	// headers is whether they are kept
+	headers bool
 	// which of its forms the peer's address has
 	address protowire.Number
 }
@@ -184,7 +188,9 @@ func (d *decoder) header(shape *shape, s span) bool {
 	}) {
 		return false
 	}
-	d.out.joined = appendHeader(d.out.joined, h)
+	if d.headers {
+		d.out.joined = appendHeader(d.out.joined, h)
+	}
 	return true
 }
 
@@ -220,7 +226,9 @@ func (d *decoder) rawHeader(shape *shape, s span) bool {
 	} else if plain != "" && plain != h.Value {
 		d.out.odd = true
 	}
-	d.out.raw = appendHeader(d.out.raw, h)
+	if d.headers {
+		d.out.raw = appendHeader(d.out.raw, h)
+	}
 	return true
 }
 

@@ -179,3 +179,26 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 		t.Errorf("said %d times: %s", n, own.String())
 	}
 }
+
+// Long lines that nobody reads are dropped before they fill the memory.
+func TestLineQueueBytes(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	var own syncBuffer
+	q := newLineQueue(pipe, newLogger(&own, logSettings{}))
+	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
+	for range 100 {
+		_, _ = q.Write(line)
+	}
+	close(pipe.open)
+	q.close()
+	if got := len(pipe.String()); got != backlogBytes {
+		t.Errorf("%d bytes were kept, want %d", got, backlogBytes)
+	}
+	if !strings.Contains(own.String(), `"lines":84`) {
+		t.Errorf("what was dropped is not told: %s", own.String())
+	}
+	if n := q.waiting.Load(); n != 0 {
+		t.Errorf("%d bytes are counted in an empty queue", n)
+	}
+}

@@ -13,11 +13,16 @@ import (
 // Further ones are dropped and counted: a log never holds up a check.
 const lineBacklog = 4096
 
+// backlogBytes is how much they may hold together: far more than that many usual lines,
+// of which an access log's carry what a client chose.
+const backlogBytes = 16 << 20
+
 // A lineQueue is a writer that never waits: one goroutine writes, and lines that
 // find the queue full are dropped and counted. The decision log and Envoy's access log
 // share the one in front of standard output, so that no line is cut by another.
 type lineQueue struct {
 	lines   chan []byte
+	waiting atomic.Int64 // bytes in lines
 	dropped atomic.Int64
 	log     *slog.Logger
 	out     io.Writer
@@ -40,11 +45,16 @@ func (q *lineQueue) Write(line []byte) (int, error) {
 	if q.closed {
 		return len(line), nil
 	}
-	select {
-	case q.lines <- bytes.Clone(line):
-	default:
-		q.dropped.Add(1)
+	size := int64(len(line))
+	if q.waiting.Add(size) <= backlogBytes {
+		select {
+		case q.lines <- bytes.Clone(line):
+			return len(line), nil
+		default:
+		}
 	}
+	q.waiting.Add(-size)
+	q.dropped.Add(1)
 	return len(line), nil
 }
 
@@ -58,6 +68,7 @@ func (q *lineQueue) drain() {
 		} else if err == nil {
 			failed = false
 		}
+		q.waiting.Add(-int64(len(line)))
 		if len(q.lines) == 0 {
 			q.reportDropped()
 		}

@@ -1,0 +1,47 @@
+package envoy
+
+import (
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+)
+
+// TestAllocations bounds what a check costs the garbage collector, from the bytes of
+// the request to those of the answer. The budgets are a little above what was measured.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too")
+	}
+	s := newTestServer(t, Config{})
+	for _, test := range []struct {
+		name, path, reason string
+		credential         authz.Header
+		budget             float64
+	}{
+		{"public", "/public/x", "public", authz.Header{Name: "a", Value: "b"}, 12},
+		{"session", "/users/x?page=2", "session", authz.Header{Name: "authorization", Value: bearer(t)}, 15},
+	} {
+		text, err := proto.Marshal(checkRequest("GET", test.path, append(slices.Clip(usual), test.credential)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer []byte
+		got := testing.AllocsPerRun(200, func() {
+			in := new(CheckRequest)
+			in.decode(text, DefaultMaxRequestBytes)
+			out := s.Check(t.Context(), in)
+			if out.about[1] != test.reason {
+				t.Fatalf("%+v", out)
+			}
+			answer = out.appendTo(answer[:0])
+		})
+		if got > test.budget {
+			t.Errorf("%s: %v allocations, at most %v wanted", test.name, got, test.budget)
+		} else {
+			t.Logf("%s: %v allocations", test.name, got)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package envoy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+	"warder/authz/authztest"
+)
+
+// crowd is a directory of many users. User n has a role of its own, some have so many
+// more that their answers outgrow the buffers, and every seventh is logged out. Its
+// answers take a moment, so that checks are cancelled in the middle of one.
+type crowd struct{}
+
+const crowded = 40
+
+func (crowd) Alive(ctx context.Context, user, session string) (bool, error) {
+	n, err := strconv.Atoi(user)
+	if err != nil || session != "s-"+user {
+		return false, err
+	}
+	return n%7 != 0, pause(ctx)
+}
+
+func (crowd) User(ctx context.Context, id string) (authz.User, error) {
+	n, err := strconv.Atoi(id)
+	if err != nil {
+		return authz.User{}, authz.ErrNotFound
+	}
+	return authz.User{Active: true, Roles: crowdRoles(n)}, pause(ctx)
+}
+
+func (crowd) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	for n := range crowded {
+		if hash == authz.HashAPIKey(crowdKey(n)) {
+			return authz.APIKey{Prefix: fmt.Sprintf("wk_%d", n), Active: true, Scopes: crowdRoles(n)}, pause(ctx)
+		}
+	}
+	return authz.APIKey{}, authz.ErrNotFound
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Duration(rand.IntN(300)) * time.Microsecond): //nolint:gosec // no secret
+		return nil
+	}
+}
+
+func crowdKey(n int) string { return fmt.Sprintf("wk_live_%010d", n) }
+
+func crowdRoles(n int) authz.Names {
+	roles := []string{fmt.Sprintf("OWN-%d", n)}
+	for i := range []int{0, 3, 150, 1500}[n%4] { // below, and above what is kept of buffers
+		roles = append(roles, fmt.Sprintf("ROLE-%d-%04d", n, i))
+	}
+	names, _ := authz.NewNames(roles)
+	return names
+}
+
+// A crowdCheck is what one of the crowd asks, and what it has to be told.
+type crowdCheck struct {
+	in      *authv3.CheckRequest
+	reason  string
+	set     map[string]string
+	removed string // beside what is always removed
+	about   string // the user in the metadata
+}
+
+// crowdChecks returns a check of each kind for one user.
+func crowdChecks(t *testing.T, n int) []crowdCheck {
+	t.Helper()
+	id, list := strconv.Itoa(n), strings.Join(crowdRoles(n), ",")
+	forged := authz.Header{Name: "x-warder-of-" + id, Value: "forged"}
+	token := authz.Header{Name: "authorization", Value: "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(testSecret), Claims: map[string]any{
+		"sub": id, "jti": "s-" + id, "exp": time.Now().Add(time.Hour).Unix(),
+	}})}
+	filler := authz.Header{Name: "x-filler", Value: strings.Repeat(id+".", []int{1, 100, 3000}[n%3])}
+	session := crowdCheck{
+		in: checkRequest("GET", "/users/"+id, filler, token, forged), reason: "session", about: id, removed: forged.Name,
+		set: map[string]string{"x-warder-auth-method": "session", "x-warder-user": id, "x-warder-roles": list, "x-warder-session": "s-" + id, "x-warder-client-ip": "192.0.2.7"},
+	}
+	if n%7 == 0 {
+		session.reason, session.set = "session_revoked", nil
+	}
+	checks := []crowdCheck{
+		session,
+		{in: checkRequest("GET", "/public/"+id, forged, token, filler), reason: "public", removed: forged.Name, set: map[string]string{"x-warder-client-ip": "192.0.2.7"}},
+		{
+			in: checkRequest("GET", "/keys/"+id, authz.Header{Name: "x-api-key", Value: crowdKey(n)}, forged), reason: "api_key", removed: forged.Name,
+			set: map[string]string{"x-warder-auth-method": "api_key", "x-warder-key-prefix": "wk_" + id, "x-warder-scopes": list, "x-warder-client-ip": "192.0.2.7"},
+		},
+		{in: checkRequest("GET", "/users/"+id, filler), reason: "credentials_missing"},
+	}
+	for _, c := range slices.Clone(checks) { // in the other form
+		c.in = proto.CloneOf(c.in)
+		http := c.in.GetAttributes().GetRequest().GetHttp()
+		http.Headers = map[string]string{}
+		for _, h := range http.GetHeaderMap().GetHeaders() {
+			http.Headers[h.GetKey()] = string(h.GetRawValue())
+		}
+		http.HeaderMap = nil
+		checks = append(checks, c)
+	}
+	return checks
+}
+
+// wrong says what is wrong with an answer; "" when it is the right one.
+func (c crowdCheck) wrong(out *authv3.CheckResponse) string {
+	set, removed := sent(out)
+	switch {
+	case saidOf(out, "reason") != c.reason || saidOf(out, "user") != c.about:
+		return "metadata"
+	case c.set == nil && !isDeny(out) || c.set != nil && !isAllow(out):
+		return "shape"
+	case c.set == nil:
+		return ""
+	case len(set) != len(c.set):
+		return "number of headers"
+	}
+	for name, value := range c.set {
+		if set[name] != value {
+			return name
+		}
+	}
+	others := slices.DeleteFunc(removed, func(name string) bool { return !strings.HasPrefix(name, "x-warder-of-") })
+	if len(others) != 1 || others[0] != c.removed {
+		return "removals"
+	}
+	return ""
+}
+
+// TestNoCrossTalk: many users at once, some of whom hang up in the middle, over
+// connections that they share: each answer is the one of who asked.
+func TestNoCrossTalk(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{Decider: newEngineOn(t, crowd{}), Deadline: 10 * time.Second})
+	_, first := serve(t, s)
+	second, err := grpc.NewClient(first.Target(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = second.Close() })
+	var all []crowdCheck
+	for n := range crowded {
+		all = append(all, crowdChecks(t, n)...)
+	}
+	var wg sync.WaitGroup
+	for worker := range 24 {
+		wg.Go(func() {
+			client := authv3.NewAuthorizationClient([]*grpc.ClientConn{first, second}[worker%2])
+			random := rand.New(rand.NewPCG(1, uint64(worker))) //nolint:gosec // no secret
+			for range 150 {
+				c := all[random.IntN(len(all))]
+				ctx, cancel := context.WithCancel(t.Context())
+				leaves := random.IntN(4) == 0
+				if leaves {
+					time.AfterFunc(time.Duration(random.IntN(1500))*time.Microsecond, cancel)
+				}
+				out, err := client.Check(ctx, c.in)
+				cancel()
+				switch {
+				case err != nil && leaves:
+				case err != nil:
+					t.Errorf("%s: %v", c.in.GetAttributes().GetRequest().GetHttp().GetPath(), err)
+				default:
+					// Who leaves just as the answer comes may be told of that.
+					if why := c.wrong(out); why != "" && (!leaves || isAllow(out)) {
+						t.Errorf("%s: %s of another: %v", c.in.GetAttributes().GetRequest().GetHttp().GetPath(), why, out)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
