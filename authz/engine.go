@@ -89,7 +89,7 @@ func (e *Engine) SetPolicy(p *policy.Policy) {
 }
 
 // Decide answers one request. The order of the checks is part of the contract:
-// path, route, client IP, public, credential, session, user or key, roles or
+// path, route, client IP, peer, public, credential, session, user or key, roles or
 // scopes. What comes first hides what comes later.
 func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	p := e.policy.Load()
@@ -125,6 +125,9 @@ func (e *Engine) match(p *policy.Policy, r *Request) (*policy.Route, Reason) {
 func (e *Engine) decideRoute(ctx context.Context, adminRole string, route *policy.Route, r *Request) Decision {
 	if reason := checkClientIP(route, r); reason != passed {
 		return Deny(reason)
+	}
+	if route.Principals != nil && !route.Principals.Contains(r.Principal) {
+		return Deny(ReasonPeerDenied)
 	}
 	if route.Public {
 		return allow(ReasonPublic, Principal{})

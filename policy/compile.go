@@ -120,7 +120,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	default:
 		c.ids[e.id.text] = e
 	}
-	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, PathAllows: e.allows}
+	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, Principals: e.principals, PathAllows: e.allows}
 	if e.allow != nil {
 		route.User, route.APIKey, route.Anonymous = e.allow.user, e.allow.apiKey, e.allow.anonymous
 	}

@@ -44,6 +44,8 @@ type routeEntry struct {
 	allow     *allowEntry
 	clientIPs []stringAt // nil: the file's default
 	allows    Forms
+
+	principals *PrincipalSet // nil: none given
 }
 
 type matchEntry struct {
@@ -251,8 +253,9 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		},
 		"allow":       func(field string, v value) { allowed, e.allow = true, r.allow(field, v) },
 		"client_ips":  func(field string, v value) { e.clientIPs = r.texts(field, v, "office") },
+		"principals":  func(field string, v value) { e.principals = r.principals(field, v) },
 		"path_allows": func(field string, v value) { e.allows = r.forms(field, v) },
-	}, "id", "match", "public", "allow", "client_ips", "path_allows")
+	}, "id", "match", "public", "allow", "client_ips", "principals", "path_allows")
 	if v.kind != mapping {
 		return e, false
 	}

@@ -45,6 +45,9 @@ type Route struct {
 
 	// ClientIPs, when not nil, lists who may come at all.
 	ClientIPs *IPSet
+	// Principals, when not nil, lists whose connections may come at all, by the
+	// name in the client certificate.
+	Principals *PrincipalSet
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows Forms
 }
