@@ -64,7 +64,6 @@ func lowerASCII(s string) string {
 func TestCorpusCoversReasons(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[authz.Reason]string{
-		authz.ReasonPreflight:            "no route can ask for it yet",
 		authz.ReasonConditionFalse:       "no route can ask for it yet",
 		authz.ReasonOverloaded:           "a store that refuses: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",

@@ -33,6 +33,10 @@ func FuzzCheckRequest(f *testing.F) {
 		checkRequest("GET", "/open/x"),
 		checkRequest("GET", "/users/x", authz.Header{Name: "authorization", Value: token}),
 		checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}),
+		// A preflight, and denials that an origin may read, and may not.
+		checkRequest("OPTIONS", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}, authz.Header{Name: "access-control-request-method", Value: "GET"}),
+		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}),
+		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://other.example.com"}),
 		// Nothing at all, and a path that is not there.
 		{},
 		checkRequest("GET", ""),

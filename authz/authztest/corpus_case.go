@@ -44,6 +44,8 @@ type Expect struct {
 	Absent    []string          `yaml:"absent"`
 	Present   map[string]string `yaml:"present"`
 	Challenge string            `yaml:"challenge"` // absent: Bearer
+	// CORS is the origin whose scripts may read the denial.
+	CORS string `yaml:"cors"`
 }
 
 // An Exception is what one depth makes of a case.
@@ -194,6 +196,9 @@ func (c *Case) complete() (problems []string) {
 	problems = append(problems, unknownFields(c.Identity)...)
 	if !c.allow && (c.Absent != nil || c.Present != nil) {
 		report("absent and present are for requests that are let through")
+	}
+	if c.allow && c.CORS != "" {
+		report("cors is for denials: what is let through, the application answers")
 	}
 	if c.Challenge != "" && c.Challenge != "ApiKey" {
 		report("challenge: %q; want ApiKey, or nothing for Bearer", c.Challenge)
