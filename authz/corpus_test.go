@@ -40,6 +40,7 @@ func (e *engineDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
 	}
 	d := e.engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{
 		Method: r.Method, Host: r.Host, Path: r.Path, Headers: headers, ClientIP: e.clientIP.Resolve(r.Peer, headers),
+		Principal: r.Principal,
 	}))
 	who := d.Principal()
 	got := authztest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Principal: &who}
@@ -63,8 +64,6 @@ func lowerASCII(s string) string {
 func TestCorpusCoversReasons(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[authz.Reason]string{
-		authz.ReasonPreflight:            "no route can ask for it yet",
-		authz.ReasonPeerDenied:           "no route can ask for it yet",
 		authz.ReasonConditionFalse:       "no route can ask for it yet",
 		authz.ReasonOverloaded:           "a store that refuses: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",

@@ -11,6 +11,7 @@ type Decision struct {
 	challenge Challenge
 	principal Principal
 	clientIP  netip.Addr
+	origin    string
 }
 
 // A Challenge names the credential that a client is asked for in a 401.
@@ -56,6 +57,9 @@ func (d Decision) Challenge() Challenge { return d.challenge }
 // Principal returns who was proven: the zero Principal when nobody was. A
 // denied request has one when the denial came after the proof (a role missing).
 func (d Decision) Principal() Principal { return d.principal }
+
+// Origin returns the origin whose scripts may read a denial; "" when none may.
+func (d Decision) Origin() string { return d.origin }
 
 // ClientIP returns the resolved client address; the zero Addr is unknown.
 func (d Decision) ClientIP() netip.Addr { return d.clientIP }

@@ -89,42 +89,63 @@ func (e *Engine) SetPolicy(p *policy.Policy) {
 }
 
 // Decide answers one request. The order of the checks is part of the contract:
-// path, route, client IP, public, credential, session, user or key, roles or
-// scopes. What comes first hides what comes later.
+// path, route, client IP, peer, public or preflight, credential, session, user or
+// key, roles or scopes. What comes first hides what comes later.
 func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	p := e.policy.Load()
-	route, reason := e.match(p, r)
-	d := Deny(reason)
-	if route != nil {
-		d = e.decideRoute(ctx, p.AdminRole(), route, r)
-		d.route = route.ID
-		d.challenge = challengeOf(route)
+	found := find(p, r)
+	d := Deny(found.refusal)
+	if found.refusal == passed {
+		d = e.decideRoute(ctx, p.AdminRole(), found, r)
+		d.route = found.route.ID
+		d.challenge = challengeOf(found.route)
+	}
+	if found.route != nil && !d.allowed {
+		d.origin = readableBy(found.route, r)
 	}
 	d.clientIP = r.ClientIP
 	return d
 }
 
-// match finds the route that wins, or the reason why there is none.
-func (e *Engine) match(p *policy.Policy, r *Request) (*policy.Route, Reason) {
+// A finding is the route that a request is for. Its zero value is a refusal.
+type finding struct {
+	route     *policy.Route // nil: none
+	preflight bool          // asks whether a request to the route may be sent
+	refusal   Reason        // passed: the route decides
+}
+
+// find finds the route that wins, or the reason why there is none.
+func find(p *policy.Policy, r *Request) finding {
 	if r.pathErr != nil {
-		return nil, ReasonPathAmbiguous
+		return finding{refusal: ReasonPathAmbiguous}
 	}
-	route := p.Match(r.Method, r.Host, r.path)
+	route := preflightRoute(p, r)
+	preflight := route != nil
+	if !preflight {
+		route = p.Match(r.Method, r.Host, r.path)
+	}
 	switch forms := r.path.Forms(); {
 	case route == nil && forms != 0:
-		return nil, ReasonPathAmbiguous
+		return finding{refusal: ReasonPathAmbiguous}
 	case route == nil:
-		return nil, ReasonRouteUnmatched
+		return finding{refusal: ReasonRouteUnmatched}
 	case forms&^route.PathAllows != 0:
-		return nil, ReasonPathAmbiguous
+		return finding{route: route, refusal: ReasonPathAmbiguous}
 	}
-	return route, ReasonInternal
+	return finding{route, preflight, passed}
 }
 
 // decideRoute runs the checks of the route that won.
-func (e *Engine) decideRoute(ctx context.Context, adminRole string, route *policy.Route, r *Request) Decision {
+func (e *Engine) decideRoute(ctx context.Context, adminRole string, found finding, r *Request) Decision {
+	route := found.route
 	if reason := checkClientIP(route, r); reason != passed {
 		return Deny(reason)
+	}
+	if route.Principals != nil && !route.Principals.Contains(r.Principal) {
+		return Deny(ReasonPeerDenied)
+	}
+	if found.preflight {
+		return allow(ReasonPreflight, Principal{})
 	}
 	if route.Public {
 		return allow(ReasonPublic, Principal{})

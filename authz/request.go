@@ -35,6 +35,9 @@ type Attributes struct {
 	Headers  Headers
 	ClientIP netip.Addr // resolved, see [ClientIPResolver]; zero when unknown
 	ID       string     // x-request-id
+	// Principal is the name in the certificate that the proxy has verified of the
+	// other end of the connection; "" when there is none.
+	Principal string
 }
 
 // A Request is what is decided: attributes with the path in canonical form.

@@ -63,12 +63,13 @@ func (d *grpcDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
 
 func (d *grpcDepth) check(t *testing.T, r authztest.CorpusRequest, in *authv3.AttributeContext_HttpRequest) authztest.Outcome {
 	t.Helper()
-	source := &authv3.AttributeContext_Peer{}
+	source := &authv3.AttributeContext_Peer{Principal: r.Principal}
 	if r.Peer.IsValid() {
 		source.Address = socketAddress(r.Peer.String())
 	}
 	response, err := d.checks.Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: source, Request: &authv3.AttributeContext_Request{Http: in},
+		// What Envoy is called itself proves nothing of the client.
+		Source: source, Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/web/sa/envoy"}, Request: &authv3.AttributeContext_Request{Http: in},
 	}})
 	if err != nil {
 		t.Fatalf("a gRPC error, which an Envoy may let through: %v", err)

@@ -37,7 +37,7 @@ func (r *CheckResponse) appendTo(b []byte) []byte {
 	if r.status == http.StatusOK {
 		b = r.appendYes(b)
 	} else {
-		b = append(b, wireDenial(r.status, r.challenge)...)
+		b = r.appendNo(b)
 	}
 	return r.about.appendTo(b)
 }
@@ -62,6 +62,10 @@ func (r *CheckResponse) appendYes(b []byte) []byte {
 	return b
 }
 
+// A wireDenial is one of the fixed nos, in two parts: between them stands the size of
+// the second, which grows with what an origin needs.
+type wireDenial struct{ status, denied []byte }
+
 // denialsOnWire are the fixed nos by status and challenge, without their metadata.
 var denialsOnWire = encodeDenials()
 
@@ -70,15 +74,32 @@ type denialKey struct {
 	challenge string
 }
 
-func wireDenial(status int, challenge string) []byte {
-	if wire, known := denialsOnWire[denialKey{status, challenge}]; known {
-		return wire
+// appendNo appends the fixed no, and for an origin the headers that let it read it.
+func (r *CheckResponse) appendNo(b []byte) []byte {
+	wire, known := denialsOnWire[denialKey{r.status, r.challenge}]
+	if !known {
+		wire = denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
 	}
-	return denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
+	b = append(b, wire.status...)
+	if !validOrigin(r.origin) { // mostly there is none
+		b = appendMessage(b, responseDenied, len(wire.denied))
+		return append(b, wire.denied...)
+	}
+	size := len(wire.denied)
+	headers := corsHeaders(r.origin)
+	for _, h := range headers {
+		size += sizeMessage(deniedHeaders, h.sizeOption())
+	}
+	b = appendMessage(b, responseDenied, size)
+	b = append(b, wire.denied...)
+	for _, h := range headers {
+		b = h.appendOption(b, deniedHeaders)
+	}
+	return b
 }
 
-func encodeDenials() map[denialKey][]byte {
-	all := map[denialKey][]byte{}
+func encodeDenials() map[denialKey]wireDenial {
+	all := map[denialKey]wireDenial{}
 	for status, kind := range denials {
 		with := []string{""}
 		if status == http.StatusUnauthorized {
@@ -91,23 +112,18 @@ func encodeDenials() map[denialKey][]byte {
 	return all
 }
 
-func encodeDenial(status int, challenge string, kind denial) []byte {
+func encodeDenial(status int, challenge string, kind denial) (wire wireDenial) {
 	b := appendMessage(nil, responseStatus, sizeNumber(statusCode, uint64(kind.code)))
-	b = appendNumber(b, statusCode, uint64(kind.code))
+	wire.status = appendNumber(b, statusCode, uint64(kind.code))
 
-	headers := kind.headers(status, challenge)
 	httpStatus := uint64(status) //nolint:gosec // one of four small numbers
-	size := sizeMessage(deniedStatus, sizeNumber(statusCode, httpStatus)) + sizeText(deniedBody, kind.body(status))
-	for _, h := range headers {
-		size += sizeMessage(deniedHeaders, h.sizeOption())
-	}
-	b = appendMessage(b, responseDenied, size)
-	b = appendMessage(b, deniedStatus, sizeNumber(statusCode, httpStatus))
+	b = appendMessage(nil, deniedStatus, sizeNumber(statusCode, httpStatus))
 	b = appendNumber(b, statusCode, httpStatus)
-	for _, h := range headers {
+	for _, h := range kind.headers(status, challenge) {
 		b = h.appendOption(b, deniedHeaders)
 	}
-	return appendText(b, deniedBody, kind.body(status))
+	wire.denied = appendText(b, deniedBody, kind.body(status))
+	return wire
 }
 
 // appendTo appends the metadata, when there is any.

@@ -33,6 +33,10 @@ func FuzzCheckRequest(f *testing.F) {
 		checkRequest("GET", "/open/x"),
 		checkRequest("GET", "/users/x", authz.Header{Name: "authorization", Value: token}),
 		checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}),
+		// A preflight, and denials that an origin may read, and may not.
+		checkRequest("OPTIONS", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}, authz.Header{Name: "access-control-request-method", Value: "GET"}),
+		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}),
+		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://other.example.com"}),
 		// Nothing at all, and a path that is not there.
 		{},
 		checkRequest("GET", ""),
@@ -135,7 +139,8 @@ func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
 	r := &CheckRequest{
 		readable: true, size: size, hasHTTP: http != nil,
 		id: http.GetId(), method: http.GetMethod(), host: http.GetHost(), path: http.GetPath(),
-		peer: in.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
+		peer:      in.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
+		principal: in.GetAttributes().GetSource().GetPrincipal(),
 	}
 	for name, value := range http.GetHeaders() {
 		r.joined = append(r.joined, authz.Header{Name: name, Value: value})
@@ -186,6 +191,7 @@ func oddForms(f *testing.F) [][]byte {
 		f.Fatal(err)
 	}
 	full := checkRequest("GET", "/public/x")
+	full.Attributes.Source.Principal = "spiffe://cluster.local/ns/web/sa/a"
 	full.Attributes.Destination = &authv3.AttributeContext_Peer{Address: socketAddress("198.51.100.1"), Principal: "p", Labels: map[string]string{"a": "b"}}
 	full.Attributes.ContextExtensions = map[string]string{"a": "b"}
 	full.Attributes.MetadataContext = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"x": metadata}}
@@ -193,8 +199,14 @@ func oddForms(f *testing.F) [][]byte {
 	pipe := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Source: &authv3.AttributeContext_Peer{
 		Address: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/s"}}},
 	}}}
+	principal := func(s string) []byte { // of the source
+		return in([]protowire.Number{checkAttributes, attributesSource}, text(peerPrincipal, s))
+	}
 	return [][]byte{
 		marshal(full),
+		append(marshal(full), principal("spiffe://cluster.local/ns/web/sa/b")...), // the last one counts
+		append(marshal(full), principal("")...),                                   // also when it is empty
+		principal("\xff"),
 		append(slices.Clone(good), good...),                           // twice: merged
 		append(slices.Clone(good), marshal(pipe)...),                  // the address in another form
 		append(marshal(pipe), good...),                                // and back

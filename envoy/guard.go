@@ -57,7 +57,7 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	case r.about[0] != verdictDeny:
 		return "a refusal for what is no denial"
 	}
-	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || len(r.set)+len(r.remove) > 0 {
+	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
 		return "a refusal that is none of the fixed ones"
 	}
 	return ""
@@ -66,8 +66,8 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 // misshapenYes says why a yes must not leave: it has to account for every identity
 // header, set or removed, and do nothing else to the request.
 func (id *identity) misshapenYes(r *CheckResponse) string {
-	if r.challenge != "" {
-		return "a challenge with a yes"
+	if r.challenge != "" || r.origin != "" {
+		return "a challenge or an origin with a yes"
 	}
 	for i, h := range r.set {
 		switch {

@@ -42,7 +42,9 @@ func TestGuard(t *testing.T) {
 
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()
-		for _, r := range []*CheckResponse{yes(), no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
+		readable := no(authz.ReasonTokenExpired)
+		readable.origin = "https://app.example.com:8443"
+		for _, r := range []*CheckResponse{yes(), readable, no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
 			if got := guarded(t, s, r, nil); got != r {
 				t.Errorf("%v became %v", r, got)
 			}
@@ -95,6 +97,10 @@ func TestGuard(t *testing.T) {
 	edit("denied with a removal", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.remove = []string{"host"} })
 	edit("403 with a challenge", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.challenge = "Bearer" })
 	edit("401 with a challenge of its own", no(authz.ReasonTokenExpired), func(r *CheckResponse) { r.challenge = `Bearer error="token_expired"` })
+	edit("OK that an origin may read", yes(), func(r *CheckResponse) { r.origin = "https://app.example.com" })
+	for _, origin := range []string{"*", "null", "https://", "http://", "app.example.com", "ftp://a", "https://a/", "https://A", "https://a\r\nx: y", "https://a,https://b", "https://a b", "https://a*", "https://u@a", "https://a?", "https://\xff", "https://" + strings.Repeat("a", 262)} {
+		edit("denied for the origin "+origin, no(authz.ReasonTokenExpired), func(r *CheckResponse) { r.origin = origin })
+	}
 	edit("401 without a challenge", no(authz.ReasonTokenExpired), func(r *CheckResponse) { r.challenge = "" })
 
 	var log bytes.Buffer

@@ -21,6 +21,7 @@ func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, readable bool)
 	}
 	a.Headers = headers
 	a.ID = requestID(headers, in.id)
+	a.Principal = in.principal
 	a.ClientIP = s.clientIP.Resolve(peerOf(in.peer), headers)
 	return authz.NewRequest(a), true
 }

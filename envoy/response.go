@@ -69,6 +69,7 @@ func StatusOf(reason authz.Reason) int {
 type CheckResponse struct {
 	status    int    // HTTP; 200 for a yes
 	challenge string // of a 401
+	origin    string // whose scripts may read a no; "" for none
 	set       []setHeader
 	remove    []string
 	about     metadata
@@ -93,6 +94,38 @@ func (d denial) body(status int) string {
 	return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
 }
 
+// corsHeaders let the scripts of an origin read a no, with the cookies of its user,
+// and keep caches from handing it to another origin.
+func corsHeaders(origin string) [3]setHeader {
+	return [3]setHeader{
+		{"access-control-allow-origin", origin},
+		{"access-control-allow-credentials", "true"},
+		{"vary", "Origin"},
+	}
+}
+
+// validOrigin reports whether an origin is one of a browser over HTTP, as a policy
+// can list it: what goes into a header is looked at once more here. "" is none.
+func validOrigin(origin string) bool {
+	host, found := strings.CutPrefix(origin, "https://")
+	if !found {
+		host, found = strings.CutPrefix(origin, "http://")
+	}
+	if !found || host == "" || len(origin) > maxOrigin {
+		return false
+	}
+	for i := range len(host) {
+		c := host[i]
+		if ('a' > c || c > 'z') && ('0' > c || c > '9') && strings.IndexByte("-_.:[]", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// maxOrigin is a scheme, the longest host and the longest port.
+const maxOrigin = len("https://") + 255 + len(":65535")
+
 // headers returns the fields that a client gets with a status.
 func (d denial) headers(status int, challenge string) []setHeader {
 	headers := []setHeader{{"content-type", "application/problem+json"}}
@@ -110,7 +143,7 @@ func (d denial) headers(status int, challenge string) []setHeader {
 func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResponse {
 	about := metadataOf(d)
 	if !d.Allowed() || StatusOf(d.Reason()) != http.StatusOK {
-		return denyResponse(StatusOf(d.Reason()), challengeFor(d), about)
+		return denyResponse(StatusOf(d.Reason()), challengeFor(d), d.Origin(), about)
 	}
 	set, remove := s.identity.mutations(values(d.Reason(), d.Principal(), d.ClientIP()), request)
 	return allowResponse(set, remove, about)
@@ -123,14 +156,14 @@ func allowResponse(set []setHeader, remove []string, about metadata) *CheckRespo
 
 // denyResponse is the only maker of a no. It cannot make a yes: a status that is
 // none for a no becomes a 503.
-func denyResponse(status int, challenge string, about metadata) *CheckResponse {
+func denyResponse(status int, challenge, origin string, about metadata) *CheckResponse {
 	if _, known := denials[status]; !known {
 		status = http.StatusServiceUnavailable
 	}
 	if status != http.StatusUnauthorized {
 		challenge = ""
 	}
-	return &CheckResponse{status: status, challenge: challenge, about: about}
+	return &CheckResponse{status: status, challenge: challenge, origin: origin, about: about}
 }
 
 // challengeFor returns the WWW-Authenticate value of a 401 (RFC 9110 section

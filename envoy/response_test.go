@@ -135,7 +135,7 @@ func TestDenials(t *testing.T) {
 func TestDenialNeverAllows(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, -1, 100, 200, 204, 302, 399, 400, 401, 403, 404, 429, 500, 503, 999} {
-		out := onWire(t, denyResponse(status, "Bearer", metadataOf(authz.Decision{})))
+		out := onWire(t, denyResponse(status, "Bearer", "", metadataOf(authz.Decision{})))
 		if !isDeny(out) || misshapenDenied(out) != "" {
 			t.Errorf("denyResponse(%d): %v", status, out)
 		}

@@ -30,6 +30,7 @@ const (
 // testPolicy has one route for each way to a yes.
 const testPolicy = `
 version: 1
+cors: {allow_origins: ["https://app.example.com"]}
 routes:
   - {id: public, match: /public/**, public: true}
   - {id: open, match: /open/**, allow: [{anonymous: {}}, {user: {}}]}

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"unicode/utf8"
 
@@ -86,8 +87,17 @@ func removes(ok *authv3.OkHttpResponse, name string) bool {
 // misshapenDenied says why a no must not leave: it has to be one of the fixed ones.
 func misshapenDenied(r *authv3.CheckResponse) string {
 	status := int(r.GetDeniedResponse().GetStatus().GetCode())
+	origin := ""
+	for _, h := range r.GetDeniedResponse().GetHeaders() {
+		if h.GetHeader().GetKey() == "access-control-allow-origin" {
+			origin = h.GetHeader().GetValue()
+		}
+	}
+	if u, err := url.Parse(origin); err != nil || origin != "" && (origin != u.Scheme+"://"+u.Host || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		return "an origin that is none"
+	}
 	for _, challenge := range challenges {
-		if proto.Equal(r, deniedMessage(status, challenge, r.GetDynamicMetadata())) {
+		if proto.Equal(r, deniedMessage(status, challenge, origin, r.GetDynamicMetadata())) {
 			return ""
 		}
 	}
@@ -124,8 +134,8 @@ func overwriting(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// deniedMessage is the fixed no of a status and a challenge.
-func deniedMessage(status int, challenge string, about *structpb.Struct) *authv3.CheckResponse {
+// deniedMessage is the fixed no of a status and a challenge, readable by an origin.
+func deniedMessage(status int, challenge, origin string, about *structpb.Struct) *authv3.CheckResponse {
 	rpc := map[int]int32{400: 3, 401: 16, 403: 7, 503: 14}[status]
 	titles := map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 	details := map[int]string{
@@ -138,6 +148,9 @@ func deniedMessage(status int, challenge string, about *structpb.Struct) *authv3
 		headers = append(headers, overwriting("www-authenticate", challenge))
 	case 503:
 		headers = append(headers, overwriting("retry-after", "1"))
+	}
+	if origin != "" {
+		headers = append(headers, overwriting("access-control-allow-origin", origin), overwriting("access-control-allow-credentials", "true"), overwriting("vary", "Origin"))
 	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: rpc},
@@ -159,7 +172,7 @@ func message(r *CheckResponse) *authv3.CheckResponse {
 		}
 	}
 	if r.status != 200 {
-		return deniedMessage(r.status, r.challenge, about)
+		return deniedMessage(r.status, r.challenge, r.origin, about)
 	}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: r.remove}
 	for _, h := range r.set {

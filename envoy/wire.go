@@ -17,17 +17,18 @@ import (
 //
 // Its texts share one copy of the message, which nothing else uses.
 type CheckRequest struct {
-	readable bool // it could be decoded
-	size     int  // of the wire form, in bytes
-	hasHTTP  bool
-	id       string
-	method   string
-	host     string
-	path     string
-	peer     string        // the address of the connection's other end, as text
-	joined   authz.Headers // headers: names as sent, later entries of a name last
-	raw      authz.Headers // header_map
-	odd      bool          // an entry of header_map has two values that differ
+	readable  bool // it could be decoded
+	size      int  // of the wire form, in bytes
+	hasHTTP   bool
+	id        string
+	method    string
+	host      string
+	path      string
+	peer      string        // the address of the connection's other end, as text
+	principal string        // of the connection's other end, from its certificate
+	joined    authz.Headers // headers: names as sent, later entries of a name last
+	raw       authz.Headers // header_map
+	odd       bool          // an entry of header_map has two values that differ
 }
 
 // The numbers of the fields that are read, by the message that holds them.
@@ -37,7 +38,8 @@ const (
 	attributesSource  protowire.Number = 1 // AttributeContext
 	attributesRequest protowire.Number = 4
 
-	peerAddress protowire.Number = 1 // AttributeContext.Peer
+	peerAddress   protowire.Number = 1 // AttributeContext.Peer
+	peerPrincipal protowire.Number = 4
 
 	addressSocket protowire.Number = 1 // Address, one of
 	addressPipe   protowire.Number = 2
@@ -116,10 +118,15 @@ func (d *decoder) attributes(s span) bool {
 
 func (d *decoder) peer(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
-		if num == peerAddress {
+		switch num {
+		case peerAddress:
 			return d.peerAddress(shape.fields[num].message, v)
+		case peerPrincipal:
+			d.out.principal = d.string(v)
+			return true
+		default:
+			return d.skip(shape.fields[num].message, v)
 		}
-		return d.skip(shape.fields[num].message, v)
 	})
 }
 

@@ -120,9 +120,12 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	default:
 		c.ids[e.id.text] = e
 	}
-	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, PathAllows: e.allows}
+	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, Principals: e.principals, Origins: e.origins, PathAllows: e.allows}
 	if e.allow != nil {
 		route.User, route.APIKey, route.Anonymous = e.allow.user, e.allow.apiKey, e.allow.anonymous
+	}
+	if route.Origins == nil {
+		route.Origins = content.origins
 	}
 	ips := e.clientIPs
 	if ips == nil {
@@ -210,9 +213,8 @@ func (c *compiler) hosts(hosts []stringAt) []string {
 
 // place puts a route into the matcher under each of its hosts and paths.
 func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
-	methods := make([]string, len(e.match.methods))
-	for i, m := range e.match.methods {
-		methods[i] = m.text
+	for _, m := range e.match.methods {
+		route.Methods = append(route.Methods, m.text)
 	}
 	seen := map[string]bool{}
 	for _, path := range e.match.paths {
@@ -231,7 +233,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
 		}
 		seen[p.key()] = true
 		for _, host := range hosts {
-			if other, method := c.policy.matcher.add(route, host, p, methods); other != nil {
+			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
 				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
 				break
 			}

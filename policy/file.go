@@ -19,6 +19,7 @@ type fileContent struct {
 	lists     []listEntry
 	hosts     []stringAt // nil: none given
 	clientIPs []stringAt // nil: none given
+	origins   *OriginSet // nil: none given
 	routes    []routeEntry
 }
 
@@ -44,6 +45,9 @@ type routeEntry struct {
 	allow     *allowEntry
 	clientIPs []stringAt // nil: the file's default
 	allows    Forms
+
+	principals *PrincipalSet // nil: none given
+	origins    *OriginSet    // nil: the file's default
 }
 
 type matchEntry struct {
@@ -166,11 +170,12 @@ func (r *fileReader) content(v value) (c fileContent) {
 		"ip_lists":   func(field string, v value) { c.lists = r.lists(field, v) },
 		"hosts":      func(field string, v value) { c.hosts = r.texts(field, v, "api.example.com") },
 		"client_ips": func(field string, v value) { c.clientIPs = r.texts(field, v, "office") },
+		"cors":       func(field string, v value) { c.origins = r.cors(field, v) },
 		"routes": func(field string, v value) {
 			routed = true
 			c.routes = r.routes(field, v)
 		},
-	}, "version", "admin_role", "ip_lists", "hosts", "client_ips", "routes")
+	}, "version", "admin_role", "ip_lists", "hosts", "client_ips", "cors", "routes")
 	if v.kind == mapping && !versioned {
 		r.fail(v.at, "version", "is missing; write version: 1")
 	}
@@ -251,8 +256,10 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		},
 		"allow":       func(field string, v value) { allowed, e.allow = true, r.allow(field, v) },
 		"client_ips":  func(field string, v value) { e.clientIPs = r.texts(field, v, "office") },
+		"principals":  func(field string, v value) { e.principals = r.principals(field, v) },
+		"cors":        func(field string, v value) { e.origins = r.cors(field, v) },
 		"path_allows": func(field string, v value) { e.allows = r.forms(field, v) },
-	}, "id", "match", "public", "allow", "client_ips", "path_allows")
+	}, "id", "match", "public", "allow", "client_ips", "principals", "cors", "path_allows")
 	if v.kind != mapping {
 		return e, false
 	}

@@ -38,6 +38,12 @@ func describe(p *policy.Policy) string {
 		if r.ClientIPs != nil {
 			fmt.Fprintf(&b, "\tfrom %v: %v\n", r.ClientIPs.Names(), r.ClientIPs.Prefixes())
 		}
+		if r.Principals != nil {
+			fmt.Fprintf(&b, "\tprincipals %q\n", r.Principals.Patterns())
+		}
+		if r.Origins != nil {
+			fmt.Fprintf(&b, "\torigins %q\n", r.Origins.Origins())
+		}
 		if r.PathAllows != 0 {
 			fmt.Fprintf(&b, "\tpaths with %s\n", r.PathAllows)
 		}

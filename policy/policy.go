@@ -34,6 +34,9 @@ type Route struct {
 	ID       string
 	Position Position
 
+	// Methods are those that the route lists; nil when it takes the default ones.
+	Methods []string
+
 	// Public: no credential is needed and none is looked at.
 	Public bool
 	// User, when not nil, accepts a bearer token that proves a signed-in user.
@@ -45,6 +48,12 @@ type Route struct {
 
 	// ClientIPs, when not nil, lists who may come at all.
 	ClientIPs *IPSet
+	// Principals, when not nil, lists whose connections may come at all, by the
+	// name in the client certificate.
+	Principals *PrincipalSet
+	// Origins, when not nil, lists the browser applications that may send
+	// preflights and read denials.
+	Origins *OriginSet
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows Forms
 }

@@ -17,15 +17,16 @@ type Case struct {
 	// Want is a verdict and its reason, as in "deny session_revoked".
 	Want string `yaml:"want"`
 
-	Request string           `yaml:"request"` // METHOD PATH, with the query
-	Host    string           `yaml:"host"`    // absent: api.example.com
-	Peer    string           `yaml:"peer"`    // absent: 127.0.0.1; "none" for a unix socket
-	Headers [][2]string      `yaml:"headers"` // in order; placeholders as in CorpusToken
-	Token   *CorpusToken     `yaml:"token"`   // sent as Authorization: Bearer unless the case places it
-	APIKey  string           `yaml:"api_key"` // sent in the header for API keys
-	Expect  `yaml:",inline"` // what to expect beside Want
-	Engine  Exception        `yaml:"engine"`
-	Envoy   Exception        `yaml:"envoy"` // what a real Envoy in front changes
+	Request   string           `yaml:"request"`   // METHOD PATH, with the query
+	Host      string           `yaml:"host"`      // absent: api.example.com
+	Peer      string           `yaml:"peer"`      // absent: 127.0.0.1; "none" for a unix socket
+	Principal string           `yaml:"principal"` // of the client's certificate; absent: it has none
+	Headers   [][2]string      `yaml:"headers"`   // in order; placeholders as in CorpusToken
+	Token     *CorpusToken     `yaml:"token"`     // sent as Authorization: Bearer unless the case places it
+	APIKey    string           `yaml:"api_key"`   // sent in the header for API keys
+	Expect    `yaml:",inline"` // what to expect beside Want
+	Engine    Exception        `yaml:"engine"`
+	Envoy     Exception        `yaml:"envoy"` // what a real Envoy in front changes
 
 	file   *CorpusFile
 	allow  bool
@@ -43,6 +44,8 @@ type Expect struct {
 	Absent    []string          `yaml:"absent"`
 	Present   map[string]string `yaml:"present"`
 	Challenge string            `yaml:"challenge"` // absent: Bearer
+	// CORS is the origin whose scripts may read the denial.
+	CORS string `yaml:"cors"`
 }
 
 // An Exception is what one depth makes of a case.
@@ -175,6 +178,9 @@ func (c *Case) complete() (problems []string) {
 	if peer := c.peer(); (!peer.Is4() || !peer.IsLoopback()) && c.Envoy.Skip == "" && c.Envoy.Status == 0 {
 		report("peer: no client can connect to Envoy from %q; want an address of 127.0.0.0/8, or envoy: {skip: why}", c.Peer)
 	}
+	if c.Principal != "" && c.Envoy.Skip == "" && c.Envoy.Status == 0 {
+		report("principal: no client has a certificate for this Envoy; want envoy: {skip: why}")
+	}
 	identified := c.As != "" || c.Identity != nil
 	switch wants := c.allow && (c.reason == authz.ReasonSession || c.reason == authz.ReasonAPIKey); {
 	case wants && !identified:
@@ -190,6 +196,9 @@ func (c *Case) complete() (problems []string) {
 	problems = append(problems, unknownFields(c.Identity)...)
 	if !c.allow && (c.Absent != nil || c.Present != nil) {
 		report("absent and present are for requests that are let through")
+	}
+	if c.allow && c.CORS != "" {
+		report("cors is for denials: what is let through, the application answers")
 	}
 	if c.Challenge != "" && c.Challenge != "ApiKey" {
 		report("challenge: %q; want ApiKey, or nothing for Bearer", c.Challenge)

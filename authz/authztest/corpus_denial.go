@@ -15,15 +15,21 @@ var bodies = map[int]string{
 }
 
 // checkDenial: a client learns the status and nothing else. All answers with one
-// status are the same, byte for byte, but for the challenge of a 401.
+// status are the same, byte for byte, but for the challenge of a 401 and for the three
+// headers that let the scripts of an origin read them.
 func (r *corpusRun) checkDenial(t *testing.T, c *Case, w Wanted, got Outcome) {
 	t.Helper()
 	seen := denial{name: c.file.Name + "/" + c.Name, body: got.Body}
 	var challenges []string
+	cors := map[string]string{"access-control-allow-origin": "", "access-control-allow-credentials": "", "vary": ""}
 	for _, h := range got.Response {
 		name := strings.ToLower(h[0])
 		if name == "www-authenticate" {
 			challenges = append(challenges, h[1])
+			continue
+		}
+		if _, is := cors[name]; is {
+			cors[name] += h[1]
 			continue
 		}
 		seen.response = append(seen.response, [2]string{name, h[1]})
@@ -36,6 +42,13 @@ func (r *corpusRun) checkDenial(t *testing.T, c *Case, w Wanted, got Outcome) {
 	}
 	if diff := cmp.Diff(want, challenges); diff != "" {
 		t.Errorf("WWW-Authenticate (-want +got):\n%s", diff)
+	}
+	wantCORS := map[string]string{"access-control-allow-origin": "", "access-control-allow-credentials": "", "vary": ""}
+	if c.CORS != "" {
+		wantCORS = map[string]string{"access-control-allow-origin": c.CORS, "access-control-allow-credentials": "true", "vary": "Origin"}
+	}
+	if diff := cmp.Diff(wantCORS, cors); diff != "" {
+		t.Errorf("CORS headers (-want +got):\n%s", diff)
 	}
 	first, known := r.denials[w.Status]
 	switch head := strings.HasPrefix(c.Request, "HEAD "); {

@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An OriginSet lists the origins whose scripts may ask for a preflight and read a
+// denial. The nil set lists none.
+type OriginSet struct {
+	origins []string
+	listed  map[string]struct{}
+}
+
+// Contains reports whether an origin is listed, byte for byte as browsers send it.
+func (s *OriginSet) Contains(origin string) bool {
+	if s == nil {
+		return false
+	}
+	_, listed := s.listed[origin]
+	return listed
+}
+
+// Origins returns the list as it was written.
+func (s *OriginSet) Origins() []string { return s.origins }
+
+// Preflight returns the route that a CORS preflight asks for, or nil when the
+// OPTIONS request is one like any other: nothing is there for the requested method,
+// the origin is not listed, or a route lists OPTIONS and so answers for itself.
+func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
+	route := p.Match(requested, host, path)
+	if route == nil || !route.Origins.Contains(origin) {
+		return nil
+	}
+	if own := p.Match(methodOptions, host, path); own != nil && own.lists(methodOptions) {
+		return nil
+	}
+	return route
+}
+
+const methodOptions = "OPTIONS"
+
+// lists reports whether the method stands in the route's own list.
+func (r *Route) lists(method string) bool { return slices.Contains(r.Methods, method) }
+
+const exampleOrigin = "https://app.example.com"
+
+// cors reads the group of that name. The result is not nil even when there is
+// something wrong with it.
+func (r *fileReader) cors(field string, v value) *OriginSet {
+	set := &OriginSet{listed: map[string]struct{}{}}
+	given := false
+	r.group(field, v, map[string]keyReader{
+		"allow_origins": func(field string, v value) {
+			given = true
+			for _, s := range r.texts(field, v, exampleOrigin) {
+				if wrong := wrongOrigin(s.text); wrong != "" {
+					r.fail(s.at, s.field, "%s %s", quote(s.text), wrong)
+					continue
+				}
+				set.origins = append(set.origins, s.text)
+				set.listed[s.text] = struct{}{}
+			}
+		},
+	}, "allow_origins")
+	if v.kind == mapping && !given {
+		r.fail(v.at, join(field, "allow_origins"), "is missing; write the origins of your browser applications, such as allow_origins: [%s]", exampleOrigin)
+	}
+	return set
+}
+
+// wrongOrigin says why no browser sends an origin so, or why it must not be listed;
+// "" when it may.
+func wrongOrigin(s string) string {
+	lower := strings.ToLower(s)
+	scheme, rest, schemed := strings.Cut(lower, "://")
+	switch {
+	case s == "":
+		return "is empty; write an origin such as " + exampleOrigin
+	case s == "*":
+		return "would let every site act for its visitors; write out each origin, such as " + exampleOrigin
+	case strings.Contains(s, "*"):
+		return `has a "*", which stands for nothing here; write out each origin, such as ` + exampleOrigin
+	case lower == "null":
+		return "is what any page in a sandbox sends, whoever made it; write an origin such as " + exampleOrigin
+	case !schemed && wrongOrigin("https://"+lower) == "":
+		return "has no scheme; write " + quote("https://"+lower)
+	case !schemed:
+		return "is no origin; write a scheme and a host, such as " + exampleOrigin
+	case scheme != "https" && scheme != "http":
+		return "has a scheme that is not http or https; write an origin such as " + exampleOrigin
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	host := cutPort(authority)
+	port := strings.TrimPrefix(authority[len(host):], ":")
+	plain := scheme + "://" + host
+	switch {
+	case authority+"/" == rest:
+		return "ends with a slash, which no origin does; write " + quote(scheme+"://"+authority)
+	case authority != rest:
+		return "has a path, which no origin has; write " + quote(scheme+"://"+authority)
+	case port == "443" && scheme == "https", port == "80" && scheme == "http":
+		return "has the default port of its scheme, which browsers leave out; write " + quote(plain)
+	case host != authority && !validPort(port):
+		return "has a port that is none; write a number from 1 to 65535 as in " + exampleOrigin + ":8443, or no port"
+	case strings.Contains(host, ":") && host[0] != '[':
+		return "has more than one colon; write an IPv6 address in brackets, as in http://[::1]:3000"
+	}
+	if wrong := checkHost(host); wrong != "" {
+		return "has a host that " + wrong
+	}
+	if s != lower {
+		return "is not in lower case, as browsers send it; write " + quote(lower)
+	}
+	return ""
+}
+
+func validPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
+}

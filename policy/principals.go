@@ -1,0 +1,89 @@
+package policy
+
+import (
+	"strings"
+	"unicode"
+)
+
+// A PrincipalSet lists the mTLS principals that a route lets come. The nil set is
+// never asked; an empty one contains nobody.
+type PrincipalSet struct {
+	patterns []string            // as written
+	exact    map[string]struct{} // whole principals
+	below    map[string]struct{} // what stands before a last "*", with its slash
+}
+
+// Contains reports whether a principal is in the list: as a whole, byte for byte, or
+// by its last path segment where the list has a "*". No principal is in no list.
+func (s *PrincipalSet) Contains(principal string) bool {
+	if principal == "" {
+		return false
+	}
+	if _, listed := s.exact[principal]; listed {
+		return true
+	}
+	last := strings.LastIndexByte(principal, '/') + 1
+	if !isNameSegment(principal[last:]) {
+		return false
+	}
+	_, listed := s.below[principal[:last]]
+	return listed
+}
+
+// Patterns returns the list as it was written.
+func (s *PrincipalSet) Patterns() []string { return s.patterns }
+
+// isNameSegment reports whether s is one segment of the path of a URI that names
+// something: dot segments name what is above them, and ? and # end the path.
+func isNameSegment(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "?#")
+}
+
+const examplePrincipal = `"spiffe://cluster.local/ns/web/sa/*"`
+
+// principals reads the list of a route.
+func (r *fileReader) principals(field string, v value) *PrincipalSet {
+	set := &PrincipalSet{exact: map[string]struct{}{}, below: map[string]struct{}{}}
+	for _, s := range r.texts(field, v, examplePrincipal) {
+		if wrong := wrongPrincipal(s.text); wrong != "" {
+			r.fail(s.at, s.field, "%s", wrong)
+			continue
+		}
+		set.patterns = append(set.patterns, s.text)
+		if before, open := strings.CutSuffix(s.text, "*"); open {
+			set.below[before] = struct{}{}
+		} else {
+			set.exact[s.text] = struct{}{}
+		}
+	}
+	return set
+}
+
+// wrongPrincipal says why no principal can be meant; "" when one can.
+func wrongPrincipal(s string) string {
+	trimmed := strings.TrimFunc(s, unicode.IsSpace)
+	switch {
+	case s == "":
+		return "is empty, and a request without a principal never passes; write one such as " + examplePrincipal
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return quote(s) + " holds a control character, which no principal does; write it as it stands in the certificate"
+	case trimmed == "":
+		return quote(s) + " is nothing but space; write a principal such as " + examplePrincipal
+	case trimmed != s:
+		return quote(s) + " has space at its ends, which no principal has; write " + quote(trimmed)
+	case strings.Contains(s, "*") && !endsInOpenSegment(s):
+		return quote(s) + ` has a "*" that is not the whole last segment of a path, the one place for it; write it as in ` + examplePrincipal + ", or write out each principal"
+	}
+	return ""
+}
+
+// endsInOpenSegment reports whether s is a URI whose one "*" is the last segment of
+// its path: in spiffe://* it would stand for a trust domain.
+func endsInOpenSegment(s string) bool {
+	before, open := strings.CutSuffix(s, "/*")
+	if !open || strings.ContainsAny(before, "*?#") {
+		return false
+	}
+	scheme, rest, found := strings.Cut(before, "://")
+	return found && scheme != "" && rest != "" && rest[0] != '/' && rest[len(rest)-1] != '/'
+}
