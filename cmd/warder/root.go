@@ -81,6 +81,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.AddCommand(
 		newServeCommand(p),
 		newValidateCommand(p),
+		newRoutesCommand(p),
 		newMaskCommand(p),
 		newDemoCommand(p),
 		newSchemaCommand(p),
