@@ -138,7 +138,9 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	if hosts == nil {
 		hosts = content.hosts
 	}
-	c.place(route, e, c.hosts(hosts))
+	names := c.hosts(hosts)
+	route.written = writtenOf(e, names)
+	c.place(route, e, names)
 	c.policy.routes = append(c.policy.routes, route)
 }
 

@@ -14,6 +14,3 @@ func (p Path) Canonical() string {
 	}
 	return b.String()
 }
-
-// Segments are what a path is matched by.
-func (p Path) Segments() []string { return p.segments }

@@ -56,6 +56,8 @@ type Route struct {
 	Origins *OriginSet
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows Forms
+
+	written written
 }
 
 // A UserRule says which signed-in users may pass. The zero rule means any.

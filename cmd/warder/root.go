@@ -81,6 +81,8 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.AddCommand(
 		newServeCommand(p),
 		newValidateCommand(p),
+		newRoutesCommand(p),
+		newExplainCommand(p),
 		newMaskCommand(p),
 		newDemoCommand(p),
 		newSchemaCommand(p),

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"warder/policy"
+)
+
+func newRoutesCommand(p process) *cobra.Command {
+	var policyPath string
+	var output outputFormat
+	var public bool
+	cmd := &cobra.Command{
+		Use:   "routes",
+		Short: "List the compiled table of a policy: which request is for which route, and who may pass",
+		Long: `routes lists what a policy comes to, in the order in which a request meets it: the
+first line that takes a request wins it, whatever the order in the file. A route has a
+line for each of its hosts and paths. "usual" stands for the methods of a route that
+lists none: ` + strings.Join(policy.UsualMethods(), " ") + `. The admin role, which passes
+every role check, is not repeated in each line.
+
+With --public it lists only what needs no credential: public routes, and those that
+let anonymous requests through. Their numbers are those of the whole table.
+
+In JSON: {policy_hash, admin_role, routes: [{order, route, host, methods, methods_listed,
+path, who, public, anonymous, user: {roles, all_roles}, api_key: {scopes, any_scopes},
+client_ips, path_allows, file, line, column}]}. host is "*" for any; user, api_key and client_ips
+are null where the route has none.`,
+		Example: `  warder routes -p policy.yaml
+  warder routes -p policies/ --public
+  warder routes -p policy.yaml -o json | jq -r '.routes[] | select(.public) | .path'`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			routes, err := loadPolicyFor(cmd, policyPath, p.env)
+			if err != nil {
+				return err
+			}
+			rows := routeRows(routes, public)
+			if output == outputJSON {
+				return writeJSON(p.stdout, struct {
+					Hash      string     `json:"policy_hash"`
+					AdminRole string     `json:"admin_role"`
+					Routes    []routeRow `json:"routes"`
+				}{routes.Hash(), routes.AdminRole(), rows})
+			}
+			if len(rows) == 0 {
+				fmt.Fprintln(p.stderr, "no route lets a request without a credential through")
+			}
+			return writeRows(p.stdout, rows)
+		},
+	}
+	addPolicyFlag(cmd, &policyPath)
+	addOutputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&public, "public", false, "list only what needs no credential")
+	return cmd
+}
+
+// loadPolicyFor loads the policy that --policy or WARDER_POLICY names, for a command
+// that cannot do without one.
+func loadPolicyFor(cmd *cobra.Command, path string, env lookupEnv) (*policy.Policy, error) {
+	if path == "" {
+		path, _ = env("WARDER_POLICY")
+	}
+	if path == "" {
+		return nil, &usageError{cmd.CommandPath(), fmt.Errorf("no policy is named; give --policy, or set WARDER_POLICY")}
+	}
+	routes, err := policy.Load(path, env)
+	if err != nil {
+		return nil, problemsOf(path, err).err()
+	}
+	return routes, nil
+}
+
+// A routeRow is one line of the compiled table, as programs read it.
+type routeRow struct {
+	Order         int        `json:"order"` // from 1
+	Route         string     `json:"route"`
+	Host          string     `json:"host"` // "*" for any
+	Methods       []string   `json:"methods"`
+	MethodsListed bool       `json:"methods_listed"` // false: those of a route that lists none
+	Path          string     `json:"path"`
+	Who           []string   `json:"who"` // in words
+	Public        bool       `json:"public"`
+	Anonymous     bool       `json:"anonymous"`
+	User          *userRow   `json:"user"`
+	APIKey        *apiKeyRow `json:"api_key"`
+	ClientIPs     []string   `json:"client_ips"` // names of ip_lists; null for any address
+	PathAllows    []string   `json:"path_allows"`
+	File          string     `json:"file"`
+	Line          int        `json:"line"`
+	Column        int        `json:"column"`
+}
+
+type userRow struct {
+	Roles    []string `json:"roles"`
+	AllRoles []string `json:"all_roles"`
+}
+
+type apiKeyRow struct {
+	Scopes    []string `json:"scopes"`
+	AnyScopes []string `json:"any_scopes"`
+}
+
+func routeRows(routes *policy.Policy, public bool) []routeRow {
+	rows := []routeRow{}
+	for i, e := range routes.Table() {
+		if public && !needsNoCredential(e.Route) {
+			continue
+		}
+		rows = append(rows, rowOf(i+1, e))
+	}
+	return rows
+}
+
+func rowOf(order int, e policy.Entry) routeRow {
+	r := e.Route
+	row := routeRow{
+		Order: order, Route: r.ID, Host: cmp.Or(e.Host, "*"), Methods: e.Methods, MethodsListed: len(e.Methods) > 0, Path: e.Path,
+		Who: whoMayPass(r), Public: r.Public, Anonymous: r.Anonymous, PathAllows: []string{},
+		File: r.Position.File, Line: r.Position.Line, Column: r.Position.Column,
+	}
+	if !row.MethodsListed {
+		row.Methods = policy.UsualMethods()
+	}
+	if r.User != nil {
+		row.User = &userRow{someOrEmpty(r.User.Roles), someOrEmpty(r.User.AllRoles)}
+	}
+	if r.APIKey != nil {
+		row.APIKey = &apiKeyRow{someOrEmpty(r.APIKey.Scopes), someOrEmpty(r.APIKey.AnyScopes)}
+	}
+	if r.ClientIPs != nil {
+		row.ClientIPs = r.ClientIPs.Names()
+	}
+	if r.PathAllows != 0 {
+		row.PathAllows = strings.Split(r.PathAllows.String(), ", ")
+	}
+	return row
+}
+
+// someOrEmpty makes JSON print [] for none.
+func someOrEmpty(words []string) []string {
+	if words == nil {
+		return []string{}
+	}
+	return words
+}
+
+const (
+	tableWidth = 120 // what the table keeps to where its columns let it
+	leastWho   = 24  // a last column that is narrower is not worth folding
+	columnGap  = "  "
+)
+
+// writeRows writes an aligned table. Its last column is folded where a line would be
+// too long.
+func writeRows(w io.Writer, rows []routeRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	cells := [][]string{{"#", "HOST", "METHODS", "PATH", "ROUTE", "WHO MAY PASS"}}
+	for _, r := range rows {
+		cells = append(cells, []string{fmt.Sprint(r.Order), r.Host, methodsCell(r.Methods, r.MethodsListed), r.Path, r.Route, whoCell(r.Who)})
+	}
+	last := len(cells[0]) - 1
+	widths, before := make([]int, last), 0
+	for i := range widths {
+		for _, line := range cells {
+			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
+		}
+		before += widths[i] + len(columnGap)
+	}
+	var b strings.Builder
+	for _, line := range cells {
+		for i, width := range widths {
+			b.WriteString(line[i] + strings.Repeat(" ", width-utf8.RuneCountInString(line[i])) + columnGap)
+		}
+		for i, part := range fold(line[last], tableWidth-before) {
+			if i > 0 {
+				b.WriteString(strings.Repeat(" ", before+len(columnGap)))
+			}
+			b.WriteString(part + "\n")
+		}
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("writing the table: %w", err)
+	}
+	return nil
+}
+
+func methodsCell(methods []string, listed bool) string {
+	if !listed {
+		return "usual"
+	}
+	return strings.Join(methods, ",")
+}
+
+// whoCell joins the ways in, of which each is enough, and from where, which all need.
+func whoCell(who []string) string {
+	var b strings.Builder
+	for i, way := range who {
+		switch {
+		case strings.HasPrefix(way, "from "):
+			b.WriteString("; ")
+		case i > 0:
+			b.WriteString(" or ")
+		}
+		b.WriteString(way)
+	}
+	return b.String()
+}
+
+// fold breaks a text between words, so that its first line is at most width long and the
+// others leave room for an indent of a gap.
+func fold(s string, width int) []string {
+	if width < leastWho {
+		return []string{s}
+	}
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		room := width
+		if len(lines) > 0 {
+			room -= len(columnGap)
+		}
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > room {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"warder/policy"
+)
+
+// whoMayPass says in words who gets through a route: each way in, then from where.
+func whoMayPass(r *policy.Route) []string {
+	var ways []string
+	if r.Public {
+		ways = append(ways, "public")
+	}
+	if r.Anonymous {
+		ways = append(ways, "anyone (anonymous)")
+	}
+	if r.User != nil {
+		ways = append(ways, "users"+having(names("role ", "any of ", r.User.Roles), names("role ", "all of ", r.User.AllRoles)))
+	}
+	if r.APIKey != nil {
+		ways = append(ways, "API keys"+having(names("scopes ", "scopes ", r.APIKey.Scopes), names("scope ", "any of ", r.APIKey.AnyScopes)))
+	}
+	if r.ClientIPs != nil {
+		ways = append(ways, "from "+strings.Join(r.ClientIPs.Names(), ", "))
+	}
+	return ways
+}
+
+// names writes the names that somebody needs after a word for one of them, or for many.
+func names(one, many string, list []string) string {
+	switch len(list) {
+	case 0:
+		return ""
+	case 1:
+		return one + list[0]
+	}
+	return many + strings.Join(list, ", ")
+}
+
+func having(needs ...string) string {
+	needs = slices.DeleteFunc(needs, func(s string) bool { return s == "" })
+	if len(needs) == 0 {
+		return ""
+	}
+	return " with " + strings.Join(needs, " and ")
+}
+
+// needsNoCredential reports whether a request without any credential may pass.
+func needsNoCredential(r *policy.Route) bool { return r.Public || r.Anonymous }
