@@ -37,10 +37,6 @@ func (r *Route) Hosts() []string {
 	return slices.Clone(r.written.hosts)
 }
 
-// Methods returns the methods that the route lists; none when it lists none, and
-// takes [UsualMethods]. The caller may change them.
-func (r *Route) Methods() []string { return slices.Clone(r.written.methods) }
-
 // Paths returns the paths of the route as they are written. The caller may change them.
 func (r *Route) Paths() []string { return slices.Clone(r.written.paths) }
 
