@@ -22,13 +22,16 @@ func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 	}
 	role := p.role(ctx, s.tellsRole.Load())
 	subscribers := p.subscribers(ctx)
-	sent, err := p.pipe.Exec(ctx)
+	sent, err := p.exec(ctx)
 
 	var failed error // all of them
 	if err != nil && !slices.ContainsFunc(sent, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
 		// The client tells nobody else that a connection could not be made for lack
 		// of a password: the commands would look answered.
 		failed = err
+		if errors.Is(err, errStrange) {
+			s.reconnect(client)
+		}
 	} else if role != nil {
 		if failed = roleError(role); errors.Is(failed, errReplica) {
 			s.reconnect(client)
@@ -120,6 +123,17 @@ func (p *packet) subscribers(ctx context.Context) *redis.MapStringIntCmd {
 		channels[i] = of.channel
 	}
 	return p.pipe.PubSubNumSub(ctx, channels...)
+}
+
+// exec sends the packet. The client panics over some replies that Redis never sends, and
+// then may have lost the connection's place in its pool; no server may end the process.
+func (p *packet) exec(ctx context.Context) (sent []redis.Cmder, err error) {
+	defer func() {
+		if recover() != nil {
+			sent, err = nil, errStrange
+		}
+	}()
+	return p.pipe.Exec(ctx)
 }
 
 func readExists(n int64) answer {

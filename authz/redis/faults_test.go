@@ -284,6 +284,65 @@ func TestStrangeReplies(t *testing.T) {
 	}
 }
 
+// The client library panics over this reply. That ends no process, and no question more
+// than those that got it.
+func TestImpossibleReply(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var impossible atomic.Bool
+	impossible.Store(true)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				defer context.AfterFunc(t.Context(), func() { conn.Close() })()
+				for in := bufio.NewReader(conn); ; {
+					args, err := readCommand(in)
+					if err != nil {
+						return
+					}
+					reply := "-ERR unknown command\r\n"
+					switch strings.ToLower(args[0]) {
+					case "role":
+						if reply = "*1\r\n$6\r\nmaster\r\n"; impossible.Load() {
+							reply = "*9223372036854775807\r\n"
+						}
+					case "exists":
+						reply = ":1\r\n"
+					}
+					_, _ = io.WriteString(conn, reply)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		serving.Wait()
+	})
+	s := open(t, redis.Config{Timeout: time.Second, PoolSize: 2, URL: "redis://" + l.Addr().String()})
+	var asking sync.WaitGroup
+	for range 50 {
+		asking.Go(func() {
+			if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil {
+				t.Errorf("Alive = %v, %v; want an error", alive, err)
+			}
+		})
+	}
+	asking.Wait()
+	impossible.Store(false)
+	if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+		t.Errorf("afterwards: Alive = %v, %v", alive, err)
+	}
+}
+
 func TestConnectionClosedInsteadOfAReply(t *testing.T) {
 	t.Parallel()
 	s := open(t, redis.Config{URL: fakeServer(t, func(conn net.Conn, _ string) { conn.Close() })})
