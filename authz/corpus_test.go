@@ -38,10 +38,14 @@ func (e *engineDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
 	for _, h := range r.Headers {
 		headers = append(headers, authz.Header{Name: lowerASCII(h[0]), Value: h[1]})
 	}
-	d := e.engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{
+	a := authz.Attributes{
 		Method: r.Method, Host: r.Host, Path: r.Path, Headers: headers, ClientIP: e.clientIP.Resolve(r.Peer, headers),
 		Principal: r.Principal,
-	}))
+	}
+	if r.Route != nil {
+		a.RouteChosen, a.RouteID = true, *r.Route
+	}
+	d := e.engine.Decide(t.Context(), authz.NewRequest(a))
 	who := d.Principal()
 	got := authztest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Principal: &who}
 	if d.ClientIP().IsValid() {

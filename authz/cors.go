@@ -14,6 +14,12 @@ func preflightRoute(p *policy.Policy, r *Request) *policy.Route {
 	if count != 1 || origin == "" {
 		return nil
 	}
+	if r.RouteChosen {
+		if route := p.Route(r.RouteID); route != nil && route.Preflights(origin, requested) {
+			return route
+		}
+		return nil
+	}
 	return p.Preflight(origin, requested, r.Host, r.path)
 }
 

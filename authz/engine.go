@@ -121,7 +121,11 @@ func find(p *policy.Policy, r *Request) finding {
 	}
 	route := preflightRoute(p, r)
 	preflight := route != nil
-	if !preflight {
+	switch {
+	case preflight:
+	case r.RouteChosen:
+		route = chosenRoute(p, r)
+	default:
 		route = p.Match(r.Method, r.Host, r.path)
 	}
 	switch forms := r.path.Forms(); {
@@ -133,6 +137,15 @@ func find(p *policy.Policy, r *Request) finding {
 		return finding{route: route, refusal: ReasonPathAmbiguous}
 	}
 	return finding{route, preflight, passed}
+}
+
+// chosenRoute returns the route that the proxy has chosen by its own rules for hosts
+// and paths; nil when there is none of that id, or it does not take the method.
+func chosenRoute(p *policy.Policy, r *Request) *policy.Route {
+	if route := p.Route(r.RouteID); route != nil && route.Takes(r.Method) {
+		return route
+	}
+	return nil
 }
 
 // decideRoute runs the checks of the route that won.

@@ -38,6 +38,10 @@ type Attributes struct {
 	// Principal is the name in the certificate that the proxy has verified of the
 	// other end of the connection; "" when there is none.
 	Principal string
+	// RouteChosen says that the proxy's own configuration has chosen the policy's
+	// route, by its id. Nothing that a client sends may set it.
+	RouteChosen bool
+	RouteID     string
 }
 
 // A Request is what is decided: attributes with the path in canonical form.

@@ -67,9 +67,13 @@ func (d *grpcDepth) check(t *testing.T, r authztest.CorpusRequest, in *authv3.At
 	if r.Peer.IsValid() {
 		source.Address = socketAddress(r.Peer.String())
 	}
+	extensions := map[string]string{"warder.routes": "public", "route": "public"} // of other filters
+	if r.Route != nil {
+		extensions["warder.route"] = *r.Route
+	}
 	response, err := d.checks.Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		// What Envoy is called itself proves nothing of the client.
-		Source: source, Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/web/sa/envoy"}, Request: &authv3.AttributeContext_Request{Http: in},
+		Source: source, Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/web/sa/envoy"}, ContextExtensions: extensions, Request: &authv3.AttributeContext_Request{Http: in},
 	}})
 	if err != nil {
 		t.Fatalf("a gRPC error, which an Envoy may let through: %v", err)

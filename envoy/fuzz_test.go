@@ -142,6 +142,7 @@ func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
 		peer:      in.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
 		principal: in.GetAttributes().GetSource().GetPrincipal(),
 	}
+	r.route, r.chosen = in.GetAttributes().GetContextExtensions()["warder.route"]
 	for name, value := range http.GetHeaders() {
 		r.joined = append(r.joined, authz.Header{Name: name, Value: value})
 	}
@@ -202,7 +203,15 @@ func oddForms(f *testing.F) [][]byte {
 	principal := func(s string) []byte { // of the source
 		return in([]protowire.Number{checkAttributes, attributesSource}, text(peerPrincipal, s))
 	}
+	choose := func(fields ...[]byte) []byte { // an entry of context_extensions
+		return in([]protowire.Number{checkAttributes, attributesContext}, slices.Concat(fields...))
+	}
 	return [][]byte{
+		append(slices.Clone(good), choose(text(entryKey, "warder.route"), text(entryValue, "users"))...),
+		append(slices.Clone(good), choose(text(entryKey, "warder.route"))...), // chosen, and nothing
+		append(slices.Clone(good), choose(text(entryValue, "public"))...),
+		slices.Concat(good, choose(text(entryKey, "warder.route"), text(entryValue, "users")), choose(text(entryKey, "a")), choose(text(entryValue, "public"), text(entryKey, "a"), text(entryKey, "warder.route"))),
+		append(slices.Clone(good), choose(text(entryKey, "warder.route"), text(entryValue, "\xff"))...),
 		marshal(full),
 		append(marshal(full), principal("spiffe://cluster.local/ns/web/sa/b")...), // the last one counts
 		append(marshal(full), principal("")...),                                   // also when it is empty

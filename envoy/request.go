@@ -22,6 +22,7 @@ func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, readable bool)
 	a.Headers = headers
 	a.ID = requestID(headers, in.id)
 	a.Principal = in.principal
+	a.RouteChosen, a.RouteID = in.chosen, in.route
 	a.ClientIP = s.clientIP.Resolve(peerOf(in.peer), headers)
 	return authz.NewRequest(a), true
 }

@@ -26,6 +26,8 @@ type CheckRequest struct {
 	path      string
 	peer      string        // the address of the connection's other end, as text
 	principal string        // of the connection's other end, from its certificate
+	chosen    bool          // a route is named by Envoy's own configuration:
+	route     string        // its id
 	joined    authz.Headers // headers: names as sent, later entries of a name last
 	raw       authz.Headers // header_map
 	odd       bool          // an entry of header_map has two values that differ
@@ -37,6 +39,7 @@ const (
 
 	attributesSource  protowire.Number = 1 // AttributeContext
 	attributesRequest protowire.Number = 4
+	attributesContext protowire.Number = 10 // context_extensions
 
 	peerAddress   protowire.Number = 1 // AttributeContext.Peer
 	peerPrincipal protowire.Number = 4
@@ -110,6 +113,8 @@ func (d *decoder) attributes(s span) bool {
 			return d.peer(shape.fields[num].message, v)
 		case attributesRequest:
 			return d.request(shape.fields[num].message, v)
+		case attributesContext:
+			return d.extension(shape.fields[num].message, v)
 		default:
 			return d.skip(shape.fields[num].message, v)
 		}
@@ -146,6 +151,31 @@ func (d *decoder) peerAddress(shape *shape, s span) bool {
 			return d.skip(socket.fields[num].message, v)
 		})
 	})
+}
+
+// routeExtension is the entry of context_extensions, part of a route in Envoy's
+// configuration, that chooses the route of the policy.
+const routeExtension = "warder.route"
+
+// extension reads an entry of context_extensions, of which the last one of a key counts.
+func (d *decoder) extension(shape *shape, s span) bool {
+	var key, value string
+	if !d.message(shape, s, func(num protowire.Number, v span) bool {
+		switch num {
+		case entryKey:
+			key = d.string(v)
+		case entryValue:
+			value = d.string(v)
+		default: // of no interest
+		}
+		return true
+	}) {
+		return false
+	}
+	if key == routeExtension {
+		d.out.chosen, d.out.route = true, value
+	}
+	return true
 }
 
 func (d *decoder) request(shape *shape, s span) bool {

@@ -17,7 +17,7 @@ const defaultAdminRole = "ADMIN"
 // everything that is wrong with any of the files.
 func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	c := &compiler{
-		policy: &Policy{adminRole: defaultAdminRole, hash: hashOf(files)},
+		policy: &Policy{adminRole: defaultAdminRole, byID: map[string]*Route{}, hash: hashOf(files)},
 		env:    env,
 		lists:  map[string]*ipList{},
 		ids:    map[string]routeEntry{},
@@ -142,6 +142,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	route.written = writtenOf(e, names)
 	c.place(route, e, names)
 	c.policy.routes = append(c.policy.routes, route)
+	c.policy.byID[route.ID] = route
 }
 
 // ipSet joins the lists that a route names; nil means any address.

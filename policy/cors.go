@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,7 +29,7 @@ func (s *OriginSet) Origins() []string { return s.origins }
 // the origin is not listed, or a route lists OPTIONS and so answers for itself.
 func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
 	route := p.Match(requested, host, path)
-	if route == nil || !route.Origins.Contains(origin) {
+	if route == nil || !route.Preflights(origin, requested) {
 		return nil
 	}
 	if own := p.Match(methodOptions, host, path); own != nil && own.lists(methodOptions) {
@@ -39,10 +38,13 @@ func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
 	return route
 }
 
-const methodOptions = "OPTIONS"
+// Preflights reports whether the OPTIONS request of a listed origin asks for the
+// route: it takes the requested method, and does not list OPTIONS itself.
+func (r *Route) Preflights(origin, requested string) bool {
+	return r.Origins.Contains(origin) && r.Takes(requested) && !r.lists(methodOptions)
+}
 
-// lists reports whether the method stands in the route's own list.
-func (r *Route) lists(method string) bool { return slices.Contains(r.Methods, method) }
+const methodOptions = "OPTIONS"
 
 const exampleOrigin = "https://app.example.com"
 

@@ -10,6 +10,7 @@ import (
 type Policy struct {
 	adminRole string
 	routes    []*Route
+	byID      map[string]*Route
 	hash      string
 	warnings  []Problem
 	matcher   matcher
@@ -21,6 +22,10 @@ func (p *Policy) AdminRole() string { return p.adminRole }
 // Routes returns the routes in the order of the files. The caller must not
 // change them.
 func (p *Policy) Routes() []*Route { return p.routes }
+
+// Route returns the route of that id, or nil when there is none: for a proxy that
+// chooses by itself which route a request is for.
+func (p *Policy) Route(id string) *Route { return p.byID[id] }
 
 // Hash returns the hex SHA-256 of the policy's files: the same bytes, the same hash.
 func (p *Policy) Hash() string { return p.hash }
@@ -59,6 +64,19 @@ type Route struct {
 
 	written written
 }
+
+// Takes reports whether requests of the method can be for the route, wherever they
+// go: it is listed, or GET stands for HEAD, or nothing is listed and it is one of the
+// default ones.
+func (r *Route) Takes(method string) bool {
+	if r.Methods == nil {
+		return slices.Contains(absentMethods, method)
+	}
+	return r.lists(method) || method == "HEAD" && r.lists("GET")
+}
+
+// lists reports whether the method stands in the route's own list.
+func (r *Route) lists(method string) bool { return slices.Contains(r.Methods, method) }
 
 // A UserRule says which signed-in users may pass. The zero rule means any.
 type UserRule struct {

@@ -21,6 +21,7 @@ type Case struct {
 	Host      string           `yaml:"host"`      // absent: api.example.com
 	Peer      string           `yaml:"peer"`      // absent: 127.0.0.1; "none" for a unix socket
 	Principal string           `yaml:"principal"` // of the client's certificate; absent: it has none
+	Route     *string          `yaml:"route"`     // chosen by the proxy; absent: it chooses none
 	Headers   [][2]string      `yaml:"headers"`   // in order; placeholders as in CorpusToken
 	Token     *CorpusToken     `yaml:"token"`     // sent as Authorization: Bearer unless the case places it
 	APIKey    string           `yaml:"api_key"`   // sent in the header for API keys

@@ -66,13 +66,14 @@ type CorpusRequest struct {
 	Headers            [][2]string // in order, names as written
 	Peer               netip.Addr  // the zero Addr when the peer has none
 	Principal          string      // "" when the client has no certificate
+	Route              *string     // nil when the proxy chooses none
 	Secrets            []string    // what must not be in any answer
 }
 
 // Build makes the request of the case, with tokens that are as old as now says.
 func (c *Case) Build(t testing.TB, now time.Time) CorpusRequest {
 	t.Helper()
-	r := CorpusRequest{Host: c.Host, Peer: c.peer(), Principal: c.Principal}
+	r := CorpusRequest{Host: c.Host, Peer: c.peer(), Principal: c.Principal, Route: c.Route}
 	expand := strings.NewReplacer("{none}", "", "{long}", strings.Repeat("A", 9000))
 	if c.Token != nil {
 		head, payload, signature := c.mint(t, now)

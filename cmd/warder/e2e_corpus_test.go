@@ -26,8 +26,15 @@ import (
 // With remembers the program keeps what the stores said, which must change no answer.
 func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
-	base := r.startEnvoy(t, false, withPatience)
-	authztest.RunCorpus(t, "../../testdata/decisions", func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
+	files, err := authztest.LoadCorpus(corpusDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := r.startEnvoy(t, false, func(root map[string]any) {
+		withPatience(root)
+		withChosenRoutes(root, files)
+	})
+	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
 		r.secret = []byte(authztest.CorpusSecret)
 		r.putFacts(t, f)
 		config := r.corpusConfig(f)
@@ -38,6 +45,37 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 		r.startWarder(t, f.Policy, config)
 		return &envoyDepth{rig: r, address: strings.TrimPrefix(base, "http://"), file: f}
 	})
+}
+
+const corpusDir = "../../testdata/decisions"
+
+// chosenHeader makes this Envoy take the route of its own that chooses a route of the
+// policy. An Envoy in service has paths and hosts for that.
+const chosenHeader = "x-corpus-route"
+
+// withChosenRoutes gives Envoy a route for each one of the policies that a case wants
+// to be chosen.
+func withChosenRoutes(root map[string]any, files []*authztest.CorpusFile) {
+	host := manager(root)["route_config"].(map[string]any)["virtual_hosts"].([]any)[0].(map[string]any)
+	seen := map[string]bool{}
+	for _, f := range files {
+		for _, c := range f.Cases {
+			if c.Route == nil || seen[*c.Route] {
+				continue
+			}
+			seen[*c.Route] = true
+			host["routes"] = append([]any{map[string]any{
+				"match": map[string]any{"prefix": "/", "headers": []any{map[string]any{
+					"name": chosenHeader, "string_match": map[string]any{"exact": "id=" + *c.Route},
+				}}},
+				"route": map[string]any{"cluster": "app", "timeout": "15s"},
+				"typed_per_filter_config": map[string]any{"envoy.filters.http.ext_authz": map[string]any{
+					"@type":          "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+					"check_settings": map[string]any{"context_extensions": map[string]any{"warder.route": *c.Route}},
+				}},
+			}}, host["routes"].([]any)...)
+		}
+	}
 }
 
 // putFacts fills the stores with what a file of the corpus says they hold. The
@@ -187,6 +225,9 @@ func (d *envoyDepth) send(t *testing.T, r authztest.CorpusRequest) (*http.Respon
 	}
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", r.Method, r.Path, r.Host)
+	if r.Route != nil {
+		fmt.Fprintf(&text, "%s: id=%s\r\n", chosenHeader, *r.Route)
+	}
 	for _, h := range r.Headers {
 		fmt.Fprintf(&text, "%s: %s\r\n", h[0], h[1])
 	}
