@@ -269,7 +269,7 @@ func (c *compiler) warn() {
 			found = append(found, Problem{l.name.at, l.name.field, "no route uses this list; name it in client_ips, or take it out"})
 		}
 	}
-	c.policy.warnings = found.sorted()
+	c.policy.warnings = append(found, c.lint()...).sorted()
 }
 
 // UsesClientIPs reports whether any route lists who may come by address.

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"warder/policy"
+)
+
+// TestShippedPoliciesHaveNoWarnings: what people copy is an example of what is meant.
+func TestShippedPoliciesHaveNoWarnings(t *testing.T) {
+	t.Parallel()
+	manifests, err := filepath.Glob(filepath.Join(module, "k8s", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A policy, as a document, in a fence of Markdown or indented in a manifest.
+	begins := regexp.MustCompile(`(?m)^( *)version: 1\n`)
+	found := 0
+	for _, file := range append(manifests, "demo-policy.yaml", filepath.Join(module, "README.md")) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(data)
+		for _, begin := range begins.FindAllStringSubmatchIndex(text, -1) {
+			indent := text[begin[2]:begin[3]]
+			var b strings.Builder
+			for line := range strings.Lines(text[begin[0]:]) {
+				if strings.HasPrefix(line, "```") || strings.TrimSpace(line) != "" && !strings.HasPrefix(line, indent) {
+					break
+				}
+				b.WriteString(strings.TrimPrefix(line, indent))
+			}
+			env := func(string) (string, bool) { return "192.0.2.0/24 198.51.100.7", true }
+			p, err := policy.Parse([]policy.File{{Name: file, Data: []byte(b.String())}}, env)
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			found++
+			for _, w := range p.Warnings() {
+				// README shows each form of a list, with fewer routes than lists.
+				if !strings.HasSuffix(file, "README.md") || !strings.HasPrefix(w.Field, "ip_lists.") {
+					t.Errorf("%s", w)
+				}
+			}
+		}
+	}
+	if found < 6 {
+		t.Errorf("%d policies found: this tests too little", found)
+	}
+}

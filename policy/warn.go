@@ -1,0 +1,299 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A linter looks for what is allowed but probably not meant. Where it is in doubt it is
+// silent: a warning that is wrong once is not read again.
+type linter struct {
+	policy *Policy
+	ids    map[string]routeEntry
+	admin  *stringAt // nil: not written down
+	table  []Entry
+	found  Problems
+	// said are pairs of routes that were warned about: of two warnings about one
+	// mistake the first is enough.
+	said map[[2]*Route]bool
+}
+
+func (c *compiler) lint() Problems {
+	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.Table(), said: map[[2]*Route]bool{}}
+	l.unreachable()
+	l.publicUnderProtected()
+	l.publicBesideList()
+	l.unusedAdminRole()
+	l.misspelled("role", func(r *Route) []string {
+		if r.User == nil {
+			return nil
+		}
+		return slices.Concat(r.User.Roles, r.User.AllRoles)
+	})
+	l.misspelled("scope", func(r *Route) []string {
+		if r.APIKey == nil {
+			return nil
+		}
+		return slices.Concat(r.APIKey.Scopes, r.APIKey.AnyScopes)
+	})
+	return l.found
+}
+
+// warn notes a warning about a key of a route, at the route.
+func (l *linter) warn(r *Route, key, format string, args ...any) {
+	l.found = append(l.found, Problem{r.Position, join(l.ids[r.ID].field, key), fmt.Sprintf(format, args...)})
+}
+
+func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line) }
+
+// unreachable finds routes that win no request at all. Only methods that others list and
+// ** below which others take everything can do that to a route: of what {name} and
+// wildcards match, no number of other routes takes all.
+func (l *linter) unreachable() {
+	reached := map[*Route]bool{}
+	for _, e := range l.table {
+		n := l.policy.matcher.nodeOf(e)
+		for _, method := range e.allMethods() {
+			if n.end.match(method) == e.Route && !e.pattern.rest ||
+				n.rest.match(method) == e.Route && e.pattern.rest && (n.end.match(method) == nil || !n.param.takesAll(method)) {
+				reached[e.Route] = true
+			}
+		}
+	}
+	for _, r := range l.policy.routes {
+		if !reached[r] {
+			l.warn(r, "match", "no request can reach this route: others take all of its methods and paths; take it out, or one of them")
+		}
+	}
+}
+
+// takesAll reports whether every path here and below is taken by routes at or below n.
+func (n *node) takesAll(method string) bool {
+	return n != nil && (n.rest.match(method) != nil || n.end.match(method) != nil && n.param.takesAll(method))
+}
+
+// nodeOf returns the place of an entry in the tree.
+func (m *matcher) nodeOf(e Entry) *node {
+	n := m.tree(e.Host)
+	for _, s := range e.pattern.segments {
+		if s.param {
+			n = n.param
+		} else {
+			n = n.literal[s.text]
+		}
+	}
+	return n
+}
+
+func (e Entry) allMethods() []string {
+	if len(e.Methods) == 0 {
+		return absentMethods
+	}
+	if slices.Contains(e.Methods, "GET") {
+		return append([]string{"HEAD"}, e.Methods...)
+	}
+	return e.Methods
+}
+
+// publicUnderProtected finds public routes inside what another route keeps closed. One
+// public page among those of signed-in users (a login) is how things are; one in a
+// place that asks for roles, scopes or an address, a whole public area, and a public
+// host over a place that is closed on all hosts are worth a look.
+func (l *linter) publicUnderProtected() {
+	for _, p := range l.table {
+		if !p.Route.Public {
+			continue
+		}
+		for _, q := range l.table {
+			if q.Route.Public || q.Route.Anonymous || len(q.pattern.segments) == 0 || !covers(q.pattern, p.pattern) || !sharesMethod(p, q) {
+				continue
+			}
+			otherHost := p.Host != q.Host
+			if otherHost && !coversHost(q.Host, p.Host) || l.said[[2]*Route{p.Route, q.Route}] {
+				continue
+			}
+			switch {
+			case otherHost:
+				l.say(p, q)
+				l.warn(p.Route, "public", "is public on %s, while route %s protects %s on %s; a client chooses its Host, so give it allow, or see that Envoy keeps the hosts apart",
+					p.Host, at(q.Route), q.Path, hostName(q.Host))
+			case q.pattern.rest && (p.pattern.rest || isNarrow(q.Route)):
+				l.say(p, q)
+				l.warn(p.Route, "public", "%s is public under %s, which route %s protects; give it allow, or move it elsewhere", p.Path, q.Path, at(q.Route))
+			default:
+				continue
+			}
+			break // one warning for an entry: the most specific route that it opens
+		}
+	}
+}
+
+func (l *linter) say(p, q Entry) { l.said[[2]*Route{p.Route, q.Route}] = true }
+
+// isNarrow reports whether a route wants more than a signed-in user or a key.
+func isNarrow(r *Route) bool {
+	switch {
+	case r.ClientIPs != nil:
+		return true
+	case r.User != nil && len(r.User.Roles)+len(r.User.AllRoles) == 0:
+		return false
+	case r.APIKey != nil && len(r.APIKey.Scopes)+len(r.APIKey.AnyScopes) == 0:
+		return false
+	}
+	return true
+}
+
+// publicBesideList finds a path that is open to everybody on one host and to some
+// addresses only on another.
+func (l *linter) publicBesideList() {
+	if !l.policy.UsesClientIPs() {
+		return
+	}
+	for _, p := range l.table {
+		if !p.Route.Public || p.Route.ClientIPs != nil {
+			continue
+		}
+		for _, q := range l.table {
+			pair := [2]*Route{p.Route, q.Route}
+			if q.Route.ClientIPs == nil || p.Host == q.Host || comparePatterns(p.pattern, q.pattern) != 0 || l.said[pair] || !sharesMethod(p, q) {
+				continue
+			}
+			if len(p.pattern.segments) == 0 {
+				continue // two sites, each as a whole
+			}
+			l.said[pair] = true
+			l.warn(q.Route, "client_ips", "%s is open to %s only on %s, and to everybody on %s by route %s; a client chooses its Host, so list the addresses there too, or see that Envoy keeps the hosts apart",
+				q.Path, strings.Join(q.Route.ClientIPs.Names(), ", "), hostName(q.Host), hostName(p.Host), at(p.Route))
+		}
+	}
+}
+
+func hostName(host string) string {
+	if host == "" {
+		return "any host"
+	}
+	return host
+}
+
+// covers reports whether q matches all that p matches.
+func covers(q, p pattern) bool {
+	if len(q.segments) > len(p.segments) || !q.rest && (p.rest || len(q.segments) != len(p.segments)) {
+		return false
+	}
+	for i, s := range q.segments {
+		if !s.param && (p.segments[i].param || p.segments[i].text != s.text) {
+			return false
+		}
+	}
+	return true
+}
+
+// coversHost reports whether the pattern q matches every host that p matches.
+func coversHost(q, p string) bool {
+	suffix, wildcard := strings.CutPrefix(q, "*")
+	return q == "" || q == p || wildcard && strings.HasSuffix(p, suffix)
+}
+
+func sharesMethod(p, q Entry) bool {
+	return slices.ContainsFunc(p.allMethods(), q.takesMethod)
+}
+
+// unusedAdminRole finds an admin_role that somebody wrote down for nothing.
+func (l *linter) unusedAdminRole() {
+	if l.admin == nil || l.admin.text == "" {
+		return
+	}
+	for _, r := range l.policy.routes {
+		if r.User != nil && len(r.User.Roles)+len(r.User.AllRoles) > 0 {
+			return
+		}
+	}
+	l.found = append(l.found, Problem{l.admin.at, l.admin.field, "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
+}
+
+// misspelled finds a name that is used once and looks like one that is used elsewhere.
+func (l *linter) misspelled(what string, names func(*Route) []string) {
+	uses := map[string][]*Route{}
+	for _, r := range l.policy.routes {
+		for _, name := range names(r) {
+			uses[name] = append(uses[name], r)
+		}
+	}
+	if what == "role" && l.policy.adminRole != "" {
+		uses[l.policy.adminRole] = append(uses[l.policy.adminRole], nil, nil) // meant, however often it is used
+	}
+	var known []string
+	for name, routes := range uses {
+		if len(routes) > 1 {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	for name, routes := range uses {
+		if len(routes) != 1 {
+			continue
+		}
+		for _, other := range known {
+			if looksLike(name, other) {
+				l.warn(routes[0], "allow", "the %s %s is used here only, and looks like %s, which is used elsewhere; write that, if it is meant", what, quote(name), quote(other))
+				break
+			}
+		}
+	}
+}
+
+// looksLike reports whether one name is probably a slip for the other: one part of them,
+// of at least four letters, differs by a letter, or by two where it is long. Names that
+// differ in their digits are meant.
+func looksLike(name, other string) bool {
+	if strings.EqualFold(name, other) {
+		return true // names are compared exactly
+	}
+	x, y := nameParts(name), nameParts(other)
+	if len(x) != len(y) {
+		return false
+	}
+	slip := false
+	for i := range x {
+		if x[i] == y[i] {
+			continue
+		}
+		if slip || !isSlip(x[i], y[i]) {
+			return false
+		}
+		slip = true
+	}
+	return slip
+}
+
+func nameParts(name string) []string {
+	return strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
+
+const (
+	shortestSlip = 4 // letters: shorter words are near to many
+	longWord     = 8
+)
+
+func isSlip(a, b string) bool {
+	if len(a) < shortestSlip || len(b) < shortestSlip || strings.ContainsFunc(a+b, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		return false
+	}
+	distance := editDistance(a, b)
+	return distance == 1 || distance == 2 && (min(len(a), len(b)) >= longWord || swapped(a, b))
+}
+
+// swapped reports whether two letters that stand side by side changed places.
+func swapped(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) - 1 {
+		if a[i] != b[i] {
+			return a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+		}
+	}
+	return false
+}
