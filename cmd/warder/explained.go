@@ -461,7 +461,7 @@ func (e *explanation) text() string {
 		fmt.Fprintf(&b, ", by route %s (%s:%d)", e.Route.ID, e.Route.File, e.Route.Line)
 	}
 	client := cmp.Or(e.Request.ClientIP, "an unknown address")
-	fmt.Fprintf(&b, "\n\nRequest\n  %s %s%s from %s\n", e.Request.Method, e.Request.Host, printable(e.Request.Path), client)
+	fmt.Fprintf(&b, "\n\nRequest\n  %s %s%s from %s\n", printable(e.Request.Method), printable(e.Request.Host), printable(e.Request.Path), client)
 	if e.Route != nil {
 		fmt.Fprintf(&b, "\nRoute\n  %s\n  %s\n", e.Route.line(), whoCell(e.Route.Who))
 	}

@@ -22,7 +22,9 @@ func newValidateCommand(p process) *cobra.Command {
 wrong with them at once, with file, line and column. It reads the files that the
 configuration names (secrets, certificates, the directory file) and connects to nothing.
 
-With --config alone, the policy that it names is checked too. Problems and warnings
+With --config alone, the policy that it names is checked too. It warns of what is
+allowed but probably not meant: routes that no request can reach, public routes where
+another route protects, names that look like a slip, lists that are not used. Problems and warnings
 go to standard error; warnings leave the exit code at 0 unless --strict is given.`,
 		Example: `  warder validate -p policy.yaml
   warder validate -c warder.yaml -p policy.yaml --strict
