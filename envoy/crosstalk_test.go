@@ -56,7 +56,7 @@ func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Duration(rand.IntN(300)) * time.Microsecond): //nolint:gosec // no secret
+	case <-time.After(time.Duration(rand.IntN(300)) * time.Microsecond):
 		return nil
 	}
 }
@@ -163,7 +163,7 @@ func TestNoCrossTalk(t *testing.T) {
 	for worker := range 24 {
 		wg.Go(func() {
 			client := authv3.NewAuthorizationClient([]*grpc.ClientConn{first, second}[worker%2])
-			random := rand.New(rand.NewPCG(1, uint64(worker))) //nolint:gosec // no secret
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
 			for range 150 {
 				c := all[random.IntN(len(all))]
 				ctx, cancel := context.WithCancel(t.Context())
