@@ -59,6 +59,6 @@ func NewRequest(a Attributes) *Request {
 	return &Request{Attributes: a, path: path, pathErr: err}
 }
 
-// Path returns the path as it was sent, without its query; "" when it is
-// ambiguous.
+// CanonicalPath returns the path as it was sent, without its query; the zero Path when it
+// is ambiguous.
 func (r *Request) CanonicalPath() policy.Path { return r.path }

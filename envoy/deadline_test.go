@@ -45,10 +45,10 @@ func TestDeadlineContext(t *testing.T) {
 					compare := func(when string) {
 						t.Helper()
 						synctest.Wait()
-						if !errors.Is(ours.Err(), theirs.Err()) {
+						if ours.Err() != theirs.Err() { //nolint:errorlint // the very same
 							t.Fatalf("%s: Err is %v, want %v", when, ours.Err(), theirs.Err())
 						}
-						if child != nil && !errors.Is(child.Err(), theirs.Err()) {
+						if child != nil && child.Err() != theirs.Err() { //nolint:errorlint // the very same
 							t.Fatalf("%s: the child's Err is %v, want %v", when, child.Err(), theirs.Err())
 						}
 						at, _ := ours.Deadline()

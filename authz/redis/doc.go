@@ -8,8 +8,9 @@
 // for a yes.
 //
 // A check goes this way: [Sessions.Alive] looks for a fact (facts.go), which is there only
-// while a stream of announcements keeps it right (stream.go); else the question waits for
-// a pipeline (batch.go), which asks Redis (ask.go).
+// while a stream of announcements keeps it right (stream.go); else the question is asked at
+// once when nobody is asking, and goes with others in a pipeline when somebody is
+// (batch.go), and Redis is asked (ask.go).
 //
 // The client library has one log for the whole process, which the program silences
 // at its start: what matters of it comes back as an error.

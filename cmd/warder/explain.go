@@ -30,7 +30,7 @@ type explainOptions struct {
 	policyPath, configPath string
 	checkRequest           string // a file; "-" for standard input
 	headers                []string
-	clientIP               string
+	clientIP, principal    string
 	user                   string
 	roles                  []string
 	apiKey                 bool
@@ -91,6 +91,7 @@ failed). upstream is there for a yes, client for a no.`,
 	flags.StringVar(&o.checkRequest, "check-request", "", "a captured CheckRequest in JSON: a `file`, or - for standard input")
 	flags.StringArrayVar(&o.headers, "header", nil, "a `'Name: value'` of the request; can be given more than once")
 	flags.StringVar(&o.clientIP, "client-ip", "", "the `address` that the client comes from")
+	flags.StringVar(&o.principal, "principal", "", "the mTLS `name` of the connection's other end, as spiffe://…")
 	flags.StringVar(&o.user, "as-user", "", "send the credential of this user, by `id`")
 	flags.StringSliceVar(&o.roles, "roles", nil, "the roles of --as-user, separated by commas")
 	flags.BoolVar(&o.apiKey, "as-api-key", false, "send an API key")
@@ -250,6 +251,9 @@ func explain(ctx context.Context, p process, o explainOptions, s explainSettings
 		s.clientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
 		setPeer(in, o.clientIP)
 	}
+	if o.principal != "" {
+		source(in).Principal = o.principal
+	}
 	if s.apiKeyHeader == "" {
 		s.apiKeyHeader = envoy.DefaultAPIKeyHeader
 	}
@@ -396,7 +400,15 @@ func headerNames(in *authv3.CheckRequest) map[string]bool {
 }
 
 func setPeer(in *authv3.CheckRequest, addr string) {
-	in.Attributes.Source = &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+	source(in).Address = &corev3.Address{Address: &corev3.Address_SocketAddress{
 		SocketAddress: &corev3.SocketAddress{Address: addr, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 1}},
-	}}}
+	}}
+}
+
+// source is the other end of the connection, made when it is not there.
+func source(in *authv3.CheckRequest) *authv3.AttributeContext_Peer {
+	if in.Attributes.Source == nil {
+		in.Attributes.Source = &authv3.AttributeContext_Peer{}
+	}
+	return in.Attributes.Source
 }

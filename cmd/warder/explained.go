@@ -287,7 +287,7 @@ func (x explained) checks(route *policy.Route) []explainedCheck {
 	at := stepOf(x.Decision.Reason())
 	var list []explainedCheck
 	for step, name := range stepNames {
-		if (step == stepPeer || step == stepCondition) && step != at {
+		if step == stepPeer && step != at && (route == nil || route.Principals == nil) || step == stepCondition && step != at {
 			continue
 		}
 		c := explainedCheck{Check: name, Outcome: passed}
@@ -334,6 +334,8 @@ func (x explained) success(step int, route *policy.Route) (outcome, string) {
 			return passed, "any address may come"
 		}
 		return passed, fmt.Sprintf("%s is in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
+	case stepPeer:
+		return passed, "its principal is one of " + strings.Join(route.Principals.Patterns(), ", ")
 	case stepCredential:
 		switch {
 		case who.Method == authz.MethodAnonymous:

@@ -16,6 +16,9 @@ const (
 	maxGCPercent = 1000
 	// goGCPercent is Go's default, for a heap that is larger than the room.
 	goGCPercent = 100
+	// tuneEvery is how long a collection that found much in use, of large messages that
+	// came together, may stand with a percentage that was chosen for little.
+	tuneEvery = 250 * time.Millisecond
 )
 
 // tuneGC keeps the room for garbage while caches and policies grow and shrink. GOGC
@@ -34,7 +37,7 @@ func tuneGC(ctx context.Context, env lookupEnv) error {
 			current = percent
 			debug.SetGCPercent(percent)
 		}
-		if !wait(ctx, 5*time.Second) {
+		if !wait(ctx, tuneEvery) {
 			debug.SetGCPercent(goGCPercent)
 			return nil
 		}

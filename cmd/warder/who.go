@@ -25,6 +25,9 @@ func whoMayPass(r *policy.Route) []string {
 	if r.ClientIPs != nil {
 		ways = append(ways, "from "+strings.Join(r.ClientIPs.Names(), ", "))
 	}
+	if r.Principals != nil {
+		ways = append(ways, "through "+strings.Join(r.Principals.Patterns(), ", "))
+	}
 	return ways
 }
 
