@@ -65,6 +65,10 @@ func newTestAccessLog(t *testing.T, out io.Writer) *AccessLog {
 	return NewAccessLog(out, m, slog.New(slog.DiscardHandler))
 }
 
+// checkTimeout is how long Envoy waits for a check, which on a busy machine may be
+// longer than shipped: what is tested is the log.
+const checkTimeout = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout"
+
 // TestEnvoyAccessLog sends secrets in every part of a request that a real Envoy
 // logs.
 func TestEnvoyAccessLog(t *testing.T) {
@@ -74,6 +78,7 @@ func TestEnvoyAccessLog(t *testing.T) {
 		const grpcLog = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0/typed_config"
 		tr.set(grpcLog+"/additional_request_headers_to_log", []string{"authorization", "cookie", "x-api-key", "x-csrf-token", "content-type", "x-note"})
 		tr.set(grpcLog+"/common_config/buffer_flush_interval", "0.05s")
+		tr.set(checkTimeout, "60s")
 	})
 	authorization := "authorization: " + bearer(t)
 	for _, r := range []struct {
@@ -160,6 +165,7 @@ func TestEnvoyAccessLogAway(t *testing.T) {
 				const common = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/common_config"
 				tr.set(common+"/grpc_service/envoy_grpc/cluster_name", "logs")
 				tr.set(common+"/buffer_size_bytes", 0) // each entry at once
+				tr.set(checkTimeout, "60s")
 				tr.problems = append(tr.problems, copied.problems...)
 			})
 			for range 200 {

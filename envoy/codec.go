@@ -32,6 +32,12 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer whole.Free()
+	// Nothing above this catches a panic, which would end the process.
+	defer func() {
+		if recover() != nil {
+			*request = CheckRequest{}
+		}
+	}()
 	request.decode(whole.ReadOnlyData(), c.limit)
 	return nil
 }
