@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 )
@@ -87,7 +88,9 @@ func (s *scanner) append(dst, t []byte) []byte {
 func (s *scanner) settle(dst, t []byte) []byte {
 	from := len(dst)
 	dst = s.apply(dst, t)
-	for round := 0; s.odd; round++ {
+	// Where there are escapes, a value may end elsewhere once it is replaced.
+	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0
+	for round := 0; odd; round++ {
 		if round == maxRounds {
 			return append(dst[:from], Replacement...)
 		}

@@ -58,7 +58,6 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		case e.quote != '"':
 		case quoted:
 			e.level++
-			s.odd = true // the quotes may be of another level than those around
 		default:
 			e.quote = 0
 		}
