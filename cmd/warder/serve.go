@@ -37,8 +37,8 @@ listen.tls; what is not right changes nothing. SIGTERM and SIGINT end the
 process when the checks in flight are done (shutdown.delay, shutdown.timeout); a second
 signal ends it at once.
 
-Decisions are written to standard output, one JSON line each (log.decisions:
-all, deny or none), all else to standard error.
+Decisions (log.decisions: all, deny or none) and the access log that Envoy sends are
+written to standard output, one JSON line each, all else to standard error.
 
 Store timeouts are below the deadline of a check (200ms), and that has to be below
 the timeout of Envoy's ext_authz filter, so that it is always warder that answers.`,
