@@ -45,6 +45,14 @@ func (d Decision) about(who Principal) Decision {
 // Allowed reports whether the request may go on.
 func (d Decision) Allowed() bool { return d.allowed && d.reason.Allows() }
 
+// Verdict is the word for the decision in logs, metrics and metadata: allow or deny.
+func (d Decision) Verdict() string {
+	if d.Allowed() {
+		return "allow"
+	}
+	return "deny"
+}
+
 // Reason says why.
 func (d Decision) Reason() Reason { return d.reason }
 

@@ -193,15 +193,12 @@ var metadataKeys = [...]string{"decision", "reason", "route", "user", "auth_meth
 const verdictAllow, verdictDeny = "allow", "deny"
 
 func metadataOf(d authz.Decision) metadata {
-	verdict, client := verdictDeny, ""
-	if d.Allowed() {
-		verdict = verdictAllow
-	}
+	client := ""
 	if d.ClientIP().IsValid() {
 		client = d.ClientIP().String()
 	}
 	who := d.Principal()
-	about := metadata{verdict, d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
+	about := metadata{d.Verdict(), d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
 	for i, value := range about {
 		// The message could not be decoded with anything but UTF-8 in it.
 		about[i] = strings.ToValidUTF8(value, "\uFFFD")

@@ -45,10 +45,6 @@ func (l *decisionLog) Observed(ctx context.Context, o envoy.Observation) {
 	if l.onlyDeny && o.Decision.Allowed() {
 		return
 	}
-	verdict := "deny"
-	if o.Decision.Allowed() {
-		verdict = "allow"
-	}
 	clientIP := ""
 	if ip := o.Decision.ClientIP(); ip.IsValid() {
 		clientIP = ip.String()
@@ -56,7 +52,7 @@ func (l *decisionLog) Observed(ctx context.Context, o envoy.Observation) {
 	who := o.Decision.Principal()
 	secrets := l.credentials(o.Request)
 	l.lines.LogAttrs(ctx, slog.LevelInfo, "",
-		slog.String("decision", verdict),
+		slog.String("decision", o.Decision.Verdict()),
 		slog.String("reason", o.Decision.Reason().String()),
 		slog.String("route", o.Decision.Route()),
 		slog.String("method", l.clean(o.Method, secrets, maxLoggedWord)),

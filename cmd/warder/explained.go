@@ -102,7 +102,7 @@ func newExplanation(x explained) *explanation {
 	d := x.Decision
 	e := &explanation{
 		Request:  explainedRequest{Method: x.Method, Host: x.Request.Host, Path: x.Path},
-		Decision: "deny", Status: envoy.StatusOf(d.Reason()), Reason: d.Reason().String(),
+		Decision: d.Verdict(), Status: envoy.StatusOf(d.Reason()), Reason: d.Reason().String(),
 		Close: []explainedClose{}, Notes: x.notes(),
 	}
 	if d.ClientIP().IsValid() {
@@ -122,7 +122,6 @@ func newExplanation(x explained) *explanation {
 		e.CloseMore = more
 	}
 	if d.Allowed() {
-		e.Decision = "allow"
 		ok := x.response.GetOkResponse()
 		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), someOrEmpty(ok.GetHeadersToRemove())}
 	} else {
