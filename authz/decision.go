@@ -12,6 +12,7 @@ type Decision struct {
 	principal Principal
 	clientIP  netip.Addr
 	origin    string
+	shadow    bool
 }
 
 // A Challenge names the credential that a client is asked for in a 401.
@@ -45,12 +46,30 @@ func (d Decision) about(who Principal) Decision {
 // Allowed reports whether the request may go on.
 func (d Decision) Allowed() bool { return d.allowed && d.reason.Allows() }
 
-// Verdict is the word for the decision in logs, metrics and metadata: allow or deny.
+// Shadow reports whether the request was decided beside the application's own checks:
+// those go on, and a denial is not enforced.
+func (d Decision) Shadow() bool { return d.shadow }
+
+// WouldDeny reports whether the decision is a denial that is not enforced: the request
+// goes on in the name of nobody.
+func (d Decision) WouldDeny() bool { return d.shadow && !d.Allowed() && !d.reason.always() }
+
+// The words of [Decision.Verdict].
+const (
+	VerdictAllow     = "allow"
+	VerdictDeny      = "deny"
+	VerdictWouldDeny = "would_deny" // a denial that is not enforced
+)
+
+// Verdict is the word for the decision in logs, metrics and metadata.
 func (d Decision) Verdict() string {
-	if d.Allowed() {
-		return "allow"
+	switch {
+	case d.Allowed():
+		return VerdictAllow
+	case d.WouldDeny():
+		return VerdictWouldDeny
 	}
-	return "deny"
+	return VerdictDeny
 }
 
 // Reason says why.

@@ -23,6 +23,9 @@ type Config struct {
 
 	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
 	APIKeyHeader string
+	// Shadow enforces no denial, whatever the policy says: for a run beside checks that
+	// the application makes by itself.
+	Shadow bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -36,6 +39,7 @@ type Engine struct {
 	users        Users
 	apiKeys      APIKeys
 	apiKeyHeader string
+	shadow       bool
 	now          func() time.Time
 }
 
@@ -65,6 +69,7 @@ func NewEngine(c Config) (*Engine, error) {
 		users:        c.Users,
 		apiKeys:      c.APIKeys,
 		apiKeyHeader: strings.ToLower(c.APIKeyHeader),
+		shadow:       c.Shadow,
 		now:          c.Now,
 	}
 	if e.apiKeyHeader == "" {
@@ -104,6 +109,7 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 		d.origin = readableBy(found.route, r)
 	}
 	d.clientIP = r.ClientIP
+	d.shadow = e.shadow || found.route != nil && found.route.Shadow
 	return d
 }
 

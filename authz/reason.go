@@ -77,6 +77,18 @@ func (r Reason) Allows() bool {
 	}
 }
 
+// always reports whether a denial for the reason is enforced in shadow too: of a request
+// that can be read in two ways the application may read the other one, and a fault of
+// warder itself is no decision.
+func (r Reason) always() bool {
+	switch r {
+	case ReasonRequestMalformed, ReasonPathAmbiguous, ReasonInternal:
+		return true
+	default:
+		return r >= reasonCount
+	}
+}
+
 // String returns the word that the contract gives the reason.
 func (r Reason) String() string {
 	if r >= reasonCount {

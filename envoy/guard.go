@@ -50,11 +50,13 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 		return "nothing in it"
 	case !r.about.valid():
 		return "metadata is not UTF-8"
-	case r.status == http.StatusOK && r.about[0] != verdictAllow:
+	case r.status == http.StatusOK && r.about[0] == authz.VerdictWouldDeny && r.shadow && len(r.set) == 0:
+		return s.shadowed.misshapenYes(r)
+	case r.status == http.StatusOK && r.about[0] != authz.VerdictAllow:
 		return "OK for what is no yes"
 	case r.status == http.StatusOK:
-		return s.identity.misshapenYes(r)
-	case r.about[0] != verdictDeny:
+		return s.identityIn(r.shadow).misshapenYes(r)
+	case r.about[0] != authz.VerdictDeny:
 		return "a refusal for what is no denial"
 	}
 	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {

@@ -36,7 +36,11 @@ func TestGuard(t *testing.T) {
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal)})
 	yes := func() *CheckResponse {
 		set, remove := s.identity.mutations(values(authz.ReasonSession, session, testIP), nil)
-		return allowResponse(set, remove, metadata{"allow"})
+		return allowResponse(set, remove, false, metadata{"allow"})
+	}
+	watched := func(identity *identity) *CheckResponse { // of a route in shadow
+		set, remove := identity.mutations([fieldCount]string{}, nil)
+		return allowResponse(set, remove, true, metadata{"would_deny"})
 	}
 	no := func(reason authz.Reason) *CheckResponse { return s.responseFor(authz.Deny(reason), nil) }
 
@@ -44,7 +48,7 @@ func TestGuard(t *testing.T) {
 		t.Parallel()
 		readable := no(authz.ReasonTokenExpired)
 		readable.origin = "https://app.example.com:8443"
-		for _, r := range []*CheckResponse{yes(), readable, no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
+		for _, r := range []*CheckResponse{yes(), watched(s.shadowed), watched(s.identity), readable, no(authz.ReasonPathAmbiguous), no(authz.ReasonTokenExpired), no(authz.ReasonRoleMissing), no(authz.ReasonInternal)} {
 			if got := guarded(t, s, r, nil); got != r {
 				t.Errorf("%v became %v", r, got)
 			}
@@ -91,6 +95,14 @@ func TestGuard(t *testing.T) {
 	edit("API key not removed", yes(), func(r *CheckResponse) { r.remove = r.remove[1:] })
 	edit("host removed", yes(), func(r *CheckResponse) { r.remove = append([]string{"host"}, r.remove...) })
 	edit("what is no header removed", yes(), func(r *CheckResponse) { r.remove = append(slices.Clone(r.remove), "\xff") })
+	edit("OK for a denial outside shadow", watched(s.shadowed), func(r *CheckResponse) { r.shadow = false })
+	edit("OK for a denial outside shadow that removes all", watched(s.identity), func(r *CheckResponse) { r.shadow = false })
+	edit("OK for a denial with an identity", watched(s.shadowed), func(r *CheckResponse) {
+		r.set, r.remove = []setHeader{{"x-warder-user", "42"}}, slices.DeleteFunc(slices.Clone(r.remove), func(name string) bool { return name == "x-warder-user" })
+	})
+	edit("OK for a denial that lets an identity header through", watched(s.shadowed), func(r *CheckResponse) { r.remove = r.remove[1:] })
+	edit("OK in shadow that says deny", watched(s.shadowed), func(r *CheckResponse) { r.about[0] = "deny" })
+	edit("refused made of a denial in shadow", watched(s.shadowed), func(r *CheckResponse) { r.status = 403 })
 	edit("denied with 302", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 302 })
 	edit("denied with 404", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 404 })
 	edit("denied with a header", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.set = []setHeader{{"x-reason", "role_missing"}} })

@@ -85,6 +85,12 @@ type IdentityConfig struct {
 	StripHeaders []string
 }
 
+// keepingCredentials is the configuration for applications that check them too.
+func (c IdentityConfig) keepingCredentials() IdentityConfig {
+	c.KeepAPIKey, c.RemoveAuthorization = true, false
+	return c
+}
+
 // identity is IdentityConfig ready for requests. Names are in lower case.
 type identity struct {
 	names  [fieldCount]string

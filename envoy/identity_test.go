@@ -310,7 +310,7 @@ func TestMutationsProperties(t *testing.T) {
 			if !slices.IsSorted(remove) || !slices.IsSortedFunc(set, func(a, b setHeader) int { return strings.Compare(a.name, b.name) }) {
 				t.Fatalf("not sorted: %v %q", set, remove)
 			}
-			if why := id.misshapenYes(allowResponse(set, remove, metadata{})); why != "" {
+			if why := id.misshapenYes(allowResponse(set, remove, false, metadata{})); why != "" {
 				t.Fatalf("the guard refuses what the engine allowed: %s", why)
 			}
 		}

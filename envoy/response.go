@@ -72,6 +72,7 @@ type CheckResponse struct {
 	origin    string // whose scripts may read a no; "" for none
 	set       []setHeader
 	remove    []string
+	shadow    bool // credentials are not removed
 	about     metadata
 }
 
@@ -142,16 +143,30 @@ func (d denial) headers(status int, challenge string) []setHeader {
 // the request.
 func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResponse {
 	about := metadataOf(d)
-	if !d.Allowed() || StatusOf(d.Reason()) != http.StatusOK {
+	var told [fieldCount]string
+	switch {
+	case d.WouldDeny(): // it goes on, and the upstream is told nothing
+	case d.Allowed() && StatusOf(d.Reason()) == http.StatusOK:
+		told = values(d.Reason(), d.Principal(), d.ClientIP())
+	default:
 		return denyResponse(StatusOf(d.Reason()), challengeFor(d), d.Origin(), about)
 	}
-	set, remove := s.identity.mutations(values(d.Reason(), d.Principal(), d.ClientIP()), request)
-	return allowResponse(set, remove, about)
+	set, remove := s.identityIn(d.Shadow()).mutations(told, request)
+	return allowResponse(set, remove, d.Shadow(), about)
+}
+
+// identityIn returns what the upstream gets to see. In shadow the application makes its
+// own checks, for which it needs the credentials.
+func (s *Server) identityIn(shadow bool) *identity {
+	if shadow {
+		return s.shadowed
+	}
+	return s.identity
 }
 
 // allowResponse is the only maker of a yes.
-func allowResponse(set []setHeader, remove []string, about metadata) *CheckResponse {
-	return &CheckResponse{status: http.StatusOK, set: set, remove: remove, about: about}
+func allowResponse(set []setHeader, remove []string, shadow bool, about metadata) *CheckResponse {
+	return &CheckResponse{status: http.StatusOK, set: set, remove: remove, shadow: shadow, about: about}
 }
 
 // denyResponse is the only maker of a no. It cannot make a yes: a status that is
@@ -189,8 +204,6 @@ type metadata [len(metadataKeys)]string
 
 // metadataKeys are the names of the metadata under [metadataNamespace].
 var metadataKeys = [...]string{"decision", "reason", "route", "user", "auth_method", "key_prefix", "client_ip"}
-
-const verdictAllow, verdictDeny = "allow", "deny"
 
 func metadataOf(d authz.Decision) metadata {
 	client := ""

@@ -239,6 +239,59 @@ func TestAllows(t *testing.T) {
 	}
 }
 
+// TestShadowAnswers: what a route in shadow would deny goes on in the name of nobody, and
+// whatever goes on there keeps its credentials: the application looks at them too.
+func TestShadowAnswers(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{Identity: IdentityConfig{RemoveAuthorization: true}})
+	credential := map[string]authz.Header{
+		"": {Name: "accept", Value: "*/*"}, "token": {Name: "authorization", Value: bearer(t)},
+		"key": {Name: "x-api-key", Value: adaKey}, "forged key": {Name: "x-api-key", Value: "forged_0123456789"},
+	}
+	for _, test := range []struct{ want, path, with string }{
+		{"would_deny credentials_missing", "/watched/x", ""},
+		{"would_deny role_missing", "/watched/x", "token"},
+		{"would_deny credentials_missing", "/watched/x", "key"},
+		{"would_deny api_key_unknown", "/watched-keys/x", "forged key"},
+		{"allow api_key", "/watched-keys/x", "key"},
+		{"deny path_ambiguous", "/watched/%2e%2e/users/x", "token"},
+		{"deny request_malformed", "", "token"},
+	} {
+		headers := []authz.Header{credential[test.with]}
+		for _, name := range DefaultIdentityHeaders() {
+			headers = append(headers, authz.Header{Name: name, Value: "forged"}, authz.Header{Name: strings.ReplaceAll(name, "-", "_"), Value: "forged"})
+		}
+		in := checkRequest("GET", test.path, headers...)
+		if test.path == "" {
+			in = checkRequest("", "/watched/x", headers...)
+		}
+		out := check(t.Context(), t, s, in)
+		verdict, reason, _ := strings.Cut(test.want, " ")
+		if saidOf(out, "decision") != verdict || saidOf(out, "reason") != reason || (out.GetOkResponse() != nil) == (verdict == "deny") || (out.GetDeniedResponse() != nil) != (verdict == "deny") {
+			t.Errorf("%s with %q: %v, want %s", test.path, test.with, out, test.want)
+			continue
+		}
+		if verdict == "deny" {
+			continue
+		}
+		if why := s.shadowed.misshapenMessage(out); why != "" {
+			t.Errorf("%s with %q: %s", test.path, test.with, why)
+		}
+		set, removed := sent(out)
+		if (len(set) > 0) != (verdict == "allow") {
+			t.Errorf("%s with %q: %s, and the upstream is told %v", test.path, test.with, verdict, set)
+		}
+		for _, h := range headers[1:] {
+			if _, isSet := set[h.Name]; isSet == slices.Contains(removed, h.Name) {
+				t.Errorf("%s with %q: forged %s: set %v, removed %v", test.path, test.with, h.Name, isSet, !isSet)
+			}
+		}
+		if slices.Contains(removed, "authorization") || slices.Contains(removed, "x-api-key") {
+			t.Errorf("%s with %q: the application cannot check the credential: %v", test.path, test.with, removed)
+		}
+	}
+}
+
 // TestOddRow: what a header cannot carry is left out, and the answer can still be
 // encoded. If it could not, gRPC would send an error.
 func TestOddRow(t *testing.T) {

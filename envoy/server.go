@@ -69,6 +69,7 @@ type Server struct {
 	decider  Decider
 	clientIP authz.ClientIPResolver
 	identity *identity
+	shadowed *identity // in shadow
 	deadline time.Duration
 	maxBytes int
 	observer Observer
@@ -92,10 +93,15 @@ func NewServer(c Config) (*Server, error) {
 	if err = errors.Join(append(problems, err)...); err != nil {
 		return nil, err
 	}
+	shadowed, err := newIdentity(c.Identity.keepingCredentials())
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		decider:  c.Decider,
 		clientIP: c.ClientIP,
 		identity: identity,
+		shadowed: shadowed,
 		deadline: c.Deadline,
 		maxBytes: c.MaxRequestBytes,
 		observer: c.Observer,

@@ -37,6 +37,8 @@ routes:
   - {id: users, match: /users/**, allow: [{user: {}}]}
   - {id: admin, match: /admin/**, allow: [{user: {roles: [ROOT]}}]}
   - {id: keys, match: /keys/**, allow: [{api_key: {}}]}
+  - {id: watched, match: /watched/**, allow: [{user: {roles: [ROOT]}}], shadow: true}
+  - {id: watched-keys, match: /watched-keys/**, allow: [{api_key: {}}], shadow: true}
 `
 
 // stores is a directory with one user, who has one session and one API key, and a key

@@ -27,6 +27,9 @@ func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
 	}
 	verdict := r.GetDynamicMetadata().GetFields()["decision"].GetStringValue()
 	if r.GetStatus().GetCode() == int32(codes.OK) {
+		if verdict == "would_deny" && len(r.GetOkResponse().GetHeaders()) == 0 {
+			return id.misshapenOK(r.GetOkResponse())
+		}
 		if verdict != "allow" {
 			return "OK for what is no yes"
 		}

@@ -120,7 +120,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	default:
 		c.ids[e.id.text] = e
 	}
-	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, Principals: e.principals, Origins: e.origins, PathAllows: e.allows}
+	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, Principals: e.principals, Origins: e.origins, PathAllows: e.allows, Shadow: e.shadow}
 	if e.allow != nil {
 		route.User, route.APIKey, route.Anonymous = e.allow.user, e.allow.apiKey, e.allow.anonymous
 	}

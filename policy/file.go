@@ -42,6 +42,7 @@ type routeEntry struct {
 
 	public    bool
 	publicAt  Position
+	shadow    bool
 	allow     *allowEntry
 	clientIPs []stringAt // nil: the file's default
 	allows    Forms
@@ -245,21 +246,17 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		"match": func(field string, v value) { matched, e.match = true, r.match(field, v) },
 		"public": func(field string, v value) {
 			public, e.publicAt = true, v.at
-			switch {
-			case v.kind == boolean && v.text == "true":
-				e.public = true
-			case v.kind == boolean && strings.EqualFold(v.text, "false"):
-				r.fail(v.at, field, "is false, which opens nothing; leave it out and write allow")
-			default:
-				r.wrongKind(field, v, "true")
-			}
+			e.public = r.onlyTrue(field, v, "is false, which opens nothing; leave it out and write allow")
 		},
 		"allow":       func(field string, v value) { allowed, e.allow = true, r.allow(field, v) },
 		"client_ips":  func(field string, v value) { e.clientIPs = r.texts(field, v, "office") },
 		"principals":  func(field string, v value) { e.principals = r.principals(field, v) },
 		"cors":        func(field string, v value) { e.origins = r.cors(field, v) },
 		"path_allows": func(field string, v value) { e.allows = r.forms(field, v) },
-	}, "id", "match", "public", "allow", "client_ips", "principals", "cors", "path_allows")
+		"shadow": func(field string, v value) {
+			e.shadow = r.onlyTrue(field, v, "is false, which is what every route is without it; leave it out")
+		},
+	}, "id", "match", "public", "allow", "client_ips", "principals", "cors", "path_allows", "shadow")
 	if v.kind != mapping {
 		return e, false
 	}
@@ -276,6 +273,20 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		r.fail(v.at, join(field, "allow"), "is missing; write who may pass, such as allow: [{user: {}}], or public: true")
 	}
 	return e, true
+}
+
+// onlyTrue reads a word that opens something, so that it has one spelling: true. A
+// false is refused with what to write for it.
+func (r *fileReader) onlyTrue(field string, v value, whenFalse string) bool {
+	switch {
+	case v.kind == boolean && v.text == "true":
+		return true
+	case v.kind == boolean && strings.EqualFold(v.text, "false"):
+		r.fail(v.at, field, "%s", whenFalse)
+	default:
+		r.wrongKind(field, v, "true")
+	}
+	return false
 }
 
 // match reads the long form, or the short one: [METHOD[,METHOD] ]PATH.

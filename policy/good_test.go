@@ -47,6 +47,9 @@ func describe(p *policy.Policy) string {
 		if r.PathAllows != 0 {
 			fmt.Fprintf(&b, "\tpaths with %s\n", r.PathAllows)
 		}
+		if r.Shadow {
+			b.WriteString("\tin shadow\n")
+		}
 	}
 	for _, w := range p.Warnings() {
 		fmt.Fprintf(&b, "warning: %s\n", w)

@@ -61,6 +61,9 @@ type Route struct {
 	Origins *OriginSet
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows Forms
+	// Shadow: what the route decides is to be logged and counted, and a denial is not
+	// to be enforced.
+	Shadow bool
 
 	written written
 }

@@ -26,6 +26,7 @@ func (c *compiler) lint() Problems {
 	l.publicUnderProtected()
 	l.publicBesideList()
 	l.unusedAdminRole()
+	l.shadowed()
 	l.misspelled("role", func(r *Route) []string {
 		if r.User == nil {
 			return nil
@@ -211,6 +212,15 @@ func (l *linter) unusedAdminRole() {
 		}
 	}
 	l.found = append(l.found, Problem{l.admin.at, l.admin.field, "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
+}
+
+// shadowed names each route whose denials are not enforced, so that none is forgotten.
+func (l *linter) shadowed() {
+	for _, r := range l.policy.routes {
+		if r.Shadow {
+			l.warn(r, "shadow", "no denial of this route is enforced, so that everybody passes; take it out when the application is not to check by itself any more")
+		}
+	}
 }
 
 // misspelled finds a name that is used once and looks like one that is used elsewhere.

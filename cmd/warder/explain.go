@@ -58,12 +58,14 @@ client_ip in --config says. With --config the renamed headers count too.
 --check-request takes a captured envoy.service.auth.v3.CheckRequest in JSON instead of
 METHOD and URL; the other flags add to it.
 
+A route in shadow answers would_deny where it would deny: the request goes on all the same.
+
 In JSON: {request: {method, host, path, client_ip}, decision, status, reason, route: {id, host,
 path, methods, who, file, line, column} or null, checks: [{check, outcome, detail}], close:
 [{route, host, path, methods, who, file, line, column, why}], close_more, upstream: {set: [{name,
 value}], remove} or null, client: {status, headers: [{name, value}], body} or null, notes}. An
 outcome is passed, failed, skipped (this request needs it not) or not_reached (an earlier one
-failed). upstream is there for a yes, client for a no.`,
+failed). upstream is there for what goes on, client for a no.`,
 		Example: `  warder explain -p policy.yaml GET https://api.example.com/api/v1/assets/7
   warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
   warder explain -p policy.yaml GET /api/v1/assets --as-api-key --scopes assets:read -o json

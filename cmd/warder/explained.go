@@ -28,7 +28,7 @@ type explained struct {
 // An explanation is one decision with all that led to it, as programs read it.
 type explanation struct {
 	Request   explainedRequest   `json:"request"`
-	Decision  string             `json:"decision"` // allow or deny
+	Decision  string             `json:"decision"` // allow, deny or would_deny
 	Status    int                `json:"status"`   // HTTP; 200 for a request that goes on
 	Reason    string             `json:"reason"`
 	Route     *explainedRoute    `json:"route"` // null when none won
@@ -121,8 +121,8 @@ func newExplanation(x explained) *explanation {
 		}
 		e.CloseMore = more
 	}
-	if d.Allowed() {
-		ok := x.response.GetOkResponse()
+	if ok := x.response.GetOkResponse(); ok != nil {
+		e.Status = http.StatusOK
 		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), someOrEmpty(ok.GetHeadersToRemove())}
 	} else {
 		no := x.response.GetDeniedResponse()
@@ -414,9 +414,9 @@ func (x explained) failure(route *policy.Route) string {
 	}
 }
 
-// waysIn are the words of whoMayPass without those for the address.
+// waysIn are the words of whoMayPass without those for what is asked of them all.
 func waysIn(route *policy.Route) []string {
-	return slices.DeleteFunc(whoMayPass(route), func(s string) bool { return strings.HasPrefix(s, "from ") })
+	return slices.DeleteFunc(whoMayPass(route), func(s string) bool { return !isWayIn(s) })
 }
 
 // ambiguous says why a path has no canonical form, or which form of it is not
@@ -448,6 +448,9 @@ func (x explained) notes() []string {
 	if x.own["x-forwarded-for"] && !x.settings.configured && x.options.clientIP == "" {
 		notes = append(notes, "X-Forwarded-For is not looked at without --config, which says whom to trust; the client is the connection's peer")
 	}
+	if x.Decision.WouldDeny() {
+		notes = append(notes, "the route is in shadow: the denial is logged and counted, the request goes on, in the name of nobody and with its own credentials")
+	}
 	if r := x.route(); r != nil && !r.Public && x.options.user == "" && !x.options.apiKey && x.Decision.Reason() == authz.ReasonCredentialsMissing {
 		notes = append(notes, "no credential was given; add --as-user or --as-api-key to ask for somebody")
 	}
@@ -457,7 +460,7 @@ func (x explained) notes() []string {
 // text writes the explanation for people.
 func (e *explanation) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %d %s", strings.ToUpper(e.Decision), e.Status, e.Reason)
+	fmt.Fprintf(&b, "%s %d %s", strings.ToUpper(strings.ReplaceAll(e.Decision, "_", " ")), e.Status, e.Reason)
 	if e.Route != nil {
 		fmt.Fprintf(&b, ", by route %s (%s:%d)", e.Route.ID, e.Route.File, e.Route.Line)
 	}

@@ -25,11 +25,11 @@ line for each of its hosts and paths. "usual" stands for the methods of a route 
 lists none: ` + strings.Join(policy.UsualMethods(), " ") + `. The admin role, which passes
 every role check, is not repeated in each line.
 
-With --public it lists only what needs no credential: public routes, and those that
-let anonymous requests through. Their numbers are those of the whole table.
+With --public it lists only what needs no credential: public routes, those that let
+anonymous requests through, and those in shadow. Their numbers are those of the whole table.
 
 In JSON: {policy_hash, admin_role, routes: [{order, route, host, methods, methods_listed,
-path, who, public, anonymous, user: {roles, all_roles}, api_key: {scopes, any_scopes},
+path, who, public, anonymous, shadow, user: {roles, all_roles}, api_key: {scopes, any_scopes},
 client_ips, path_allows, file, line, column}]}. host is "*" for any; user, api_key and client_ips
 are null where the route has none.`,
 		Example: `  warder routes -p policy.yaml
@@ -88,6 +88,7 @@ type routeRow struct {
 	Who           []string   `json:"who"` // in words
 	Public        bool       `json:"public"`
 	Anonymous     bool       `json:"anonymous"`
+	Shadow        bool       `json:"shadow"` // no denial is enforced
 	User          *userRow   `json:"user"`
 	APIKey        *apiKeyRow `json:"api_key"`
 	ClientIPs     []string   `json:"client_ips"` // names of ip_lists; null for any address
@@ -122,7 +123,7 @@ func rowOf(order int, e policy.Entry) routeRow {
 	r := e.Route
 	row := routeRow{
 		Order: order, Route: r.ID, Host: cmp.Or(e.Host, "*"), Methods: e.Methods, MethodsListed: len(e.Methods) > 0, Path: e.Path,
-		Who: whoMayPass(r), Public: r.Public, Anonymous: r.Anonymous, PathAllows: []string{},
+		Who: whoMayPass(r), Public: r.Public, Anonymous: r.Anonymous, Shadow: r.Shadow, PathAllows: []string{},
 		File: r.Position.File, Line: r.Position.Line, Column: r.Position.Column,
 	}
 	if !row.MethodsListed {
@@ -200,12 +201,12 @@ func methodsCell(methods []string, listed bool) string {
 	return strings.Join(methods, ",")
 }
 
-// whoCell joins the ways in, of which each is enough, and from where, which all need.
+// whoCell joins the ways in, of which each is enough, and what is asked of them all.
 func whoCell(who []string) string {
 	var b strings.Builder
 	for i, way := range who {
 		switch {
-		case strings.HasPrefix(way, "from "):
+		case !isWayIn(way):
 			b.WriteString("; ")
 		case i > 0:
 			b.WriteString(" or ")

@@ -7,7 +7,8 @@ import (
 	"warder/policy"
 )
 
-// whoMayPass says in words who gets through a route: each way in, then from where.
+// whoMayPass says in words who gets through a route: each way in, then what is asked of
+// them all.
 func whoMayPass(r *policy.Route) []string {
 	var ways []string
 	if r.Public {
@@ -28,7 +29,17 @@ func whoMayPass(r *policy.Route) []string {
 	if r.Principals != nil {
 		ways = append(ways, "through "+strings.Join(r.Principals.Patterns(), ", "))
 	}
+	if r.Shadow {
+		ways = append(ways, "in shadow: no denial is enforced")
+	}
 	return ways
+}
+
+// isWayIn tells a way in, of which each is enough, from what is asked of them all.
+func isWayIn(words string) bool {
+	return !slices.ContainsFunc([]string{"from ", "through ", "when ", "in shadow"}, func(beginning string) bool {
+		return strings.HasPrefix(words, beginning)
+	})
 }
 
 // names writes the names that somebody needs after a word for one of them, or for many.
@@ -51,4 +62,4 @@ func having(needs ...string) string {
 }
 
 // needsNoCredential reports whether a request without any credential may pass.
-func needsNoCredential(r *policy.Route) bool { return r.Public || r.Anonymous }
+func needsNoCredential(r *policy.Route) bool { return r.Public || r.Anonymous || r.Shadow }
