@@ -45,13 +45,26 @@ func (l *decisionLog) Observed(ctx context.Context, o envoy.Observation) {
 	if l.onlyDeny && o.Decision.Allowed() {
 		return
 	}
+	l.lines.LogAttrs(ctx, slog.LevelInfo, "", l.about(o)...)
+}
+
+// Differs notes that the next policy decides a request otherwise.
+func (l *decisionLog) Differs(ctx context.Context, o envoy.Observation, next authz.Decision) {
+	l.lines.LogAttrs(ctx, slog.LevelInfo, "", append(l.about(o),
+		slog.String("next_decision", next.Verdict()),
+		slog.String("next_reason", next.Reason().String()),
+		slog.String("next_route", next.Route()))...)
+}
+
+// about is what a line tells of a decision.
+func (l *decisionLog) about(o envoy.Observation) []slog.Attr {
 	clientIP := ""
 	if ip := o.Decision.ClientIP(); ip.IsValid() {
 		clientIP = ip.String()
 	}
 	who := o.Decision.Principal()
 	secrets := l.credentials(o.Request)
-	l.lines.LogAttrs(ctx, slog.LevelInfo, "",
+	return []slog.Attr{
 		slog.String("decision", o.Decision.Verdict()),
 		slog.String("reason", o.Decision.Reason().String()),
 		slog.String("route", o.Decision.Route()),
@@ -62,7 +75,8 @@ func (l *decisionLog) Observed(ctx context.Context, o envoy.Observation) {
 		slog.String("auth_method", who.Method.String()),
 		slog.String("key_prefix", who.KeyPrefix),
 		slog.String("request_id", l.clean(o.ID, secrets, maxLoggedWord)),
-		slog.Int64("duration_us", o.Duration.Microseconds()))
+		slog.Int64("duration_us", o.Duration.Microseconds()),
+	}
 }
 
 // credentials are what came with the request to prove somebody: a client that

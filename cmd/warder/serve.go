@@ -19,7 +19,7 @@ import (
 )
 
 func newServeCommand(p process) *cobra.Command {
-	var configPath, policyPath string
+	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer Envoy's checks",
@@ -37,6 +37,13 @@ listen.tls; what is not right changes nothing. SIGTERM and SIGINT end the
 process when the checks in flight are done (shutdown.delay, shutdown.timeout); a second
 signal ends it at once.
 
+--shadow enforces no denial of any route: for the time in which the application still
+checks by itself. What would be denied is logged and counted as would_deny, goes on without any
+identity header, and keeps its credentials; only requests that can be read in two ways are refused.
+--shadow-policy decides each request by another policy too, when the answer is on its way,
+and logs and counts where the two differ. It asks the stores a second time, and is watched
+like the first.
+
 Decisions (log.decisions: all, deny or none) and the access log that Envoy sends are
 written to standard output, one JSON line each, all else to standard error.
 
@@ -49,12 +56,21 @@ the timeout of Envoy's ext_authz filter, so that it is always warder that answer
   warder serve -p policy.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), p, configPath, policyPath)
+			return serve(cmd.Context(), p, o)
 		},
 	}
-	addConfigFlag(cmd, &configPath)
-	addPolicyFlag(cmd, &policyPath)
+	addConfigFlag(cmd, &o.configPath)
+	addPolicyFlag(cmd, &o.policyPath)
+	cmd.Flags().BoolVar(&o.shadow, "shadow", false, "decide, log and count, and enforce NO denial: for a run beside checks that the application makes")
+	cmd.Flags().StringVar(&o.nextPath, "shadow-policy", "", "the policy to come, a `file` or folder: decide by it too, and count where it differs")
 	return cmd
+}
+
+// serveOptions are the command line of serve.
+type serveOptions struct {
+	configPath, policyPath string
+	shadow                 bool
+	nextPath               string
 }
 
 func addConfigFlag(cmd *cobra.Command, path *string) {
@@ -73,7 +89,7 @@ func environmentTable() string {
 	return b.String()
 }
 
-func serve(ctx context.Context, p process, configPath, policyPath string) error {
+func serve(ctx context.Context, p process, o serveOptions) error {
 	stop, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
 	hangup := make(chan os.Signal, 1)
@@ -84,13 +100,13 @@ func serve(ctx context.Context, p process, configPath, policyPath string) error 
 		end() // the next signal ends the process at once
 	}()
 
-	path, err := findConfig(configPath, p.env)
+	path, err := findConfig(o.configPath, p.env)
 	if err != nil {
 		return err
 	}
 	c := readConfig(path, p.env)
-	if policyPath != "" {
-		c.policy = policyPath
+	if o.policyPath != "" {
+		c.policy = o.policyPath
 	}
 	s, warnings, err := c.resolve()
 	if err != nil {
@@ -99,7 +115,7 @@ func serve(ctx context.Context, p process, configPath, policyPath string) error 
 	}
 	log := newLogger(p.stderr, s.Log)
 	logWarnings(log, warnings)
-	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Env: p.env, Hangup: hangup})
+	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Env: p.env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,10 @@ type serverOptions struct {
 	Env lookupEnv
 	// Stores answer instead of those that the settings name, when not nil.
 	Stores *stores
+	// Shadow enforces no denial.
+	Shadow bool
+	// NextPolicy is the path of a policy to decide by too, without effect; "" is none.
+	NextPolicy string
 	// Hangup makes the server look at its policy again; nil means never.
 	Hangup <-chan os.Signal
 	// OnReady is called once, when everything was reached and the server is ready
