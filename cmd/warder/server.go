@@ -91,7 +91,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	}
 	srv.engine, err = authz.NewEngine(authz.Config{
 		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
-		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys,
+		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys, Shadow: o.Shadow,
 	})
 	if err != nil {
 		srv.stores.close()
@@ -108,6 +108,9 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		srv.reloader.alsoOnHangup = srv.tls.reload
 	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
+	if o.Shadow {
+		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
+	}
 	return srv, nil
 }
 
