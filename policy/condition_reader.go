@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -111,7 +112,12 @@ func (r *conditionReader) ident(e ast.Expr, bound []string) {
 		r.reads = true
 		r.fail(r.offsetOf(e.ID()), "%s is read by field, and not as a whole; use %s", name, strings.Join(prefixed(name, objectOf(e, bound).FieldNames()), ", "))
 	default:
-		r.fail(r.offsetOf(e.ID()), "there is no %s; %s", quote(name), r.instead(name))
+		at := r.offsetOf(e.ID())
+		if runes := []rune(r.text); at > 0 && runes[at-1] == '-' {
+			r.fail(at, `there is no %s; a name with a hyphen is written in brackets and quotes, as in request.headers["x-tenant"]`, quote(name))
+			return
+		}
+		r.fail(at, "there is no %s; %s", quote(name), r.instead(name))
 	}
 }
 
@@ -218,6 +224,9 @@ func (r *conditionReader) call(e ast.Expr, bound []string) {
 		if last := args[len(args)-1]; !isText(last) {
 			r.fail(r.start(last), `matches wants its pattern as a text that stands here, so that it is checked now and not with a request; write it in quotes`)
 			return
+		} else if _, err := regexp.Compile(string(last.AsLiteral().(types.String))); err != nil {
+			r.fail(r.start(last), "is a pattern that cannot be used: %s; write it in the syntax of RE2", strings.TrimPrefix(oneLine(err.Error()), "error parsing regexp: "))
+			return
 		}
 	case strings.HasPrefix(name, "get") && c.IsMemberFunction() && len(args) == 1:
 		r.zone(args[0])
@@ -288,7 +297,7 @@ func (r *conditionReader) function(c ast.CallExpr, at int) {
 	}
 	at = max(0, at-len([]rune(name))) // it is the place of its parenthesis
 	if wanted := macroNames[name]; wanted != "" {
-		r.fail(at, "%s is written %s", name, wanted)
+		r.fail(at, "%s is written as in %s", name, wanted)
 		return
 	}
 	if renamed := functionRenamed[strings.ToLower(name)]; renamed != "" {
@@ -298,9 +307,10 @@ func (r *conditionReader) function(c ast.CallExpr, at int) {
 	r.fail(at, "there is no function %s; %s", name, didYouMean(name, functionNames))
 }
 
+const hasForm = `has takes a field, as in has(principal.claims.tenant); for other names write "x-tenant" in request.headers`
+
 // macroNames are the forms of what looks like a function and is read before all others.
 var macroNames = map[string]string{
-	"has":        "has(principal.claims.tenant), with a field and nothing else; for other names write \"x-tenant\" in request.headers",
 	"all":        `principal.roles.all(r, r != "GUEST")`,
 	"exists":     `principal.roles.exists(r, r.startsWith("TEAM-"))`,
 	"exists_one": `principal.roles.exists_one(r, r.startsWith("TEAM-"))`,

@@ -41,11 +41,13 @@ var otherLanguages = map[string]string{
 }
 
 func syntaxMessage(text, rest, message string) string {
-	word := firstWord(rest)
+	word, before := firstWord(rest), lastWord(strings.TrimSuffix(text, rest))
 	switch {
+	case otherLanguages[before] != "":
+		return "has the word " + quote(before) + ", which is none of CEL; write " + otherLanguages[before]
 	case otherLanguages[word] != "":
 		return "has the word " + quote(word) + ", which is none of CEL; write " + otherLanguages[word]
-	case strings.HasPrefix(rest, "=") && !strings.HasPrefix(rest, "=="), strings.HasPrefix(rest, "=="):
+	case strings.HasPrefix(rest, "="):
 		return "has a = where none can stand; write == to compare"
 	case strings.HasPrefix(rest, "&"):
 		return "has a single &; write && for and"
@@ -57,21 +59,24 @@ func syntaxMessage(text, rest, message string) string {
 		return "has a text that does not end; write its second quotation mark (in YAML, a # after a space begins a comment: write the expression below when: |)"
 	case strings.Contains(message, "expression code point size exceeds"), strings.Contains(message, "recursion"), strings.Contains(message, "node"):
 		return "is too large or too deeply nested; make two routes of it"
+	case strings.Contains(message, "has() macro"):
+		return hasForm
+	case strings.HasPrefix(rest, "$"):
+		return "has a $; names stand as they are, without $ and braces"
+	case strings.TrimSpace(rest) == "" && strings.Count(text, "(") > strings.Count(text, ")"):
+		return "ends before a parenthesis is closed; write ) where it belongs"
 	case strings.TrimSpace(rest) == "":
 		return "ends too early; something is missing after " + quote(lastWord(text))
 	case word == "":
-		return "cannot have " + quote(string([]rune(rest)[:1])) + " here" + beforeThat(text, rest)
+		word = string([]rune(rest)[:1])
 	}
-	return "cannot have " + quote(word) + " here" + beforeThat(text, rest)
-}
-
-// beforeThat names what stands before the place.
-func beforeThat(text, rest string) string {
-	before := strings.TrimSpace(strings.TrimSuffix(text, rest))
-	if before == "" {
-		return "; an expression begins with a name, a text or !"
+	switch {
+	case before == "":
+		return "cannot begin with " + quote(word) + "; an expression begins with a name, a text or !"
+	case strings.IndexByte("(,=<>&|!+*/?:[", before[len(before)-1]) >= 0:
+		return "cannot have " + quote(word) + " after " + quote(before) + "; what belongs there is a name, a number, or a text in quotes"
 	}
-	return ", after " + quote(lastWord(before)) + "; is an operator such as && or == missing, or a parenthesis?"
+	return "cannot have " + quote(word) + " after " + quote(before) + "; an operator such as && or == is missing, or a parenthesis is too many"
 }
 
 // firstWord returns the name or number that a text begins with, "" when it begins with none.
@@ -86,7 +91,7 @@ func firstWord(s string) string {
 	return s[:end]
 }
 
-// lastWord returns what stands after the last space.
+// lastWord returns what stands after the last space; "" for an empty text.
 func lastWord(s string) string {
 	s = strings.TrimSpace(s)
 	return s[strings.LastIndexFunc(s, unicode.IsSpace)+1:]
@@ -114,13 +119,13 @@ func typeMessage(message string) string {
 	case strings.HasPrefix(message, "expected type ") && len(quoted) >= 5:
 		return "is " + inWords(quoted[3]) + " where " + inWords(quoted[1]) + " is wanted"
 	case strings.Contains(message, "does not support field selection") && len(quoted) >= 3:
-		return "reads a field of " + inWords(quoted[1]) + ", which has none"
+		return "reads a field of " + inWords(quoted[1]) + ", which has none" + insteadOfField(inWords(quoted[1]))
 	case strings.Contains(message, "cannot be range of a comprehension") && len(quoted) >= 3:
 		return "goes over " + inWords(quoted[1]) + "; only lists and maps have items"
 	case strings.Contains(message, "comprehension"):
 		return "has more than two of all, exists, map and filter in each other; write it flatter"
-	case strings.Contains(message, "regular expression"), strings.Contains(message, "invalid matches"), strings.Contains(message, "regex"):
-		return "has a pattern that cannot be used: " + afterColon(message) + "; write it in the syntax of RE2"
+	case strings.Contains(message, "regex"):
+		return "has a pattern that is too large for one check; write it shorter"
 	case strings.Contains(message, "invalid ip"), strings.Contains(message, "invalid cidr"):
 		return `has a text that is no address or network; write one as in cidr("203.0.113.0/24") or ip("203.0.113.9")`
 	case strings.Contains(message, "invalid timestamp"):
@@ -131,12 +136,12 @@ func typeMessage(message string) string {
 	return "does not fit together: " + oneLine(message)
 }
 
-func afterColon(message string) string {
-	_, after, found := strings.Cut(message, ": ")
-	if !found {
-		return oneLine(message)
+// insteadOfField says how to get at what has no fields.
+func insteadOfField(kind string) string {
+	if kind == typeWords["timestamp"] {
+		return `; ask it, as in request.time.getHours("Europe/Berlin")`
 	}
-	return oneLine(after)
+	return ""
 }
 
 // operatorWords write the library's names of operators as they stand in an expression.
@@ -154,6 +159,14 @@ func overloadMessage(function, signature string) string {
 	kinds := splitTypes(args)
 	operator, isOperator := operatorWords[function]
 	switch {
+	case function == "@in" && len(kinds) == 2 && strings.HasPrefix(kinds[0], "list("):
+		return "in looks for one item, and has a list on its left; turn the two around, or write principal.roles.exists(r, r in [\"A\", \"B\"])"
+	case function == "@in" && len(kinds) == 2 && kinds[1] == "string":
+		return "in looks in a list, and has a text on its right; write contains to look inside a text"
+	case function == "contains" && strings.HasPrefix(target, "list("):
+		return `contains looks inside a text, and stands after a list; write "ADMIN" in principal.roles`
+	case isOperator && len(kinds) == 2 && strings.HasPrefix(kinds[0], "list(") != strings.HasPrefix(kinds[1], "list("):
+		return operator + " has a list on one side and an item on the other; write in to look for it, as in \"ADMIN\" in principal.roles"
 	case function == "@in" && len(kinds) == 2:
 		return "in looks for " + inWords(kinds[0]) + " in " + inWords(kinds[1]) + "; on its right stands a list of the same kind of items, or a map"
 	case (function == "_&&_" || function == "_||_" || function == "!_" || function == "_?_:_"):

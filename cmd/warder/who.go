@@ -7,7 +7,8 @@ import (
 	"warder/policy"
 )
 
-// whoMayPass says in words who gets through a route: each way in, then from where.
+// whoMayPass says in words who gets through a route: each way in, then from where, through
+// whom and when.
 func whoMayPass(r *policy.Route) []string {
 	var ways []string
 	if r.Public {
@@ -28,7 +29,20 @@ func whoMayPass(r *policy.Route) []string {
 	if r.Principals != nil {
 		ways = append(ways, "through "+strings.Join(r.Principals.Patterns(), ", "))
 	}
+	if r.Condition != nil {
+		ways = append(ways, "when "+r.Condition.String())
+	}
 	return ways
+}
+
+// narrows reports whether words of whoMayPass are no way in, but what all ways need.
+func narrows(way string) bool {
+	for _, word := range []string{"from ", "through ", "when "} {
+		if strings.HasPrefix(way, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // names writes the names that somebody needs after a word for one of them, or for many.
