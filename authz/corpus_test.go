@@ -68,7 +68,6 @@ func lowerASCII(s string) string {
 func TestCorpusCoversReasons(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[authz.Reason]string{
-		authz.ReasonConditionFalse:       "no route can ask for it yet",
 		authz.ReasonOverloaded:           "a store that refuses: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",
 		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",

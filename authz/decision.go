@@ -13,6 +13,7 @@ type Decision struct {
 	clientIP  netip.Addr
 	origin    string
 	shadow    bool
+	fault     error // why a condition had no answer
 }
 
 // A Challenge names the credential that a client is asked for in a 401.
@@ -40,6 +41,12 @@ func Deny(reason Reason) Decision {
 // about notes who was proven, on a denial that came after the proof.
 func (d Decision) about(who Principal) Decision {
 	d.principal = who
+	return d
+}
+
+// because notes why a condition had no answer; nil when it had one.
+func (d Decision) because(fault error) Decision {
+	d.fault = fault
 	return d
 }
 
@@ -87,6 +94,10 @@ func (d Decision) Principal() Principal { return d.principal }
 
 // Origin returns the origin whose scripts may read a denial; "" when none may.
 func (d Decision) Origin() string { return d.origin }
+
+// Fault says why the condition of the route was neither true nor false; nil when it was
+// one of them, or was not asked. It is for people: it may hold what the client sent.
+func (d Decision) Fault() error { return d.fault }
 
 // ClientIP returns the resolved client address; the zero Addr is unknown.
 func (d Decision) ClientIP() netip.Addr { return d.clientIP }

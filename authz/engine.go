@@ -95,7 +95,7 @@ func (e *Engine) SetPolicy(p *policy.Policy) {
 
 // Decide answers one request. The order of the checks is part of the contract:
 // path, route, client IP, peer, public or preflight, credential, session, user or
-// key, roles or scopes. What comes first hides what comes later.
+// key, roles or scopes, condition. What comes first hides what comes later.
 func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	p := e.policy.Load()
 	found := find(p, r)
@@ -175,6 +175,11 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 	}
 	if missing := require(route, who, adminRole); missing != passed {
 		return Deny(missing).about(who)
+	}
+	if route.Condition != nil {
+		if holds, err := e.holds(ctx, route.Condition, r, who); !holds {
+			return Deny(ReasonConditionFalse).about(who).because(err)
+		}
 	}
 	return allow(reason, who)
 }

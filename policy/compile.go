@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"cel.dev/cel-go/cel"
 )
 
 // defaultAdminRole is the admin role of a policy that names none.
@@ -32,7 +34,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 		if v.kind == broken {
 			continue
 		}
-		r := &fileReader{file: f.Name}
+		r := &fileReader{file: f.Name, lines: linesOf(f.Data)}
 		contents[i] = r.content(v)
 		c.problems = append(c.problems, r.problems...)
 	}
@@ -63,6 +65,8 @@ type compiler struct {
 	admin     *stringAt
 	conflicts []conflict
 	problems  Problems
+
+	conditions *cel.Env // made with the first when
 }
 
 type ipList struct {
@@ -140,7 +144,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	}
 	names := c.hosts(hosts)
 	route.written = writtenOf(e, names)
-	c.place(route, e, names)
+	c.condition(route, e, c.place(route, e, names))
 	c.policy.routes = append(c.policy.routes, route)
 	c.policy.byID[route.ID] = route
 }
@@ -214,8 +218,9 @@ func (c *compiler) hosts(hosts []stringAt) []string {
 	return names
 }
 
-// place puts a route into the matcher under each of its hosts and paths.
-func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
+// place puts a route into the matcher under each of its hosts and paths. It returns the
+// paths that have nothing wrong with them.
+func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []placedPattern) {
 	for _, m := range e.match.methods {
 		route.Methods = append(route.Methods, m.text)
 	}
@@ -235,6 +240,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
 			continue
 		}
 		seen[p.key()] = true
+		placed = append(placed, placedPattern{p, path.text})
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
 				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
@@ -242,6 +248,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) {
 			}
 		}
 	}
+	return placed
 }
 
 // reportConflicts comes when all routes are in place: the example of a conflict is

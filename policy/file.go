@@ -10,6 +10,7 @@ import (
 // noted, and reading goes on, so that everything wrong is found at once.
 type fileReader struct {
 	file     string
+	lines    []string // of the file, for places inside a text
 	problems Problems
 }
 
@@ -49,6 +50,7 @@ type routeEntry struct {
 
 	principals *PrincipalSet // nil: none given
 	origins    *OriginSet    // nil: the file's default
+	when       *whenEntry    // nil: none given
 }
 
 type matchEntry struct {
@@ -234,6 +236,7 @@ func (r *fileReader) routes(field string, v value) (routes []routeEntry) {
 func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 	e.field, e.at = field, v.at
 	matched, identified, public, allowed := false, false, false, false
+	var conditioned Position // zero: there is no when
 	r.group(field, v, map[string]keyReader{
 		"id": func(field string, v value) {
 			identified = true
@@ -250,13 +253,14 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		},
 		"allow":       func(field string, v value) { allowed, e.allow = true, r.allow(field, v) },
 		"client_ips":  func(field string, v value) { e.clientIPs = r.texts(field, v, "office") },
+		"when":        func(field string, v value) { conditioned, e.when = v.at, r.when(field, v) },
 		"principals":  func(field string, v value) { e.principals = r.principals(field, v) },
 		"cors":        func(field string, v value) { e.origins = r.cors(field, v) },
 		"path_allows": func(field string, v value) { e.allows = r.forms(field, v) },
 		"shadow": func(field string, v value) {
 			e.shadow = r.onlyTrue(field, v, "is false, which is what every route is without it; leave it out")
 		},
-	}, "id", "match", "public", "allow", "client_ips", "principals", "cors", "path_allows", "shadow")
+	}, "id", "match", "public", "allow", "client_ips", "when", "principals", "cors", "path_allows", "shadow")
 	if v.kind != mapping {
 		return e, false
 	}
@@ -271,6 +275,9 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		r.fail(e.publicAt, join(field, "public"), "excludes allow: public needs no credential and looks at none; keep one of the two")
 	case !public && !allowed:
 		r.fail(v.at, join(field, "allow"), "is missing; write who may pass, such as allow: [{user: {}}], or public: true")
+	}
+	if public && conditioned != (Position{}) {
+		r.fail(conditioned, join(field, "when"), "has no place beside public, which looks at nothing more; write allow: [{anonymous: {}}] for a condition on everybody")
 	}
 	return e, true
 }

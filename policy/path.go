@@ -70,6 +70,20 @@ type Path struct {
 // String returns the path as it was sent, without its query.
 func (p Path) String() string { return p.raw }
 
+// Canonical returns the path in its one spelling: parsed again it is the same, and two
+// paths that match the same have it in common. It has no trailing slash.
+func (p Path) Canonical() string {
+	if len(p.segments) == 0 {
+		return "/"
+	}
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		b.WriteString(escapeSegment(s))
+	}
+	return b.String()
+}
+
 // Forms returns the ambiguous spellings that the path uses.
 func (p Path) Forms() Forms { return p.forms }
 

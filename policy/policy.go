@@ -59,6 +59,8 @@ type Route struct {
 	// Origins, when not nil, lists the browser applications that may send
 	// preflights and read denials.
 	Origins *OriginSet
+	// Condition, when not nil, must be true of the request and of who was proven.
+	Condition *Condition
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows Forms
 	// Shadow: what the route decides is to be logged and counted, and a denial is not

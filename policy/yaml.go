@@ -62,13 +62,14 @@ type entry struct {
 // say something else than it seems to is refused.
 type yamlReader struct {
 	file     string
+	data     []byte
 	problems Problems
 }
 
 // parseYAML reads a file. The value is usable as far as it goes when there are
 // problems, so that all of them are found in one run.
 func parseYAML(f File) (value, Problems) {
-	r := &yamlReader{file: f.Name}
+	r := &yamlReader{file: f.Name, data: f.Data}
 	whole := Position{File: f.Name}
 	data := bytes.TrimPrefix(f.Data, []byte("\uFEFF"))
 	switch {
@@ -201,8 +202,18 @@ func (r *yamlReader) syntax(err error) {
 	if yamlError, ok := errors.AsType[yaml.Error](err); ok {
 		at = r.position(yamlError.GetToken())
 		message = "is not YAML: " + yamlError.GetMessage()
+		if r.conditionAt(at.Line) {
+			message += "; write the expression on the line below when: |"
+		}
 	}
 	r.report(at, message)
+}
+
+// conditionAt reports whether a line has a condition, whose quotation marks and colons
+// are more than a plain text of YAML can hold.
+func (r *yamlReader) conditionAt(line int) bool {
+	lines := linesOf(r.data)
+	return line > 0 && line <= len(lines) && strings.Contains(lines[line-1], "when:")
 }
 
 func (r *yamlReader) report(at Position, message string) {

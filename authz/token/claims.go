@@ -13,6 +13,7 @@ import (
 type verified struct {
 	claims    Claims
 	notBefore time.Time // the later of nbf and iat; zero when there is neither
+	payload   string    // all of the claims, as JSON; what is above is part of the same text
 }
 
 // at returns the claims when they hold at the time now.

@@ -29,7 +29,7 @@ var forbidden = map[string]struct{}{
 
 // parseHeader reads a token's header. That alg is the key's is not its matter.
 func parseHeader(text []byte) (header, error) {
-	members, err := parseObject(text)
+	members, _, err := parseObject(text)
 	if err != nil {
 		return header{}, err
 	}

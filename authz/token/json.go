@@ -24,16 +24,18 @@ type member struct {
 // parseObject reads the one reading of a JSON object. Where encoding/json would
 // pick a reading, it refuses: invalid UTF-8 and halves of surrogate pairs (read
 // as U+FFFD), members that stand twice (the last wins) or differ in case only
-// (struct fields match both), at any depth.
-func parseObject(text []byte) (object, error) {
+// (struct fields match both), at any depth. whole is the text that the members are parts of.
+func parseObject(text []byte) (o object, whole string, err error) {
 	if !utf8.Valid(text) || !json.Valid(text) || !wholeRunes(text) {
-		return nil, ErrMalformed
+		return nil, "", ErrMalformed
 	}
-	r := reader{string(text)}
+	whole = string(text)
+	r := reader{whole}
 	if r.peek() != '{' {
-		return nil, ErrMalformed
+		return nil, "", ErrMalformed
 	}
-	return r.object(1)
+	o, err = r.object(1)
+	return o, whole, err
 }
 
 // get returns the value of a member, "" when there is none.

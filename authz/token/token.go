@@ -70,6 +70,25 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 	return found.claims, err
 }
 
+// Payload returns the claims of a token as the text of one JSON object, after it has
+// verified the token as [Verifier.Verify] does.
+func (v *Verifier) Payload(token string, now time.Time) (string, error) {
+	if v.known != nil {
+		if found, ok := v.known.GetIfPresent(token); ok {
+			_, err := found.at(now, v.leeway)
+			if err != nil {
+				return "", err
+			}
+			return found.payload, nil
+		}
+	}
+	found, err := v.verify(token, now)
+	if err != nil {
+		return "", err
+	}
+	return found.payload, nil
+}
+
 // verify reads the whole token.
 func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	jws, err := splitCompact(token)
@@ -80,14 +99,19 @@ func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
-	claims, err := parseObject(jws.payload)
+	claims, payload, err := parseObject(jws.payload)
 	if err != nil {
 		return verified{}, err
 	}
 	if err := v.checkSignature(head, jws); err != nil {
 		return verified{}, err
 	}
-	return v.judge(head, claims, now)
+	found, err := v.judge(head, claims, now)
+	if err != nil {
+		return verified{}, err
+	}
+	found.payload = payload
+	return found, nil
 }
 
 // checkSignature finds the keys that the header selects and holds the signature

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type explainOptions struct {
 	clientIP, principal    string
 	user                   string
 	roles                  []string
+	claims                 string // JSON
 	apiKey                 bool
 	scopes                 []string
 }
@@ -49,7 +51,7 @@ sent. It exits 0 whatever the answer is.
 
 It asks no Redis and no Postgres. --as-user makes the request one of an active user with a
 live session, --as-api-key one with an active API key; without them there is no
-credential. A token or a key in a --header cannot be verified, since explain has neither your
+credential. --claims adds to the token of --as-user what a condition (when:) may read. A token or a key in a --header cannot be verified, since explain has neither your
 secrets nor your stores: it is refused as a forged one would be.
 
 The client's address is what --client-ip says, else the peer of a captured request, read as
@@ -68,6 +70,7 @@ outcome is passed, failed, skipped (this request needs it not) or not_reached (a
 failed). upstream is there for what goes on, client for a no.`,
 		Example: `  warder explain -p policy.yaml GET https://api.example.com/api/v1/assets/7
   warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
+  warder explain -p policy.yaml GET /t/acme/x --as-user 42 --claims '{"tenant": "acme"}'
   warder explain -p policy.yaml GET /api/v1/assets --as-api-key --scopes assets:read -o json
   warder explain -p policy.yaml --check-request captured.json`,
 		Args: func(cmd *cobra.Command, args []string) error { return o.check(cmd, args) },
@@ -96,6 +99,7 @@ failed). upstream is there for what goes on, client for a no.`,
 	flags.StringVar(&o.principal, "principal", "", "the mTLS `name` of the connection's other end, as spiffe://…")
 	flags.StringVar(&o.user, "as-user", "", "send the credential of this user, by `id`")
 	flags.StringSliceVar(&o.roles, "roles", nil, "the roles of --as-user, separated by commas")
+	flags.StringVar(&o.claims, "claims", "", "other claims of the token of --as-user, as a `JSON` object, for when:")
 	flags.BoolVar(&o.apiKey, "as-api-key", false, "send an API key")
 	flags.StringSliceVar(&o.scopes, "scopes", nil, "the scopes of --as-api-key, separated by commas")
 	return cmd
@@ -111,10 +115,17 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 		return wrong("%d arguments given, want METHOD URL, as in: GET https://api.example.com/x", len(args))
 	case len(o.roles) > 0 && o.user == "":
 		return wrong("--roles are those of --as-user; give it too")
+	case cmd.Flags().Changed("claims") && o.user == "":
+		return wrong("--claims are those of the token of --as-user; give it too")
 	case len(o.scopes) > 0 && !o.apiKey:
 		return wrong("--scopes are those of --as-api-key; give it too")
 	case cmd.Flags().Changed("as-user") && !authz.ValidID(o.user):
 		return wrong("--as-user: %q can be no user's id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
+	}
+	if cmd.Flags().Changed("claims") {
+		if _, why := readClaims(o.claims); why != "" {
+			return wrong("--claims: %s", why)
+		}
 	}
 	for _, list := range []struct {
 		flag  string
@@ -142,6 +153,24 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return nil
+}
+
+// ownClaims are the claims of --as-user's token that --claims cannot change.
+var ownClaims = []string{"sub", "jti", "exp", "nbf", "iat"}
+
+// readClaims reads the JSON of --claims, or says why it is none.
+func readClaims(text string) (claims jwt.MapClaims, why string) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&claims); err != nil || claims == nil || d.More() {
+		return nil, fmt.Sprintf(`%q is no JSON object; write one such as '{"tenant": "acme"}'`, text)
+	}
+	for _, name := range ownClaims {
+		if _, there := claims[name]; there {
+			return nil, name + " is one that --as-user gives the token; leave it out"
+		}
+	}
+	return claims, ""
 }
 
 // splitHeader takes 'Name: value' apart, or says why it is none.
@@ -349,9 +378,12 @@ func (o *explainOptions) credentials(in *authv3.CheckRequest, apiKeyHeader strin
 		roles, _ := authz.NewNames(o.roles)
 		store.PutUser(o.user, authz.User{Active: true, Roles: roles})
 		store.PutSession(o.user, explainSession, 0)
-		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"sub": o.user, "jti": explainSession, "exp": time.Now().Add(time.Hour).Unix(),
-		}).SignedString(secret)
+		claims := jwt.MapClaims{}
+		if o.claims != "" {
+			claims, _ = readClaims(o.claims) // it was checked before
+		}
+		claims["sub"], claims["jti"], claims["exp"] = o.user, explainSession, time.Now().Add(time.Hour).Unix()
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 		if err != nil {
 			return nil, nil, errors.New("the token of --as-user cannot be signed")
 		}

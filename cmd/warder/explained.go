@@ -280,13 +280,14 @@ func stepOf(reason authz.Reason) int {
 	}
 }
 
-// checks lists each check with its outcome. Peer and condition are there when they
-// decided, since not every route has them.
+// checks lists each check with its outcome. Peer and condition are there when the route
+// has them.
 func (x explained) checks(route *policy.Route) []explainedCheck {
 	at := stepOf(x.Decision.Reason())
 	var list []explainedCheck
 	for step, name := range stepNames {
-		if step == stepPeer && step != at && (route == nil || route.Principals == nil) || step == stepCondition && step != at {
+		if step == stepPeer && step != at && (route == nil || route.Principals == nil) ||
+			step == stepCondition && step != at && (route == nil || route.Condition == nil) {
 			continue
 		}
 		c := explainedCheck{Check: name, Outcome: passed}
@@ -313,6 +314,8 @@ func (x explained) success(step int, route *policy.Route) (outcome, string) {
 			return skipped, "the route is public"
 		case d.Reason() == authz.ReasonPreflight:
 			return skipped, "a preflight request has no credential"
+		case step == stepCondition:
+			return passed, "true: " + route.Condition.String()
 		case step > stepCredential && who.Method == authz.MethodAnonymous:
 			return skipped, "there is nobody to ask about"
 		}
@@ -409,15 +412,18 @@ func (x explained) failure(route *policy.Route) string {
 		return "the API key is not 8 to 256 characters of A-Z a-z 0-9 . _ ~ + / = -"
 	case authz.ReasonRoleMissing, authz.ReasonScopeMissing:
 		return x.rights(route) + "; the route is for " + strings.Join(waysIn(route), " or ")
+	case authz.ReasonConditionFalse:
+		if fault := d.Fault(); fault != nil {
+			return fmt.Sprintf("no answer, which is a no (%v): %s", fault, route.Condition)
+		}
+		return "false: " + route.Condition.String()
 	default:
 		return d.Reason().String()
 	}
 }
 
-// waysIn are the words of whoMayPass without those for what is asked of them all.
-func waysIn(route *policy.Route) []string {
-	return slices.DeleteFunc(whoMayPass(route), func(s string) bool { return !isWayIn(s) })
-}
+// waysIn are the words of whoMayPass without those for what all ways need.
+func waysIn(route *policy.Route) []string { return slices.DeleteFunc(whoMayPass(route), narrows) }
 
 // ambiguous says why a path has no canonical form, or which form of it is not
 // accepted, and what would accept it.

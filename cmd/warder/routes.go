@@ -30,8 +30,8 @@ anonymous requests through, and those in shadow. Their numbers are those of the 
 
 In JSON: {policy_hash, admin_role, routes: [{order, route, host, methods, methods_listed,
 path, who, public, anonymous, shadow, user: {roles, all_roles}, api_key: {scopes, any_scopes},
-client_ips, path_allows, file, line, column}]}. host is "*" for any; user, api_key and client_ips
-are null where the route has none.`,
+client_ips, when, path_allows, file, line, column}]}. host is "*" for any; user, api_key, client_ips
+and when are null where the route has none.`,
 		Example: `  warder routes -p policy.yaml
   warder routes -p policies/ --public
   warder routes -p policy.yaml -o json | jq -r '.routes[] | select(.public) | .path'`,
@@ -92,6 +92,7 @@ type routeRow struct {
 	User          *userRow   `json:"user"`
 	APIKey        *apiKeyRow `json:"api_key"`
 	ClientIPs     []string   `json:"client_ips"` // names of ip_lists; null for any address
+	When          *string    `json:"when"`       // the condition, on one line
 	PathAllows    []string   `json:"path_allows"`
 	File          string     `json:"file"`
 	Line          int        `json:"line"`
@@ -137,6 +138,9 @@ func rowOf(order int, e policy.Entry) routeRow {
 	}
 	if r.ClientIPs != nil {
 		row.ClientIPs = r.ClientIPs.Names()
+	}
+	if r.Condition != nil {
+		row.When = new(r.Condition.String())
 	}
 	if r.PathAllows != 0 {
 		row.PathAllows = strings.Split(r.PathAllows.String(), ", ")
@@ -201,12 +205,12 @@ func methodsCell(methods []string, listed bool) string {
 	return strings.Join(methods, ",")
 }
 
-// whoCell joins the ways in, of which each is enough, and what is asked of them all.
+// whoCell joins the ways in, of which each is enough, and what all of them need.
 func whoCell(who []string) string {
 	var b strings.Builder
 	for i, way := range who {
 		switch {
-		case !isWayIn(way):
+		case narrows(way):
 			b.WriteString("; ")
 		case i > 0:
 			b.WriteString(" or ")

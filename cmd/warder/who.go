@@ -7,8 +7,8 @@ import (
 	"warder/policy"
 )
 
-// whoMayPass says in words who gets through a route: each way in, then what is asked of
-// them all.
+// whoMayPass says in words who gets through a route: each way in, then from where, through
+// whom and when.
 func whoMayPass(r *policy.Route) []string {
 	var ways []string
 	if r.Public {
@@ -29,17 +29,23 @@ func whoMayPass(r *policy.Route) []string {
 	if r.Principals != nil {
 		ways = append(ways, "through "+strings.Join(r.Principals.Patterns(), ", "))
 	}
+	if r.Condition != nil {
+		ways = append(ways, "when "+r.Condition.String())
+	}
 	if r.Shadow {
 		ways = append(ways, "in shadow: no denial is enforced")
 	}
 	return ways
 }
 
-// isWayIn tells a way in, of which each is enough, from what is asked of them all.
-func isWayIn(words string) bool {
-	return !slices.ContainsFunc([]string{"from ", "through ", "when ", "in shadow"}, func(beginning string) bool {
-		return strings.HasPrefix(words, beginning)
-	})
+// narrows reports whether words of whoMayPass are no way in, but what all ways need.
+func narrows(way string) bool {
+	for _, word := range []string{"from ", "through ", "when ", "in shadow"} {
+		if strings.HasPrefix(way, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // names writes the names that somebody needs after a word for one of them, or for many.

@@ -1,0 +1,115 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+)
+
+// A Condition is the compiled when of a route: a CEL expression over the request, the
+// parameters of its path and who was proven. The zero Condition holds for nothing.
+type Condition struct {
+	text     string
+	program  cel.Program
+	patterns []pattern // of the route, the most specific first
+
+	// wholeQuery and wholeFields say that the expression goes over all names, so that
+	// one that comes twice has no place in any of them.
+	wholeQuery, wholeFields bool
+}
+
+// A ConditionInput is what a condition may look at. What is not known is left at its
+// zero value, and is absent for the expression: reading it is an error, not an empty text.
+type ConditionInput struct {
+	Method   string
+	Host     string // as sent
+	Path     Path
+	Query    string // as sent, without its "?"
+	Fields   Fields
+	ClientIP netip.Addr
+	Time     time.Time
+
+	// HiddenField is the name of a field that is hidden beside those that always are:
+	// that of API keys.
+	HiddenField string
+
+	AuthMethod    string
+	User          string
+	Roles, Scopes []string
+	// Claims returns the claims of the verified token as the text of a JSON object; nil
+	// when there is no token. It is called when the expression reads them, and not before.
+	Claims func() (string, error)
+}
+
+// Fields are the header fields of a request, their names in lower case. A name may be
+// there more than once.
+type Fields interface {
+	Len() int
+	Field(i int) (name, value string)
+}
+
+// costLimit bounds what one check of a condition may cost, in units of cel-go: about as
+// many steps, and tenths of the characters that are looked at.
+const costLimit = 20_000
+
+// interruptEvery is after how many steps of a loop the deadline is looked at.
+const interruptEvery = 100
+
+var (
+	errNotCompiled = errors.New("the condition was never compiled")
+	errNoAnswer    = errors.New("the expression gave neither true nor false")
+)
+
+// String returns the expression on one line.
+func (c *Condition) String() string { return c.text }
+
+// Holds reports whether the condition is true. An error says why it is neither true nor
+// false, for people: its text may hold what the client sent. It is a no like false.
+func (c *Condition) Holds(ctx context.Context, in *ConditionInput) (holds bool, err error) {
+	if c.program == nil {
+		return false, errNotCompiled
+	}
+	// The library turns its own panics into errors. What panics all the same says no.
+	defer func() {
+		if p := recover(); p != nil {
+			holds, err = false, fmt.Errorf("evaluation failed: %v", p)
+		}
+	}()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	result, _, err := c.program.ContextEval(ctx, &evaluation{condition: c, in: in})
+	switch {
+	case err != nil:
+		return false, conditionError(err)
+	case result == types.True:
+		return true, nil
+	case result == types.False:
+		return false, nil
+	}
+	return false, errNoAnswer
+}
+
+// params returns the decoded parameters of the path, by the first of the route's
+// patterns that takes it. There are none when none does: a proxy has then chosen the
+// route by rules of its own.
+func (c *Condition) params(path Path) map[string]string {
+	for _, p := range c.patterns {
+		if _, whole := p.shared(path.segments); !whole {
+			continue
+		}
+		values := map[string]string{}
+		for i, s := range p.segments {
+			if s.param {
+				values[s.text] = path.segments[i]
+			}
+		}
+		return values
+	}
+	return nil
+}

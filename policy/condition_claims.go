@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+var errClaims = errors.New("principal.claims is no JSON object")
+
+// claimMap returns the claims of the token; an empty map when there is no token.
+func (e *evaluation) claimMap() (ref.Val, error) {
+	if e.claims != nil {
+		return e.claims, nil
+	}
+	claims := map[string]any{}
+	if e.in.Claims != nil {
+		text, err := e.in.Claims()
+		if err != nil {
+			return nil, err
+		}
+		if claims, err = decodeClaims(text); err != nil {
+			return nil, err
+		}
+	}
+	e.claims = types.NewStringInterfaceMap(types.DefaultTypeAdapter, claims)
+	return e.claims, nil
+}
+
+// decodeClaims reads a JSON object. That no member stands in it twice, and that it is not
+// too deep, was checked with the token.
+func decodeClaims(text string) (map[string]any, error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var claims map[string]any
+	if err := d.Decode(&claims); err != nil || claims == nil {
+		return nil, errClaims
+	}
+	for name, v := range claims {
+		claims[name] = claimValue(v)
+	}
+	return claims, nil
+}
+
+// claimValue puts numbers in the place of their text: whole ones as int, others as double.
+func claimValue(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return claimNumber(v.String())
+	case []any:
+		for i, item := range v {
+			v[i] = claimValue(item)
+		}
+	case map[string]any:
+		for name, item := range v {
+			v[name] = claimValue(item)
+		}
+	}
+	return v
+}
+
+// claimNumber reads a number. One that would be rounded to another is an error when it is
+// read: 9007199254740993 and its neighbour are two accounts.
+func claimNumber(text string) ref.Val {
+	if !strings.ContainsAny(text, ".eE") {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return types.WrapErr(fmt.Errorf("the number %s is out of range", text))
+		}
+		return types.Int(n)
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(f, 0) {
+		return types.WrapErr(fmt.Errorf("the number %s is out of range", text))
+	}
+	return types.Double(f)
+}

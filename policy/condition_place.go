@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+const conditionHelp = `a text such as "` + exampleCondition + `"`
+
+// A whenEntry is the text of a condition with the lines of its file.
+type whenEntry struct {
+	stringAt
+	lines []string
+}
+
+// when reads a condition.
+func (r *fileReader) when(field string, v value) *whenEntry {
+	switch v.kind {
+	case text:
+		return &whenEntry{stringAt{v.text, v.at, field}, r.lines}
+	case mapping:
+		r.fail(v.at, field, "has a colon and a space outside quotes, which makes it a key with a value; write the expression on the line below when: |")
+	case list:
+		r.fail(v.at, field, "is a list; write one expression, with && between what must all be true")
+	default:
+		r.wrongKind(field, v, conditionHelp)
+	}
+	return nil
+}
+
+// place returns where in the file a problem of an expression is, with its message. Where
+// the text was changed on its way out of the YAML (escaped, or folded with empty lines)
+// the place is where the value begins, and the message counts inside the expression.
+func (w *whenEntry) place(p conditionProblem) (Position, string) {
+	if p.offset == 0 {
+		return w.first(), p.message
+	}
+	if at, found := w.find(p.offset); found {
+		return at, p.message
+	}
+	return w.at, fmt.Sprintf("%s (character %d of the expression)", p.message, p.offset+1)
+}
+
+// first returns where the expression begins.
+func (w *whenEntry) first() Position {
+	if at, found := w.find(0); found {
+		return at
+	}
+	return w.at
+}
+
+// find walks along the lines of the file and the expression side by side. They differ
+// only in indentation and line ends, or the place cannot be known.
+func (w *whenEntry) find(offset int) (Position, bool) {
+	line, column := w.at.Line, w.at.Column-1
+	head := runesFrom(w.line(line), column)
+	if len(head) == 0 {
+		return Position{}, false
+	}
+	switch head[0] {
+	case '|', '>':
+		line, column = line+1, 0
+	case '"', '\'':
+		column++
+	}
+	expression := []rune(w.text)
+	for at := 0; line <= len(w.lines) && at <= len(expression); line, column = line+1, 0 {
+		rest := runesFrom(w.line(line), column)
+		for column == 0 && len(rest) > 0 && rest[0] == ' ' {
+			rest = rest[1:]
+		}
+		start := len([]rune(w.line(line))) - len(rest)
+		for at < len(expression) && isBlank(expression[at]) && (len(rest) == 0 || !isBlank(rest[0])) && line != w.at.Line {
+			if at == offset {
+				return Position{w.at.File, line, start + 1}, true
+			}
+			at++
+		}
+		n := 0
+		for n < len(rest) && at+n < len(expression) && rest[n] == expression[at+n] {
+			n++
+		}
+		if offset < at+n || offset == at+n && at+n == len(expression) {
+			return Position{w.at.File, line, start + 1 + offset - at}, true
+		}
+		at += n
+		if strings.TrimSpace(string(rest[n:])) != "" {
+			return Position{}, false
+		}
+	}
+	return Position{}, false
+}
+
+func isBlank(r rune) bool { return r == ' ' || r == '\n' }
+
+func (w *whenEntry) line(n int) string {
+	if n < 1 || n > len(w.lines) {
+		return ""
+	}
+	return w.lines[n-1]
+}
+
+func runesFrom(s string, column int) []rune {
+	runes := []rune(s)
+	return runes[min(max(0, column), len(runes)):]
+}
+
+// linesOf returns the lines of a file as the reader of YAML counts them.
+func linesOf(data []byte) []string {
+	text := strings.TrimPrefix(string(data), "\uFEFF")
+	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+}

@@ -1,0 +1,216 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// maxQuery bounds how many names and values of a query are read.
+const maxQuery = 256
+
+var (
+	errQuerySemicolon = errors.New("request.query holds a ; which some applications read as &")
+	errQueryHash      = errors.New("request.query holds a #, where some readers end it")
+	errQueryEscape    = errors.New("request.query has a % that no two hexadecimal digits follow")
+	errQueryText      = errors.New("request.query is not UTF-8 when decoded, or holds a control character")
+	errQueryLong      = fmt.Errorf("request.query has more than %d values", maxQuery)
+)
+
+// queryTexts are the names and values of a query, decoded.
+type queryTexts struct{ pairs [][2]string }
+
+// parseQuery reads a query in the one way that all readers share, or says why there is
+// none. An application that reads what is refused here would see other values.
+func parseQuery(raw string) (*queryTexts, error) {
+	q := new(queryTexts)
+	switch {
+	case strings.Contains(raw, ";"):
+		return nil, errQuerySemicolon
+	case strings.Contains(raw, "#"):
+		return nil, errQueryHash
+	}
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if pair == "" {
+			continue
+		}
+		if len(q.pairs) == maxQuery {
+			return nil, errQueryLong
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		decoded := [2]string{}
+		for i, s := range [2]string{name, value} {
+			text, err := url.QueryUnescape(s)
+			switch {
+			case err != nil:
+				return nil, errQueryEscape
+			case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
+				return nil, errQueryText
+			}
+			decoded[i] = text
+		}
+		q.pairs = append(q.pairs, decoded)
+	}
+	return q, nil
+}
+
+func (q *queryTexts) find(name string) (value string, found bool, err error) {
+	for _, p := range q.pairs {
+		switch {
+		case p[0] != name:
+		case found:
+			return "", false, fmt.Errorf("request.query has %q more than once", name)
+		default:
+			value, found = p[1], true
+		}
+	}
+	return value, found, nil
+}
+
+func (q *queryTexts) names() []string {
+	set := make(map[string]struct{}, len(q.pairs))
+	for _, p := range q.pairs {
+		set[p[0]] = struct{}{}
+	}
+	return sortedNames(set)
+}
+
+func (q *queryTexts) count() int { return len(q.pairs) }
+
+func (e *evaluation) queryMap() (ref.Val, error) {
+	if e.query == nil {
+		q, err := parseQuery(e.in.Query)
+		if err != nil {
+			return nil, err
+		}
+		e.query = q
+	}
+	if e.condition.wholeQuery && len(e.query.names()) != len(e.query.pairs) {
+		return nil, errors.New("request.query has a name more than once")
+	}
+	return textMap{e.query}, nil
+}
+
+// fieldTexts are the header fields that an expression may look at.
+type fieldTexts struct {
+	fields Fields
+	hidden string // folded
+}
+
+// hiddenFields are never seen by an expression, by their folded names: secrets are not for
+// policies to compare.
+var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
+
+// hides reports whether a field is hidden: a secret, what only warder says, and what
+// Envoy makes of the request's first line.
+func (t fieldTexts) hides(folded string) bool {
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || folded == t.hidden || slices.Contains(hiddenFields, folded)
+}
+
+// find finds a field. Names that an application may take for one (x_tenant for x-tenant)
+// count as the same one that comes twice.
+func (t fieldTexts) find(name string) (value string, found bool, err error) {
+	wanted := foldField(name)
+	if t.hides(wanted) {
+		return "", false, nil
+	}
+	for i := range t.fields.Len() {
+		got, v := t.fields.Field(i)
+		switch {
+		case !sameField(got, wanted):
+		case found || got != name:
+			return "", false, fmt.Errorf("request.headers has %q more than once, or in another spelling", name)
+		case !utf8.ValidString(v):
+			return "", false, fmt.Errorf("request.headers has a %q that is not UTF-8", name)
+		default:
+			value, found = v, true
+		}
+	}
+	return value, found, nil
+}
+
+func (t fieldTexts) names() []string {
+	set := map[string]struct{}{}
+	for i := range t.fields.Len() {
+		if name, _ := t.fields.Field(i); !t.hides(foldField(name)) {
+			set[name] = struct{}{}
+		}
+	}
+	return sortedNames(set)
+}
+
+func (t fieldTexts) count() int { return len(t.names()) }
+
+// ambiguous reports whether two visible fields may be taken for one.
+func (t fieldTexts) ambiguous() bool {
+	seen := map[string]struct{}{}
+	for i := range t.fields.Len() {
+		name, _ := t.fields.Field(i)
+		folded := foldField(name)
+		if t.hides(folded) {
+			continue
+		}
+		if _, twice := seen[folded]; twice {
+			return true
+		}
+		seen[folded] = struct{}{}
+	}
+	return false
+}
+
+func (e *evaluation) fieldMap() (ref.Val, error) {
+	t := fieldTexts{noFields{}, foldField(e.in.HiddenField)}
+	if e.in.Fields != nil {
+		t.fields = e.in.Fields
+	}
+	if e.condition.wholeFields && t.ambiguous() {
+		return nil, errors.New("request.headers has a name more than once, or in another spelling")
+	}
+	return textMap{t}, nil
+}
+
+type noFields struct{}
+
+func (noFields) Len() int                   { return 0 }
+func (noFields) Field(int) (string, string) { return "", "" }
+
+// foldField makes equal what an application may take for one name.
+func foldField(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		case r == '_' || r == '.':
+			return '-'
+		}
+		return r
+	}, name)
+}
+
+// sameField reports whether a name folds to one that is folded, without a copy of it.
+func sameField(name, folded string) bool {
+	if len(name) != len(folded) {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case c == '_' || c == '.':
+			c = '-'
+		}
+		if c != folded[i] {
+			return false
+		}
+	}
+	return true
+}

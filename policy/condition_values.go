@@ -1,0 +1,269 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+)
+
+// An evaluation is one check of a condition. It reads each part of the input at most
+// once, and only when the expression asks for it.
+type evaluation struct {
+	condition *Condition
+	in        *ConditionInput
+
+	query  *queryTexts
+	claims traits.Mapper
+}
+
+// ResolveName implements cel.Activation.
+func (e *evaluation) ResolveName(name string) (any, bool) {
+	switch name {
+	case "request":
+		return object{e, requestType}, true
+	case "principal":
+		return object{e, principalType}, true
+	case "params":
+		return types.NewStringStringMap(types.DefaultTypeAdapter, e.condition.params(e.in.Path)), true
+	}
+	return nil, false
+}
+
+// Parent implements cel.Activation.
+func (*evaluation) Parent() cel.Activation { return nil }
+
+// A field is something that an expression can read of an object.
+type field struct {
+	name string
+	typ  *cel.Type
+	// get returns the value, of the type that is declared; nil when it is absent.
+	get func(*evaluation) (ref.Val, error)
+}
+
+// requestFields are what request has, in the order in which messages name them.
+var requestFields = []field{
+	{"method", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.Method), nil }},
+	{"host", cel.StringType, func(e *evaluation) (ref.Val, error) {
+		var buf [maxHost]byte
+		name, _ := foldHost(e.in.Host, &buf)
+		return textOr(string(name)), nil
+	}},
+	{"path", cel.StringType, func(e *evaluation) (ref.Val, error) {
+		if e.in.Path.raw == "" {
+			return nil, nil
+		}
+		return types.String(e.in.Path.Canonical()), nil
+	}},
+	{"query", textMapType, func(e *evaluation) (ref.Val, error) { return e.queryMap() }},
+	{"headers", textMapType, func(e *evaluation) (ref.Val, error) { return e.fieldMap() }},
+	{"client_ip", cel.StringType, func(e *evaluation) (ref.Val, error) {
+		if !e.in.ClientIP.IsValid() {
+			return nil, nil
+		}
+		return types.String(e.in.ClientIP.String()), nil
+	}},
+	{"time", cel.TimestampType, func(e *evaluation) (ref.Val, error) { return types.Timestamp{Time: e.in.Time.UTC()}, nil }},
+}
+
+// principalFields are what principal has.
+var principalFields = []field{
+	{"user", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.User), nil }},
+	{"roles", textsType, func(e *evaluation) (ref.Val, error) {
+		return types.NewStringList(types.DefaultTypeAdapter, e.in.Roles), nil
+	}},
+	{"scopes", textsType, func(e *evaluation) (ref.Val, error) {
+		return types.NewStringList(types.DefaultTypeAdapter, e.in.Scopes), nil
+	}},
+	{"method", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.AuthMethod), nil }},
+	{"claims", cel.MapType(cel.StringType, cel.DynType), func(e *evaluation) (ref.Val, error) { return e.claimMap() }},
+}
+
+var (
+	textMapType = cel.MapType(cel.StringType, cel.StringType)
+	textsType   = cel.ListType(cel.StringType)
+)
+
+// textOr returns a text; nil, which is absent, for the empty one.
+func textOr(s string) ref.Val {
+	if s == "" {
+		return nil
+	}
+	return types.String(s)
+}
+
+// The two objects of an expression.
+var (
+	requestType   = newObjectType("request", requestFields)
+	principalType = newObjectType("principal", principalFields)
+)
+
+// An objectType is the type of request or of principal. It implements
+// types.StructTypeDescriptor, so that a field that is not there is found at load.
+type objectType struct {
+	*types.Type
+	name   string
+	fields []field
+}
+
+func newObjectType(name string, fields []field) *objectType {
+	return &objectType{types.NewObjectType("warder." + name), name, fields}
+}
+
+// ReflectType says that no Go type stands behind it.
+func (*objectType) ReflectType() reflect.Type { return nil }
+
+// FieldNames returns the fields in their order.
+func (t *objectType) FieldNames() []string {
+	names := make([]string, len(t.fields))
+	for i, f := range t.fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// FindFieldType returns how a field is read.
+func (t *objectType) FindFieldType(name string) (*types.FieldType, bool) {
+	i := slices.IndexFunc(t.fields, func(f field) bool { return f.name == name })
+	if i < 0 {
+		return nil, false
+	}
+	f := t.fields[i]
+	return &types.FieldType{
+		Type: f.typ,
+		IsSet: func(target any) bool {
+			e, ok := target.(*evaluation)
+			if !ok {
+				return false
+			}
+			v, err := f.get(e)
+			return err == nil && v != nil
+		},
+		GetFrom: func(target any) (any, error) {
+			e, ok := target.(*evaluation)
+			if !ok {
+				return nil, fmt.Errorf("%s has no %s", t.name, f.name)
+			}
+			v, err := f.get(e)
+			if err == nil && v == nil {
+				err = fmt.Errorf("%s.%s is absent", t.name, f.name)
+			}
+			return v, err
+		},
+	}, true
+}
+
+// NewValue refuses: no expression makes a request of its own.
+func (t *objectType) NewValue(types.Adapter, map[string]ref.Val) ref.Val {
+	return types.NewErr("%s cannot be made", t.name)
+}
+
+// Adapt refuses too.
+func (t *objectType) Adapt(types.Adapter, any) ref.Val {
+	return types.NewErr("%s cannot be made", t.name)
+}
+
+// An object is request or principal in one evaluation.
+type object struct {
+	evaluation *evaluation
+	typ        *objectType
+}
+
+// ConvertToNative implements ref.Val. Nothing asks for it.
+func (o object) ConvertToNative(reflect.Type) (any, error) {
+	return nil, fmt.Errorf("%s is no value of its own", o.typ.name)
+}
+
+// ConvertToType implements ref.Val.
+func (o object) ConvertToType(ref.Type) ref.Val {
+	return types.NewErr("%s is no value of its own", o.typ.name)
+}
+
+// Equal implements ref.Val.
+func (o object) Equal(ref.Val) ref.Val { return types.NewErr("%s is no value of its own", o.typ.name) }
+
+// Type implements ref.Val.
+func (o object) Type() ref.Type { return o.typ.Type }
+
+// Value returns what the fields are read from.
+func (o object) Value() any { return o.evaluation }
+
+// namedTexts find a value by its name. A name that is there and has no one value is an error.
+type namedTexts interface {
+	find(name string) (value string, found bool, err error)
+	names() []string
+	count() int
+}
+
+// A textMap is request.query or request.headers: a map for the expression, in which a
+// name that is ambiguous is an error wherever it is touched.
+type textMap struct {
+	namedTexts
+}
+
+// Find implements traits.Mapper.
+func (m textMap) Find(key ref.Val) (ref.Val, bool) {
+	name, ok := key.(types.String)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(key), false
+	}
+	value, found, err := m.find(string(name))
+	switch {
+	case err != nil:
+		return types.WrapErr(err), false
+	case !found:
+		return nil, false
+	}
+	return types.String(value), true
+}
+
+// Get implements traits.Indexer.
+func (m textMap) Get(key ref.Val) ref.Val {
+	value, found := m.Find(key)
+	if value == nil && !found {
+		return types.NewErr("no such key: %v", key)
+	}
+	return value
+}
+
+// Contains implements traits.Container.
+func (m textMap) Contains(key ref.Val) ref.Val {
+	value, found := m.Find(key)
+	if value != nil && !found {
+		return value // the error
+	}
+	return types.Bool(found)
+}
+
+// Iterator implements traits.Iterable: over the names.
+func (m textMap) Iterator() traits.Iterator {
+	return types.NewStringList(types.DefaultTypeAdapter, m.names()).Iterator()
+}
+
+// Size implements traits.Sizer. The cost of a check is counted by it too.
+func (m textMap) Size() ref.Val { return types.Int(m.count()) }
+
+// ConvertToNative implements ref.Val. Nothing asks for it.
+func (m textMap) ConvertToNative(reflect.Type) (any, error) {
+	return nil, fmt.Errorf("names are read one by one")
+}
+
+// ConvertToType implements ref.Val.
+func (m textMap) ConvertToType(ref.Type) ref.Val { return types.NewErr("names are read one by one") }
+
+// Equal implements ref.Val.
+func (m textMap) Equal(ref.Val) ref.Val { return types.NewErr("names are read one by one") }
+
+// Type implements ref.Val.
+func (m textMap) Type() ref.Type { return types.MapType }
+
+// Value implements ref.Val.
+func (m textMap) Value() any { return m }
+
+// sortedNames returns the keys of a set, so that every evaluation goes over them in one order.
+func sortedNames(set map[string]struct{}) []string { return slices.Sorted(maps.Keys(set)) }
