@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -28,7 +29,7 @@ type Claims struct {
 	ExpiresAt time.Time // without the leeway
 }
 
-// A Verifier checks tokens. It is immutable and safe for concurrent use. The
+// A Verifier checks tokens. Its rules never change, and it is safe for concurrent use. The
 // zero Verifier has no key and refuses every token; [NewVerifier] makes one
 // that accepts some.
 type Verifier struct {
@@ -39,6 +40,7 @@ type Verifier struct {
 	userClaim    string
 	sessionClaim string
 	known        *otter.Cache[string, verified] // by the whole token; nil remembers none
+	hits, misses atomic.Uint64                  // of known
 }
 
 // Verify returns the claims of a token that is good at the time now. The order
@@ -61,14 +63,20 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 		return found.claims, err
 	}
 	if found, ok := v.known.GetIfPresent(token); ok {
+		v.hits.Add(1)
 		return found.at(now, v.leeway)
 	}
+	v.misses.Add(1)
 	found, err := v.verify(token, now)
 	if err == nil {
 		v.known.Set(strings.Clone(token), found) // the token is part of a larger text
 	}
 	return found.claims, err
 }
+
+// Remembered says how often a token was found among those that were good before, and
+// how often it was not and had to be read.
+func (v *Verifier) Remembered() (hits, misses uint64) { return v.hits.Load(), v.misses.Load() }
 
 // verify reads the whole token.
 func (v *Verifier) verify(token string, now time.Time) (verified, error) {

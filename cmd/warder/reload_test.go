@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"warder/authz"
 	"warder/authz/memory"
@@ -49,6 +50,7 @@ func startReloading(t *testing.T, path string) *reloading {
 	r := &reloading{out: &syncBuffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
 		path: path, env: environment(), engine: engine, files: files,
+		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: newMetrics().routesGone,
 		log: newLogger(r.out, logSettings{Format: "text", Level: "debug"}),
 	}
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
