@@ -48,6 +48,7 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 			p.reload(slog.LevelDebug)
 		case <-hangup:
 			p.reload(slog.LevelInfo)
+			p.files.lookAgain()
 			if p.alsoOnHangup != nil {
 				p.alsoOnHangup()
 			}

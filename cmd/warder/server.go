@@ -105,7 +105,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	srv.ready = newReadiness(srv.stores.names(), status.detail, srv.grpc.SetServing)
 	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files, status: status, routesGone: srv.metrics.routesGone}
 	if srv.tls != nil {
-		srv.reloader.alsoOnHangup = srv.tls.reload
+		srv.reloader.alsoOnHangup = srv.tls.reloadNow
 	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	return srv, nil
