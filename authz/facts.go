@@ -46,6 +46,8 @@ type facts[K comparable, V any] struct {
 	// questions are those under way that may be joined and whose answer will be
 	// stored. One that is no longer here still answers who waits for it.
 	questions map[K]*pending[V]
+
+	counts CacheCounter
 }
 
 // A fact is what a store said. It was true at some time after asked, so that
@@ -86,6 +88,7 @@ func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 		return none, err
 	}
 	if value, err, ok := f.known(key, f.now()); ok {
+		f.counts.Hit()
 		return value, err
 	}
 	question, value, err := f.join(key)
@@ -134,10 +137,14 @@ func (f *facts[K, V]) join(key K) (question *pending[V], value V, err error) {
 	defer f.mu.Unlock()
 	now := f.now()
 	if value, err, ok := f.known(key, now); ok {
+		f.counts.Hit()
 		return nil, value, err
 	}
 	question = f.questions[key]
-	if question == nil || !within(question.asked, now, f.maxAge) {
+	if question != nil && within(question.asked, now, f.maxAge) {
+		f.counts.Shared()
+	} else {
+		f.counts.Miss()
 		question = &pending[V]{asked: now, done: make(chan struct{}), err: errUnanswered}
 		f.questions[key] = question
 		go f.send(key, question)

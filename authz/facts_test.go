@@ -103,6 +103,12 @@ func TestFactsOneQuestionForMany(t *testing.T) {
 		}
 		<-other
 		store.wantAsked(t, 2) // for two users
+		if _, err := users.User(t.Context(), "42"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := users.Counts(), (CacheCounts{Hits: 1, Shared: 49, Misses: 2}); got != want {
+			t.Errorf("counted %+v, want %+v", got, want)
+		}
 	})
 }
 

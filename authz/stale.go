@@ -40,6 +40,9 @@ func (s *StaleUsers) User(ctx context.Context, id string) (User, error) {
 // answers who asked already, and nobody later.
 func (s *StaleUsers) Forget(id string) { s.facts.forget(id) }
 
+// Counts says how often users were answered from memory.
+func (s *StaleUsers) Counts() CacheCounts { return s.facts.counts.Counts() }
+
 // ForgetAll is Forget for every user. It costs next to nothing.
 func (s *StaleUsers) ForgetAll() { s.facts.forgetAll() }
 
@@ -57,6 +60,9 @@ func NewStaleAPIKeys(k APIKeys, c StaleConfig) *StaleAPIKeys {
 func (s *StaleAPIKeys) APIKey(ctx context.Context, hash KeyHash) (APIKey, error) {
 	return s.facts.get(ctx, hash)
 }
+
+// Counts says how often API keys were answered from memory.
+func (s *StaleAPIKeys) Counts() CacheCounts { return s.facts.counts.Counts() }
 
 // ForgetAll drops what is known of API keys, like [StaleUsers.ForgetAll].
 func (s *StaleAPIKeys) ForgetAll() { s.facts.forgetAll() }

@@ -33,6 +33,10 @@ type Config struct {
 	Tracked bool
 	// Log hears when announcements break off and when they are back; nil: nobody does.
 	Log *slog.Logger
+	// Asked hears of each question that was put to Redis, and not of those that were
+	// answered from memory: how long it took, and what came of it. It must not wait; nil:
+	// nobody does.
+	Asked func(took time.Duration, alive bool, err error)
 }
 
 const (
@@ -65,6 +69,9 @@ type Sessions struct {
 	timeout time.Duration
 	now     func() time.Time
 	log     *slog.Logger
+	asked   func(took time.Duration, alive bool, err error) // nil: nobody hears
+	counts  authz.CacheCounter                              // only for tracked
+	tracked bool
 	// tellsRole is whether the server answered ROLE to the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
@@ -106,7 +113,7 @@ func (c Config) sessions() (*Sessions, error) {
 		return nil, fmt.Errorf("sessions: a pool of %d connections is none; use 1 or more", options.PoolSize)
 	}
 	bound(options, timeout)
-	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log}, nil
+	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}, nil
 }
 
 // New checks the configuration like Validate. It does not wait for a connection: Redis
@@ -173,31 +180,50 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 	// The clock is read first: a fact is judged by when the check began.
 	if of := s.stream.Load(); of != nil && of.proven(now) {
 		if alive, known := of.facts.get(key, now); known {
+			s.counts.Hit()
 			return alive, nil
 		}
 		return s.fill(ctx, of, key, now)
 	}
-	return s.questions.alive(ctx, key, now)
+	if s.tracked {
+		s.counts.Bypass()
+	}
+	return s.alive(ctx, key, now)
 }
+
+// alive asks Redis, and tells who wants to hear of it.
+func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
+	alive, err := s.questions.alive(ctx, key, now)
+	s.tell(now, alive, err)
+	return alive, err
+}
+
+func (s *Sessions) tell(asked time.Time, alive bool, err error) {
+	if s.asked != nil {
+		s.asked(s.now().Sub(asked), alive, err)
+	}
+}
+
+// Counts says how often a session was answered from memory, with Tracked.
+func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
 // fill asks Redis for a fact, or waits for whoever does.
 func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Time) (bool, error) {
 	at, first := of.facts.join(key, now, of)
 	if first {
+		s.counts.Miss()
 		if err := s.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
+	} else {
+		s.counts.Shared()
 	}
-	limit := time.NewTimer(s.timeout)
-	defer limit.Stop()
-	select {
-	case <-at.done:
-	case <-ctx.Done():
-		return false, timedOut(ctx.Err())
-	case <-limit.C:
-		return false, timedOut(context.DeadlineExceeded)
-	case <-s.running.Done():
-		return false, errClosed
+	err := s.await(ctx, at)
+	if first {
+		s.tellFilled(now, at, err)
+	}
+	if err != nil {
+		return false, err
 	}
 	// Whoever came later than the question may know of a change that the answer does
 	// not: it counts for them only as a fact would.
@@ -205,7 +231,32 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 		return at.answer.alive, nil
 	}
 	// In the time that is left, as in strict.
-	return s.questions.alive(ctx, key, now)
+	return s.alive(ctx, key, now)
+}
+
+// await waits until a fill has its answer; an error says why it waits no more.
+func (s *Sessions) await(ctx context.Context, at *fill) error {
+	limit := time.NewTimer(s.timeout)
+	defer limit.Stop()
+	select {
+	case <-at.done:
+		return nil
+	case <-ctx.Done():
+		return timedOut(ctx.Err())
+	case <-limit.C:
+		return timedOut(context.DeadlineExceeded)
+	case <-s.running.Done():
+		return errClosed
+	}
+}
+
+// tellFilled is tell for the question of a fill; err says that nobody waited for it.
+func (s *Sessions) tellFilled(asked time.Time, at *fill, err error) {
+	if err != nil {
+		s.tell(asked, false, err)
+		return
+	}
+	s.tell(asked, at.answer.alive, at.answer.err)
 }
 
 func timedOut(why error) error {

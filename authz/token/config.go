@@ -55,10 +55,10 @@ func NewVerifier(c Config) (*Verifier, error) {
 		v.keys[k.ID] = append(v.keys[k.ID], k.compile())
 	}
 	if c.Remember > 0 {
-		v.known = otter.Must(&otter.Options[string, verified]{
+		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
 			MaximumWeight: uint64(c.Remember),
 			Weigher:       func(token string, _ verified) uint32 { return uint32(len(token)) + tokenOverhead }, //nolint:gosec // at most maxLength
-		})
+		})}
 	}
 	return v, nil
 }

@@ -65,8 +65,16 @@ func TestRefusedIsNotRemembered(t *testing.T) {
 	if _, err := v.Verify(text, now); !errors.Is(err, token.ErrNotYetValid) {
 		t.Fatal(err)
 	}
-	if _, err := v.Verify(text, now.Add(10*time.Second)); err != nil {
-		t.Error(err)
+	for range 3 {
+		if _, err := v.Verify(text, now.Add(10*time.Second)); err != nil {
+			t.Error(err)
+		}
+	}
+	if hits, misses := v.Remembered(); hits != 2 || misses != 2 {
+		t.Errorf("counted %d hits and %d misses, want 2 and 2", hits, misses)
+	}
+	if hits, misses := newVerifier(t, token.Config{}).Remembered(); hits+misses != 0 {
+		t.Error("without a memory something was counted")
 	}
 }
 

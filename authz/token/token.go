@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -28,7 +29,7 @@ type Claims struct {
 	ExpiresAt time.Time // without the leeway
 }
 
-// A Verifier checks tokens. It is immutable and safe for concurrent use. The
+// A Verifier checks tokens. It is immutable but for what it remembers, and safe for concurrent use. The
 // zero Verifier has no key and refuses every token; [NewVerifier] makes one
 // that accepts some.
 type Verifier struct {
@@ -38,7 +39,13 @@ type Verifier struct {
 	leeway       time.Duration
 	userClaim    string
 	sessionClaim string
-	known        *otter.Cache[string, verified] // by the whole token; nil remembers none
+	known        *remembered // nil remembers none
+}
+
+// remembered are tokens that were good before.
+type remembered struct {
+	byText       *otter.Cache[string, verified] // by the whole token
+	hits, misses atomic.Uint64
 }
 
 // Verify returns the claims of a token that is good at the time now. The order
@@ -60,12 +67,14 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 		found, err := v.verify(token, now)
 		return found.claims, err
 	}
-	if found, ok := v.known.GetIfPresent(token); ok {
+	if found, ok := v.known.byText.GetIfPresent(token); ok {
+		v.known.hits.Add(1)
 		return found.at(now, v.leeway)
 	}
+	v.known.misses.Add(1)
 	found, err := v.verify(token, now)
 	if err == nil {
-		v.known.Set(strings.Clone(token), found) // the token is part of a larger text
+		v.known.byText.Set(strings.Clone(token), found) // the token is part of a larger text
 	}
 	return found.claims, err
 }
@@ -74,7 +83,7 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 // verified the token as [Verifier.Verify] does.
 func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 	if v.known != nil {
-		if found, ok := v.known.GetIfPresent(token); ok {
+		if found, ok := v.known.byText.GetIfPresent(token); ok {
 			_, err := found.at(now, v.leeway)
 			if err != nil {
 				return "", err
@@ -87,6 +96,15 @@ func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 		return "", err
 	}
 	return found.payload, nil
+}
+
+// Remembered says how often a token was found among those that were good before, and
+// how often it was not and had to be read.
+func (v *Verifier) Remembered() (hits, misses uint64) {
+	if v.known == nil {
+		return 0, 0
+	}
+	return v.known.hits.Load(), v.known.misses.Load()
 }
 
 // verify reads the whole token.

@@ -9,11 +9,14 @@ import (
 	"testing"
 )
 
+// nothing is a readiness without more to say.
+func nothing() string { return "" }
+
 func TestAdmin(t *testing.T) {
 	t.Parallel()
 	var serving []bool
-	ready := newReadiness([]string{"sessions (Redis)", "directory (Postgres)"}, func(r bool) { serving = append(serving, r) })
-	admin := newAdmin(ready, discard())
+	ready := newReadiness([]string{"sessions (Redis)", "directory (Postgres)"}, nothing, func(r bool) { serving = append(serving, r) })
+	admin := newAdmin(ready, http.NotFoundHandler(), discard())
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		admin.Handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))

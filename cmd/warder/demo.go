@@ -212,7 +212,7 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 	c.RedisURL = mask.New(d.options.redisURL)
 	c.Timeout = 180 * time.Millisecond // a machine that tries things out may be busy
 	d.stores.Checks = nil
-	if err := d.stores.addRedis(c, nil); err != nil {
+	if err := d.stores.addRedis(c, nil, nil); err != nil {
 		return nil, err
 	}
 	options, err := redis.ParseURL(d.options.redisURL)

@@ -120,9 +120,22 @@ func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any) {
 
 func (r *rig) stopWarder(t *testing.T) {
 	if r.warder != nil {
+		r.keepMetrics()
 		r.warder.stop(t)
 		r.warder = nil
 	}
+}
+
+// keepMetrics keeps what /metrics shows at the end of a program, to be searched for
+// secrets. A program that is dead shows nothing.
+func (r *rig) keepMetrics() {
+	client := http.Client{Timeout: 2 * time.Second}
+	response, err := client.Get("http://" + r.admin + "/metrics")
+	if err != nil {
+		return
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(r.leaks.sink("metrics"), response.Body)
 }
 
 // readyz returns nil when the program says that it is ready.

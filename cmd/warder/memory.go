@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"runtime/debug"
-	"runtime/metrics"
+	runtimemetrics "runtime/metrics"
 	"time"
 )
 
@@ -56,9 +56,9 @@ func gcPercent(live uint64) int {
 
 // liveHeap returns the bytes that the last collection found in use.
 func liveHeap() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
+	sample := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	runtimemetrics.Read(sample)
+	if sample[0].Value.Kind() != runtimemetrics.KindUint64 {
 		return garbageRoom
 	}
 	return sample[0].Value.Uint64()

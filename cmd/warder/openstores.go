@@ -16,26 +16,27 @@ import (
 // directory.max_staleness allows it: some tens of MiB at most.
 const staleFacts = 50_000
 
-// openStores opens the stores that the settings name, without asking them yet.
-func openStores(s *settings, log *slog.Logger) (*stores, error) {
+// openStores opens the stores that the settings name, without asking them yet. What
+// they will be asked is counted.
+func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 	opened := &stores{}
 	var found problems
 	file, err := openDirectoryFile(s.Directory)
 	found = append(found, problemsOf("", err)...)
 	if file != nil {
-		opened.Users, opened.APIKeys = file, file
+		opened.Users, opened.APIKeys = meteredUsers{file, m.users}, meteredAPIKeys{file, m.apiKeys}
 	}
 	switch {
 	case !s.Sessions.inMemory():
-		err := opened.addRedis(s.Sessions, log)
+		err := opened.addRedis(s.Sessions, log, m.sessions.askedSession)
 		found = append(found, problemsOf("", err)...)
 	case file != nil:
-		opened.Sessions = file
+		opened.Sessions = meteredSessions{file, m.sessions}
 	default:
-		opened.Sessions = memory.New(nil)
+		opened.Sessions = meteredSessions{memory.New(nil), m.sessions}
 	}
 	if s.Directory.File == "" {
-		err := opened.addPostgres(s.Directory, log)
+		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, problemsOf("", err)...)
 	}
 	if err := found.err(); err != nil {
@@ -52,12 +53,19 @@ func openDirectoryFile(d directorySettings) (*memory.Store, error) {
 	return memory.Load(d.File, nil)
 }
 
-func (s *stores) addRedis(c sessionsSettings, log *slog.Logger) error {
-	sessions, err := redis.New(c.redis(log))
+// addRedis makes Redis the store of sessions; asked hears of each question to it, nil:
+// nobody does.
+func (s *stores) addRedis(c sessionsSettings, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
+	config := c.redis(log)
+	config.Asked = asked
+	sessions, err := redis.New(config)
 	if err != nil {
 		return err
 	}
 	s.Sessions = sessions
+	if c.Tracked {
+		s.Caches = append(s.Caches, countedCache{"sessions", sessions.Counts})
+	}
 	s.Close = append(s.Close, func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, storeCheck{
 		Name: "sessions (Redis)",
@@ -83,12 +91,12 @@ func (c sessionsSettings) redis(log *slog.Logger) redis.Config {
 	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
 }
 
-func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
+func (s *stores) addPostgres(c directorySettings, log *slog.Logger, m *metrics) error {
 	directory, err := postgres.New(c.postgres(log))
 	if err != nil {
 		return err
 	}
-	s.Users, s.APIKeys = directory, directory
+	s.Users, s.APIKeys = meteredUsers{directory, m.users}, meteredAPIKeys{directory, m.apiKeys}
 	if c.MaxStaleness > 0 {
 		s.keepFacts(directory, c)
 	}
@@ -108,8 +116,9 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger) error {
 // is nothing to keep, and nothing to listen for.
 func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
 	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
-	users, keys := authz.NewStaleUsers(directory, keep), authz.NewStaleAPIKeys(directory, keep)
+	users, keys := authz.NewStaleUsers(s.Users, keep), authz.NewStaleAPIKeys(s.APIKeys, keep)
 	s.Users, s.APIKeys = users, keys
+	s.Caches = append(s.Caches, countedCache{"users", users.Counts}, countedCache{"api_keys", keys.Counts})
 	s.Close = append(s.Close, directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
 }
 

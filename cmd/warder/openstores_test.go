@@ -62,7 +62,7 @@ func TestOpenStores(t *testing.T) {
 	kept := *s
 	kept.Directory.MaxStaleness = time.Hour
 	log := make(lines, 100)
-	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)))
+	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)), newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func (l lines) await(t *testing.T, text string) {
 
 func open(t *testing.T, s *settings) *stores {
 	t.Helper()
-	opened, err := openStores(s, discard())
+	opened, err := openStores(s, discard(), newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,12 @@ type readiness struct {
 	mu       sync.Mutex
 	missing  []string
 	draining bool
+	detail   func() string    // more to say when ready; "" for nothing
 	changed  func(ready bool) // called with the lock held, so in order
 }
 
-func newReadiness(waitFor []string, changed func(ready bool)) *readiness {
-	r := &readiness{missing: slices.Clone(waitFor), changed: changed}
+func newReadiness(waitFor []string, detail func() string, changed func(ready bool)) *readiness {
+	r := &readiness{missing: slices.Clone(waitFor), detail: detail, changed: changed}
 	changed(r.ready())
 	return r
 }
@@ -45,7 +46,8 @@ func (r *readiness) drain() {
 	r.changed(false)
 }
 
-// state returns whether the server is ready and what is missing, for /readyz.
+// state returns whether the server is ready and what is missing, for /readyz. A reload
+// that failed is said and no reason to be not ready: the last good policy decides.
 func (r *readiness) state() (ready bool, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,6 +56,9 @@ func (r *readiness) state() (ready bool, text string) {
 		return false, "not ready: shutting down"
 	case len(r.missing) > 0:
 		return false, "not ready: waiting for " + strings.Join(r.missing, ", ")
+	}
+	if more := r.detail(); more != "" {
+		return true, "ready\n" + more
 	}
 	return true, "ready"
 }

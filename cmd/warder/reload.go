@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
+	"time"
 
 	"warder/authz"
 	"warder/policy"
@@ -18,6 +20,9 @@ type policyReloader struct {
 	client authz.ClientIPConfig
 	log    *slog.Logger
 	files  *fileWatch
+	status *policyStatus
+	// routesGone is told the ids of routes that a reload removed.
+	routesGone func(ids []string, current *policy.Policy)
 	// alsoOnHangup is what else a hangup reloads; nil is nothing.
 	alsoOnHangup func()
 }
@@ -43,6 +48,7 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 			p.reload(slog.LevelDebug)
 		case <-hangup:
 			p.reload(slog.LevelInfo)
+			p.files.lookAgain()
 			if p.alsoOnHangup != nil {
 				p.alsoOnHangup()
 			}
@@ -55,35 +61,51 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 func (p *policyReloader) reload(unchanged slog.Level) {
 	next, err := policy.Load(p.path, p.env)
 	if err != nil {
-		for _, found := range problemsOf(p.path, err) {
+		problems := problemsOf(p.path, err)
+		p.status.bad(len(problems), time.Now())
+		for _, found := range problems {
 			p.log.Error("policy not reloaded, the last good one stays", found.logged("problem")...)
 		}
 		return
 	}
 	old := p.engine.Policy()
 	if next.Hash() == old.Hash() {
+		p.status.good(next.Hash(), time.Now())
 		p.log.Log(context.Background(), unchanged, "policy unchanged", "hash", next.Hash())
 		return
 	}
 	p.engine.SetPolicy(next)
+	p.status.good(next.Hash(), time.Now())
 	added, removed := routeChanges(old, next)
-	p.log.Info("policy reloaded", "routes", len(next.Routes()), "added", added, "removed", removed, "hash", next.Hash())
+	about := []any{"routes", len(next.Routes()), "added", added, "removed", len(removed), "hash", next.Hash()}
+	if len(removed) == 0 {
+		p.log.Info("policy reloaded", about...)
+	} else {
+		// Requests to them are denied now, or decided by a wider route.
+		p.log.Warn("policy reloaded, routes are gone", append(about, "removed_routes", removed[:min(len(removed), maxNamed)])...)
+		p.routesGone(removed, next)
+	}
 	logWarnings(p.log, policyWarnings(next, p.path, p.client))
 }
 
-// routeChanges counts the routes, by id, that only one of two policies has.
-func routeChanges(old, next *policy.Policy) (added, removed int) {
-	ids := map[string]bool{}
-	for _, r := range old.Routes() {
-		ids[r.ID] = true
-	}
+// maxNamed is how many removed routes a log line names; it always has their number.
+const maxNamed = 20
+
+// routeChanges compares two policies by the ids of their routes: how many only the
+// next one has, and, sorted, those that only the old one had.
+func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 	for _, r := range next.Routes() {
-		if !ids[r.ID] {
+		if old.Route(r.ID) == nil {
 			added++
 		}
-		delete(ids, r.ID)
 	}
-	return added, len(ids)
+	for _, r := range old.Routes() {
+		if next.Route(r.ID) == nil {
+			removed = append(removed, r.ID)
+		}
+	}
+	slices.Sort(removed)
+	return added, removed
 }
 
 func logWarnings(log *slog.Logger, found problems) {

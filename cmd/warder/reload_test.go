@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"warder/authz"
 	"warder/authz/memory"
@@ -49,6 +51,7 @@ func startReloading(t *testing.T, path string) *reloading {
 	r := &reloading{out: &syncBuffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
 		path: path, env: environment(), engine: engine, files: files,
+		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: newMetrics().routesGone,
 		log: newLogger(r.out, logSettings{Format: "text", Level: "debug"}),
 	}
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
@@ -111,6 +114,33 @@ func TestReload(t *testing.T) {
 
 	replace(t, path, policyWith("z"))
 	eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
+}
+
+// A reload that removes routes warns of it and names them, some of them when there are
+// many: requests to them are denied from then on.
+func TestReloadNamesRemovedRoutes(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "policy.yaml", policyWith("d", "c", "b", "a"))
+	r := startReloading(t, path)
+	replace(t, path, policyWith("x", "b", "d", "c", "a"))
+	eventually(t, "a word about the reload", func() bool {
+		return strings.Contains(r.out.String(), "level=INFO msg=\"policy reloaded\" routes=5 added=1 removed=0")
+	})
+	replace(t, path, policyWith("b", "x"))
+	eventually(t, "the names", func() bool {
+		return strings.Contains(r.out.String(), "level=WARN msg=\"policy reloaded, routes are gone\" routes=2 added=0 removed=3") &&
+			strings.Contains(r.out.String(), `removed_routes="[\"a\",\"c\",\"d\"]"`)
+	})
+	var many []string
+	for i := range 30 {
+		many = append(many, fmt.Sprintf("r%02d", i))
+	}
+	replace(t, path, policyWith(many...))
+	eventually(t, "many routes", func() bool { return strings.HasPrefix(r.routes(), "r00 r01") })
+	replace(t, path, policyWith("z"))
+	eventually(t, "some of many names", func() bool {
+		return strings.Contains(r.out.String(), "added=1 removed=30") && strings.Contains(r.out.String(), `\"r18\",\"r19\"]"`)
+	})
 }
 
 func TestReloadFolderOfKubernetes(t *testing.T) {

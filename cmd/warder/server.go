@@ -55,6 +55,7 @@ type server struct {
 	engine   *authz.Engine
 	stores   *stores
 	ready    *readiness
+	metrics  *metrics
 	grpc     *envoy.GRPCServer
 	lines    *lineQueue   // to standard output
 	tls      *tlsReloader // nil: plaintext
@@ -76,7 +77,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	found = append(found, problemsOf("", err)...)
 	resolver, err := authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, problemsOf("", err)...)
-	srv := &server{settings: s, options: o, log: o.Log, stores: o.Stores}
+	srv := &server{settings: s, options: o, log: o.Log, metrics: newMetrics()}
 	if s.Listen.TLS.enabled() {
 		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, problemsOf("", err)...)
@@ -84,11 +85,12 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	if err := found.err(); err != nil {
 		return nil, err
 	}
-	if srv.stores == nil {
-		if srv.stores, err = openStores(s, o.Log); err != nil {
-			return nil, err
-		}
+	if o.Stores != nil {
+		srv.stores = o.Stores.metered(srv.metrics)
+	} else if srv.stores, err = openStores(s, o.Log, srv.metrics); err != nil {
+		return nil, err
 	}
+	srv.metrics.countCaches(append(srv.stores.Caches, tokenCache(verifier))...)
 	srv.engine, err = authz.NewEngine(authz.Config{
 		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
 		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys, Shadow: o.Shadow,
@@ -102,10 +104,12 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		srv.close()
 		return nil, err
 	}
-	srv.ready = newReadiness(srv.stores.names(), srv.grpc.SetServing)
-	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files}
+	status := newPolicyStatus(routes.Hash(), time.Now())
+	srv.metrics.registry.MustRegister(status)
+	srv.ready = newReadiness(srv.stores.names(), status.detail, srv.grpc.SetServing)
+	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files, status: status, routesGone: srv.metrics.routesGone}
 	if srv.tls != nil {
-		srv.reloader.alsoOnHangup = srv.tls.reload
+		srv.reloader.alsoOnHangup = srv.tls.reloadNow
 	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	if o.Shadow {
@@ -120,14 +124,16 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 		Deadline: s.settings.Deadline, Log: s.log,
 	}
 	lines, logs := s.lines.handler(), s.settings.Log
+	told := observers{s.metrics}
 	if decisions := newDecisionLog(lines, logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
-		c.Observer = decisions // a nil *decisionLog would be one too
+		told = append(told, decisions) // a nil *decisionLog would be one too
 	}
+	c.Observer = told
 	check, err := envoy.NewServer(c)
 	if err != nil {
 		return err
 	}
-	var options []grpc.ServerOption
+	options := s.metrics.calls.options()
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
@@ -150,7 +156,7 @@ func (s *server) Run(ctx context.Context) error {
 		_ = grpcListener.Close()
 		return err
 	}
-	admin := newAdmin(s.ready, s.log)
+	admin := newAdmin(s.ready, s.metrics.handler(), s.log)
 	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
 		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", readBuild().Version)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,11 +38,13 @@ routes:
 // A running server and how to talk to it.
 type running struct {
 	bound
-	t    *testing.T
-	stop context.CancelFunc
-	done chan error
-	log  *syncBuffer
-	out  *syncBuffer
+	t      *testing.T
+	server *server
+	hangup chan os.Signal
+	stop   context.CancelFunc
+	done   chan error
+	log    *syncBuffer
+	out    *syncBuffer
 }
 
 func testSettings(t *testing.T) *settings {
@@ -56,12 +59,13 @@ func testSettings(t *testing.T) *settings {
 // start runs a server until the test ends and waits until it is ready.
 func start(t *testing.T, s *settings, on *stores) *running {
 	t.Helper()
-	r := &running{t: t, done: make(chan error, 1), log: &syncBuffer{}, out: &syncBuffer{}}
+	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &syncBuffer{}, out: &syncBuffer{}}
 	ready := make(chan bound, 1)
-	srv, err := newServer(s, serverOptions{Stdout: r.out, Log: newLogger(r.log, logSettings{Level: "debug"}), Stores: on, OnReady: func(b bound) { ready <- b }})
+	srv, err := newServer(s, serverOptions{Stdout: r.out, Log: newLogger(r.log, logSettings{Level: "debug"}), Stores: on, Hangup: r.hangup, OnReady: func(b bound) { ready <- b }})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.server = srv
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
 	r.stop = stop
 	go func() { r.done <- srv.Run(ctx) }()

@@ -16,6 +16,7 @@ type stores struct {
 	Sessions authz.Sessions
 	Users    authz.Users
 	APIKeys  authz.APIKeys
+	Caches   []countedCache
 	Checks   []storeCheck
 	Close    []func()
 }
@@ -34,6 +35,15 @@ type storeCheck struct {
 // memoryStores are the stores of a memory.Store, for a server in the same process.
 func memoryStores(s *memory.Store) *stores {
 	return &stores{Sessions: s, Users: s, APIKeys: s}
+}
+
+// metered returns the same stores with the questions to them counted.
+func (s *stores) metered(m *metrics) *stores {
+	counted := *s
+	counted.Sessions = meteredSessions{s.Sessions, m.sessions}
+	counted.Users = meteredUsers{s.Users, m.users}
+	counted.APIKeys = meteredAPIKeys{s.APIKeys, m.apiKeys}
+	return &counted
 }
 
 func (s *stores) names() []string {

@@ -37,7 +37,7 @@ func answers(name string, asked *[]time.Duration, list ...error) storeCheck {
 
 func waitingServer(out *bytes.Buffer, checks ...storeCheck) (s *server, isReady func() bool) {
 	s = &server{log: newLogger(out, logSettings{Format: "text"}), stores: &stores{Checks: checks}}
-	s.ready = newReadiness(s.stores.names(), func(bool) {})
+	s.ready = newReadiness(s.stores.names(), nothing, func(bool) {})
 	told := false
 	s.options.OnReady = func(bound) { told = true }
 	return s, func() bool {

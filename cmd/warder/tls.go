@@ -55,6 +55,12 @@ func (r *tlsReloader) reload() {
 	r.warnExpired(c)
 }
 
+// reloadNow is reload without waiting until the files have settled.
+func (r *tlsReloader) reloadNow() {
+	r.reload()
+	r.changes.lookAgain()
+}
+
 func (r *tlsReloader) warnExpired(c *tls.Config) {
 	leaf := c.Certificates[0].Leaf
 	switch now := time.Now(); {

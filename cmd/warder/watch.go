@@ -28,6 +28,7 @@ const (
 type fileWatch struct {
 	paths []string // a folder means its *.yaml files
 	seen  fingerprint
+	doubt chan struct{} // see lookAgain
 	log   *slog.Logger
 }
 
@@ -36,11 +37,24 @@ type fingerprint [sha256.Size]byte
 // newFileWatch notes what the files hold now: call it before reading them, so
 // that no change in between is missed.
 func newFileWatch(paths []string, log *slog.Logger) *fileWatch {
-	return &fileWatch{paths: paths, seen: fingerprintOf(paths), log: log}
+	return &fileWatch{paths: paths, seen: fingerprintOf(paths), doubt: make(chan struct{}, 1), log: log}
+}
+
+// lookAgain is for whoever has read the files on another occasion than changed, and so
+// maybe something that they held for a moment only: changed is called once more.
+func (w *fileWatch) lookAgain() {
+	select {
+	case w.doubt <- struct{}{}:
+	default:
+	}
 }
 
 // run calls changed after each change that has settled, until the context ends.
 func (w *fileWatch) run(ctx context.Context, changed func()) error {
+	for _, file := range mountedAlone(w.paths) {
+		w.log.Warn("a file is mounted by itself (Kubernetes' subPath, or -v FILE:FILE), so that its replacement is never seen here; mount its folder instead",
+			"file", file)
+	}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		// Out of inotify instances, for one: looking now and then does too.
@@ -70,6 +84,9 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 			lookSoon()
 		case err := <-notify.Errors:
 			w.log.Warn("watching files failed, looking at them", "error", err)
+			lookSoon()
+		case <-w.doubt:
+			w.seen, pending = fingerprint{}, fingerprint{}
 			lookSoon()
 		case <-look.C:
 			w.watchFolders(notify)

@@ -205,6 +205,22 @@ func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 	}
 }
 
+// Who reads the files in between may have read what nobody was told of. When they
+// hold again what they held before, that is a change for them.
+func TestFileWatchLooksAgain(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "f.yaml", "0")
+	w := newFileWatch([]string{path}, discard())
+	told := make(chan struct{}, 8)
+	go func() { _ = w.run(t.Context(), func() { told <- struct{}{} }) }()
+	for range 2 {
+		w.lookAgain()
+		<-told
+	}
+	write(t, filepath.Dir(path), "f.yaml", "1")
+	<-told
+}
+
 // What goes on beside the files (a log that is written in the same folder, say) must
 // not keep a change from being told.
 func TestFileWatchIsNotHeldUpByItsNeighbours(t *testing.T) {

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"warder/authz"
+	"warder/authz/token"
+	"warder/envoy"
+	"warder/policy"
+)
+
+// decisionBuckets are in seconds. Most checks take some tens of microseconds, and none
+// takes longer than the deadline.
+var decisionBuckets = []float64{
+	25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 500e-3,
+}
+
+// maxGoneRoutes is how many routes that left the policy keep their counters. A counter
+// that goes while it is looked at spoils its rate, and somebody may make up ids
+// with each release.
+const maxGoneRoutes = 1000
+
+// metrics are what GET /metrics shows, in a registry of their own. No label holds
+// anything of a request: routes are those of the policy, all other words are fixed.
+type metrics struct {
+	registry  *prometheus.Registry
+	decisions *prometheus.CounterVec
+	duration  prometheus.Histogram
+	calls     *callMetrics
+	sessions  *storeMeter
+	users     *storeMeter
+	apiKeys   *storeMeter
+
+	gone []string // ids of routes that left the policy, those that left first first
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "warder_decisions_total",
+			Help: "Decisions, by the id of the route in the policy (empty: none matched), the decision and its reason.",
+		}, []string{"route", "decision", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "warder_decision_duration_seconds",
+			Help:    "Time from a request that was received to its decision, stores included.",
+			Buckets: decisionBuckets,
+		}),
+	}
+	stores := newStoreMetrics()
+	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
+	m.calls = newCallMetrics()
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.decisions, m.duration, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
+	)
+	return m
+}
+
+// Observed implements [envoy.Observer].
+func (m *metrics) Observed(_ context.Context, o envoy.Observation) {
+	d := o.Decision
+	m.decisions.WithLabelValues(d.Route(), d.Verdict(), d.Reason().String()).Inc()
+	m.duration.Observe(o.Duration.Seconds())
+}
+
+// routesGone notes routes that left the policy, and drops the counters of those that
+// left long ago. It is called by one goroutine, which reloads the policy.
+func (m *metrics) routesGone(ids []string, current *policy.Policy) {
+	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
+	for len(m.gone) > maxGoneRoutes {
+		m.decisions.DeletePartialMatch(prometheus.Labels{"route": m.gone[0]})
+		m.gone = m.gone[1:]
+	}
+}
+
+// A countedCache is something that answers from memory, and how to ask how often.
+type countedCache struct {
+	Name   string
+	Counts func() authz.CacheCounts
+}
+
+// countCaches shows what caches count themselves.
+func (m *metrics) countCaches(caches ...countedCache) {
+	m.registry.MustRegister(cacheCollector{
+		caches: caches,
+		total: prometheus.NewDesc("warder_cache_requests_total",
+			"Questions to what is kept in memory: hit (answered from it), shared (by a question to the store that was under way), "+
+				"miss (by the store), bypass (by the store, since nothing may be kept now).",
+			[]string{"cache", "result"}, nil),
+	})
+}
+
+// tokenCache is the cache of tokens that were good before.
+func tokenCache(v *token.Verifier) countedCache {
+	return countedCache{"tokens", func() authz.CacheCounts {
+		hits, misses := v.Remembered()
+		return authz.CacheCounts{Hits: hits, Misses: misses}
+	}}
+}
+
+// A cacheCollector reads the caches when somebody looks.
+type cacheCollector struct {
+	caches []countedCache
+	total  *prometheus.Desc
+}
+
+func (c cacheCollector) Describe(to chan<- *prometheus.Desc) { to <- c.total }
+
+func (c cacheCollector) Collect(to chan<- prometheus.Metric) {
+	for _, cache := range c.caches {
+		counts := cache.Counts()
+		for result, n := range map[string]uint64{
+			"hit": counts.Hits, "shared": counts.Shared, "miss": counts.Misses, "bypass": counts.Bypasses,
+		} {
+			to <- prometheus.MustNewConstMetric(c.total, prometheus.CounterValue, float64(n), cache.Name, result)
+		}
+	}
+}
+
+// handler answers GET /metrics.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		// One metric that fails does not hide the others.
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+		Timeout:             4 * time.Second,
+	})
+}
+
+// observers are told one after the other.
+type observers []envoy.Observer
+
+// Observed implements [envoy.Observer].
+func (all observers) Observed(ctx context.Context, o envoy.Observation) {
+	for _, each := range all {
+		each.Observed(ctx, o)
+	}
+}
