@@ -38,6 +38,8 @@ type metrics struct {
 	users     *storeMeter
 	apiKeys   *storeMeter
 
+	next *nextMetrics
+
 	gone []string // ids of routes that left the policy, those that left first first
 }
 
@@ -57,6 +59,7 @@ func newMetrics() *metrics {
 	stores := newStoreMetrics()
 	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
 	m.calls = newCallMetrics()
+	m.next = newNextMetrics()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.decisions, m.duration, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
@@ -77,6 +80,7 @@ func (m *metrics) routesGone(ids []string, current *policy.Policy) {
 	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(m.gone) > maxGoneRoutes {
 		m.decisions.DeletePartialMatch(prometheus.Labels{"route": m.gone[0]})
+		m.next.differences.DeletePartialMatch(prometheus.Labels{"route": m.gone[0]})
 		m.gone = m.gone[1:]
 	}
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
+	"os"
+	"syscall"
 	"time"
 
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/envoy"
+	"warder/policy"
 )
 
 const (
@@ -27,14 +29,32 @@ type nextPolicy struct {
 	engine   *authz.Engine
 	deadline time.Duration
 	log      *slog.Logger
-	differs  func(envoy.Observation, authz.Decision)
+	counts   *nextMetrics
+	lines    *decisionLog // nil: differences are only counted
+	reloader *policyReloader
+	hangup   chan os.Signal
 	queue    chan envoy.Observation
-
-	compared, different, skipped atomic.Int64
 }
 
-func newNextPolicy(engine *authz.Engine, deadline time.Duration, log *slog.Logger, differs func(envoy.Observation, authz.Decision)) *nextPolicy {
-	return &nextPolicy{engine: engine, deadline: deadline, log: log, differs: differs, queue: make(chan envoy.Observation, nextBacklog)}
+// newNextPolicy makes one for the policy that was read from the path, on the stores and
+// the tokens of the engine that answers.
+func newNextPolicy(c authz.Config, s *settings, o serverOptions, files *fileWatch, counts *nextMetrics) (*nextPolicy, error) {
+	engine, err := authz.NewEngine(c)
+	if err != nil {
+		return nil, err
+	}
+	log := o.Log.With("shadow_policy", o.NextPolicy)
+	log.Info("requests are decided by a policy to come too, without effect", "routes", len(c.Policy.Routes()), "hash", c.Policy.Hash())
+	logWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s.ClientIP))
+	return &nextPolicy{
+		engine: engine, deadline: s.Deadline, log: log, counts: counts,
+		reloader: &policyReloader{
+			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, log: log, files: files,
+			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: func([]string, *policy.Policy) {},
+		},
+		hangup: make(chan os.Signal, 1),
+		queue:  make(chan envoy.Observation, nextBacklog),
+	}, nil
 }
 
 // Observed implements envoy.Observer.
@@ -46,9 +66,20 @@ func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
 	select {
 	case n.queue <- o:
 	default:
-		n.skipped.Add(1)
+		n.counts.skipped.Inc()
 	}
 }
+
+// lookAgain reads the policy again after a hangup.
+func (n *nextPolicy) lookAgain() {
+	select {
+	case n.hangup <- syscall.SIGHUP:
+	default:
+	}
+}
+
+// watch keeps the policy the one of its files, until the context ends.
+func (n *nextPolicy) watch(ctx context.Context) error { return n.reloader.watch(ctx, n.hangup) }
 
 // run compares until the context ends.
 func (n *nextPolicy) run(ctx context.Context) error {
@@ -82,10 +113,12 @@ func (n *nextPolicy) compare(ctx context.Context, o envoy.Observation) {
 	bounded, end := context.WithTimeout(ctx, n.deadline)
 	defer end()
 	next := n.engine.Decide(bounded, o.Request)
-	n.compared.Add(1)
 	if next.Verdict() == o.Decision.Verdict() && next.Reason() == o.Decision.Reason() {
+		n.counts.same.Inc()
 		return
 	}
-	n.different.Add(1)
-	n.differs(o, next)
+	n.counts.differ(o.Decision, next)
+	if n.lines != nil {
+		n.lines.Differs(ctx, o, next)
+	}
 }

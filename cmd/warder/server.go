@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +62,7 @@ type server struct {
 	lines    *lineQueue   // to standard output
 	tls      *tlsReloader // nil: plaintext
 	reloader *policyReloader
+	next     *nextPolicy // nil: there is none
 }
 
 // newServer makes a server: it reads the policy and the certificates, and opens
@@ -73,6 +76,13 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	var found problems
 	routes, err := policy.Load(s.Policy, o.Env)
 	found = append(found, problemsOf(s.Policy, err)...)
+	var next *policy.Policy
+	var nextFiles *fileWatch
+	if o.NextPolicy != "" {
+		nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
+		next, err = policy.Load(o.NextPolicy, o.Env)
+		found = append(found, problemsOf(o.NextPolicy, err)...)
+	}
 	verifier, err := s.JWT.verifier()
 	found = append(found, problemsOf("", err)...)
 	resolver, err := authz.NewClientIPResolver(s.ClientIP)
@@ -91,14 +101,20 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		return nil, err
 	}
 	srv.metrics.countCaches(append(srv.stores.Caches, tokenCache(verifier))...)
-	srv.engine, err = authz.NewEngine(authz.Config{
+	c := authz.Config{
 		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
 		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys, Shadow: o.Shadow,
-	})
+	}
+	srv.engine, err = authz.NewEngine(c)
+	if c.Policy = next; err == nil && next != nil {
+		srv.next, err = newNextPolicy(c, s, o, nextFiles, srv.metrics.next)
+		srv.metrics.showNext()
+	}
 	if err != nil {
 		srv.stores.close()
 		return nil, err
 	}
+	srv.metrics.showShadow(o.Shadow, srv.engine)
 	srv.lines = newLineQueue(o.Stdout, o.Log)
 	if err := srv.makeGRPC(resolver); err != nil {
 		srv.close()
@@ -106,16 +122,32 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	}
 	status := newPolicyStatus(routes.Hash(), time.Now())
 	srv.metrics.registry.MustRegister(status)
-	srv.ready = newReadiness(srv.stores.names(), status.detail, srv.grpc.SetServing)
+	srv.ready = newReadiness(srv.stores.names(), srv.details(status), srv.grpc.SetServing)
 	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files, status: status, routesGone: srv.metrics.routesGone}
-	if srv.tls != nil {
-		srv.reloader.alsoOnHangup = srv.tls.reloadNow
+	srv.reloader.alsoOnHangup = func() {
+		if srv.tls != nil {
+			srv.tls.reloadNow()
+		}
+		if srv.next != nil {
+			srv.next.lookAgain()
+		}
 	}
 	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
 	if o.Shadow {
 		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
 	}
 	return srv, nil
+}
+
+// details returns what /readyz has to say beside whether the server is ready, a line each.
+func (s *server) details(status *policyStatus) func() string {
+	return func() string {
+		lines := []string{status.detail()}
+		if s.options.Shadow {
+			lines = append(lines, "shadow: no denial is enforced")
+		}
+		return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), "\n")
+	}
 }
 
 func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
@@ -127,6 +159,12 @@ func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
 	told := observers{s.metrics}
 	if decisions := newDecisionLog(lines, logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
 		told = append(told, decisions) // a nil *decisionLog would be one too
+		if s.next != nil {
+			s.next.lines = decisions
+		}
+	}
+	if s.next != nil {
+		told = append(told, s.next)
 	}
 	c.Observer = told
 	check, err := envoy.NewServer(c)
@@ -175,6 +213,10 @@ func (s *server) Run(ctx context.Context) error {
 	})
 	part("the admin server", func() error { return serveAdmin(admin, adminListener) })
 	part("watching the policy", func() error { return s.reloader.watch(work, s.options.Hangup) })
+	if s.next != nil {
+		part("watching the policy to come", func() error { return s.next.watch(work) })
+		part("comparing with the policy to come", func() error { return s.next.run(work) })
+	}
 	if s.tls != nil {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}

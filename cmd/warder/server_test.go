@@ -59,9 +59,17 @@ func testSettings(t *testing.T) *settings {
 // start runs a server until the test ends and waits until it is ready.
 func start(t *testing.T, s *settings, on *stores) *running {
 	t.Helper()
+	return startWith(t, s, serverOptions{Stores: on})
+}
+
+// startWith does so with options of the command line.
+func startWith(t *testing.T, s *settings, o serverOptions) *running {
+	t.Helper()
 	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &syncBuffer{}, out: &syncBuffer{}}
 	ready := make(chan bound, 1)
-	srv, err := newServer(s, serverOptions{Stdout: r.out, Log: newLogger(r.log, logSettings{Level: "debug"}), Stores: on, Hangup: r.hangup, OnReady: func(b bound) { ready <- b }})
+	o.Stdout, o.Log, o.Hangup = r.out, newLogger(r.log, logSettings{Level: "debug"}), r.hangup
+	o.OnReady = func(b bound) { ready <- b }
+	srv, err := newServer(s, o)
 	if err != nil {
 		t.Fatal(err)
 	}

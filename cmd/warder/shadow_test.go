@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"warder/authz"
+	"warder/authz/memory"
+)
+
+// TestServeShadow: with --shadow nothing is enforced but what cannot be read in one way,
+// and everybody who looks is told.
+func TestServeShadow(t *testing.T) {
+	t.Parallel()
+	r := startWith(t, testSettings(t), serverOptions{Stores: memoryStores(memory.New(nil)), Shadow: true})
+	conn := r.dial(insecure.NewCredentials())
+	for _, c := range []struct {
+		want codes.Code
+		path string
+	}{
+		{codes.OK, "/public"},
+		{codes.OK, "/user"},
+		{codes.OK, "/unmatched"},
+		{codes.InvalidArgument, "/public/../user"},
+	} {
+		if got, err := r.check(conn, c.path, nil); got != c.want || err != nil {
+			t.Errorf("%s: %v, %v; want %v", c.path, got, err, c.want)
+		}
+	}
+	want := strings.Join([]string{
+		`{decision="allow",reason="public",route="public"} 1`,
+		`{decision="deny",reason="path_ambiguous",route=""} 1`,
+		`{decision="would_deny",reason="credentials_missing",route="user"} 1`,
+		`{decision="would_deny",reason="route_unmatched",route=""} 1`,
+	}, "\n")
+	seen := r.scrape()
+	if got := seen.of("warder_decisions_total"); got != want {
+		t.Errorf("decisions:\n%s\nwant:\n%s", got, want)
+	}
+	if got := seen.of("warder_shadow_enabled"); got != "{} 1" {
+		t.Errorf("warder_shadow_enabled: %s", got)
+	}
+	if _, text := r.readyz(); text != "ready\nshadow: no denial is enforced" {
+		t.Errorf("/readyz: %s", text)
+	}
+	if !strings.Contains(r.log.String(), "SHADOW: NO DENIAL IS ENFORCED") {
+		t.Errorf("the log does not say it:\n%s", r.log)
+	}
+	eventually(t, "lines for what would be denied", func() bool { return strings.Count(r.out.String(), `"decision":"would_deny"`) == 2 })
+}
+
+// TestShadowPolicy: the policy to come is reloaded like the other one, changes no
+// answer, and what it would change is counted and logged.
+func TestShadowPolicy(t *testing.T) {
+	t.Parallel()
+	store := memory.New(nil)
+	store.PutUser("42", authz.User{Active: true})
+	store.PutSession("42", "s1", 0)
+	next := write(t, t.TempDir(), "next.yaml", `version: 1
+routes:
+  - {id: public, match: /public, public: true}
+  - {id: staff, match: /user, allow: [{user: {roles: [STAFF]}}]}
+  - {id: new, match: /new, public: true}
+`)
+	r := startWith(t, testSettings(t), serverOptions{Stores: memoryStores(store), NextPolicy: next})
+	conn := r.dial(insecure.NewCredentials())
+	token := map[string]string{"authorization": "Bearer " + mint(t)}
+	ask := func() {
+		t.Helper()
+		for _, c := range []struct {
+			want    codes.Code
+			path    string
+			headers map[string]string
+		}{
+			{codes.OK, "/public", nil},
+			{codes.OK, "/user", token},
+			{codes.Unauthenticated, "/user", nil},
+			{codes.PermissionDenied, "/new?token=canary", nil},
+			{codes.InvalidArgument, "/a//b", nil},
+		} {
+			if got, err := r.check(conn, c.path, c.headers); got != c.want || err != nil {
+				t.Errorf("%s: %v, %v; want %v", c.path, got, err, c.want)
+			}
+		}
+	}
+	counted := func(result string, n int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d that are %s", n, result), func() bool {
+			return r.scrape().series[fmt.Sprintf("warder_shadow_policy_requests_total{result=%q}", result)] == float64(n)
+		})
+	}
+	ask()
+	counted("same", 3)
+	counted("different", 2)
+	want := strings.Join([]string{
+		`{decision="allow",next_decision="deny",next_reason="role_missing",next_route="staff",reason="session",route="user"} 1`,
+		`{decision="deny",next_decision="allow",next_reason="public",next_route="new",reason="route_unmatched",route=""} 1`,
+	}, "\n")
+	if got := r.scrape().of("warder_shadow_policy_differences_total"); got != want {
+		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
+	}
+	eventually(t, "a line for each difference", func() bool { return strings.Count(r.out.String(), `"next_decision"`) == 2 })
+	if out := r.out.String(); !strings.Contains(out, `"user":"42"`) || !strings.Contains(out, `"next_reason":"role_missing","next_route":"staff"`) || strings.Contains(out, "canary") {
+		t.Errorf("the lines:\n%s", out)
+	}
+
+	// A next policy that is broken changes nothing, the mended one is compared with.
+	if err := os.WriteFile(next, []byte("version: 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a word about the broken file", func() bool { return strings.Contains(r.log.String(), "policy not reloaded") })
+	if err := os.WriteFile(next, []byte(testPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a word about the mended file", func() bool { return strings.Contains(r.log.String(), "policy reloaded") })
+	ask()
+	counted("same", 8)
+	counted("different", 2)
+	if code, text := r.readyz(); code != 200 || text != "ready" {
+		t.Errorf("/readyz: %d %s", code, text)
+	}
+}
+
+// TestShadowPolicyIsWrong: a policy to come that cannot be read stops the start, as the
+// other one does.
+func TestShadowPolicyIsWrong(t *testing.T) {
+	t.Parallel()
+	s := testSettings(t)
+	next := write(t, t.TempDir(), "next.yaml", "version: 1\nroutes: [{id: a, match: /a}]\n")
+	_, err := newServer(s, serverOptions{Stdout: &syncBuffer{}, Log: newLogger(&syncBuffer{}, logSettings{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
+	if err == nil || !strings.Contains(err.Error(), next+":2:10: routes[0].allow: is missing") {
+		t.Errorf("a wrong policy to come: %v", err)
+	}
+}
