@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// newAdmin makes the server of /healthz, /readyz and /metrics. It holds no secrets and
-// changes nothing, so that it may be reached by whoever probes.
-func newAdmin(ready *readiness, metrics http.Handler, log *slog.Logger) *http.Server {
+// newAdmin makes the server of /healthz, /readyz, /metrics and /explain. It holds no
+// secrets and changes nothing, so that it may be reached by whoever probes.
+func newAdmin(ready *readiness, metrics, explain http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, "alive")
@@ -27,6 +27,7 @@ func newAdmin(ready *readiness, metrics http.Handler, log *slog.Logger) *http.Se
 		answer(w, http.StatusServiceUnavailable, text)
 	})
 	mux.Handle("GET /metrics", metrics)
+	mux.Handle("POST /explain", explain)
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 2 * time.Second,

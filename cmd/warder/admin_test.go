@@ -16,7 +16,7 @@ func TestAdmin(t *testing.T) {
 	t.Parallel()
 	var serving []bool
 	ready := newReadiness([]string{"sessions (Redis)", "directory (Postgres)"}, nothing, func(r bool) { serving = append(serving, r) })
-	admin := newAdmin(ready, http.NotFoundHandler(), discard())
+	admin := newAdmin(ready, http.NotFoundHandler(), http.NotFoundHandler(), discard())
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		admin.Handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))

@@ -6,17 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
@@ -29,6 +25,7 @@ import (
 // explainOptions are the command line of explain.
 type explainOptions struct {
 	policyPath, configPath string
+	url                    string // of a running warder's admin listener
 	checkRequest           string // a file; "-" for standard input
 	headers                []string
 	clientIP, principal    string
@@ -60,6 +57,10 @@ client_ip in --config says. With --config the renamed headers count too.
 --check-request takes a captured envoy.service.auth.v3.CheckRequest in JSON instead of
 METHOD and URL; the other flags add to it.
 
+--url asks the policy and the settings that a running warder has now; it answers its own
+machine only, as through kubectl port-forward. Nothing else is asked: what --as-user and
+--as-api-key say is taken as said, and a token or a key in a --header is refused there too.
+
 A route in shadow answers would_deny where it would deny: the request goes on all the same.
 
 In JSON: {request: {method, host, path, client_ip}, decision, status, reason, route: {id, host,
@@ -72,27 +73,33 @@ failed). upstream is there for what goes on, client for a no.`,
   warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
   warder explain -p policy.yaml GET /t/acme/x --as-user 42 --claims '{"tenant": "acme"}'
   warder explain -p policy.yaml GET /api/v1/assets --as-api-key --scopes assets:read -o json
-  warder explain -p policy.yaml --check-request captured.json`,
+  warder explain -p policy.yaml --check-request captured.json
+  warder explain --url http://127.0.0.1:9192 GET /api/v1/assets/7 --as-user 42`,
 		Args: func(cmd *cobra.Command, args []string) error { return o.check(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.configPath == "" {
-				routes, err := loadPolicyFor(cmd, o.policyPath, p.env)
-				if err != nil {
-					return err
-				}
-				return explain(cmd.Context(), p, o, explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, args, output)
-			}
-			s, err := configuredExplain(o, p.env)
+			in, err := o.request(p, args)
 			if err != nil {
 				return err
 			}
-			return explain(cmd.Context(), p, o, s, args, output)
+			if o.url != "" {
+				return askRunning(cmd.Context(), p.stdout, o, in, output)
+			}
+			s, err := o.settings(cmd, p.env)
+			if err != nil {
+				return err
+			}
+			x, err := o.explain(cmd.Context(), in, s)
+			if err != nil {
+				return err
+			}
+			return x.write(p.stdout, output)
 		},
 	}
 	addPolicyFlag(cmd, &o.policyPath)
 	addConfigFlag(cmd, &o.configPath)
 	addOutputFlag(cmd, &output)
 	flags := cmd.Flags()
+	flags.StringVar(&o.url, "url", "", "ask the running warder whose admin listener has this `URL`, instead of a policy file")
 	flags.StringVar(&o.checkRequest, "check-request", "", "a captured CheckRequest in JSON: a `file`, or - for standard input")
 	flags.StringArrayVar(&o.headers, "header", nil, "a `'Name: value'` of the request; can be given more than once")
 	flags.StringVar(&o.clientIP, "client-ip", "", "the `address` that the client comes from")
@@ -113,34 +120,20 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 		return wrong("both --check-request and %q name a request; give one", args[0])
 	case o.checkRequest == "" && len(args) != 2:
 		return wrong("%d arguments given, want METHOD URL, as in: GET https://api.example.com/x", len(args))
-	case len(o.roles) > 0 && o.user == "":
-		return wrong("--roles are those of --as-user; give it too")
-	case cmd.Flags().Changed("claims") && o.user == "":
-		return wrong("--claims are those of the token of --as-user; give it too")
-	case len(o.scopes) > 0 && !o.apiKey:
-		return wrong("--scopes are those of --as-api-key; give it too")
-	case cmd.Flags().Changed("as-user") && !authz.ValidID(o.user):
-		return wrong("--as-user: %q can be no user's id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
+	case o.url != "" && (o.policyPath != "" || o.configPath != ""):
+		return wrong("--url asks a running warder, which has a policy and a configuration; leave --policy and --config out")
+	case cmd.Flags().Changed("as-user") && o.user == "":
+		return wrong("--as-user is empty; write the id of a user")
+	case cmd.Flags().Changed("claims") && o.claims == "":
+		return wrong(`--claims is empty; write a JSON object such as '{"tenant": "acme"}'`)
 	}
-	if cmd.Flags().Changed("claims") {
-		if _, why := readClaims(o.claims); why != "" {
-			return wrong("--claims: %s", why)
+	if o.url != "" {
+		if _, _, why := adminOf(o.url); why != "" {
+			return wrong("--url: %q %s", o.url, why)
 		}
 	}
-	for _, list := range []struct {
-		flag  string
-		names []string
-	}{{"--roles", o.roles}, {"--scopes", o.scopes}} {
-		for _, name := range list.names {
-			if !authz.ValidName(name) {
-				return wrong("%s: %q can be held by nobody; write names without spaces at their ends, separated by commas", list.flag, name)
-			}
-		}
-	}
-	if o.clientIP != "" {
-		if addr, err := netip.ParseAddr(o.clientIP); err != nil || addr.Zone() != "" {
-			return wrong("--client-ip: %q is no address; write one such as 203.0.113.9", o.clientIP)
-		}
+	if why := o.whyNot(); why != "" {
+		return wrong("%s", why)
 	}
 	for _, h := range o.headers {
 		if _, _, why := splitHeader(h); why != "" {
@@ -153,6 +146,41 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return nil
+}
+
+// whyNot says what nobody can ask for; "" when somebody can.
+func (o *explainOptions) whyNot() string {
+	switch {
+	case len(o.roles) > 0 && o.user == "":
+		return "--roles are those of --as-user; give it too"
+	case o.claims != "" && o.user == "":
+		return "--claims are those of the token of --as-user; give it too"
+	case len(o.scopes) > 0 && !o.apiKey:
+		return "--scopes are those of --as-api-key; give it too"
+	case o.user != "" && !authz.ValidID(o.user):
+		return fmt.Sprintf("--as-user: %q can be no user's id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
+	}
+	if o.claims != "" {
+		if _, why := readClaims(o.claims); why != "" {
+			return "--claims: " + why
+		}
+	}
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"--roles", o.roles}, {"--scopes", o.scopes}} {
+		for _, name := range list.names {
+			if !authz.ValidName(name) {
+				return fmt.Sprintf("%s: %q can be held by nobody; write names without spaces at their ends, separated by commas", list.flag, name)
+			}
+		}
+	}
+	if o.clientIP != "" {
+		if addr, err := netip.ParseAddr(o.clientIP); err != nil || addr.Zone() != "" {
+			return fmt.Sprintf("--client-ip: %q is no address; write one such as 203.0.113.9", o.clientIP)
+		}
+	}
+	return ""
 }
 
 // ownClaims are the claims of --as-user's token that --claims cannot change.
@@ -173,63 +201,6 @@ func readClaims(text string) (claims jwt.MapClaims, why string) {
 	return claims, ""
 }
 
-// splitHeader takes 'Name: value' apart, or says why it is none.
-func splitHeader(h string) (name, value, why string) {
-	name, value, found := strings.Cut(h, ":")
-	value = strings.Trim(value, " \t")
-	switch {
-	case h != "" && h[0] == ':':
-		return "", "", "is a pseudo-header; the method, the host and the path are those of METHOD URL"
-	case !found:
-		return "", "", "has no colon; write 'Name: value'"
-	case !isHeaderName(name):
-		return "", "", "does not begin with the name of a header; write 'Name: value'"
-	case strings.EqualFold(name, "host"):
-		return "", "", "names a host; it is the one of URL"
-	case strings.ContainsAny(value, "\r\n\x00"):
-		return "", "", "has a line end or a zero byte, which no header can hold"
-	}
-	return name, value, ""
-}
-
-func isHeaderName(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
-}
-
-// requestLine makes the HTTP part of a check of METHOD URL. The URL is taken apart at
-// its first slash and no further: what Envoy would see is what is decided.
-func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, why string) {
-	rest := url
-	if scheme, after, found := strings.Cut(url, "://"); found && !strings.ContainsAny(scheme, "/?#") {
-		if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-			return nil, fmt.Sprintf("%q is no http:// or https:// URL", url)
-		}
-		rest = after
-	} else if !strings.HasPrefix(url, "/") {
-		return nil, fmt.Sprintf("%q is no URL; write https://HOST/PATH, or /PATH for a request without a host", url)
-	}
-	host, path := rest, "/"
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		host, path = rest[:i], rest[i:]
-		if path[0] != '/' {
-			path = "/" + path
-		}
-	}
-	switch {
-	case !isHeaderName(method):
-		return nil, fmt.Sprintf("%q is no method; write METHOD URL, as in: GET https://api.example.com/x", method)
-	case strings.Contains(host, "@"):
-		return nil, fmt.Sprintf("%q has a user name, which no request sends; use --as-user or --header", url)
-	case host == "" && rest != url:
-		return nil, fmt.Sprintf("%q has no host; write https://HOST/PATH", url)
-	case strings.ToValidUTF8(url, "") != url:
-		return nil, "the URL is not UTF-8; write its bytes percent-encoded"
-	}
-	return &authv3.AttributeContext_HttpRequest{Method: method, Host: host, Path: path}, ""
-}
-
 // explainSettings are what the answer depends on beside the request.
 type explainSettings struct {
 	routes       *policy.Policy
@@ -237,10 +208,15 @@ type explainSettings struct {
 	identity     envoy.IdentityConfig
 	clientIP     authz.ClientIPResolver
 	configured   bool
+	shadow       bool // no denial of any route is enforced
 }
 
-// configuredExplain takes them from a configuration.
-func configuredExplain(o explainOptions, env lookupEnv) (explainSettings, error) {
+// settings takes them from the files.
+func (o *explainOptions) settings(cmd *cobra.Command, env lookupEnv) (explainSettings, error) {
+	if o.configPath == "" {
+		routes, err := loadPolicyFor(cmd, o.policyPath, env)
+		return explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, err
+	}
 	c := readConfig(o.configPath, env)
 	if o.policyPath != "" {
 		c.policy = o.policyPath
@@ -254,29 +230,21 @@ func configuredExplain(o explainOptions, env lookupEnv) (explainSettings, error)
 		return explainSettings{}, problemsOf(s.Policy, err).err()
 	}
 	resolver, err := authz.NewClientIPResolver(s.ClientIP)
-	if err != nil {
-		return explainSettings{}, err
-	}
-	return explainSettings{routes, s.APIKeyHeader, s.identity(), resolver, true}, nil
+	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.identity(), clientIP: resolver, configured: true}, err
 }
 
 // explainSession is the session of --as-user.
 const explainSession = "explain"
 
 // explain runs one request through the engine and the answer of the service.
-func explain(ctx context.Context, p process, o explainOptions, s explainSettings, args []string, output outputFormat) error {
-	in, err := o.request(p, args)
-	if err != nil {
-		return err
-	}
-	for _, h := range o.headers {
-		name, value, _ := splitHeader(h)
-		addHeader(in, name, value)
+func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s explainSettings) (*explanation, error) {
+	if s.apiKeyHeader == "" {
+		s.apiKeyHeader = envoy.DefaultAPIKeyHeader
 	}
 	own := headerNames(in)
 	store, verifier, err := o.credentials(in, s.apiKeyHeader)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.clientIP != "" {
 		s.clientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
@@ -285,37 +253,27 @@ func explain(ctx context.Context, p process, o explainOptions, s explainSettings
 	if o.principal != "" {
 		source(in).Principal = o.principal
 	}
-	if s.apiKeyHeader == "" {
-		s.apiKeyHeader = envoy.DefaultAPIKeyHeader
-	}
 	engine, err := authz.NewEngine(authz.Config{
-		Policy: s.routes, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.apiKeyHeader,
+		Policy: s.routes, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.apiKeyHeader, Shadow: s.shadow,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var seen lastObservation
 	// A person reads this: no deadline of a busy machine may change the answer.
 	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.clientIP, Identity: s.identity, Observer: &seen, Deadline: time.Minute})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wire, err := proto.Marshal(in)
 	if err != nil {
-		return fmt.Errorf("the request cannot be written as Envoy would: %w", err)
+		return nil, fmt.Errorf("the request cannot be written as Envoy would: %w", err)
 	}
 	response := new(authv3.CheckResponse)
 	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
-		return fmt.Errorf("the answer cannot be read: %w", err)
+		return nil, fmt.Errorf("the answer cannot be read: %w", err)
 	}
-	x := newExplanation(explained{options: o, settings: s, own: own, Observation: seen.Observation, response: response})
-	if output == outputJSON {
-		return writeJSON(p.stdout, x)
-	}
-	if _, err := io.WriteString(p.stdout, x.text()); err != nil {
-		return fmt.Errorf("writing the explanation: %w", err)
-	}
-	return nil
+	return newExplanation(explained{options: *o, settings: s, own: own, Observation: seen.Observation, response: response}), nil
 }
 
 // lastObservation keeps what the server tells of the one check.
@@ -323,47 +281,6 @@ type lastObservation struct{ envoy.Observation }
 
 // Observed implements envoy.Observer.
 func (l *lastObservation) Observed(_ context.Context, o envoy.Observation) { l.Observation = o }
-
-// request makes the check of METHOD URL, or reads a captured one.
-func (o *explainOptions) request(p process, args []string) (*authv3.CheckRequest, error) {
-	if o.checkRequest == "" {
-		line, _ := requestLine(args[0], args[1]) // it was checked before
-		return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: line}}}, nil
-	}
-	var data []byte
-	var err error
-	name := o.checkRequest
-	if name == "-" {
-		name = "standard input"
-		data, err = io.ReadAll(io.LimitReader(p.stdin, maxCaptured+1))
-	} else {
-		data, err = os.ReadFile(name)
-	}
-	if err != nil {
-		return nil, problems{{File: name, Message: fmt.Sprintf("cannot be read: %v", cause(err))}}
-	}
-	if len(data) > maxCaptured {
-		return nil, problems{{File: name, Message: "is larger than 16 MiB, which no CheckRequest is"}}
-	}
-	in := new(authv3.CheckRequest)
-	// As on the wire, fields of a later Envoy are passed over.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, in); err != nil {
-		return nil, problems{{File: name, Message: fmt.Sprintf("is no envoy.service.auth.v3.CheckRequest in JSON: %s", withoutPrefix(err))}}
-	}
-	if in.GetAttributes().GetRequest().GetHttp() == nil {
-		return nil, problems{{File: name, Message: "holds no attributes.request.http; write an envoy.service.auth.v3.CheckRequest as protojson does"}}
-	}
-	return in, nil
-}
-
-const maxCaptured = 16 << 20
-
-// withoutPrefix takes off what protojson puts before its messages, with a space that
-// changes from build to build.
-func withoutPrefix(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimSpace(strings.TrimPrefix(text, "proto:"))
-}
 
 // credentials adds to the request what --as-user and --as-api-key say, and makes the
 // stores that know of it, and of nothing else.
@@ -396,53 +313,4 @@ func (o *explainOptions) credentials(in *authv3.CheckRequest, apiKeyHeader strin
 		addHeader(in, apiKeyHeader, key)
 	}
 	return store, verifier, nil
-}
-
-// addHeader adds a field as Envoy would have sent it: beside the others where they
-// are raw, joined with a comma where they are a map, and in both where both are filled.
-func addHeader(in *authv3.CheckRequest, name, value string) {
-	http := in.Attributes.Request.Http
-	name = strings.ToLower(name)
-	if http.HeaderMap != nil || len(http.Headers) == 0 {
-		if http.HeaderMap == nil {
-			http.HeaderMap = new(corev3.HeaderMap)
-		}
-		http.HeaderMap.Headers = append(http.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
-	}
-	if len(http.Headers) == 0 {
-		return
-	}
-	for key, before := range http.Headers {
-		if strings.EqualFold(key, name) {
-			http.Headers[key] = before + "," + value
-			return
-		}
-	}
-	http.Headers[name] = value
-}
-
-// headerNames returns the fields that came with the request, in lower case.
-func headerNames(in *authv3.CheckRequest) map[string]bool {
-	http, names := in.GetAttributes().GetRequest().GetHttp(), map[string]bool{}
-	for key := range http.GetHeaders() {
-		names[strings.ToLower(key)] = true
-	}
-	for _, h := range http.GetHeaderMap().GetHeaders() {
-		names[strings.ToLower(h.GetKey())] = true
-	}
-	return names
-}
-
-func setPeer(in *authv3.CheckRequest, addr string) {
-	source(in).Address = &corev3.Address{Address: &corev3.Address_SocketAddress{
-		SocketAddress: &corev3.SocketAddress{Address: addr, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 1}},
-	}}
-}
-
-// source is the other end of the connection, made when it is not there.
-func source(in *authv3.CheckRequest) *authv3.AttributeContext_Peer {
-	if in.Attributes.Source == nil {
-		in.Attributes.Source = &authv3.AttributeContext_Peer{}
-	}
-	return in.Attributes.Source
 }

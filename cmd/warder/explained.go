@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -461,6 +462,17 @@ func (x explained) notes() []string {
 		notes = append(notes, "no credential was given; add --as-user or --as-api-key to ask for somebody")
 	}
 	return notes
+}
+
+// write writes the explanation.
+func (e *explanation) write(w io.Writer, output outputFormat) error {
+	if output == outputJSON {
+		return writeJSON(w, e)
+	}
+	if _, err := io.WriteString(w, e.text()); err != nil {
+		return fmt.Errorf("writing the explanation: %w", err)
+	}
+	return nil
 }
 
 // text writes the explanation for people.

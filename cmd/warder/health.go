@@ -90,18 +90,11 @@ const healthTime = 3 * time.Second
 func askHealth(ctx context.Context, out io.Writer, target string, admin address) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
-	// No proxy of the environment: this is about this machine.
-	transport := &http.Transport{DisableKeepAlives: true}
-	if admin.Network == "unix" {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, admin.Network, admin.Address)
-		}
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return err
 	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
+	response, err := adminClient(admin).Do(request)
 	if err != nil {
 		return fmt.Errorf("no answer: %w", err)
 	}
@@ -116,4 +109,17 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin address)
 	}
 	_, err = fmt.Fprintln(out, text)
 	return err
+}
+
+// adminClient asks one question of an admin listener; the socket is where to dial,
+// when it is one.
+func adminClient(socket address) *http.Client {
+	// No proxy of the environment: this is about this machine.
+	transport := &http.Transport{DisableKeepAlives: true}
+	if socket.Network == "unix" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, socket.Network, socket.Address)
+		}
+	}
+	return &http.Client{Transport: transport}
 }

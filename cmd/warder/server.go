@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -54,6 +55,7 @@ type server struct {
 	settings *settings
 	options  serverOptions
 	log      *slog.Logger
+	clientIP authz.ClientIPResolver
 	engine   *authz.Engine
 	stores   *stores
 	ready    *readiness
@@ -87,7 +89,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	found = append(found, problemsOf("", err)...)
 	resolver, err := authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, problemsOf("", err)...)
-	srv := &server{settings: s, options: o, log: o.Log, metrics: newMetrics()}
+	srv := &server{settings: s, options: o, log: o.Log, clientIP: resolver, metrics: newMetrics()}
 	if s.Listen.TLS.enabled() {
 		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, problemsOf("", err)...)
@@ -116,7 +118,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	}
 	srv.metrics.showShadow(o.Shadow, srv.engine)
 	srv.lines = newLineQueue(o.Stdout, o.Log)
-	if err := srv.makeGRPC(resolver); err != nil {
+	if err := srv.makeGRPC(); err != nil {
 		srv.close()
 		return nil, err
 	}
@@ -150,9 +152,16 @@ func (s *server) details(status *policyStatus) func() string {
 	}
 }
 
-func (s *server) makeGRPC(resolver authz.ClientIPResolver) error {
+// explainer answers what the policy would decide. It gets no key and no store.
+func (s *server) explainer() http.Handler {
+	return newExplainHandler(s.engine, explainSettings{
+		apiKeyHeader: s.settings.APIKeyHeader, identity: s.settings.identity(), clientIP: s.clientIP, configured: true, shadow: s.options.Shadow,
+	})
+}
+
+func (s *server) makeGRPC() error {
 	c := envoy.Config{
-		Decider: s.engine, ClientIP: resolver, Identity: s.settings.identity(),
+		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.identity(),
 		Deadline: s.settings.Deadline, Log: s.log,
 	}
 	lines, logs := s.lines.handler(), s.settings.Log
@@ -194,7 +203,7 @@ func (s *server) Run(ctx context.Context) error {
 		_ = grpcListener.Close()
 		return err
 	}
-	admin := newAdmin(s.ready, s.metrics.handler(), s.log)
+	admin := newAdmin(s.ready, s.metrics.handler(), s.explainer(), s.log)
 	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
 		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", readBuild().Version)

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"warder/authz"
+)
+
+const (
+	// maxQuestion bounds what is asked, in bytes: more than any CheckRequest of Envoy's
+	// with headers only.
+	maxQuestion = 1 << 20
+	// maxAnswer bounds what is believed to be an answer.
+	maxAnswer = 16 << 20
+	// explainTime bounds how long a running warder is waited for.
+	explainTime = 10 * time.Second
+)
+
+// An explainQuestion is what POST /explain takes: a CheckRequest, and what the flags of
+// warder explain say.
+type explainQuestion struct {
+	CheckRequest json.RawMessage `json:"check_request"`
+	ClientIP     string          `json:"client_ip,omitempty"`
+	Principal    string          `json:"principal,omitempty"`
+	User         string          `json:"as_user,omitempty"`
+	Roles        []string        `json:"roles,omitempty"`
+	Claims       json.RawMessage `json:"claims,omitempty"`
+	APIKey       bool            `json:"as_api_key,omitempty"`
+	Scopes       []string        `json:"scopes,omitempty"`
+	Output       outputFormat    `json:"output,omitempty"` // absent: json
+}
+
+// An explainHandler answers POST /explain by the policy that decides now. It knows no
+// secret and asks no store, so that nobody learns from it whether a credential is good:
+// a request is taken to be who it says it is. It answers its own machine only, since a
+// policy tells where to look for a hole.
+type explainHandler struct {
+	engine   *authz.Engine
+	settings explainSettings // without the policy
+	busy     chan struct{}   // holds who is answered: one at a time
+}
+
+func newExplainHandler(engine *authz.Engine, settings explainSettings) *explainHandler {
+	return &explainHandler{engine, settings, make(chan struct{}, 1)}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case !fromHere(r):
+		answer(w, http.StatusForbidden, "/explain answers its own machine only; use kubectl port-forward or kubectl exec")
+		return
+	case kind != "application/json" || r.Header.Get("Origin") != "":
+		// No page in a browser can send this without asking first, and nobody says yes.
+		answer(w, http.StatusUnsupportedMediaType, "the question is not application/json; use warder explain --url")
+		return
+	}
+	select {
+	case h.busy <- struct{}{}:
+		defer func() { <-h.busy }()
+	default:
+		answer(w, http.StatusServiceUnavailable, "another question is being answered; ask again")
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxQuestion))
+	if err != nil {
+		answer(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the question is larger than %d KiB, or broke off", maxQuestion>>10))
+		return
+	}
+	options, in, output, why := readQuestion(body)
+	if why != "" {
+		answer(w, http.StatusBadRequest, why)
+		return
+	}
+	settings := h.settings
+	settings.routes = h.engine.Policy()
+	x, err := options.explain(r.Context(), in, settings)
+	if err != nil {
+		answer(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	var out bytes.Buffer
+	_ = x.write(&out, output) // a buffer takes everything
+	w.Header().Set("Content-Type", map[outputFormat]string{outputJSON: "application/json", outputText: "text/plain; charset=utf-8"}[output])
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(out.Bytes())
+}
+
+// fromHere reports whether a request comes from this machine, or through a unix socket.
+func fromHere(r *http.Request) bool {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		return true
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}
+
+// readQuestion takes a question apart, or says what is wrong with it.
+func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, output outputFormat, why string) {
+	var q explainQuestion
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&q); err != nil || d.More() {
+		return nil, nil, "", "the question is no JSON object with check_request, client_ip, principal, as_user, roles, claims, as_api_key, scopes, output"
+	}
+	in, why = decodeCaptured(q.CheckRequest)
+	if why != "" {
+		return nil, nil, "", "check_request " + why
+	}
+	o = &explainOptions{clientIP: q.ClientIP, principal: q.Principal, user: q.User, roles: q.Roles, claims: string(q.Claims), apiKey: q.APIKey, scopes: q.Scopes}
+	if why := o.whyNot(); why != "" {
+		return nil, nil, "", why
+	}
+	switch q.Output {
+	case "":
+		q.Output = outputJSON
+	case outputJSON, outputText:
+	default:
+		return nil, nil, "", fmt.Sprintf("output is %q; use text or json", string(q.Output))
+	}
+	return o, in, q.Output, ""
+}
+
+// adminOf reads the URL of an admin listener: http://host:port, or unix:///path. It
+// returns where to dial when that is not what the URL says.
+func adminOf(target string) (base string, socket address, why string) {
+	u, err := url.Parse(target)
+	switch {
+	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		return "http://localhost", address{"unix", u.Path}, ""
+	case err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "":
+		return "http://" + u.Host, address{}, ""
+	}
+	return "", address{}, "is no admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
+}
+
+// askRunning asks a running warder, and writes its answer.
+func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3.CheckRequest, output outputFormat) error {
+	captured, err := protojson.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("the request cannot be written as JSON: %w", err)
+	}
+	question, err := json.Marshal(explainQuestion{
+		CheckRequest: captured, ClientIP: o.clientIP, Principal: o.principal, User: o.user, Roles: o.roles,
+		Claims: json.RawMessage(o.claims), APIKey: o.apiKey, Scopes: o.scopes, Output: output,
+	})
+	if err != nil {
+		return fmt.Errorf("the question cannot be written as JSON: %w", err)
+	}
+	base, socket, _ := adminOf(o.url) // it was checked before
+	ctx, cancel := context.WithTimeout(ctx, explainTime)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/explain", bytes.NewReader(question))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := adminClient(socket).Do(request)
+	if err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return fmt.Errorf("no whole answer: %w", err)
+	case response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusMethodNotAllowed:
+		return errors.New("what answers there has no /explain; is it the admin listener of a warder, and of this version?")
+	case response.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(body)))
+	}
+	if _, err := out.Write(body); err != nil {
+		return fmt.Errorf("writing the explanation: %w", err)
+	}
+	return nil
+}
