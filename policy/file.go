@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,6 +13,7 @@ import (
 type fileReader struct {
 	file     string
 	problems Problems
+	keys     map[reflect.Type][]string // of the shapes that were met
 }
 
 // A fileContent is what one file says, checked as far as the file alone tells.
@@ -69,15 +72,17 @@ func (r *fileReader) fail(at Position, field, format string, args ...any) {
 // A keyReader reads the value of one key.
 type keyReader func(field string, v value)
 
-// group reads a mapping whose keys are all known.
-func (r *fileReader) group(field string, v value, keys map[string]keyReader, order ...string) {
+// group reads a mapping whose keys are all known: they have a field in the shape and
+// a reader here.
+func (r *fileReader) group(field string, v value, shape any, keys map[string]keyReader) {
+	order := r.keysOf(shape)
 	if v.kind != mapping {
 		r.wrongKind(field, v, "a group of the keys "+strings.Join(order, ", "))
 		return
 	}
 	for _, e := range v.entries {
 		read, known := keys[e.key]
-		if !known {
+		if !known || !slices.Contains(order, e.key) {
 			r.fail(e.at, join(field, keyName(e.key)), "is unknown; %s", didYouMean(e.key, order))
 			continue
 		}
@@ -151,7 +156,7 @@ func (r *fileReader) texts(field string, v value, example string) []stringAt {
 // content reads the top of a file.
 func (r *fileReader) content(v value) (c fileContent) {
 	versioned, routed := false, false
-	r.group("", v, map[string]keyReader{
+	r.group("", v, FileShape{}, map[string]keyReader{
 		"version": func(field string, v value) {
 			versioned = true
 			if v.kind != number || v.text != "1" {
@@ -175,7 +180,7 @@ func (r *fileReader) content(v value) (c fileContent) {
 			routed = true
 			c.routes = r.routes(field, v)
 		},
-	}, "version", "admin_role", "ip_lists", "hosts", "client_ips", "cors", "routes")
+	})
 	if v.kind == mapping && !versioned {
 		r.fail(v.at, "version", "is missing; write version: 1")
 	}
@@ -233,7 +238,7 @@ func (r *fileReader) routes(field string, v value) (routes []routeEntry) {
 func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 	e.field, e.at = field, v.at
 	matched, identified, public, allowed := false, false, false, false
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, RouteShape{}, map[string]keyReader{
 		"id": func(field string, v value) {
 			identified = true
 			if id, ok := r.text(field, v, "asset-audit"); ok && !validIdentifier(id.text) {
@@ -259,7 +264,7 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		"principals":  func(field string, v value) { e.principals = r.principals(field, v) },
 		"cors":        func(field string, v value) { e.origins = r.cors(field, v) },
 		"path_allows": func(field string, v value) { e.allows = r.forms(field, v) },
-	}, "id", "match", "public", "allow", "client_ips", "principals", "cors", "path_allows")
+	})
 	if v.kind != mapping {
 		return e, false
 	}
@@ -288,7 +293,7 @@ func (r *fileReader) match(field string, v value) (m matchEntry) {
 		return m
 	}
 	pathed := false
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, MatchShape{}, map[string]keyReader{
 		"hosts":   func(field string, v value) { m.hosts = r.texts(field, v, "api.example.com") },
 		"methods": func(field string, v value) { m.methods = r.methods(r.texts(field, v, "GET")) },
 		"paths": func(field string, v value) {
@@ -299,7 +304,7 @@ func (r *fileReader) match(field string, v value) (m matchEntry) {
 			}
 			m.paths = r.texts(field, v, `"/api/v1/assets/{asset_id}"`)
 		},
-	}, "hosts", "methods", "paths")
+	})
 	if !pathed {
 		r.fail(v.at, join(field, "paths"), `is missing; write at least one, such as paths: ["/api/v1/assets"]`)
 	}
@@ -379,7 +384,7 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 			r.fail(item.at, field, "has %d keys; each item names one kind, as in [{user: {}}, {api_key: {}}]", len(item.entries))
 			continue
 		}
-		r.group(field, item, map[string]keyReader{
+		r.group(field, item, AllowShape{}, map[string]keyReader{
 			"user":    once("user", func(field string, v value) { a.user = r.user(field, v) }),
 			"api_key": once("api_key", func(field string, v value) { a.apiKey = r.apiKey(field, v) }),
 			"anonymous": once("anonymous", func(field string, v value) {
@@ -388,7 +393,7 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 					r.fail(v.at, field, "takes nothing; write {anonymous: {}}")
 				}
 			}),
-		}, "user", "api_key", "anonymous")
+		})
 	}
 	return a
 }
@@ -399,10 +404,10 @@ func (r *fileReader) user(field string, v value) *UserRule {
 		r.wrongKind(field, v, "{} for any signed-in user, or a group of the keys roles, all_roles")
 		return rule
 	}
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, UserShape{}, map[string]keyReader{
 		"roles":     func(field string, v value) { rule.Roles = r.names(field, v, "role", "CONTROL") },
 		"all_roles": func(field string, v value) { rule.AllRoles = r.names(field, v, "role", "CONTROL") },
-	}, "roles", "all_roles")
+	})
 	return rule
 }
 
@@ -412,10 +417,10 @@ func (r *fileReader) apiKey(field string, v value) *APIKeyRule {
 		r.wrongKind(field, v, "{} for any valid key, or a group of the keys scopes, any_scopes")
 		return rule
 	}
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, APIKeyShape{}, map[string]keyReader{
 		"scopes":     func(field string, v value) { rule.Scopes = r.names(field, v, "scope", `"assets:read"`) },
 		"any_scopes": func(field string, v value) { rule.AnyScopes = r.names(field, v, "scope", `"assets:read"`) },
-	}, "scopes", "any_scopes")
+	})
 	return rule
 }
 
