@@ -60,6 +60,9 @@ func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
 // an index, one of its routes alone.
 var unseen = map[string]string{
 	"allow-kind-twice":               kindTwice,
+	"allow-kind-twice[0]":            kindTwice,
+	"allow-kind-twice[1]":            kindTwice,
+	"allow-kind-twice[2]":            kindTwice,
 	"ambiguous-any-host":             twoRoutes,
 	"ambiguous-beside-more-specific": twoRoutes,
 	"ambiguous-defaults":             twoRoutes,
@@ -70,16 +73,41 @@ var unseen = map[string]string{
 	"ambiguous-root":                 twoRoutes,
 	"ambiguous-same":                 twoRoutes,
 	"ambiguous-shadowed":             twoRoutes,
+	"route-id-twice":                 twoRoutes,
 	"client-ips-default":             anotherKey,
 	"client-ips-misspelled":          anotherKey,
-	"route-id-twice":                 twoRoutes,
+	"client-ips-misspelled[0]":       anotherKey,
+	"client-ips-misspelled[1]":       anotherKey,
+	"client-ips[2]":                  "192.0.2.1 may be the name of a list",
+	"client-ips[3]":                  aloneOnly,
+	"match-hosts[9]":                 "any may be the name of a host",
+	"match-hosts[10]":                aloneOnly,
+	"match-hosts[19]":                "each label is short enough, the whole is not",
+	"match-path-twice[1]":            twoSpellings,
+	"match-path-twice[2]":            twoSpellings,
+	"match-path-twice[3]":            twoSpellings,
+	"match-paths[7]":                 anotherKey,
+	"match-paths[9]":                 anotherKey,
+	"match-paths[18]":                anotherKey,
+	"match-paths[19]":                anotherKey,
+	"match-paths[47]":                anotherKey,
+	"match-paths[15]":                notUTF8,
+	"match-paths[16]":                notUTF8,
+	"match-paths[44]":                twiceInAText,
+	"match-paths[46]":                anotherKey,
+	"match-short[5]":                 twiceInAText,
+	"path-allows[4]":                 anotherKey,
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }
 
 const (
-	twoRoutes  = "what two routes say together is more than a schema compares"
-	anotherKey = "it depends on what another key says"
-	kindTwice  = "maxContains counts kinds, but editors that know only draft 7 would read contains as a demand for each"
+	twoRoutes    = "what two routes say together is more than a schema compares"
+	anotherKey   = "it depends on what another key says"
+	aloneOnly    = "a word that stands alone in its list; beside others it makes no sense, but is a text like them"
+	twoSpellings = "two spellings of one path"
+	twiceInAText = "a pattern cannot find a word that stands twice"
+	notUTF8      = "what the escapes decode to is no matter of a pattern"
+	kindTwice    = "maxContains counts kinds, but editors that know only draft 7 would read contains as a demand for each"
 )
 
 // TestSchemaAgrees: the schema takes each policy that the parser takes, and refuses
