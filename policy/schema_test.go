@@ -100,6 +100,8 @@ var unseen = map[string]string{
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }
 
+const modeline = "# yaml-language-server: $schema=../policy.schema.json\n"
+
 const (
 	twoRoutes    = "what two routes say together is more than a schema compares"
 	anotherKey   = "it depends on what another key says"
@@ -140,6 +142,10 @@ func TestSchemaAgrees(t *testing.T) {
 		}
 		tree, ok := policy.Tree(data)
 		name, bad := strings.CutSuffix(filepath.Base(file), ".bad.yaml")
+		// yaml-*.yaml are about how the text itself is written.
+		if !strings.HasPrefix(name, "yaml-") && !strings.HasPrefix(string(data), modeline) {
+			t.Errorf("%s does not begin with %q, which shows its mistakes in an editor", file, modeline)
+		}
 		if !ok {
 			if !bad {
 				t.Errorf("%s is not read", file)
