@@ -1,0 +1,425 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"warder/envoy"
+	"warder/policy"
+)
+
+// update writes the schema of the configuration as it is made today.
+var update = flag.Bool("update", false, "write config.schema.json")
+
+func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// asWritten leaves the variables of a file as they are.
+func asWritten(name string) (string, bool) { return "${" + name + "}", true }
+
+// treeOf is a file as a reader of JSON has it, with its variables as they are
+// written; ok is false when it is no YAML, or none that is read here.
+func treeOf(data []byte) (tree any, ok bool) {
+	v, found := parseYAML("warder.yaml", data, asWritten)
+	return v.tree(), len(found) == 0
+}
+
+func (v yamlValue) tree() any {
+	switch v.kind {
+	case yamlBool:
+		return strings.EqualFold(v.text, "true")
+	case yamlNumber:
+		if n, err := strconv.ParseInt(v.text, 0, 64); err == nil {
+			return n
+		}
+		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
+			return n
+		}
+		return v.text
+	case yamlString:
+		return v.text
+	case yamlMap:
+		tree := map[string]any{}
+		for _, e := range v.entries {
+			tree[e.key] = e.value.tree()
+		}
+		return tree
+	case yamlList:
+		tree := []any{}
+		for _, item := range v.items {
+			tree = append(tree, item.tree())
+		}
+		return tree
+	case yamlBroken, yamlNull:
+	}
+	return nil
+}
+
+// resolveText reads a configuration from its text, as readConfig does from a file.
+func resolveText(data []byte, env lookupEnv) error {
+	c := defaultConfig()
+	c.reader = &configReader{places: map[string]problem{}}
+	root, found := parseYAML("warder.yaml", data, env)
+	c.reader.problems, c.reader.incomplete = found, len(found) > 0
+	c.read(root)
+	c.readEnvironment(env)
+	_, _, err := c.resolve()
+	return err
+}
+
+// schemaEnv sets what a configuration needs, and what replaces some of its keys.
+var schemaEnv = []string{
+	"SECRET=" + testSecret, "DSN=postgres://127.0.0.1/app", "PROXIES=10.0.0.0/8", "WORD=strict", "N=2",
+}
+
+// unseenConfig is what the bad configurations have that a schema cannot refuse, each
+// key alone, with the reason.
+var unseenConfig = map[string]string{
+	"budgets: deadline":                outOfRange,
+	"budgets: sessions.timeout":        outOfRange,
+	"budgets: directory.max_staleness": outOfRange,
+	"budgets: shutdown.delay":          outOfRange,
+	"budgets: shutdown.timeout":        outOfRange,
+	"budgets: jwt.leeway":              outOfRange,
+	"emptied: jwt.issuer":              itsEnvironment,
+	"emptied: jwt.audiences":           itsEnvironment,
+	"listen: listen.grpc":              overruled,
+	"listen: listen.admin":             overruled,
+	"listen: sessions.redis_url":       overruled,
+	"variables: directory.file":        itsEnvironment,
+	"variables: jwt.issuer":            itsEnvironment,
+	"variables: jwt.keys":              itsEnvironment,
+}
+
+const (
+	outOfRange     = "a pattern tells no 10m from 10ms"
+	itsEnvironment = "it depends on a variable"
+	overruled      = "a variable wins over the key, whatever stands there"
+)
+
+// TestConfigSchemaAgrees: the schema refuses each key of a bad configuration that is
+// refused, but for those that no schema can see.
+func TestConfigSchemaAgrees(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t, configSchema)
+	files, err := filepath.Glob("testdata/config/*.bad.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	env := environment("SECRET="+testSecret, "EMPTY=", "SHORT=short", "DSN=postgres://127.0.0.1/app", "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")
+	used := map[string]bool{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, _ := treeOf(data)
+		for key, one := range keysApart(tree) {
+			name := strings.TrimSuffix(filepath.Base(file), ".bad.yaml") + ": " + key
+			text, err := json.Marshal(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := resolveText(text, env)
+			refused := schema.Validate(one)
+			reason, listed := unseenConfig[name]
+			used[name] = true
+			switch {
+			case refused != nil && bad == nil:
+				t.Errorf("%s: warder takes it: %v", name, refused)
+			case refused != nil && listed:
+				t.Errorf("%s is refused after all, and needs no line in unseenConfig (%s)", name, reason)
+			case refused == nil && bad != nil && !listed:
+				t.Errorf("%s is not refused: %v", name, bad)
+			}
+		}
+	}
+	for name := range unseenConfig {
+		if !used[name] {
+			t.Errorf("%s is in no bad configuration any more", name)
+		}
+	}
+}
+
+// keysApart makes a configuration of each key of one, two levels deep.
+func keysApart(tree any) map[string]any {
+	apart := map[string]any{}
+	file, _ := tree.(map[string]any)
+	for key, value := range file {
+		group, _ := value.(map[string]any)
+		for inner, one := range group {
+			apart[key+"."+inner] = map[string]any{key: map[string]any{inner: one}}
+		}
+		if len(group) == 0 {
+			apart[key] = map[string]any{key: value}
+		}
+	}
+	return apart
+}
+
+// TestShapesAreRead: each key of the shapes is one that the reader knows. (The other
+// way round the reader itself sees to it.)
+func TestShapesAreRead(t *testing.T) {
+	t.Parallel()
+	tree, ok := treeOf(read(t, "testdata/config/full.good.yaml"))
+	if !ok {
+		t.Fatal("full.good.yaml is not read")
+	}
+	c := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	if len(c.reader.problems) > 0 {
+		t.Error(c.reader.problems.err())
+	}
+	delete(tree.(map[string]any)["directory"].(map[string]any), "file") // it excludes a database
+	if err := compileSchema(t, configSchema).Validate(tree); err != nil {
+		t.Error(err)
+	}
+	var check func(shape reflect.Type, field string, tree any)
+	check = func(shape reflect.Type, field string, tree any) {
+		for shape.Kind() == reflect.Slice {
+			var all map[string]any // each item has some of the keys
+			for _, item := range tree.([]any) {
+				if all == nil {
+					all = map[string]any{}
+				}
+				maps.Copy(all, item.(map[string]any))
+			}
+			shape, tree = shape.Elem(), all
+		}
+		for f := range shape.Fields() {
+			key := f.Tag.Get("json")
+			value, given := tree.(map[string]any)[key]
+			if !given && join(field, key) != "directory.file" {
+				t.Errorf("full.good.yaml has no %s", join(field, key))
+				continue
+			}
+			if strings.HasSuffix(f.Type.Name(), "Shape") || f.Type == reflect.TypeFor[[]JWTKeyShape]() {
+				check(f.Type, join(field, key), value)
+			}
+		}
+	}
+	check(reflect.TypeFor[ConfigShape](), "", tree)
+	if got, want := keysOf(IdentityHeadersShape{}), slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(got, want) {
+		t.Errorf("identity.headers has %v, want %v", got, want)
+	}
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestSchemaDefaults: what the schema calls a default is the value without the key.
+func TestSchemaDefaults(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Defs       map[string]struct{ Properties map[string]property } `json:"$defs"`
+		Properties map[string]property
+	}
+	if err := json.Unmarshal([]byte(configSchema), &schema); err != nil {
+		t.Fatal(err)
+	}
+	tree, defaults := map[string]any{}, 0
+	for key, p := range schema.Properties {
+		if p.Default != nil {
+			tree[key] = p.Default
+			defaults++
+		}
+		group := map[string]any{}
+		for inner, p := range schema.Defs[strings.TrimPrefix(p.Ref, "#/$defs/")].Properties {
+			if p.Default != nil && inner != "redis_url" { // it is one of two sources
+				group[inner] = p.Default
+				defaults++
+			}
+		}
+		if len(group) > 0 {
+			tree[key] = group
+		}
+	}
+	if defaults < 20 {
+		t.Errorf("%d defaults: this tests too little", defaults)
+	}
+	text, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := readConfig(write(t, t.TempDir(), "warder.yaml", string(text)), environment())
+	if len(c.reader.problems) > 0 {
+		t.Fatal(c.reader.problems.err())
+	}
+	c.reader = nil
+	if want := defaultConfig(); !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v\nwant %+v", c, want)
+	}
+	if got := schema.Defs["sessions"].Properties["redis_url"].Default; got != defaultRedisURL {
+		t.Errorf("redis_url: %v", got)
+	}
+}
+
+type property struct {
+	Ref     string `json:"$ref"`
+	Default any
+}
+
+// TestConfigSchemaIsNeverStricter: whatever warder takes, the schema takes. The
+// configurations have pieces of all others, and values of every kind.
+func TestConfigSchemaIsNeverStricter(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t, configSchema)
+	files, err := filepath.Glob("testdata/config/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []any{"", "x", "${WORD}", "${N}", "$${X}", "0", 0, -1, 2, 660, 1.5, true, false, nil, []any{}, []any{"x"}, map[string]any{}, "1h", "-0s", ".5s", "1.s", "+0",
+		"0o660", "00777", "0600", "HS512", "none", "peer", "header", "strict", "all", "memory://", "unix:///x/y", "127.0.0.1:1", "error", "text"}
+	trees := make([]any, 0, len(files))
+	for _, file := range files {
+		tree, _ := treeOf(read(t, file))
+		trees = append(trees, tree)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	envs := []lookupEnv{
+		environment(append(schemaEnv, "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=redis://127.0.0.1",
+			"WARDER_LISTEN_GRPC=127.0.0.1:1", "WARDER_LISTEN_ADMIN=127.0.0.1:2", "WARDER_TRUSTED_PROXIES=10.0.0.0/8")...),
+		environment(append(schemaEnv, "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")...),
+	}
+	taken := 0
+	for range 6000 {
+		tree := map[string]any{}
+		for range 1 + random.IntN(3) {
+			from := trees[random.IntN(len(trees))]
+			plant(random, reflect.TypeFor[ConfigShape](), tree, from, values)
+		}
+		text, err := json.Marshal(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resolveText(text, envs[random.IntN(len(envs))]) != nil {
+			continue
+		}
+		taken++
+		if err := schema.Validate(asJSON(t, text)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if taken < 300 {
+		t.Errorf("warder took %d configurations: this tests too little", taken)
+	}
+}
+
+// plant gives one key of a shape a value, that of another configuration or any.
+func plant(random *rand.Rand, shape reflect.Type, tree map[string]any, from any, values []any) {
+	field := shape.Field(random.IntN(shape.NumField()))
+	key := field.Tag.Get("json")
+	theirs, _ := from.(map[string]any)
+	if strings.HasSuffix(field.Type.Name(), "Shape") && random.IntN(20) > 0 {
+		inner, ok := tree[key].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			tree[key] = inner
+		}
+		plant(random, field.Type, inner, theirs[key], values)
+		return
+	}
+	if value, given := theirs[key]; given && random.IntN(2) == 0 {
+		tree[key] = value
+		return
+	}
+	tree[key] = values[random.IntN(len(values))]
+}
+
+func asJSON(t testing.TB, text []byte) any {
+	t.Helper()
+	tree, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// TestSchemasTakeWhatIsShown: the schemas take each policy and configuration that is
+// shipped, shown in README or decided by in testdata/decisions.
+func TestSchemasTakeWhatIsShown(t *testing.T) {
+	t.Parallel()
+	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, configSchema)
+	count := map[*jsonschema.Schema]int{}
+	check := func(name string, schema *jsonschema.Schema, text []byte) {
+		tree, ok := treeOf(text)
+		if err := schema.Validate(tree); err != nil || !ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		count[schema]++
+	}
+	for file, texts := range shippedPolicies(t) {
+		for _, text := range texts {
+			check(file, policies, text)
+		}
+	}
+	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(read(t, filepath.Join(module, "README.md")), -1) {
+		if !strings.HasPrefix(string(block[1]), "version: 1\n") {
+			// One block shows every key; this one stands instead of a database.
+			text := strings.Replace(string(block[1]), "\n  file: …", "\n  # file: …", 1)
+			check(fmt.Sprintf("README.md, block %d", i+1), configs, []byte(text))
+		}
+	}
+	manifests, err := filepath.Glob(filepath.Join(module, "k8s", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range manifests {
+		for _, document := range strings.Split(string(read(t, file)), "\n---\n") {
+			var object struct {
+				Kind string
+				Data map[string]string
+			}
+			if err := yaml.Unmarshal([]byte(document), &object); err == nil && object.Data["warder.yaml"] != "" {
+				check(file, configs, []byte(object.Data["warder.yaml"]))
+			}
+		}
+	}
+	corpus, err := filepath.Glob(filepath.Join(module, "testdata", "decisions", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range corpus {
+		var c struct{ Policy string }
+		if err := yaml.Unmarshal(read(t, file), &c); err != nil {
+			t.Fatal(file, err)
+		}
+		check(file, policies, []byte(c.Policy))
+	}
+	if count[policies] < 30 || count[configs] < 5 {
+		t.Errorf("%d policies and %d configurations: this tests too little", count[policies], count[configs])
+	}
+}
