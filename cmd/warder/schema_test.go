@@ -398,7 +398,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range manifests {
-		for _, document := range strings.Split(string(read(t, file)), "\n---\n") {
+		for document := range strings.SplitSeq(string(read(t, file)), "\n---\n") {
 			var object struct {
 				Kind string
 				Data map[string]string
