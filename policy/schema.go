@@ -74,7 +74,7 @@ type AllowShape struct {
 	// A valid API key; {} for any.
 	APIKey APIKeyShape `json:"api_key"`
 	// Everybody without a credential. One that is present and bad is refused all the same.
-	Anonymous NothingShape `json:"anonymous"`
+	Anonymous EmptyShape `json:"anonymous"`
 }
 
 // A UserShape is what a signed-in user needs; {} is nothing more.
@@ -93,8 +93,8 @@ type APIKeyShape struct {
 	AnyScopes []nameText `json:"any_scopes" jsonschema:"minItems=1,uniqueItems=true,example=assets:read"`
 }
 
-// A NothingShape is {}: there is nothing to say.
-type NothingShape struct{}
+// An EmptyShape is {}: there is nothing to say.
+type EmptyShape struct{}
 
 // A CORSShape is the list of browser applications of other origins.
 type CORSShape struct {

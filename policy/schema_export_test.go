@@ -15,7 +15,7 @@ import (
 func GenerateSchema() (string, error) {
 	r := &jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true,
-		Namer:  func(t reflect.Type) string { return strings.ToLower(strings.TrimSuffix(t.Name(), "Shape")) },
+		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Shape")) },
 		Mapper: scalarSchema,
 	}
 	if err := r.AddGoComments("warder/policy", ".", jsonschema.WithFullComment()); err != nil {
@@ -123,9 +123,10 @@ func networkLists() *jsonschema.Schema {
 	one := patternText(`\$\{`+variable+`\}`, "Write a list such as [203.0.113.0/24], or ${VAR} for one from the environment.")
 	one.Description = "A variable that holds networks, separated by commas or spaces."
 	names := patternText(identifierWord, identifierHint)
-	names.Not = &jsonschema.Schema{Const: "any"} // client_ips: [any] lifts a default
+	reserved := jsonschema.NewProperties()
+	reserved.Set("any", jsonschema.FalseSchema) // client_ips: [any] lifts a default
 	return &jsonschema.Schema{
-		Type: "object", MinProperties: new(uint64(1)), PropertyNames: names,
+		Type: "object", MinProperties: new(uint64(1)), PropertyNames: names, Properties: reserved,
 		AdditionalProperties: &jsonschema.Schema{OneOf: []*jsonschema.Schema{list, one}},
 	}
 }

@@ -323,7 +323,7 @@ func TestShapesAreRead(t *testing.T) {
 		{policy.AllowShape{}, "routes: [{allow: [{%s: 1}]}]"},
 		{policy.UserShape{}, "routes: [{allow: [{user: {%s: 1}}]}]"},
 		{policy.APIKeyShape{}, "routes: [{allow: [{api_key: {%s: 1}}]}]"},
-		{policy.NothingShape{}, "routes: [{allow: [{anonymous: {%s: 1}}]}]"},
+		{policy.EmptyShape{}, "routes: [{allow: [{anonymous: {%s: 1}}]}]"},
 		{policy.CORSShape{}, "cors: {%s: 1}"},
 	} {
 		for field := range reflect.TypeOf(tt.shape).Fields() {

@@ -20,7 +20,7 @@ func generateConfigSchema(t *testing.T) string {
 	t.Helper()
 	r := &jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true,
-		Namer:  func(t reflect.Type) string { return strings.ToLower(strings.TrimSuffix(t.Name(), "Shape")) },
+		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Shape")) },
 		Mapper: valueSchema,
 	}
 	if err := r.AddGoComments("warder/cmd/warder", ".", jsonschema.WithFullComment()); err != nil {

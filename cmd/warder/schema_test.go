@@ -381,6 +381,9 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 		}
 		count[schema]++
 	}
+	if first := "# yaml-language-server: $schema=../../policy/policy.schema.json\n"; !strings.HasPrefix(string(demoPolicy), first) {
+		t.Errorf("demo-policy.yaml does not begin with %q", first)
+	}
 	for file, texts := range shippedPolicies(t) {
 		for _, text := range texts {
 			check(file, policies, text)
