@@ -426,3 +426,29 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 		t.Errorf("%d policies and %d configurations: this tests too little", count[policies], count[configs])
 	}
 }
+
+// TestSchemasExplainEachKey: an editor shows what a key means.
+func TestSchemasExplainEachKey(t *testing.T) {
+	t.Parallel()
+	explained := 0
+	var check func(path string, schema any)
+	check = func(path string, schema any) {
+		object, _ := schema.(map[string]any)
+		properties, _ := object["properties"].(map[string]any)
+		for key, value := range properties {
+			property, ok := value.(map[string]any)
+			if text, _ := property["description"].(string); ok && (text == "" || text[len(text)-1] != '.') {
+				t.Errorf("%s.%s is explained by %q", path, key, text)
+			}
+			explained++
+		}
+		for key, value := range object {
+			check(path+"."+key, value)
+		}
+	}
+	check("policy", asJSON(t, []byte(policy.Schema)))
+	check("config", asJSON(t, []byte(configSchema)))
+	if explained < 60 {
+		t.Errorf("%d keys found: this tests too little", explained)
+	}
+}
