@@ -18,9 +18,9 @@ import (
 	"warder/policy"
 )
 
-// update writes what the bad policies are refused with today. Read the difference
+// update writes what the policies say today, and the schema. Read the difference
 // aloud before it is committed.
-var update = flag.Bool("update", false, "write testdata/*.bad.txt")
+var update = flag.Bool("update", false, "write testdata/*.txt and policy.schema.json")
 
 func badEnv(name string) (string, bool) {
 	values := map[string]string{"BLANK": " ,\t\n", "WORDS": "192.0.2.1, 192.0.2.0/24;nonsense 192.0.2.9/24"}
@@ -132,6 +132,9 @@ func TestBadHasEveryMessage(t *testing.T) {
 				if name, ok := call.Fun.(*ast.Ident); ok && name.Name == "pathError" {
 					return false
 				}
+			}
+			if _, ok := n.(*ast.StructType); ok {
+				return false // tags are no messages
 			}
 			literal, ok := n.(*ast.BasicLit)
 			if !ok || literal.Kind != token.STRING {

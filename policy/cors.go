@@ -53,7 +53,7 @@ const exampleOrigin = "https://app.example.com"
 func (r *fileReader) cors(field string, v value) *OriginSet {
 	set := &OriginSet{listed: map[string]struct{}{}}
 	given := false
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, CORSShape{}, map[string]keyReader{
 		"allow_origins": func(field string, v value) {
 			given = true
 			for _, s := range r.texts(field, v, exampleOrigin) {
@@ -65,7 +65,7 @@ func (r *fileReader) cors(field string, v value) *OriginSet {
 				set.listed[s.text] = struct{}{}
 			}
 		},
-	}, "allow_origins")
+	})
 	if v.kind == mapping && !given {
 		r.fail(v.at, join(field, "allow_origins"), "is missing; write the origins of your browser applications, such as allow_origins: [%s]", exampleOrigin)
 	}

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,6 +14,7 @@ type fileReader struct {
 	file     string
 	lines    []string // of the file, for places inside a text
 	problems Problems
+	keys     map[reflect.Type][]string // of the shapes that were met
 }
 
 // A fileContent is what one file says, checked as far as the file alone tells.
@@ -72,15 +75,17 @@ func (r *fileReader) fail(at Position, field, format string, args ...any) {
 // A keyReader reads the value of one key.
 type keyReader func(field string, v value)
 
-// group reads a mapping whose keys are all known.
-func (r *fileReader) group(field string, v value, keys map[string]keyReader, order ...string) {
+// group reads a mapping whose keys are all known: they have a field in the shape and
+// a reader here.
+func (r *fileReader) group(field string, v value, shape any, keys map[string]keyReader) {
+	order := r.keysOf(shape)
 	if v.kind != mapping {
 		r.wrongKind(field, v, "a group of the keys "+strings.Join(order, ", "))
 		return
 	}
 	for _, e := range v.entries {
 		read, known := keys[e.key]
-		if !known {
+		if !known || !slices.Contains(order, e.key) {
 			r.fail(e.at, join(field, keyName(e.key)), "is unknown; %s", didYouMean(e.key, order))
 			continue
 		}
@@ -154,7 +159,7 @@ func (r *fileReader) texts(field string, v value, example string) []stringAt {
 // content reads the top of a file.
 func (r *fileReader) content(v value) (c fileContent) {
 	versioned, routed := false, false
-	r.group("", v, map[string]keyReader{
+	r.group("", v, FileShape{}, map[string]keyReader{
 		"version": func(field string, v value) {
 			versioned = true
 			if v.kind != number || v.text != "1" {
@@ -178,7 +183,7 @@ func (r *fileReader) content(v value) (c fileContent) {
 			routed = true
 			c.routes = r.routes(field, v)
 		},
-	}, "version", "admin_role", "ip_lists", "hosts", "client_ips", "cors", "routes")
+	})
 	if v.kind == mapping && !versioned {
 		r.fail(v.at, "version", "is missing; write version: 1")
 	}
@@ -237,7 +242,7 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 	e.field, e.at = field, v.at
 	matched, identified, public, allowed := false, false, false, false
 	var conditioned Position // zero: there is no when
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, RouteShape{}, map[string]keyReader{
 		"id": func(field string, v value) {
 			identified = true
 			if id, ok := r.text(field, v, "asset-audit"); ok && !validIdentifier(id.text) {
@@ -260,7 +265,7 @@ func (r *fileReader) route(field string, v value) (e routeEntry, ok bool) {
 		"shadow": func(field string, v value) {
 			e.shadow = r.onlyTrue(field, v, "is false, which is what every route is without it; leave it out")
 		},
-	}, "id", "match", "public", "allow", "client_ips", "when", "principals", "cors", "path_allows", "shadow")
+	})
 	if v.kind != mapping {
 		return e, false
 	}
@@ -306,7 +311,7 @@ func (r *fileReader) match(field string, v value) (m matchEntry) {
 		return m
 	}
 	pathed := false
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, MatchShape{}, map[string]keyReader{
 		"hosts":   func(field string, v value) { m.hosts = r.texts(field, v, "api.example.com") },
 		"methods": func(field string, v value) { m.methods = r.methods(r.texts(field, v, "GET")) },
 		"paths": func(field string, v value) {
@@ -317,7 +322,7 @@ func (r *fileReader) match(field string, v value) (m matchEntry) {
 			}
 			m.paths = r.texts(field, v, `"/api/v1/assets/{asset_id}"`)
 		},
-	}, "hosts", "methods", "paths")
+	})
 	if !pathed {
 		r.fail(v.at, join(field, "paths"), `is missing; write at least one, such as paths: ["/api/v1/assets"]`)
 	}
@@ -397,7 +402,7 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 			r.fail(item.at, field, "has %d keys; each item names one kind, as in [{user: {}}, {api_key: {}}]", len(item.entries))
 			continue
 		}
-		r.group(field, item, map[string]keyReader{
+		r.group(field, item, AllowShape{}, map[string]keyReader{
 			"user":    once("user", func(field string, v value) { a.user = r.user(field, v) }),
 			"api_key": once("api_key", func(field string, v value) { a.apiKey = r.apiKey(field, v) }),
 			"anonymous": once("anonymous", func(field string, v value) {
@@ -406,7 +411,7 @@ func (r *fileReader) allow(field string, v value) *allowEntry {
 					r.fail(v.at, field, "takes nothing; write {anonymous: {}}")
 				}
 			}),
-		}, "user", "api_key", "anonymous")
+		})
 	}
 	return a
 }
@@ -417,10 +422,10 @@ func (r *fileReader) user(field string, v value) *UserRule {
 		r.wrongKind(field, v, "{} for any signed-in user, or a group of the keys roles, all_roles")
 		return rule
 	}
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, UserShape{}, map[string]keyReader{
 		"roles":     func(field string, v value) { rule.Roles = r.names(field, v, "role", "CONTROL") },
 		"all_roles": func(field string, v value) { rule.AllRoles = r.names(field, v, "role", "CONTROL") },
-	}, "roles", "all_roles")
+	})
 	return rule
 }
 
@@ -430,10 +435,10 @@ func (r *fileReader) apiKey(field string, v value) *APIKeyRule {
 		r.wrongKind(field, v, "{} for any valid key, or a group of the keys scopes, any_scopes")
 		return rule
 	}
-	r.group(field, v, map[string]keyReader{
+	r.group(field, v, APIKeyShape{}, map[string]keyReader{
 		"scopes":     func(field string, v value) { rule.Scopes = r.names(field, v, "scope", `"assets:read"`) },
 		"any_scopes": func(field string, v value) { rule.AnyScopes = r.names(field, v, "scope", `"assets:read"`) },
-	}, "scopes", "any_scopes")
+	})
 	return rule
 }
 

@@ -98,13 +98,13 @@ func defaultConfig() *config {
 	}
 }
 
-// keys is the whole configuration file: a new key is a new line here.
+// keys is the whole configuration file: a new key is a new line here and in its shape.
 func (c *config) keys() fieldReader {
-	return group(map[string]fieldReader{
-		"listen": group(map[string]fieldReader{
+	return group(ConfigShape{}, map[string]fieldReader{
+		"listen": group(ListenShape{}, map[string]fieldReader{
 			"grpc":  text(&c.listen.grpc),
 			"admin": text(&c.listen.admin),
-			"tls": group(map[string]fieldReader{
+			"tls": group(TLSShape{}, map[string]fieldReader{
 				"cert_file":      file(&c.listen.tls.CertFile),
 				"key_file":       file(&c.listen.tls.KeyFile),
 				"client_ca_file": file(&c.listen.tls.ClientCAFile),
@@ -114,7 +114,7 @@ func (c *config) keys() fieldReader {
 		}),
 		"policy":   file(&c.policy),
 		"deadline": duration(&c.deadline),
-		"jwt": group(map[string]fieldReader{
+		"jwt": group(JWTShape{}, map[string]fieldReader{
 			"keys":          listOf(c.jwtKey),
 			"issuer":        notEmptied(text(&c.jwt.issuer)),
 			"audiences":     notEmptied(textList(&c.jwt.audiences)),
@@ -122,17 +122,17 @@ func (c *config) keys() fieldReader {
 			"user_claim":    text(&c.jwt.userClaim),
 			"session_claim": text(&c.jwt.sessionClaim),
 		}),
-		"api_key": group(map[string]fieldReader{
+		"api_key": group(APIKeyShape{}, map[string]fieldReader{
 			"header": text(&c.apiKey),
 		}),
-		"sessions": group(map[string]fieldReader{
+		"sessions": group(SessionsShape{}, map[string]fieldReader{
 			"redis_url":      secretText(&c.sessions.url),
 			"redis_url_file": secretFile(&c.sessions.url),
 			"key_template":   text(&c.sessions.keyTemplate),
 			"consistency":    text(&c.sessions.consistency),
 			"timeout":        duration(&c.sessions.timeout),
 		}),
-		"directory": group(map[string]fieldReader{
+		"directory": group(DirectoryShape{}, map[string]fieldReader{
 			"database_url":      secretText(&c.directory.url),
 			"database_url_file": secretFile(&c.directory.url),
 			"file":              file(&c.directory.file),
@@ -141,25 +141,25 @@ func (c *config) keys() fieldReader {
 			"max_staleness":     duration(&c.directory.maxStaleness),
 			"timeout":           duration(&c.directory.timeout),
 		}),
-		"client_ip": group(map[string]fieldReader{
+		"client_ip": group(ClientIPShape{}, map[string]fieldReader{
 			"source":               text(&c.clientIP.source),
 			"trusted_proxies":      textList(&c.clientIP.trustedProxies),
 			"xff_num_trusted_hops": integer(&c.clientIP.trustedHops),
 			"header":               text(&c.clientIP.header),
 		}),
-		"log": group(map[string]fieldReader{
+		"log": group(LogShape{}, map[string]fieldReader{
 			"level":          oneOf(&c.log.Level, "debug", "info", "warn", "error"),
 			"format":         oneOf(&c.log.Format, "json", "text"),
 			"decisions":      oneOf(&c.log.Decisions, logAll, logDeny, logNone),
 			"sensitive_keys": textList(&c.sensitive),
 		}),
-		"identity": group(map[string]fieldReader{
-			"headers":              group(c.identityHeaders()),
+		"identity": group(IdentityShape{}, map[string]fieldReader{
+			"headers":              group(IdentityHeadersShape{}, c.identityHeaders()),
 			"remove_api_key":       boolean(&c.identity.RemoveAPIKey),
 			"remove_authorization": boolean(&c.identity.RemoveAuthorization),
 		}),
 		"strip_headers": textList(&c.identity.StripHeaders), // an empty list is not nil: it strips nothing
-		"shutdown": group(map[string]fieldReader{
+		"shutdown": group(ShutdownShape{}, map[string]fieldReader{
 			"delay":   duration(&c.shutdown.Delay),
 			"timeout": duration(&c.shutdown.Timeout),
 		}),
@@ -173,7 +173,7 @@ func (c *config) jwtKey(i int) fieldReader {
 	return func(r *configReader, field string, v yamlValue) {
 		k := &c.jwt.keys[i]
 		k.secret.field = join(field, "secret")
-		group(map[string]fieldReader{
+		group(JWTKeyShape{}, map[string]fieldReader{
 			"secret":      secretText(&k.secret),
 			"secret_file": secretFile(&k.secret),
 			"algorithm":   text(&k.algorithm),

@@ -27,6 +27,7 @@ import (
 	"warder/authz/mask"
 	"warder/authz/memory"
 	"warder/envoy"
+	"warder/policy"
 )
 
 // demoListen is where the demo takes requests unless --listen says otherwise.
@@ -243,7 +244,7 @@ func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
 	} else {
 		decisions = d.stdout
 	}
-	if err := os.WriteFile(s.Policy, demoPolicy, 0o600); err != nil {
+	if err := d.writePolicy(); err != nil {
 		return nil, nil, err
 	}
 	ready := make(chan bound, 1)
@@ -252,6 +253,15 @@ func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
 		OnReady: func(b bound) { ready <- b },
 	})
 	return srv, ready, err
+}
+
+// writePolicy puts the policy where it can be edited, with its schema beside it.
+func (d *demo) writePolicy() error {
+	const name = "policy.schema.json"
+	text := bytes.Replace(demoPolicy, []byte("../../policy/"+name), []byte(name), 1)
+	return errors.Join(
+		os.WriteFile(d.policyPath(), text, 0o600),
+		os.WriteFile(filepath.Join(d.dir, name), []byte(policy.Schema), 0o600))
 }
 
 func (d *demo) policyPath() string { return filepath.Join(d.dir, "policy.yaml") }

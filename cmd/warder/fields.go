@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,8 +72,10 @@ func (r *configReader) warn(field, format string, args ...any) {
 	r.warnings = append(r.warnings, p)
 }
 
-// group reads a mapping, key by key, and refuses the keys that it does not know.
-func group(keys map[string]fieldReader) fieldReader {
+// group reads a mapping, key by key, and refuses the keys that it does not know: each
+// has a field in the shape and a reader here.
+func group(shape any, keys map[string]fieldReader) fieldReader {
+	all := keysOf(shape)
 	return func(r *configReader, field string, v yamlValue) {
 		if v.kind != yamlMap {
 			r.wrongKind(field, v, "a group of keys")
@@ -86,8 +87,7 @@ func group(keys map[string]fieldReader) fieldReader {
 			place.Field = name
 			r.places[name] = place
 			read, known := keys[e.key]
-			if !known {
-				all := slices.Sorted(maps.Keys(keys))
+			if !known || !slices.Contains(all, e.key) {
 				hint := didYouMean(e.key, all)
 				if hint == "" {
 					hint = "; known here: " + strings.Join(all, ", ")

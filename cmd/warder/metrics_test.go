@@ -51,10 +51,10 @@ func (r *running) scrape() scrape {
 	if err != nil {
 		r.t.Fatalf("/metrics cannot be read: %v", err)
 	}
-	return read(string(body), slices.Collect(maps.Values(families)))
+	return scraped(string(body), slices.Collect(maps.Values(families)))
 }
 
-func read(text string, families []*dto.MetricFamily) scrape {
+func scraped(text string, families []*dto.MetricFamily) scrape {
 	s := scrape{text, map[string]float64{}, map[string]string{}}
 	for _, f := range families {
 		s.help[f.GetName()] = f.GetHelp()
@@ -233,7 +233,7 @@ func TestGoneRoutesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	left := strings.Split(read("", families).of("warder_decisions_total"), "\n")
+	left := strings.Split(scraped("", families).of("warder_decisions_total"), "\n")
 	if len(left) != maxGoneRoutes+2 {
 		t.Errorf("%d routes have counters, want the %d current ones and %d", len(left), 2, maxGoneRoutes)
 	}

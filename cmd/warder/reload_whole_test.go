@@ -299,7 +299,7 @@ func gathered(t *testing.T, c prometheus.Collector) string {
 		t.Fatal(err)
 	}
 	var lines []string
-	for series, value := range read("", families).series {
+	for series, value := range scraped("", families).series {
 		lines = append(lines, fmt.Sprint(series, " ", value))
 	}
 	slices.Sort(lines)

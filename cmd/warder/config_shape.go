@@ -1,0 +1,219 @@
+package main
+
+import (
+	_ "embed"
+	"reflect"
+	"slices"
+)
+
+// configSchema is the JSON Schema of warder.yaml, for editors. It is made from the shapes
+// below and their comments: go test ./cmd/warder -run Schema -update writes it anew.
+//
+//go:embed config.schema.json
+var configSchema string
+
+// The shapes are the one list of the keys that warder.yaml may have: a key that has
+// a reader and no line here is unknown, and a test finds the one that has a line and
+// no reader. Their comments are what an editor shows.
+
+// A ConfigShape is the configuration of warder. Everything has a default or one
+// environment variable, and the environment has the last word. ${VAR} and
+// ${VAR:-default} are read in every value.
+type ConfigShape struct {
+	// Where warder listens.
+	Listen ListenShape `json:"listen"`
+	// The route policy: a file, or a folder of *.yaml, relative to this file; read again when it changes. WARDER_POLICY wins over it.
+	Policy filePath `json:"policy" jsonschema_extras:"default=/etc/warder/policy.yaml"`
+	// How long one check may take: below Envoy's timeout, above those of the stores; at most 10s.
+	Deadline durationText `json:"deadline" jsonschema_extras:"default=200ms"`
+	// How bearer tokens are verified.
+	JWT JWTShape `json:"jwt"`
+	// API keys in requests.
+	APIKey APIKeyShape `json:"api_key"`
+	// Where sessions live: Redis.
+	Sessions SessionsShape `json:"sessions"`
+	// Where users and API keys are: Postgres, or a file.
+	Directory DirectoryShape `json:"directory"`
+	// How the address of a client is found.
+	ClientIP ClientIPShape `json:"client_ip"`
+	// What warder writes about itself and about its decisions.
+	Log LogShape `json:"log"`
+	// What the application is told of who is asking.
+	Identity IdentityShape `json:"identity"`
+	// Request headers that never reach the application; [] strips none. Absent: the usual ones by which a client could name another path or method.
+	StripHeaders textsOrVariable `json:"strip_headers"`
+	// How warder ends after SIGTERM.
+	Shutdown ShutdownShape `json:"shutdown"`
+}
+
+// A ListenShape is where warder listens: "host:port" with an IP address or localhost,
+// or "unix:///path".
+type ListenShape struct {
+	// For Envoy's checks and access logs. An address that others can reach needs tls, or plaintext: true. WARDER_LISTEN_GRPC wins over it.
+	GRPC string `json:"grpc" jsonschema:"example=unix:///run/warder/warder.sock" jsonschema_extras:"default=127.0.0.1:9191"`
+	// For /healthz and /readyz. WARDER_LISTEN_ADMIN wins over it.
+	Admin string `json:"admin" jsonschema_extras:"default=127.0.0.1:9192"`
+	// Certificates of the gRPC listener; read again when they change.
+	TLS TLSShape `json:"tls"`
+	// true takes checks unencrypted on an address that others can reach.
+	Plaintext trueOrFalse `json:"plaintext" jsonschema_extras:"default=false"`
+	// The mode of a unix socket, at least 0600.
+	SocketMode fileMode `json:"socket_mode" jsonschema_extras:"default=0660"`
+}
+
+// A TLSShape is the certificate files of a listener, in PEM.
+type TLSShape struct {
+	// The certificate, with its chain. It needs key_file.
+	CertFile filePath `json:"cert_file"`
+	// The private key of the certificate.
+	KeyFile filePath `json:"key_file"`
+	// Asks for client certificates that one of these authorities signed.
+	ClientCAFile filePath `json:"client_ca_file"`
+}
+
+// A JWTShape is how bearer tokens are verified.
+type JWTShape struct {
+	// The keys that tokens are signed with. WARDER_JWT_SECRET and WARDER_JWT_SECRET_FILE stand for the secret of the only one.
+	Keys []JWTKeyShape `json:"keys" jsonschema:"minItems=1"`
+	// What iss must be; "" does not check it.
+	Issuer string `json:"issuer" jsonschema_extras:"default="`
+	// At least one of these must be in aud; [] does not check it.
+	Audiences textsOrVariable `json:"audiences"`
+	// How far clocks may be apart, for exp, nbf and iat; at most 5m.
+	Leeway durationText `json:"leeway" jsonschema_extras:"default=0s"`
+	// The claim that holds the id of the user.
+	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
+	// The claim that holds the id of the session.
+	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
+}
+
+// A JWTKeyShape is a key that tokens are signed with: secret or secret_file.
+type JWTKeyShape struct {
+	// The secret, of 32 bytes or more. It belongs in a variable: ${JWT_SECRET}.
+	Secret string `json:"secret"`
+	// A file that holds the secret; a newline at its end is left out.
+	SecretFile filePath `json:"secret_file"`
+	// The one algorithm of the key.
+	Algorithm string `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512" jsonschema_extras:"default=HS256"`
+	// The kid of the tokens that the key is for; "" is for tokens without one.
+	KID string `json:"kid" jsonschema_extras:"default="`
+}
+
+// An APIKeyShape is where a request carries an API key.
+type APIKeyShape struct {
+	// The name of the header.
+	Header string `json:"header" jsonschema_extras:"default=X-API-Key"`
+}
+
+// A SessionsShape is where sessions live: redis_url or redis_url_file.
+type SessionsShape struct {
+	// redis://, rediss:// or unix://; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	RedisURL string `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
+	// A file that holds the URL.
+	RedisURLFile filePath `json:"redis_url_file"`
+	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
+	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
+	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
+	Consistency string `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
+	// How long Redis may take; below the deadline.
+	Timeout durationText `json:"timeout" jsonschema_extras:"default=100ms"`
+}
+
+// A DirectoryShape is where users and API keys are: database_url, database_url_file or file.
+type DirectoryShape struct {
+	// The URL of Postgres; those of SQLAlchemy are understood. DATABASE_URL and DATABASE_URL_FILE win over it.
+	DatabaseURL string `json:"database_url"`
+	// A file that holds the URL.
+	DatabaseURLFile filePath `json:"database_url_file"`
+	// A YAML file with users and API keys, instead of a database.
+	File filePath `json:"file"`
+	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
+	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
+	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
+	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
+	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
+	MaxStaleness durationText `json:"max_staleness" jsonschema_extras:"default=0s"`
+	// How long Postgres may take; below the deadline.
+	Timeout durationText `json:"timeout" jsonschema_extras:"default=150ms"`
+}
+
+// A ClientIPShape is how the address of a client is found.
+type ClientIPShape struct {
+	// Where the address is read. trusted_proxies walks X-Forwarded-For from the right over your proxies; leftmost_forwarded_for is what any client can forge.
+	Source sourceWord `json:"source" jsonschema_extras:"default=trusted_proxies"`
+	// The networks of your proxies, for source: trusted_proxies. WARDER_TRUSTED_PROXIES wins over it.
+	TrustedProxies textsOrVariable `json:"trusted_proxies"`
+	// For source: xff_num_trusted_hops, the number that Envoy has too; at most 64.
+	TrustedHops hopCount `json:"xff_num_trusted_hops"`
+	// For source: header, a header that Envoy itself overwrites.
+	Header string `json:"header"`
+}
+
+// A LogShape is what warder writes about itself and about its decisions.
+type LogShape struct {
+	// The least that is logged.
+	Level string `json:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_extras:"default=info"`
+	// How a line is written.
+	Format string `json:"format" jsonschema:"enum=json,enum=text" jsonschema_extras:"default=json"`
+	// Which decisions are written to standard output, one JSON line each.
+	Decisions string `json:"decisions" jsonschema:"enum=all,enum=deny,enum=none" jsonschema_extras:"default=deny"`
+	// Keys whose values are masked too, beside those that are built in.
+	SensitiveKeys textsOrVariable `json:"sensitive_keys"`
+}
+
+// An IdentityShape is what the application is told of who is asking.
+type IdentityShape struct {
+	// Other names for the headers; absent ones are x-warder-….
+	Headers IdentityHeadersShape `json:"headers"`
+	// The API key does not go to the application.
+	RemoveAPIKey trueOrFalse `json:"remove_api_key" jsonschema_extras:"default=true"`
+	// The bearer token does not go to the application.
+	RemoveAuthorization trueOrFalse `json:"remove_authorization" jsonschema_extras:"default=false"`
+}
+
+// An IdentityHeadersShape is the names of the identity headers.
+type IdentityHeadersShape struct {
+	// session, api_key or anonymous. Absent: x-warder-auth-method.
+	AuthMethod string `json:"auth_method"`
+	// The id of the user. Absent: x-warder-user.
+	User string `json:"user"`
+	// The roles, comma-separated. Absent: x-warder-roles.
+	Roles string `json:"roles"`
+	// The id of the session. Absent: x-warder-session.
+	Session string `json:"session"`
+	// The public prefix of an API key. Absent: x-warder-key-prefix.
+	KeyPrefix string `json:"key_prefix"`
+	// The scopes of an API key, comma-separated. Absent: x-warder-scopes.
+	Scopes string `json:"scopes"`
+	// The address of the client. Absent: x-warder-client-ip.
+	ClientIP string `json:"client_ip"`
+}
+
+// A ShutdownShape is how warder ends after SIGTERM.
+type ShutdownShape struct {
+	// How long it serves on and says that it is not ready, so that others notice; at most 5m.
+	Delay durationText `json:"delay" jsonschema_extras:"default=1s"`
+	// How long what is in flight may take after that; at most 5m.
+	Timeout durationText `json:"timeout" jsonschema_extras:"default=10s"`
+}
+
+// The values of warder.yaml that are more than a text; the schema has a rule for each.
+type (
+	filePath        string
+	durationText    string
+	trueOrFalse     bool
+	fileMode        string
+	hopCount        int
+	sourceWord      string
+	textsOrVariable []string
+)
+
+// keysOf returns the keys of a shape by name.
+func keysOf(shape any) []string {
+	var keys []string
+	for field := range reflect.TypeOf(shape).Fields() {
+		keys = append(keys, field.Tag.Get("json"))
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"warder/envoy"
+	"warder/policy"
+)
+
+// update writes the schema of the configuration as it is made today.
+var update = flag.Bool("update", false, "write config.schema.json")
+
+func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// asWritten leaves the variables of a file as they are.
+func asWritten(name string) (string, bool) { return "${" + name + "}", true }
+
+// treeOf is a file as a reader of JSON has it, with its variables as they are
+// written; ok is false when it is no YAML, or none that is read here.
+func treeOf(data []byte) (tree any, ok bool) {
+	v, found := parseYAML("warder.yaml", data, asWritten)
+	return v.tree(), len(found) == 0
+}
+
+func (v yamlValue) tree() any {
+	switch v.kind {
+	case yamlBool:
+		return strings.EqualFold(v.text, "true")
+	case yamlNumber:
+		if n, err := strconv.ParseInt(v.text, 0, 64); err == nil {
+			return n
+		}
+		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
+			return n
+		}
+		return v.text
+	case yamlString:
+		return v.text
+	case yamlMap:
+		tree := map[string]any{}
+		for _, e := range v.entries {
+			tree[e.key] = e.value.tree()
+		}
+		return tree
+	case yamlList:
+		tree := []any{}
+		for _, item := range v.items {
+			tree = append(tree, item.tree())
+		}
+		return tree
+	case yamlBroken, yamlNull:
+	}
+	return nil
+}
+
+// TestShapesAreRead: each key of the shapes is one that the reader knows. (The other
+// way round the reader itself sees to it.)
+func TestShapesAreRead(t *testing.T) {
+	t.Parallel()
+	tree, ok := treeOf(read(t, "testdata/config/full.good.yaml"))
+	if !ok {
+		t.Fatal("full.good.yaml is not read")
+	}
+	c := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	if len(c.reader.problems) > 0 {
+		t.Error(c.reader.problems.err())
+	}
+	delete(tree.(map[string]any)["directory"].(map[string]any), "file") // it excludes a database
+	if err := compileSchema(t, configSchema).Validate(tree); err != nil {
+		t.Error(err)
+	}
+	var check func(shape reflect.Type, field string, tree any)
+	check = func(shape reflect.Type, field string, tree any) {
+		for shape.Kind() == reflect.Slice {
+			var all map[string]any // each item has some of the keys
+			for _, item := range tree.([]any) {
+				if all == nil {
+					all = map[string]any{}
+				}
+				maps.Copy(all, item.(map[string]any))
+			}
+			shape, tree = shape.Elem(), all
+		}
+		for f := range shape.Fields() {
+			key := f.Tag.Get("json")
+			value, given := tree.(map[string]any)[key]
+			if !given && join(field, key) != "directory.file" {
+				t.Errorf("full.good.yaml has no %s", join(field, key))
+				continue
+			}
+			if strings.HasSuffix(f.Type.Name(), "Shape") || f.Type == reflect.TypeFor[[]JWTKeyShape]() {
+				check(f.Type, join(field, key), value)
+			}
+		}
+	}
+	check(reflect.TypeFor[ConfigShape](), "", tree)
+	if got, want := keysOf(IdentityHeadersShape{}), slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(got, want) {
+		t.Errorf("identity.headers has %v, want %v", got, want)
+	}
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestSchemaDefaults: what the schema calls a default is the value without the key.
+func TestSchemaDefaults(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Defs       map[string]struct{ Properties map[string]property } `json:"$defs"`
+		Properties map[string]property
+	}
+	if err := json.Unmarshal([]byte(configSchema), &schema); err != nil {
+		t.Fatal(err)
+	}
+	tree, defaults := map[string]any{}, 0
+	for key, p := range schema.Properties {
+		if p.Default != nil {
+			tree[key] = p.Default
+			defaults++
+		}
+		group := map[string]any{}
+		for inner, p := range schema.Defs[strings.TrimPrefix(p.Ref, "#/$defs/")].Properties {
+			if p.Default != nil && inner != "redis_url" { // it is one of two sources
+				group[inner] = p.Default
+				defaults++
+			}
+		}
+		if len(group) > 0 {
+			tree[key] = group
+		}
+	}
+	if defaults < 20 {
+		t.Errorf("%d defaults: this tests too little", defaults)
+	}
+	text, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := readConfig(write(t, t.TempDir(), "warder.yaml", string(text)), environment())
+	if len(c.reader.problems) > 0 {
+		t.Fatal(c.reader.problems.err())
+	}
+	c.reader = nil
+	if want := defaultConfig(); !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v\nwant %+v", c, want)
+	}
+	if got := schema.Defs["sessions"].Properties["redis_url"].Default; got != defaultRedisURL {
+		t.Errorf("redis_url: %v", got)
+	}
+}
+
+type property struct {
+	Ref     string `json:"$ref"`
+	Default any
+}
+
+func asJSON(t testing.TB, text []byte) any {
+	t.Helper()
+	tree, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// TestSchemasTakeWhatIsShown: the schemas take each policy and configuration that is
+// shipped, shown in README or decided by in testdata/decisions.
+func TestSchemasTakeWhatIsShown(t *testing.T) {
+	t.Parallel()
+	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, configSchema)
+	count := map[*jsonschema.Schema]int{}
+	check := func(name string, schema *jsonschema.Schema, text []byte) {
+		tree, ok := treeOf(text)
+		if err := schema.Validate(tree); err != nil || !ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		count[schema]++
+	}
+	if first := "# yaml-language-server: $schema=../../policy/policy.schema.json\n"; !strings.HasPrefix(string(demoPolicy), first) {
+		t.Errorf("demo-policy.yaml does not begin with %q", first)
+	}
+	for file, texts := range shippedPolicies(t) {
+		for _, text := range texts {
+			check(file, policies, text)
+		}
+	}
+	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(read(t, filepath.Join(module, "README.md")), -1) {
+		if !strings.HasPrefix(string(block[1]), "version: 1\n") {
+			// One block shows every key; this one stands instead of a database.
+			text := strings.Replace(string(block[1]), "\n  file: …", "\n  # file: …", 1)
+			check(fmt.Sprintf("README.md, block %d", i+1), configs, []byte(text))
+		}
+	}
+	manifests, err := filepath.Glob(filepath.Join(module, "k8s", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range manifests {
+		for document := range strings.SplitSeq(string(read(t, file)), "\n---\n") {
+			var object struct {
+				Kind string
+				Data map[string]string
+			}
+			if err := yaml.Unmarshal([]byte(document), &object); err == nil && object.Data["warder.yaml"] != "" {
+				check(file, configs, []byte(object.Data["warder.yaml"]))
+			}
+		}
+	}
+	corpus, err := filepath.Glob(filepath.Join(module, "testdata", "decisions", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range corpus {
+		var c struct{ Policy string }
+		if err := yaml.Unmarshal(read(t, file), &c); err != nil {
+			t.Fatal(file, err)
+		}
+		check(file, policies, []byte(c.Policy))
+	}
+	if count[policies] < 30 || count[configs] < 5 {
+		t.Errorf("%d policies and %d configurations: this tests too little", count[policies], count[configs])
+	}
+}
+
+// TestSchemasExplainEachKey: an editor shows what a key means.
+func TestSchemasExplainEachKey(t *testing.T) {
+	t.Parallel()
+	explained := 0
+	var check func(path string, schema any)
+	check = func(path string, schema any) {
+		object, _ := schema.(map[string]any)
+		properties, _ := object["properties"].(map[string]any)
+		for key, value := range properties {
+			property, ok := value.(map[string]any)
+			if text, _ := property["description"].(string); ok && (text == "" || text[len(text)-1] != '.') {
+				t.Errorf("%s.%s is explained by %q", path, key, text)
+			}
+			explained++
+		}
+		for key, value := range object {
+			check(path+"."+key, value)
+		}
+	}
+	check("policy", asJSON(t, []byte(policy.Schema)))
+	check("config", asJSON(t, []byte(configSchema)))
+	if explained < 60 {
+		t.Errorf("%d keys found: this tests too little", explained)
+	}
+}
