@@ -20,7 +20,7 @@ var (
 	errQueryHash      = errors.New("request.query holds a #, where some readers end it")
 	errQueryEscape    = errors.New("request.query has a % that no two hexadecimal digits follow")
 	errQueryText      = errors.New("request.query is not UTF-8 when decoded, or holds a control character")
-	errQueryLong      = fmt.Errorf("request.query has more than %d values", maxQuery)
+	errQueryLong      = fmt.Errorf("request.query has more than %d values or %d bytes", maxQuery, maxText)
 )
 
 // queryTexts are the names and values of a query, decoded.
@@ -31,6 +31,8 @@ type queryTexts struct{ pairs [][2]string }
 func parseQuery(raw string) (*queryTexts, error) {
 	q := new(queryTexts)
 	switch {
+	case len(raw) > maxText:
+		return nil, errQueryLong
 	case strings.Contains(raw, ";"):
 		return nil, errQuerySemicolon
 	case strings.Contains(raw, "#"):
@@ -128,6 +130,8 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 		case !sameField(got, wanted):
 		case found || got != name:
 			return "", false, fmt.Errorf("request.headers has %q more than once, or in another spelling", name)
+		case len(v) > maxText:
+			return "", false, fmt.Errorf("request.headers has a %q of more than %d bytes", name, maxText)
 		case !utf8.ValidString(v):
 			return "", false, fmt.Errorf("request.headers has a %q that is not UTF-8", name)
 		default:
