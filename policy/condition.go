@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -139,3 +140,32 @@ func (p paramTexts) names() (names []string) {
 }
 
 func (p paramTexts) count() int { return len(p.names()) }
+
+// conditionError writes what a check has found, on one line and without the library's own words.
+func conditionError(err error) error {
+	text := oneLine(err.Error())
+	for _, w := range []struct{ has, says string }{
+		{"actual cost limit exceeded", "it costs more than one check may: the request is too large for it"},
+		{"operation interrupted", "the time of the check was over"},
+	} {
+		if strings.Contains(text, w.has) {
+			return &conditionFailure{w.says, err}
+		}
+	}
+	if key, found := strings.CutPrefix(text, "no such key: "); found {
+		return &conditionFailure{"there is no " + quote(key), err}
+	}
+	if strings.HasPrefix(text, "no such overload") {
+		return &conditionFailure{"a claim is of another kind than it is compared with", err}
+	}
+	return &conditionFailure{text, err}
+}
+
+// A conditionFailure is an error in words for people.
+type conditionFailure struct {
+	text  string
+	cause error
+}
+
+func (f *conditionFailure) Error() string { return f.text }
+func (f *conditionFailure) Unwrap() error { return f.cause }

@@ -140,8 +140,8 @@ func (r *conditionReader) instead(name string) string {
 	case "now":
 		return "did you mean request.time?"
 	}
-	if len(name) > 3 {
-		return didYouMean(name, conditionRoots) + ", and put texts in quotes"
+	if near := didYouMean(name, conditionRoots); len(name) > 3 && strings.HasSuffix(near, "?") {
+		return near
 	}
 	return "use " + strings.Join(conditionRoots, ", ") + ", and put texts in quotes"
 }
@@ -323,7 +323,7 @@ var functionRenamed = map[string]string{
 	"len": "size", "length": "size", "count": "size", "lower": "lowerAscii", "tolower": "lowerAscii", "lowercase": "lowerAscii",
 	"upper": "upperAscii", "toupper": "upperAscii", "has_prefix": "startsWith", "hasprefix": "startsWith", "hassuffix": "endsWith",
 	"includes": "contains", "match": "matches", "regex": "matches", "indexof": "indexOf", "now": "request.time, which is no function",
-	"gethour": "getHours", "hour": "getHours", "hasrole": `"ROLE" in principal.roles`, "hasscope": `"scope" in principal.scopes`,
+	"gethour": "getHours", "hour": "getHours", "hasrole": `"ROLE" in principal.roles`, "has_role": `"ROLE" in principal.roles`, "hasscope": `"scope" in principal.scopes`, "has_scope": `"scope" in principal.scopes`,
 }
 
 // functionNames are what messages name. The library has a few more.
