@@ -226,6 +226,16 @@ func (r *conditionReader) nameAfter(offset int) int {
 	return min(offset, utf8.RuneCountInString(r.text))
 }
 
+// nameFrom returns where a name stands that comes after a place.
+func (r *conditionReader) nameFrom(offset int, name string) int {
+	rest := string([]rune(r.text)[offset:])
+	before, _, found := strings.Cut(rest, name)
+	if !found {
+		return offset
+	}
+	return offset + utf8.RuneCountInString(before)
+}
+
 // wrongParams finds parameters that not every path of the route has.
 func (r *conditionReader) wrongParams(patterns []placedPattern) (problems []conditionProblem) {
 	for _, use := range r.params {

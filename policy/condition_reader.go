@@ -157,8 +157,8 @@ func prefixed(name string, fields []string) []string {
 func (r *conditionReader) selection(e ast.Expr, bound []string) {
 	s := e.AsSelect()
 	at := r.nameAfter(r.offsetOf(e.ID()))
-	if s.IsTestOnly() {
-		at = r.offsetOf(e.ID())
+	if s.IsTestOnly() { // its place is that of has
+		at = r.nameFrom(r.offsetOf(e.ID()), s.FieldName())
 	}
 	if m := mapOf(s.Operand(), bound); m != mapNone {
 		r.named(m, s.FieldName(), at)
