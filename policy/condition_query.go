@@ -64,17 +64,33 @@ func parseQuery(raw string) (*queryTexts, error) {
 	return q, nil
 }
 
+// find finds a value. A name in brackets (user[], user[id]) counts as the same one that comes
+// twice: many frameworks put it in its place.
 func (q *queryTexts) find(name string) (value string, found bool, err error) {
 	for _, p := range q.pairs {
 		switch {
-		case p[0] != name:
-		case found:
-			return "", false, fmt.Errorf("request.query has %q more than once", name)
-		default:
+		case p[0] == name && !found:
 			value, found = p[1], true
+		case p[0] == name, baseName(p[0]) == name:
+			return "", false, fmt.Errorf("request.query has %q more than once, or with brackets", name)
 		}
 	}
 	return value, found, nil
+}
+
+// baseName returns what stands before the brackets of a name.
+func baseName(name string) string {
+	base, _, _ := strings.Cut(name, "[")
+	return base
+}
+
+// ambiguous reports whether two values may be taken for one.
+func (q *queryTexts) ambiguous() bool {
+	seen := make(map[string]struct{}, len(q.pairs))
+	for _, p := range q.pairs {
+		seen[baseName(p[0])] = struct{}{}
+	}
+	return len(seen) != len(q.pairs)
 }
 
 func (q *queryTexts) names() []string {
@@ -95,8 +111,8 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 		}
 		e.query = q
 	}
-	if e.condition.wholeQuery && len(e.query.names()) != len(e.query.pairs) {
-		return nil, errors.New("request.query has a name more than once")
+	if e.condition.wholeQuery && e.query.ambiguous() {
+		return nil, errors.New("request.query has a name more than once, or with brackets")
 	}
 	return textMap{e.query}, nil
 }

@@ -42,18 +42,16 @@ func objectOf(e ast.Expr, bound []string) *objectType {
 
 // mapOf returns which of the maps a part is.
 func mapOf(e ast.Expr, bound []string) string {
-	switch e.Kind() {
-	case ast.IdentKind:
-		if e.AsIdent() == mapParams && !slices.Contains(bound, mapParams) {
-			return mapParams
-		}
-	case ast.SelectKind:
-		s := e.AsSelect()
-		if t := objectOf(s.Operand(), bound); t != nil && !s.IsTestOnly() {
-			switch name := t.name + "." + s.FieldName(); name {
-			case mapQuery, mapHeaders, mapClaims:
-				return name
-			}
+	if e.Kind() == ast.IdentKind && e.AsIdent() == mapParams && !slices.Contains(bound, mapParams) {
+		return mapParams
+	}
+	if e.Kind() != ast.SelectKind || e.AsSelect().IsTestOnly() {
+		return mapNone
+	}
+	if t := objectOf(e.AsSelect().Operand(), bound); t != nil {
+		switch name := t.name + "." + e.AsSelect().FieldName(); name {
+		case mapQuery, mapHeaders, mapClaims:
+			return name
 		}
 	}
 	return mapNone

@@ -184,7 +184,7 @@ func TestConditionParams(t *testing.T) {
 // FuzzConditionQuery: no query makes a condition hold that a plain reading of the same
 // query would not, and none makes it panic.
 func FuzzConditionQuery(f *testing.F) {
-	for _, seed := range []string{"user=42", "user=42&user=43", "user=4%32", "user=42;user=43", "%75ser=42", "user=42&x=%zz", "user=42&&", "&", "user", "user=42#", "user=42\x00", "u\xffser=42", "user=%00", "a+b=c+d", "=", "user==42"} {
+	for _, seed := range []string{"user=42", "user=42&user=43", "user=4%32", "user=42;user=43", "%75ser=42", "user=42&x=%zz", "user=42&&", "&", "user", "user=42#", "user=42\x00", "u\xffser=42", "user=%00", "a+b=c+d", "=", "user=42&user[]=43", "user%5B0]", "user==42"} {
 		f.Add(seed)
 	}
 	is := conditionOf(f, `request.query.user == "42"`)
@@ -197,6 +197,12 @@ func FuzzConditionQuery(f *testing.F) {
 		// url.ParseQuery refuses semicolons and bad escapes, and keeps all values.
 		values, err := url.ParseQuery(query)
 		readable := err == nil
+		for name, more := range values {
+			if strings.HasPrefix(name, "user[") {
+				values["user"] = append(values["user"], more...)
+				values["user"] = append(values["user"], "in brackets")
+			}
+		}
 		for _, row := range []struct {
 			c    *policy.Condition
 			want bool // what may be true at most
