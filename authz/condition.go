@@ -21,7 +21,7 @@ var errNoToken = errors.New("the token of the request is no longer good")
 // no, and says why there is no answer.
 func (e *Engine) holds(ctx context.Context, c *policy.Condition, r *Request, who Principal) (bool, error) {
 	now := e.now()
-	_, query, _ := strings.Cut(r.Attributes.Path, "?")
+	_, query, _ := strings.Cut(r.Path, "?")
 	in := policy.ConditionInput{
 		Method: r.Method, Host: r.Host, Path: r.path, Query: query, Fields: r.Headers, ClientIP: r.ClientIP, Time: now,
 		HiddenField: e.apiKeyHeader,

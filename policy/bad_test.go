@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,7 +86,21 @@ var elsewhere = map[string]string{
 	"no file is given; a policy is at least one":             "TestLoadRefuses",
 	"path has no canonical form":                             "TestParsePath",
 	"is not YAML":                                            "for a parser that does not say why; this one always does",
+	"is no CEL expression":                                   "for a parser that does not say why; this one always does",
+	"cannot be compiled: ":                                   "for a library that refuses at the end what it has checked",
+	"reads nothing of the request and cannot be compiled":    "the same",
+	"does not fit together: ":                                "for what the library may once find; all that it finds today is in other words",
 	"is not read here; use plain keys and values":            "for what the parser may once make of YAML; today it makes nothing else",
+}
+
+// ofRequests are files that say what is wrong with a request, not with a policy: their texts
+// are held by TestConditionNeverHoldsByMistake.
+var ofRequests = []string{"condition.go", "condition_values.go", "condition_query.go", "condition_claims.go"}
+
+// libraryWords are what messages of the library are known by.
+var libraryWords = []string{
+	"error parsing regexp: ", "token recognition", "has() macro", "found no matching overload for ", "expected type ", "does not support field selection",
+	"cannot be range of a comprehension", "invalid ip", "invalid cidr", "invalid timestamp", "invalid duration",
 }
 
 // TestBadHasEveryMessage: a message that no bad policy is refused with is a rule
@@ -119,7 +134,7 @@ func TestBadHasEveryMessage(t *testing.T) {
 	verb := regexp.MustCompile(`%[a-z]`)
 	messages, known := 0, map[string]bool{}
 	for _, path := range sources {
-		if strings.HasSuffix(path, "_test.go") {
+		if strings.HasSuffix(path, "_test.go") || slices.Contains(ofRequests, path) {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
@@ -144,7 +159,7 @@ func TestBadHasEveryMessage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(message, " ") {
+			if !strings.Contains(message, " ") || slices.Contains(libraryWords, message) {
 				return true
 			}
 			if _, ok := elsewhere[message]; ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -57,6 +58,10 @@ type Fields interface {
 // many steps, and tenths of the characters that are looked at.
 const costLimit = 20_000
 
+// maxText bounds the path, the query and the value of a header that an expression may look
+// at, in bytes: a pattern is held against all of a text before its cost is counted.
+const maxText = 8 << 10
+
 // interruptEvery is after how many steps of a loop the deadline is looked at.
 const interruptEvery = 100
 
@@ -98,18 +103,69 @@ func (c *Condition) Holds(ctx context.Context, in *ConditionInput) (holds bool, 
 // params returns the decoded parameters of the path, by the first of the route's
 // patterns that takes it. There are none when none does: a proxy has then chosen the
 // route by rules of its own.
-func (c *Condition) params(path Path) map[string]string {
-	for _, p := range c.patterns {
-		if _, whole := p.shared(path.segments); !whole {
-			continue
+func (c *Condition) params(path Path) paramTexts {
+	for i := range c.patterns {
+		if len(path.raw) > maxText {
+			break
 		}
-		values := map[string]string{}
-		for i, s := range p.segments {
-			if s.param {
-				values[s.text] = path.segments[i]
-			}
+		if _, whole := c.patterns[i].shared(path.segments); whole {
+			return paramTexts{c.patterns[i].segments, path.segments}
 		}
-		return values
 	}
-	return nil
+	return paramTexts{}
 }
+
+// paramTexts are the parameters of a path: the segments of its pattern beside its own.
+type paramTexts struct {
+	pattern []patternSegment
+	path    []string
+}
+
+func (p paramTexts) find(name string) (value string, found bool, err error) {
+	for i, s := range p.pattern {
+		if s.param && s.text == name {
+			return p.path[i], true, nil
+		}
+	}
+	return "", false, nil
+}
+
+func (p paramTexts) names() (names []string) {
+	for _, s := range p.pattern {
+		if s.param {
+			names = append(names, s.text)
+		}
+	}
+	return names
+}
+
+func (p paramTexts) count() int { return len(p.names()) }
+
+// conditionError writes what a check has found, on one line and without the library's own words.
+func conditionError(err error) error {
+	text := oneLine(err.Error())
+	for _, w := range []struct{ has, says string }{
+		{"actual cost limit exceeded", "it costs more than one check may: the request is too large for it"},
+		{"operation interrupted", "the time of the check was over"},
+	} {
+		if strings.Contains(text, w.has) {
+			return &conditionFailure{w.says, err}
+		}
+	}
+	if key, found := strings.CutPrefix(text, "no such key: "); found {
+		return &conditionFailure{"there is no " + quote(key), err}
+	}
+	if strings.HasPrefix(text, "no such overload") {
+		return &conditionFailure{"a claim is of another kind than it is compared with", err}
+	}
+	return &conditionFailure{text, err}
+}
+
+// A conditionFailure is an error in words for people.
+type conditionFailure struct {
+	text  string
+	cause error
+}
+
+func (f *conditionFailure) Error() string { return f.text }
+func (f *conditionFailure) Unwrap() error { return f.cause }

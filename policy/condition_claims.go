@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -43,41 +42,54 @@ func decodeClaims(text string) (map[string]any, error) {
 		return nil, errClaims
 	}
 	for name, v := range claims {
-		claims[name] = claimValue(v)
+		value, err := claimValue(v)
+		if err != nil { // with all that stands beside it in a list: no part of it compares as if it were not there
+			claims[name] = types.WrapErr(err)
+			continue
+		}
+		claims[name] = value
 	}
 	return claims, nil
 }
 
 // claimValue puts numbers in the place of their text: whole ones as int, others as double.
-func claimValue(v any) any {
+func claimValue(v any) (any, error) {
 	switch v := v.(type) {
 	case json.Number:
 		return claimNumber(v.String())
 	case []any:
 		for i, item := range v {
-			v[i] = claimValue(item)
+			value, err := claimValue(item)
+			if err != nil {
+				return nil, err
+			}
+			v[i] = value
 		}
 	case map[string]any:
 		for name, item := range v {
-			v[name] = claimValue(item)
+			value, err := claimValue(item)
+			if err != nil {
+				return nil, err
+			}
+			v[name] = value
 		}
 	}
-	return v
+	return v, nil
 }
 
-// claimNumber reads a number. One that would be rounded to another is an error when it is
-// read: 9007199254740993 and its neighbour are two accounts.
-func claimNumber(text string) ref.Val {
+// claimNumber reads a number. One that would be rounded to another is an error when the
+// claim is read: 99999999999999999999 and its neighbour are two accounts.
+func claimNumber(text string) (any, error) {
 	if !strings.ContainsAny(text, ".eE") {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return types.WrapErr(fmt.Errorf("the number %s is out of range", text))
+			return nil, fmt.Errorf("the number %s is out of range", text)
 		}
-		return types.Int(n)
+		return n, nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsInf(f, 0) {
-		return types.WrapErr(fmt.Errorf("the number %s is out of range", text))
+	if err != nil {
+		return nil, fmt.Errorf("the number %s is out of range", text)
 	}
-	return types.Double(f)
+	return f, nil
 }

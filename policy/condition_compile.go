@@ -109,7 +109,7 @@ func compileCondition(env *cel.Env, text string) (*conditionReader, []conditionP
 	if issues.Err() != nil {
 		return nil, syntaxProblems(text, issues.Errors())
 	}
-	r := &conditionReader{env: env, text: text, info: parsed.NativeRep().SourceInfo(), condition: &Condition{text: oneLine(text)}}
+	r := &conditionReader{env: env, text: text, info: parsed.NativeRep().SourceInfo(), condition: &Condition{text: oneLine(withoutComments(text))}}
 	r.expr(parsed.NativeRep().Expr(), nil)
 	if len(r.problems) > 0 {
 		return r, r.problems
@@ -124,12 +124,12 @@ func compileCondition(env *cel.Env, text string) (*conditionReader, []conditionP
 	if estimate, err := env.EstimateCost(checked, sizeHints{}); err != nil || estimate.Max > costLimit {
 		return r, []conditionProblem{{0, "could cost more than one check may; compare with == or in instead of going over lists inside lists, and write patterns shorter"}}
 	}
+	if !r.reads {
+		return r, []conditionProblem{{0, constantResult(env, checked)}}
+	}
 	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit), cel.InterruptCheckFrequency(interruptEvery))
 	if err != nil {
 		return r, []conditionProblem{{0, "cannot be compiled: " + oneLine(err.Error())}}
-	}
-	if !r.reads {
-		return r, []conditionProblem{{0, constantResult(program)}}
 	}
 	r.condition.program = program
 	return r, nil
@@ -138,15 +138,31 @@ func compileCondition(env *cel.Env, text string) (*conditionReader, []conditionP
 const exampleCondition = "params.user_id == principal.user"
 
 // constantResult says what an expression that reads nothing comes to.
-func constantResult(program cel.Program) string {
-	out, _, err := program.Eval(cel.NoVars())
-	switch {
+func constantResult(env *cel.Env, checked *cel.Ast) string {
+	const nobody = ", which lets nobody in; write what must be true, such as " + exampleCondition
+	program, err := env.Program(checked, cel.CostLimit(costLimit))
+	if err != nil {
+		return "reads nothing of the request and cannot be compiled" + nobody
+	}
+	switch out, _, err := program.Eval(cel.NoVars()); {
 	case err != nil:
-		return "reads nothing of the request and is always an error, which lets nobody in; write what must be true, such as " + exampleCondition
+		return "reads nothing of the request and is always an error" + nobody
 	case out.Value() == true:
 		return "reads nothing of the request and is always true; leave it out"
 	}
-	return "reads nothing of the request and is always false, which lets nobody in; take the route out, or write what must be true, such as " + exampleCondition
+	return "reads nothing of the request and is always false" + nobody
+}
+
+// withoutComments takes out the lines of an expression that are comments, which would end
+// nowhere on one line.
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "//") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // oneLine writes a text of several lines on one.
@@ -208,6 +224,16 @@ func (r *conditionReader) nameAfter(offset int) int {
 		}
 	}
 	return min(offset, utf8.RuneCountInString(r.text))
+}
+
+// nameFrom returns where a name stands that comes after a place.
+func (r *conditionReader) nameFrom(offset int, name string) int {
+	rest := string([]rune(r.text)[offset:])
+	before, _, found := strings.Cut(rest, name)
+	if !found {
+		return offset
+	}
+	return offset + utf8.RuneCountInString(before)
 }
 
 // wrongParams finds parameters that not every path of the route has.

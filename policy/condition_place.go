@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 const conditionHelp = `a text such as "` + exampleCondition + `"`
@@ -19,7 +20,7 @@ func (r *fileReader) when(field string, v value) *whenEntry {
 	case text:
 		return &whenEntry{stringAt{v.text, v.at, field}, r.lines}
 	case mapping:
-		r.fail(v.at, field, "has a colon and a space outside quotes, which makes it a key with a value; write the expression on the line below when: |")
+		r.fail(v.at, field, "has a colon and a space outside quotes, which makes it a key with a value; put the expression in single quotes, or on the line below when: |")
 	case list:
 		r.fail(v.at, field, "is a list; write one expression, with && between what must all be true")
 	default:
@@ -32,21 +33,16 @@ func (r *fileReader) when(field string, v value) *whenEntry {
 // the text was changed on its way out of the YAML (escaped, or folded with empty lines)
 // the place is where the value begins, and the message counts inside the expression.
 func (w *whenEntry) place(p conditionProblem) (Position, string) {
-	if p.offset == 0 {
-		return w.first(), p.message
+	if p.offset == 0 { // the expression as a whole
+		if at, found := w.find(len(w.text) - len(strings.TrimLeftFunc(w.text, unicode.IsSpace))); found {
+			return at, p.message
+		}
+		return w.at, p.message
 	}
 	if at, found := w.find(p.offset); found {
 		return at, p.message
 	}
 	return w.at, fmt.Sprintf("%s (character %d of the expression)", p.message, p.offset+1)
-}
-
-// first returns where the expression begins.
-func (w *whenEntry) first() Position {
-	if at, found := w.find(0); found {
-		return at
-	}
-	return w.at
 }
 
 // find walks along the lines of the file and the expression side by side. They differ

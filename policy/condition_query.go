@@ -20,7 +20,7 @@ var (
 	errQueryHash      = errors.New("request.query holds a #, where some readers end it")
 	errQueryEscape    = errors.New("request.query has a % that no two hexadecimal digits follow")
 	errQueryText      = errors.New("request.query is not UTF-8 when decoded, or holds a control character")
-	errQueryLong      = fmt.Errorf("request.query has more than %d values", maxQuery)
+	errQueryLong      = fmt.Errorf("request.query has more than %d values or %d bytes", maxQuery, maxText)
 )
 
 // queryTexts are the names and values of a query, decoded.
@@ -31,6 +31,8 @@ type queryTexts struct{ pairs [][2]string }
 func parseQuery(raw string) (*queryTexts, error) {
 	q := new(queryTexts)
 	switch {
+	case len(raw) > maxText:
+		return nil, errQueryLong
 	case strings.Contains(raw, ";"):
 		return nil, errQuerySemicolon
 	case strings.Contains(raw, "#"):
@@ -62,17 +64,33 @@ func parseQuery(raw string) (*queryTexts, error) {
 	return q, nil
 }
 
+// find finds a value. A name in brackets (user[], user[id]) counts as the same one that comes
+// twice: many frameworks put it in its place.
 func (q *queryTexts) find(name string) (value string, found bool, err error) {
 	for _, p := range q.pairs {
 		switch {
-		case p[0] != name:
-		case found:
-			return "", false, fmt.Errorf("request.query has %q more than once", name)
-		default:
+		case p[0] == name && !found:
 			value, found = p[1], true
+		case p[0] == name, baseName(p[0]) == name:
+			return "", false, fmt.Errorf("request.query has %q more than once, or with brackets", name)
 		}
 	}
 	return value, found, nil
+}
+
+// baseName returns what stands before the brackets of a name.
+func baseName(name string) string {
+	base, _, _ := strings.Cut(name, "[")
+	return base
+}
+
+// ambiguous reports whether two values may be taken for one.
+func (q *queryTexts) ambiguous() bool {
+	seen := make(map[string]struct{}, len(q.pairs))
+	for _, p := range q.pairs {
+		seen[baseName(p[0])] = struct{}{}
+	}
+	return len(seen) != len(q.pairs)
 }
 
 func (q *queryTexts) names() []string {
@@ -93,8 +111,8 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 		}
 		e.query = q
 	}
-	if e.condition.wholeQuery && len(e.query.names()) != len(e.query.pairs) {
-		return nil, errors.New("request.query has a name more than once")
+	if e.condition.wholeQuery && e.query.ambiguous() {
+		return nil, errors.New("request.query has a name more than once, or with brackets")
 	}
 	return textMap{e.query}, nil
 }
@@ -128,6 +146,8 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 		case !sameField(got, wanted):
 		case found || got != name:
 			return "", false, fmt.Errorf("request.headers has %q more than once, or in another spelling", name)
+		case len(v) > maxText:
+			return "", false, fmt.Errorf("request.headers has a %q of more than %d bytes", name, maxText)
 		case !utf8.ValidString(v):
 			return "", false, fmt.Errorf("request.headers has a %q that is not UTF-8", name)
 		default:

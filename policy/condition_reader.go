@@ -42,18 +42,16 @@ func objectOf(e ast.Expr, bound []string) *objectType {
 
 // mapOf returns which of the maps a part is.
 func mapOf(e ast.Expr, bound []string) string {
-	switch e.Kind() {
-	case ast.IdentKind:
-		if e.AsIdent() == mapParams && !slices.Contains(bound, mapParams) {
-			return mapParams
-		}
-	case ast.SelectKind:
-		s := e.AsSelect()
-		if t := objectOf(s.Operand(), bound); t != nil && !s.IsTestOnly() {
-			switch name := t.name + "." + s.FieldName(); name {
-			case mapQuery, mapHeaders, mapClaims:
-				return name
-			}
+	if e.Kind() == ast.IdentKind && e.AsIdent() == mapParams && !slices.Contains(bound, mapParams) {
+		return mapParams
+	}
+	if e.Kind() != ast.SelectKind || e.AsSelect().IsTestOnly() {
+		return mapNone
+	}
+	if t := objectOf(e.AsSelect().Operand(), bound); t != nil {
+		switch name := t.name + "." + e.AsSelect().FieldName(); name {
+		case mapQuery, mapHeaders, mapClaims:
+			return name
 		}
 	}
 	return mapNone
@@ -140,8 +138,8 @@ func (r *conditionReader) instead(name string) string {
 	case "now":
 		return "did you mean request.time?"
 	}
-	if len(name) > 3 {
-		return didYouMean(name, conditionRoots) + ", and put texts in quotes"
+	if near := didYouMean(name, conditionRoots); len(name) > 3 && strings.HasSuffix(near, "?") {
+		return near
 	}
 	return "use " + strings.Join(conditionRoots, ", ") + ", and put texts in quotes"
 }
@@ -157,8 +155,8 @@ func prefixed(name string, fields []string) []string {
 func (r *conditionReader) selection(e ast.Expr, bound []string) {
 	s := e.AsSelect()
 	at := r.nameAfter(r.offsetOf(e.ID()))
-	if s.IsTestOnly() {
-		at = r.offsetOf(e.ID())
+	if s.IsTestOnly() { // its place is that of has
+		at = r.nameFrom(r.offsetOf(e.ID()), s.FieldName())
 	}
 	if m := mapOf(s.Operand(), bound); m != mapNone {
 		r.named(m, s.FieldName(), at)
@@ -323,7 +321,7 @@ var functionRenamed = map[string]string{
 	"len": "size", "length": "size", "count": "size", "lower": "lowerAscii", "tolower": "lowerAscii", "lowercase": "lowerAscii",
 	"upper": "upperAscii", "toupper": "upperAscii", "has_prefix": "startsWith", "hasprefix": "startsWith", "hassuffix": "endsWith",
 	"includes": "contains", "match": "matches", "regex": "matches", "indexof": "indexOf", "now": "request.time, which is no function",
-	"gethour": "getHours", "hour": "getHours", "hasrole": `"ROLE" in principal.roles`, "hasscope": `"scope" in principal.scopes`,
+	"gethour": "getHours", "hour": "getHours", "hasrole": `"ROLE" in principal.roles`, "has_role": `"ROLE" in principal.roles`, "hasscope": `"scope" in principal.scopes`, "has_scope": `"scope" in principal.scopes`,
 }
 
 // functionNames are what messages name. The library has a few more.

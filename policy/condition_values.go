@@ -30,7 +30,7 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 	case "principal":
 		return object{e, principalType}, true
 	case "params":
-		return types.NewStringStringMap(types.DefaultTypeAdapter, e.condition.params(e.in.Path)), true
+		return textMap{e.condition.params(e.in.Path)}, true
 	}
 	return nil, false
 }
@@ -55,7 +55,7 @@ var requestFields = []field{
 		return textOr(string(name)), nil
 	}},
 	{"path", cel.StringType, func(e *evaluation) (ref.Val, error) {
-		if e.in.Path.raw == "" {
+		if e.in.Path.raw == "" || len(e.in.Path.raw) > maxText {
 			return nil, nil
 		}
 		return types.String(e.in.Path.Canonical()), nil
@@ -200,8 +200,8 @@ type namedTexts interface {
 	count() int
 }
 
-// A textMap is request.query or request.headers: a map for the expression, in which a
-// name that is ambiguous is an error wherever it is touched.
+// A textMap is params, request.query or request.headers: a map for the expression, in which
+// a name that is ambiguous is an error wherever it is touched.
 type textMap struct {
 	namedTexts
 }

@@ -36,7 +36,7 @@ func offsetAt(text string, e *cel.Error) int {
 
 // otherLanguages are words of other languages, and what CEL has for them.
 var otherLanguages = map[string]string{
-	"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!", "is": "==", "eq": "==", "ne": "!=", "<>": "!=",
+	"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!", "is": "==", "eq": "==", "ne": "!=",
 	"if": "condition ? this : that", "then": "condition ? this : that", "like": `request.path.matches("…")`, "IN": "in", "In": "in",
 }
 
@@ -47,6 +47,8 @@ func syntaxMessage(text, rest, message string) string {
 		return "has the word " + quote(before) + ", which is none of CEL; write " + otherLanguages[before]
 	case otherLanguages[word] != "":
 		return "has the word " + quote(word) + ", which is none of CEL; write " + otherLanguages[word]
+	case strings.HasPrefix(rest, ">") && strings.HasSuffix(before, "<"):
+		return "has <>, which is none of CEL; write !="
 	case strings.HasPrefix(rest, "="):
 		return "has a = where none can stand; write == to compare"
 	case strings.HasPrefix(rest, "&"):
@@ -57,7 +59,7 @@ func syntaxMessage(text, rest, message string) string {
 		return "has a quotation mark that CEL does not know; write \" or '"
 	case (strings.HasPrefix(rest, `"`) || strings.HasPrefix(rest, "'")) && strings.Contains(message, "token recognition"):
 		return "has a text that does not end; write its second quotation mark (in YAML, a # after a space begins a comment: write the expression below when: |)"
-	case strings.Contains(message, "expression code point size exceeds"), strings.Contains(message, "recursion"), strings.Contains(message, "node"):
+	case strings.Contains(message, "recursion"), strings.Contains(message, "node"):
 		return "is too large or too deeply nested; make two routes of it"
 	case strings.Contains(message, "has() macro"):
 		return hasForm
@@ -66,24 +68,30 @@ func syntaxMessage(text, rest, message string) string {
 	case strings.TrimSpace(rest) == "" && strings.Count(text, "(") > strings.Count(text, ")"):
 		return "ends before a parenthesis is closed; write ) where it belongs"
 	case strings.TrimSpace(rest) == "":
-		return "ends too early; something is missing after " + quote(lastWord(text))
+		return "ends too early; something is missing after " + quoteWord(lastWord(text))
 	case word == "":
 		word = string([]rune(rest)[:1])
 	}
 	switch {
 	case before == "":
-		return "cannot begin with " + quote(word) + "; an expression begins with a name, a text or !"
+		return "cannot begin with " + quoteWord(word) + "; an expression begins with a name, a text or !"
 	case strings.IndexByte("(,=<>&|!+*/?:[", before[len(before)-1]) >= 0:
-		return "cannot have " + quote(word) + " after " + quote(before) + "; what belongs there is a name, a number, or a text in quotes"
+		return "cannot have " + quoteWord(word) + " after " + quoteWord(before) + "; what belongs there is a name, a number, or a text in quotes"
 	}
-	return "cannot have " + quote(word) + " after " + quote(before) + "; an operator such as && or == is missing, or a parenthesis is too many"
+	return "cannot have " + quoteWord(word) + " after " + quoteWord(before) + "; an operator such as && or == is missing, or a parenthesis is too many"
+}
+
+// quoteWord quotes what may be a quotation mark itself.
+func quoteWord(s string) string {
+	if !strings.Contains(s, `"`) {
+		return quote(s)
+	}
+	q := quote(s)
+	return "'" + strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) + "'"
 }
 
 // firstWord returns the name or number that a text begins with, "" when it begins with none.
 func firstWord(s string) string {
-	if strings.HasPrefix(s, "<>") {
-		return "<>"
-	}
 	end := strings.IndexFunc(s, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	if end < 0 {
 		return s
@@ -165,14 +173,20 @@ func overloadMessage(function, signature string) string {
 		return "in looks in a list, and has a text on its right; write contains to look inside a text"
 	case function == "contains" && strings.HasPrefix(target, "list("):
 		return `contains looks inside a text, and stands after a list; write "ADMIN" in principal.roles`
-	case isOperator && len(kinds) == 2 && strings.HasPrefix(kinds[0], "list(") != strings.HasPrefix(kinds[1], "list("):
-		return operator + " has a list on one side and an item on the other; write in to look for it, as in \"ADMIN\" in principal.roles"
 	case function == "@in" && len(kinds) == 2:
 		return "in looks for " + inWords(kinds[0]) + " in " + inWords(kinds[1]) + "; on its right stands a list of the same kind of items, or a map"
-	case (function == "_&&_" || function == "_||_" || function == "!_" || function == "_?_:_"):
+	case isOperator && len(kinds) == 2 && strings.HasPrefix(kinds[0], "list(") != strings.HasPrefix(kinds[1], "list("):
+		return operator + " has a list on one side and an item on the other; write in to look for it, as in \"ADMIN\" in principal.roles"
+	case function == "_?_:_" && kinds[0] == "bool":
+		return "? : has " + inWords(kinds[1]) + " before its : and " + inWords(kinds[2]) + " after it; both must be of one kind"
+	case function == "_?_:_":
+		return "? : has " + inWords(kinds[0]) + " before its ?, where true or false is wanted; compare with == first"
+	case function == "_[_]":
+		return "[ ] stands after " + inWords(kinds[0]) + "; only lists and maps have items"
+	case (function == "_&&_" || function == "_||_" || function == "!_"):
 		return operator + " wants true or false on each side, and has " + andWords(kinds) + "; compare with == first"
 	case isOperator && len(kinds) == 2:
-		return operator + " has " + inWords(kinds[0]) + " on its left and " + inWords(kinds[1]) + " on its right; both sides must be of one kind" + conversion(kinds)
+		return operator + " has " + inWords(kinds[0]) + " on its left and " + inWords(kinds[1]) + " on its right; both sides must be of one kind" + conversion(operator, kinds)
 	case isOperator:
 		return operator + " cannot take " + andWords(kinds)
 	case member && args == "":
@@ -186,9 +200,13 @@ func overloadMessage(function, signature string) string {
 }
 
 // conversion says how a text and a number can be compared.
-func conversion(kinds []string) string {
+func conversion(operator string, kinds []string) string {
 	for i, k := range kinds {
-		if other := kinds[1-i]; k == "string" && (other == "int" || other == "uint" || other == "double") {
+		switch other := kinds[1-i]; {
+		case k != "string" || other != "int" && other != "uint" && other != "double":
+		case strings.Contains("+-*/%", operator):
+			return ", so write int(…) around the text"
+		default:
 			return ", so put the number in quotes, or write int(…) around the text"
 		}
 	}
@@ -228,8 +246,7 @@ var typeWords = map[string]string{
 	"string": "a text", "int": "a whole number", "uint": "an unsigned number", "double": "a number", "bool": "true or false", "bytes": "bytes",
 	"dyn": "a claim of any kind", "null": "null", "null_type": "null", "timestamp": "a time", "google.protobuf.Timestamp": "a time",
 	"duration": "a duration", "google.protobuf.Duration": "a duration", "net.IP": "an address", "net.CIDR": "a network",
-	"warder.request": "the request", "warder.principal": "the principal",
-	"list(string)": "a list of texts", "list(int)": "a list of whole numbers", "map(string, string)": "a map of texts", "map(string, dyn)": "the claims",
+	"list(string)": "a list of texts", "list(int)": "a list of whole numbers",
 }
 
 func inWords(kind string) string {
@@ -255,32 +272,3 @@ func wrongResult(out *types.Type) string {
 	}
 	return "comes to " + inWords(cel.FormatCELType(out)) + ", not to true or false; compare it with something, such as " + exampleCondition
 }
-
-// conditionError writes what a check has found, on one line and without the library's own words.
-func conditionError(err error) error {
-	text := oneLine(err.Error())
-	for _, w := range []struct{ has, says string }{
-		{"actual cost limit exceeded", "it costs more than one check may: the request is too large for it"},
-		{"operation interrupted", "the time of the check was over"},
-	} {
-		if strings.Contains(text, w.has) {
-			return &conditionFailure{w.says, err}
-		}
-	}
-	if key, found := strings.CutPrefix(text, "no such key: "); found {
-		return &conditionFailure{"there is no " + quote(key), err}
-	}
-	if strings.HasPrefix(text, "no such overload") {
-		return &conditionFailure{"a claim is of another kind than it is compared with", err}
-	}
-	return &conditionFailure{text, err}
-}
-
-// A conditionFailure is an error in words for people.
-type conditionFailure struct {
-	text  string
-	cause error
-}
-
-func (f *conditionFailure) Error() string { return f.text }
-func (f *conditionFailure) Unwrap() error { return f.cause }

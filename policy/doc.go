@@ -4,5 +4,6 @@
 //
 // It is called by package authz for each request and by the command line for
 // each file. It never sees a credential, a store, gRPC or a clock, and it
-// decides nothing: a [Route] is a rule, not a verdict.
+// decides nothing: a [Route] is a rule, not a verdict. What a [Condition] may look
+// at is handed to it.
 package policy

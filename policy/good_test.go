@@ -44,6 +44,9 @@ func describe(p *policy.Policy) string {
 		if r.Origins != nil {
 			fmt.Fprintf(&b, "\torigins %q\n", r.Origins.Origins())
 		}
+		if r.Condition != nil {
+			fmt.Fprintf(&b, "\twhen %s\n", r.Condition)
+		}
 		if r.PathAllows != 0 {
 			fmt.Fprintf(&b, "\tpaths with %s\n", r.PathAllows)
 		}

@@ -203,7 +203,7 @@ func (r *yamlReader) syntax(err error) {
 		at = r.position(yamlError.GetToken())
 		message = "is not YAML: " + yamlError.GetMessage()
 		if r.conditionAt(at.Line) {
-			message += "; write the expression on the line below when: |"
+			message += "; put the expression in single quotes, or on the line below when: |"
 		}
 	}
 	r.report(at, message)

@@ -1,6 +1,10 @@
 package main
 
-import "os"
+import (
+	"os"
+
+	_ "time/tzdata" // conditions name time zones, and the image has none
+)
 
 func main() {
 	silenceLibraries()

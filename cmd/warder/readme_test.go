@@ -37,8 +37,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("configuration %d: %v", configs, found.err())
 		}
 	}
-	if policies != 2 || configs != 2 {
-		t.Errorf("found %d policies and %d configurations, want 2 and 2", policies, configs)
+	if policies != 3 || configs != 2 {
+		t.Errorf("found %d policies and %d configurations, want 3 and 2", policies, configs)
 	}
 
 	// Each file that is named is there, and each environment variable and command is named.

@@ -1,0 +1,358 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"warder/policy"
+)
+
+// fields are header fields, their names in lower case.
+type fields [][2]string
+
+func (f fields) Len() int                         { return len(f) }
+func (f fields) Field(i int) (name, value string) { return f[i][0], f[i][1] }
+
+// brokenFields panic when they are touched.
+type brokenFields struct{}
+
+func (brokenFields) Len() int                   { panic("broken") }
+func (brokenFields) Field(int) (string, string) { panic("broken") }
+
+// conditionOf compiles a condition on a route with the paths.
+func conditionOf(tb testing.TB, expression string, paths ...string) *policy.Condition {
+	tb.Helper()
+	if len(paths) == 0 {
+		paths = []string{"/users/{user_id}"}
+	}
+	text := "version: 1\nroutes:\n  - id: r\n    match: {paths: [\"" + strings.Join(paths, `", "`) + "\"]}\n    allow: [{user: {}}]\n    when: |-\n" +
+		"      " + strings.ReplaceAll(expression, "\n", "\n      ") + "\n"
+	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p.Routes()[0].Condition
+}
+
+func pathOf(tb testing.TB, raw string) policy.Path {
+	tb.Helper()
+	p, err := policy.ParsePath(raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+func inputOf(tb testing.TB) *policy.ConditionInput {
+	tb.Helper()
+	return &policy.ConditionInput{
+		Method: "GET", Host: "api.example.com", Path: pathOf(tb, "/users/42"), Query: "page=1", Fields: fields{{"x-tenant", "acme"}},
+		ClientIP: netip.MustParseAddr("203.0.113.9"), Time: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC),
+		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenField: "x-api-key",
+		Claims: func() (string, error) { return `{"tenant": "acme", "level": 3}`, nil },
+	}
+}
+
+// TestConditionNeverHoldsByMistake: whatever goes wrong, the answer is no.
+func TestConditionNeverHoldsByMistake(t *testing.T) {
+	t.Parallel()
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, row := range []struct {
+		want  string // "" for true; else what the error says; "false" for none
+		name  string
+		c     *policy.Condition
+		ctx   context.Context
+		spoil func(*policy.ConditionInput)
+	}{
+		{"", "all is well", conditionOf(t, "params.user_id == principal.user"), t.Context(), nil},
+		{"false", "false", conditionOf(t, "params.user_id != principal.user"), t.Context(), nil},
+		{"never compiled", "the zero condition", new(policy.Condition), t.Context(), nil},
+		{"canceled", "a cancelled request", conditionOf(t, "params.user_id == principal.user"), cancelled, nil},
+		{"broken", "a panic", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *policy.ConditionInput) { in.Fields = brokenFields{} }},
+		{"broken", "a panic under a negation", conditionOf(t, `!("x-tenant" in request.headers)`), t.Context(), func(in *policy.ConditionInput) { in.Fields = brokenFields{} }},
+		{"principal.user is absent", "nobody", conditionOf(t, "principal.user != params.user_id"), t.Context(), func(in *policy.ConditionInput) { in.User = "" }},
+		{"request.client_ip is absent", "no address", conditionOf(t, `request.client_ip != "203.0.113.9"`), t.Context(), func(in *policy.ConditionInput) { in.ClientIP = netip.Addr{} }},
+		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = "" }},
+		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = strings.Repeat("a", 300) }},
+		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = policy.Path{} }},
+		{`there is no "user_id"`, "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
+		{"no token", "claims that cannot be had", conditionOf(t, `principal.claims.tenant != "x"`), t.Context(), func(in *policy.ConditionInput) {
+			in.Claims = func() (string, error) { return "", errors.New("no token") }
+		}},
+		{"no JSON object", "claims that are none", conditionOf(t, `!has(principal.claims.tenant)`), t.Context(), func(in *policy.ConditionInput) {
+			in.Claims = func() (string, error) { return "null", nil }
+		}},
+		{"is absent", "nothing at all", conditionOf(t, `principal.user != "1" && request.method != "GET"`), t.Context(), func(in *policy.ConditionInput) { *in = policy.ConditionInput{} }},
+		{"there is no \"x\"", "no headers", conditionOf(t, `request.headers.x != "1"`), t.Context(), func(in *policy.ConditionInput) { *in = policy.ConditionInput{} }},
+		{"costs more", "a long query", conditionOf(t, `request.query.all(a, request.query.all(b, a != "1" || b != "2"))`), t.Context(), func(in *policy.ConditionInput) {
+			for i := range 200 {
+				in.Query += fmt.Sprintf("&n%d", i)
+			}
+		}},
+		{"more than 256", "a query without end", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a=1&", 300) }},
+		{"more than", "a long query text", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a", 9000) }},
+		{"request.path is absent", "a long path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
+		{`there is no "user_id"`, "a long parameter", conditionOf(t, `params.user_id != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
+		{"more than 8192", "a long header", conditionOf(t, `request.headers["x-tenant"] != "a"`), t.Context(), func(in *policy.ConditionInput) {
+			in.Fields = fields{{"x-tenant", strings.Repeat("a", 9000)}}
+		}},
+		{"not UTF-8", "a header that is no text", conditionOf(t, `request.headers["x-tenant"] != "acme"`), t.Context(), func(in *policy.ConditionInput) {
+			in.Fields = fields{{"x-tenant", "\xff"}}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			in := inputOf(t)
+			if row.spoil != nil {
+				row.spoil(in)
+			}
+			holds, err := row.c.Holds(row.ctx, in)
+			switch {
+			case holds != (row.want == ""):
+				t.Errorf("holds = %v, %v", holds, err)
+			case row.want == "" || row.want == "false":
+				if err != nil {
+					t.Error(err)
+				}
+			case err == nil || !strings.Contains(err.Error(), row.want):
+				t.Errorf("error %v, want one with %q", err, row.want)
+			}
+		})
+	}
+}
+
+// TestConditionClaimsAreLazy: a condition that reads no claims does not ask for them.
+func TestConditionClaimsAreLazy(t *testing.T) {
+	t.Parallel()
+	in := inputOf(t)
+	asked := 0
+	in.Claims = func() (string, error) {
+		asked++
+		return `{"tenant": "acme"}`, nil
+	}
+	for _, row := range []struct {
+		want int
+		c    *policy.Condition
+	}{
+		{0, conditionOf(t, "params.user_id == principal.user")},
+		{0, conditionOf(t, `params.user_id == principal.user || principal.claims.tenant == "acme"`)},
+		{1, conditionOf(t, `principal.claims.tenant == "acme" && principal.claims["tenant"] != "x" && has(principal.claims.tenant)`)},
+	} {
+		asked = 0
+		if holds, err := row.c.Holds(t.Context(), in); !holds || err != nil || asked != row.want {
+			t.Errorf("%s: %v, %v, and claims were asked for %d times, want %d", row.c, holds, err, asked, row.want)
+		}
+	}
+}
+
+// TestConditionParams: the pattern that wins the path gives the parameters.
+func TestConditionParams(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		want, path string
+		paths      []string
+	}{
+		{"7", "/a/7", []string{"/a/{id}", "/{id}/**"}},
+		{"a", "/a/7/8", []string{"/a/{id}", "/{id}/**"}},
+		{"7", "/a/7", []string{"/{id}/**", "/a/{id}"}},
+		{"b", "/b", []string{"/{id}/**", "/a/{id}"}},
+		{"8", "/a/7/8/", []string{"/a/7/{id}", "/a/{id}/8", "/{x}/{y}/{id}"}},
+		{"ü/%", "/a/%C3%BC%2F%25", []string{"/a/{id}"}},
+	} {
+		text := "version: 1\nroutes:\n  - {id: r, path_allows: [encoded_slash, encoded_percent], match: {paths: [\"" + strings.Join(row.paths, `", "`) +
+			"\"]}, allow: [{user: {}}], when: params.id == principal.user}\n"
+		p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := inputOf(t)
+		in.Path, in.User = pathOf(t, row.path), row.want
+		if holds, err := p.Routes()[0].Condition.Holds(t.Context(), in); !holds || err != nil {
+			t.Errorf("%s by %q: the parameter is not %q: %v", row.path, row.paths, row.want, err)
+		}
+	}
+}
+
+// FuzzConditionQuery: no query makes a condition hold that a plain reading of the same
+// query would not, and none makes it panic.
+func FuzzConditionQuery(f *testing.F) {
+	for _, seed := range []string{"user=42", "user=42&user=43", "user=4%32", "user=42;user=43", "%75ser=42", "user=42&x=%zz", "user=42&&", "&", "user", "user=42#", "user=42\x00", "u\xffser=42", "user=%00", "a+b=c+d", "=", "user=42&user[]=43", "user%5B0]", "user==42"} {
+		f.Add(seed)
+	}
+	is := conditionOf(f, `request.query.user == "42"`)
+	isNot := conditionOf(f, `!(request.query.user == "42")`)
+	has := conditionOf(f, `has(request.query.user)`)
+	lacks := conditionOf(f, `!("user" in request.query)`)
+	only := conditionOf(f, `request.query.all(n, n == "user")`)
+	path := pathOf(f, "/users/42")
+	f.Fuzz(func(t *testing.T, query string) {
+		// url.ParseQuery refuses semicolons and bad escapes, and keeps all values.
+		values, err := url.ParseQuery(query)
+		readable := err == nil
+		for name, more := range values {
+			if strings.HasPrefix(name, "user[") {
+				values["user"] = append(values["user"], more...)
+				values["user"] = append(values["user"], "in brackets")
+			}
+		}
+		for _, row := range []struct {
+			c    *policy.Condition
+			want bool // what may be true at most
+		}{
+			{is, slices.Equal(values["user"], []string{"42"})},
+			{isNot, len(values["user"]) == 1 && values["user"][0] != "42"},
+			{has, len(values["user"]) == 1},
+			{lacks, len(values["user"]) == 0},
+			{only, len(values) == 0 || len(values) == 1 && len(values["user"]) == 1},
+		} {
+			holds, err := row.c.Holds(t.Context(), &policy.ConditionInput{Path: path, Query: query})
+			if holds && (!row.want || !readable) {
+				t.Errorf("%s holds for %q", row.c, query)
+			}
+			if holds && err != nil {
+				t.Errorf("%s holds for %q with %v", row.c, query, err)
+			}
+		}
+	})
+}
+
+// FuzzConditionHeaders: no header field makes a condition hold that its one plain value
+// would not, and none of warder's own or of the secret ones is seen.
+func FuzzConditionHeaders(f *testing.F) {
+	f.Add("x-tenant", "acme", "x-other", "evil", "x-tenant")
+	f.Add("x-tenant", "acme", "x_tenant", "evil", "x.tenant")
+	f.Add("x-warder-user", "acme", "authorization", "acme", "X-Warder_User")
+	f.Add("x-tenant", "\xff", "", "", "")
+	f.Add(":path", "/", "cookie", "a=b", "x-api-key")
+	is := conditionOf(f, `request.headers["x-tenant"] == "acme"`)
+	lacks := conditionOf(f, `!("x-tenant" in request.headers)`)
+	named := conditionOf(f, `params.user_id in request.headers`)
+	path := pathOf(f, "/users/42")
+	fold := strings.NewReplacer("_", "-", ".", "-")
+	f.Fuzz(func(t *testing.T, name1, value1, name2, value2, asked string) {
+		// As authz has them: in lower case.
+		request := fields{{strings.ToLower(name1), value1}, {strings.ToLower(name2), value2}}
+		var values []string
+		exact := true
+		for _, h := range request {
+			if fold.Replace(h[0]) == "x-tenant" {
+				values = append(values, h[1])
+				exact = exact && h[0] == "x-tenant"
+			}
+		}
+		in := &policy.ConditionInput{Path: path, Fields: request, HiddenField: "x-api-key"}
+		if holds, _ := is.Holds(t.Context(), in); holds && (!exact || !slices.Equal(values, []string{"acme"})) {
+			t.Errorf("%s holds for %q", is, request)
+		}
+		if holds, _ := lacks.Holds(t.Context(), in); holds && len(values) > 0 {
+			t.Errorf("%s holds for %q", lacks, request)
+		}
+		p, err := policy.ParsePath("/users/" + url.PathEscape(asked))
+		if err != nil || len(p.Segments()) != 2 {
+			return
+		}
+		in.Path = p
+		folded := fold.Replace(strings.ToLower(p.Segments()[1]))
+		if holds, _ := named.Holds(t.Context(), in); holds {
+			for _, hidden := range []string{"x-warder-", ":", "authorization", "cookie", "proxy-authorization", "x-api-key"} {
+				if strings.HasPrefix(folded, hidden) && (strings.HasSuffix(hidden, "-") || hidden == ":" || folded == hidden) {
+					t.Errorf("%q is seen in %q", p.Segments()[1], request)
+				}
+			}
+		}
+	})
+}
+
+// FuzzCondition: no text of an expression makes the compiler panic or take long, and what
+// compiles can be asked. What it says is one line.
+func FuzzCondition(f *testing.F) {
+	for _, seed := range []string{
+		"params.user_id == principal.user", `"ADMIN" in principal.roles`, `request.query.all(n, n in ["a"])`, `has(principal.claims.a.b)`,
+		`request.path.matches("^/a")`, `cidr("10.0.0.0/8").containsIP(request.client_ip)`, `request.time.getHours("UTC") < 3`, "((((((", `"`, "a.b.c(", "{",
+		`[1].all(request, request == 1)`, "principal", "warder.request{}", `type(principal.user) == string`, "true ? request : principal", "not x", "\x00", "é", "`",
+		`principal.roles.exists(r, r.split(",").exists(s, s == "a"))`, `dyn(principal.user) == 1`, "request.query == {}", `has(params.x)`, "-9223372036854775808 < size(params)",
+		"request.headers.x-y == 1", "params[\"user_id\"]", `ip.isCanonical("::1")`, "cel.bind(x, 1, x)", "request . path", "request\n.\npth", "1 = 1",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, expression string) {
+		quoted, ok := yamlQuoted(expression)
+		if !ok {
+			return
+		}
+		text := "version: 1\nroutes:\n  - {id: r, match: \"/users/{user_id}\", allow: [{user: {}}], when: " + quoted + "}\n"
+		p, err := policy.Parse([]policy.File{{Name: "p", Data: []byte(text)}}, goodEnv)
+		if err != nil {
+			found, ok := errors.AsType[policy.Problems](err)
+			if !ok || strings.Count(err.Error(), "\n") != len(found)-1 {
+				t.Errorf("%q: %v", expression, err)
+			}
+			return
+		}
+		holds, err := p.Routes()[0].Condition.Holds(t.Context(), &policy.ConditionInput{})
+		if holds && err != nil {
+			t.Errorf("%q holds with %v", expression, err)
+		}
+	})
+}
+
+// yamlQuoted writes a text in single quotes, when YAML can hold it there.
+func yamlQuoted(s string) (string, bool) {
+	for _, r := range s {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\uFFFD' || r == '\u2028' || r == '\u2029' || r == '\uFEFF' {
+			return "", false
+		}
+	}
+	return "'" + strings.ReplaceAll(s, "'", "''") + "'", true
+}
+
+// BenchmarkConditionLimit is the longest that a check can take.
+func BenchmarkConditionLimit(b *testing.B) {
+	for _, expression := range []string{
+		`request.query.all(a, request.query.all(b, a != "1" || b != "2"))`,
+		`request.headers["x-tenant"].matches("^(a|b|ab)*c?(a|b)*$")`,
+		`principal.claims.list.all(a, !(a in principal.claims.list) || a.startsWith("n"))`,
+	} {
+		b.Run(expression, func(b *testing.B) {
+			c, in := conditionOf(b, expression), inputOf(b)
+			var list []string
+			for i := range 250 {
+				in.Query += fmt.Sprintf("&n%d", i)
+				list = append(list, fmt.Sprintf(`"n%d"`, i))
+			}
+			in.Fields = fields{{"x-tenant", strings.Repeat("ab", 4_000) + "!"}}
+			in.Claims = func() (string, error) { return `{"list": [` + strings.Join(list, ",") + `]}`, nil }
+			for b.Loop() {
+				_, _ = c.Holds(b.Context(), in)
+			}
+		})
+	}
+}
+
+func BenchmarkCondition(b *testing.B) {
+	for _, expression := range []string{
+		"params.user_id == principal.user",
+		`request.query.page == "1" && request.headers["x-tenant"] == "acme"`,
+		`principal.claims.tenant == request.headers["x-tenant"]`,
+		`request.method == "GET" || "ADMIN" in principal.roles`,
+		`principal.roles.exists(r, r.startsWith("CON")) && cidr("203.0.113.0/24").containsIP(request.client_ip)`,
+	} {
+		b.Run(expression, func(b *testing.B) {
+			c, in := conditionOf(b, expression), inputOf(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if holds, err := c.Holds(b.Context(), in); !holds {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
