@@ -102,6 +102,10 @@ var unseen = map[string]string{
 
 const modeline = "# yaml-language-server: $schema=../policy.schema.json\n"
 
+// expressions begins the names of the files about what stands inside when: that is a
+// language of its own, of which a schema sees the length.
+const expressions = "when-"
+
 const (
 	twoRoutes    = "what two routes say together is more than a schema compares"
 	anotherKey   = "it depends on what another key says"
@@ -131,7 +135,7 @@ func TestSchemaAgrees(t *testing.T) {
 			t.Errorf("%s: the parser takes it: %v", name, err)
 		case err != nil && listed:
 			t.Errorf("%s is refused after all, and needs no line in unseen (%s)", name, reason)
-		case err == nil && bad && !listed:
+		case err == nil && bad && !listed && !strings.HasPrefix(name, expressions):
 			t.Errorf("%s is not refused", name)
 		}
 	}
