@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,7 @@ func (m *callMetrics) method(fullMethod, kind string) *calledMethod {
 	service, name, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
 	labels := []string{kind, service, name}
 	added := &calledMethod{
-		labels:  labels[:len(labels):len(labels)], // so that append makes a copy
+		labels:  slices.Clip(labels), // so that append makes a copy
 		started: m.started.WithLabelValues(labels...),
 		ok:      m.handled.WithLabelValues(append(labels, codes.OK.String())...),
 	}
