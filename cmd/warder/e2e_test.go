@@ -11,5 +11,8 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
 	t.Run("access log", func(t *testing.T) { testAccessLog(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
+	if leaks.text("metrics") == "" {
+		t.Error("no metrics were kept to be searched")
+	}
 	leaks.scan(t)
 }

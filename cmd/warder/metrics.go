@@ -74,15 +74,25 @@ func (m *metrics) Observed(_ context.Context, o envoy.Observation) {
 	m.duration.Observe(o.Duration.Seconds())
 }
 
-// routesGone notes routes that left the policy, and drops the counters of those that
-// left long ago. It is called by one goroutine, which reloads the policy.
+// routesGone notes which routes a reload has removed, if any, and drops the counters of
+// those that left long ago. It is called by one goroutine, which reloads the policy.
 func (m *metrics) routesGone(ids []string, current *policy.Policy) {
 	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(m.gone) > maxGoneRoutes {
-		m.decisions.DeletePartialMatch(prometheus.Labels{"route": m.gone[0]})
-		m.next.differences.DeletePartialMatch(prometheus.Labels{"route": m.gone[0]})
+		m.dropRoute(m.gone[0])
 		m.gone = m.gone[1:]
 	}
+}
+
+// dropRoute drops all counters of a route. One after the other: looking for them would
+// hold up the checks while thousands are looked at.
+func (m *metrics) dropRoute(id string) {
+	for _, reason := range authz.Reasons() {
+		for _, decision := range []string{authz.VerdictAllow, authz.VerdictDeny, authz.VerdictWouldDeny} {
+			m.decisions.DeleteLabelValues(id, decision, reason.String())
+		}
+	}
+	m.next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // holds up no check
 }
 
 // A countedCache is something that answers from memory, and how to ask how often.

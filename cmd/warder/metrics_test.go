@@ -7,17 +7,23 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -252,5 +258,85 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	o := envoy.Observation{Decision: authz.Deny(authz.ReasonInternal), Duration: time.Millisecond}
 	if got := testing.AllocsPerRun(100, func() { all.Observed(t.Context(), o) }); got != 0 {
 		t.Errorf("%v allocations, want none", got)
+	}
+}
+
+// TestCallMetrics: calls are counted by type and status, a check without garbage.
+func TestCallMetrics(t *testing.T) {
+	m := newCallMetrics()
+	check := &grpc.UnaryServerInfo{FullMethod: "/s.Authorization/Check"}
+	answers := func(err error) grpc.UnaryHandler {
+		return func(context.Context, any) (any, error) { return "out", err }
+	}
+	for _, err := range []error{nil, nil, status.Error(codes.Unavailable, "no"), errors.New("no status")} {
+		if out, got := m.unary(t.Context(), nil, check, answers(err)); out != "out" || !errors.Is(got, err) {
+			t.Errorf("an answer became %v, %v", out, got)
+		}
+	}
+	for _, info := range []*grpc.StreamServerInfo{
+		{FullMethod: "/s.Log/Stream", IsClientStream: true},
+		{FullMethod: "/s.Health/Watch", IsServerStream: true},
+		{FullMethod: "/s.Both/Ways", IsClientStream: true, IsServerStream: true},
+	} {
+		err := m.stream(nil, nil, info, func(any, grpc.ServerStream) error { return context.Canceled })
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(m.started, m.handled)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := scraped("", families)
+	if want := `{grpc_method="Check",grpc_service="s.Authorization",grpc_type="unary"} 4
+{grpc_method="Stream",grpc_service="s.Log",grpc_type="client_stream"} 1
+{grpc_method="Watch",grpc_service="s.Health",grpc_type="server_stream"} 1
+{grpc_method="Ways",grpc_service="s.Both",grpc_type="bidi_stream"} 1`; got.of("grpc_server_started_total") != want {
+		t.Errorf("started:\n%s\nwant\n%s", got.of("grpc_server_started_total"), want)
+	}
+	if want := `{grpc_code="Canceled",grpc_method="Stream",grpc_service="s.Log",grpc_type="client_stream"} 1
+{grpc_code="Canceled",grpc_method="Watch",grpc_service="s.Health",grpc_type="server_stream"} 1
+{grpc_code="Canceled",grpc_method="Ways",grpc_service="s.Both",grpc_type="bidi_stream"} 1
+{grpc_code="OK",grpc_method="Check",grpc_service="s.Authorization",grpc_type="unary"} 2
+{grpc_code="Unavailable",grpc_method="Check",grpc_service="s.Authorization",grpc_type="unary"} 1
+{grpc_code="Unknown",grpc_method="Check",grpc_service="s.Authorization",grpc_type="unary"} 1`; got.of("grpc_server_handled_total") != want {
+		t.Errorf("handled:\n%s\nwant\n%s", got.of("grpc_server_handled_total"), want)
+	}
+	next := answers(nil)
+	if n := testing.AllocsPerRun(100, func() { _, _ = m.unary(t.Context(), nil, check, next) }); n != 0 {
+		t.Errorf("%v allocations for a check, want none", n)
+	}
+}
+
+// TestReadmeMetrics: README names every metric of the contract, and its alerts no other.
+func TestReadmeMetrics(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(module, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range contractMetrics {
+		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") && !strings.Contains(string(text), "| `"+name) && !strings.Contains(string(text), ", `"+name) {
+			t.Errorf("the table of README has no row for %s", name)
+		}
+	}
+	_, rules, _ := strings.Cut(string(text), "```yaml\ngroups:\n")
+	rules, _, _ = strings.Cut(rules, "```")
+	named := regexp.MustCompile(`warder_[a-z_]+`).FindAllString(rules, -1)
+	if len(named) < 4 || strings.Count(rules, "- alert:") != 3 {
+		t.Errorf("README has no alert rules: %q", rules)
+	}
+	for _, name := range named {
+		if !slices.Contains(contractMetrics, name) {
+			t.Errorf("an alert of README names %s, which is none", name)
+		}
+	}
+	reasons := regexp.MustCompile(`reason=~"([a-z_|]+)"`).FindStringSubmatch(rules)
+	for word := range strings.SplitSeq(reasons[1], "|") {
+		if !slices.ContainsFunc(authz.Reasons(), func(r authz.Reason) bool { return r.String() == word }) {
+			t.Errorf("an alert of README names the reason %s, which is none", word)
+		}
 	}
 }

@@ -62,7 +62,8 @@ func TestOpenStores(t *testing.T) {
 	kept := *s
 	kept.Directory.MaxStaleness = time.Hour
 	log := make(lines, 100)
-	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)), newMetrics())
+	counted := newMetrics()
+	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)), counted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +76,19 @@ func TestOpenStores(t *testing.T) {
 	db.Exec(t, "ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET is_active = true; ALTER TABLE users ENABLE TRIGGER ALL")
 	if user(stale) {
 		t.Error("with max_staleness 1h the fact was not kept")
+	}
+	// What was answered from memory is no question to the store.
+	counted.countCaches(stale.Caches...)
+	families, err := counted.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := scraped("", families)
+	if got, want := shown.of("warder_store_requests_total"), `{result="ok",store="users"} 1`; got != want {
+		t.Errorf("questions to the store: %s, want %s", got, want)
+	}
+	if got, want := shown.of("warder_cache_requests_total"), "{cache=\"users\",result=\"hit\"} 1\n{cache=\"users\",result=\"miss\"} 1"; got != want {
+		t.Errorf("questions to what is kept: %s, want %s", got, want)
 	}
 	hash := authz.HashAPIKey("wk_new_12345678")
 	if _, err := stale.APIKeys.APIKey(t.Context(), hash); !errors.Is(err, authz.ErrNotFound) {
@@ -200,8 +214,9 @@ sessions: [{user_id: "42", session_id: s1}]
 	// Without a file there is no session, whoever asks.
 	s.Directory = directorySettings{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
 	empty := open(t, s)
-	if _, isMemory := empty.Sessions.(*memory.Store); !isMemory {
-		t.Errorf("sessions are %T", empty.Sessions)
+	counted, _ := empty.Sessions.(meteredSessions)
+	if _, isMemory := counted.sessions.(*memory.Store); !isMemory {
+		t.Errorf("sessions are %T of %T", empty.Sessions, counted.sessions)
 	}
 	if alive, err := empty.Sessions.Alive(t.Context(), "42", "s1"); alive || err != nil {
 		t.Errorf("Alive: %v, %v; want no session", alive, err)

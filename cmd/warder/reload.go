@@ -21,7 +21,7 @@ type policyReloader struct {
 	log    *slog.Logger
 	files  *fileWatch
 	status *policyStatus
-	// routesGone is told the ids of routes that a reload removed.
+	// routesGone is told of each new policy, and of the routes that are not in it any more.
 	routesGone func(ids []string, current *policy.Policy)
 	// alsoOnHangup is what else a hangup reloads; nil is nothing.
 	alsoOnHangup func()
@@ -83,8 +83,8 @@ func (p *policyReloader) reload(unchanged slog.Level) {
 	} else {
 		// Requests to them are denied now, or decided by a wider route.
 		p.log.Warn("policy reloaded, routes are gone", append(about, "removed_routes", removed[:min(len(removed), maxNamed)])...)
-		p.routesGone(removed, next)
 	}
+	p.routesGone(removed, next)
 	logWarnings(p.log, policyWarnings(next, p.path, p.client))
 }
 
