@@ -43,6 +43,17 @@ func (k APIKey) APIKey(now time.Time) authz.APIKey {
 	}
 }
 
+// GoodKey returns the facts of a key that is accepted at a time; good is false for
+// others.
+func (f *File) GoodKey(key string, now time.Time) (_ authz.APIKey, good bool) {
+	for _, k := range f.APIKeys {
+		if facts := k.APIKey(now); k.Key == key {
+			return facts, facts.Active && (facts.ExpiresAt.IsZero() || now.Before(facts.ExpiresAt))
+		}
+	}
+	return authz.APIKey{}, false
+}
+
 func isActive(state string) bool { return state == "" || state == "active" }
 
 func flag(state string) *bool {

@@ -2,6 +2,8 @@ package policytest
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -36,6 +38,16 @@ func (f *File) HasPolicy() (at policy.Position, field string, has bool) {
 func (f *File) HasConfig() (at policy.Position, has bool) {
 	at, has = f.places["config"]
 	return at, has
+}
+
+// SetConfig gives the file a configuration from elsewhere.
+func (f *File) SetConfig(c Config) error {
+	var problems []error
+	f.Config = &c
+	f.completeConfig(func(field, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s: %s", strings.TrimPrefix(field, "config."), fmt.Sprintf(format, args...)))
+	})
+	return errors.Join(problems...)
 }
 
 // PolicyPath returns the path of the policy that the file names, "" when it is a text
