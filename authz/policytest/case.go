@@ -260,22 +260,24 @@ func parseWant(want string) (v verdict, wrong string) {
 			continue
 		}
 		if r.Allows() != v.allow {
-			return v, fmt.Sprintf("%s is no reason to %s; reasons to %s are %s", name, word, word, reasons(v.allow))
+			return v, fmt.Sprintf("%s is no reason to %s; reasons to %s are %s", name, word, word, strings.Join(reasons(v.allow), ", "))
 		}
 		v.reason, v.named = r, true
 		return v, ""
 	}
-	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, reasons(v.allow))
+	if near := policy.Nearest(name, reasons(v.allow)); near != "" {
+		return v, fmt.Sprintf("%q is no reason to %s; did you mean %s?", name, word, near)
+	}
+	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, strings.Join(reasons(v.allow), ", "))
 }
 
-func reasons(allow bool) string {
-	var names []string
+func reasons(allow bool) (names []string) {
 	for _, r := range authz.Reasons() {
 		if r.Allows() == allow {
 			names = append(names, r.String())
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // statusOf is the contract's table from reason to status, by the words of the

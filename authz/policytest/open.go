@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -62,6 +63,12 @@ func (f *File) PolicyPath() string {
 // LoadPolicy loads the policy of the file. env looks up its variables.
 func (f *File) LoadPolicy(env func(string) (string, bool)) (*policy.Policy, error) {
 	if path := f.PolicyPath(); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return nil, policy.Problems{{
+				Position: f.place("policy_file"), Field: "policy_file",
+				Message: fmt.Sprintf("%s cannot be read: %v; the path counts from the folder of this file", path, bare(err)),
+			}}
+		}
 		return policy.Load(path, env)
 	}
 	return policy.Parse([]policy.File{{Name: f.Path, Data: f.policyText()}}, env)

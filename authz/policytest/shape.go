@@ -185,7 +185,6 @@ var moved = map[string]string{
 	"user":      "as_user sends the token of a user, identity says whom the upstream must be told",
 	"path":      "write request: METHOD PATH",
 	"method":    "write request: METHOD PATH",
-	"status":    "",
 	"reason":    "write it into want, as in want: deny role_missing",
 	"decision":  "write want: allow, or want: deny role_missing",
 	"expect":    "write want: allow, or want: deny role_missing",
@@ -200,6 +199,9 @@ func unknownKey(key string, known map[string]reflect.Type) string {
 	message := "unknown key " + key + "; "
 	if _, isCase := known["request"]; isCase && moved[key] != "" {
 		return message + moved[key]
+	}
+	if near := policy.Nearest(key, names); near != "" {
+		return message + "did you mean " + near + "?"
 	}
 	return message + "use " + strings.Join(names, ", ")
 }

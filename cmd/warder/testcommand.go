@@ -160,6 +160,7 @@ type testRun struct {
 	policies map[string]*testedPolicy // by where they are from
 	results  []testResult
 	problems problems
+	unrun    int // how many files they are of
 }
 
 // A testedPolicy is a policy with what its cases have reached of it, in all files.
@@ -197,7 +198,10 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 		if err == nil {
 			err = t.file(ctx, f)
 		}
-		t.problems = append(t.problems, problemsOf(path, err)...)
+		if err != nil {
+			t.unrun++
+			t.problems = append(t.problems, problemsOf(path, err)...)
+		}
 	}
 	t.problems = t.problems.sorted()
 	if len(t.results) == 0 && len(t.problems) == 0 {
@@ -291,10 +295,10 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 		return known, known.failed
 	}
 	t.policies[key] = tested
-	if path != "" {
-		tested.routes, tested.failed = policy.Load(path, t.env)
-	} else {
+	if own {
 		tested.routes, tested.failed = f.LoadPolicy(t.env)
+	} else {
+		tested.routes, tested.failed = policy.Load(path, t.env)
 	}
 	if tested.failed == nil {
 		tested.coverage = policytest.NewCoverage(tested.routes)

@@ -27,7 +27,11 @@ func (t *testRun) textReport() string {
 		t.writeCoverage(&b)
 	}
 	passed, failed, skipped := t.counts()
-	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped", passed, failed, skipped)
+	if t.unrun > 0 {
+		fmt.Fprintf(&b, "; %s did not run", count(t.unrun, "file"))
+	}
+	b.WriteString("\n")
 	return b.String()
 }
 
