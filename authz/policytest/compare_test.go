@@ -91,6 +91,8 @@ func TestCompare(t *testing.T) {
 		{"status", `want: deny`, denied(func(o *Outcome) { o.Status = 401; o.Body = bodies[401] }), false},
 		{"status", `want: deny, status: 400`, denied(asIs), false},
 		{"reason", `want: deny`, denied(func(o *Outcome) { o.Reason, o.Status = "internal", 503 }), false},
+		{"reason", `want: deny`, denied(func(o *Outcome) { o.Reason, o.Status = "path_ambiguous", 400 }), false},
+		{"", `want: deny, status: 400`, denied(func(o *Outcome) { o.Reason, o.Status = "path_ambiguous", 400 }), false},
 		{"", `want: deny internal`, denied(func(o *Outcome) { o.Reason, o.Status = "internal", 503 }), false},
 		{"requests at the upstream", `want: deny`, denied(func(o *Outcome) { o.HitsAfter = 1 }), false},
 		{"response content-type", `want: deny, response: {Content-Type: text/plain}`, denied(asIs), false},
@@ -135,6 +137,51 @@ func TestDenialsAreTheSame(t *testing.T) {
 			t.Errorf("case %d: %v", i, result.Differences)
 		}
 	}
+}
+
+// TestDenialLeavesNothing: after a denial, a case that passed before still passes.
+func TestDenialLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f, err := Parse("good.yaml", []byte(comparePolicy+`
+  - {name: a, request: GET /a, want: allow}
+  - {name: b, request: GET /a, want: deny}
+  - {name: c, request: GET /a, want: allow}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := Outcome{Allowed: true, Reason: "session"}
+	denied := Outcome{Reason: "role_missing"}
+	for _, test := range []struct {
+		failed string // which of the cases fail
+		got    []Outcome
+	}{
+		{"", []Outcome{allowed, denied, allowed, allowed}},
+		{"b", []Outcome{allowed, denied, denied, allowed}},
+		{"a", []Outcome{denied, denied, allowed}}, // what does not pass by itself says nothing of others
+	} {
+		depth := &inTurn{left: test.got}
+		run := NewRunner().File(f, depth)
+		failed := ""
+		for _, c := range f.Cases {
+			if run.Case(t.Context(), c).Failed() {
+				failed += c.Name
+			}
+		}
+		if failed != test.failed || len(depth.left) > 0 {
+			t.Errorf("%v: %q fail, want %q; %d outcomes are left", test.got, failed, test.failed, len(depth.left))
+		}
+	}
+}
+
+// inTurn gives one outcome after the other.
+type inTurn struct{ left []Outcome }
+
+func (*inTurn) Kind() DepthKind { return DepthWire }
+func (d *inTurn) Do(context.Context, *Case) (Outcome, error) {
+	o := d.left[0]
+	d.left = d.left[1:]
+	return o, nil
 }
 
 // TestCoverage: what each request reaches, and nothing else.

@@ -72,14 +72,21 @@ type FileRun struct {
 // File begins the run of a file at a depth.
 func (r *Runner) File(f *File, depth Depth) *FileRun {
 	run := &FileRun{runner: r, depth: depth}
+	if !r.Complete {
+		return run // the first case that passes is
+	}
 	i := slices.IndexFunc(f.Cases, func(c *Case) bool {
-		w := c.Wanted(depth.Kind())
-		return w.Allow && w.Named && w.Reason != authz.ReasonPublic && c.Skipped(depth.Kind()) == ""
+		return isGood(c.Wanted(depth.Kind())) && c.Skipped(depth.Kind()) == ""
 	})
 	if i >= 0 {
 		run.good = f.Cases[i]
 	}
 	return run
+}
+
+// isGood reports whether somebody is let through whom a request before could keep out.
+func isGood(w Wanted) bool {
+	return w.Allow && w.Reason != authz.ReasonPublic
 }
 
 // A Result is what came of one case.
@@ -104,7 +111,13 @@ func (r *FileRun) Case(ctx context.Context, c *Case) Result {
 		return result
 	}
 	result.Differences = r.runner.compare(c, r.depth.Kind(), result.Got)
-	if result.Got.Allowed || len(result.Differences) > 0 || r.good == nil {
+	if len(result.Differences) > 0 {
+		return result
+	}
+	if r.good == nil && isGood(c.wanted(r.depth.Kind(), reasonNamed(result.Got.Reason))) {
+		r.good = c
+	}
+	if result.Got.Allowed || r.good == nil {
 		return result
 	}
 	// A denial leaves nothing behind that changes the next answer.

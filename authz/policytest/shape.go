@@ -183,6 +183,8 @@ func (r *reader) checkKeys(field string, n ast.Node, t reflect.Type) {
 var moved = map[string]string{
 	"client_ip": "peer says who connects, want_client_ip which address warder must find",
 	"user":      "as_user sends the token of a user, identity says whom the upstream must be told",
+	"absent":    "upstream_absent lists headers that the application must not get",
+	"present":   "upstream says which headers the application must get",
 	"path":      "write request: METHOD PATH",
 	"method":    "write request: METHOD PATH",
 	"reason":    "write it into want, as in want: deny role_missing",
