@@ -57,7 +57,7 @@ func (r *Runner) compare(c *Case, depth DepthKind, got Outcome) []Difference {
 	if got.Reason != "" && !x.w.ByProxy {
 		x.equal("reason", x.w.Reason.String(), got.Reason)
 	}
-	if fault := x.w.Status == 400 || x.w.Status == 503; fault && !x.w.Named && c.Status == 0 {
+	if fault := x.w.Status == 400 || x.w.Status == 503; fault && !x.w.Named && !x.w.ByProxy && c.Status == 0 {
 		// A slip in the request or in warder would pass for what a policy denies.
 		x.add("reason", "a decision of the policy; to want a fault, name its reason", got.Reason)
 	}
