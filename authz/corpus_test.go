@@ -1,11 +1,13 @@
 package authz_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"warder/authz"
 	"warder/authz/authztest"
+	"warder/authz/policytest"
 )
 
 const corpusDir = "../testdata/decisions"
@@ -13,27 +15,28 @@ const corpusDir = "../testdata/decisions"
 // TestCorpus plays the decision corpus on the engine alone.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
+	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *policytest.File) policytest.Depth {
 		resolver, err := authz.NewClientIPResolver(f.ClientIPConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := time.Now()
-		return &engineDepth{engine: f.Engine(t, now), clientIP: resolver, now: now}
+		return &engineDepth{opened: authztest.Open(t, f, time.Now()), clientIP: resolver}
 	})
 }
 
 // An engineDepth asks the engine, at one moment.
 type engineDepth struct {
-	engine   *authz.Engine
+	opened   *policytest.Opened
 	clientIP authz.ClientIPResolver
-	now      time.Time
 }
 
-func (*engineDepth) Kind() authztest.DepthKind { return authztest.DepthEngine }
+func (*engineDepth) Kind() policytest.DepthKind { return policytest.DepthEngine }
 
-func (e *engineDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
-	r := c.Build(t, e.now)
+func (e *engineDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outcome, error) {
+	r, err := e.opened.Build(c)
+	if err != nil {
+		return policytest.Outcome{}, err
+	}
 	headers := make(authz.Headers, 0, len(r.Headers))
 	for _, h := range r.Headers {
 		headers = append(headers, authz.Header{Name: lowerASCII(h[0]), Value: h[1]})
@@ -42,16 +45,16 @@ func (e *engineDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
 		Method: r.Method, Host: r.Host, Path: r.Path, Headers: headers, ClientIP: e.clientIP.Resolve(r.Peer, headers),
 		Principal: r.Principal,
 	}
-	if r.Route != nil {
-		a.RouteChosen, a.RouteID = true, *r.Route
+	if r.ChosenRoute != nil {
+		a.RouteChosen, a.RouteID = true, *r.ChosenRoute
 	}
-	d := e.engine.Decide(t.Context(), authz.NewRequest(a))
-	who := d.Principal()
-	got := authztest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Principal: &who}
+	d := e.opened.Engine.Decide(ctx, authz.NewRequest(a))
+	who, route := d.Principal(), d.Route()
+	got := policytest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Route: &route, Principal: &who}
 	if d.ClientIP().IsValid() {
 		got.ClientIP = d.ClientIP().String()
 	}
-	return got
+	return got, nil
 }
 
 func lowerASCII(s string) string {
@@ -73,14 +76,11 @@ func TestCorpusCoversReasons(t *testing.T) {
 		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",
 		authz.ReasonInternal:             "a fault of warder: package envoy",
 	}
-	files, err := authztest.LoadCorpus(corpusDir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := authztest.LoadCorpus(t, corpusDir)
 	covered := map[authz.Reason]bool{}
 	for _, f := range files {
 		for _, c := range f.Cases {
-			covered[c.Wanted(authztest.DepthGRPC).Reason] = true
+			covered[c.Wanted(policytest.DepthWire).Reason] = true
 		}
 	}
 	for _, reason := range authz.Reasons() {

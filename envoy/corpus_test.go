@@ -1,8 +1,9 @@
 package envoy
 
 import (
+	"context"
+	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,74 +15,80 @@ import (
 
 	"warder/authz"
 	"warder/authz/authztest"
+	"warder/authz/policytest"
 )
 
 // TestCorpus plays the decision corpus over gRPC, in both forms in which Envoy sends
 // headers, and applies the answers as Envoy does.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	authztest.RunCorpus(t, "../testdata/decisions", func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
+	authztest.RunCorpus(t, "../testdata/decisions", func(t *testing.T, f *policytest.File) policytest.Depth {
 		resolver, err := authz.NewClientIPResolver(f.ClientIPConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := time.Now()
+		opened := authztest.Open(t, f, time.Now())
 		_, conn := serve(t, newTestServer(t, Config{
-			Decider: f.Engine(t, now), ClientIP: resolver, Deadline: time.Minute,
+			Decider: opened.Engine, ClientIP: resolver, Deadline: time.Minute,
 			Identity: IdentityConfig{
 				Headers: f.Config.Identity.Headers, APIKeyHeader: f.Config.APIKey.Header, KeepAPIKey: f.KeepsAPIKey(),
 				RemoveAuthorization: f.Config.Identity.RemoveAuthorization, StripHeaders: f.Config.StripHeaders,
 			},
 		}))
-		return &grpcDepth{checks: authv3.NewAuthorizationClient(conn), now: now}
+		return &grpcDepth{checks: authv3.NewAuthorizationClient(conn), opened: opened}
 	})
 }
 
 // A grpcDepth stands where Envoy would, and counts what it would send upstream.
 type grpcDepth struct {
 	checks authv3.AuthorizationClient
-	now    time.Time
+	opened *policytest.Opened
 	hits   int64
 }
 
-func (*grpcDepth) Kind() authztest.DepthKind { return authztest.DepthGRPC }
+func (*grpcDepth) Kind() policytest.DepthKind { return policytest.DepthWire }
 
-func (d *grpcDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
-	t.Helper()
-	r := c.Build(t, d.now)
-	raw := d.check(t, r, rawForm(r))
-	if joined, ok := joinedForm(r); ok {
-		other := d.check(t, r, joined)
+func (d *grpcDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outcome, error) {
+	r, err := d.opened.Build(c)
+	if err != nil {
+		return policytest.Outcome{}, err
+	}
+	raw, err := d.check(ctx, r, rawForm(r))
+	if joined, ok := joinedForm(r); ok && err == nil {
+		var other policytest.Outcome
+		if other, err = d.check(ctx, r, joined); err != nil {
+			return raw, err
+		}
 		// What the upstream gets of other headers is joined by then.
 		other.HitsBefore, other.HitsAfter, other.Upstream = raw.HitsBefore, raw.HitsAfter, raw.Upstream
 		if diff := cmp.Diff(raw, other); diff != "" {
-			t.Errorf("the two forms of headers get different answers (-raw +joined):\n%s", diff)
+			return raw, fmt.Errorf("the two forms of headers get different answers (-raw +joined):\n%s", diff)
 		}
 	}
-	return raw
+	return raw, err
 }
 
-func (d *grpcDepth) check(t *testing.T, r authztest.CorpusRequest, in *authv3.AttributeContext_HttpRequest) authztest.Outcome {
-	t.Helper()
+func (d *grpcDepth) check(ctx context.Context, r policytest.Request, in *authv3.AttributeContext_HttpRequest) (policytest.Outcome, error) {
 	source := &authv3.AttributeContext_Peer{Principal: r.Principal}
 	if r.Peer.IsValid() {
 		source.Address = socketAddress(r.Peer.String())
 	}
 	extensions := map[string]string{"warder.routes": "public", "route": "public"} // of other filters
-	if r.Route != nil {
-		extensions["warder.route"] = *r.Route
+	if r.ChosenRoute != nil {
+		extensions["warder.route"] = *r.ChosenRoute
 	}
-	response, err := d.checks.Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+	out := policytest.Outcome{HitsBefore: d.hits, HitsAfter: d.hits, Secrets: r.Secrets}
+	response, err := d.checks.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		// What Envoy is called itself proves nothing of the client.
 		Source: source, Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/web/sa/envoy"}, ContextExtensions: extensions, Request: &authv3.AttributeContext_Request{Http: in},
 	}})
 	if err != nil {
-		t.Fatalf("a gRPC error, which an Envoy may let through: %v", err)
+		return out, fmt.Errorf("a gRPC error, which an Envoy may let through: %w", err)
 	}
-	out := authztest.Outcome{HitsBefore: d.hits, HitsAfter: d.hits, Reason: saidOf(response, "reason")}
+	out.Reason = saidOf(response, "reason")
 	switch {
 	case isAllow(response) == isDeny(response):
-		t.Fatalf("neither a yes nor a no: %v", response)
+		return out, fmt.Errorf("neither a yes nor a no: %v", response)
 	case isDeny(response):
 		denied := response.GetDeniedResponse()
 		out.Status, out.Body = int(denied.GetStatus().GetCode()), denied.GetBody()
@@ -91,50 +98,38 @@ func (d *grpcDepth) check(t *testing.T, r authztest.CorpusRequest, in *authv3.At
 	default:
 		d.hits++
 		out.Allowed, out.Status, out.HitsAfter = true, http.StatusOK, d.hits
-		out.Upstream = applied(t, r, response.GetOkResponse())
+		out.Upstream, err = applied(r, response.GetOkResponse())
 	}
-	return out
+	return out, err
 }
 
-// applied returns the headers that reach the upstream: Envoy sets first, and
-// removes then, by the exact name in lower case.
-func applied(t *testing.T, r authztest.CorpusRequest, ok *authv3.OkHttpResponse) [][2]string {
-	t.Helper()
-	var upstream [][2]string
-	for _, h := range r.Headers {
-		upstream = append(upstream, [2]string{lower(h[0]), h[1]})
-	}
-	without := func(name string) {
-		upstream = slices.DeleteFunc(upstream, func(h [2]string) bool { return h[0] == name })
-	}
+// applied returns the headers that reach the upstream.
+func applied(r policytest.Request, ok *authv3.OkHttpResponse) ([][2]string, error) {
+	var set [][2]string
 	for _, h := range ok.GetHeaders() {
 		if h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || h.GetAppend().GetValue() { //nolint:staticcheck // some Envoys read only this
-			t.Errorf("%s is added to what the client sent", h.GetHeader().GetKey())
+			return nil, fmt.Errorf("%s is added to what the client sent", h.GetHeader().GetKey())
 		}
-		without(h.GetHeader().GetKey())
-		upstream = append(upstream, [2]string{h.GetHeader().GetKey(), h.GetHeader().GetValue()})
-	}
-	for _, name := range ok.GetHeadersToRemove() {
-		without(name)
+		set = append(set, [2]string{h.GetHeader().GetKey(), h.GetHeader().GetValue()})
 	}
 	if len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
-		t.Errorf("the answer does more than set and remove request headers: %v", ok)
+		return nil, fmt.Errorf("the answer does more than set and remove request headers: %v", ok)
 	}
-	return upstream
+	return policytest.Applied(r, set, ok.GetHeadersToRemove()), nil
 }
 
-func pseudoHeaders(r authztest.CorpusRequest) [][2]string {
+func pseudoHeaders(r policytest.Request) [][2]string {
 	return [][2]string{{":method", r.Method}, {":path", r.Path}, {":authority", r.Host}, {":scheme", "http"}}
 }
 
-func httpRequest(r authztest.CorpusRequest) *authv3.AttributeContext_HttpRequest {
+func httpRequest(r policytest.Request) *authv3.AttributeContext_HttpRequest {
 	return &authv3.AttributeContext_HttpRequest{
 		Id: "1", Method: r.Method, Path: r.Path, Host: r.Host, Scheme: "http", Protocol: "HTTP/1.1",
 	}
 }
 
 // rawForm is what Envoy sends with encode_raw_headers.
-func rawForm(r authztest.CorpusRequest) *authv3.AttributeContext_HttpRequest {
+func rawForm(r policytest.Request) *authv3.AttributeContext_HttpRequest {
 	in := httpRequest(r)
 	in.Method, in.Path, in.Host = strings.ToValidUTF8(in.Method, "!"), strings.ToValidUTF8(in.Path, "!"), strings.ToValidUTF8(in.Host, "!")
 	in.HeaderMap = new(corev3.HeaderMap)
@@ -146,7 +141,7 @@ func rawForm(r authztest.CorpusRequest) *authv3.AttributeContext_HttpRequest {
 
 // joinedForm is what Envoy sends without it: one text for each name. It cannot say
 // what is no UTF-8.
-func joinedForm(r authztest.CorpusRequest) (in *authv3.AttributeContext_HttpRequest, ok bool) {
+func joinedForm(r policytest.Request) (in *authv3.AttributeContext_HttpRequest, ok bool) {
 	in = httpRequest(r)
 	in.Headers = map[string]string{}
 	for _, h := range append(pseudoHeaders(r), r.Headers...) {

@@ -73,16 +73,21 @@ func quote(s string) string {
 // didYouMean ends a message about an unknown word: with the known one that is
 // near, else with all of them.
 func didYouMean(word string, known []string) string {
+	if near := Nearest(word, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "use " + strings.Join(known, ", ")
+}
+
+// Nearest returns the known word that was probably meant, "" when none is near.
+func Nearest(word string, known []string) string {
 	best, nearest := "", 1+min(3, 1+len(word)/4)
 	for _, k := range known {
 		if d := editDistance(word, k); d < nearest {
 			best, nearest = k, d
 		}
 	}
-	if best != "" {
-		return "did you mean " + best + "?"
-	}
-	return "use " + strings.Join(known, ", ")
+	return best
 }
 
 // editDistance is the Levenshtein distance in bytes: both words are short names.

@@ -208,11 +208,15 @@ func octal(dst *string) fieldReader {
 
 // readConfig reads the configuration: the file at path, then the environment,
 // which has the last word. An empty path means the environment only.
-func readConfig(path string, env lookupEnv) *config {
+func readConfig(path string, env lookupEnv) *config { return readConfigWith(path, env, env) }
+
+// readConfigWith takes the variables in the file from one environment and what stands
+// above the file from another.
+func readConfigWith(path string, inFile, env lookupEnv) *config {
 	c := defaultConfig()
 	c.reader = &configReader{places: map[string]problem{}}
 	if path != "" {
-		root, found := readYAML(path, env)
+		root, found := readYAML(path, inFile)
 		c.reader.problems, c.reader.incomplete = found, len(found) > 0
 		c.reader.dir = filepath.Dir(path)
 		c.read(root)

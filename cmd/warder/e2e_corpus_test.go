@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"warder/authz/authztest"
+	"warder/authz/policytest"
 )
 
 // testCorpus plays the decision corpus through a real Envoy: the program with the
@@ -26,16 +28,13 @@ import (
 // With remembers the program keeps what the stores said, which must change no answer.
 func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
-	files, err := authztest.LoadCorpus(corpusDir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := authztest.LoadCorpus(t, corpusDir)
 	base := r.startEnvoy(t, false, func(root map[string]any) {
 		withPatience(root)
 		withChosenRoutes(root, files)
 	})
-	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *authztest.CorpusFile) authztest.Depth {
-		r.secret = []byte(authztest.CorpusSecret)
+	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *policytest.File) policytest.Depth {
+		r.secret = []byte(policytest.Secret)
 		r.putFacts(t, f)
 		config := r.corpusConfig(f)
 		if remembers {
@@ -55,23 +54,23 @@ const chosenHeader = "x-corpus-route"
 
 // withChosenRoutes gives Envoy a route for each one of the policies that a case wants
 // to be chosen.
-func withChosenRoutes(root map[string]any, files []*authztest.CorpusFile) {
+func withChosenRoutes(root map[string]any, files []*policytest.File) {
 	host := manager(root)["route_config"].(map[string]any)["virtual_hosts"].([]any)[0].(map[string]any)
 	seen := map[string]bool{}
 	for _, f := range files {
 		for _, c := range f.Cases {
-			if c.Route == nil || seen[*c.Route] {
+			if c.ChosenRoute == nil || seen[*c.ChosenRoute] {
 				continue
 			}
-			seen[*c.Route] = true
+			seen[*c.ChosenRoute] = true
 			host["routes"] = append([]any{map[string]any{
 				"match": map[string]any{"prefix": "/", "headers": []any{map[string]any{
-					"name": chosenHeader, "string_match": map[string]any{"exact": "id=" + *c.Route},
+					"name": chosenHeader, "string_match": map[string]any{"exact": "id=" + *c.ChosenRoute},
 				}}},
 				"route": map[string]any{"cluster": "app", "timeout": "15s"},
 				"typed_per_filter_config": map[string]any{"envoy.filters.http.ext_authz": map[string]any{
 					"@type":          "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-					"check_settings": map[string]any{"context_extensions": map[string]any{"warder.route": *c.Route}},
+					"check_settings": map[string]any{"context_extensions": map[string]any{"warder.route": *c.ChosenRoute}},
 				}},
 			}}, host["routes"].([]any)...)
 		}
@@ -80,7 +79,7 @@ func withChosenRoutes(root map[string]any, files []*authztest.CorpusFile) {
 
 // putFacts fills the stores with what a file of the corpus says they hold. The
 // columns of the tables are text, so that they can hold what is wrong.
-func (r *rig) putFacts(t *testing.T, f *authztest.CorpusFile) {
+func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 	id := "bigint"
 	if f.TextIDs {
 		id = "text"
@@ -91,14 +90,16 @@ func (r *rig) putFacts(t *testing.T, f *authztest.CorpusFile) {
 		CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles text);
 		CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes text, is_active boolean, expires_at timestamptz, user_id %[1]s);`, id)
 	for _, u := range f.Users {
-		row := u.Row()
-		fmt.Fprintf(&sql, "INSERT INTO users VALUES (%s, %s, %s);\n", literal(row.ID), truth(row.Active), literal(row.Roles))
+		fmt.Fprintf(&sql, "INSERT INTO users VALUES (%s, %s, %s);\n", literal(u.ID), truth(u.Flag()), literal(u.Column()))
 	}
 	for _, k := range f.APIKeys {
-		row := k.Row(time.Now())
+		expires := ""
+		if at := k.ExpiresAt(time.Now()); !at.IsZero() {
+			expires = at.UTC().Format(time.RFC3339Nano)
+		}
 		r.leaks.secret("an API key", k.Key)
-		fmt.Fprintf(&sql, "INSERT INTO api_keys VALUES (%s, %s, %s, %s, %s, %s);\n", literal(row.Prefix),
-			literal(r.leaks.secret("a key hash", row.Hash.Hex())), literal(row.Scopes), truth(row.Active), literal(row.Expires), literal(row.OwnerID))
+		fmt.Fprintf(&sql, "INSERT INTO api_keys VALUES (%s, %s, %s, %s, %s, %s);\n", literal(k.Prefix),
+			literal(r.leaks.secret("a key hash", k.Hash().Hex())), literal(k.Column()), truth(k.Flag()), literal(expires), literal(k.Owner))
 	}
 	r.postgres.Exec(t, sql.String())
 	r.redis.Do(t, "FLUSHALL")
@@ -123,7 +124,7 @@ func truth(b *bool) string {
 }
 
 // corpusConfig is the part of warder.yaml that a file of the corpus sets.
-func (r *rig) corpusConfig(f *authztest.CorpusFile) map[string]any {
+func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	c := f.Config
 	keys := make([]any, len(c.JWT.Keys))
 	for i, k := range c.JWT.Keys {
@@ -177,93 +178,97 @@ func texts(prefixes []netip.Prefix) []string {
 type envoyDepth struct {
 	rig     *rig
 	address string
-	file    *authztest.CorpusFile
+	file    *policytest.File
 }
 
-func (d *envoyDepth) Kind() authztest.DepthKind { return authztest.DepthEnvoy }
+func (d *envoyDepth) Kind() policytest.DepthKind { return policytest.DepthEnvoy }
 
-func (d *envoyDepth) Do(t *testing.T, c *authztest.Case) authztest.Outcome {
-	t.Helper()
-	request := c.Build(t, time.Now())
+func (d *envoyDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outcome, error) {
+	var out policytest.Outcome
+	request, err := c.Build(time.Now())
+	if err != nil {
+		return out, err
+	}
 	for _, s := range request.Secrets {
 		d.rig.leaks.secret("a credential of the corpus", s)
 	}
-	var out authztest.Outcome
 	before, _ := d.rig.upstream.seen()
-	response, body := d.send(t, request)
+	response, body, err := d.send(ctx, request)
+	if err != nil {
+		return out, err
+	}
 	after, upstream := d.rig.upstream.seen()
-	out.HitsBefore, out.HitsAfter = int64(before), int64(after)
+	out.HitsBefore, out.HitsAfter, out.Secrets = int64(before), int64(after), request.Secrets
 	out.Status = response.StatusCode
 	out.Allowed = response.StatusCode == http.StatusOK
-	if !c.Wanted(authztest.DepthEnvoy).ByProxy {
-		out.Reason = d.reason(t)
+	if !c.Wanted(policytest.DepthEnvoy).ByProxy {
+		if out.Reason, err = d.reason(ctx); err != nil {
+			return out, err
+		}
 	}
 	if out.Allowed {
 		out.Upstream = fields(upstream)
-		return out
+		return out, nil
 	}
 	// What every answer of this Envoy has, whoever gave it.
 	for _, name := range []string{"Date", "Server", "Connection", "Content-Length"} {
 		response.Header.Del(name)
 	}
 	out.Response, out.Body = fields(response.Header), body
-	return out
+	return out, nil
 }
 
 // send writes the request as it stands, which no client library would, from the
 // peer's address.
-func (d *envoyDepth) send(t *testing.T, r authztest.CorpusRequest) (*http.Response, string) {
-	t.Helper()
+func (d *envoyDepth) send(ctx context.Context, r policytest.Request) (*http.Response, string, error) {
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.Peer, 0)), Timeout: patience}
-	conn, err := dialer.DialContext(t.Context(), "tcp", d.address)
+	conn, err := dialer.DialContext(ctx, "tcp", d.address)
 	if err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", r.Method, r.Path, r.Host)
-	if r.Route != nil {
-		fmt.Fprintf(&text, "%s: id=%s\r\n", chosenHeader, *r.Route)
+	if r.ChosenRoute != nil {
+		fmt.Fprintf(&text, "%s: id=%s\r\n", chosenHeader, *r.ChosenRoute)
 	}
 	for _, h := range r.Headers {
 		fmt.Fprintf(&text, "%s: %s\r\n", h[0], h[1])
 	}
 	text.WriteString("\r\n")
 	if _, err := conn.Write(text.Bytes()); err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	var whole bytes.Buffer
 	response, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &whole)), &http.Request{Method: r.Method})
 	if err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	_, _ = d.rig.leaks.sink("responses").Write(whole.Bytes())
-	return response, string(body)
+	return response, string(body), nil
 }
 
 // reason returns the reason of the next line of the decision log.
-func (d *envoyDepth) reason(t *testing.T) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func (d *envoyDepth) reason(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case line := <-d.rig.warder.decisions:
 		var decision struct{ Reason string }
 		if err := json.Unmarshal(line, &decision); err != nil || decision.Reason == "" {
-			t.Errorf("decision log: %v in %q", err, line)
+			return "", fmt.Errorf("decision log: %w in %q", err, line)
 		}
-		return decision.Reason
+		return decision.Reason, nil
 	case <-ctx.Done():
-		t.Error("the decision log has no line for this request")
-		return ""
+		return "", errors.New("the decision log has no line for this request")
 	}
 }
 

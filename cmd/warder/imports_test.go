@@ -36,11 +36,13 @@ var mayImport = map[string][]string{
 	"authz/memory":   {"authz", "authz/mask"},
 
 	// authztest is for tests; no program imports it.
-	"authz/authztest": {"authz", "authz/token", "authz/memory", "policy"},
+	"authz/authztest": {"authz", "authz/policytest", "policy"},
+
+	"authz/policytest": {"authz", "authz/token", "authz/memory", "policy"},
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "envoy"},
+	"cmd/warder": {"policy", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
 
 	"k8s": {},
 }
@@ -66,13 +68,16 @@ var neverReach = map[string][]string{
 	"authz/postgres": {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
 	"authz/memory":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
 	"envoy":          {pgxModule, redisModule, cobraModule},
-	"cmd/warder":     {"testing"},
+
+	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
+
+	"cmd/warder": {"testing"},
 }
 
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
 	"cmd", "cmd/warder",
-	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/authztest",
+	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "envoy", "envoy/configs", "k8s",
 }
 
@@ -151,6 +156,7 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"authz imports authz/redis", listed{ImportPath: "warder/authz", Imports: []string{"warder/authz/redis"}}},
 		{"authz/redis imports policy", listed{ImportPath: "warder/authz/redis", Imports: []string{"warder/policy"}}},
 		{"envoy imports policy", listed{ImportPath: "warder/envoy", Imports: []string{"warder/policy"}}},
+		{"authz/policytest reaches testing", listed{ImportPath: "warder/authz/policytest", Deps: []string{"testing"}}},
 		{"cmd/warder imports authz/authztest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/authz/authztest"}}},
 		{"authz reaches google.golang.org/grpc/codes", listed{ImportPath: "warder/authz", Deps: []string{"google.golang.org/grpc/codes"}}},
 		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},

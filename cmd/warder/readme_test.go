@@ -17,7 +17,8 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies, configs := 0, 0
+	policies, configs, tests := 0, 0, 0
+	var reference string // the path of the policy with all keys
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		path := filepath.Join(t.TempDir(), "block.yaml")
 		if err := os.WriteFile(path, []byte(block[1]), 0o600); err != nil {
@@ -29,6 +30,14 @@ func TestReadme(t *testing.T) {
 			if _, err := policy.Load(path, env); err != nil {
 				t.Errorf("policy %d: %v", policies, err)
 			}
+			if strings.Contains(block[1], "\nadmin_role:") {
+				reference = path
+			}
+			continue
+		}
+		if strings.HasPrefix(block[1], "policy_file: policy.yaml") {
+			tests++
+			testReadmeCases(t, block[1], reference)
 			continue
 		}
 		if strings.HasPrefix(block[1], "groups:\n") {
@@ -40,8 +49,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("configuration %d: %v", configs, found.err())
 		}
 	}
-	if policies != 3 || configs != 2 {
-		t.Errorf("found %d policies and %d configurations, want 3 and 2", policies, configs)
+	if policies != 3 || configs != 2 || tests != 1 {
+		t.Errorf("found %d policies, %d configurations and %d policy tests, want 3, 2 and 1", policies, configs, tests)
 	}
 
 	// Each file that is named is there, and each environment variable and command is named.
@@ -60,5 +69,19 @@ func TestReadme(t *testing.T) {
 		if !regexp.MustCompile(`\b` + c.Name() + `\b`).MatchString(commands) {
 			t.Errorf("the command %s is not named in %s", c.Name(), commands)
 		}
+	}
+}
+
+// testReadmeCases runs the cases that README shows on the policy that it shows.
+func testReadmeCases(t *testing.T, cases, policyPath string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "policy_test.yaml")
+	if err := os.WriteFile(path, []byte(strings.Replace(cases, "policy.yaml", policyPath, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	p := process{env: func(name string) (string, bool) { return "192.0.2.0/24", name == "PARTNER_NETWORKS" }, stdout: &out, stderr: &out}
+	if code := run([]string{"test", path}, p); code != exitGood || !strings.Contains(out.String(), "5 passed, 0 failed") {
+		t.Errorf("the cases: exit %d\n%s", code, &out)
 	}
 }

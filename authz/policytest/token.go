@@ -1,6 +1,7 @@
-package authztest
+package policytest
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,20 +11,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A CorpusToken is the token of a case, right unless the case makes it wrong.
+// A Token is the token of a case, right unless the case makes it wrong.
 //
 // Headers, the path and the key of a case may hold {token}, or its parts {header},
 // {payload} and {signature}, for spellings of their own: {signature:other} has one
 // bit changed, {signature:loose} ends in bits that decode to nothing, {none} is
 // empty, {long} a long text. A token that stands nowhere is sent as Authorization:
 // Bearer.
-type CorpusToken struct {
+type Token struct {
 	// Claims are put over those of the file; Without takes some away. exp, nbf and iat
 	// may be a time from now, as +1h.
 	Claims  map[string]any `yaml:"claims"`
@@ -39,44 +39,39 @@ type CorpusToken struct {
 	Method string `yaml:"method"`
 }
 
-func (k *CorpusToken) problems() (problems []string) {
+func (k *Token) check(report func(key, format string, args ...any)) {
 	if k.Payload != "" && (k.Claims != nil || k.Without != nil) {
-		problems = append(problems, "token: payload stands for all claims, so that claims and without have no place beside it")
+		report("token.payload", "stands for all claims, so that claims and without have no place beside it; leave one of them out")
 	}
-	if _, known := signers[k.method()]; !known {
-		problems = append(problems, fmt.Sprintf("token.method: %q; want HS256, HS384 or HS512", k.Method))
+	if _, known := signers[k.Method]; k.Method != "" && !known {
+		report("token.method", "%q is no method; use HS256, HS384 or HS512", k.Method)
 	}
-	return problems
-}
-
-func (k *CorpusToken) method() string {
-	if k.Method == "" {
-		return "HS256"
-	}
-	return k.Method
 }
 
 var signers = map[string]*jwt.SigningMethodHMAC{
 	"HS256": jwt.SigningMethodHS256, "HS384": jwt.SigningMethodHS384, "HS512": jwt.SigningMethodHS512,
 }
 
-// A CorpusRequest is what a case sends.
-type CorpusRequest struct {
+// A Request is what a case sends.
+type Request struct {
 	Method, Path, Host string
 	Headers            [][2]string // in order, names as written
 	Peer               netip.Addr  // the zero Addr when the peer has none
 	Principal          string      // "" when the client has no certificate
-	Route              *string     // nil when the proxy chooses none
+	ChosenRoute        *string     // nil when the proxy chooses none
 	Secrets            []string    // what must not be in any answer
 }
 
 // Build makes the request of the case, with tokens that are as old as now says.
-func (c *Case) Build(t testing.TB, now time.Time) CorpusRequest {
-	t.Helper()
-	r := CorpusRequest{Host: c.Host, Peer: c.peer(), Principal: c.Principal, Route: c.Route}
+func (c *Case) Build(now time.Time) (Request, error) {
+	r := Request{Host: c.Host, Peer: c.peer(), Principal: c.Principal, ChosenRoute: c.ChosenRoute}
 	expand := strings.NewReplacer("{none}", "", "{long}", strings.Repeat("A", 9000))
-	if c.Token != nil {
-		head, payload, signature := c.mint(t, now)
+	sends := c.Token != nil || c.AsUser != ""
+	if sends {
+		head, payload, signature, err := c.mint(now)
+		if err != nil {
+			return r, err
+		}
 		token := head + "." + payload + "." + signature
 		r.Secrets = append(r.Secrets, token, signature)
 		expand = strings.NewReplacer(
@@ -92,7 +87,7 @@ func (c *Case) Build(t testing.TB, now time.Time) CorpusRequest {
 		placed = placed || value != h[1]
 		r.Headers = append(r.Headers, [2]string{h[0], value})
 	}
-	if c.Token != nil && !placed {
+	if sends && !placed {
 		r.Headers = append(r.Headers, [2]string{"Authorization", expand.Replace("Bearer {token}")})
 	}
 	if c.APIKey != "" {
@@ -102,48 +97,64 @@ func (c *Case) Build(t testing.TB, now time.Time) CorpusRequest {
 			r.Secrets = append(r.Secrets, key)
 		}
 	}
-	return r
+	return r, nil
 }
 
 // isPrefix reports whether a text is the public part of a key, which may be told.
-func (f *CorpusFile) isPrefix(text string) bool {
-	return slices.ContainsFunc(f.APIKeys, func(k CorpusAPIKey) bool { return k.Prefix == text })
+func (f *File) isPrefix(text string) bool {
+	return slices.ContainsFunc(f.APIKeys, func(k APIKey) bool { return k.Prefix == text })
 }
 
 // mint makes the three segments of the token.
-func (c *Case) mint(t testing.TB, now time.Time) (header, payload, signature string) {
-	t.Helper()
+func (c *Case) mint(now time.Time) (header, payload, signature string, err error) {
 	k := c.Token
+	if k == nil {
+		k = new(Token)
+	}
+	signs := c.file.Config.JWT.Keys[0]
+	algorithm := "HS256"
+	if c.AsUser != "" {
+		algorithm = signs.Algorithm
+	}
+	method := cmp.Or(k.Method, algorithm)
 	text := k.Header
 	if text == "" {
-		text = `{"alg":"HS256","typ":"JWT"}`
+		fields := map[string]string{"alg": algorithm, "typ": "JWT"}
+		if c.AsUser != "" && signs.ID != "" {
+			fields["kid"] = signs.ID
+		}
+		encoded, _ := json.Marshal(fields) // texts
+		text = string(encoded)
 	}
 	header = base64.RawURLEncoding.EncodeToString([]byte(text))
-	payload = base64.RawURLEncoding.EncodeToString([]byte(c.payload(t, now)))
+	claims, err := c.payload(k, now)
+	if err != nil {
+		return "", "", "", fmt.Errorf("the claims of the token cannot be written as JSON: %w", err)
+	}
+	payload = base64.RawURLEncoding.EncodeToString(claims)
 	secret := k.Secret
 	if secret == "" {
-		secret = c.file.Config.JWT.Keys[0].Secret
+		secret = signs.Secret
 	}
-	mac, err := signers[k.method()].Sign(header+"."+payload, []byte(secret))
+	mac, err := signers[method].Sign(header+"."+payload, []byte(secret))
 	if err != nil {
-		t.Fatalf("signing a token: %v", err)
+		return "", "", "", fmt.Errorf("the token cannot be signed: %w", err)
 	}
-	return header, payload, base64.RawURLEncoding.EncodeToString(mac)
+	return header, payload, base64.RawURLEncoding.EncodeToString(mac), nil
 }
 
 var fromNow = regexp.MustCompile(`\{now([+-][0-9]+[smhd])\}`)
 
-func (c *Case) payload(t testing.TB, now time.Time) string {
-	t.Helper()
-	k := c.Token
+func (c *Case) payload(k *Token, now time.Time) ([]byte, error) {
 	if k.Payload != "" {
-		return fromNow.ReplaceAllStringFunc(k.Payload, func(s string) string {
-			after, _ := relativeTime(fromNow.FindStringSubmatch(s)[1])
-			return strconv.FormatInt(now.Add(after).Unix(), 10)
-		})
+		return fromNow.ReplaceAllFunc([]byte(k.Payload), func(s []byte) []byte {
+			after, _ := relativeTime(string(fromNow.FindSubmatch(s)[1]))
+			return strconv.AppendInt(nil, now.Add(after).Unix(), 10)
+		}), nil
 	}
 	claims := map[string]any{}
 	maps.Copy(claims, c.file.Claims)
+	maps.Copy(claims, c.userClaims())
 	maps.Copy(claims, k.Claims)
 	for _, name := range k.Without {
 		delete(claims, name)
@@ -153,20 +164,36 @@ func (c *Case) payload(t testing.TB, now time.Time) string {
 		if !ok {
 			continue
 		}
-		if after, ok := relativeTime(text); ok {
-			claims[name] = now.Add(after).Unix()
+		if at, ok := timeFrom(now, text); ok {
+			claims[name] = at.Unix()
 		}
 	}
-	encoded, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatalf("encoding claims: %v", err)
+	return json.Marshal(claims)
+}
+
+// userClaims are those of a good token of the user that the case is as.
+func (c *Case) userClaims() map[string]any {
+	if c.AsUser == "" {
+		return nil
 	}
-	return string(encoded)
+	jwt := c.file.Config.JWT
+	session := testSession
+	if i := slices.IndexFunc(c.file.Sessions, func(s Session) bool { return s.User == c.AsUser }); i >= 0 {
+		session = c.file.Sessions[i].Session
+	}
+	claims := map[string]any{cmp.Or(jwt.UserClaim, "sub"): c.AsUser, cmp.Or(jwt.SessionClaim, "jti"): session, "exp": "+1h"}
+	if jwt.Issuer != "" {
+		claims["iss"] = jwt.Issuer
+	}
+	if len(jwt.Audiences) > 0 {
+		claims["aud"] = jwt.Audiences[0]
+	}
+	return claims
 }
 
 // otherBit changes one bit of a segment and keeps it canonical.
 func otherBit(segment string) string {
-	b, _ := base64.RawURLEncoding.DecodeString(segment)
+	b, _ := base64.RawURLEncoding.DecodeString(segment) // of a signature, which is never empty
 	b[0] ^= 1
 	return base64.RawURLEncoding.EncodeToString(b)
 }
