@@ -67,6 +67,7 @@ type differ struct {
 	output          outputFormat
 	exitCode, all   bool
 	openapi, prefix string
+	given           *string // the prefix; nil when the flag was not given
 }
 
 func (d *differ) checkArguments(cmd *cobra.Command, args []string) error {
@@ -91,7 +92,9 @@ func (d *differ) checkArguments(cmd *cobra.Command, args []string) error {
 	if wrong != "" {
 		return &usageError{cmd.CommandPath(), errors.New(wrong)}
 	}
-	return nil
+	var err error
+	d.given, err = prefixGiven(cmd, d.prefix)
+	return err
 }
 
 // loadPolicyArgument loads a policy from a file, a folder or standard input.
