@@ -171,7 +171,7 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 	if all && len(found.Moved) > 0 {
 		b.WriteString("decided alike by another route\n")
 		for _, c := range found.Moved {
-			b.WriteString(blockOf(c))
+			b.WriteString(blockOf(c, reasonOf(c, policy.Access{})))
 		}
 		b.WriteString("\n")
 	}
@@ -201,7 +201,7 @@ func sectionsOf(found policy.Diff) []diffSection {
 			i = len(sections)
 			sections = append(sections, diffSection{heading: heading, rank: rank})
 		}
-		sections[i].blocks = append(sections[i].blocks, blockOf(c))
+		sections[i].blocks = append(sections[i].blocks, blockOf(c, reasonOf(c, a)))
 	}
 	for _, c := range found.Changes {
 		for _, a := range c.Gained {
@@ -242,19 +242,23 @@ func opens(c policy.Change, a policy.Access) bool {
 }
 
 // blockOf writes the places of a change, and below them what changed.
-func blockOf(c policy.Change) string {
+func blockOf(c policy.Change, reason string) string {
 	var b strings.Builder
 	for _, place := range c.Places {
 		fmt.Fprintf(&b, "  %s\n", placeWords(place))
 	}
-	fmt.Fprintf(&b, "      %s\n", reasonOf(c))
+	fmt.Fprintf(&b, "      %s\n", reason)
 	return b.String()
 }
 
 // reasonOf names the routes and what they ask for.
-func reasonOf(c policy.Change) string {
+func reasonOf(c policy.Change, a policy.Access) string {
 	old, now := ruleWords(c.Old, c.OldRefuses), ruleWords(c.New, c.NewRefuses)
 	switch {
+	case a.Who == policy.WhoPreflight && c.Old == nil:
+		return "passed now: " + routeAt(c.New)
+	case a.Who == policy.WhoPreflight && c.New == nil:
+		return "passed before: " + routeAt(c.Old)
 	case c.Old == nil:
 		return fmt.Sprintf("no route → %s: %s", routeAt(c.New), now)
 	case c.New == nil:

@@ -74,15 +74,15 @@ func compareOpenAPI(a application, routes *policy.Policy) (openAPIDiff, error) {
 	var rows []operationRow
 	seen := map[string]bool{}
 	for _, o := range a.operations {
-		row := operationRow{o.id, o.method, o.path}
-		if o.path == "" {
+		row := operationRow{o.id, o.method, o.loose}
+		if o.loose == "" {
 			row.Path = o.template
 			found.Unreadable = append(found.Unreadable, unreadRow{row, o.wrong})
 			continue
 		}
-		if key := o.method + " " + policy.SamePaths(o.path); !seen[key] {
+		if key := o.method + " " + policy.SamePaths(o.loose); !seen[key] {
 			seen[key] = true
-			operations = append(operations, policy.Operation{Method: o.method, Path: o.path})
+			operations = append(operations, policy.Operation{Method: o.method, Path: o.loose})
 			rows = append(rows, row)
 		}
 	}
@@ -145,18 +145,10 @@ func (found openAPIDiff) write(w io.Writer) error {
 	if !found.Differ {
 		b.WriteString("every operation has a route, and every route an operation\n")
 	}
-	if _, err := io.WriteString(w, strings.TrimSuffix(b.String(), "\n\n")+tail(b.String())); err != nil {
+	if _, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n"); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)
 	}
 	return nil
-}
-
-// tail ends the last list with one line break.
-func tail(s string) string {
-	if strings.HasSuffix(s, "\n\n") {
-		return "\n"
-	}
-	return ""
 }
 
 func onHost(host string) string {

@@ -32,12 +32,12 @@ func accessWords(c policy.Change, a policy.Access, gained bool) string {
 	case policy.WhoNoCredential:
 		words = "everybody, without a credential"
 	case policy.WhoUsers:
-		words = "users" + setWords("role", a.Sets)
+		words = peopleWords("users", "any signed-in user", "role", a.Sets)
 		if len(a.Sets) == 0 {
 			words = "users with the admin role " + admin
 		}
 	case policy.WhoAPIKeys:
-		words = "API keys" + setWords("scope", a.Sets)
+		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
 	case policy.WhoBadToken:
 		words = "requests with a token that is refused" + otherwise(gained)
 	case policy.WhoBadKey:
@@ -124,9 +124,17 @@ func prefixWords(prefixes []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
+// peopleWords writes who holds one of several sets of names.
+func peopleWords(who, anyone, what string, sets [][]string) string {
+	if len(sets) == 1 && len(sets[0]) == 0 {
+		return anyone
+	}
+	return who + setWords(what, sets)
+}
+
 // setWords writes sets of names, each of which is enough.
 func setWords(what string, sets [][]string) string {
-	if len(sets) == 0 || len(sets[0]) == 0 {
+	if len(sets) == 0 {
 		return ""
 	}
 	common := slices.Clone(sets[0])
@@ -154,9 +162,6 @@ func ruleWords(r *policy.Route, refuses bool) string {
 	words := whoCell(whoMayPass(r))
 	if r.PathAllows != 0 {
 		words += "; path_allows " + r.PathAllows.String()
-	}
-	if r.Origins != nil {
-		words += "; preflights of " + strings.Join(r.Origins.Origins(), ", ")
 	}
 	return words
 }

@@ -120,6 +120,7 @@ func (s skeleton) yaml(a application) string {
 	comment("", "Who may pass where, as far as the OpenAPI document of "+title+" says it.")
 	comment("", "What it does not say is closed: nobody holds the role or the scope "+undecided+". Decide at each "+
 		undecided+" who may pass, and then see what is left with: grep -n "+undecided)
+	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) looks like any other in the document: write ** for it, as the last segment.")
 	if len(a.prefixes) > 1 {
 		comment("", "The document has servers with several base paths; the first one stands before the paths here, and --prefix chooses another.")
 	}

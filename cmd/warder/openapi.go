@@ -34,7 +34,8 @@ type application struct {
 type operation struct {
 	id, method, template string
 	summary              string
-	path                 string // as a policy writes it; "" when no route can take it
+	path                 string // as a policy writes it; "" when no path of a policy is the same
+	loose                string // one that takes it and more, if none is the same; "" when no request can be for it
 	wrong                string // why not
 	security             openapi3.SecurityRequirements
 }
@@ -144,9 +145,14 @@ func applicationOf(doc *openapi3.T, prefix *string) application {
 			if o.Security != nil {
 				found.security = *o.Security
 			}
-			found.path, found.wrong = policyPath(prefixOf(prefix, doc, item, o), template)
+			before := prefixOf(prefix, doc, item, o)
+			if found.path, found.wrong = policyPath(before, template, false); found.path == "" {
+				found.loose, _ = policyPath(before, template, true)
+			} else {
+				found.loose = found.path
+			}
 			if strings.ToUpper(method) != method || strings.ContainsAny(method, " ,\"'\\{}[]:/") {
-				found.path, found.wrong = "", "the method is none that a policy can hold"
+				found.path, found.loose, found.wrong = "", "", "the method is none that a policy can hold"
 			}
 			a.operations = append(a.operations, found)
 		}
@@ -187,8 +193,9 @@ func basePaths(servers openapi3.Servers) (paths []string) {
 	return paths
 }
 
-// policyPath writes a path of the document as a policy does, or says why it cannot.
-func policyPath(prefix, template string) (path, wrong string) {
+// policyPath writes a path of the document as a policy does, or says why it cannot. A loose
+// one may take more: a segment for a part of one, all below for what takes slashes.
+func policyPath(prefix, template string, loose bool) (path, wrong string) {
 	if !strings.HasPrefix(template, "/") {
 		return "", "the path does not begin with /"
 	}
@@ -196,11 +203,15 @@ func policyPath(prefix, template string) (path, wrong string) {
 	used := map[string]bool{}
 	for i, s := range segments {
 		switch name, inner := wholeParameter(s); {
+		case inner && strings.HasSuffix(name, ":path") && loose && i == len(segments)-1:
+			segments[i] = "**"
 		case inner && strings.HasSuffix(name, ":path"):
 			return "", "the parameter {" + oneLine(name, 60) + "} takes slashes; write ** as the last segment, if all below is for the same people"
 		case inner:
 			name, _, _ = strings.Cut(name, ":")
 			segments[i] = "{" + parameterName(name, used) + "}"
+		case strings.ContainsAny(s, "{}") && loose:
+			segments[i] = "{" + parameterName("part", used) + "}"
 		case strings.ContainsAny(s, "{}"):
 			return "", "a parameter is only a part of the segment " + oneLine(s, 60) + "; in a policy {name} is a whole one"
 		default:

@@ -92,12 +92,12 @@ func nameOfOperation(o operation) string {
 func ruleOf(a application, security openapi3.SecurityRequirements) skeletonRule {
 	var r skeletonRule
 	if len(security) == 0 {
-		r.decide = append(r.decide, "the document asks for no credential; write public: true instead of allow, if everybody may come")
+		r.decide = append(r.decide, "the document asks for no credential here; public: true instead of allow lets everybody in")
 	}
 	for _, wanted := range security {
 		switch len(wanted) {
 		case 0:
-			r.mark("the document lets requests without a credential through too; add {anonymous: {}} to allow, if that is meant")
+			r.mark("the document asks for a credential or none; {anonymous: {}} in allow lets requests without one in")
 		case 1:
 			for name, listed := range wanted {
 				r.add(a, name, listed)
@@ -147,7 +147,7 @@ func (r *skeletonRule) addUser(listed []string, roles bool) {
 	switch {
 	case r.user != nil:
 		r.user = &policy.UserRule{Roles: []string{undecided}}
-		r.mark("the document has several ways in for users")
+		r.mark("the document has several ways in for users. Users with which roles?")
 	case known:
 		r.user = &policy.UserRule{AllRoles: slices.Clone(listed)}
 		return
@@ -155,10 +155,10 @@ func (r *skeletonRule) addUser(listed []string, roles bool) {
 		r.user = &policy.UserRule{Roles: []string{undecided}}
 	}
 	if len(listed) > 0 {
-		r.mark("the document lists " + oneLine(strings.Join(listed, ", "), 120) + ", which are scopes of a token and no roles; name the roles")
+		r.mark("the document lists " + oneLine(strings.Join(listed, ", "), 120) + ": scopes of a token, which are no roles. Users with which roles?")
 		return
 	}
-	r.mark("the document asks for a signed-in user and does not say with which roles; name them, or write {user: {}} for any")
+	r.mark("users with which roles? user: {} is any signed-in user")
 }
 
 func (r *skeletonRule) addKey(header string, listed []string) {
@@ -171,7 +171,7 @@ func (r *skeletonRule) addKey(header string, listed []string) {
 		r.mark("the document lists scopes that no key can hold")
 		listed = nil
 	case len(listed) == 0:
-		r.mark("the document does not say with which scopes an API key may pass; name them, or write {api_key: {}} for any key")
+		r.mark("API keys with which scopes? api_key: {} is any valid key")
 	}
 	if len(listed) == 0 {
 		listed = []string{undecided}
