@@ -131,10 +131,10 @@ func (s skeleton) yaml(a application) string {
 		r.write(&b)
 	}
 	for _, o := range s.refused {
-		comment("  ", undecided+": "+operationName(o)+" has no route, and is denied: "+o.wrong)
+		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.wrong)
 	}
 	for _, o := range s.twice {
-		comment("  ", undecided+": "+operationName(o)+" has the requests of another operation above, whose route decides them")
+		comment("  ", undecided+": "+operationName(o)+" is the same requests as another operation above, whose route decides them")
 	}
 	return b.String()
 }

@@ -46,7 +46,7 @@ func (r skeletonRule) key() string {
 
 func skeletonOf(a application) skeleton {
 	var s skeleton
-	taken := map[string]bool{}
+	taken := map[string]*skeletonRoute{} // by method and requests
 	groups := map[string]*skeletonRoute{}
 	first := map[*skeletonRoute]operation{}
 	for _, o := range a.operations {
@@ -55,11 +55,10 @@ func skeletonOf(a application) skeleton {
 		case o.path == "":
 			s.refused = append(s.refused, o)
 			continue
-		case taken[o.method+" "+requests]:
+		case taken[o.method+" "+requests] != nil:
 			s.twice = append(s.twice, o)
 			continue
 		}
-		taken[o.method+" "+requests] = true
 		rule := ruleOf(a, o.security)
 		key := requests + "\n" + rule.key()
 		r := groups[key]
@@ -68,14 +67,30 @@ func skeletonOf(a application) skeleton {
 			groups[key], first[r] = r, o
 			s.routes = append(s.routes, r)
 		}
+		taken[o.method+" "+requests] = r
 		r.methods = append(r.methods, o.method)
 		r.names = append(r.names, o.method+": "+nameOfOperation(o))
 	}
+	s.closeContested(a, taken)
 	ids := map[string]bool{}
 	for _, r := range s.routes {
 		r.id = uniqueID(idFor(r, first[r]), ids)
 	}
 	return s
+}
+
+// closeContested closes routes that take requests to operations which may ask for more:
+// what they let pass for one operation they would let pass for the other.
+func (s skeleton) closeContested(a application, taken map[string]*skeletonRoute) {
+	for _, o := range slices.Concat(s.refused, s.twice) {
+		r := taken[o.method+" "+policy.SamePaths(o.loose)]
+		if o.loose == "" || r == nil || o.path != "" && r.rule.key() == ruleOf(a, o.security).key() {
+			continue
+		}
+		closed := skeletonRule{user: &policy.UserRule{Roles: []string{undecided}}, decide: r.rule.decide}
+		closed.mark("requests to " + operationName(o) + " go here too, and the two may ask for other credentials")
+		r.rule = closed
+	}
 }
 
 func nameOfOperation(o operation) string {
