@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // ErrTooManyCells is what two policies are refused with whose patterns cut the requests
@@ -11,7 +12,7 @@ import (
 var ErrTooManyCells = errors.New("the paths of the two policies overlap in too many ways to compare")
 
 // maxCells bounds the work: n patterns with a literal each at another place overlap in 2ⁿ ways.
-const maxCells = 1 << 18
+const maxCells = 1 << 17
 
 // A cell is a set of hosts and paths that no pattern of the tables tells apart: what is
 // true of its sample is true of all of it.
@@ -151,18 +152,24 @@ func (c *cutter) add(at cell) error {
 	if len(c.cells) >= maxCells {
 		return ErrTooManyCells
 	}
-	p := Path{raw: "/"}
-	if len(at.segments) > 0 {
-		p.raw = ""
-	}
-	for _, s := range at.segments {
-		p.raw += "/" + escapeSegment(s.text)
-	}
-	path, err := ParsePath(p.raw)
+	path, err := ParsePath(pattern{segments: at.segments}.sample())
 	if err != nil {
 		return nil //nolint:nilerr // a path without a canonical form is no request's
 	}
 	at.sample.path = path
 	c.cells = append(c.cells, at)
 	return nil
+}
+
+// sample writes the path that a cell is looked at by: its parameters hold their value.
+func (p pattern) sample() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		b.WriteString(escapeSegment(s.text))
+	}
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
 }
