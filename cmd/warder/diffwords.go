@@ -36,8 +36,14 @@ func accessWords(c policy.Change, a policy.Access, gained bool) string {
 		if len(a.Sets) == 0 {
 			words = "users with the admin role " + admin
 		}
+		if !gained && refuses != nil && refuses.User != nil && words == "any signed-in user" {
+			words += ", but for " + userWords(refuses)
+		}
 	case policy.WhoAPIKeys:
 		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
+		if !gained && refuses != nil && refuses.APIKey != nil && words == "any valid API key" {
+			words += ", but for " + apiKeyWords(refuses)
+		}
 	case policy.WhoBadToken:
 		words = "requests with a token that is refused" + otherwise(gained)
 	case policy.WhoBadKey:
@@ -65,7 +71,7 @@ func credentialWords(r *policy.Route) string {
 	if r.Public {
 		return "everybody"
 	}
-	ways := slices.DeleteFunc(whoMayPass(r), func(way string) bool {
+	ways := slices.DeleteFunc(fullWays(r), func(way string) bool {
 		return strings.HasPrefix(way, "from ") || strings.HasPrefix(way, "through ")
 	})
 	for i, way := range ways {
@@ -74,6 +80,20 @@ func credentialWords(r *policy.Route) string {
 		}
 	}
 	return strings.Join(ways, " or ")
+}
+
+// fullWays is whoMayPass in the words of a sentence.
+func fullWays(r *policy.Route) []string {
+	ways := whoMayPass(r)
+	for i, way := range ways {
+		switch way {
+		case "users":
+			ways[i] = "any signed-in user"
+		case "API keys":
+			ways[i] = "any valid API key"
+		}
+	}
+	return ways
 }
 
 // fromWords says from where: what changed, and what else the route asks for.
@@ -159,7 +179,7 @@ func ruleWords(r *policy.Route, refuses bool) string {
 	case refuses:
 		return "refuses this form of path"
 	}
-	words := whoCell(whoMayPass(r))
+	words := whoCell(fullWays(r))
 	if r.PathAllows != 0 {
 		words += "; path_allows " + r.PathAllows.String()
 	}
