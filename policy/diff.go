@@ -41,7 +41,8 @@ type Place struct {
 	Partly  bool
 	Example Example
 
-	pattern pattern
+	pattern     pattern
+	exampleHost string // the pattern that the example's host is a sample of
 }
 
 // An Example is a request of a place.
@@ -176,8 +177,11 @@ func (c *comparison) put(p passage, method string, at cell) {
 	}
 	place := places[key]
 	if place == nil {
-		place = &Place{Host: host, Path: path, pattern: pattern, Example: Example{method, at.sample.host, at.sample.path.raw}}
+		place = &Place{Host: host, Path: path, pattern: pattern}
 		places[key] = place
+	}
+	if place.Example == (Example{}) || place.exampleHost != host && at.host == host {
+		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.raw}, at.host
 	}
 	if !slices.Contains(place.Methods, method) {
 		place.Methods = append(place.Methods, method)
