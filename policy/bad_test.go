@@ -77,15 +77,17 @@ func TestBad(t *testing.T) {
 
 // elsewhere are the messages that no file alone is refused with.
 var elsewhere = map[string]string{
-	"cannot be read: %v":                                     "TestLoadRefuses",
-	"holds no *.yaml file; a policy is at least one":         "TestLoadRefuses",
-	"is larger than %d MiB; split it into a folder of files": "TestLoadRefuses",
-	"is set at %s already; set it in one file":               "TestLoadRefuses",
-	"stands at %s already; keep one of the two":              "TestLoadRefuses",
-	"no file is given; a policy is at least one":             "TestLoadRefuses",
-	"path has no canonical form":                             "TestParsePath",
-	"is not YAML":                                            "for a parser that does not say why; this one always does",
-	"is not read here; use plain keys and values":            "for what the parser may once make of YAML; today it makes nothing else",
+	"cannot be read: %v":                                                    "TestLoadRefuses",
+	"holds no *.yaml file; a policy is at least one":                        "TestLoadRefuses",
+	"is larger than %d MiB; split it into a folder of files":                "TestLoadRefuses",
+	"is set at %s already; set it in one file":                              "TestLoadRefuses",
+	"stands at %s already; keep one of the two":                             "TestLoadRefuses",
+	"no file is given; a policy is at least one":                            "TestLoadRefuses",
+	"path has no canonical form":                                            "TestParsePath",
+	"is not YAML":                                                           "for a parser that does not say why; this one always does",
+	"the paths of the two policies overlap in too many ways to compare":     "TestDiffIsBounded",
+	"is written with what a route refuses unless it says path_allows: [%s]": "TestWrongPath",
+	"is not read here; use plain keys and values":                           "for what the parser may once make of YAML; today it makes nothing else",
 }
 
 // TestBadHasEveryMessage: a message that no bad policy is refused with is a rule
