@@ -260,7 +260,8 @@ func speaksOf(change Change, a Access, passes, refuses *Route, admin string, bef
 	case WhoAnybody:
 		return true
 	case WhoNoCredential:
-		return !(passes.User != nil && c.token.sent) && !(passes.APIKey != nil && c.key.sent)
+		looked := passes.User != nil && c.token.sent || passes.APIKey != nil && c.key.sent
+		return !looked
 	case WhoUsers:
 		return c.token.good && (a.Admin && slices.Contains(c.token.names, admin) || containsSet(a.Sets, c.token.names))
 	case WhoAPIKeys:

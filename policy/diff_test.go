@@ -156,7 +156,7 @@ func shortPolicy(t *testing.T, short string) *Policy {
 		if words[0] == "on" {
 			match, words = match+", hosts: ["+words[1]+"]", words[2:]
 		}
-		for _, way := range strings.Split(strings.NewReplacer(" user", "\nuser", " api_key", "\napi_key").Replace(" "+strings.Join(words, " ")), "\n") {
+		for way := range strings.SplitSeq(strings.NewReplacer(" user", "\nuser", " api_key", "\napi_key").Replace(" "+strings.Join(words, " ")), "\n") {
 			switch name, rule, ruled := strings.Cut(strings.TrimSpace(way), "{"); {
 			case name == "public":
 				allow = "public: true"

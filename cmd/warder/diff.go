@@ -73,6 +73,8 @@ type differ struct {
 func (d *differ) checkArguments(cmd *cobra.Command, args []string) error {
 	wrong := ""
 	switch {
+	case d.openapi == "" && cmd.Flags().Changed("openapi"):
+		wrong = "--openapi names no file; write --openapi openapi.json"
 	case d.openapi != "" && len(args) == 2:
 		wrong = "with --openapi there is one policy to compare; give the file of --openapi and one policy"
 	case d.openapi != "" && len(args) != 1:
@@ -232,13 +234,7 @@ func headingOf(c policy.Change, a policy.Access, gained bool) (string, int) {
 
 // opens reports whether requests without a credential are among those that gained.
 func opens(c policy.Change, a policy.Access) bool {
-	switch a.Who {
-	case policy.WhoAnybody, policy.WhoNoCredential:
-		return true
-	case policy.WhoPasses:
-		return needsNoCredential(c.New)
-	}
-	return false
+	return a.Who == policy.WhoAnybody || a.Who == policy.WhoNoCredential || a.Who == policy.WhoPasses && needsNoCredential(c.New)
 }
 
 // blockOf writes the places of a change, and below them what changed.

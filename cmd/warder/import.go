@@ -91,12 +91,12 @@ func importOpenAPI(p process, file string, prefix *string) error {
 		for _, o := range s.refused {
 			fmt.Fprintf(&reasons, "\n%s: %s", operationName(o), o.wrong)
 		}
-		return fmt.Errorf("%s has no operation that a route can take%s", file, reasons.String())
+		return fmt.Errorf("%s: has no operation that a route can take%s", a.name, reasons.String())
 	}
 	text := s.yaml(a)
 	// What is written is what will be loaded: nothing goes out that would not be.
 	if _, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil); err != nil {
-		return fmt.Errorf("%s cannot be made a policy: %w", file, err)
+		return fmt.Errorf("%s: cannot be made a policy: %w", a.name, err)
 	}
 	if _, err := io.WriteString(p.stdout, text); err != nil {
 		return fmt.Errorf("writing the policy: %w", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -119,12 +120,15 @@ func FuzzImportOpenAPI(f *testing.F) {
 	f.Add([]byte(`{"openapi":"3.0.0","paths":{"/a":{"$ref":"#/paths/~1a"}}}`))
 	f.Add([]byte(`{"openapi":"3.1.0","paths":{"/a":{"get":{"security":[{"k":[]}]}}},"components":{"securitySchemes":{"k":{"$ref":"#/components/securitySchemes/k"}}}}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		code, got, _ := runImport(bytes.NewReader(document), "-")
-		switch {
-		case code == exitGood:
-			parseSkeleton(t, got)
-		case got != "":
-			t.Errorf("exit code %d, and yet a policy was written:\n%s", code, got)
+		doc, err := parseOpenAPI(document)
+		if err != nil {
+			return
+		}
+		a := applicationOf(doc, nil)
+		if s := skeletonOf(a); len(s.routes) > 0 {
+			if _, err := compareOpenAPI(a, parseSkeleton(t, s.yaml(a))); err != nil && !errors.Is(err, policy.ErrTooManyCells) {
+				t.Error(err)
+			}
 		}
 	})
 }

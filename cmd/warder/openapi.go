@@ -23,6 +23,7 @@ const (
 
 // An application is what an OpenAPI document says of one.
 type application struct {
+	name           string // of the document, for messages
 	title, version string
 	roles          bool // OpenAPI 3.1: what a requirement lists for any scheme are roles
 	schemes        openapi3.SecuritySchemes
@@ -47,7 +48,9 @@ func readOpenAPI(p process, file string, prefix *string) (application, error) {
 	if err == nil {
 		var doc *openapi3.T
 		if doc, err = parseOpenAPI(data); err == nil {
-			return applicationOf(doc, prefix), nil
+			a := applicationOf(doc, prefix)
+			a.name = name
+			return a, nil
 		}
 	}
 	return application{}, fmt.Errorf("%s: %w", name, err)
@@ -82,7 +85,7 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	case err != nil && strings.Contains(err.Error(), "disallowed external reference"):
 		return nil, errors.New("refers to other files ($ref), which are not read; bundle it into one document first")
 	case err != nil:
-		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", oneLine(err.Error(), 200))
+		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", unreadableBecause(err))
 	}
 	switch version := doc.OpenAPI; {
 	case version == "" && doc.Extensions["swagger"] != nil:
@@ -95,6 +98,19 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 		return nil, errors.New("has no paths, so that there is nothing to write a policy for")
 	}
 	return doc, nil
+}
+
+// unreadableBecause takes out of the library's message what only a Go programmer could use,
+// and of two readers' opinions the second one.
+func unreadableBecause(err error) string {
+	message := strings.TrimPrefix(err.Error(), "failed to unmarshal data: ")
+	if asJSON, found := strings.CutPrefix(message, "json error: "); found {
+		message, _, _ = strings.Cut(asJSON, ", yaml error: ")
+	}
+	message = strings.NewReplacer("yaml error: ", "", "yaml: ", "", "json: ", "", "field T.", "the field ",
+		"into value of type openapi3.T", "where an object is wanted", "into openapi3.T", "where an object is wanted",
+		"map[string]interface {}", "object", "Go value of type ", "").Replace(message)
+	return oneLine(message, 200)
 }
 
 // nestedTooDeep looks at the brackets of JSON; YAML's reader has a limit of its own.
