@@ -39,8 +39,8 @@ file, line, column}, new: {…}, gained: [{who, words, open, sets, admin, origin
 addresses, addresses_unlisted, principals, principals_unlisted, path_allows}], lost: […],
 places: [{host, methods, path, partly, example}]}], moved: […], gone_ids: […]}. old or new is null
 where no route takes the requests. Of sets each is enough; admin: the admin role passes too.
-With --openapi: {differ, operations_without_route: [{operation, method, path, missing}],
-operations_taken_apart: [{…, routes}], routes_without_operation: [{route, host, methods,
+With --openapi: {differ, operations_without_route: [{operation, method, path}],
+operations_taken_apart: [{…, host, routes}], routes_without_operation: [{route, host, methods,
 path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
 		Example: `  warder diff old.yaml new.yaml
   git show HEAD:policy.yaml | warder diff - policy.yaml
@@ -181,7 +181,7 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 	if len(found.GoneIDs) > 0 {
 		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	if _, err := io.WriteString(w, visible(b.String())); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)
 	}
 	return nil

@@ -6,9 +6,24 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"warder/policy"
 )
+
+// visible shows what a reader would not see: a name may hold what turns the text around it,
+// and whoever wrote the policy may have wanted that.
+func visible(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		if c == '\n' || unicode.IsPrint(c) {
+			b.WriteRune(c)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", c)
+		}
+	}
+	return b.String()
+}
 
 // accessWords says whose requests gained or lost access.
 func accessWords(c policy.Change, a policy.Access, gained bool) string {
