@@ -17,6 +17,9 @@ type Diff struct {
 	// GoneIDs are ids of routes that are no more: a proxy that chooses a route by one of
 	// them is refused.
 	GoneIDs []string
+	// OtherIDs are ids whose routes let others pass than before, where no change says so:
+	// they matter to such a proxy only.
+	OtherIDs []string
 }
 
 // A Change is requests that went from one route to another, or to the same with other rules.
@@ -281,12 +284,26 @@ func (c *comparison) diff() (d Diff) {
 	}
 	slices.SortStableFunc(d.Changes, compareChanges)
 	slices.SortStableFunc(d.Moved, compareChanges)
-	for _, r := range c.before.routes {
-		if c.after.Route(r.ID) == nil {
-			d.GoneIDs = append(d.GoneIDs, r.ID)
+	c.compareIDs(&d)
+	return d
+}
+
+// compareIDs looks at the routes as a proxy sees them that chooses one by its id.
+func (c *comparison) compareIDs(d *Diff) {
+	for _, before := range c.before.routes {
+		after := c.after.Route(before.ID)
+		if after == nil {
+			d.GoneIDs = append(d.GoneIDs, before.ID)
+			continue
+		}
+		known := slices.ContainsFunc(d.Changes, func(change Change) bool { return change.Old == before && change.New == after })
+		from, to := side{before, c.before.adminRole}, side{after, c.after.adminRole}
+		other := len(gains(from, to, true))+len(gains(to, from, true)) > 0 ||
+			slices.ContainsFunc(c.methods, func(m string) bool { return before.Takes(m) != after.Takes(m) })
+		if other && !known {
+			d.OtherIDs = append(d.OtherIDs, before.ID)
 		}
 	}
-	return d
 }
 
 // key is the same for preflights that differ in their origin only.

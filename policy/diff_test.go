@@ -240,6 +240,24 @@ func TestDiffMoved(t *testing.T) {
 	}
 }
 
+// TestDiffOtherIDs: ids that changed places are other rules to a proxy that chooses by id.
+func TestDiffOtherIDs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		want          []string
+		before, after string
+	}{
+		{[]string{"a", "b"}, "a: /a user\nb: /b public", "b: /a user\na: /b public"},
+		{[]string{"a", "b"}, "a: GET /a user\nb: POST /a user", "b: GET /a user\na: POST /a user"},
+		{nil, "a: /a user\nb: /b user", "b: /a user\na: /b user"},
+		{nil, "a: /a user", "a: /a public"},
+	} {
+		if d := diffOf(t, shortPolicy(t, test.before), shortPolicy(t, test.after)); !slices.Equal(d.OtherIDs, test.want) || len(d.Changes) > 0 != (test.want == nil && strings.Contains(test.after, "public")) {
+			t.Errorf("%s -> %s: got %v, %v", test.before, test.after, d.OtherIDs, said(d))
+		}
+	}
+}
+
 // TestDiffAdminRole: the role that passes every check touches each route that checks one.
 func TestDiffAdminRole(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 const standardInput = "-"
 
 func newDiffCommand(p process) *cobra.Command {
-	var d differ
+	var d diffCommand
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Say which requests gain or lose access between two policies",
@@ -33,12 +33,14 @@ where its servers do not say so.
 
 The exit code is 0 whatever the answer; with --exit-code it is 1 when there is a
 difference. Routes that only changed their name or place are shown with --all.
+For an Envoy that chooses routes by itself (warder.route) it names ids that are gone, and
+ids under which other rules stand.
 
 In JSON: {differ, old: {policy_hash, admin_role}, new: {…}, changes: [{old: {route, who,
 file, line, column}, new: {…}, gained: [{who, words, open, sets, admin, origins,
 addresses, addresses_unlisted, principals, principals_unlisted, path_allows}], lost: […],
-places: [{host, methods, path, partly, example}]}], moved: […], gone_ids: […]}. old or new is null
-where no route takes the requests. Of sets each is enough; admin: the admin role passes too.
+places: [{host, methods, path, partly, example}]}], moved: […], gone_ids: […], other_ids: […]}. old or new is
+null where no route takes the requests. Of sets each is enough; admin: the admin role passes too.
 With --openapi: {differ, operations_without_route: [{operation, method, path}],
 operations_taken_apart: [{…, host, routes}], routes_without_operation: [{route, host, methods,
 path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
@@ -62,15 +64,15 @@ path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
 	return cmd
 }
 
-// A differ is what the flags of diff say.
-type differ struct {
+// A diffCommand is what the flags of diff say.
+type diffCommand struct {
 	output          outputFormat
 	exitCode, all   bool
 	openapi, prefix string
 	given           *string // the prefix; nil when the flag was not given
 }
 
-func (d *differ) checkArguments(cmd *cobra.Command, args []string) error {
+func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 	wrong := ""
 	switch {
 	case d.openapi == "" && cmd.Flags().Changed("openapi"):
@@ -125,7 +127,7 @@ func readAllOf(r io.Reader, limit int64) ([]byte, error) {
 	return data, err
 }
 
-func (d *differ) policies(p process, oldPath, newPath string) error {
+func (d *diffCommand) policies(p process, oldPath, newPath string) error {
 	before, oldErr := loadPolicyArgument(p, oldPath)
 	after, newErr := loadPolicyArgument(p, newPath)
 	if err := errors.Join(oldErr, newErr); err != nil {
@@ -140,11 +142,14 @@ func (d *differ) policies(p process, oldPath, newPath string) error {
 	} else {
 		err = writeDiff(p.stdout, found, before, after, d.all)
 	}
-	if err == nil && d.exitCode && len(found.Changes) > 0 {
+	if err == nil && d.exitCode && differ(found) {
 		return errReported
 	}
 	return err
 }
+
+// differ reports whether anything is decided otherwise. An id that is gone refuses only.
+func differ(found policy.Diff) bool { return len(found.Changes)+len(found.OtherIDs) > 0 }
 
 // A diffSection is one kind of requests and all places where they gained or lost access.
 type diffSection struct {
@@ -180,6 +185,9 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 	b.WriteString(summaryOf(found, before, after, all))
 	if len(found.GoneIDs) > 0 {
 		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
+	}
+	if len(found.OtherIDs) > 0 {
+		fmt.Fprintf(&b, "other rules under the %s: %s; an Envoy that chooses one by warder.route is answered otherwise\n", plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
 	}
 	if _, err := io.WriteString(w, visible(b.String())); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)

@@ -47,7 +47,7 @@ type unreadRow struct {
 }
 
 // againstOpenAPI holds a policy against the document of an application.
-func (d *differ) againstOpenAPI(p process, path string) error {
+func (d *diffCommand) againstOpenAPI(p process, path string) error {
 	routes, policyErr := loadPolicyArgument(p, path)
 	a, documentErr := readOpenAPI(p, d.openapi, d.given)
 	if err := errors.Join(documentErr, policyErr); err != nil {

@@ -16,6 +16,7 @@ type diffRow struct {
 	Changes []changeRow `json:"changes"`
 	Moved   []changeRow `json:"moved"`
 	GoneIDs []string    `json:"gone_ids"`
+	Others  []string    `json:"other_ids"`
 }
 
 type sideRow struct {
@@ -63,12 +64,13 @@ type placeRow struct {
 
 func diffRowOf(found policy.Diff, before, after *policy.Policy) diffRow {
 	return diffRow{
-		Differ:  len(found.Changes) > 0,
+		Differ:  differ(found),
 		Old:     sideRow{before.Hash(), before.AdminRole()},
 		New:     sideRow{after.Hash(), after.AdminRole()},
 		Changes: changeRows(found.Changes),
 		Moved:   changeRows(found.Moved),
 		GoneIDs: someOrEmpty(found.GoneIDs),
+		Others:  someOrEmpty(found.OtherIDs),
 	}
 }
 
