@@ -78,19 +78,21 @@ func TestBad(t *testing.T) {
 
 // elsewhere are the messages that no file alone is refused with.
 var elsewhere = map[string]string{
-	"cannot be read: %v":                                     "TestLoadRefuses",
-	"holds no *.yaml file; a policy is at least one":         "TestLoadRefuses",
-	"is larger than %d MiB; split it into a folder of files": "TestLoadRefuses",
-	"is set at %s already; set it in one file":               "TestLoadRefuses",
-	"stands at %s already; keep one of the two":              "TestLoadRefuses",
-	"no file is given; a policy is at least one":             "TestLoadRefuses",
-	"path has no canonical form":                             "TestParsePath",
-	"is not YAML":                                            "for a parser that does not say why; this one always does",
-	"is no CEL expression":                                   "for a parser that does not say why; this one always does",
-	"cannot be compiled: ":                                   "for a library that refuses at the end what it has checked",
-	"reads nothing of the request and cannot be compiled":    "the same",
-	"does not fit together: ":                                "for what the library may once find; all that it finds today is in other words",
-	"is not read here; use plain keys and values":            "for what the parser may once make of YAML; today it makes nothing else",
+	"cannot be read: %v":                                                    "TestLoadRefuses",
+	"holds no *.yaml file; a policy is at least one":                        "TestLoadRefuses",
+	"is larger than %d MiB; split it into a folder of files":                "TestLoadRefuses",
+	"is set at %s already; set it in one file":                              "TestLoadRefuses",
+	"stands at %s already; keep one of the two":                             "TestLoadRefuses",
+	"no file is given; a policy is at least one":                            "TestLoadRefuses",
+	"path has no canonical form":                                            "TestParsePath",
+	"is not YAML":                                                           "for a parser that does not say why; this one always does",
+	"the paths of the two policies overlap in too many ways to compare":     "TestDiffIsBounded",
+	"is written with what a route refuses unless it says path_allows: [%s]": "TestWrongPath",
+	"is no CEL expression":                                                  "for a parser that does not say why; this one always does",
+	"cannot be compiled: ":                                                  "for a library that refuses at the end what it has checked",
+	"reads nothing of the request and cannot be compiled":                   "the same",
+	"does not fit together: ":                                               "for what the library may once find; all that it finds today is in other words",
+	"is not read here; use plain keys and values":                           "for what the parser may once make of YAML; today it makes nothing else",
 }
 
 // ofRequests are files that say what is wrong with a request, not with a policy: their texts

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 // A Condition is the compiled when of a route: a CEL expression over the request, the
 // parameters of its path and who was proven. The zero Condition holds for nothing.
 type Condition struct {
-	text     string
+	text     string // on one line, for people
+	source   string // as written
 	program  cel.Program
 	patterns []pattern // of the route, the most specific first
 
@@ -98,6 +100,13 @@ func (c *Condition) Holds(ctx context.Context, in *ConditionInput) (holds bool, 
 		return false, nil
 	}
 	return false, errNoAnswer
+}
+
+// same reports whether another condition holds for the same requests, as far as can be
+// seen: it is the same text, and where it speaks of parameters, over the same paths.
+func (c *Condition) same(other *Condition) bool {
+	return other != nil && c.source == other.source &&
+		(!strings.Contains(c.source, "params") || slices.EqualFunc(c.patterns, other.patterns, func(a, b pattern) bool { return a.String() == b.String() }))
 }
 
 // params returns the decoded parameters of the path, by the first of the route's

@@ -109,7 +109,7 @@ func compileCondition(env *cel.Env, text string) (*conditionReader, []conditionP
 	if issues.Err() != nil {
 		return nil, syntaxProblems(text, issues.Errors())
 	}
-	r := &conditionReader{env: env, text: text, info: parsed.NativeRep().SourceInfo(), condition: &Condition{text: oneLine(withoutComments(text))}}
+	r := &conditionReader{env: env, text: text, info: parsed.NativeRep().SourceInfo(), condition: &Condition{source: text, text: oneLine(withoutComments(text))}}
 	r.expr(parsed.NativeRep().Expr(), nil)
 	if len(r.problems) > 0 {
 		return r, r.problems

@@ -18,10 +18,10 @@ func whoMayPass(r *policy.Route) []string {
 		ways = append(ways, "anyone (anonymous)")
 	}
 	if r.User != nil {
-		ways = append(ways, "users"+having(names("role ", "any of ", r.User.Roles), names("role ", "all of ", r.User.AllRoles)))
+		ways = append(ways, userWords(r))
 	}
 	if r.APIKey != nil {
-		ways = append(ways, "API keys"+having(names("scopes ", "scopes ", r.APIKey.Scopes), names("scope ", "any of ", r.APIKey.AnyScopes)))
+		ways = append(ways, apiKeyWords(r))
 	}
 	if r.ClientIPs != nil {
 		ways = append(ways, "from "+strings.Join(r.ClientIPs.Names(), ", "))
@@ -46,6 +46,14 @@ func narrows(way string) bool {
 		}
 	}
 	return false
+}
+
+func userWords(r *policy.Route) string {
+	return "users" + having(names("role ", "any of ", r.User.Roles), names("role ", "all of ", r.User.AllRoles))
+}
+
+func apiKeyWords(r *policy.Route) string {
+	return "API keys" + having(names("scopes ", "scopes ", r.APIKey.Scopes), names("scope ", "any of ", r.APIKey.AnyScopes))
 }
 
 // names writes the names that somebody needs after a word for one of them, or for many.

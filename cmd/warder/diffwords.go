@@ -1,0 +1,245 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+
+	"warder/policy"
+)
+
+// visible shows what a reader would not see: a name may hold what turns the text around it,
+// and whoever wrote the policy may have wanted that.
+func visible(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		if c == '\n' || unicode.IsPrint(c) {
+			b.WriteRune(c)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", c)
+		}
+	}
+	return b.String()
+}
+
+// accessWords says whose requests gained or lost access.
+func accessWords(c policy.Change, a policy.Access, gained bool) string {
+	passes, refuses, admin := c.New, c.Old, c.NewAdmin
+	if !gained {
+		passes, refuses, admin = c.Old, c.New, c.OldAdmin
+	}
+	if gained && c.OldRefuses || !gained && c.NewRefuses {
+		refuses = nil
+	}
+	words := ""
+	switch a.Who {
+	case policy.WhoAnybody:
+		words = "everybody"
+		if refuses != nil {
+			words += " but " + credentialWords(refuses)
+		}
+		if gained {
+			words = "everybody, without a credential"
+		}
+	case policy.WhoNoCredential:
+		words = "everybody, without a credential"
+	case policy.WhoUsers:
+		words = peopleWords("users", "any signed-in user", "role", a.Sets)
+		if len(a.Sets) == 0 {
+			words = "users with the admin role " + admin
+		}
+		if !gained && refuses != nil && refuses.User != nil && words == "any signed-in user" {
+			words += ", but for " + userWords(refuses)
+		}
+	case policy.WhoAPIKeys:
+		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
+		if !gained && refuses != nil && refuses.APIKey != nil && words == "any valid API key" {
+			words += ", but for " + apiKeyWords(refuses)
+		}
+	case policy.WhoBadToken:
+		words = "requests with a token that is refused" + otherwise(gained)
+	case policy.WhoBadKey:
+		words = "requests with an API key that is refused" + otherwise(gained)
+	case policy.WhoBoth:
+		words = "requests with a token and an API key at once"
+	case policy.WhoPreflight:
+		words = "preflights of " + strings.Join(a.Origins, ", ")
+	case policy.WhoPasses:
+		words = credentialWords(passes)
+	}
+	return words + fromWords(a, passes, refuses)
+}
+
+// otherwise says when a bad credential does harm: in the other policy.
+func otherwise(gained bool) string {
+	if gained {
+		return " by the old policy"
+	}
+	return " by the new policy"
+}
+
+// credentialWords says who passes, whatever the address.
+func credentialWords(r *policy.Route) string {
+	if r.Public || r.Shadow {
+		return "everybody"
+	}
+	ways := slices.DeleteFunc(fullWays(r), narrows)
+	for i, way := range ways {
+		if way == "anyone (anonymous)" {
+			ways[i] = "everybody without a credential"
+		}
+	}
+	return strings.Join(ways, " or ")
+}
+
+// fullWays is whoMayPass in the words of a sentence.
+func fullWays(r *policy.Route) []string {
+	ways := whoMayPass(r)
+	for i, way := range ways {
+		switch way {
+		case "users":
+			ways[i] = "any signed-in user"
+		case "API keys":
+			ways[i] = "any valid API key"
+		}
+	}
+	return ways
+}
+
+// fromWords says from where: what changed, and what else the route asks for.
+func fromWords(a policy.Access, passes, refuses *policy.Route) string {
+	var b strings.Builder
+	switch {
+	case a.From != nil && a.From.Unlisted:
+		b.WriteString(", from addresses outside " + listWords(refuses.ClientIPs))
+	case a.From != nil:
+		b.WriteString(", from " + prefixWords(a.From.Prefixes))
+	case passes.ClientIPs != nil && !passes.Shadow:
+		b.WriteString(", from " + listWords(passes.ClientIPs))
+	}
+	switch {
+	case a.Through != nil && a.Through.Unlisted:
+		b.WriteString(", through others than " + strings.Join(refuses.Principals.Patterns(), ", "))
+	case a.Through != nil:
+		b.WriteString(", through " + strings.Join(a.Through.Patterns, ", "))
+	case passes.Principals != nil && !passes.Shadow:
+		b.WriteString(", through " + strings.Join(passes.Principals.Patterns(), ", "))
+	}
+	if a.Forms != 0 {
+		b.WriteString(", with " + a.Forms.String() + " in the path")
+	}
+	switch {
+	case a.When && passes.Condition == nil:
+		b.WriteString(", where this is not true: " + refuses.Condition.String())
+	case a.When:
+		b.WriteString(", where this is true: " + passes.Condition.String() + ", and this is not: " + refuses.Condition.String())
+	case passes.Condition != nil && !passes.Shadow && a.Who != policy.WhoPreflight:
+		b.WriteString(", when " + passes.Condition.String())
+	}
+	return b.String()
+}
+
+// listWords names ip_lists with what is in them.
+func listWords(s *policy.IPSet) string {
+	return fmt.Sprintf("%s (%s)", strings.Join(s.Names(), ", "), prefixWords(s.Prefixes()))
+}
+
+// maxPrefixWords is how many networks are written out.
+const maxPrefixWords = 6
+
+func prefixWords(prefixes []netip.Prefix) string {
+	var words []string
+	for i, p := range prefixes {
+		if i == maxPrefixWords && len(prefixes) > maxPrefixWords+1 {
+			return fmt.Sprintf("%s and %d more", strings.Join(words, ", "), len(prefixes)-i)
+		}
+		if p.IsSingleIP() {
+			words = append(words, p.Addr().String())
+		} else {
+			words = append(words, p.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// peopleWords writes who holds one of several sets of names.
+func peopleWords(who, anyone, what string, sets [][]string) string {
+	if len(sets) == 1 && len(sets[0]) == 0 {
+		return anyone
+	}
+	return who + setWords(what, sets)
+}
+
+// setWords writes sets of names, each of which is enough.
+func setWords(what string, sets [][]string) string {
+	if len(sets) == 0 {
+		return ""
+	}
+	common := slices.Clone(sets[0])
+	for _, set := range sets {
+		common = slices.DeleteFunc(common, func(name string) bool { return !slices.Contains(set, name) })
+	}
+	if len(sets) == 1 {
+		return having(names(what+" ", what+"s ", common))
+	}
+	var rest []string
+	for _, set := range sets {
+		rest = append(rest, strings.Join(slices.DeleteFunc(slices.Clone(set), func(name string) bool { return slices.Contains(common, name) }), " and "))
+	}
+	return having(names(what+" ", "any of ", rest), names(what+" ", what+"s ", common))
+}
+
+// ruleWords says what a route asks for, as the table of routes does.
+func ruleWords(r *policy.Route, refuses bool) string {
+	switch {
+	case r == nil:
+		return "no route"
+	case refuses:
+		return "refuses this form of path"
+	}
+	words := whoCell(fullWays(r))
+	if r.PathAllows != 0 {
+		words += "; path_allows " + r.PathAllows.String()
+	}
+	return words
+}
+
+// placeWords writes a place like the short form of a policy.
+func placeWords(p policy.Place) string {
+	var b strings.Builder
+	if methods := methodWords(p.Methods); methods != "" {
+		b.WriteString(methods + " ")
+	}
+	b.WriteString(p.Path)
+	if p.Host != "" {
+		b.WriteString(" on " + p.Host)
+	}
+	if p.Partly {
+		b.WriteString(" (but for what more specific routes take)")
+	}
+	return b.String()
+}
+
+// methodWords writes methods as a policy lists them: GET stands for HEAD, and nothing for
+// the usual ones.
+func methodWords(methods []string) string {
+	usual := policy.UsualMethods()
+	if len(methods) == len(usual) && !slices.ContainsFunc(usual, func(m string) bool { return !slices.Contains(methods, m) }) {
+		return ""
+	}
+	methods = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == "HEAD" && slices.Contains(methods, "GET") })
+	slices.SortFunc(methods, func(a, b string) int {
+		return cmp.Or(cmp.Compare(rankOfMethod(usual, a), rankOfMethod(usual, b)), cmp.Compare(a, b))
+	})
+	return strings.Join(methods, ",")
+}
+
+func rankOfMethod(usual []string, m string) int {
+	if i := slices.Index(usual, m); i >= 0 {
+		return i
+	}
+	return len(usual)
+}

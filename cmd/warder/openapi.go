@@ -1,0 +1,284 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"warder/policy"
+)
+
+const (
+	// maxOpenAPI bounds a document, in bytes.
+	maxOpenAPI = 16 << 20
+	// maxNesting bounds how deep its values stand in each other: a reader that looks at
+	// each level anew would not come to an end.
+	maxNesting = 200
+)
+
+// An application is what an OpenAPI document says of one.
+type application struct {
+	name           string // of the document, for messages
+	title, version string
+	roles          bool // OpenAPI 3.1: what a requirement lists for any scheme are roles
+	schemes        openapi3.SecuritySchemes
+	operations     []operation // by path and method
+	prefixes       []string    // that its servers give to its paths, when they are several
+}
+
+// An operation is one method of one path.
+type operation struct {
+	id, method, template string
+	summary              string
+	path                 string // as a policy writes it; "" when no path of a policy is the same
+	loose                string // one that takes it and more, if none is the same; "" when no request can be for it
+	wrong                string // why not
+	security             openapi3.SecurityRequirements
+}
+
+// readOpenAPI reads a document from a file or standard input. Nothing that it refers to
+// elsewhere is read. prefix stands before its paths; nil for that of its servers.
+func readOpenAPI(p process, file string, prefix *string) (application, error) {
+	name, data, err := openAPIBytes(p, file)
+	if err == nil {
+		var doc *openapi3.T
+		if doc, err = parseOpenAPI(data); err == nil {
+			a := applicationOf(doc, prefix)
+			a.name = name
+			return a, nil
+		}
+	}
+	return application{}, fmt.Errorf("%s: %w", name, err)
+}
+
+func openAPIBytes(p process, file string) (name string, data []byte, err error) {
+	if file == standardInput {
+		data, err = readAllOf(p.stdin, maxOpenAPI)
+		return "standard input", data, err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return file, nil, bare(err)
+	}
+	defer f.Close()
+	data, err = readAllOf(f, maxOpenAPI)
+	if err != nil {
+		err = bare(err)
+	}
+	return file, data, err
+}
+
+func parseOpenAPI(data []byte) (*openapi3.T, error) {
+	switch {
+	case len(strings.TrimSpace(string(data))) == 0:
+		return nil, errors.New("is empty; it should be an OpenAPI document, such as FastAPI's /openapi.json")
+	case nestedTooDeep(data):
+		return nil, fmt.Errorf("is nested deeper than %d levels", maxNesting)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(data)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "disallowed external reference"):
+		return nil, errors.New("refers to other files ($ref), which are not read; bundle it into one document first")
+	case err != nil:
+		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", unreadableBecause(err))
+	}
+	switch version := doc.OpenAPI; {
+	case version == "" && doc.Extensions["swagger"] != nil:
+		return nil, fmt.Errorf("is Swagger %s; convert it to OpenAPI 3 first, for example with swagger2openapi", oneLine(fmt.Sprint(doc.Extensions["swagger"]), 10))
+	case version == "":
+		return nil, errors.New("has no version of OpenAPI; it should begin like {\"openapi\": \"3.1.0\", …}")
+	case !strings.HasPrefix(version, "3."):
+		return nil, fmt.Errorf("is OpenAPI %s; this warder reads 3.0, 3.1 and 3.2", oneLine(version, 20))
+	case doc.Paths.Len() == 0:
+		return nil, errors.New("has no paths, so that there is nothing to write a policy for")
+	}
+	return doc, nil
+}
+
+// unreadableBecause takes out of the library's message what only a Go programmer could use,
+// and of two readers' opinions the second one.
+func unreadableBecause(err error) string {
+	message := strings.TrimPrefix(err.Error(), "failed to unmarshal data: ")
+	if asJSON, found := strings.CutPrefix(message, "json error: "); found {
+		message, _, _ = strings.Cut(asJSON, ", yaml error: ")
+	}
+	message = strings.NewReplacer("yaml error: ", "", "yaml: ", "", "json: ", "", "field T.", "the field ",
+		"into value of type openapi3.T", "where an object is wanted", "into openapi3.T", "where an object is wanted",
+		"map[string]interface {}", "object", "Go value of type ", "").Replace(message)
+	return oneLine(message, 200)
+}
+
+// nestedTooDeep looks at the brackets of JSON; YAML's reader has a limit of its own.
+func nestedTooDeep(data []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth > maxNesting {
+			return true
+		}
+	}
+	return false
+}
+
+func applicationOf(doc *openapi3.T, prefix *string) application {
+	a := application{roles: doc.IsOpenAPI31OrLater()}
+	if doc.Info != nil {
+		a.title, a.version = doc.Info.Title, doc.Info.Version
+	}
+	if doc.Components != nil {
+		a.schemes = doc.Components.SecuritySchemes
+	}
+	if prefix == nil {
+		a.prefixes = basePaths(doc.Servers)
+	}
+	for _, template := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
+		item := doc.Paths.Value(template)
+		if item == nil {
+			continue
+		}
+		operations := item.Operations()
+		for _, method := range slices.Sorted(maps.Keys(operations)) {
+			o := operations[method]
+			if o == nil {
+				continue
+			}
+			found := operation{id: o.OperationID, method: method, template: template, summary: o.Summary, security: doc.Security}
+			if o.Security != nil {
+				found.security = *o.Security
+			}
+			before := prefixOf(prefix, doc, item, o)
+			if found.path, found.wrong = policyPath(before, template, false); found.path == "" {
+				found.loose, _ = policyPath(before, template, true)
+			} else {
+				found.loose = found.path
+			}
+			if strings.ToUpper(method) != method || strings.ContainsAny(method, " ,\"'\\{}[]:/") {
+				found.path, found.loose, found.wrong = "", "", "the method is none that a policy can hold"
+			}
+			a.operations = append(a.operations, found)
+		}
+	}
+	return a
+}
+
+// prefixOf returns what stands before an operation's path: the base path of the nearest
+// list of servers.
+func prefixOf(prefix *string, doc *openapi3.T, item *openapi3.PathItem, o *openapi3.Operation) string {
+	if prefix != nil {
+		return *prefix
+	}
+	servers := doc.Servers
+	switch {
+	case o.Servers != nil && len(*o.Servers) > 0:
+		servers = *o.Servers
+	case len(item.Servers) > 0:
+		servers = item.Servers
+	}
+	if paths := basePaths(servers); len(paths) > 0 {
+		return paths[0]
+	}
+	return ""
+}
+
+// basePaths returns the base paths of servers, each once; "" for none.
+func basePaths(servers openapi3.Servers) (paths []string) {
+	for _, s := range servers {
+		path, err := s.BasePath()
+		if err != nil {
+			path = "" // a URL that is relative to where the document is
+		}
+		if path = strings.TrimRight(path, "/"); !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// policyPath writes a path of the document as a policy does, or says why it cannot. A loose
+// one may take more: a segment for a part of one, all below for what takes slashes.
+func policyPath(prefix, template string, loose bool) (path, wrong string) {
+	if !strings.HasPrefix(template, "/") {
+		return "", "the path does not begin with /"
+	}
+	segments := strings.Split(prefix+template, "/")
+	used := map[string]bool{}
+	for i, s := range segments {
+		switch name, inner := wholeParameter(s); {
+		case inner && strings.HasSuffix(name, ":path") && loose && i == len(segments)-1:
+			segments[i] = "**"
+		case inner && strings.HasSuffix(name, ":path"):
+			return "", "the parameter {" + oneLine(name, 60) + "} takes slashes; write ** as the last segment, if all below is for the same people"
+		case inner:
+			name, _, _ = strings.Cut(name, ":")
+			segments[i] = "{" + parameterName(name, used) + "}"
+		case strings.ContainsAny(s, "{}") && loose:
+			segments[i] = "{" + parameterName("part", used) + "}"
+		case strings.ContainsAny(s, "{}"):
+			return "", "a parameter is only a part of the segment " + oneLine(s, 60) + "; in a policy {name} is a whole one"
+		default:
+			segments[i] = literalSegment(s)
+		}
+	}
+	path = strings.Join(segments, "/")
+	if wrong := policy.WrongPath(path); wrong != "" {
+		return "", "the path " + oneLine(wrong, 200)
+	}
+	return path, ""
+}
+
+// wholeParameter returns what stands in the braces of a segment that is one parameter.
+func wholeParameter(s string) (name string, whole bool) {
+	if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' || strings.ContainsAny(s[1:len(s)-1], "{}") {
+		return "", false
+	}
+	return s[1 : len(s)-1], true
+}
+
+// parameterName makes a name that a policy takes, and that the path has not used.
+func parameterName(s string, used map[string]bool) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_') {
+			return r
+		}
+		return '_'
+	}, s)
+	name = name[:min(len(name), 64)]
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		name = "p" + name
+	}
+	for base, n := name, 2; used[name]; n++ {
+		name = fmt.Sprintf("%s_%d", base, n)
+	}
+	used[name] = true
+	return name
+}
+
+// literalSegment escapes what a policy's path may not hold raw, or would read as more
+// than a literal.
+func literalSegment(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || c == '#' || c == '*' || c == ':' && i == 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

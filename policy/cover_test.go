@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// coverWords writes a coverage in short.
+func coverWords(c Coverage, operations []Operation) string {
+	var lines []string
+	for _, i := range c.Missing {
+		lines = append(lines, "missing "+operations[i].Method+" "+operations[i].Path)
+	}
+	for _, a := range c.Apart {
+		var ids []string
+		for _, r := range a.Routes {
+			ids = append(ids, idOf(r))
+		}
+		lines = append(lines, fmt.Sprintf("apart %s %s %s%q", operations[a.Operation].Method, operations[a.Operation].Path, a.Host, ids))
+	}
+	for _, e := range c.Idle {
+		methods := strings.Join(e.Methods, ",")
+		if len(e.Methods) == len(absentMethods) {
+			methods = "usual"
+		}
+		lines = append(lines, fmt.Sprintf("idle %s %s%s %s", methods, e.Path, e.Host, e.Route.ID))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestCover(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ want, policy, operations string }{
+		{"", "a: GET /a user", "GET /a"},
+		{"", "a: GET /a user", "GET /a/"},
+		{"", "a: GET /a user", "GET /a\nHEAD /a"},
+		{"", "a: /a user", "POST /a"},
+		{"", "a: /a/** user", "GET /a/{x}\nPOST /a/{x}/y"},
+		{"", "a: /a/{x} user", "GET /a/{other}"},
+		{"missing POST /a", "a: GET /a user", "GET /a\nPOST /a"},
+		{"missing GET /b\nidle GET /a a", "a: GET /a user", "GET /b"},
+		{"idle POST /a a", "a: GET,POST /a user", "GET /a"},
+		{"idle usual /b b", "a: /a user\nb: /b user", "GET /a"},
+		{"", "a: GET,HEAD /a user", "GET /a"},
+		{"missing TRACE /a", "a: /a user", "GET /a\nTRACE /a"},
+		{"missing GET /a/{x}", "a: GET /a/me user", "GET /a/{x}"},
+		{"missing GET /a/{x}", "a: GET /a/me user", "GET /a/{x}\nGET /a/me"},
+		{`apart GET /a/{x} ["b" "a"]`, "a: GET /a/{x} user\nb: GET /a/me user", "GET /a/{x}"},
+		{"", "a: GET /a/{x} user\nb: GET /a/me user", "GET /a/{x}\nGET /a/me"},
+		{"", "a: GET /a/{x} user\nb: POST /a/me user", "GET /a/{x}\nPOST /a/me"},
+		{"idle GET /a/** a", "a: GET /a/** user\nb: GET /a/{x} user", "GET /a/{x}"},
+		{"", "a: GET /a on h.ex user", "GET /a"},
+		{`apart GET /a/{x} h.ex["b" "a"]`, "a: GET /a/{x} user\nb: GET /a/me on h.ex user", "GET /a/{x}"},
+		{"", "a: GET /{x}/b user\nb: GET /a/{y} user", "GET /a/{y}\nGET /{x}/b"},
+	}
+	for _, test := range tests {
+		var operations []Operation
+		for line := range strings.Lines(test.operations) {
+			method, path, _ := strings.Cut(strings.TrimSpace(line), " ")
+			operations = append(operations, Operation{method, path})
+		}
+		c, err := shortPolicy(t, test.policy).Cover(operations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := coverWords(c, operations); got != test.want {
+			t.Errorf("%s\nwith\n%s\ngot\n%s\nwant\n%s", test.policy, test.operations, got, test.want)
+		}
+	}
+	if _, err := shortPolicy(t, "a: /a user").Cover([]Operation{{"GET", "a"}}); err == nil || !strings.Contains(err.Error(), "does not begin with /") {
+		t.Errorf("got %v for a path that is none", err)
+	}
+}
+
+func TestWrongPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/a/{x}/**": "",
+		"/a%2Fb":    "path_allows: [encoded_slash]",
+		"/a;b":      "path_allows: [semicolon]",
+		"/a//b":     "empty segment",
+		"a":         "does not begin with /",
+	} {
+		if got := WrongPath(path); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if SamePaths("/a/{x}/") != SamePaths("/a/{y}") || SamePaths("/a/{x}") == SamePaths("/a/x") {
+		t.Error("SamePaths tells apart by names, or not by literals")
+	}
+}

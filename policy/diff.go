@@ -1,0 +1,400 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Diff is what two policies decide differently. It is exact: all requests are cut into
+// cells that neither policy tells apart, and each cell is looked at.
+type Diff struct {
+	// Changes are requests that gained or lost access, in the order of the new policy.
+	Changes []Change
+	// Moved are requests that another route decides now, alike.
+	Moved []Change
+	// GoneIDs are ids of routes that are no more: a proxy that chooses a route by one of
+	// them is refused.
+	GoneIDs []string
+	// OtherIDs are ids whose routes let others pass than before, where no change says so:
+	// they matter to such a proxy only.
+	OtherIDs []string
+}
+
+// A Change is requests that went from one route to another, or to the same with other rules.
+type Change struct {
+	Old, New *Route // nil: no route takes them, so that nobody passes
+	// OldRefuses and NewRefuse: the route takes the requests but refuses a form that all
+	// of their paths have.
+	OldRefuses, NewRefuses bool
+	// OldAdmin and NewAdmin are the admin roles of the policies.
+	OldAdmin, NewAdmin string
+
+	Places       []Place
+	Gained, Lost []Access
+}
+
+// A Place is hosts, methods and paths of one change.
+type Place struct {
+	Host    string // "" for any
+	Methods []string
+	Path    string // as a policy would write it
+	// Partly: some of what the path matches is decided elsewhere.
+	Partly  bool
+	Example Example
+
+	pattern     pattern
+	exampleHost string // the pattern that the example's host is a sample of
+}
+
+// An Example is a request of a place.
+type Example struct{ Method, Host, Path string }
+
+// A passage is from which route to which a request goes.
+type passage struct {
+	old, new               *Route
+	oldRefuses, newRefuses bool // the route refuses a form that the path must have
+	free                   bool // the path may have other forms
+	// preflight: which origins' preflights are meant; "" for the request itself.
+	origin string
+}
+
+// Compare says which requests gain or lose access when the new policy comes after the old.
+func Compare(before, after *Policy) (Diff, error) {
+	tables := [2][]Entry{before.Table(), after.Table()}
+	cells, err := cut(tables[0], tables[1])
+	if err != nil {
+		return Diff{}, err
+	}
+	c := &comparison{before: before, after: after, methods: methodsOf(tables[0], tables[1])}
+	for i, table := range tables {
+		c.entries[i] = map[*Route][]Entry{}
+		for _, e := range table {
+			c.entries[i][e.Route] = append(c.entries[i][e.Route], e)
+		}
+	}
+	c.collect(cells)
+	return c.diff(), nil
+}
+
+// methodsOf returns all methods that the tables tell apart.
+func methodsOf(tables ...[]Entry) []string {
+	methods := slices.Clone(absentMethods)
+	for _, e := range slices.Concat(tables...) {
+		for _, m := range e.Methods {
+			if !slices.Contains(methods, m) {
+				methods = append(methods, m)
+			}
+		}
+	}
+	return methods
+}
+
+// A comparison gathers what the cells say.
+type comparison struct {
+	before, after *Policy
+	entries       [2]map[*Route][]Entry
+	methods       []string
+
+	cells  []decided
+	groups map[passage]map[string]*Place
+	order  []passage // of groups
+}
+
+// decided is a cell with the passage of each method.
+type decided struct {
+	cell
+	passages []passage
+}
+
+func (c *comparison) collect(cells []cell) {
+	c.groups = map[passage]map[string]*Place{}
+	for _, at := range cells {
+		d := decided{at, make([]passage, len(c.methods))}
+		for i, method := range c.methods {
+			d.passages[i] = passageOf(at, c.before.winner(method, at), c.after.winner(method, at))
+			c.put(d.passages[i], method, at)
+			c.preflights(d.passages[i], method, at)
+		}
+		c.cells = append(c.cells, d)
+	}
+}
+
+func (p *Policy) winner(method string, at cell) *Route {
+	return p.Match(method, at.sample.host, at.sample.path)
+}
+
+func passageOf(at cell, before, after *Route) passage {
+	p := passage{old: before, new: after}
+	if before == nil && after == nil {
+		return p
+	}
+	forms := at.sample.path.forms
+	p.oldRefuses = before != nil && forms&^before.PathAllows != 0
+	p.newRefuses = after != nil && forms&^after.PathAllows != 0
+	p.free = at.free() && formsDiffer(before, after)
+	return p
+}
+
+func formsDiffer(a, b *Route) bool { return a != nil && b != nil && a.PathAllows != b.PathAllows }
+
+// preflights puts the preflights for a method that pass by another route than the method
+// itself, or pass in one policy only.
+func (c *comparison) preflights(p passage, method string, at cell) {
+	for _, origin := range allOrigins(p.old, p.new) {
+		before, after := c.before.preflightGate(origin, method, at), c.after.preflightGate(origin, method, at)
+		if (before == nil) == (after == nil) && before == p.old && after == p.new {
+			continue // what differs is said of the request itself
+		}
+		own := passageOf(at, before, after)
+		own.origin = origin
+		c.put(own, method, at)
+	}
+}
+
+// preflightGate returns the route whose gates a preflight has to pass; nil when it does not
+// pass at all.
+func (p *Policy) preflightGate(origin, method string, at cell) *Route {
+	if r := p.Preflight(origin, method, at.sample.host, at.sample.path); r != nil {
+		return r
+	}
+	if r := p.winner(methodOptions, at); r != nil && (r.Public || r.Anonymous || r.Shadow) {
+		return r // like any request without a credential
+	}
+	return nil
+}
+
+// put notes one method of a cell at its place.
+func (c *comparison) put(p passage, method string, at cell) {
+	if p.old == nil && p.new == nil {
+		return
+	}
+	host, pattern, path := c.place(p, method, at)
+	key := host + "\x00" + pattern.key()
+	places := c.groups[p]
+	if places == nil {
+		places = map[string]*Place{}
+		c.groups[p] = places
+		c.order = append(c.order, p)
+	}
+	place := places[key]
+	if place == nil {
+		place = &Place{Host: host, Path: path, pattern: pattern}
+		places[key] = place
+	}
+	if place.Example == (Example{}) || place.exampleHost != host && at.host == host {
+		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.raw}, at.host
+	}
+	if !slices.Contains(place.Methods, method) {
+		place.Methods = append(place.Methods, method)
+	}
+}
+
+// place writes a cell the way the two policies do: what both of the winning entries take.
+func (c *comparison) place(p passage, method string, at cell) (host string, both pattern, path string) {
+	first := true
+	for i, r := range []*Route{p.old, p.new} {
+		e, found := entryOf(c.entries[i][r], method, p.origin != "", at)
+		switch {
+		case !found:
+		case first:
+			host, both, first = e.Host, e.pattern, false
+		default:
+			if compareHosts(e.Host, host) < 0 {
+				host = e.Host
+			}
+			both = e.pattern.and(both)
+		}
+	}
+	return host, both, both.String()
+}
+
+// entryOf returns the one of a route's entries that takes the requests of a cell.
+func entryOf(entries []Entry, method string, preflight bool, at cell) (Entry, bool) {
+	for _, e := range entries {
+		if e.Takes(method, at.sample.host, at.sample.path) || preflight && e.Takes(methodOptions, at.sample.host, at.sample.path) {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+// and returns what takes the paths that both patterns take, of which there is one.
+func (p pattern) and(q pattern) pattern {
+	if len(p.segments) < len(q.segments) {
+		p, q = q, p
+	}
+	both := pattern{segments: slices.Clone(p.segments), rest: p.rest && q.rest}
+	for i, s := range q.segments {
+		if !s.param {
+			both.segments[i] = s
+		}
+	}
+	return both
+}
+
+// String writes the pattern as a policy would.
+func (p pattern) String() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		if s.param {
+			b.WriteString("{" + s.text + "}")
+		} else {
+			b.WriteString(escapeSegment(s.text))
+		}
+	}
+	if p.rest {
+		b.WriteString("/**")
+	}
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
+}
+
+// diff says of each passage what it comes to.
+func (c *comparison) diff() (d Diff) {
+	preflights := map[string]int{} // where in d.Changes
+	for _, p := range c.order {
+		change := c.change(p)
+		moved := len(change.Gained)+len(change.Lost) == 0
+		if moved && (p.origin != "" || p.old == nil || p.new == nil || p.old.ID == p.new.ID) {
+			continue
+		}
+		for _, place := range c.groups[p] {
+			place.Partly = c.partly(p, place)
+			change.Places = append(change.Places, *place)
+		}
+		slices.SortFunc(change.Places, comparePlaces)
+		switch {
+		case moved:
+			d.Moved = append(d.Moved, change)
+			continue
+		case p.origin != "":
+			key := change.key()
+			if i, same := preflights[key]; same {
+				d.Changes[i].addOrigin(p.origin)
+				continue
+			}
+			preflights[key] = len(d.Changes)
+		}
+		d.Changes = append(d.Changes, change)
+	}
+	slices.SortStableFunc(d.Changes, compareChanges)
+	slices.SortStableFunc(d.Moved, compareChanges)
+	c.compareIDs(&d)
+	return d
+}
+
+// compareIDs looks at the routes as a proxy sees them that chooses one by its id.
+func (c *comparison) compareIDs(d *Diff) {
+	for _, before := range c.before.routes {
+		after := c.after.Route(before.ID)
+		if after == nil {
+			d.GoneIDs = append(d.GoneIDs, before.ID)
+			continue
+		}
+		known := slices.ContainsFunc(d.Changes, func(change Change) bool { return change.Old == before && change.New == after })
+		from, to := side{before, c.before.adminRole}.enforced(), side{after, c.after.adminRole}.enforced()
+		other := len(gains(from, to, true))+len(gains(to, from, true)) > 0 ||
+			slices.ContainsFunc(c.methods, func(m string) bool { return before.Takes(m) != after.Takes(m) })
+		if other && !known {
+			d.OtherIDs = append(d.OtherIDs, before.ID)
+		}
+	}
+}
+
+// key is the same for preflights that differ in their origin only.
+func (change Change) key() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%p %p %v %v %d %d", change.Old, change.New, change.OldRefuses, change.NewRefuses, len(change.Gained), len(change.Lost))
+	for _, place := range change.Places {
+		fmt.Fprintf(&b, "\n%s %s %q", place.Host, place.pattern.key(), place.Methods)
+	}
+	return b.String()
+}
+
+func (change Change) addOrigin(origin string) {
+	for _, list := range [][]Access{change.Gained, change.Lost} {
+		for i := range list {
+			list[i].Origins = append(list[i].Origins, origin)
+		}
+	}
+}
+
+func (c *comparison) change(p passage) Change {
+	change := Change{Old: p.old, New: p.new, OldRefuses: p.oldRefuses, NewRefuses: p.newRefuses, OldAdmin: c.before.adminRole, NewAdmin: c.after.adminRole}
+	before, after := side{p.old, change.OldAdmin}.enforced(), side{p.new, change.NewAdmin}.enforced()
+	if p.oldRefuses {
+		before.route = nil
+	}
+	if p.newRefuses {
+		after.route = nil
+	}
+	if p.origin == "" {
+		change.Gained, change.Lost = gains(before, after, p.free), gains(after, before, p.free)
+		return change
+	}
+	change.Gained, change.Lost = gainedPreflights(p, before, after), gainedPreflights(p, after, before)
+	return change
+}
+
+// gainedPreflights compares only the gates: a preflight carries no credential.
+func gainedPreflights(p passage, from, to side) []Access {
+	switch {
+	case to.route == nil:
+		return nil
+	case from.route == nil:
+		return []Access{{Who: WhoPreflight, Origins: []string{p.origin}}}
+	}
+	gained := gainedGates(from.route, to.route, p.free)
+	for i := range gained {
+		gained[i].Who, gained[i].Origins = WhoPreflight, []string{p.origin}
+	}
+	return gained
+}
+
+// partly reports whether some requests of a place go by another passage.
+func (c *comparison) partly(p passage, place *Place) bool {
+	for _, d := range c.cells {
+		if !coversHost(place.Host, d.host) || !place.pattern.takesCell(d.cell) {
+			continue
+		}
+		for i, method := range c.methods {
+			if slices.Contains(place.Methods, method) && p.origin == "" && d.passages[i] != p {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// takesCell reports whether the pattern takes the paths of a cell.
+func (p pattern) takesCell(c cell) bool {
+	if len(p.segments) > len(c.segments) || !p.rest && (c.below || len(p.segments) != len(c.segments)) {
+		return false
+	}
+	for i, s := range p.segments {
+		if !s.param && (c.segments[i].param || c.segments[i].text != s.text) {
+			return false
+		}
+	}
+	return true
+}
+
+func comparePlaces(a, b Place) int {
+	return cmp.Or(compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern), slices.Compare(a.Methods, b.Methods))
+}
+
+func compareChanges(a, b Change) int {
+	return cmp.Or(comparePlaces(a.Places[0], b.Places[0]), cmp.Compare(idOf(a.Old), idOf(b.Old)), cmp.Compare(idOf(a.New), idOf(b.New)))
+}
+
+func idOf(r *Route) string {
+	if r == nil {
+		return ""
+	}
+	return r.ID
+}
