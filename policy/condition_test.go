@@ -104,6 +104,12 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"more than 8192", "a long header", conditionOf(t, `request.headers["x-tenant"] != "a"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Fields = fields{{"x-tenant", strings.Repeat("a", 9000)}}
 		}},
+		{"more than once", "two headers, and all are looked at", conditionOf(t, `size(request.headers) < 9`), t.Context(), func(in *policy.ConditionInput) {
+			in.Fields = fields{{"x-a", "1"}, {"x_a", "1"}}
+		}},
+		{"false", "a pseudo-header", conditionOf(t, `params.user_id in request.headers`), t.Context(), func(in *policy.ConditionInput) {
+			in.Path, in.Fields = pathOf(t, "/users/:path"), fields{{":path", "/"}}
+		}},
 		{"not UTF-8", "a header that is no text", conditionOf(t, `request.headers["x-tenant"] != "acme"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Fields = fields{{"x-tenant", "\xff"}}
 		}},
