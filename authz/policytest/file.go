@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"warder/authz"
 	"warder/authz/token"
@@ -199,6 +200,8 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 		switch {
 		case c.Name == "":
 			report(field, "has no name; say in a few words what it is about")
+		case strings.ContainsFunc(c.Name, unicode.IsControl):
+			report(field+".name", "%q holds a control character, which a terminal would obey; take it out", c.Name)
 		case twice:
 			report(field+".name", "%q is the name of the case at line %d too; --run and reports need each once", c.Name, f.Cases[first].at.Line)
 		default:

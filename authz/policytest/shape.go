@@ -3,6 +3,7 @@ package policytest
 import (
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -108,7 +109,11 @@ func (r *reader) scalar(field string, n ast.Node, want string) (text string, ok 
 	case *ast.LiteralNode:
 		return n.Value.Value, true
 	case *ast.IntegerNode, *ast.FloatNode:
-		return n.GetToken().Value, true
+		number := n.GetToken().Value
+		if !digits.MatchString(number) {
+			r.report(field, "%s is a number that YAML may spell in another way; write it in quotes, as in %q", number, number)
+		}
+		return number, true
 	case *ast.NullNode:
 		r.report(field, "is empty; write %s, or leave the key out", want)
 	case *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
@@ -118,6 +123,9 @@ func (r *reader) scalar(field string, n ast.Node, want string) (text string, ok 
 	}
 	return "", false
 }
+
+// digits are numbers that have one spelling.
+var digits = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 
 func (r *reader) wrongKind(field string, n ast.Node, want string) {
 	is := "a text"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"unicode"
 
 	"warder/authz/policytest"
 )
@@ -52,6 +53,9 @@ func (t *testRun) explainCommand(c *policytest.Case, x explained, tested *tested
 		words = append(words, "--header", h[0]+": "+h[1])
 	}
 	for i, word := range words {
+		if strings.ContainsFunc(word, unicode.IsControl) {
+			return "" // no shell hands that on as it is
+		}
 		words[i] = shellWord(word)
 	}
 	return strings.Join(words, " ")
