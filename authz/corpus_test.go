@@ -50,7 +50,7 @@ func (e *engineDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Ou
 	}
 	d := e.opened.Engine.Decide(ctx, authz.NewRequest(a))
 	who, route := d.Principal(), d.Route()
-	got := policytest.Outcome{Allowed: d.Allowed(), Reason: d.Reason().String(), Route: &route, Principal: &who}
+	got := policytest.Outcome{Allowed: d.Allowed() || d.WouldDeny(), Shadow: d.Shadow(), Reason: d.Reason().String(), Route: &route, Principal: &who}
 	if d.ClientIP().IsValid() {
 		got.ClientIP = d.ClientIP().String()
 	}

@@ -86,8 +86,9 @@ func (d *grpcDepth) check(ctx context.Context, r policytest.Request, in *authv3.
 		return out, fmt.Errorf("a gRPC error, which an Envoy may let through: %w", err)
 	}
 	out.Reason = saidOf(response, "reason")
+	goesOn := isAllow(response) || saidOf(response, "decision") == "would_deny" && response.GetStatus().GetCode() == 0 && response.GetOkResponse() != nil
 	switch {
-	case isAllow(response) == isDeny(response):
+	case goesOn == isDeny(response):
 		return out, fmt.Errorf("neither a yes nor a no: %v", response)
 	case isDeny(response):
 		denied := response.GetDeniedResponse()

@@ -179,11 +179,11 @@ func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 	w := c.want
 	switch {
 	case c.Status == 0:
-	case w.allow && c.Status != 200:
+	case w.passes() && c.Status != 200:
 		report("status", "%d is no status of a request that goes on, which warder answers with 200; leave it out, or want a denial", c.Status)
-	case !w.allow && w.named && c.Status != statusOf(w.reason):
+	case !w.passes() && w.named && c.Status != statusOf(w.reason):
 		report("status", "%d is not the status of %s, which is %d; mend one of them, or leave the status out", c.Status, w.reason, statusOf(w.reason))
-	case !w.allow && !slices.Contains([]int{400, 401, 403, 503}, c.Status):
+	case !w.passes() && !slices.Contains([]int{400, 401, 403, 503}, c.Status):
 		report("status", "%d is no status of a denial; use 400, 401, 403 or 503", c.Status)
 	}
 	identified := c.As != "" || c.Identity != nil
@@ -196,10 +196,10 @@ func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 	}
 	c.checkAs("as", c.As, report)
 	checkIdentityFields("identity", c.Identity, report)
-	if !w.allow && (c.UpstreamAbsent != nil || c.Upstream != nil) {
+	if !w.passes() && (c.UpstreamAbsent != nil || c.Upstream != nil) {
 		report(firstOf("upstream", c.Upstream != nil, "upstream_absent"), "is about what the application gets, and a denied request never reaches it; leave it out")
 	}
-	if w.allow && (c.CORS != "" || c.Response != nil || c.Challenge != "") {
+	if w.passes() && (c.CORS != "" || c.Response != nil || c.Challenge != "") {
 		key := firstOf("cors", c.CORS != "", firstOf("response", c.Response != nil, "challenge"))
 		report(key, "is about the answer to a denial, and what is let through the application answers; leave it out")
 	}
@@ -232,18 +232,32 @@ func (c *Case) checkAs(key, as string, report func(key, format string, args ...a
 // A verdict is what a case wants first of all.
 type verdict struct {
 	allow  bool
+	shadow bool // a denial that is not enforced
 	reason authz.Reason
 	named  bool // the reason is wanted too
 }
 
+// passes reports whether the request goes on.
+func (v verdict) passes() bool { return v.allow || v.shadow }
+
+// takes reports whether a reason can be one for the verdict. Some denials are enforced
+// in shadow too.
+func (v verdict) takes(r authz.Reason) bool {
+	if v.shadow && slices.Contains([]string{"request_malformed", "path_ambiguous", "internal"}, r.String()) {
+		return false
+	}
+	return r.Allows() == v.allow
+}
+
 // verdicts are the words that a want begins with.
 var verdicts = map[string]verdict{
-	"allow": {allow: true},
-	"deny":  {allow: false},
+	"allow":      {allow: true},
+	"deny":       {allow: false},
+	"would_deny": {shadow: true},
 }
 
 func parseWant(want string) (v verdict, wrong string) {
-	const example = `write allow or deny, or one with its reason such as "deny role_missing"`
+	const example = `write allow, deny or would_deny, or one with its reason such as "deny role_missing"`
 	if want == "" {
 		return v, "has no verdict; " + example
 	}
@@ -259,21 +273,21 @@ func parseWant(want string) (v verdict, wrong string) {
 		if r.String() != name {
 			continue
 		}
-		if r.Allows() != v.allow {
-			return v, fmt.Sprintf("%s is no reason to %s; reasons to %s are %s", name, word, word, strings.Join(reasons(v.allow), ", "))
+		if !v.takes(r) {
+			return v, fmt.Sprintf("%s is no reason to %s; reasons to %s are %s", name, word, word, strings.Join(reasons(v), ", "))
 		}
 		v.reason, v.named = r, true
 		return v, ""
 	}
-	if near := policy.Nearest(name, reasons(v.allow)); near != "" {
+	if near := policy.Nearest(name, reasons(v)); near != "" {
 		return v, fmt.Sprintf("%q is no reason to %s; did you mean %s?", name, word, near)
 	}
-	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, strings.Join(reasons(v.allow), ", "))
+	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, strings.Join(reasons(v), ", "))
 }
 
-func reasons(allow bool) (names []string) {
+func reasons(v verdict) (names []string) {
 	for _, r := range authz.Reasons() {
-		if r.Allows() == allow {
+		if v.takes(r) {
 			names = append(names, r.String())
 		}
 	}

@@ -50,14 +50,14 @@ func orNothing(s string) string {
 // compare holds an outcome against what the case wants at a depth.
 func (r *Runner) compare(c *Case, depth DepthKind, got Outcome) []Difference {
 	x := &comparison{c: c, w: c.wanted(depth, reasonNamed(got.Reason)), got: got, complete: r.Complete}
-	if got.Allowed != x.w.Allow {
+	if got.word() != x.w.word() {
 		x.add("verdict", x.w.String(), got.verdict())
 		return x.found
 	}
 	if got.Reason != "" && !x.w.ByProxy {
 		x.equal("reason", x.w.Reason.String(), got.Reason)
 	}
-	if fault := x.w.Status == 400 || x.w.Status == 503; fault && !x.w.Named && !x.w.ByProxy && c.Status == 0 {
+	if status := statusOf(x.w.Reason); (status == 400 || status == 503) && !x.w.Named && !x.w.ByProxy && c.Status == 0 {
 		// A slip in the request or in warder would pass for what a policy denies.
 		x.add("reason", "a decision of the policy; to want a fault, name its reason", got.Reason)
 	}
@@ -96,12 +96,17 @@ func reasonNamed(word string) authz.Reason {
 	return authz.ReasonInternal
 }
 
-func (o Outcome) verdict() string {
-	word := "deny"
-	if o.Allowed {
-		word = "allow"
+func (o Outcome) verdict() string { return strings.TrimSpace(o.word() + " " + o.Reason) }
+
+// word is the verdict alone. What goes on for a reason to deny is in shadow.
+func (o Outcome) word() string {
+	switch {
+	case !o.Allowed:
+		return authz.VerdictDeny
+	case o.Reason != "" && !reasonNamed(o.Reason).Allows():
+		return authz.VerdictWouldDeny
 	}
-	return strings.TrimSpace(word + " " + o.Reason)
+	return authz.VerdictAllow
 }
 
 // principal holds who was proven against what the upstream would be told, where no
@@ -114,7 +119,7 @@ func (x *comparison) principal() {
 	if x.c.WantClientIP != "" || x.complete && x.w.Allow {
 		x.equal("client address", x.w.ClientIP, x.got.ClientIP)
 	}
-	if !x.w.Allow || x.w.Identity == nil {
+	if !x.w.Allow || x.w.Shadow || x.w.Identity == nil {
 		return
 	}
 	fields := map[string]string{
@@ -181,10 +186,11 @@ func (x *comparison) upstream() {
 // reserve adds the headers that must not reach the upstream.
 func (x *comparison) reserve(reserved map[string]string) {
 	f := x.c.file
-	if !f.KeepsAPIKey() {
+	shadow := x.w.Shadow || x.got.Shadow // the application checks the credentials itself
+	if !f.KeepsAPIKey() && !shadow {
 		reserved[foldHeader(f.APIKeyHeader())] = "the API key"
 	}
-	if f.Config.Identity.RemoveAuthorization {
+	if f.Config.Identity.RemoveAuthorization && !shadow {
 		reserved["authorization"] = "the credential"
 	}
 	strip := f.Config.StripHeaders

@@ -54,6 +54,14 @@ func TestCompare(t *testing.T) {
 			o.Upstream, o.Response = append(o.Upstream, [2]string{name, value}), append(o.Response, [2]string{name, value})
 		}
 	}
+	watched := func(change func(*Outcome)) Outcome {
+		o := Outcome{
+			Allowed: true, Reason: "role_missing", Status: 200, Route: &a, Shadow: true, HitsAfter: 1,
+			Upstream: [][2]string{{"authorization", "Bearer x"}, {"x-api-key", "wk_0123456789"}},
+		}
+		change(&o)
+		return o
+	}
 	const identity = `identity: {auth_method: session, user: "1"}`
 	for _, test := range []struct {
 		want     string // the fields that differ
@@ -64,6 +72,17 @@ func TestCompare(t *testing.T) {
 		{"", `want: allow`, allowed(asIs), false},
 		{"", `want: allow session, ` + identity, allowed(asIs), true},
 		{"verdict", `want: deny`, allowed(asIs), false},
+		{"", `want: would_deny`, watched(asIs), false},
+		{"", `want: would_deny role_missing`, watched(asIs), true},
+		{"reason", `want: would_deny scope_missing`, watched(asIs), false},
+		{"reason", `want: would_deny`, watched(func(o *Outcome) { o.Reason = "sessions_unavailable" }), false},
+		{"verdict", `want: allow`, watched(asIs), false},
+		{"verdict", `want: deny`, watched(asIs), false},
+		{"verdict", `want: would_deny`, allowed(asIs), false},
+		{"verdict", `want: would_deny`, denied(asIs), false},
+		{"x-warder-user", `want: would_deny`, watched(header("x-warder-user", "1")), false},
+		{"x-warder-client-ip", `want: would_deny`, watched(header("x-warder-client-ip", "127.0.0.1")), false},
+		{"x-original-url", `want: would_deny`, watched(header("x-original-url", "/")), false},
 		{"verdict", `want: allow`, denied(asIs), false},
 		{"reason", `want: allow api_key`, allowed(asIs), false},
 		{"route", `want: allow, route: b`, allowed(asIs), false},

@@ -17,6 +17,7 @@ import (
 //     item for each of roles, held by the user; "API key", or one for each of any_scopes;
 //   - client_ips and principals, two each: a request from there, and one that was denied
 //     for coming from elsewhere;
+//   - when, two: a request for which it was true, and one for which it was not;
 //   - each path and each listed method, of a request that the route won.
 type Coverage struct {
 	Routes []*RouteCoverage // in the order of the files
@@ -101,7 +102,7 @@ func itemsOf(r *policy.Route) (items []Item) {
 		items = append(items, Item{Name: name, reached: reached})
 	}
 	add("allowed", (*seen).let)
-	if !r.Public || r.ClientIPs != nil || r.Principals != nil {
+	if !r.Public || r.ClientIPs != nil || r.Principals != nil { // in shadow, what would be denied
 		add("denied", func(s *seen) bool { return !s.decision.Allowed() })
 	}
 	if r.Anonymous {
@@ -123,6 +124,10 @@ func itemsOf(r *policy.Route) (items []Item) {
 	if r.Principals != nil {
 		add("principal listed", func(s *seen) bool { return s.let() })
 		add("principal not listed", func(s *seen) bool { return s.decision.Reason() == authz.ReasonPeerDenied })
+	}
+	if r.Condition != nil {
+		add("when true", (*seen).let)
+		add("when false", func(s *seen) bool { return s.decision.Reason() == authz.ReasonConditionFalse })
 	}
 	for _, path := range r.Paths() {
 		add("path "+path, func(s *seen) bool { return slices.Contains(s.paths, path) })

@@ -28,10 +28,13 @@ type Depth interface {
 
 // An Outcome is what came of one request. The zero Outcome is a denial.
 type Outcome struct {
-	Allowed bool
+	Allowed bool    // the request goes on
 	Reason  string  // "" where it cannot be seen
 	Status  int     // the client's; 0 where there is none
 	Route   *string // the id of the one that won, "" for none; nil where it cannot be seen
+
+	// Shadow says that no denial of the route is enforced; false where it cannot be seen.
+	Shadow bool
 
 	// Principal and ClientIP are who was proven, where no upstream is told.
 	Principal *authz.Principal
@@ -86,7 +89,7 @@ func (r *Runner) File(f *File, depth Depth) *FileRun {
 
 // isGood reports whether somebody is let through whom a request before could keep out.
 func isGood(w Wanted) bool {
-	return w.Allow && w.Reason != authz.ReasonPublic
+	return w.Allow && !w.Shadow && w.Reason != authz.ReasonPublic
 }
 
 // A Result is what came of one case.
@@ -125,7 +128,7 @@ func (r *FileRun) Case(ctx context.Context, c *Case) Result {
 	switch {
 	case err != nil:
 		result.Err = fmt.Errorf("%q, sent again after this case: %w", r.good.Name, err)
-	case !again.Allowed:
+	case again.word() != authz.VerdictAllow:
 		result.Differences = append(result.Differences, Difference{fmt.Sprintf("%q, sent again after this case", r.good.Name), "allow", again.verdict()})
 	}
 	return result

@@ -8,7 +8,8 @@ import (
 
 // A Wanted is what a case wants at one depth.
 type Wanted struct {
-	Allow  bool
+	Allow  bool // the request goes on
+	Shadow bool // although it is denied, since the denial is not enforced
 	Reason authz.Reason
 	Named  bool // the case names the reason; else any will do
 	Status int  // the client's; 200 when the request goes on
@@ -37,7 +38,7 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	if e.Want != "" {
 		v, _ = parseWant(e.Want) // checked on loading
 	}
-	w := Wanted{Allow: v.allow, Reason: v.reason, Named: v.named, ClientIP: c.WantClientIP}
+	w := Wanted{Allow: v.passes(), Shadow: v.shadow, Reason: v.reason, Named: v.named, ClientIP: c.WantClientIP}
 	if !v.named && given.Allows() == v.allow {
 		w.Reason = given
 	}
@@ -53,6 +54,9 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 		w.ClientIP = ""
 	}
 	w.Status = statusOf(w.Reason)
+	if w.Shadow {
+		w.Status = 200
+	}
 	if c.Status != 0 {
 		w.Status = c.Status
 	}
@@ -73,6 +77,9 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 
 func (c *Case) identity(w Wanted, as string) map[string]string {
 	identity := map[string]string{}
+	if w.Shadow {
+		return identity // the upstream is told nothing
+	}
 	switch {
 	case as != "":
 		maps.Copy(identity, c.file.Identities[as])
@@ -95,12 +102,19 @@ func (w Wanted) String() string {
 	switch {
 	case w.ByProxy:
 		return "a refusal by the proxy"
-	case !w.Named && w.Allow:
-		return "allow"
-	case !w.Named:
-		return "deny"
-	case w.Allow:
-		return "allow " + w.Reason.String()
+	case w.Named:
+		return w.word() + " " + w.Reason.String()
 	}
-	return "deny " + w.Reason.String()
+	return w.word()
+}
+
+// word is the verdict alone.
+func (w Wanted) word() string {
+	switch {
+	case w.Shadow:
+		return authz.VerdictWouldDeny
+	case w.Allow:
+		return authz.VerdictAllow
+	}
+	return authz.VerdictDeny
 }

@@ -51,16 +51,16 @@ there; its secrets are not read, tokens are signed with a key for tests.
   cases:
     - {name: a viewer may not audit, want: deny role_missing, request: GET /audit, as_user: "42"}
 
-A want is allow or deny, or one with its reason. Of a case: request (METHOD PATH), host, peer, headers,
-as_user (a good token of the user), token (its claims, or what is wrong with it), api_key, principal,
-chosen_route, now; of the answer: status, route (the id of the one that wins, "" for none), upstream and
+A want is allow, deny or would_deny (in shadow), or one with its reason. Of a case: request (METHOD
+PATH), host, peer, headers, as_user (a good token of the user), token (its claims, or what is wrong with
+it), api_key, principal, chosen_route, now; of the answer: status, route (the id of the one that wins, "" for none), upstream and
 upstream_absent (headers of the application), identity (all of them), response (headers of a denial),
 want_client_ip, challenge, cors; skip: why. Unknown keys are errors.
 
 --coverage says what the passed cases have reached of each route: a request that it let through and one
 that it denied; each way in (one for each of roles and of any_scopes, held by who was let through; all_roles and
-scopes are one); client_ips and principals, from there and from elsewhere; each path and each listed
-method, of a request that the route won. --coverage-min fails when a policy is below it.
+scopes are one); client_ips and principals, from there and from elsewhere; when, true and not; each
+path and each listed method, of a request that the route won. --coverage-min fails when a policy is below it.
 
 In JSON: {ok, passed, failed, skipped, cases: [{file, name, line, column, outcome, skipped, error, want,
 got: {decision, reason, status, route} or null, differences: [{field, want, got}], why, explain, seconds}],

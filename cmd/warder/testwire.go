@@ -81,7 +81,7 @@ func (d *wireDepth) outcome(r policytest.Request, response *authv3.CheckResponse
 	decision := d.seen.Decision
 	route := decision.Route()
 	out := policytest.Outcome{
-		Reason: decision.Reason().String(), Route: &route,
+		Reason: decision.Reason().String(), Route: &route, Shadow: decision.Shadow(),
 		HitsBefore: d.hits, HitsAfter: d.hits, Secrets: r.Secrets,
 	}
 	if ok := response.GetOkResponse(); ok != nil && response.GetStatus().GetCode() == 0 {
