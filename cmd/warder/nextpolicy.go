@@ -59,8 +59,7 @@ func newNextPolicy(c authz.Config, s *settings, o serverOptions, files *fileWatc
 
 // Observed implements envoy.Observer.
 func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
-	switch o.Decision.Reason() {
-	case authz.ReasonRequestMalformed, authz.ReasonInternal:
+	if r := o.Decision.Reason(); r == authz.ReasonRequestMalformed || r == authz.ReasonInternal {
 		return // no policy was asked
 	}
 	select {
