@@ -399,6 +399,12 @@ func (x explained) failure(route *policy.Route) string {
 		return fmt.Sprintf("%s is not in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
 	case authz.ReasonClientIPUnknown:
 		return fmt.Sprintf("the client's address is unknown, and only %s may come; give --client-ip", strings.Join(route.ClientIPs.Names(), " or "))
+	case authz.ReasonPeerDenied:
+		peer, allowed := x.Request.Principal, strings.Join(route.Principals.Patterns(), ", ")
+		if peer == "" {
+			return fmt.Sprintf("the connection has no principal, and only %s may come; give --principal", allowed)
+		}
+		return fmt.Sprintf("%s is not among %s", peer, allowed)
 	case authz.ReasonCredentialsMissing:
 		return "there is none; the route is for " + strings.Join(waysIn(route), " or ")
 	case authz.ReasonCredentialsAmbiguous:
