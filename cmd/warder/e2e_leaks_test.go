@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"index/suffixarray"
 	"net/url"
 	"slices"
 	"sync"
@@ -75,9 +76,11 @@ func (l *leaks) scan(t *testing.T) {
 	size := 0
 	for where, out := range l.output {
 		size += out.Len()
+		index := suffixarray.New(out.Bytes()) // thousands of texts are looked for
 		for secret, what := range l.secrets {
 			for spelling, text := range spellings(secret) {
-				if i := bytes.Index(out.Bytes(), []byte(text)); i >= 0 {
+				if found := index.Lookup([]byte(text), 1); len(found) > 0 {
+					i := found[0]
 					line := out.Bytes()[max(0, i-200):min(out.Len(), i+len(text)+80)]
 					t.Errorf("%s: %s came out %s: …%s…", where, what, spelling, line)
 				}
