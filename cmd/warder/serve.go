@@ -90,14 +90,17 @@ func environmentTable() string {
 }
 
 func serve(ctx context.Context, p process, o serveOptions) error {
-	stop, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	signaled, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
+	stop, shutDown := context.WithCancel(context.WithoutCancel(ctx))
+	defer shutDown()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	go func() {
-		<-stop.Done()
-		end() // the next signal ends the process at once
+		<-signaled.Done()
+		end() // the next signal ends the process at once, from when the log says that it shuts down
+		shutDown()
 	}()
 
 	path, err := findConfig(o.configPath, p.env)
