@@ -140,10 +140,11 @@ func TestConfigSources(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for i := range c.env {
-				c.env[i] = strings.ReplaceAll(c.env[i], "DIR", dir)
+			var env []string // the cases share theirs
+			for _, word := range c.env {
+				env = append(env, strings.ReplaceAll(word, "DIR", dir))
 			}
-			s, _, err := readConfig(write(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), environment(c.env...)).resolve()
+			s, _, err := readConfig(write(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), environment(env...)).resolve()
 			if err != nil {
 				t.Fatal(err)
 			}
