@@ -37,9 +37,9 @@ type ConditionInput struct {
 	ClientIP netip.Addr
 	Time     time.Time
 
-	// HiddenField is the name of a field that is hidden beside those that always are:
-	// that of API keys.
-	HiddenField string
+	// HiddenFields are names of fields that are hidden beside those that always are: that of
+	// API keys, and those under which only warder says who somebody is.
+	HiddenFields []string
 
 	AuthMethod    string
 	User          string

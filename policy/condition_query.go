@@ -130,7 +130,7 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 // fieldTexts are the header fields that an expression may look at.
 type fieldTexts struct {
 	fields Fields
-	hidden string // folded
+	hidden []string
 }
 
 // hiddenFields are never seen by an expression, by their folded names: secrets are not for
@@ -140,7 +140,8 @@ var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 // hides reports whether a field is hidden: a secret, what only warder says, and what
 // Envoy makes of the request's first line.
 func (t fieldTexts) hides(folded string) bool {
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || folded == t.hidden || slices.Contains(hiddenFields, folded)
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || slices.Contains(hiddenFields, folded) ||
+		slices.ContainsFunc(t.hidden, func(name string) bool { return foldField(name) == folded })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
@@ -197,7 +198,7 @@ func (t fieldTexts) ambiguous() bool {
 }
 
 func (e *evaluation) fieldMap() (ref.Val, error) {
-	t := fieldTexts{noFields{}, foldField(e.in.HiddenField)}
+	t := fieldTexts{noFields{}, e.in.HiddenFields}
 	if e.in.Fields != nil {
 		t.fields = e.in.Fields
 	}

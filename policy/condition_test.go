@@ -55,7 +55,7 @@ func inputOf(tb testing.TB) *policy.ConditionInput {
 	return &policy.ConditionInput{
 		Method: "GET", Host: "api.example.com", Path: pathOf(tb, "/users/42"), Query: "page=1", Fields: fields{{"x-tenant", "acme"}},
 		ClientIP: netip.MustParseAddr("203.0.113.9"), Time: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC),
-		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenField: "x-api-key",
+		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenFields: []string{"x-api-key", "X_User.Id"},
 		Claims: func() (string, error) { return `{"tenant": "acme", "level": 3}`, nil },
 	}
 }
@@ -279,7 +279,7 @@ func FuzzConditionHeaders(f *testing.F) {
 				exact = exact && h[0] == "x-tenant"
 			}
 		}
-		in := &policy.ConditionInput{Path: path, Fields: request, HiddenField: "x-api-key"}
+		in := &policy.ConditionInput{Path: path, Fields: request, HiddenFields: []string{"x-api-key", "X_User.Id"}}
 		if holds, _ := is.Holds(t.Context(), in); holds && (!exact || !slices.Equal(values, []string{"acme"})) {
 			t.Errorf("%s holds for %q", is, request)
 		}
