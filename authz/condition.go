@@ -24,7 +24,7 @@ func (e *Engine) holds(ctx context.Context, c *policy.Condition, r *Request, who
 	_, query, _ := strings.Cut(r.Path, "?")
 	in := policy.ConditionInput{
 		Method: r.Method, Host: r.Host, Path: r.path, Query: query, Fields: r.Headers, ClientIP: r.ClientIP, Time: now,
-		HiddenField: e.apiKeyHeader,
+		HiddenFields: e.hidden,
 		AuthMethod:  who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes,
 	}
 	if who.Method == MethodSession {

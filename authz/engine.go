@@ -23,6 +23,9 @@ type Config struct {
 
 	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
 	APIKeyHeader string
+	// HiddenHeaders are fields that no condition sees, beside the one of API keys and x-warder-*:
+	// under them the application is told who somebody is, and only clients send them here.
+	HiddenHeaders []string
 	// Shadow enforces no denial, whatever the policy says: for a run beside checks that
 	// the application makes by itself.
 	Shadow bool
@@ -39,6 +42,7 @@ type Engine struct {
 	users        Users
 	apiKeys      APIKeys
 	apiKeyHeader string
+	hidden       []string // fields, from conditions
 	shadow       bool
 	now          func() time.Time
 }
@@ -75,6 +79,7 @@ func NewEngine(c Config) (*Engine, error) {
 	if e.apiKeyHeader == "" {
 		e.apiKeyHeader = "x-api-key"
 	}
+	e.hidden = append([]string{e.apiKeyHeader}, c.HiddenHeaders...)
 	if e.now == nil {
 		e.now = time.Now
 	}

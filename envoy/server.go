@@ -42,6 +42,7 @@ type Observation struct {
 	ID       string // the request's id, "" when it has no sane one
 	Decision authz.Decision
 	Duration time.Duration
+	Size     int // of the message, in bytes: whoever keeps the Request keeps all of it
 }
 
 // Config is what a [Server] is made of. Decider is required.
@@ -127,18 +128,19 @@ func NewServer(c Config) (*Server, error) {
 // where Envoy is set to failure_mode_allow.
 func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckResponse) {
 	started := s.now()
-	request, decision := new(authz.Request), authz.Deny(authz.ReasonInternal)
+	request, decision, size := new(authz.Request), authz.Deny(authz.ReasonInternal), 0
 	defer func() {
 		if fault := recover(); fault != nil {
 			mask.LogPanic(ctx, s.log, "check", fault)
 			decision = authz.Deny(authz.ReasonInternal)
 			out = s.responseFor(decision, nil)
 		}
-		s.observe(ctx, request, decision, started)
+		s.observe(ctx, request, decision, started, size)
 	}()
 	bounded := withDeadline(ctx, s.deadline)
 	defer bounded.end()
 
+	size = in.size
 	request, readable := s.requestFrom(in)
 	if readable {
 		decision = s.decider.Decide(bounded, request)
@@ -148,7 +150,7 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	return s.responseFor(decision, request.Headers)
 }
 
-func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision, started time.Time) {
+func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision, started time.Time, size int) {
 	if s.observer == nil {
 		return
 	}
@@ -159,7 +161,7 @@ func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision
 	}()
 	s.observer.Observed(ctx, Observation{
 		Request: r, Method: r.Method, Path: pathOf(r), ID: r.ID,
-		Decision: d, Duration: s.now().Sub(started),
+		Decision: d, Duration: s.now().Sub(started), Size: size,
 	})
 }
 

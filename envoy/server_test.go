@@ -236,6 +236,9 @@ func TestObservation(t *testing.T) {
 		if o.Path != test.wantPath || o.Decision.Reason().String() != test.wantReason || o.Duration != 3*time.Millisecond || o.Request == nil {
 			t.Errorf("%q: %+v", test.path, o)
 		}
+		if o.Size != proto.Size(in) {
+			t.Errorf("%q: %d bytes, the message has %d", test.path, o.Size, proto.Size(in))
+		}
 		if test.wantReason == "public" && (o.Method != "GET" || o.ID != "1234567890") {
 			t.Errorf("%q: %+v", test.path, o)
 		}

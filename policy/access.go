@@ -93,10 +93,16 @@ func gains(from, to side, free bool) []Access {
 		return ways(to)
 	}
 	gained := gainedCredentials(from, to)
-	if from.route.Condition != nil && !from.route.Condition.same(to.route.Condition) {
+	if from.route.Condition != nil && (!from.route.Condition.same(to.route.Condition) || asksOthers(from.route, to.route)) {
 		gained = append(gained, Access{Who: WhoPasses, When: true})
 	}
 	return append(gained, gainedGates(from.route, to.route, free)...)
+}
+
+// asksOthers reports whether one condition may be asked about somebody else: who passed
+// as nobody, whatever they carried, is looked at now.
+func asksOthers(from, to *Route) bool {
+	return from.Anonymous && (from.User == nil && to.User != nil || from.APIKey == nil && to.APIKey != nil)
 }
 
 // gainedGates compares all but the credential.

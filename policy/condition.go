@@ -37,9 +37,9 @@ type ConditionInput struct {
 	ClientIP netip.Addr
 	Time     time.Time
 
-	// HiddenField is the name of a field that is hidden beside those that always are:
-	// that of API keys.
-	HiddenField string
+	// HiddenFields are names of fields that are hidden beside those that always are: that of
+	// API keys, and those under which only warder says who somebody is.
+	HiddenFields []string
 
 	AuthMethod    string
 	User          string
@@ -109,19 +109,24 @@ func (c *Condition) same(other *Condition) bool {
 		(!strings.Contains(c.source, "params") || slices.EqualFunc(c.patterns, other.patterns, func(a, b pattern) bool { return a.String() == b.String() }))
 }
 
+var (
+	errParamsLong  = fmt.Errorf("the path has more than %d bytes, and its parameters are not read", maxText)
+	errParamsOther = errors.New("the path is none of the route's, and has no parameters") // a proxy has chosen the route by rules of its own
+)
+
 // params returns the decoded parameters of the path, by the first of the route's
-// patterns that takes it. There are none when none does: a proxy has then chosen the
-// route by rules of its own.
-func (c *Condition) params(path Path) paramTexts {
+// patterns that takes it. That none does is an error and no empty map, of which
+// params.all(n, params[n] != "0") would be true.
+func (c *Condition) params(path Path) (paramTexts, error) {
+	if len(path.raw) > maxText {
+		return paramTexts{}, errParamsLong
+	}
 	for i := range c.patterns {
-		if len(path.raw) > maxText {
-			break
-		}
 		if _, whole := c.patterns[i].shared(path.segments); whole {
-			return paramTexts{c.patterns[i].segments, path.segments}
+			return paramTexts{c.patterns[i].segments, path.segments}, nil
 		}
 	}
-	return paramTexts{}
+	return paramTexts{}, errParamsOther
 }
 
 // paramTexts are the parameters of a path: the segments of its pattern beside its own.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -77,6 +78,9 @@ func claimValue(v any) (any, error) {
 	return v, nil
 }
 
+// maxExact is where a double begins to stand for more than one whole number.
+const maxExact = 1 << 53
+
 // claimNumber reads a number. One that would be rounded to another is an error when the
 // claim is read: 99999999999999999999 and its neighbour are two accounts.
 func claimNumber(text string) (any, error) {
@@ -88,7 +92,7 @@ func claimNumber(text string) (any, error) {
 		return n, nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	if err != nil || math.Abs(f) >= maxExact {
 		return nil, fmt.Errorf("the number %s is out of range", text)
 	}
 	return f, nil

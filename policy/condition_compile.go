@@ -28,8 +28,7 @@ const (
 // newConditionEnv makes the language of conditions: CEL with its standard functions, those
 // for texts, and those for addresses. All of them are pure, and their cost is counted.
 func newConditionEnv() (*cel.Env, error) {
-	return cel.NewEnv(
-		ext.Strings(ext.StringsVersion(0)),
+	return cel.NewEnv(append(textFunctions(),
 		ext.Network(),
 		cel.Types(requestType, principalType),
 		cel.Variable("request", requestType.Type),
@@ -47,7 +46,7 @@ func newConditionEnv() (*cel.Env, error) {
 			cel.ValidateTimestampLiterals(),
 			cel.ValidateComprehensionNestingLimit(maxConditionLoops),
 		),
-	)
+	)...)
 }
 
 // A conditionProblem is something wrong at one place of an expression.
@@ -69,6 +68,10 @@ func (c *compiler) condition(route *Route, e routeEntry, patterns []placedPatter
 	}
 	if len(e.when.text) > maxCondition {
 		fail(conditionProblem{0, fmt.Sprintf("is %d bytes long, and an expression has at most %d; make two routes of it, or a claim that says it shorter", len(e.when.text), maxCondition)})
+		return
+	}
+	if at, found := commentIn(e.when.text); found && !e.when.keepsLines() {
+		fail(conditionProblem{at, "has a // comment where YAML makes one line of all, so that it could take what follows with it; write the expression below when: |, or the comment after # outside it"})
 		return
 	}
 	if c.conditions == nil {
@@ -172,16 +175,23 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // holds beyond them is counted when it comes, against the same limit.
 type sizeHints struct{}
 
-// EstimateCallCost leaves functions to the library.
-func (sizeHints) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
-	return nil
+// EstimateCallCost leaves functions to the library, which takes split to make as many
+// texts as a text has characters.
+func (sizeHints) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
+	if function != "split" {
+		return nil
+	}
+	return cost.NewListCallEstimate(cost.FixedCostEstimate(usualText/10), cost.RangedSizeEstimate(0, usualParts))
 }
+
+// How long texts, lists and what split makes are taken to be.
+const usualText, usualList, usualParts = 128, 32, 16
 
 // EstimateSize implements cost.Estimator.
 func (sizeHints) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
-	size := cost.RangedSizeEstimate(0, 128)
+	size := cost.RangedSizeEstimate(0, usualText)
 	if kind := node.Type().Kind(); kind == cel.ListKind || kind == cel.MapKind || kind == cel.DynKind {
-		size = cost.RangedSizeEstimate(0, 32)
+		size = cost.RangedSizeEstimate(0, usualList)
 	}
 	return &size
 }

@@ -29,6 +29,42 @@ func (r *fileReader) when(field string, v value) *whenEntry {
 	return nil
 }
 
+// keepsLines reports whether the value is written in the form that keeps its lines as
+// they stand, in which a comment ends where it seems to.
+func (w *whenEntry) keepsLines() bool {
+	head := runesFrom(w.line(w.at.Line), w.at.Column-1)
+	return len(head) > 0 && head[0] == '|'
+}
+
+// commentIn finds a // outside texts, and returns its place in characters.
+func commentIn(expression string) (at int, found bool) {
+	runes := []rune(expression)
+	begins := func(i int, mark string) bool {
+		return i+len(mark) <= len(runes) && string(runes[i:i+len(mark)]) == mark
+	}
+	for i := 0; i < len(runes); i++ {
+		switch runes[i] {
+		case '/':
+			if begins(i, "//") {
+				return i, true
+			}
+		case '"', '\'':
+			raw := i > 0 && (runes[i-1] == 'r' || runes[i-1] == 'R')
+			end := string(runes[i])
+			if begins(i, strings.Repeat(end, 3)) {
+				end = strings.Repeat(end, 3)
+			}
+			for i += len(end); i < len(runes) && !begins(i, end); i++ {
+				if runes[i] == '\\' && !raw {
+					i++
+				}
+			}
+			i += len(end) - 1
+		}
+	}
+	return 0, false
+}
+
 // place returns where in the file a problem of an expression is, with its message. Where
 // the text was changed on its way out of the YAML (escaped, or folded with empty lines)
 // the place is where the value begins, and the message counts inside the expression.

@@ -64,24 +64,34 @@ func parseQuery(raw string) (*queryTexts, error) {
 	return q, nil
 }
 
-// find finds a value. A name in brackets (user[], user[id]) counts as the same one that comes
-// twice: many frameworks put it in its place.
+// find finds a value. A name in brackets (user[], user[id]) or in another spelling (User)
+// counts as the same one that comes twice: many frameworks put it in its place.
 func (q *queryTexts) find(name string) (value string, found bool, err error) {
+	base := baseName(name)
 	for _, p := range q.pairs {
 		switch {
 		case p[0] == name && !found:
 			value, found = p[1], true
-		case p[0] == name, baseName(p[0]) == name:
-			return "", false, fmt.Errorf("request.query has %q more than once, or with brackets", name)
+		case p[0] == name, baseName(p[0]) == base:
+			return "", false, fmt.Errorf("request.query has %q more than once, with brackets or in another spelling", name)
 		}
 	}
 	return value, found, nil
 }
 
-// baseName returns what stands before the brackets of a name.
+// baseName returns what an application may take for the same name: what stands before the
+// brackets, in any case, without spaces before it, and with a space or a dot as _.
 func baseName(name string) string {
 	base, _, _ := strings.Cut(name, "[")
-	return base
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		case r == ' ' || r == '.':
+			return '_'
+		}
+		return r
+	}, strings.TrimLeft(base, " "))
 }
 
 // ambiguous reports whether two values may be taken for one.
@@ -112,7 +122,7 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 		e.query = q
 	}
 	if e.condition.wholeQuery && e.query.ambiguous() {
-		return nil, errors.New("request.query has a name more than once, or with brackets")
+		return nil, errors.New("request.query has a name more than once, with brackets or in another spelling")
 	}
 	return textMap{e.query}, nil
 }
@@ -120,7 +130,7 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 // fieldTexts are the header fields that an expression may look at.
 type fieldTexts struct {
 	fields Fields
-	hidden string // folded
+	hidden []string
 }
 
 // hiddenFields are never seen by an expression, by their folded names: secrets are not for
@@ -130,7 +140,8 @@ var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 // hides reports whether a field is hidden: a secret, what only warder says, and what
 // Envoy makes of the request's first line.
 func (t fieldTexts) hides(folded string) bool {
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || folded == t.hidden || slices.Contains(hiddenFields, folded)
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || slices.Contains(hiddenFields, folded) ||
+		slices.ContainsFunc(t.hidden, func(name string) bool { return foldField(name) == folded })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
@@ -187,7 +198,7 @@ func (t fieldTexts) ambiguous() bool {
 }
 
 func (e *evaluation) fieldMap() (ref.Val, error) {
-	t := fieldTexts{noFields{}, foldField(e.in.HiddenField)}
+	t := fieldTexts{noFields{}, e.in.HiddenFields}
 	if e.in.Fields != nil {
 		t.fields = e.in.Fields
 	}

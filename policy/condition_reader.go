@@ -168,9 +168,17 @@ func (r *conditionReader) selection(e ast.Expr, bound []string) {
 		return
 	}
 	r.reads = true
-	if _, known := t.FindFieldType(s.FieldName()); !known {
+	switch m := t.name + "." + s.FieldName(); {
+	case !known(t, s.FieldName()):
 		r.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), didYouMean(s.FieldName(), t.FieldNames()))
+	case exampleOf[m] != "": // has, which is false of a query that cannot be read
+		r.fail(at, "%s is there in every request; ask for a name in it, as in %s", m, exampleOf[m])
 	}
+}
+
+func known(t *objectType, name string) bool {
+	_, found := t.FindFieldType(name)
+	return found
 }
 
 // named notes that a name of a map is read.
@@ -283,14 +291,15 @@ func (r *conditionReader) qualified(c ast.CallExpr) bool {
 	if !c.IsMemberFunction() || c.Target().Kind() != ast.IdentKind {
 		return false
 	}
-	_, known := r.env.Functions()[c.Target().AsIdent()+"."+c.FunctionName()]
-	return known
+	name := c.Target().AsIdent() + "." + c.FunctionName()
+	_, known := r.env.Functions()[name]
+	return known && !slices.Contains(notOffered, name)
 }
 
 // function refuses functions that there are not.
 func (r *conditionReader) function(c ast.CallExpr, at int) {
 	name := c.FunctionName()
-	if _, known := r.env.Functions()[name]; known || r.qualified(c) {
+	if _, known := r.env.Functions()[name]; (known || r.qualified(c)) && !slices.Contains(notOffered, name) {
 		return
 	}
 	at = max(0, at-len([]rune(name))) // it is the place of its parenthesis

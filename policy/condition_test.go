@@ -55,9 +55,14 @@ func inputOf(tb testing.TB) *policy.ConditionInput {
 	return &policy.ConditionInput{
 		Method: "GET", Host: "api.example.com", Path: pathOf(tb, "/users/42"), Query: "page=1", Fields: fields{{"x-tenant", "acme"}},
 		ClientIP: netip.MustParseAddr("203.0.113.9"), Time: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC),
-		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenField: "x-api-key",
+		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenFields: []string{"x-api-key", "X_User.Id"},
 		Claims: func() (string, error) { return `{"tenant": "acme", "level": 3}`, nil },
 	}
+}
+
+// twoLongTexts gives a request as much as a condition reads of it.
+func twoLongTexts(in *policy.ConditionInput) {
+	in.Query = "a=" + strings.Repeat("a", 4000) + "&b=" + strings.Repeat("b", 4000)
 }
 
 // TestConditionNeverHoldsByMistake: whatever goes wrong, the answer is no.
@@ -83,7 +88,7 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = "" }},
 		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = strings.Repeat("a", 300) }},
 		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = policy.Path{} }},
-		{`there is no "user_id"`, "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
+		{"none of the route's", "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
 		{"no token", "claims that cannot be had", conditionOf(t, `principal.claims.tenant != "x"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Claims = func() (string, error) { return "", errors.New("no token") }
 		}},
@@ -100,7 +105,27 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"more than 256", "a query without end", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a=1&", 300) }},
 		{"more than", "a long query text", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a", 9000) }},
 		{"request.path is absent", "a long path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
-		{`there is no "user_id"`, "a long parameter", conditionOf(t, `params.user_id != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
+		{"none of the route's", "no parameters, of which all are something", conditionOf(t, `params.all(n, params[n] != "7")`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
+		{"more than 8192", "a long path, whose parameters are not there", conditionOf(t, `params.all(n, params[n] != "0") && !(principal.user in params)`, "/users/{user_id}/**"), t.Context(), func(in *policy.ConditionInput) {
+			in.Path = pathOf(t, "/users/0/"+strings.Repeat("a", 9000))
+		}},
+		{"longer than 8192", "a text made of two that is too long", conditionOf(t, `request.query.a.replace("", request.query.b) != "x"`), t.Context(), twoLongTexts},
+		{"longer than 8192", "as often as the expression says", conditionOf(t, `request.query.a.replace("a", request.query.b, 3) != "x"`), t.Context(), twoLongTexts},
+		{"", "and not oftener", conditionOf(t, `request.query.a.replace("a", request.query.b, 1).size() == 7999`), t.Context(), twoLongTexts},
+		{"", "an empty text is at each character", conditionOf(t, `params.user_id.replace("", "-") == "-4-2-" && params.user_id.replace("2", "", -1) == "4"`), t.Context(), nil},
+		{"longer than 8192", "a text put together", conditionOf(t, `[request.query.a, request.query.b, "aaaa"].join(", ".replace(" ", request.query.a)) != "x"`), t.Context(), twoLongTexts},
+		{"", "and one that fits", conditionOf(t, `["a", "b"].join("-") == "a-b" && ["a", "b"].join() == "ab" && size([request.query.a, request.query.b].join()) == 8000`), t.Context(), twoLongTexts},
+		{"more than 256", "a text in too many parts", conditionOf(t, `request.query.a.split("").size() > 0`), t.Context(), twoLongTexts},
+		{"more than 256", "too many by a text", conditionOf(t, `request.query.a.split("a").size() > 0`), t.Context(), twoLongTexts},
+		{"", "not by a limit", conditionOf(t, `request.query.a.split("a", 3)[1] == "" && request.query.b.split("a").size() == 1`), t.Context(), twoLongTexts},
+		{"no finite number", "no number", conditionOf(t, `!(double(request.query.n) > 100.0)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=NaN" }},
+		{"no finite number", "more than any number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=1e999" }},
+		{"no finite number", "infinity", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=%2BInfinity" }},
+		{"", "a number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=1e3" }},
+		{"out of range", "a claim that a double does not hold", conditionOf(t, `principal.claims.account == 9007199254740992`), t.Context(), func(in *policy.ConditionInput) {
+			in.Claims = func() (string, error) { return `{"account": 9007199254740993.0}`, nil }
+		}},
+		{"more than 8192", "a long parameter", conditionOf(t, `params.user_id != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
 		{"more than 8192", "a long header", conditionOf(t, `request.headers["x-tenant"] != "a"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Fields = fields{{"x-tenant", strings.Repeat("a", 9000)}}
 		}},
@@ -254,7 +279,7 @@ func FuzzConditionHeaders(f *testing.F) {
 				exact = exact && h[0] == "x-tenant"
 			}
 		}
-		in := &policy.ConditionInput{Path: path, Fields: request, HiddenField: "x-api-key"}
+		in := &policy.ConditionInput{Path: path, Fields: request, HiddenFields: []string{"x-api-key", "X_User.Id"}}
 		if holds, _ := is.Holds(t.Context(), in); holds && (!exact || !slices.Equal(values, []string{"acme"})) {
 			t.Errorf("%s holds for %q", is, request)
 		}
@@ -360,5 +385,27 @@ func BenchmarkCondition(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestConditionLines: whatever ends the lines of a file, a comment takes only its own.
+func TestConditionLines(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"\n", "\r\n", "\r"} {
+		text := strings.Join([]string{
+			"version: 1", "routes:", "  - id: r", "    match: /users/{user_id}", "    allow: [{user: {}}]", "    when: |",
+			"      params.user_id == principal.user // the owner", "        && request.method == \"PUT\"", "",
+		}, end)
+		p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := inputOf(t)
+		for method, want := range map[string]bool{"GET": false, "PUT": true} {
+			in.Method = method
+			if holds, err := p.Routes()[0].Condition.Holds(t.Context(), in); holds != want || err != nil {
+				t.Errorf("%q: %s is %v, %v", end, method, holds, err)
+			}
+		}
 	}
 }

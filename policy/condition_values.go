@@ -30,7 +30,11 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 	case "principal":
 		return object{e, principalType}, true
 	case "params":
-		return textMap{e.condition.params(e.in.Path)}, true
+		params, err := e.condition.params(e.in.Path)
+		if err != nil {
+			return types.WrapErr(err), true
+		}
+		return textMap{params}, true
 	}
 	return nil, false
 }

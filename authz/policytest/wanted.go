@@ -63,8 +63,8 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	if w.Allow {
 		w.Identity = c.identity(w, e.As)
 	}
+	w.Challenge = c.Challenge // which another status than 401 has not
 	if w.Status == 401 {
-		w.Challenge = c.Challenge
 		if w.Challenge == "" {
 			w.Challenge = "Bearer"
 		}
@@ -83,14 +83,14 @@ func (c *Case) identity(w Wanted, as string) map[string]string {
 	switch {
 	case as != "":
 		maps.Copy(identity, c.file.Identities[as])
+	case c.As != "" || c.Identity != nil: // whatever the reason is
+		maps.Copy(identity, c.file.Identities[c.As])
+		maps.Copy(identity, c.Identity)
 	case w.Reason == authz.ReasonPublic || w.Reason == authz.ReasonPreflight:
 	case w.Reason == authz.ReasonAnonymous:
 		identity["auth_method"] = "anonymous"
-	case c.As == "" && c.Identity == nil:
-		return nil
 	default:
-		maps.Copy(identity, c.file.Identities[c.As])
-		maps.Copy(identity, c.Identity)
+		return nil
 	}
 	if w.ClientIP != "" {
 		identity["client_ip"] = w.ClientIP

@@ -132,8 +132,10 @@ func fromWords(a policy.Access, passes, refuses *policy.Route) string {
 		b.WriteString(", with " + a.Forms.String() + " in the path")
 	}
 	switch {
-	case a.When && passes.Condition == nil:
+	case a.When && (passes.Condition == nil || passes.Shadow):
 		b.WriteString(", where this is not true: " + refuses.Condition.String())
+	case a.When && passes.Condition.String() == refuses.Condition.String():
+		b.WriteString(", where this is true only of whom a credential proves: " + passes.Condition.String())
 	case a.When:
 		b.WriteString(", where this is true: " + passes.Condition.String() + ", and this is not: " + refuses.Condition.String())
 	case passes.Condition != nil && !passes.Shadow && a.Who != policy.WhoPreflight:

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -255,6 +257,7 @@ func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s
 	}
 	engine, err := authz.NewEngine(authz.Config{
 		Policy: s.routes, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.apiKeyHeader, Shadow: s.shadow,
+		HiddenHeaders: slices.Collect(maps.Values(s.identity.Headers)),
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,8 +103,15 @@ func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(out.Bytes())
 }
 
+// passedOn are fields of requests that a proxy has passed on, for whom it does not matter
+// that the proxy runs here.
+var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "X-Envoy-External-Address"}
+
 // fromHere reports whether a request comes from this machine, or through a unix socket.
 func fromHere(r *http.Request) bool {
+	if slices.ContainsFunc(passedOn, func(name string) bool { return len(r.Header[name]) > 0 }) {
+		return false
+	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"warder/authz"
+	"warder/policy"
 )
 
 // showShadow shows what is not enforced: all of it, and how many routes.
@@ -34,12 +37,22 @@ type nextMetrics struct {
 	requests                 *prometheus.CounterVec
 	same, different, skipped prometheus.Counter
 	differences              *prometheus.CounterVec
+	gone                     []string // routes of earlier policies to come, see routesGone
+}
+
+// routesGone does for the policy to come what [metrics.routesGone] does for the other one.
+func (n *nextMetrics) routesGone(ids []string, current *policy.Policy) {
+	n.gone = slices.DeleteFunc(append(n.gone, ids...), func(id string) bool { return current.Route(id) != nil })
+	for len(n.gone) > maxGoneRoutes {
+		n.differences.DeletePartialMatch(prometheus.Labels{"next_route": n.gone[0]})
+		n.gone = n.gone[1:]
+	}
 }
 
 func newNextMetrics() *nextMetrics {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "warder_shadow_policy_requests_total",
-		Help: "Requests held against the policy of warder serve --shadow-policy: same, different, or skipped because too many waited.",
+		Help: "Requests held against the policy of warder serve --shadow-policy: same, different, or skipped because too many waited or a store did not answer.",
 	}, []string{"result"})
 	return &nextMetrics{
 		requests: requests,

@@ -4,19 +4,22 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/envoy"
-	"warder/policy"
 )
 
 const (
 	// nextBacklog is how many decisions may wait to be made again. Further ones are not
 	// compared, and counted: a comparison never holds up a check.
 	nextBacklog = 1024
+	// nextMemory bounds how many bytes they have: with what a client sends, a thousand
+	// requests may take much room.
+	nextMemory = 16 << 20
 	// nextWorkers bounds how many questions the comparison asks of the stores at once,
 	// so that the checks themselves have them.
 	nextWorkers = 4
@@ -34,6 +37,7 @@ type nextPolicy struct {
 	reloader *policyReloader
 	hangup   chan os.Signal
 	queue    chan envoy.Observation
+	waiting  atomic.Int64 // bytes in the queue
 }
 
 // newNextPolicy makes one for the policy that was read from the path, on the stores and
@@ -50,7 +54,7 @@ func newNextPolicy(c authz.Config, s *settings, o serverOptions, files *fileWatc
 		engine: engine, deadline: s.Deadline, log: log, counts: counts,
 		reloader: &policyReloader{
 			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, log: log, files: files,
-			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: func([]string, *policy.Policy) {},
+			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.routesGone,
 		},
 		hangup: make(chan os.Signal, 1),
 		queue:  make(chan envoy.Observation, nextBacklog),
@@ -59,14 +63,39 @@ func newNextPolicy(c authz.Config, s *settings, o serverOptions, files *fileWatc
 
 // Observed implements envoy.Observer.
 func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
-	if r := o.Decision.Reason(); r == authz.ReasonRequestMalformed || r == authz.ReasonInternal {
+	switch o.Decision.Reason() {
+	case authz.ReasonRequestMalformed, authz.ReasonInternal:
 		return // no policy was asked
+	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
+		n.counts.skipped.Inc() // the stores are not asked twice what they cannot answer once
+		return
+	default:
+	}
+	if n.waiting.Add(sizeOf(o)) > nextMemory {
+		n.skip(o)
+		return
 	}
 	select {
 	case n.queue <- o:
 	default:
-		n.counts.skipped.Inc()
+		n.skip(o)
 	}
+}
+
+// taken gives back the memory of what waits no more.
+func (n *nextPolicy) taken(o envoy.Observation) { n.waiting.Add(-sizeOf(o)) }
+
+func (n *nextPolicy) skip(o envoy.Observation) {
+	n.taken(o)
+	n.counts.skipped.Inc()
+}
+
+// headerSize is what a header takes beside its texts, in bytes.
+const headerSize = 32
+
+// sizeOf is about how much memory a decision holds: the message and its headers.
+func sizeOf(o envoy.Observation) int64 {
+	return int64(o.Size + len(o.Request.Headers)*headerSize)
 }
 
 // lookAgain reads the policy again after a hangup.
@@ -91,6 +120,7 @@ func (n *nextPolicy) run(ctx context.Context) error {
 				case <-ctx.Done():
 					return
 				case o := <-n.queue:
+					n.taken(o)
 					n.compare(ctx, o)
 				}
 			}

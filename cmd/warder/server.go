@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -106,6 +107,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	c := authz.Config{
 		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
 		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys, Shadow: o.Shadow,
+		HiddenHeaders: slices.Collect(maps.Values(s.Identity.Headers)),
 	}
 	srv.engine, err = authz.NewEngine(c)
 	if c.Policy = next; err == nil && next != nil {

@@ -6,11 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/envoy"
+	"warder/policy"
 )
 
 // TestServeShadow: with --shadow nothing is enforced but what cannot be read in one way,
@@ -135,5 +138,58 @@ func TestShadowPolicyIsWrong(t *testing.T) {
 	_, err := newServer(s, serverOptions{Stdout: &syncBuffer{}, Log: newLogger(&syncBuffer{}, logSettings{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
 	if err == nil || !strings.Contains(err.Error(), next+":2:10: routes[0].allow: is missing") {
 		t.Errorf("a wrong policy to come: %v", err)
+	}
+}
+
+// TestShadowPolicyIsBounded: what waits to be compared holds only so much memory, and
+// stores that do not answer are not asked twice.
+func TestShadowPolicyIsBounded(t *testing.T) {
+	t.Parallel()
+	counts := newNextMetrics()
+	n := &nextPolicy{counts: counts, queue: make(chan envoy.Observation, nextBacklog)}
+	observed := func(size int, r authz.Reason) {
+		n.Observed(t.Context(), envoy.Observation{
+			Request: authz.NewRequest(authz.Attributes{Headers: make(authz.Headers, 10)}), Decision: authz.Deny(r), Size: size,
+		})
+	}
+	for range 20 {
+		observed(1<<20, authz.ReasonRouteUnmatched)
+	}
+	if len(n.queue) != 15 {
+		t.Errorf("%d requests of 1 MiB wait, want 15", len(n.queue))
+	}
+	observed(1<<10, authz.ReasonRouteUnmatched) // there is still room for a small one
+	for range 16 {
+		n.taken(<-n.queue)
+	}
+	if held := n.waiting.Load(); held != 0 {
+		t.Errorf("%d bytes are held by nothing", held)
+	}
+	for range nextBacklog + 10 {
+		observed(100, authz.ReasonRouteUnmatched)
+	}
+	for _, r := range []authz.Reason{authz.ReasonOverloaded, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonInternal} {
+		observed(100, r)
+	}
+	if got := testutil.ToFloat64(counts.skipped); len(n.queue) != nextBacklog || got != 5+10+3 {
+		t.Errorf("%d wait and %v were skipped", len(n.queue), got)
+	}
+}
+
+// TestShadowPolicyGoneRoutes: routes of earlier policies to come have no counters for ever.
+func TestShadowPolicyGoneRoutes(t *testing.T) {
+	t.Parallel()
+	counts := newNextMetrics()
+	current, err := policy.Parse([]policy.File{{Name: "p", Data: []byte(testPolicy)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxGoneRoutes + 5 {
+		id := fmt.Sprintf("route-%d", i)
+		counts.differences.WithLabelValues("a", "allow", "public", id, "allow", "public").Inc()
+		counts.routesGone([]string{id}, current)
+	}
+	if n := testutil.CollectAndCount(counts.differences); n != maxGoneRoutes {
+		t.Errorf("%d routes have counters, want %d", n, maxGoneRoutes)
 	}
 }

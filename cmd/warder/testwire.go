@@ -85,19 +85,26 @@ func (d *wireDepth) outcome(r policytest.Request, response *authv3.CheckResponse
 		HitsBefore: d.hits, HitsAfter: d.hits, Secrets: r.Secrets,
 	}
 	if ok := response.GetOkResponse(); ok != nil && response.GetStatus().GetCode() == 0 {
-		d.hits++
+		if d.hits++; decision.WouldDeny() { // the upstream is told nothing
+			out.Principal, out.ClientIP = decided(decision)
+		}
 		out.Allowed, out.Status, out.HitsAfter = true, http.StatusOK, d.hits
 		out.Upstream = policytest.Applied(r, pairs(ok.GetHeaders()), ok.GetHeadersToRemove())
 		return out
 	}
 	denied := response.GetDeniedResponse()
 	out.Status, out.Body, out.Response = int(denied.GetStatus().GetCode()), denied.GetBody(), pairs(denied.GetHeaders())
-	who := decision.Principal()
-	out.Principal = &who
-	if decision.ClientIP().IsValid() {
-		out.ClientIP = decision.ClientIP().String()
-	}
+	out.Principal, out.ClientIP = decided(decision)
 	return out
+}
+
+// decided is whom and which address a decision was about.
+func decided(d authz.Decision) (who *authz.Principal, clientIP string) {
+	principal := d.Principal()
+	if d.ClientIP().IsValid() {
+		clientIP = d.ClientIP().String()
+	}
+	return &principal, clientIP
 }
 
 func pairs(options []*corev3.HeaderValueOption) (fields [][2]string) {
