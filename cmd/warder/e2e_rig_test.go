@@ -23,6 +23,7 @@ import (
 	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/postgres"
+	"warder/envoy"
 )
 
 // patience bounds the waits for something that will come. Reaching it is a
@@ -41,6 +42,7 @@ type rig struct {
 	leaks    *leaks
 	secret   []byte // of the tokens
 
+	envoy  *envoy.Process // the last one that was started
 	warder *program
 	admin  string // address of the admin listener
 }
