@@ -21,7 +21,7 @@ type linter struct {
 }
 
 func (c *compiler) lint() Problems {
-	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.Table(), said: map[[2]*Route]bool{}}
+	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.table, said: map[[2]*Route]bool{}}
 	l.unreachable()
 	l.publicUnderProtected()
 	l.publicBesideList()
