@@ -40,13 +40,18 @@ type cutter struct {
 	cells    []cell
 }
 
-// cut returns the cells in which a path of the tables matches.
-func cut(tables ...[]Entry) ([]cell, error) {
+// cut returns the cells in which a path of the tables matches. Where no pattern of its
+// own host takes a cell, requests are decided as on the next wider host: such cells are
+// left out unless all hosts are wanted.
+func cut(allHosts bool, tables ...[]Entry) ([]cell, error) {
 	entries := slices.Concat(tables...)
 	c := &cutter{literals: map[string]bool{}}
-	hosts := map[string]bool{}
+	hosts := map[string]hostPatterns{}
 	for _, e := range entries {
-		hosts[e.Host] = true
+		if hosts[e.Host] == nil {
+			hosts[e.Host] = hostPatterns{}
+		}
+		hosts[e.Host][e.pattern.key()] = e.pattern
 		for _, s := range e.pattern.segments {
 			if !s.param {
 				c.literals[s.text] = true
@@ -54,29 +59,47 @@ func cut(tables ...[]Entry) ([]cell, error) {
 		}
 	}
 	for _, host := range slices.SortedFunc(maps.Keys(hosts), compareHosts) {
-		var patterns []pattern
-		seen := map[string]bool{}
-		for _, e := range entries {
-			if key := e.pattern.key(); coversHost(e.Host, host) && !seen[key] {
-				seen[key] = true
-				patterns = append(patterns, e.pattern)
-			}
+		all := hostPatterns{}
+		for _, wide := range hostsAround(host) {
+			maps.Copy(all, hosts[wide])
 		}
-		if err := c.walk(cell{host: host, sample: sample{host: sampleHost(host, hosts)}}, patterns); err != nil {
+		patterns := slices.Collect(maps.Values(all))
+		own := patterns
+		if !allHosts {
+			own = slices.Collect(maps.Values(hosts[host]))
+		}
+		if err := c.walk(cell{host: host, sample: sample{host: sampleHost(host, hosts)}}, patterns, own); err != nil {
 			return nil, err
 		}
 	}
 	return c.cells, nil
 }
 
+// hostPatterns are the patterns under one host, by their key.
+type hostPatterns map[string]pattern
+
+// hostsAround returns all host patterns that match every host that this one matches,
+// the way [coversHost] tells them; there are few, however many hosts a policy has.
+func hostsAround(host string) []string {
+	around := []string{host}
+	if host != "" {
+		around = append(around, "")
+	}
+	for i := range len(host) {
+		if wide := "*" + host[i:]; host[i] == '.' && wide != host {
+			around = append(around, wide)
+		}
+	}
+	return around
+}
+
 // sampleHost returns a host that matches the pattern and none that is narrower.
-func sampleHost(pattern string, all map[string]bool) string {
+func sampleHost(pattern string, all map[string]hostPatterns) string {
 	for n := 0; ; n++ {
 		host := exampleHost(pattern, n)
-		narrower := false
-		for other := range all {
-			narrower = narrower || coversHost(other, host) && !coversHost(other, pattern)
-		}
+		narrower := slices.ContainsFunc(hostsAround(host), func(other string) bool {
+			return all[other] != nil && !coversHost(other, pattern)
+		})
 		if !narrower {
 			return host
 		}
@@ -84,11 +107,44 @@ func sampleHost(pattern string, all map[string]bool) string {
 }
 
 // walk cuts the paths that begin as the cell's. The patterns are those that such paths
-// may still match.
-func (c *cutter) walk(at cell, patterns []pattern) error {
+// may still match; of the cells, those are kept that one of its own patterns takes.
+func (c *cutter) walk(at cell, patterns, own []pattern) error {
 	depth := len(at.segments)
-	var longer, rests []pattern
-	ended := false
+	longer, rests, ended := split(patterns, depth)
+	ownLonger, ownRests, ownEnded := split(own, depth)
+	at.below = !ended && len(longer) == 0 && len(rests) > 0
+	if ownEnded || len(ownRests) > 0 {
+		if err := c.add(at); err != nil {
+			return err
+		}
+	}
+	if at.below {
+		return nil
+	}
+	literals := map[string]bool{}
+	for _, p := range longer {
+		if s := p.segments[depth]; !s.param {
+			literals[s.text] = true
+		}
+	}
+	next := func(s patternSegment, literal string) error {
+		own := append(fitting(ownLonger, depth, literal), ownRests...)
+		if len(own) == 0 {
+			return nil
+		}
+		return c.walk(at.then(s), append(fitting(longer, depth, literal), rests...), own)
+	}
+	for _, text := range slices.Sorted(maps.Keys(literals)) {
+		if err := next(patternSegment{text, false}, text); err != nil {
+			return err
+		}
+	}
+	return next(patternSegment{c.fresh(), true}, "")
+}
+
+// split tells apart the patterns that go on at a depth, those that take all from there,
+// and whether one ends there.
+func split(patterns []pattern, depth int) (longer, rests []pattern, ended bool) {
 	for _, p := range patterns {
 		switch {
 		case len(p.segments) > depth:
@@ -99,27 +155,7 @@ func (c *cutter) walk(at cell, patterns []pattern) error {
 			ended = true
 		}
 	}
-	at.below = !ended && len(longer) == 0 && len(rests) > 0
-	if ended || len(rests) > 0 {
-		if err := c.add(at); err != nil {
-			return err
-		}
-	}
-	if at.below || len(longer) == 0 && len(rests) == 0 {
-		return nil
-	}
-	literals := map[string]bool{}
-	for _, p := range longer {
-		if s := p.segments[depth]; !s.param {
-			literals[s.text] = true
-		}
-	}
-	for _, text := range slices.Sorted(maps.Keys(literals)) {
-		if err := c.walk(at.then(patternSegment{text, false}), append(fitting(longer, depth, text), rests...)); err != nil {
-			return err
-		}
-	}
-	return c.walk(at.then(patternSegment{c.fresh(), true}), append(fitting(longer, depth, ""), rests...))
+	return longer, rests, ended
 }
 
 // then returns the cell that is a segment longer.

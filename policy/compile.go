@@ -52,6 +52,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	if err := c.problems.err(); err != nil {
 		return nil, err
 	}
+	c.policy.table = c.policy.sortedTable()
 	c.warn()
 	return c.policy, nil
 }

@@ -53,7 +53,7 @@ func (p *Policy) Cover(operations []Operation) (Coverage, error) {
 		}
 		wanted[i] = Entry{Methods: []string{o.Method}, Path: o.Path, pattern: pattern}
 	}
-	cells, err := cut(table, wanted)
+	cells, err := cut(true, table, wanted)
 	if err != nil {
 		return Coverage{}, err
 	}

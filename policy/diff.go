@@ -63,7 +63,7 @@ type passage struct {
 // Compare says which requests gain or lose access when the new policy comes after the old.
 func Compare(before, after *Policy) (Diff, error) {
 	tables := [2][]Entry{before.Table(), after.Table()}
-	cells, err := cut(tables[0], tables[1])
+	cells, err := cut(false, tables[0], tables[1])
 	if err != nil {
 		return Diff{}, err
 	}
@@ -265,6 +265,9 @@ func (c *comparison) diff() (d Diff) {
 		}
 		for _, place := range c.groups[p] {
 			place.Partly = c.partly(p, place)
+			slices.SortFunc(place.Methods, func(a, b string) int {
+				return cmp.Compare(slices.Index(c.methods, a), slices.Index(c.methods, b))
+			})
 			change.Places = append(change.Places, *place)
 		}
 		slices.SortFunc(change.Places, comparePlaces)

@@ -42,7 +42,7 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 	winner := p.Match(method, host, path)
 	best := map[*Route]Near{}
 	var won *Near
-	for _, e := range p.Table() {
+	for _, e := range p.table {
 		n := Near{Entry: e, TakesHost: e.takesHost(string(name)), TakesMethod: e.takesMethod(method)}
 		n.Segment, n.TakesPath = e.pattern.shared(path.segments)
 		if e.Route == winner {

@@ -14,6 +14,7 @@ type Policy struct {
 	hash      string
 	warnings  []Problem
 	matcher   matcher
+	table     []Entry
 }
 
 // AdminRole returns the role that passes every role check, or "" when none does.

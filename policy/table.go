@@ -58,8 +58,10 @@ type Entry struct {
 // first entry that takes a request is the one that wins it. (But HEAD: it looks for
 // a route that lists HEAD before it takes one that lists GET for the same path.)
 // Entries that no request meets both are in the order of their names, so that the
-// order of the file changes nothing.
-func (p *Policy) Table() []Entry {
+// order of the file changes nothing. The caller may change it.
+func (p *Policy) Table() []Entry { return slices.Clone(p.table) }
+
+func (p *Policy) sortedTable() []Entry {
 	var table []Entry
 	for _, r := range p.routes {
 		for _, path := range r.written.paths {

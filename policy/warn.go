@@ -21,7 +21,7 @@ type linter struct {
 }
 
 func (c *compiler) lint() Problems {
-	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.Table(), said: map[[2]*Route]bool{}}
+	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.table, said: map[[2]*Route]bool{}}
 	l.unreachable()
 	l.publicUnderProtected()
 	l.publicBesideList()
@@ -103,12 +103,18 @@ func (e Entry) allMethods() []string {
 // place that asks for roles, scopes or an address, a whole public area, and a public
 // host over a place that is closed on all hosts are worth a look.
 func (l *linter) publicUnderProtected() {
+	var closed []Entry
+	for _, q := range l.table {
+		if !q.Route.Public && !q.Route.Anonymous && len(q.pattern.segments) > 0 {
+			closed = append(closed, q)
+		}
+	}
 	for _, p := range l.table {
 		if !p.Route.Public {
 			continue
 		}
-		for _, q := range l.table {
-			if q.Route.Public || q.Route.Anonymous || len(q.pattern.segments) == 0 || !covers(q.pattern, p.pattern) || !sharesMethod(p, q) {
+		for _, q := range closed {
+			if !covers(q.pattern, p.pattern) || !sharesMethod(p, q) {
 				continue
 			}
 			otherHost := p.Host != q.Host
@@ -152,17 +158,20 @@ func (l *linter) publicBesideList() {
 	if !l.policy.UsesClientIPs() {
 		return
 	}
+	listed := map[string][]Entry{} // by their paths
+	for _, q := range l.table {
+		if q.Route.ClientIPs != nil {
+			listed[q.pattern.key()] = append(listed[q.pattern.key()], q)
+		}
+	}
 	for _, p := range l.table {
-		if !p.Route.Public || p.Route.ClientIPs != nil {
+		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.pattern.segments) == 0 { // two sites, each as a whole
 			continue
 		}
-		for _, q := range l.table {
+		for _, q := range listed[p.pattern.key()] {
 			pair := [2]*Route{p.Route, q.Route}
-			if q.Route.ClientIPs == nil || p.Host == q.Host || comparePatterns(p.pattern, q.pattern) != 0 || l.said[pair] || !sharesMethod(p, q) {
+			if p.Host == q.Host || l.said[pair] || !sharesMethod(p, q) {
 				continue
-			}
-			if len(p.pattern.segments) == 0 {
-				continue // two sites, each as a whole
 			}
 			l.said[pair] = true
 			l.warn(q.Route, "client_ips", "%s is open to %s only on %s, and to everybody on %s by route %s; a client chooses its Host, so list the addresses there too, or see that Envoy keeps the hosts apart",

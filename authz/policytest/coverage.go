@@ -21,7 +21,9 @@ import (
 //   - each path and each listed method, of a request that the route won.
 type Coverage struct {
 	Routes []*RouteCoverage // in the order of the files
-	table  []policy.Entry
+
+	byID    map[string]*RouteCoverage
+	entries map[*policy.Route][]policy.Entry // the most specific first
 }
 
 // A RouteCoverage is what has been reached of one route.
@@ -52,28 +54,32 @@ func (s *seen) let() bool {
 
 // NewCoverage returns what can be reached of a policy, none of it reached.
 func NewCoverage(routes *policy.Policy) *Coverage {
-	c := &Coverage{table: routes.Table()}
+	c := &Coverage{byID: map[string]*RouteCoverage{}, entries: map[*policy.Route][]policy.Entry{}}
+	for _, e := range routes.Table() {
+		c.entries[e.Route] = append(c.entries[e.Route], e)
+	}
 	for _, r := range routes.Routes() {
-		c.Routes = append(c.Routes, &RouteCoverage{Route: r, Items: itemsOf(r)})
+		c.byID[r.ID] = &RouteCoverage{Route: r, Items: itemsOf(r)}
+		c.Routes = append(c.Routes, c.byID[r.ID])
 	}
 	return c
 }
 
 // Add counts one request and its decision.
 func (c *Coverage) Add(r *authz.Request, d authz.Decision) {
-	i := slices.IndexFunc(c.Routes, func(rc *RouteCoverage) bool { return rc.Route.ID == d.Route() })
-	if i < 0 {
+	rc := c.byID[d.Route()]
+	if rc == nil {
 		return
 	}
 	s := &seen{request: r, decision: d}
-	for _, e := range c.table {
-		if e.Route == c.Routes[i].Route && e.Takes(r.Method, r.Host, r.CanonicalPath()) {
+	for _, e := range c.entries[rc.Route] {
+		if e.Takes(r.Method, r.Host, r.CanonicalPath()) {
 			s.paths = append(s.paths, e.Path)
 			break // the most specific one, which is how the route won
 		}
 	}
-	for j := range c.Routes[i].Items {
-		item := &c.Routes[i].Items[j]
+	for i := range rc.Items {
+		item := &rc.Items[i]
 		item.Covered = item.Covered || item.reached(s)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"warder/authz/authztest"
 )
 
-// testAccessLog sends secrets wherever a request can hold them, through an Envoy that
-// logs all of it. What came out is searched at the end of [TestEndToEnd].
-func testAccessLog(t *testing.T, leaks *leaks) {
+// testLogged sends requests through an Envoy whose access log has a line for each of
+// them at once.
+func testLogged(t *testing.T, leaks *leaks) {
 	r := newRig(t, leaks, authztest.StartRedis(t, ""), authztest.StartPostgres(t))
 	base := r.startEnvoy(t, false, func(root map[string]any) {
 		withPatience(root)
@@ -19,8 +19,17 @@ func testAccessLog(t *testing.T, leaks *leaks) {
 		log["additional_request_headers_to_log"] = []any{"authorization", "cookie", "x-api-key", "x-note", "content-type"}
 		log["additional_response_headers_to_log"] = []any{"set-cookie", "www-authenticate"}
 		log["common_config"].(map[string]any)["buffer_flush_interval"] = "0.05s"
+		withoutOwnGuard(root)
 	})
 	token, apiKey := r.seed(t)
+	t.Run("secrets", func(t *testing.T) { testAccessLog(t, r, base, token, apiKey) })
+	t.Run("shadow", func(t *testing.T) { testShadow(t, r, base, token, apiKey) })
+}
+
+// testAccessLog sends secrets wherever a request can hold them, to an Envoy that logs
+// all of it. What came out is searched at the end of [TestEndToEnd].
+func testAccessLog(t *testing.T, r *rig, base, token, apiKey string) {
+	leaks := r.leaks
 	r.startWarder(t, faultPolicy, nil)
 
 	n := 0

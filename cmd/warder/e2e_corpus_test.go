@@ -29,10 +29,13 @@ import (
 func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
 	files := authztest.LoadCorpus(t, corpusDir)
+	m := newMesh(t)
 	base := r.startEnvoy(t, false, func(root map[string]any) {
 		withPatience(root)
 		withChosenRoutes(root, files)
+		m.add(t, root)
 	})
+	m.find(t, r.envoy)
 	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *policytest.File) policytest.Depth {
 		r.secret = []byte(policytest.Secret)
 		r.putFacts(t, f)
@@ -42,8 +45,11 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 			config["directory"].(map[string]any)["max_staleness"] = "10m"
 		}
 		r.startWarder(t, f.Policy, config)
-		return &envoyDepth{rig: r, address: strings.TrimPrefix(base, "http://"), file: f}
+		return &envoyDepth{rig: r, address: strings.TrimPrefix(base, "http://"), file: f, mesh: m, overTLS: meetsPeers(f) && !remembers}
 	})
+	if !remembers {
+		t.Run("peers", func(t *testing.T) { testPeers(t, r, m) })
+	}
 }
 
 const corpusDir = "../../testdata/decisions"
@@ -179,6 +185,8 @@ type envoyDepth struct {
 	rig     *rig
 	address string
 	file    *policytest.File
+	mesh    *mesh
+	overTLS bool // for all clients, also those without a certificate
 }
 
 func (d *envoyDepth) Kind() policytest.DepthKind { return policytest.DepthEnvoy }
@@ -221,11 +229,30 @@ func (d *envoyDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Out
 // send writes the request as it stands, which no client library would, from the
 // peer's address.
 func (d *envoyDepth) send(ctx context.Context, r policytest.Request) (*http.Response, string, error) {
-	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.Peer, 0)), Timeout: patience}
-	conn, err := dialer.DialContext(ctx, "tcp", d.address)
+	conn, err := d.dial(ctx, r)
 	if err != nil {
 		return nil, "", err
 	}
+	return d.ask(conn, r)
+}
+
+func (d *envoyDepth) dial(ctx context.Context, r policytest.Request) (net.Conn, error) {
+	dialer := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.Peer, 0)), Timeout: patience}
+	switch {
+	case r.Principal == "" && !d.overTLS:
+		return dialer.DialContext(ctx, "tcp", d.address)
+	case r.Principal == "":
+		return d.mesh.dial(ctx, dialer, nil)
+	}
+	cert, err := d.mesh.certificateFor(r.Principal)
+	if err != nil {
+		return nil, err
+	}
+	return d.mesh.dial(ctx, dialer, cert)
+}
+
+// ask sends the request and reads the answer, to the end of the connection.
+func (d *envoyDepth) ask(conn net.Conn, r policytest.Request) (*http.Response, string, error) {
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, "", err

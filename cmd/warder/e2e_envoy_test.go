@@ -43,6 +43,7 @@ func (r *rig) startEnvoy(t *testing.T, open bool, edit func(root map[string]any)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tailOf(r.leaks.text("envoy"), 4000))
 	}
+	r.envoy = e
 	t.Cleanup(func() {
 		r.keepStats(t, e)
 		e.Stop()

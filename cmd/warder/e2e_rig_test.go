@@ -23,6 +23,7 @@ import (
 	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/postgres"
+	"warder/envoy"
 )
 
 // patience bounds the waits for something that will come. Reaching it is a
@@ -41,6 +42,7 @@ type rig struct {
 	leaks    *leaks
 	secret   []byte // of the tokens
 
+	envoy  *envoy.Process // the last one that was started
 	warder *program
 	admin  string // address of the admin listener
 }
@@ -98,15 +100,16 @@ func (r *rig) write(name, text string) string {
 	return path
 }
 
-// startWarder starts the program with a policy and waits until it is ready.
-func (r *rig) startWarder(t *testing.T, policy string, more map[string]any) {
+// startWarder starts the program with a policy, and with flags if there are any, and
+// waits until it is ready.
+func (r *rig) startWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
-	r.launchWarder(t, policy, more)
+	r.launchWarder(t, policy, more, flags...)
 	waitFor(t, "warder to be ready", func() error { return r.readyz() })
 }
 
 // launchWarder starts the program without waiting.
-func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any) {
+func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
 	r.stopWarder(t)
 	r.admin = freeAddress(t)
@@ -115,7 +118,7 @@ func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.warder = startProgram(t, r.leaks, "serve", "-c", r.write("warder.yaml", string(text)))
+	r.warder = startProgram(t, r.leaks, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
 }
 
 func (r *rig) stopWarder(t *testing.T) {

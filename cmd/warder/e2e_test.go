@@ -9,7 +9,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks, false) })
 	t.Run("corpus, remembered", func(t *testing.T) { testCorpus(t, leaks, true) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
-	t.Run("access log", func(t *testing.T) { testAccessLog(t, leaks) })
+	t.Run("logged", func(t *testing.T) { testLogged(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
 	if leaks.text("metrics") == "" {
 		t.Error("no metrics were kept to be searched")

@@ -276,7 +276,10 @@ func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s
 	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
 		return nil, fmt.Errorf("the answer cannot be read: %w", err)
 	}
-	return newExplanation(explained{options: *o, settings: s, own: own, Observation: seen.Observation, response: response}), nil
+	x := explained{options: *o, settings: s, own: own, Observation: seen.Observation, response: response}
+	e := newExplanation(x)
+	e.addClose(x)
+	return e, nil
 }
 
 // lastObservation keeps what the server tells of the one check.

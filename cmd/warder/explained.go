@@ -99,6 +99,7 @@ type nameValue struct {
 // maxClose is how many routes that came close are worth reading about.
 const maxClose = 5
 
+// newExplanation explains all but which routes came close.
 func newExplanation(x explained) *explanation {
 	d := x.Decision
 	e := &explanation{
@@ -109,19 +110,11 @@ func newExplanation(x explained) *explanation {
 	if d.ClientIP().IsValid() {
 		e.Request.ClientIP = d.ClientIP().String()
 	}
-	path := x.Request.CanonicalPath()
 	route := x.route()
 	if route != nil {
 		e.Route = x.winner(route)
 	}
 	e.Checks = x.checks(route)
-	if d.Reason() != authz.ReasonRequestMalformed {
-		near, more := x.settings.routes.Near(x.Method, x.Request.Host, path, maxClose)
-		for _, n := range near {
-			e.Close = append(e.Close, explainedClose{routeOf(n.Entry), whyLost(n, x, e.Route)})
-		}
-		e.CloseMore = more
-	}
 	if ok := x.response.GetOkResponse(); ok != nil {
 		e.Status = http.StatusOK
 		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), someOrEmpty(ok.GetHeadersToRemove())}
@@ -130,6 +123,18 @@ func newExplanation(x explained) *explanation {
 		e.Client = &explainedClient{int(no.GetStatus().GetCode()), sentHeaders(no.GetHeaders()), no.GetBody()}
 	}
 	return e
+}
+
+// addClose adds the routes that came close, for which all of a policy is looked through.
+func (e *explanation) addClose(x explained) {
+	if x.Decision.Reason() == authz.ReasonRequestMalformed {
+		return
+	}
+	near, more := x.settings.routes.Near(x.Method, x.Request.Host, x.Request.CanonicalPath(), maxClose)
+	for _, n := range near {
+		e.Close = append(e.Close, explainedClose{routeOf(n.Entry), whyLost(n, x, e.Route)})
+	}
+	e.CloseMore = more
 }
 
 func sentHeaders(options []*corev3.HeaderValueOption) []nameValue {

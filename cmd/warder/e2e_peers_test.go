@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"warder/authz/policytest"
+	"warder/envoy"
+)
+
+// A mesh is a second listener of this Envoy, with the routes and the filters of the
+// first: it speaks TLS, asks clients for a certificate of the authority, and takes
+// those that have none.
+type mesh struct {
+	*authority
+	key     *ecdsa.PrivateKey // of all clients
+	address string            // once Envoy runs
+}
+
+func newMesh(t *testing.T) *mesh {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &mesh{authority: newAuthority(t, "mesh"), key: key}
+}
+
+const meshListener = "mesh"
+
+// add gives Envoy's configuration the listener. It copies the first one as it is by then.
+func (m *mesh) add(t *testing.T, root map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(listener(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second map[string]any
+	if err := json.Unmarshal(text, &second); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := m.issue(t, "envoy", time.Now().Add(time.Hour))
+	second["name"] = meshListener
+	second["filter_chains"].([]any)[0].(map[string]any)["transport_socket"] = map[string]any{
+		"name": "envoy.transport_sockets.tls",
+		"typed_config": map[string]any{
+			"@type":                      "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+			"require_client_certificate": false,
+			"common_tls_context": map[string]any{
+				"tls_certificates": []any{map[string]any{
+					"certificate_chain": map[string]any{"inline_string": string(cert)},
+					"private_key":       map[string]any{"inline_string": string(key)},
+				}},
+				"validation_context": map[string]any{"trusted_ca": map[string]any{"inline_string": string(m.pem)}},
+			},
+		},
+	}
+	resources := root["static_resources"].(map[string]any)
+	resources["listeners"] = append(resources["listeners"].([]any), second)
+}
+
+// find notes where the listener is.
+func (m *mesh) find(t *testing.T, e *envoy.Process) {
+	t.Helper()
+	page, err := e.Get(t.Context(), "/listeners?format=json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listeners struct {
+		Statuses []struct {
+			Name  string `json:"name"`
+			Local struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    int    `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.Unmarshal(page, &listeners); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range listeners.Statuses {
+		if s.Name == meshListener {
+			m.address = net.JoinHostPort(s.Local.Socket.Address, strconv.Itoa(s.Local.Socket.Port))
+			return
+		}
+	}
+	t.Fatalf("Envoy has no listener %s: %s", meshListener, page)
+}
+
+// certificate makes a client's certificate with the names of the template.
+func (m *mesh) certificate(template x509.Certificate) (*tls.Certificate, error) {
+	template.SerialNumber = big.NewInt(3)
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	der, err := x509.CreateCertificate(rand.Reader, &template, m.cert, &m.key.PublicKey, m.authority.key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: m.key}, nil
+}
+
+// certificateFor makes one of which Envoy makes the principal: the subject where it is
+// one, else a URI, byte for byte, as a careless authority may sign it.
+func (m *mesh) certificateFor(principal string) (*tls.Certificate, error) {
+	if subject, is := subjectOf(principal); is {
+		return m.certificate(x509.Certificate{Subject: subject})
+	}
+	uri, err := uriName(principal)
+	if err != nil {
+		return nil, err
+	}
+	return m.certificate(x509.Certificate{ExtraExtensions: []pkix.Extension{uri}})
+}
+
+// subjectOf reads a subject as Envoy writes it, from names without any escape.
+func subjectOf(principal string) (subject pkix.Name, is bool) {
+	for part := range strings.SplitSeq(principal, ",") {
+		switch kind, name, _ := strings.Cut(part, "="); kind {
+		case "CN":
+			subject.CommonName = name
+		case "O":
+			subject.Organization = []string{name}
+		default:
+			return subject, false
+		}
+	}
+	return subject, true
+}
+
+// uriName is a subject alternative name. crypto/x509 writes only what net/url reads.
+func uriName(uri string) (pkix.Extension, error) {
+	names, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)}})
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}, err
+}
+
+// dial connects to the listener, with a certificate if there is one, whoever signed it.
+func (m *mesh) dial(ctx context.Context, dialer *net.Dialer, cert *tls.Certificate) (net.Conn, error) {
+	if cert == nil {
+		cert = new(tls.Certificate)
+	}
+	d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{
+		RootCAs: m.pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+	}}
+	return d.DialContext(ctx, "tcp", m.address)
+}
+
+// meetsPeers reports whether a file has a client with a certificate.
+func meetsPeers(f *policytest.File) bool {
+	return slices.ContainsFunc(f.Cases, func(c *policytest.Case) bool { return c.Principal != "" })
+}
+
+// testPeers holds what Envoy makes of certificates that no case can describe. A route
+// is let through for the principal of its path, and for no other.
+func testPeers(t *testing.T, r *rig, m *mesh) {
+	const uri, other = "spiffe://cluster.local/ns/web/sa/a", "spiffe://cluster.local/ns/web/sa/b"
+	first, err := asn1.Marshal([]asn1.RawValue{
+		{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("a.example.com")},
+		{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)},
+		{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(other)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := pkix.Name{CommonName: "batch", Organization: []string{"Example"}}
+	tests := []struct {
+		name string
+		cert x509.Certificate
+		want string
+	}{
+		{"the first URI, wherever it stands", x509.Certificate{
+			Subject: batch, ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: first}},
+		}, uri},
+		{"a DNS name where there is no URI", x509.Certificate{Subject: batch, DNSNames: []string{"a.example.com", "b.example.com"}}, "a.example.com"},
+		{"the subject where there is no name", x509.Certificate{Subject: batch}, "CN=batch,O=Example"},
+		{"the subject where there are addresses only", x509.Certificate{Subject: batch, IPAddresses: []net.IP{{127, 0, 0, 1}}, EmailAddresses: []string{"a@example.com"}}, "CN=batch,O=Example"},
+		{"a subject, its last name first", x509.Certificate{Subject: pkix.Name{
+			Country: []string{"DE"}, Organization: []string{"Example"}, OrganizationalUnit: []string{"Ops"}, Locality: []string{"Ulm"}, CommonName: "batch",
+		}}, "CN=batch,OU=Ops,O=Example,L=Ulm,C=DE"},
+		{"a comma in a subject", x509.Certificate{Subject: pkix.Name{CommonName: "batch", Organization: []string{"Example, Inc."}}}, `CN=batch,O=Example\, Inc.`},
+		{"another letter in a subject", x509.Certificate{Subject: pkix.Name{CommonName: "bätch"}}, `CN=b\C3\A4tch`},
+		{"a subject that pretends to be another", x509.Certificate{Subject: pkix.Name{CommonName: "x,CN=batch,O=Example"}}, `CN=x\,CN=batch\,O=Example`},
+	}
+	var routes strings.Builder
+	routes.WriteString("version: 1\nroutes:\n")
+	for i, test := range tests {
+		fmt.Fprintf(&routes, "  - {id: p%d, match: /%d, public: true, principals: ['%s']}\n", i, i, test.want)
+	}
+	r.startWarder(t, routes.String(), nil)
+	d := &envoyDepth{rig: r, mesh: m}
+	// ask returns what a client gets for the path of the test with the number.
+	ask := func(cert *tls.Certificate, n int, headers ...[2]string) (int, error) {
+		conn, err := m.dial(t.Context(), &net.Dialer{Timeout: patience}, cert)
+		if err != nil {
+			return 0, err
+		}
+		response, _, err := d.ask(conn, policytest.Request{Method: http.MethodGet, Path: fmt.Sprintf("/%d", n), Host: "api.example.com", Headers: headers})
+		if err != nil {
+			return 0, err
+		}
+		return response.StatusCode, nil
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cert, err := m.certificate(test.cert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n, other := range tests {
+				want := http.StatusForbidden
+				if other.want == test.want {
+					want = http.StatusOK
+				}
+				if got, err := ask(cert, n); got != want || err != nil {
+					t.Errorf("where %s is wanted: %d, %v; want %d", other.want, got, err, want)
+				}
+			}
+		})
+	}
+	forged := [2]string{"x-forwarded-client-cert", "By=spiffe://cluster.local/envoy;URI=" + uri}
+	t.Run("no certificate", func(t *testing.T) {
+		for n := range tests {
+			if got, err := ask(nil, n, forged); got != http.StatusForbidden || err != nil {
+				t.Errorf("where %s is wanted: %d, %v; want 403", tests[n].want, got, err)
+			}
+		}
+	})
+	t.Run("a certificate beside a forged header", func(t *testing.T) {
+		cert, err := m.certificateFor(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ask(cert, 0, forged); got != http.StatusForbidden || err != nil {
+			t.Errorf("%d, %v; want 403", got, err)
+		}
+	})
+	t.Run("a certificate of another authority", func(t *testing.T) {
+		cert, err := newMesh(t).certificateFor(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _ := r.upstream.seen()
+		if got, err := ask(cert, 0); err == nil {
+			t.Errorf("%d; want the handshake to fail", got)
+		}
+		stats, err := r.envoy.Get(t.Context(), "/stats?filter=fail_verify_error")
+		if err != nil || !strings.Contains(string(stats), "ssl.fail_verify_error: 1\n") {
+			t.Errorf("Envoy refused no certificate: %s, %v", stats, err)
+		}
+		if after, _ := r.upstream.seen(); after != before {
+			t.Error("the request reached the application")
+		}
+	})
+}
