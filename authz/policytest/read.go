@@ -209,7 +209,7 @@ func (r *reader) decode(field string, n ast.Node, into any) bool {
 func (r *reader) broken(field string, err error) {
 	p := policy.Problem{Position: r.place(field), Field: field, Message: "is not YAML: " + oneLine(err)}
 	if e, ok := err.(yaml.Error); ok { //nolint:errorlint // the library wraps none
-		p.Message = "is not YAML: " + e.GetMessage()
+		p.Message = policy.NotYAML(e.GetMessage())
 		if t := e.GetToken(); t != nil && t.Position != nil {
 			p.Position.Line, p.Position.Column = t.Position.Line, t.Position.Column
 		}
