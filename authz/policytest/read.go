@@ -64,6 +64,9 @@ func Parse(path string, data []byte) (*File, error) {
 	if root == nil {
 		return nil, r.err()
 	}
+	if other := policy.OtherFile("a file of cases", keysOf(root)); other != "" {
+		return nil, policy.Problems{{Position: r.at(root), Message: other}}
+	}
 	cases, at := r.shape(root)
 	if !r.clean("") || !r.decode("", root, f) {
 		return nil, r.err()
@@ -172,6 +175,14 @@ func (r *reader) document(data []byte) *ast.MappingNode {
 		r.problems = append(r.problems, policy.Problem{Position: r.at(docs[0]), Message: "is no group of keys; write policy: and cases:"})
 	}
 	return root
+}
+
+func keysOf(root *ast.MappingNode) []string {
+	keys := make([]string, len(root.Values))
+	for i, v := range root.Values {
+		keys[i] = v.Key.GetToken().Value
+	}
+	return keys
 }
 
 // mappingOf returns a mapping as one, also that of a single key; nil for other nodes.

@@ -64,10 +64,9 @@ func TestReadme(t *testing.T) {
 			t.Errorf("%s is not named", v.name)
 		}
 	}
-	commands := regexp.MustCompile("`warder serve [|][^`]*`").FindString(string(text))
 	for _, c := range newRootCommand(process{}).Commands() {
-		if !regexp.MustCompile(`\b` + c.Name() + `\b`).MatchString(commands) {
-			t.Errorf("the command %s is not named in %s", c.Name(), commands)
+		if c.Name() != "help" && !strings.Contains(string(text), "\n| `warder "+c.Name()) {
+			t.Errorf("the command %s has no row under Commands", c.Name())
 		}
 	}
 }
