@@ -301,7 +301,7 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	if own {
 		tested.routes, tested.failed = f.LoadPolicy(t.env)
 	} else {
-		tested.routes, tested.failed = policy.Load(path, t.env)
+		tested.routes, tested.failed = loadPolicyArgument(t.process, path)
 	}
 	if tested.failed == nil {
 		tested.coverage = policytest.NewCoverage(tested.routes)
