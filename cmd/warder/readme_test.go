@@ -59,6 +59,12 @@ func TestReadme(t *testing.T) {
 			t.Errorf("a link leads nowhere: %v", err)
 		}
 	}
+	for _, link := range regexp.MustCompile(`\]\(#([^)]+)\)`).FindAllStringSubmatch(string(text), -1) {
+		heading := regexp.MustCompile(`(?mi)^##+ ` + strings.ReplaceAll(link[1], "-", "[ ,-]+") + `$`)
+		if !heading.Match(text) {
+			t.Errorf("the contents name #%s, and no heading is it", link[1])
+		}
+	}
 	for _, v := range environmentVariables {
 		if !strings.Contains(string(text), v.name) {
 			t.Errorf("%s is not named", v.name)
