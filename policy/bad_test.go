@@ -85,6 +85,7 @@ var elsewhere = map[string]string{
 	"stands at %s already; keep one of the two":                             "TestLoadRefuses",
 	"no file is given; a policy is at least one":                            "TestLoadRefuses",
 	"path has no canonical form":                                            "TestParsePath",
+	"give it with --policy":                                                 "TestOtherFile",
 	"is not YAML":                                                           "for a parser that does not say why; this one always does",
 	"the paths of the two policies overlap in too many ways to compare":     "TestDiffIsBounded",
 	"is written with what a route refuses unless it says path_allows: [%s]": "TestWrongPath",
@@ -103,6 +104,7 @@ var ofRequests = []string{"condition.go", "condition_values.go", "condition_quer
 var libraryWords = []string{
 	"error parsing regexp: ", "token recognition", "has() macro", "found no matching overload for ", "expected type ", "does not support field selection",
 	"cannot be range of a comprehension", "invalid ip", "invalid cidr", "invalid timestamp", "invalid duration",
+	". map key-value",
 }
 
 // TestBadHasEveryMessage: a message that no bad policy is refused with is a rule

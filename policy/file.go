@@ -86,7 +86,7 @@ func (r *fileReader) group(field string, v value, shape any, keys map[string]key
 	for _, e := range v.entries {
 		read, known := keys[e.key]
 		if !known || !slices.Contains(order, e.key) {
-			r.fail(e.at, join(field, keyName(e.key)), "is unknown; %s", didYouMean(e.key, order))
+			r.fail(e.at, join(field, keyName(e.key)), "%s", r.unknownKey(e.key, shape, order))
 			continue
 		}
 		read(join(field, e.key), e.value)
@@ -158,6 +158,9 @@ func (r *fileReader) texts(field string, v value, example string) []stringAt {
 
 // content reads the top of a file.
 func (r *fileReader) content(v value) (c fileContent) {
+	if r.otherFile(v) {
+		return c
+	}
 	versioned, routed := false, false
 	r.group("", v, FileShape{}, map[string]keyReader{
 		"version": func(field string, v value) {
@@ -194,6 +197,10 @@ func (r *fileReader) content(v value) (c fileContent) {
 }
 
 func (r *fileReader) wrongVersion(field string, v value) {
+	if v.kind == text && v.text == "1" {
+		r.fail(v.at, field, "is the text \"1\"; write the number, as in version: 1")
+		return
+	}
 	if v.kind == number || v.kind == text {
 		r.fail(v.at, field, "is %s; this warder reads version: 1", quote(v.text))
 		return

@@ -201,12 +201,30 @@ func (r *yamlReader) syntax(err error) {
 	message := "is not YAML"
 	if yamlError, ok := errors.AsType[yaml.Error](err); ok {
 		at = r.position(yamlError.GetToken())
-		message = "is not YAML: " + yamlError.GetMessage()
+		message = NotYAML(yamlError.GetMessage())
 		if r.conditionAt(at.Line) {
+			message, _, _ = strings.Cut(message, ";")
 			message += "; put the expression in single quotes, or on the line below when: |"
 		}
 	}
 	r.report(at, message)
+}
+
+// NotYAML says what the parser refused, and what would be right where its own words leave
+// that open.
+func NotYAML(message string) string {
+	message, _, _ = strings.Cut(message, ". map key-value")
+	switch {
+	case strings.Contains(message, "'\t'"):
+		return "is not YAML: has a tab where a line begins; indent with spaces"
+	case strings.HasPrefix(message, "value is not allowed"):
+		message += "; let the keys of one group begin in one column, and no text follow a closing quote"
+	case strings.HasPrefix(message, "mapping value is not allowed"):
+		message += "; let the keys of one group begin in one column, and put a text with a colon in quotes"
+	case message == "non-map value is specified", message == "unexpected key name":
+		message += "; write key: value, with a space after the colon"
+	}
+	return "is not YAML: " + message
 }
 
 // conditionAt reports whether a line has a condition, whose quotation marks and colons

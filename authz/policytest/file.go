@@ -3,6 +3,7 @@ package policytest
 import (
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -113,6 +114,9 @@ const testSession = "test"
 func (f *File) complete(report func(field, format string, args ...any)) {
 	if f.Policy != "" && f.PolicyFile != "" {
 		report("policy_file", "names a policy beside the one in policy; give one of them")
+	}
+	if ext := filepath.Ext(f.Policy); (ext == ".yaml" || ext == ".yml") && !strings.ContainsAny(f.Policy, ":\n") {
+		report("policy", "is the name of a file where the text of a policy is wanted; write policy_file: %s", f.Policy)
 	}
 	if f.Config == nil {
 		f.Config = new(Config)

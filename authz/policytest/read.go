@@ -64,6 +64,9 @@ func Parse(path string, data []byte) (*File, error) {
 	if root == nil {
 		return nil, r.err()
 	}
+	if other := policy.OtherFile("a file of cases", keysOf(root)); other != "" {
+		return nil, policy.Problems{{Position: r.at(root), Message: other}}
+	}
 	cases, at := r.shape(root)
 	if !r.clean("") || !r.decode("", root, f) {
 		return nil, r.err()
@@ -174,6 +177,14 @@ func (r *reader) document(data []byte) *ast.MappingNode {
 	return root
 }
 
+func keysOf(root *ast.MappingNode) []string {
+	keys := make([]string, len(root.Values))
+	for i, v := range root.Values {
+		keys[i] = v.Key.GetToken().Value
+	}
+	return keys
+}
+
 // mappingOf returns a mapping as one, also that of a single key; nil for other nodes.
 func mappingOf(n ast.Node) *ast.MappingNode {
 	switch n := n.(type) {
@@ -209,7 +220,7 @@ func (r *reader) decode(field string, n ast.Node, into any) bool {
 func (r *reader) broken(field string, err error) {
 	p := policy.Problem{Position: r.place(field), Field: field, Message: "is not YAML: " + oneLine(err)}
 	if e, ok := err.(yaml.Error); ok { //nolint:errorlint // the library wraps none
-		p.Message = "is not YAML: " + e.GetMessage()
+		p.Message = policy.NotYAML(e.GetMessage())
 		if t := e.GetToken(); t != nil && t.Position != nil {
 			p.Position.Line, p.Position.Column = t.Position.Line, t.Position.Column
 		}

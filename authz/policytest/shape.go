@@ -210,10 +210,22 @@ func unknownKey(key string, known map[string]reflect.Type) string {
 	if _, isCase := known["request"]; isCase && moved[key] != "" {
 		return message + moved[key]
 	}
+	if _, isFile := known["cases"]; isFile && isCaseKey(key) {
+		return message + "it is one of a case, so write it in the list cases"
+	}
 	if near := policy.Nearest(key, names); near != "" {
 		return message + "did you mean " + near + "?"
 	}
 	return message + "use " + strings.Join(names, ", ")
+}
+
+func isCaseKey(key string) bool {
+	for f := range reflect.TypeFor[Case]().Fields() {
+		if f.Tag.Get("yaml") == key {
+			return true
+		}
+	}
+	return false
 }
 
 // The library takes a netip.Prefix for a struct.

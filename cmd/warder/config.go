@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"warder/authz"
 	"warder/envoy"
+	"warder/policy"
 )
 
 // A config is what warder.yaml and the environment say, with the defaults for
@@ -226,19 +228,52 @@ func readConfigWith(path string, inFile, env lookupEnv) *config {
 	return c
 }
 
+// readDecisive reads of a configuration what changes decisions and what the application is
+// told, for commands that decide without the stores: its secrets are not read, and a
+// variable that is not set may be one.
+func readDecisive(path string, env lookupEnv) (*config, authz.ClientIPConfig, error) {
+	open := func(name string) (string, bool) {
+		value, _ := env(name)
+		return value, true
+	}
+	c := readConfigWith(path, open, env)
+	client := c.resolveClientIP()
+	c.checkIdentity(&settings{APIKeyHeader: c.apiKey, Identity: c.identity})
+	return c, client, c.reader.problems.err()
+}
+
 // read takes the values of a whole file.
 func (c *config) read(root yamlValue) {
 	c.reader.places[""] = root.place
+	keys := make([]string, len(root.entries))
+	for i, e := range root.entries {
+		keys[i] = e.key
+	}
+	if other := policy.OtherFile("a configuration", keys); other != "" {
+		c.reader.incomplete = true
+		c.reader.fail("", "%s", other)
+		return
+	}
 	c.keys()(c.reader, "", root)
+}
+
+// policyKnown reports whether the policy is the one that is meant: a file that could not be
+// read may name another than the usual one.
+func (c *config) policyKnown() bool { return !c.reader.incomplete || c.policy != defaultPolicyPath }
+
+// configFlagOr returns the file that the flag or WARDER_CONFIG names, "" for none: for
+// commands that can do without a configuration.
+func configFlagOr(flag string, env lookupEnv) string {
+	if named, set := env("WARDER_CONFIG"); flag == "" && set {
+		return named
+	}
+	return flag
 }
 
 // findConfig returns the configuration file to read: the one that the flag or
 // WARDER_CONFIG names, else the usual one when it is there, else "".
 func findConfig(flag string, env lookupEnv) (string, error) {
-	if flag != "" {
-		return flag, nil
-	}
-	if path, set := env("WARDER_CONFIG"); set && path != "" {
+	if path := configFlagOr(flag, env); path != "" {
 		return path, nil
 	}
 	_, err := os.Stat(defaultConfigPath)

@@ -107,12 +107,21 @@ func loadPolicyArgument(p process, path string) (*policy.Policy, error) {
 		loaded, err := policy.Load(path, p.env)
 		return loaded, problemsOf(path, err).err()
 	}
+	name := nameOfInput(path)
 	data, err := readAllOf(p.stdin, maxPolicyInput)
 	if err != nil {
-		return nil, fmt.Errorf("standard input: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	loaded, err := policy.Parse([]policy.File{{Name: "standard input", Data: data}}, p.env)
-	return loaded, problemsOf("standard input", err).err()
+	loaded, err := policy.Parse([]policy.File{{Name: name, Data: data}}, p.env)
+	return loaded, problemsOf(name, err).err()
+}
+
+// nameOfInput names a file in messages.
+func nameOfInput(path string) string {
+	if path == standardInput {
+		return "standard input"
+	}
+	return path
 }
 
 // maxPolicyInput is more than the largest policy file that is read.

@@ -86,27 +86,13 @@ func credentialWords(r *policy.Route) string {
 	if r.Public || r.Shadow {
 		return "everybody"
 	}
-	ways := slices.DeleteFunc(fullWays(r), narrows)
+	ways := slices.DeleteFunc(whoMayPass(r), narrows)
 	for i, way := range ways {
 		if way == "anyone (anonymous)" {
 			ways[i] = "everybody without a credential"
 		}
 	}
 	return strings.Join(ways, " or ")
-}
-
-// fullWays is whoMayPass in the words of a sentence.
-func fullWays(r *policy.Route) []string {
-	ways := whoMayPass(r)
-	for i, way := range ways {
-		switch way {
-		case "users":
-			ways[i] = "any signed-in user"
-		case "API keys":
-			ways[i] = "any valid API key"
-		}
-	}
-	return ways
 }
 
 // fromWords says from where: what changed, and what else the route asks for.
@@ -202,7 +188,7 @@ func ruleWords(r *policy.Route, refuses bool) string {
 	case refuses:
 		return "refuses this form of path"
 	}
-	words := whoCell(fullWays(r))
+	words := whoCell(whoMayPass(r))
 	if r.PathAllows != 0 {
 		words += "; path_allows " + r.PathAllows.String()
 	}

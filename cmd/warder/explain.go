@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -49,12 +50,14 @@ others came close and why they lost, each check in order, and the headers that w
 sent. It exits 0 whatever the answer is.
 
 It asks no Redis and no Postgres. --as-user makes the request one of an active user with a
-live session, --as-api-key one with an active API key; without them there is no
-credential. --claims adds to the token of --as-user what a condition (when:) may read. A token or a key in a --header cannot be verified, since explain has neither your
-secrets nor your stores: it is refused as a forged one would be.
+live session, --as-api-key one with an active API key; without them there is no credential.
+--claims adds to the token of --as-user what a condition (when:) may read. A token or a key
+in a --header cannot be verified, since explain has neither your secrets nor your stores: it
+is refused as a forged one would be.
 
 The client's address is what --client-ip says, else the peer of a captured request, read as
-client_ip in --config says. With --config the renamed headers count too.
+client_ip in --config says. With --config the renamed headers count too; its secrets are not
+read. "-" as the policy is standard input.
 
 --check-request takes a captured envoy.service.auth.v3.CheckRequest in JSON instead of
 METHOD and URL; the other flags add to it.
@@ -86,7 +89,7 @@ failed). upstream is there for what goes on, client for a no.`,
 			if o.url != "" {
 				return askRunning(cmd.Context(), p.stdout, o, in, output)
 			}
-			s, err := o.settings(cmd, p.env)
+			s, err := o.settings(cmd, p)
 			if err != nil {
 				return err
 			}
@@ -122,6 +125,8 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 		return wrong("both --check-request and %q name a request; give one", args[0])
 	case o.checkRequest == "" && len(args) != 2:
 		return wrong("%d arguments given, want METHOD URL, as in: GET https://api.example.com/x", len(args))
+	case o.policyPath == standardInput && o.checkRequest == standardInput:
+		return wrong("both the policy and --check-request are standard input; give one of them as a file")
 	case o.url != "" && (o.policyPath != "" || o.configPath != ""):
 		return wrong("--url asks a running warder, which has a policy and a configuration; leave --policy and --config out")
 	case cmd.Flags().Changed("as-user") && o.user == "":
@@ -214,24 +219,22 @@ type explainSettings struct {
 }
 
 // settings takes them from the files.
-func (o *explainOptions) settings(cmd *cobra.Command, env lookupEnv) (explainSettings, error) {
-	if o.configPath == "" {
-		routes, err := loadPolicyFor(cmd, o.policyPath, env)
+func (o *explainOptions) settings(cmd *cobra.Command, p process) (explainSettings, error) {
+	configPath := configFlagOr(o.configPath, p.env)
+	if configPath == "" {
+		routes, err := loadPolicyFor(cmd, o.policyPath, p)
 		return explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, err
 	}
-	c := readConfig(o.configPath, env)
-	if o.policyPath != "" {
-		c.policy = o.policyPath
-	}
-	s, _, err := c.resolve()
+	c, client, err := readDecisive(configPath, p.env)
 	if err != nil {
-		return explainSettings{}, problemsOf(o.configPath, err).err()
+		return explainSettings{}, err
 	}
-	routes, err := policy.Load(s.Policy, env)
+	routes, err := loadPolicyArgument(p, cmp.Or(o.policyPath, c.policy))
 	if err != nil {
-		return explainSettings{}, problemsOf(s.Policy, err).err()
+		return explainSettings{}, err
 	}
-	resolver, err := authz.NewClientIPResolver(s.ClientIP)
+	s := settings{APIKeyHeader: c.apiKey, Identity: c.identity}
+	resolver, err := authz.NewClientIPResolver(client)
 	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.identity(), clientIP: resolver, configured: true}, err
 }
 

@@ -181,7 +181,7 @@ func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3
 	request.Header.Set("Content-Type", "application/json")
 	response, err := adminClient(socket).Do(request)
 	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
+		return noAnswer(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))

@@ -55,6 +55,10 @@ func TestExplainRunning(t *testing.T) {
 		t.Errorf("a good token and a forged one get different answers:\n%s\n%s", good, bad)
 	}
 
+	if code, _, stderr := runCommand(environment(), "explain", "--url", "http://"+r.GRPC.String(), "GET", "/user"); code != 1 ||
+		stderr != "warder: what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin\n" {
+		t.Errorf("the other listener: %d %s", code, stderr)
+	}
 	if code, out, _ := explain("GET", "/user", "-o", "json"); code != 0 || !json.Valid([]byte(out)) || !strings.Contains(out, `"reason": "credentials_missing"`) {
 		t.Errorf("as JSON: %d %s", code, out)
 	}

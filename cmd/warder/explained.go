@@ -417,9 +417,9 @@ func (x explained) failure(route *policy.Route) string {
 	case authz.ReasonTokenMalformed:
 		return "the Authorization header holds no Bearer token of the right form"
 	case authz.ReasonTokenSignature, authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm:
-		return "the token cannot be verified here; see the notes"
+		return "the token is not signed with a key that is known here"
 	case authz.ReasonAPIKeyUnknown:
-		return "the API key cannot be looked up here; see the notes"
+		return "the API key is none that is known here"
 	case authz.ReasonAPIKeyMalformed:
 		return "the API key is not 8 to 256 characters of A-Z a-z 0-9 . _ ~ + / = -"
 	case authz.ReasonRoleMissing, authz.ReasonScopeMissing:

@@ -89,7 +89,10 @@ func group(shape any, keys map[string]fieldReader) fieldReader {
 			read, known := keys[e.key]
 			if !known || !slices.Contains(all, e.key) {
 				hint := didYouMean(e.key, all)
-				if hint == "" {
+				switch {
+				case name == "shadow":
+					hint = "; it is a flag, warder serve --shadow, so that no file can open everything; for one route it is a key of the policy"
+				case hint == "":
 					hint = "; known here: " + strings.Join(all, ", ")
 				}
 				r.fail(name, "unknown key%s", hint)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,7 +97,7 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin address)
 	}
 	response, err := adminClient(admin).Do(request)
 	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
+		return noAnswer(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
@@ -109,6 +110,14 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin address)
 	}
 	_, err = fmt.Fprintln(out, text)
 	return err
+}
+
+// noAnswer says why an admin listener did not answer.
+func noAnswer(err error) error {
+	if strings.Contains(err.Error(), "malformed HTTP response") {
+		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
+	}
+	return fmt.Errorf("no answer: %w", err)
 }
 
 // adminClient asks one question of an admin listener; the socket is where to dial,

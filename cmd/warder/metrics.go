@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -65,6 +66,13 @@ func newMetrics() *metrics {
 		m.decisions, m.duration, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
 	)
 	return m
+}
+
+// speakTo lets the log know when a store stops answering.
+func (m *metrics) speakTo(log *slog.Logger) {
+	for _, meter := range []*storeMeter{m.sessions, m.users, m.apiKeys} {
+		meter.voice.log = log
+	}
 }
 
 // Observed implements [envoy.Observer].

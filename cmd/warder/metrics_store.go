@@ -46,14 +46,16 @@ var storeResults = [...]string{
 	storeOverloaded: "overloaded", storeCancelled: "cancelled",
 }
 
-// A storeMeter counts the questions to one store.
+// A storeMeter counts the questions to one store, and tells when it stops answering.
 type storeMeter struct {
 	results [len(storeResults)]prometheus.Counter
 	seconds prometheus.Observer
+	voice   storeVoice
 }
 
 func (m storeMetrics) meter(store string) *storeMeter {
 	meter := &storeMeter{seconds: m.seconds.WithLabelValues(store)}
+	meter.voice.store, meter.voice.now = store, time.Now
 	for i, result := range storeResults {
 		// All of them at once, so that the first failure is an increase.
 		meter.results[i] = m.requests.WithLabelValues(store, result)
@@ -63,8 +65,10 @@ func (m storeMetrics) meter(store string) *storeMeter {
 
 // asked notes a question that took so long and ended with err.
 func (m *storeMeter) asked(took time.Duration, err error) {
-	m.results[storeResult(err)].Inc()
+	result := storeResult(err)
+	m.results[result].Inc()
 	m.seconds.Observe(took.Seconds())
+	m.voice.heard(result, err)
 }
 
 // askedSession is asked for a store that has another word for what is not there.

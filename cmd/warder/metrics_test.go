@@ -317,7 +317,8 @@ func TestReadmeMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range contractMetrics {
+	shadow := []string{"warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
+	for _, name := range slices.Concat(contractMetrics, shadow) {
 		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") && !strings.Contains(string(text), "| `"+name) && !strings.Contains(string(text), ", `"+name) {
 			t.Errorf("the table of README has no row for %s", name)
 		}

@@ -66,6 +66,9 @@ func openAPIBytes(p process, file string) (name string, data []byte, err error) 
 		return file, nil, bare(err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return file, nil, errors.New("is a folder; name a file")
+	}
 	data, err = readAllOf(f, maxOpenAPI)
 	if err != nil {
 		err = bare(err)
@@ -77,6 +80,8 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	switch {
 	case len(strings.TrimSpace(string(data))) == 0:
 		return nil, errors.New("is empty; it should be an OpenAPI document, such as FastAPI's /openapi.json")
+	case strings.HasPrefix(strings.TrimSpace(string(data)), "<"):
+		return nil, errors.New("is a web page or XML; it should be an OpenAPI document, such as FastAPI's /openapi.json")
 	case nestedTooDeep(data):
 		return nil, fmt.Errorf("is nested deeper than %d levels", maxNesting)
 	}
@@ -107,7 +112,7 @@ func unreadableBecause(err error) string {
 	if asJSON, found := strings.CutPrefix(message, "json error: "); found {
 		message, _, _ = strings.Cut(asJSON, ", yaml error: ")
 	}
-	message = strings.NewReplacer("yaml error: ", "", "yaml: ", "", "json: ", "", "field T.", "the field ",
+	message = strings.NewReplacer("yaml error: ", "", "yaml: ", "", "json: ", "", "construct errors: ", "", "!!str ", "", "field T.", "the field ",
 		"into value of type openapi3.T", "where an object is wanted", "into openapi3.T", "where an object is wanted",
 		"map[string]interface {}", "object", "Go value of type ", "").Replace(message)
 	return oneLine(message, 200)

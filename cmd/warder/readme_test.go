@@ -59,15 +59,20 @@ func TestReadme(t *testing.T) {
 			t.Errorf("a link leads nowhere: %v", err)
 		}
 	}
+	for _, link := range regexp.MustCompile(`\]\(#([^)]+)\)`).FindAllStringSubmatch(string(text), -1) {
+		heading := regexp.MustCompile(`(?mi)^##+ ` + strings.ReplaceAll(link[1], "-", "[ ,-]+") + `$`)
+		if !heading.Match(text) {
+			t.Errorf("the contents name #%s, and no heading is it", link[1])
+		}
+	}
 	for _, v := range environmentVariables {
 		if !strings.Contains(string(text), v.name) {
 			t.Errorf("%s is not named", v.name)
 		}
 	}
-	commands := regexp.MustCompile("`warder serve [|][^`]*`").FindString(string(text))
 	for _, c := range newRootCommand(process{}).Commands() {
-		if !regexp.MustCompile(`\b` + c.Name() + `\b`).MatchString(commands) {
-			t.Errorf("the command %s is not named in %s", c.Name(), commands)
+		if c.Name() != "help" && !strings.Contains(string(text), "\n| `warder "+c.Name()) {
+			t.Errorf("the command %s has no row under Commands", c.Name())
 		}
 	}
 }

@@ -25,6 +25,8 @@ type policyReloader struct {
 	routesGone func(ids []string, current *policy.Policy)
 	// alsoOnHangup is what else a hangup reloads; nil is nothing.
 	alsoOnHangup func()
+	// said are the problems that the last reading found and logged; nil when it was good.
+	said problems
 }
 
 // watch reloads after each change of the files and each hangup, until the
@@ -40,15 +42,18 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 			}
 		})
 	}()
+	again := false // the next change is the second look after a hangup
 	for {
 		select {
 		case err := <-done:
 			return err
 		case <-changes:
-			p.reload(slog.LevelDebug)
+			p.reload(slog.LevelDebug, again)
+			again = false
 		case <-hangup:
-			p.reload(slog.LevelInfo)
+			p.reload(slog.LevelInfo, false)
 			p.files.lookAgain()
+			again = true
 			if p.alsoOnHangup != nil {
 				p.alsoOnHangup()
 			}
@@ -57,21 +62,23 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 }
 
 // reload reads the policy whole and swaps it in once. That nothing changed is
-// said at the level unchanged.
-func (p *policyReloader) reload(unchanged slog.Level) {
+// said at the level unchanged; with again, problems that were said a moment ago are not said
+// once more.
+func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 	next, err := policy.Load(p.path, p.env)
 	if err != nil {
-		problems := problemsOf(p.path, err)
-		p.status.bad(len(problems), time.Now())
-		for _, found := range problems {
-			p.log.Error("policy not reloaded, the last good one stays", found.logged("problem")...)
-		}
+		p.failed(problemsOf(p.path, err), again)
 		return
 	}
-	old := p.engine.Policy()
+	old, wasBad := p.engine.Policy(), p.said != nil
+	p.said = nil
 	if next.Hash() == old.Hash() {
 		p.status.good(next.Hash(), time.Now())
-		p.log.Log(context.Background(), unchanged, "policy unchanged", "hash", next.Hash())
+		if wasBad {
+			p.log.Info("policy is good again, and unchanged", "hash", next.Hash())
+		} else {
+			p.log.Log(context.Background(), unchanged, "policy unchanged", "hash", next.Hash())
+		}
 		return
 	}
 	p.engine.SetPolicy(next)
@@ -86,6 +93,19 @@ func (p *policyReloader) reload(unchanged slog.Level) {
 	}
 	p.routesGone(removed, next)
 	logWarnings(p.log, policyWarnings(next, p.path, p.client))
+}
+
+// failed notes a reading with problems, and says which.
+func (p *policyReloader) failed(found problems, again bool) {
+	p.status.bad(len(found), time.Now())
+	if again && slices.Equal(found, p.said) {
+		p.log.Debug("policy still has the problems that were logged", "problems", len(found))
+		return
+	}
+	p.said = found
+	for _, problem := range found {
+		p.log.Error("policy not reloaded, the last good one stays", problem.logged("problem")...)
+	}
 }
 
 // maxNamed is how many removed routes a log line names; it always has their number.

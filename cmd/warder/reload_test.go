@@ -105,9 +105,11 @@ func TestReload(t *testing.T) {
 		t.Error("the good policy went with its file")
 	}
 
-	// And it comes back as it was: nothing is swapped.
+	// And it comes back as it was: nothing is swapped, and that all is well is said.
 	write(t, dir, "policy.yaml", policyWith("b", "c", "d"))
-	eventually(t, "a word that nothing changed", func() bool { return strings.Contains(r.out.String(), "policy unchanged") })
+	eventually(t, "a word that all is well", func() bool {
+		return strings.Contains(r.out.String(), "level=INFO msg=\"policy is good again, and unchanged\"")
+	})
 	if r.engine.Policy() != good {
 		t.Error("an unchanged policy was swapped")
 	}
@@ -173,6 +175,26 @@ func TestReloadOnHangup(t *testing.T) {
 	if strings.Contains(r.out.String(), "policy reloaded") {
 		t.Error("an unchanged policy was swapped")
 	}
+}
+
+// A hangup says what is wrong once, though the files are looked at a second time.
+func TestReloadOnHangupWhenBad(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	r := startReloading(t, path)
+	said := func() int { return strings.Count(r.out.String(), "policy not reloaded") }
+	replace(t, path, "version: 2\n")
+	eventually(t, "both problems", func() bool { return said() == 2 })
+	for n := range 2 {
+		r.hangup <- os.Interrupt
+		eventually(t, "the second look", func() bool { return strings.Count(r.out.String(), "policy still has the problems") == n+1 })
+		if want := 2 + 2*(n+1); said() != want {
+			t.Errorf("%d problems after %d hangups, want %d", said(), n+1, want)
+		}
+	}
+	// What is wrong in another way is said after a hangup too.
+	replace(t, path, "version: 3\n")
+	eventually(t, "the other problem", func() bool { return strings.Contains(r.out.String(), `is \"3\"`) })
 }
 
 // The warning about addresses comes at a reload too: that is when client_ips

@@ -66,6 +66,8 @@ func newRootCommand(p process) *cobra.Command {
 policy let them. It verifies the JWT, asks Redis for the session and Postgres for
 the user, or looks up a scoped API key. What cannot be decided is refused.`,
 		Example: `  warder validate -p policy.yaml       # is the policy right?
+  warder explain -p policy.yaml GET /x # how would it decide this?
+  warder test policy_test.yaml         # does it decide all of these as it must?
   warder serve -p policy.yaml          # serve it, with the rest from the environment
   warder serve --help                  # the configuration and its variables`,
 		Args:          knownCommand,
@@ -78,21 +80,47 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.SetErr(p.stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(
-		newServeCommand(p),
+	addGroup(root, "policy", "The route policy:",
 		newValidateCommand(p),
 		newRoutesCommand(p),
 		newExplainCommand(p),
 		newTestCommand(p),
 		newDiffCommand(p),
 		newImportCommand(p),
+		newSchemaCommand(p),
+	)
+	addGroup(root, "service", "The service:",
+		newServeCommand(p),
+		newHealthCommand(p),
 		newMaskCommand(p),
 		newDemoCommand(p),
-		newSchemaCommand(p),
-		newHealthCommand(p),
 		newVersionCommand(p),
 	)
+	root.SetHelpCommandGroupID("service")
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = knownTopic
+		}
+	}
 	return root
+}
+
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	root.AddCommand(commands...)
+}
+
+// knownTopic is the Args of help, which takes the name of a command.
+func knownTopic(help *cobra.Command, args []string) error {
+	found, rest, err := help.Root().Find(args)
+	if err == nil && found.HasSubCommands() {
+		return knownCommand(found, rest)
+	}
+	return err
 }
 
 // knownCommand is the Args of a command that only has commands below it.
@@ -114,18 +142,39 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{cmd.CommandPath(), fmt.Errorf("unexpected argument %q; %s takes flags only", args[0], cmd.CommandPath())}
+	hint := cmd.CommandPath() + " takes flags only"
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Shorthand+f.Value.String() == f.Name {
+			hint = fmt.Sprintf("-%s is read as -%s %s, so write --%s", f.Name, f.Shorthand, f.Value, f.Name)
+		}
+	})
+	return &usageError{cmd.CommandPath(), fmt.Errorf("unexpected argument %q; %s", args[0], hint)}
 }
 
 func flagError(cmd *cobra.Command, err error) error {
-	if unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
-		var names []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				names = append(names, "--"+f.Name)
-			}
-		})
-		err = fmt.Errorf("unknown flag --%s%s", unknown, didYouMean("--"+unknown, names))
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
+		return knownCommand(cmd, args) // a misspelled one has none of the flags
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	message := err.Error()
+	if unknown, ok := strings.CutPrefix(message, "unknown flag: --"); ok {
+		hint := didYouMean("--"+unknown, names)
+		if c, _, wrong := cmd.Find([]string{unknown}); wrong == nil && c != cmd {
+			hint = fmt.Sprintf("; write %s for the command", c.CommandPath())
+		}
+		err = fmt.Errorf("unknown flag --%s%s", unknown, hint)
+	}
+	if _, given, ok := strings.Cut(message, "unknown shorthand flag: "); ok {
+		_, given, _ = strings.Cut(given, " in ")
+		err = fmt.Errorf("unknown flag %s%s", given, didYouMean("-"+given, names))
+	}
+	if before, _, ok := strings.Cut(message, ": strconv.ParseBool"); ok {
+		err = fmt.Errorf("%s: leave the value out, or write true or false", before)
 	}
 	return &usageError{cmd.CommandPath(), err}
 }

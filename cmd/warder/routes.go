@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -18,26 +19,26 @@ func newRoutesCommand(p process) *cobra.Command {
 	var public bool
 	cmd := &cobra.Command{
 		Use:   "routes",
-		Short: "List the compiled table of a policy: which request is for which route, and who may pass",
+		Short: "List what a policy comes to: which request is for which route, and who may pass",
 		Long: `routes lists what a policy comes to, in the order in which a request meets it: the
 first line that takes a request wins it, whatever the order in the file. A route has a
 line for each of its hosts and paths. "usual" stands for the methods of a route that
 lists none: ` + strings.Join(policy.UsualMethods(), " ") + `. The admin role, which passes
-every role check, is not repeated in each line.
+every role check, is not repeated in each line. "-" as the policy is standard input.
 
 With --public it lists only what needs no credential: public routes, those that let
 anonymous requests through, and those in shadow. Their numbers are those of the whole table.
 
 In JSON: {policy_hash, admin_role, routes: [{order, route, host, methods, methods_listed,
 path, who, public, anonymous, shadow, user: {roles, all_roles}, api_key: {scopes, any_scopes},
-client_ips, when, path_allows, file, line, column}]}. host is "*" for any; user, api_key, client_ips
-and when are null where the route has none.`,
+client_ips, principals, when, path_allows, file, line, column}]}. host is "*" for any; user, api_key,
+client_ips, principals and when are null where the route has none.`,
 		Example: `  warder routes -p policy.yaml
   warder routes -p policies/ --public
   warder routes -p policy.yaml -o json | jq -r '.routes[] | select(.public) | .path'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			routes, err := loadPolicyFor(cmd, policyPath, p.env)
+			routes, err := loadPolicyFor(cmd, policyPath, p)
 			if err != nil {
 				return err
 			}
@@ -63,18 +64,14 @@ and when are null where the route has none.`,
 
 // loadPolicyFor loads the policy that --policy or WARDER_POLICY names, for a command
 // that cannot do without one.
-func loadPolicyFor(cmd *cobra.Command, path string, env lookupEnv) (*policy.Policy, error) {
+func loadPolicyFor(cmd *cobra.Command, path string, p process) (*policy.Policy, error) {
 	if path == "" {
-		path, _ = env("WARDER_POLICY")
+		path, _ = p.env("WARDER_POLICY")
 	}
 	if path == "" {
 		return nil, &usageError{cmd.CommandPath(), fmt.Errorf("no policy is named; give --policy, or set WARDER_POLICY")}
 	}
-	routes, err := policy.Load(path, env)
-	if err != nil {
-		return nil, problemsOf(path, err).err()
-	}
-	return routes, nil
+	return loadPolicyArgument(p, path)
 }
 
 // A routeRow is one line of the compiled table, as programs read it.
@@ -92,6 +89,7 @@ type routeRow struct {
 	User          *userRow   `json:"user"`
 	APIKey        *apiKeyRow `json:"api_key"`
 	ClientIPs     []string   `json:"client_ips"` // names of ip_lists; null for any address
+	Principals    []string   `json:"principals"` // mTLS names; null for any
 	When          *string    `json:"when"`       // the condition, on one line
 	PathAllows    []string   `json:"path_allows"`
 	File          string     `json:"file"`
@@ -138,6 +136,9 @@ func rowOf(order int, e policy.Entry) routeRow {
 	}
 	if r.ClientIPs != nil {
 		row.ClientIPs = r.ClientIPs.Names()
+	}
+	if r.Principals != nil {
+		row.Principals = slices.Clone(r.Principals.Patterns())
 	}
 	if r.Condition != nil {
 		row.When = new(r.Condition.String())

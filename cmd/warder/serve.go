@@ -114,7 +114,11 @@ func serve(ctx context.Context, p process, o serveOptions) error {
 	s, warnings, err := c.resolve()
 	if err != nil {
 		// What is wrong with the policy is said in the same run.
-		return append(problemsOf("", err), policyProblems(c.policy, p.env)...).err()
+		found := problemsOf("", err)
+		if c.policyKnown() {
+			found = append(found, policyProblems(c.policy, p.env)...)
+		}
+		return found.err()
 	}
 	log := newLogger(p.stderr, s.Log)
 	logWarnings(log, warnings)

@@ -98,6 +98,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	if err := found.err(); err != nil {
 		return nil, err
 	}
+	srv.metrics.speakTo(o.Log)
 	if o.Stores != nil {
 		srv.stores = o.Stores.metered(srv.metrics)
 	} else if srv.stores, err = openStores(s, o.Log, srv.metrics); err != nil {

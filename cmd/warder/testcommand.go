@@ -40,8 +40,9 @@ is wrong, 2 for wrong usage.
 
 A file names its policy, by policy_file (beside the file) or as text in policy. A file without
 either takes the one of --policy, of the configuration in --config, or of WARDER_POLICY. With
---config also client_ip, identity, api_key, strip_headers and the claims of jwt count as they are
-there; its secrets are not read, tokens are signed with a key for tests.
+--config also client_ip, identity, api_key, strip_headers and the claims of jwt count as they
+are there; its secrets are not read, tokens are signed with a key for tests. What a file says
+of these by itself goes before WARDER_POLICY and WARDER_CONFIG, and does not stand beside the flags.
 
   users:                              # who there is; sessions and api_keys likewise
     - {id: "42", roles: [VIEWER]}
@@ -51,21 +52,24 @@ there; its secrets are not read, tokens are signed with a key for tests.
   cases:
     - {name: a viewer may not audit, want: deny role_missing, request: GET /audit, as_user: "42"}
 
-A want is allow, deny or would_deny (in shadow), or one with its reason. Of a case: request (METHOD
-PATH), host, peer, headers, as_user (a good token of the user), token (its claims, or what is wrong with
-it), api_key, principal, chosen_route, now; of the answer: status, route (the id of the one that wins, "" for none), upstream and
-upstream_absent (headers of the application), identity (all of them), response (headers of a denial),
-want_client_ip, challenge, cors; skip: why. Unknown keys are errors.
+A want is allow, deny or would_deny (in shadow), or one with its reason. Of a case: request
+(METHOD PATH), host, peer, headers, as_user (a good token of the user), token (its claims, or
+what is wrong with it), api_key, principal, chosen_route, now; of the answer: status, route (the
+id of the one that wins, "" for none), upstream and upstream_absent (headers of the application),
+identity (all of them), response (headers of a denial), want_client_ip, challenge, cors; skip: why.
+Unknown keys are errors.
 
---coverage says what the passed cases have reached of each route: a request that it let through and one
-that it denied; each way in (one for each of roles and of any_scopes, held by who was let through; all_roles and
-scopes are one); client_ips and principals, from there and from elsewhere; when, true and not; each
-path and each listed method, of a request that the route won. --coverage-min fails when a policy is below it.
+--coverage says what the passed cases have reached of each route: a request that it let through
+and one that it denied; each way in (one for each of roles and of any_scopes, held by who was let
+through; all_roles and scopes are one); client_ips and principals, from there and from elsewhere;
+when, true and not; each path and each listed method, of a request that the route won.
+--coverage-min fails when a policy is below it.
 
-In JSON: {ok, passed, failed, skipped, cases: [{file, name, line, column, outcome, skipped, error, want,
-got: {decision, reason, status, route} or null, differences: [{field, want, got}], why, explain, seconds}],
-problems: [{file, line, column, field, message}], coverage: [{policy, percent, covered, total, routes: [{route,
-file, line, column, items: [{item, covered}]}]}] or null}. outcome is passed, failed or skipped.`,
+In JSON: {ok, passed, failed, skipped, cases: [{file, name, line, column, outcome, skipped, error,
+want, got: {decision, reason, status, route} or null, differences: [{field, want, got}], why,
+explain, seconds}], problems: [{file, line, column, field, message}], coverage: [{policy, percent,
+covered, total, routes: [{route, file, line, column, items: [{item, covered}]}]}] or null}.
+outcome is passed, failed or skipped.`,
 		Example: `  warder test policy_test.yaml
   warder test -p policy.yaml tests/*.yaml --coverage --coverage-min 90
   warder test policy_test.yaml --run 'policy_test/.*viewer' -v
@@ -153,9 +157,10 @@ type testRun struct {
 	options testOptions
 	runner  *policytest.Runner
 	now     time.Time
-	config  *policytest.Config // of --config
 
-	fallback string // the policy of --config, or of WARDER_POLICY
+	configPath string // --config, or WARDER_CONFIG
+	config     *policytest.Config
+	fallback   string // the policy of the configuration, or of WARDER_POLICY
 
 	policies map[string]*testedPolicy // by where they are from
 	results  []testResult
@@ -183,7 +188,8 @@ type testResult struct {
 // all runs every file and writes the report.
 func (t *testRun) all(ctx context.Context, paths []string) error {
 	t.fallback, _ = t.env("WARDER_POLICY")
-	if t.options.configPath != "" {
+	t.configPath = configFlagOr(t.options.configPath, t.env)
+	if t.configPath != "" {
 		if err := t.readConfig(); err != nil {
 			return err
 		}
@@ -210,16 +216,10 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 	return t.report()
 }
 
-// readConfig takes from --config what changes decisions, and none of its secrets.
+// readConfig takes from the configuration what changes decisions, and none of its secrets.
 func (t *testRun) readConfig() error {
-	open := func(name string) (string, bool) { // a secret that is not set is not missed
-		value, _ := t.env(name)
-		return value, true
-	}
-	c := readConfigWith(t.options.configPath, open, t.env)
-	client := c.resolveClientIP()
-	c.checkIdentity(&settings{APIKeyHeader: c.apiKey, Identity: c.identity})
-	if err := c.reader.problems.err(); err != nil {
+	c, client, err := readDecisive(t.configPath, t.env)
+	if err != nil {
 		return err
 	}
 	t.fallback = c.policy
@@ -238,11 +238,14 @@ func (t *testRun) readConfig() error {
 // file runs the cases of one file.
 func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 	if t.config != nil {
-		if at, has := f.HasConfig(); has {
+		switch at, has := f.HasConfig(); {
+		case has && t.options.configPath != "":
 			return fromPolicy(policy.Problems{{Position: at, Field: "config", Message: "stands beside the configuration of --config; leave one of them out"}})
-		}
-		if err := f.SetConfig(*t.config); err != nil {
-			return problems{{File: t.options.configPath, Message: err.Error()}}
+		case has: // as a file's own policy goes before WARDER_POLICY
+		default:
+			if err := f.SetConfig(*t.config); err != nil {
+				return problems{{File: t.configPath, Message: err.Error()}}
+			}
 		}
 	}
 	tested, err := t.policyOf(f)
@@ -298,7 +301,7 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	if own {
 		tested.routes, tested.failed = f.LoadPolicy(t.env)
 	} else {
-		tested.routes, tested.failed = policy.Load(path, t.env)
+		tested.routes, tested.failed = loadPolicyArgument(t.process, path)
 	}
 	if tested.failed == nil {
 		tested.coverage = policytest.NewCoverage(tested.routes)

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/authz"
-	"warder/policy"
 )
 
 func newValidateCommand(p process) *cobra.Command {
@@ -22,19 +21,28 @@ func newValidateCommand(p process) *cobra.Command {
 wrong with them at once, with file, line and column. It reads the files that the
 configuration names (secrets, certificates, the directory file) and connects to nothing.
 
-With --config alone, the policy that it names is checked too. It warns of what is
-allowed but probably not meant: routes that no request can reach, public routes where
-another route protects, names that look like a slip, lists that are not used. Problems and warnings
-go to standard error; warnings leave the exit code at 0 unless --strict is given.`,
+With --config alone, the policy that it names is checked too; without either flag, what
+WARDER_CONFIG and WARDER_POLICY name. "-" as the policy is standard input. It warns of what
+is allowed but probably not meant: routes that no request can reach, public routes where
+another route protects, names that look like a slip, lists that are not used. Problems and
+warnings go to standard error; warnings leave the exit code at 0 unless --strict is given.
+
+In JSON: {ok, problems: [{file, line, column, field, message}], warnings: [{…}]}. What a
+problem has none of is left out, such as the line when it is about a file as a whole.`,
 		Example: `  warder validate -p policy.yaml
   warder validate -c warder.yaml -p policy.yaml --strict
-  warder validate -p policies/ -o json | jq .problems`,
+  warder validate -p policies/ -o json | jq .problems
+  git show HEAD:policy.yaml | warder validate -p -`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.configPath == "" && v.policyPath == "" {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("nothing to check; give --policy, --config or both")}
+				v.configPath = configFlagOr("", p.env)
+				v.policyPath, _ = p.env("WARDER_POLICY")
 			}
-			v.run(p.env)
+			if v.configPath == "" && v.policyPath == "" {
+				return &usageError{cmd.CommandPath(), fmt.Errorf("nothing to check; give --policy, --config or both, or set WARDER_POLICY or WARDER_CONFIG")}
+			}
+			v.run(p)
 			return v.report(p, output, strict)
 		},
 	}
@@ -53,11 +61,11 @@ type validation struct {
 	problems, warnings problems
 }
 
-func (v *validation) run(env lookupEnv) {
+func (v *validation) run(p process) {
 	policyPath := v.policyPath
 	var client *authz.ClientIPConfig
 	if v.configPath != "" {
-		c := readConfig(v.configPath, env)
+		c := readConfig(v.configPath, p.env)
 		if policyPath == "" {
 			policyPath = c.policy
 		} else {
@@ -71,13 +79,16 @@ func (v *validation) run(env lookupEnv) {
 			client = &s.ClientIP
 			v.good = append(v.good, v.configPath+": ok")
 		}
+		if !c.policyKnown() {
+			return
+		}
 	}
-	routes, err := policy.Load(policyPath, env)
+	routes, err := loadPolicyArgument(p, policyPath)
 	if err != nil {
 		v.problems = append(v.problems, problemsOf(policyPath, err)...)
 		return
 	}
-	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", policyPath, count(len(routes.Routes()), "route")))
+	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", nameOfInput(policyPath), count(len(routes.Routes()), "route")))
 	v.warnings = append(v.warnings, fromPolicy(routes.Warnings())...)
 	if client != nil {
 		// Without the configuration it is not known where the client's address is read.

@@ -49,11 +49,19 @@ func narrows(way string) bool {
 }
 
 func userWords(r *policy.Route) string {
-	return "users" + having(names("role ", "any of ", r.User.Roles), names("role ", "all of ", r.User.AllRoles))
+	needs := having(names("role ", "any of ", r.User.Roles), names("role ", "all of ", r.User.AllRoles))
+	if needs == "" {
+		return "any signed-in user"
+	}
+	return "users" + needs
 }
 
 func apiKeyWords(r *policy.Route) string {
-	return "API keys" + having(names("scopes ", "scopes ", r.APIKey.Scopes), names("scope ", "any of ", r.APIKey.AnyScopes))
+	needs := having(names("scope ", "scopes ", r.APIKey.Scopes), names("scope ", "any of ", r.APIKey.AnyScopes))
+	if needs == "" {
+		return "any valid API key"
+	}
+	return "API keys" + needs
 }
 
 // names writes the names that somebody needs after a word for one of them, or for many.

@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"warder/policy"
 )
 
 // maxConfigSize bounds a mistake (the wrong file named), not a configuration.
@@ -132,7 +134,7 @@ func (r *yamlReader) syntax(err error, data []byte) {
 	message := "is not YAML"
 	if yamlError, ok := errors.AsType[yaml.Error](err); ok {
 		place = r.at(yamlError.GetToken())
-		message = "is not YAML: " + yamlError.GetMessage()
+		message = policy.NotYAML(yamlError.GetMessage())
 	}
 	if lines := strings.Split(string(data), "\n"); 0 < place.Line && place.Line <= len(lines) && strings.Contains(lines[place.Line-1], "${") {
 		message += `; between { } a variable has to stand in quotes, as in "${VAR}"`
