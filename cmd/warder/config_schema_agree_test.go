@@ -38,6 +38,7 @@ var unseenConfig = map[string]string{
 	"budgets: jwt.leeway":              outOfRange,
 	"emptied: jwt.issuer":              itsEnvironment,
 	"emptied: jwt.audiences":           itsEnvironment,
+	"unset: jwt.keys":                  itsEnvironment,
 	"listen: listen.grpc":              overruled,
 	"listen: listen.admin":             overruled,
 	"listen: sessions.redis_url":       overruled,

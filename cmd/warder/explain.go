@@ -104,7 +104,7 @@ failed). upstream is there for what goes on, client for a no.`,
 	addConfigFlag(cmd, &o.configPath)
 	addOutputFlag(cmd, &output)
 	flags := cmd.Flags()
-	flags.StringVar(&o.url, "url", "", "ask the running warder whose admin listener has this `URL`, instead of a policy file")
+	flags.StringVar(&o.url, "url", "", "ask a running warder, by the `URL` of its admin listener")
 	flags.StringVar(&o.checkRequest, "check-request", "", "a captured CheckRequest in JSON: a `file`, or - for standard input")
 	flags.StringArrayVar(&o.headers, "header", nil, "a `'Name: value'` of the request; can be given more than once")
 	flags.StringVar(&o.clientIP, "client-ip", "", "the `address` that the client comes from")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -191,6 +192,9 @@ func (c *config) resolveJWT() jwtSettings {
 	}
 	if len(r.problems) > before || len(s.Keys) == 0 {
 		return s
+	}
+	if r.incomplete && slices.ContainsFunc(s.Keys, func(k jwtKey) bool { return k.Secret.Reveal() == "" }) {
+		return s // of a variable that is not set, which was said
 	}
 	if _, err := s.verifier(); err != nil {
 		for _, e := range split(err) {

@@ -38,11 +38,13 @@ process when the checks in flight are done (shutdown.delay, shutdown.timeout); a
 signal ends it at once.
 
 --shadow enforces no denial of any route: for the time in which the application still
-checks by itself. What would be denied is logged and counted as would_deny, goes on without any
-identity header, and keeps its credentials; only requests that can be read in two ways are refused.
---shadow-policy decides each request by another policy too, when the answer is on its way,
-and logs and counts where the two differ. It asks the stores a second time, and is watched
-like the first.
+checks by itself. What would be denied is logged and counted as would_deny, goes on
+without any identity header, and keeps its credentials; only requests that can be read
+in two ways are refused.
+
+--shadow-policy decides each request by the policy to come too, when the answer is on its
+way, and logs and counts where the two differ. It asks the stores a second time, and is
+watched like the first.
 
 Decisions (log.decisions: all, deny or none) and the access log that Envoy sends are
 written to standard output, one JSON line each, all else to standard error.
@@ -61,8 +63,8 @@ the timeout of Envoy's ext_authz filter, so that it is always warder that answer
 	}
 	addConfigFlag(cmd, &o.configPath)
 	addPolicyFlag(cmd, &o.policyPath)
-	cmd.Flags().BoolVar(&o.shadow, "shadow", false, "decide, log and count, and enforce NO denial: for a run beside checks that the application makes")
-	cmd.Flags().StringVar(&o.nextPath, "shadow-policy", "", "the policy to come, a `file` or folder: decide by it too, and count where it differs")
+	cmd.Flags().BoolVar(&o.shadow, "shadow", false, "decide, log and count, and enforce NO denial")
+	cmd.Flags().StringVar(&o.nextPath, "shadow-policy", "", "decide by this policy `file` or folder too, and count where it differs")
 	return cmd
 }
 

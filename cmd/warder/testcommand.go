@@ -59,6 +59,8 @@ id of the one that wins, "" for none), upstream and upstream_absent (headers of 
 identity (all of them), response (headers of a denial), want_client_ip, challenge, cors; skip: why.
 Unknown keys are errors.
 
+A case is called by its file, without folder and .yaml, and its name, as --verbose lists them.
+
 --coverage says what the passed cases have reached of each route: a request that it let through
 and one that it denied; each way in (one for each of roles and of any_scopes, held by who was let
 through; all_roles and scopes are one); client_ips and principals, from there and from elsewhere;
@@ -91,7 +93,7 @@ outcome is passed, failed or skipped.`,
 	flags := cmd.Flags()
 	o.output = testText
 	flags.VarP(&o.output, "output", "o", "how the result is written")
-	flags.Var(&o.run, "run", "run only the cases whose `file/name` this regular expression finds, the file without folder and .yaml")
+	flags.Var(&o.run, "run", "run only the cases whose `file/name` this regular expression finds")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "list the cases that passed too")
 	flags.BoolVar(&o.coverage, "coverage", false, "say which routes and ways in no case reaches")
 	flags.Var(&o.least, "coverage-min", "fail when fewer of them are reached, in `percent`")
