@@ -25,7 +25,7 @@ func (e *Engine) holds(ctx context.Context, c *policy.Condition, r *Request, who
 	in := policy.ConditionInput{
 		Method: r.Method, Host: r.Host, Path: r.path, Query: query, Fields: r.Headers, ClientIP: r.ClientIP, Time: now,
 		HiddenFields: e.hidden,
-		AuthMethod:  who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes,
+		AuthMethod:   who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes,
 	}
 	if who.Method == MethodSession {
 		in.Claims = func() (string, error) {

@@ -135,6 +135,17 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"false", "a pseudo-header", conditionOf(t, `params.user_id in request.headers`), t.Context(), func(in *policy.ConditionInput) {
 			in.Path, in.Fields = pathOf(t, "/users/:path"), fields{{":path", "/"}}
 		}},
+		{"more than 256", "too many texts put together", conditionOf(t, `principal.roles.join() != ""`), t.Context(), func(in *policy.ConditionInput) { in.Roles = slices.Repeat([]string{"a"}, 257) }},
+		{"holds a #", "a query that ends for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "a=1#x=2" }},
+		{"holds a ;", "a query in other parts for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "a=1;x=2" }},
+		{"another spelling", "a name of a query in another case", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "X=2" }},
+		{"another spelling", "a name of a query with a dot", conditionOf(t, `!("user_id" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "user.id=2" }},
+		{"another spelling", "one header in another spelling", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *policy.ConditionInput) {
+			in.Fields = fields{{"x_tenant", "acme"}}
+		}},
+		{"there is no", "a header that only warder sets", conditionOf(t, `request.headers["x-user-id"] == "42"`), t.Context(), func(in *policy.ConditionInput) {
+			in.Fields = fields{{"x-user-id", "42"}}
+		}},
 		{"not UTF-8", "a header that is no text", conditionOf(t, `request.headers["x-tenant"] != "acme"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Fields = fields{{"x-tenant", "\xff"}}
 		}},

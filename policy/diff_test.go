@@ -113,6 +113,7 @@ func TestDiff(t *testing.T) {
 		{"+ all when\n- all when", "a: /a user; when: principal.user == 'a  b'", "a: /a user; when: principal.user == 'a b'"},
 		{"+ all when\n- anybody", "a: /a anonymous; when: '\"A\" in principal.roles'", "a: /a anonymous user; when: '\"A\" in principal.roles'"},
 		{"+ all when\n- bad key\n- both", "a: /a anonymous user; when: size(principal.scopes) > 0", "a: /a anonymous user api_key; when: size(principal.scopes) > 0"},
+		{"+ keys []\n- both", "a: /a user; when: request.method == 'GET'", "a: /a user api_key; when: request.method == 'GET'"},
 		{"", "a: /{x}/y user; when: request.path == '/1'", "a: /{z}/y user; when: request.path == '/1'"},
 		{"+ all when\n- all when", "a: /{x}/{y} user; when: params.x == '1'", "a: /{y}/{x} user; when: params.x == '1'"},
 		{"", "a: /a user; cors: {allow_origins: [https://one.ex]}", "a: /a user; cors: {allow_origins: [https://one.ex]}"},
