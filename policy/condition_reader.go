@@ -238,6 +238,7 @@ func (r *conditionReader) call(e ast.Expr, bound []string) {
 		r.zone(args[0])
 	}
 	r.function(c, at)
+	r.addresses(c, bound)
 	if c.IsMemberFunction() && !r.qualified(c) {
 		r.expr(c.Target(), bound)
 	}
