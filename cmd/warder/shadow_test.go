@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
@@ -12,6 +14,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/authz/token"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -50,6 +53,9 @@ func TestServeShadow(t *testing.T) {
 	}
 	if _, text := r.readyz(); text != "ready\nshadow: no denial is enforced" {
 		t.Errorf("/readyz: %s", text)
+	}
+	if code, out, stderr := runCommand(environment(), "explain", "--url", "http://"+r.Admin.String(), "GET", "/user"); code != 0 || !strings.HasPrefix(out, "WOULD DENY 200 credentials_missing") {
+		t.Errorf("explain: %d, %s%s", code, out, stderr)
 	}
 	if !strings.Contains(r.log.String(), "SHADOW: NO DENIAL IS ENFORCED") {
 		t.Errorf("the log does not say it:\n%s", r.log)
@@ -191,5 +197,42 @@ func TestShadowPolicyGoneRoutes(t *testing.T) {
 	}
 	if n := testutil.CollectAndCount(counts.differences); n != maxGoneRoutes {
 		t.Errorf("%d routes have counters, want %d", n, maxGoneRoutes)
+	}
+}
+
+// keysThatHang answer when nobody waits any more; keysThatPanic never do.
+type (
+	keysThatHang  struct{}
+	keysThatPanic struct{}
+)
+
+func (keysThatHang) APIKey(ctx context.Context, _ authz.KeyHash) (authz.APIKey, error) {
+	<-ctx.Done()
+	return authz.APIKey{}, ctx.Err()
+}
+
+func (keysThatPanic) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) { panic("canary") }
+
+// TestShadowPolicyEnds: a comparison ends with its deadline, and a panic in it ends nothing.
+func TestShadowPolicyEnds(t *testing.T) {
+	t.Parallel()
+	routes, err := policy.Parse([]policy.File{{Name: "p", Data: []byte("version: 1\nroutes: [{id: key, match: /key, allow: [{api_key: {}}]}]\n")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New(nil)
+	for _, keys := range []authz.APIKeys{keysThatHang{}, keysThatPanic{}} {
+		engine, err := authz.NewEngine(authz.Config{Policy: routes, Tokens: new(token.Verifier), Sessions: store, Users: store, APIKeys: keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log syncBuffer
+		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: newNextMetrics(), log: newLogger(&log, logSettings{})}
+		n.compare(t.Context(), envoy.Observation{Decision: authz.Deny(authz.ReasonRouteUnmatched), Request: authz.NewRequest(authz.Attributes{
+			Method: "GET", Path: "/key", Headers: authz.Headers{{Name: "x-api-key", Value: "wk_test_0123456789"}},
+		})})
+		if panics := keys == (keysThatPanic{}); strings.Contains(log.String(), "canary") || strings.Contains(log.String(), "shadow policy") != panics {
+			t.Errorf("%T: the log says %q", keys, log.String())
+		}
 	}
 }
