@@ -116,8 +116,12 @@ func fromHere(r *http.Request) bool {
 		return true
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback()
+	return err == nil && slices.Contains(ownAddresses, peer.Addr().Unmap())
 }
+
+// ownAddresses are those that a program of this machine has unless it chooses another. All
+// of 127.0.0.0/8 would be too much: Istio passes on what comes from other pods as 127.0.0.6.
+var ownAddresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 
 // readQuestion takes a question apart, or says what is wrong with it.
 func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, output outputFormat, why string) {

@@ -136,7 +136,7 @@ func TestExplainHandlerRefuses(t *testing.T) {
 func TestExplainIsLocal(t *testing.T) {
 	t.Parallel()
 	for peer, want := range map[string]bool{
-		"127.0.0.1:4711": true, "127.8.8.8:1": true, "[::1]:4711": true, "[::ffff:127.0.0.1]:1": true,
+		"127.0.0.1:4711": true, "127.0.0.6:1": false, "127.8.8.8:1": false, "[::1]:4711": true, "[::ffff:127.0.0.1]:1": true,
 		"10.0.0.7:4711": false, "[2001:db8::1]:1": false, "192.0.2.1:80": false, "": false, "@": false, "localhost:1": false,
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/explain", nil)
