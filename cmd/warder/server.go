@@ -151,6 +151,11 @@ func (s *server) details(status *policyStatus) func() string {
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
+		if s.next != nil {
+			if more := s.next.reloader.status.detail(); more != "" {
+				lines = append(lines, "shadow "+more)
+			}
+		}
 		return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), "\n")
 	}
 }

@@ -123,6 +123,9 @@ routes:
 		t.Fatal(err)
 	}
 	eventually(t, "a word about the broken file", func() bool { return strings.Contains(r.log.String(), "policy not reloaded") })
+	if code, text := r.readyz(); code != 200 || !strings.HasPrefix(text, "ready\nshadow policy: the reload at ") {
+		t.Errorf("/readyz with a broken policy to come: %d %s", code, text)
+	}
 	if err := os.WriteFile(next, []byte(testPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
