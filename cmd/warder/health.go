@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -125,10 +126,40 @@ func noAnswer(err error) error {
 func adminClient(socket address) *http.Client {
 	// No proxy of the environment: this is about this machine.
 	transport := &http.Transport{DisableKeepAlives: true}
-	if socket.Network == "unix" {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, socket.Network, socket.Address)
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if socket.Network == "unix" {
+			network, address = socket.Network, socket.Address
 		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &askingConn{Conn: conn, asked: make(chan struct{})}, nil
 	}
 	return &http.Client{Transport: transport}
+}
+
+// An askingConn reads nothing before something was written. A gRPC listener speaks first,
+// which net/http reports in words and on a log of its own.
+type askingConn struct {
+	net.Conn
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *askingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.once.Do(func() { close(c.asked) })
+	return n, err
+}
+
+func (c *askingConn) Read(p []byte) (int, error) {
+	<-c.asked
+	return c.Conn.Read(p)
+}
+
+// Close ends a Read that waits.
+func (c *askingConn) Close() error {
+	c.once.Do(func() { close(c.asked) })
+	return c.Conn.Close()
 }
