@@ -234,26 +234,6 @@ func (p pattern) and(q pattern) pattern {
 	return both
 }
 
-// String writes the pattern as a policy would.
-func (p pattern) String() string {
-	var b strings.Builder
-	for _, s := range p.segments {
-		b.WriteByte('/')
-		if s.param {
-			b.WriteString("{" + s.text + "}")
-		} else {
-			b.WriteString(escapeSegment(s.text))
-		}
-	}
-	if p.rest {
-		b.WriteString("/**")
-	}
-	if b.Len() == 0 {
-		return "/"
-	}
-	return b.String()
-}
-
 // diff says of each passage what it comes to.
 func (c *comparison) diff() (d Diff) {
 	preflights := map[string]int{} // where in d.Changes
@@ -376,15 +356,7 @@ func (c *comparison) partly(p passage, place *Place) bool {
 
 // takesCell reports whether the pattern takes the paths of a cell.
 func (p pattern) takesCell(c cell) bool {
-	if len(p.segments) > len(c.segments) || !p.rest && (c.below || len(p.segments) != len(c.segments)) {
-		return false
-	}
-	for i, s := range p.segments {
-		if !s.param && (c.segments[i].param || c.segments[i].text != s.text) {
-			return false
-		}
-	}
-	return true
+	return covers(p, pattern{segments: c.segments, rest: c.below})
 }
 
 func comparePlaces(a, b Place) int {

@@ -34,6 +34,26 @@ func (p pattern) key() string {
 	return b.String()
 }
 
+// String writes the pattern as a policy would.
+func (p pattern) String() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteByte('/')
+		if s.param {
+			b.WriteString("{" + s.text + "}")
+		} else {
+			b.WriteString(escapeSegment(s.text))
+		}
+	}
+	if p.rest {
+		b.WriteString("/**")
+	}
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
+}
+
 // parsePattern compiles a path of the policy. wrong says what is wrong with it and
 // what would be right; "" when nothing is.
 func parsePattern(text string) (p pattern, wrong string) {

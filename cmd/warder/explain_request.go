@@ -89,9 +89,8 @@ func (o *explainOptions) bareRequest(p process, args []string) (*authv3.CheckReq
 	}
 	var data []byte
 	var err error
-	name := o.checkRequest
-	if name == "-" {
-		name = "standard input"
+	name := nameOfInput(o.checkRequest)
+	if o.checkRequest == standardInput {
 		data, err = io.ReadAll(io.LimitReader(p.stdin, maxCaptured+1))
 	} else {
 		data, err = os.ReadFile(name)

@@ -148,12 +148,7 @@ func sentHeaders(options []*corev3.HeaderValueOption) []nameValue {
 
 // route returns the route that the engine decided by; nil when there was none.
 func (x explained) route() *policy.Route {
-	for _, r := range x.settings.routes.Routes() {
-		if id := x.Decision.Route(); id != "" && r.ID == id {
-			return r
-		}
-	}
-	return nil
+	return x.settings.routes.Route(x.Decision.Route())
 }
 
 // winner describes a route by the entry that takes the request.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -111,10 +112,9 @@ func (n *nextPolicy) watch(ctx context.Context) error { return n.reloader.watch(
 
 // run compares until the context ends.
 func (n *nextPolicy) run(ctx context.Context) error {
-	done := make(chan struct{})
+	var workers sync.WaitGroup
 	for range nextWorkers {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		workers.Go(func() {
 			for {
 				select {
 				case <-ctx.Done():
@@ -124,11 +124,9 @@ func (n *nextPolicy) run(ctx context.Context) error {
 					n.compare(ctx, o)
 				}
 			}
-		}()
+		})
 	}
-	for range nextWorkers {
-		<-done
-	}
+	workers.Wait()
 	return nil
 }
 

@@ -59,7 +59,7 @@ func readOpenAPI(p process, file string, prefix *string) (application, error) {
 func openAPIBytes(p process, file string) (name string, data []byte, err error) {
 	if file == standardInput {
 		data, err = readAllOf(p.stdin, maxOpenAPI)
-		return "standard input", data, err
+		return nameOfInput(file), data, err
 	}
 	f, err := os.Open(file)
 	if err != nil {
