@@ -66,6 +66,34 @@ func StartPostgresServer(t testing.TB) *Postgres {
 	return server.database(t)
 }
 
+// StartStandby copies the server of p, which must be its own (see
+// [StartPostgresServer]), and starts the copy as a streaming standby of it.
+func (p *Postgres) StartStandby(t testing.TB) *Postgres {
+	t.Helper()
+	p.own(t)
+	dir, remove, err := shortDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	s := &postgresCluster{bin: p.server.bin, dir: dir, port: freePort(t)}
+	// --write-recovery-conf makes it a standby, with the password.
+	backup := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "--dbname", p.server.url("postgres"),
+		"--pgdata", filepath.Join(dir, "data"), "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
+	backup.SysProcAttr = userAttributes()
+	backup.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	if out, err := backup.CombinedOutput(); err != nil {
+		t.Fatalf("pg_basebackup: %v: %s", err, out)
+	}
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	standby := &Postgres{Addr: s.addr(), Socket: dir, User: p.User, Password: p.Password, Database: p.Database, server: s}
+	t.Cleanup(standby.hangUp)
+	return standby
+}
+
 // sharedPostgres is the server of this test process: starting one for each test
 // would take most of the tests' time.
 var sharedPostgres lazyCluster
@@ -192,6 +220,14 @@ func (p *Postgres) Exec(t testing.TB, sql string) {
 	if err := p.exec(ctx, sql); err != nil {
 		t.Fatalf("postgres: %v\n%s", err, strings.TrimSpace(sql))
 	}
+}
+
+// Try runs SQL that may fail.
+func (p *Postgres) Try(t testing.TB, sql string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return p.exec(ctx, sql)
 }
 
 // exec keeps its connection: to make one takes longer than most statements.

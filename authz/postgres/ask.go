@@ -80,7 +80,11 @@ func (d *Directory) persist(ctx context.Context, s *statement, q question) error
 func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
 	pooled, err := d.pool.Acquire(ctx)
 	if err != nil {
-		return false, contextFirst(ctx, err)
+		err = contextFirst(ctx, err)
+		if isStandby(err) {
+			d.standbys.saw(ctx, err)
+		}
+		return false, err
 	}
 	defer pooled.Release()
 	conn := pooled.Conn().PgConn()
@@ -93,6 +97,12 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	if fresh {
 		if description, err = conn.Prepare(ctx, s.name, s.sql, nil); err != nil {
 			return isStale(err, fresh), contextFirst(ctx, err)
+		}
+		if _, asked := conn.CustomData()[serverStatement]; s.name != "" && !asked {
+			if _, err = conn.Prepare(ctx, serverStatement, serverQuery, nil); err != nil {
+				return isStale(err, fresh), contextFirst(ctx, err)
+			}
+			conn.CustomData()[serverStatement] = true
 		}
 		conn.CustomData()[known+s.field] = description
 	}
@@ -107,9 +117,9 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 		return false, authz.ErrNotFound
 	}
 
-	value := [][]byte{[]byte(q.value)}
 	rows, readErr := 0, error(nil)
-	read := func(result *pgconn.ResultReader) error {
+	request := request{name: s.name, sql: s.sql, value: [][]byte{[]byte(q.value)}, oids: description.ParamOIDs, formats: binary}
+	err = d.server.ask(ctx, conn, request, func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			if rows++; rows == 1 {
 				readErr = q.read(columns{pooled.Conn().TypeMap(), result.FieldDescriptions(), result.Values()})
@@ -117,16 +127,17 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 		}
 		_, err := result.Close()
 		return err
-	}
-	if s.name != "" {
-		err = read(conn.ExecPrepared(ctx, s.name, value, nil, binary))
-	} else {
-		err = readOnly(ctx, conn, s.sql, value, description.ParamOIDs, binary, read)
+	})
+	if standby := isStandby(err); standby || err == nil {
+		d.standbys.saw(ctx, err)
+		if standby && d.outlived(conn) {
+			_ = pooled.Conn().Close(ctx) // so that Release does not keep it
+		}
 	}
 	if err != nil {
 		stale := isStale(err, fresh)
 		if stale && !conn.IsClosed() {
-			_ = pooled.Conn().Close(ctx) // so that Release does not keep it
+			_ = pooled.Conn().Close(ctx) // as above
 		}
 		return stale, contextFirst(ctx, err)
 	}
@@ -139,18 +150,46 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	return false, readErr
 }
 
-// readOnly runs a statement in a transaction that cannot write, for sessions that
-// cannot be told so for good: behind a pooler they are everybody's. What makes it
-// read only travels in the same packet, so that it costs no round trip.
-func readOnly(ctx context.Context, conn *pgconn.PgConn, sql string, value [][]byte, oids []uint32, formats []int16, read func(*pgconn.ResultReader) error) error {
+// A request is one use of a query.
+type request struct {
+	name    string // of the prepared statement; "" for none
+	sql     string
+	value   [][]byte
+	oids    []uint32
+	formats []int16 // of the columns
+}
+
+// ask asks what kind of server answers, and in the same packet the query. read gets
+// the rows only when the server may answer, and no rows count no more than others: a
+// standby may not know a user yet.
+//
+// The server is asked first: one that becomes the primary between the two has replayed
+// all that it ever will. One transaction holds both, so that a pooler hands them to one
+// server.
+//
+// A session that is not prepared is everybody's behind a pooler, and cannot be told for
+// good that it may not write; there the transaction is.
+func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, read func(*pgconn.ResultReader) error) error {
 	pipeline := conn.StartPipeline(ctx)
-	pipeline.SendQueryParams("SELECT set_config('transaction_read_only', 'on', true)", nil, nil, nil, nil)
-	pipeline.SendQueryParams(sql, value, oids, nil, formats)
+	var steps []func(*pgconn.ResultReader) error
+	if r.name != "" {
+		pipeline.SendQueryPrepared(serverStatement, nil, nil, nil)
+		pipeline.SendQueryPrepared(r.name, r.value, nil, r.formats)
+	} else {
+		steps = append(steps, func(result *pgconn.ResultReader) error {
+			_, err := result.Close()
+			return err
+		})
+		pipeline.SendQueryParams("SELECT set_config('transaction_read_only', 'on', true)", nil, nil, nil, nil)
+		pipeline.SendQueryParams(serverQuery, nil, nil, nil, nil)
+		pipeline.SendQueryParams(r.sql, r.value, r.oids, nil, r.formats)
+	}
+	steps = append(steps, c.read, read)
 	err := pipeline.Sync()
-	for n := 0; err == nil && n < 2; n++ {
+	for n := 0; err == nil && n < len(steps); n++ {
 		var result any
-		if result, err = pipeline.GetResults(); err == nil && n == 1 {
-			err = read(result.(*pgconn.ResultReader)) //nolint:forcetypeassert // this is what answers a query
+		if result, err = pipeline.GetResults(); err == nil {
+			err = steps[n](result.(*pgconn.ResultReader)) //nolint:forcetypeassert // this is what answers a query
 		}
 	}
 	if closeErr := pipeline.Close(); err == nil {

@@ -32,7 +32,11 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
 	defer conn.Release()
-	c := &checker{ctx: ctx, conn: conn.Conn()}
+	c := &checker{ctx: ctx, conn: conn.Conn(), server: d.server}
+	// First, since a standby may not have the tables yet.
+	if _, err := c.run("SELECT $1::text", nil); err != nil {
+		return nil, explain("directory", contextFirst(ctx, err))
+	}
 	c.statement(&d.users, c.usersParameter, []wantedColumn{
 		{"is_active", flagColumn}, {"roles", namesColumn},
 	})
@@ -48,6 +52,7 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 type checker struct {
 	ctx      context.Context //nolint:containedctx // a checker lives as long as one Check
 	conn     *pgx.Conn
+	server   serverCheck
 	warnings []string
 	problems []error
 }
@@ -260,7 +265,7 @@ func (c *checker) tableColumns(t table) []string {
 // run runs a query with one parameter, in text, and returns the first column.
 func (c *checker) run(sql string, value []byte) ([]string, error) {
 	var first []string
-	err := readOnly(c.ctx, c.conn.PgConn(), sql, [][]byte{value}, nil, nil, func(result *pgconn.ResultReader) error {
+	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}}, func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			if values := result.Values(); len(values) > 0 {
 				first = append(first, string(values[0]))

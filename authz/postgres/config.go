@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -27,6 +31,10 @@ type Config struct {
 	// and the columns prefix, scopes, is_active, expires_at and user_id. "" means
 	// [DefaultAPIKeysQuery].
 	APIKeysQuery string
+	// Standby lets a standby answer whose data is at most MaxStandbyLag old, by the
+	// clock of the primary; 0 means 10s. Otherwise only a primary answers.
+	Standby       bool
+	MaxStandbyLag time.Duration
 	// Timeout bounds one question, connecting included; 0 means 150ms.
 	Timeout time.Duration
 	// MaxConns bounds the connections; 0 means 10.
@@ -39,6 +47,10 @@ type Config struct {
 const (
 	defaultTimeout  = 150 * time.Millisecond
 	defaultMaxConns = 10
+
+	// DefaultMaxStandbyLag is above what a standby in the same place needs, and below
+	// what people wait for after they deactivated a user.
+	DefaultMaxStandbyLag = 10 * time.Second
 
 	// connectTimeout bounds a connection in the making, which goes on when the
 	// question that wanted it has given up. While it hangs it takes a place in the
@@ -83,6 +95,8 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		users:    statement{field: "directory.users_query", name: "warder_users", sql: cmp.Or(c.UsersQuery, DefaultUsersQuery)},
 		apiKeys:  statement{field: "directory.api_keys_query", name: "warder_api_keys", sql: cmp.Or(c.APIKeysQuery, DefaultAPIKeysQuery)},
 		warnings: limitedLog{log: c.Log, now: time.Now},
+		server:   serverCheck{standby: c.Standby, maxLag: cmp.Or(c.MaxStandbyLag, DefaultMaxStandbyLag)},
+		standbys: standbyLog{limited: limitedLog{log: c.Log, now: time.Now}},
 	}
 	if unprepared {
 		d.users.name, d.apiKeys.name = "", ""
@@ -91,10 +105,13 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	switch {
 	case d.timeout < 0:
 		return nil, nil, fmt.Errorf("directory.timeout: %v is negative; write one such as 150ms", d.timeout)
+	case d.server.maxLag < 0:
+		return nil, nil, fmt.Errorf("directory.max_standby_lag: %v is negative; write one such as 10s", d.server.maxLag)
 	case maxConns < 0 || maxConns > 10_000:
 		return nil, nil, fmt.Errorf("directory: a pool of %d connections; use 1 to 10000", maxConns)
 	}
 	bound(pool, d.timeout, maxConns, unprepared)
+	choosePrimary(pool.ConnConfig, address, c.Standby)
 	// At least a quarter of the connections is left to those who are known. Keys get
 	// less than users: about a user one is asked with a token and a session only.
 	d.strangers = newShare[string](maxConns/2, d.timeout/2)
@@ -128,6 +145,21 @@ func bound(c *pgxpool.Config, timeout time.Duration, maxConns int, unprepared bo
 	delete(conn.RuntimeParams, "default_transaction_read_only")
 	if !unprepared {
 		conn.RuntimeParams["default_transaction_read_only"] = "on"
+		// A snapshot for the whole transaction would be older than the answer to serverQuery.
+		conn.RuntimeParams["default_transaction_isolation"] = "read committed"
+	}
+}
+
+// choosePrimary connects to the primary where the URL names several servers and does
+// not say which, or asks for one that takes writes: no session of warder does, so
+// that the driver's own test would refuse all.
+func choosePrimary(c *pgx.ConnConfig, address string, standby bool) {
+	_, query, _ := strings.Cut(address, "?")
+	params, _ := url.ParseQuery(query) // readURL wrote it
+	several := slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != c.Host || f.Port != c.Port })
+	switch wanted := params.Get("target_session_attrs"); {
+	case wanted == "read-write", (wanted == "" || wanted == "any") && several && !standby:
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 }
 

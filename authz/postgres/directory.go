@@ -20,6 +20,8 @@ type Directory struct {
 	users    statement
 	apiKeys  statement
 	warnings limitedLog
+	server   serverCheck
+	standbys standbyLog
 
 	// What strangers may use of the pool.
 	strangers    *share[string]

@@ -51,6 +51,12 @@ func explain(field string, err error) error {
 	if m, ok := errors.AsType[misfit](err); ok {
 		return fmt.Errorf("%s: %w", field, m)
 	}
+	if isStandby(err) {
+		if errors.Is(err, pgconn.ErrStandbyConnection) {
+			err = errStandby // without the address
+		}
+		return fmt.Errorf("directory: %w: %w", ErrUnreachable, err)
+	}
 	pgErr, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case answered && poolerErrors[pgErr.Code]:

@@ -92,7 +92,7 @@ func hashSQL(t table, key string) string {
 func (c *checker) sampleRow(s *statement, key string) string {
 	var messages []string
 	rows := 0
-	err := readOnly(c.ctx, c.conn.PgConn(), s.sql, [][]byte{[]byte(key)}, nil, binary, func(result *pgconn.ResultReader) error {
+	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: s.sql, value: [][]byte{[]byte(key)}, formats: binary}, func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			rows++
 			row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}

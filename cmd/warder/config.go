@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/authz/postgres"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -64,6 +65,8 @@ type directoryConfig struct {
 	file                     string
 	usersQuery, apiKeysQuery string
 	maxStaleness             time.Duration
+	standby                  bool
+	maxStandbyLag            time.Duration
 	timeout                  time.Duration
 }
 
@@ -91,7 +94,7 @@ func defaultConfig() *config {
 		directory: directoryConfig{
 			usersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			apiKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
-			timeout:      150 * time.Millisecond,
+			timeout:      150 * time.Millisecond, maxStandbyLag: postgres.DefaultMaxStandbyLag,
 		},
 		clientIP: clientIPConfig{source: "trusted_proxies"},
 		log:      logSettings{Level: "info", Format: "json", Decisions: logDeny},
@@ -141,6 +144,8 @@ func (c *config) keys() fieldReader {
 			"users_query":       text(&c.directory.usersQuery),
 			"api_keys_query":    text(&c.directory.apiKeysQuery),
 			"max_staleness":     duration(&c.directory.maxStaleness),
+			"standby":           boolean(&c.directory.standby),
+			"max_standby_lag":   duration(&c.directory.maxStandbyLag),
 			"timeout":           duration(&c.directory.timeout),
 		}),
 		"client_ip": group(ClientIPShape{}, map[string]fieldReader{

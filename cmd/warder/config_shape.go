@@ -133,6 +133,10 @@ type DirectoryShape struct {
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
 	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
 	MaxStaleness durationText `json:"max_staleness" jsonschema_extras:"default=0s"`
+	// true lets a standby answer, which may not know yet what has changed: max_standby_lag bounds that, and adds to max_staleness.
+	Standby trueOrFalse `json:"standby" jsonschema_extras:"default=false"`
+	// How long ago the primary may have committed the last transaction that a standby has replayed. At most 1h.
+	MaxStandbyLag durationText `json:"max_standby_lag" jsonschema_extras:"default=10s"`
 	// How long Postgres may take; below the deadline.
 	Timeout durationText `json:"timeout" jsonschema_extras:"default=150ms"`
 }

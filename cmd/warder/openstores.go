@@ -125,6 +125,6 @@ func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
 func (c directorySettings) postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
 		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
-		Timeout: c.Timeout, Log: log,
+		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,
 	}
 }

@@ -81,6 +81,15 @@ func (c *config) checkBudgets() {
 	if c.directory.maxStaleness < 0 || c.directory.maxStaleness > maxStaleness {
 		r.fail("directory.max_staleness", "is %v; use 0s to %v", c.directory.maxStaleness, maxStaleness)
 	}
+	switch lag := c.directory.maxStandbyLag; {
+	case lag <= 0 || lag > maxStaleness:
+		r.fail("directory.max_standby_lag", "is %v; use more than 0s and at most %v", lag, maxStaleness)
+	case r.given("directory.max_standby_lag") && !c.directory.standby:
+		r.warn("directory.max_standby_lag", "is not looked at, because no standby may answer; set directory.standby: true or leave it out")
+	}
+	if c.directory.standby && c.directory.file != "" {
+		r.warn("directory.standby", "is not looked at, because users and keys are in directory.file; leave it out")
+	}
 	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
 		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
 	}
@@ -263,7 +272,7 @@ func (c *config) resolveDirectory() directorySettings {
 	r, d := c.reader, &c.directory
 	s := directorySettings{
 		File: d.file, UsersQuery: d.usersQuery, APIKeysQuery: d.apiKeysQuery,
-		MaxStaleness: d.maxStaleness, Timeout: d.timeout,
+		MaxStaleness: d.maxStaleness, Standby: d.standby, MaxStandbyLag: d.maxStandbyLag, Timeout: d.timeout,
 	}
 	url, ok := d.url.read(r)
 	switch {

@@ -101,6 +101,8 @@ type directorySettings struct {
 	File                     string
 	UsersQuery, APIKeysQuery string
 	MaxStaleness             time.Duration // 0: no fact is kept
+	Standby                  bool          // a standby may answer …
+	MaxStandbyLag            time.Duration // … whose data is no older
 	Timeout                  time.Duration
 }
 
