@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // These tests have a store of their own behind the batcher, and a clock that stands
@@ -270,6 +271,61 @@ func TestClosedBatcher(t *testing.T) {
 	})
 }
 
+// apart returns a time whose two clocks have gone on differently since at, as after a
+// suspension. No function of package time makes one, so it is made of the fields: wall
+// and ext, of which the latter is the monotonic reading.
+func apart(t *testing.T, at time.Time, monotonic, wall time.Duration) time.Time {
+	t.Helper()
+	now := at.Add(wall)
+	(*struct { //nolint:gosec // of package time's own layout, which is checked below
+		wall uint64
+		ext  int64
+		loc  *time.Location
+	})(unsafe.Pointer(&now)).ext += int64(monotonic - wall)
+	if got := now.Sub(at); got != monotonic || now.UnixNano()-at.UnixNano() != int64(wall) {
+		t.Fatalf("the clocks went on by %v and %v, want %v and %v", got, now.UnixNano()-at.UnixNano(), monotonic, wall)
+	}
+	return now
+}
+
+// An answer that another server gave proves nothing, and no PING follows it.
+func TestProveRefusesAnotherServer(t *testing.T) {
+	t.Parallel()
+	key, err := parseTemplate(DefaultKeyTemplate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		answer answer
+		want   error
+	}{
+		{answer{alive: true, left: forever}, errElsewhere},
+		{answer{left: forever}, errElsewhere},
+		{answer{announced: true, err: errReplica}, errReplica},
+	} {
+		s := &Sessions{key: key, now: time.Now}
+		s.questions = startBatcher(t, func(_ context.Context, batch []*question) {
+			for _, q := range batch {
+				q.settle(tt.answer)
+			}
+		})
+		of := &stream{facts: newFacts(10), pings: make(map[string]time.Time)}
+		func() {
+			defer func() {
+				if recover() != nil {
+					t.Errorf("%+v: a PING was sent", tt.answer)
+				}
+			}()
+			if err := s.prove(t.Context(), of); !errors.Is(err, tt.want) {
+				t.Errorf("%+v: %v, want %v", tt.answer, err, tt.want)
+			}
+		}()
+		if len(of.pings) > 0 {
+			t.Errorf("%+v: a proof is under way", tt.answer)
+		}
+	}
+}
+
 // What a stream knows is used for as long as its last proof allows.
 func TestProofGrowsOld(t *testing.T) {
 	t.Parallel()
@@ -287,6 +343,10 @@ func TestProofGrowsOld(t *testing.T) {
 		{true, at.Add(freshFor - 1)},
 		{false, at.Add(freshFor)},
 		{false, at.Round(0).Add(time.Hour)}, // a clock that shows a suspended machine
+		{true, apart(t, at, 0, freshFor-1)}, // either clock alone decides against it
+		{false, apart(t, at, 0, freshFor)},  // the monotonic clock stood still
+		{false, apart(t, at, time.Hour, 0)}, // the wall clock was set back
+		{false, apart(t, at, freshFor, -freshFor)},
 	} {
 		if got := of.proven(tt.now); got != tt.want {
 			t.Errorf("proven(%v) = %v, want %v", tt.now.Sub(at), got, tt.want)

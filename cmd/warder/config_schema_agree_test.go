@@ -30,21 +30,22 @@ var schemaEnv = []string{
 // unseenConfig is what the bad configurations have that a schema cannot refuse, each
 // key alone, with the reason.
 var unseenConfig = map[string]string{
-	"budgets: deadline":                outOfRange,
-	"budgets: sessions.timeout":        outOfRange,
-	"budgets: directory.max_staleness": outOfRange,
-	"budgets: shutdown.delay":          outOfRange,
-	"budgets: shutdown.timeout":        outOfRange,
-	"budgets: jwt.leeway":              outOfRange,
-	"emptied: jwt.issuer":              itsEnvironment,
-	"emptied: jwt.audiences":           itsEnvironment,
-	"unset: jwt.keys":                  itsEnvironment,
-	"listen: listen.grpc":              overruled,
-	"listen: listen.admin":             overruled,
-	"listen: sessions.redis_url":       overruled,
-	"variables: directory.file":        itsEnvironment,
-	"variables: jwt.issuer":            itsEnvironment,
-	"variables: jwt.keys":              itsEnvironment,
+	"budgets: deadline":                  outOfRange,
+	"budgets: sessions.timeout":          outOfRange,
+	"budgets: directory.max_staleness":   outOfRange,
+	"budgets: directory.max_standby_lag": outOfRange,
+	"budgets: shutdown.delay":            outOfRange,
+	"budgets: shutdown.timeout":          outOfRange,
+	"budgets: jwt.leeway":                outOfRange,
+	"emptied: jwt.issuer":                itsEnvironment,
+	"emptied: jwt.audiences":             itsEnvironment,
+	"unset: jwt.keys":                    itsEnvironment,
+	"listen: listen.grpc":                overruled,
+	"listen: listen.admin":               overruled,
+	"listen: sessions.redis_url":         overruled,
+	"variables: directory.file":          itsEnvironment,
+	"variables: jwt.issuer":              itsEnvironment,
+	"variables: jwt.keys":                itsEnvironment,
 }
 
 const (
