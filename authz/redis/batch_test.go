@@ -277,7 +277,7 @@ func TestClosedBatcher(t *testing.T) {
 func apart(t *testing.T, at time.Time, monotonic, wall time.Duration) time.Time {
 	t.Helper()
 	now := at.Add(wall)
-	(*struct { //nolint:gosec // of package time's own layout, which is checked below
+	(*struct { // of package time, which is checked below
 		wall uint64
 		ext  int64
 		loc  *time.Location
