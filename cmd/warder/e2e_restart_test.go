@@ -212,7 +212,8 @@ func TestRestartsBehindService(t *testing.T) {
 		waitFor(t, fmt.Sprintf("Envoy to know %d warders", n), func() error {
 			page, err := e.Get(t.Context(), "/stats?filter=cluster.warder.membership_healthy")
 			if err == nil && strings.TrimSpace(string(page)) != fmt.Sprintf("cluster.warder.membership_healthy: %d", n) {
-				err = fmt.Errorf("%s", page)
+				more, _ := e.Get(t.Context(), "/stats?filter=cluster.warder.(health_check|ssl|upstream_cx).*&usedonly")
+				err = fmt.Errorf("%s%s%s", page, more, tailOf(leaks.text("envoy")+leaks.text("warder stderr"), 3000))
 			}
 			return err
 		})
@@ -283,7 +284,9 @@ func TestRestartsInKubernetesOrder(t *testing.T) {
 		mu.Unlock()
 		p.requests.Wait()
 		p.envoy.Stop()
-		p.warder.running.stop(t)
+		if <-p.warder.running.ended; p.warder.running.err != nil {
+			t.Errorf("warder ended with %v", p.warder.running.err)
+		}
 		start(p)
 	}
 	l.end(t)
