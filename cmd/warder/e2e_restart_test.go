@@ -212,8 +212,7 @@ func TestRestartsBehindService(t *testing.T) {
 		waitFor(t, fmt.Sprintf("Envoy to know %d warders", n), func() error {
 			page, err := e.Get(t.Context(), "/stats?filter=cluster.warder.membership_healthy")
 			if err == nil && strings.TrimSpace(string(page)) != fmt.Sprintf("cluster.warder.membership_healthy: %d", n) {
-				more, _ := e.Get(t.Context(), "/stats?filter=cluster.warder.(health_check|ssl|upstream_cx).*&usedonly")
-				err = fmt.Errorf("%s%s%s", page, more, tailOf(leaks.text("envoy")+leaks.text("warder stderr"), 3000))
+				err = fmt.Errorf("%s", page)
 			}
 			return err
 		})

@@ -28,7 +28,7 @@ import (
 
 // patience bounds the waits for something that will come. Reaching it is a
 // failure; how long it took before that is not measured.
-const patience = 8 * time.Second
+const patience = 60 * time.Second
 
 // A rig is everything around one warder: a real Redis and Postgres, an
 // application that records what reaches it, and a real Envoy in front. The
