@@ -71,6 +71,7 @@ func SidecarConfig(o ConfigOptions) ([]byte, error) {
 	}
 	if o.Upstream != "" {
 		t.set("static_resources/clusters/0"+endpoint+"/address", t.address("Upstream", o.Upstream))
+		t.set("static_resources/clusters/2"+endpoint+"/address", t.address("Upstream", o.Upstream)) // gRPC
 	}
 	if o.Warder != "" {
 		t.set("static_resources/clusters/1"+endpoint+"/address", t.address("Warder", o.Warder))

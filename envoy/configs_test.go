@@ -18,10 +18,12 @@ import (
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/goccy/go-yaml"
@@ -38,6 +40,7 @@ type shipped struct {
 	mutation  *mutationv3.HeaderMutation
 	extAuthz  *extauthzv3.ExtAuthz
 	app       *clusterv3.Cluster
+	appGRPC   *clusterv3.Cluster
 	warder    *clusterv3.Cluster
 	protocol  *upstreamv3.HttpProtocolOptions
 	logs      *grpclogv3.HttpGrpcAccessLogConfig
@@ -70,16 +73,19 @@ func decode(t *testing.T, text []byte) shipped {
 	for _, f := range filters {
 		names = append(names, f.GetName())
 	}
-	if got := strings.Join(names, " "); got != "envoy.filters.http.header_mutation envoy.filters.http.ext_authz envoy.filters.http.router" {
-		t.Fatalf("HTTP filters %s: removal, then ext_authz, then nothing but the router", got)
+	if got := strings.Join(names, " "); got != "envoy.filters.http.header_mutation envoy.filters.http.ext_authz envoy.filters.http.grpc_web envoy.filters.http.router" {
+		t.Fatalf("HTTP filters %s: removal, then ext_authz, then the form of gRPC-Web and the router", got)
 	}
 	s.mutation = unpack(t, filters[0].GetTypedConfig(), new(mutationv3.HeaderMutation))
 	s.extAuthz = unpack(t, filters[1].GetTypedConfig(), new(extauthzv3.ExtAuthz))
-	unpack(t, filters[2].GetTypedConfig(), new(routerv3.Router))
+	unpack(t, filters[2].GetTypedConfig(), new(grpcwebv3.GrpcWeb))
+	unpack(t, filters[3].GetTypedConfig(), new(routerv3.Router))
 	for _, c := range s.bootstrap.GetStaticResources().GetClusters() {
 		switch c.GetName() {
 		case "app":
 			s.app = c
+		case "app_grpc":
+			s.appGRPC = c
 		case "warder":
 			s.warder = c
 		default:
@@ -168,11 +174,11 @@ func TestConfigSettings(t *testing.T) {
 				{"normalize_path", m.GetNormalizePath().GetValue(), true},
 				{"merge_slashes", m.GetMergeSlashes(), true},
 				{"path_with_escaped_slashes_action", m.GetPathWithEscapedSlashesAction().String(), "REJECT_REQUEST"},
-				{"headers_with_underscores_action", m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(), "REJECT_REQUEST"},
+				{"headers_with_underscores_action", m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction().String(), "DROP_HEADER"},
 				{"max_headers_count", m.GetCommonHttpProtocolOptions().GetMaxHeadersCount().GetValue(), uint32(100)},
 				{"max_request_headers_kb", m.GetMaxRequestHeadersKb().GetValue(), uint32(60)},
 				{"request_headers_timeout", m.GetRequestHeadersTimeout().AsDuration().String(), "10s"},
-				{"accept_http_10", m.GetHttpProtocolOptions().GetAcceptHttp_10(), false},
+				{"HTTP/1.0", m.GetHttpProtocolOptions().GetAcceptHttp_10() && m.GetHttpProtocolOptions().GetDefaultHostForHttp_10() != "", true},
 				{"HTTP/2 streams of a client", m.GetHttp2ProtocolOptions().GetMaxConcurrentStreams().GetValue(), uint32(100)},
 				{"use_remote_address", m.GetUseRemoteAddress().GetValue(), true},
 				{"xff_num_trusted_hops", m.GetXffNumTrustedHops(), uint32(0)},
@@ -224,7 +230,7 @@ func TestSidecarCluster(t *testing.T) {
 func TestServiceCluster(t *testing.T) {
 	t.Parallel()
 	sidecar, s := decode(t, readConfig(t, "sidecar.yaml")), decode(t, readConfig(t, "service.yaml"))
-	if !proto.Equal(sidecar.bootstrap.GetStaticResources().GetListeners()[0], s.bootstrap.GetStaticResources().GetListeners()[0]) || !proto.Equal(sidecar.app, s.app) {
+	if !proto.Equal(sidecar.bootstrap.GetStaticResources().GetListeners()[0], s.bootstrap.GetStaticResources().GetListeners()[0]) || !proto.Equal(sidecar.app, s.app) || !proto.Equal(sidecar.appGRPC, s.appGRPC) {
 		t.Error("service.yaml differs from sidecar.yaml in more than the cluster of warder")
 	}
 	context := unpack(t, s.warder.GetTransportSocket().GetTypedConfig(), new(tlsv3.UpstreamTlsContext))

@@ -229,7 +229,8 @@ func TestEnvoy(t *testing.T) {
 		{"two tokens", "GET", "/users/x", []string{authorization, authorization}, 401, nil},
 		{"no role", "GET", "/admin/x", []string{authorization}, 403, nil},
 		{"no route", "GET", "/nowhere", []string{authorization}, 403, nil},
-		{"underscore", "GET", "/public/x", []string{"x_warder_user: forged"}, 400, nil},
+		{"underscores are dropped", "GET", "/public/x", []string{"x_warder_user: forged", "X_Warder_User: forged", "x-warder_roles: ADMIN", "x_user_id: forged", "x_api_key: " + adaKey}, 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
+		{"underscores are no credentials", "GET", "/keys/x", []string{"x_api_key: " + adaKey, "x-api_key: " + adaKey}, 401, nil},
 		{"escaped slash", "GET", "/public%2Fx", nil, 400, nil},
 		{"semicolon", "GET", "/public/x;a=b", nil, 400, nil},
 		{"bytes that are no UTF-8 in the path", "GET", "/public/\xff", nil, 400, nil},
@@ -328,7 +329,7 @@ func TestEnvoyFailureModeAllow(t *testing.T) {
 func TestEnvoyRouteWithoutExtAuthz(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{Decider: denying(authz.ReasonInternal)}, nil, func(t *tree) {
-		t.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0/typed_per_filter_config", map[string]any{
+		t.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/2/typed_per_filter_config", map[string]any{
 			"envoy.filters.http.ext_authz": map[string]any{
 				"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": true,
 			},

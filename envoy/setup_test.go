@@ -35,6 +35,7 @@ routes:
   - {id: public, match: /public/**, public: true}
   - {id: open, match: /open/**, allow: [{anonymous: {}}, {user: {}}]}
   - {id: users, match: /users/**, allow: [{user: {}}]}
+  - {id: grpc, match: "/grpc.health.v1.Health/{method}", allow: [{user: {}}]}
   - {id: admin, match: /admin/**, allow: [{user: {roles: [ROOT]}}]}
   - {id: keys, match: /keys/**, allow: [{api_key: {}}]}
   - {id: watched, match: /watched/**, allow: [{user: {roles: [ROOT]}}], shadow: true}

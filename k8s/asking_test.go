@@ -136,7 +136,7 @@ func checkUnixBackend(r *report, f *form, o object, b ref) {
 func checkClientTraffic(r *report, o object) {
 	r.require(o.text("spec", "path", "escapedSlashesAction") == "RejectRequest" && dig(o.doc, "spec", "path", "disableMergeSlashes") == false,
 		"%s: paths keep more than one reading", o)
-	r.require(o.text("spec", "headers", "withUnderscoresAction") == "RejectRequest", "%s: headers with underscores pass", o)
+	r.require(o.text("spec", "headers", "withUnderscoresAction") == "DropHeader", "%s: headers with underscores pass", o)
 	type match struct{ Type, Value string }
 	matches := into[[]match](dig(o.doc, "spec", "headers", "earlyRequestHeaders", "removeOnMatch"))
 	for _, name := range removable() {
@@ -190,7 +190,7 @@ func checkTimeout(r *report, o object, text string) {
 }
 
 // removable are all names that must not come from a client, but for those with
-// underscores, which are refused before.
+// underscores, which are dropped before.
 func removable() []string {
 	return slices.DeleteFunc(slices.Concat(identityHeaders, disguises), func(name string) bool { return strings.Contains(name, "_") })
 }

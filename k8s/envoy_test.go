@@ -15,10 +15,12 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -104,7 +106,7 @@ func checkConnectionManager(bad func(string, ...any), h *hcmv3.HttpConnectionMan
 		{"normalize_path: true", h.GetNormalizePath().GetValue()},
 		{"merge_slashes: true", h.GetMergeSlashes()},
 		{"path_with_escaped_slashes_action: REJECT_REQUEST", h.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_REJECT_REQUEST},
-		{"headers_with_underscores_action: REJECT_REQUEST", common.GetHeadersWithUnderscoresAction() == corev3.HttpProtocolOptions_REJECT_REQUEST},
+		{"headers_with_underscores_action: DROP_HEADER", common.GetHeadersWithUnderscoresAction() == corev3.HttpProtocolOptions_DROP_HEADER},
 		{"max_headers_count", common.GetMaxHeadersCount().GetValue() > 0},
 		{"max_request_headers_kb", h.GetMaxRequestHeadersKb().GetValue() > 0},
 		{"request_headers_timeout", h.GetRequestHeadersTimeout().AsDuration() > 0},
@@ -140,7 +142,7 @@ func checkFilters(bad func(string, ...any), f *form, clusters map[string]string,
 			checkExtAuthz(bad, f, clusters, config)
 		}
 	}
-	want := []string{"envoy.filters.http.header_mutation", "envoy.filters.http.ext_authz", "envoy.filters.http.router"}
+	want := []string{"envoy.filters.http.header_mutation", "envoy.filters.http.ext_authz", "envoy.filters.http.grpc_web", "envoy.filters.http.router"}
 	if !slices.Equal(names, want) {
 		bad("the filters are %v, not %v", names, want)
 	}

@@ -99,7 +99,7 @@ func defaultConfig() *config {
 		clientIP: clientIPConfig{source: "trusted_proxies"},
 		log:      logSettings{Level: "info", Format: "json", Decisions: logDeny},
 		identity: identitySettings{Headers: map[string]string{}, RemoveAPIKey: true},
-		shutdown: shutdownSettings{Delay: time.Second, Timeout: 10 * time.Second},
+		shutdown: shutdownSettings{Delay: 5 * time.Second, Timeout: 10 * time.Second},
 	}
 }
 

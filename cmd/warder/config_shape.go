@@ -196,7 +196,7 @@ type IdentityHeadersShape struct {
 // A ShutdownShape is how warder ends after SIGTERM.
 type ShutdownShape struct {
 	// How long it serves on and says that it is not ready, so that others notice; at most 5m.
-	Delay durationText `json:"delay" jsonschema_extras:"default=1s"`
+	Delay durationText `json:"delay" jsonschema_extras:"default=5s"`
 	// How long what is in flight may take after that; at most 5m.
 	Timeout durationText `json:"timeout" jsonschema_extras:"default=10s"`
 }

@@ -48,15 +48,15 @@ func newAuthority(t testing.TB, name string) *authority {
 	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-// issue makes a certificate for 127.0.0.1, as a server and as a client.
-func (a *authority) issue(t testing.TB, name string, notAfter time.Time) (certPEM, keyPEM []byte) {
+// issue makes a certificate for 127.0.0.1 and names of the DNS, as a server and as a client.
+func (a *authority) issue(t testing.TB, name string, notAfter time.Time, dns ...string) (certPEM, keyPEM []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: dns, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		NotBefore:   time.Now().Add(-2 * time.Hour), NotAfter: notAfter,
 	}

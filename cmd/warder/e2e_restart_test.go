@@ -1,0 +1,316 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"warder/envoy"
+)
+
+// restarts is how often a warder ends and comes back under load.
+const restarts = 10
+
+// A replica is one of the warders that an Envoy asks, at an address that it keeps.
+type replica struct {
+	config, admin string
+	running       *program
+}
+
+// start starts the replica and waits until it is ready.
+func (r *replica) start(t *testing.T, leaks *leaks) {
+	t.Helper()
+	r.running = startProgram(t, leaks, "serve", "-c", r.config)
+	waitFor(t, "a replica to be ready", func() error {
+		response, err := http.Get("http://" + r.admin + "/readyz") //nolint:noctx // waitFor gives up
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("/readyz is %d", response.StatusCode)
+		}
+		return nil
+	})
+}
+
+// newReplica writes the configuration of a warder that needs no store but memory.
+func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *replica {
+	t.Helper()
+	dir := t.TempDir()
+	r := &replica{admin: freeAddress(t)}
+	listen["admin"] = r.admin
+	text, err := yaml.Marshal(map[string]any{
+		"listen": listen, "shutdown": map[string]any{"delay": delay.String()},
+		"policy":    write(t, dir, "policy.yaml", "version: 1\nroutes: [{id: all, match: /**, public: true}]\n"),
+		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": write(t, dir, "jwt", testSecret)}}},
+		"sessions":  map[string]any{"redis_url": "memory://"},
+		"directory": map[string]any{"file": write(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.config = write(t, dir, "warder.yaml", string(text))
+	return r
+}
+
+// A load sends requests to whatever target returns until it is stopped.
+type load struct {
+	stopped      atomic.Bool
+	clients      sync.WaitGroup
+	sent, failed atomic.Int64
+	first        atomic.Pointer[string] // of the failures
+}
+
+func startLoad(target func() (base string, done func())) *load {
+	l := new(load)
+	for range 4 {
+		l.clients.Go(func() {
+			client := http.Client{Timeout: patience, Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for !l.stopped.Load() {
+				base, done := target()
+				said := ""
+				response, err := client.Get(base + "/x") //nolint:noctx // the client has a timeout
+				if err != nil {
+					said = err.Error()
+				} else {
+					body, err := io.ReadAll(response.Body)
+					_ = response.Body.Close()
+					if err != nil || response.StatusCode != http.StatusOK {
+						said = fmt.Sprintf("%d %s %v", response.StatusCode, body, err)
+					}
+				}
+				done()
+				l.sent.Add(1)
+				if said != "" {
+					l.failed.Add(1)
+					l.first.CompareAndSwap(nil, &said)
+				}
+				time.Sleep(5 * time.Millisecond) // a few hundred requests a second
+			}
+		})
+	}
+	return l
+}
+
+// end stops the load: no request has failed.
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	l.stopped.Store(true)
+	l.clients.Wait()
+	if l.failed.Load() > 0 {
+		t.Errorf("%d of %d requests failed over %d restarts, the first with %s", l.failed.Load(), l.sent.Load(), restarts, *l.first.Load())
+	}
+	if l.sent.Load() < 100*restarts {
+		t.Errorf("%d requests are no load", l.sent.Load())
+	}
+}
+
+// shippedService is service.yaml as a tree, and its health check of warder.
+func shippedService(t *testing.T, certificates string) (root, health map[string]any) {
+	t.Helper()
+	text, err := fs.ReadFile(envoy.Configs(), "service.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(bytes.ReplaceAll(text, []byte("/etc/envoy/tls/"), []byte(certificates+"/")), &root); err != nil {
+		t.Fatal(err)
+	}
+	return root, cluster(root, 1)["health_checks"].([]any)[0].(map[string]any)
+}
+
+func cluster(root map[string]any, i int) map[string]any {
+	return root["static_resources"].(map[string]any)["clusters"].([]any)[i].(map[string]any)
+}
+
+func durationOf(t *testing.T, value any) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(value.(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// noticed is how long an Envoy may take until it has noticed that a warder is not
+// serving.
+func noticed(t *testing.T, health map[string]any) time.Duration {
+	t.Helper()
+	interval := max(durationOf(t, health["interval"]), durationOf(t, health["no_traffic_interval"]), durationOf(t, health["no_traffic_healthy_interval"]))
+	threshold := health["unhealthy_threshold"].(uint64)
+	return time.Duration(threshold)*(interval+durationOf(t, health["interval_jitter"])) + durationOf(t, health["timeout"])
+}
+
+// TestShutdownDelayIsEnough: what service.yaml needs to notice fits into the default
+// of shutdown.delay, with a second to spare.
+func TestShutdownDelayIsEnough(t *testing.T) {
+	t.Parallel()
+	_, health := shippedService(t, "/tls")
+	delay := defaultConfig().shutdown.Delay
+	if needed := noticed(t, health); delay < needed+time.Second {
+		t.Errorf("shutdown.delay is %v and Envoy notices after %v; there must be a second between", delay, needed)
+	}
+}
+
+// TestRestartsBehindService restarts two warders in turn behind service.yaml.
+func TestRestartsBehindService(t *testing.T) {
+	const name = "warder.warder.svc.cluster.local"
+	dir := t.TempDir()
+	authority := newAuthority(t, "ca")
+	cert, key := authority.issue(t, name, time.Now().Add(time.Hour), name)
+	files := map[string]any{
+		"cert_file": write(t, dir, "tls.crt", string(cert)), "key_file": write(t, dir, "tls.key", string(key)),
+		"client_ca_file": write(t, dir, "ca.crt", string(authority.pem)),
+	}
+	root, health := shippedService(t, dir)
+	// The shipped relation in less time.
+	for _, interval := range []string{"interval", "no_traffic_interval", "no_traffic_healthy_interval", "unhealthy_interval"} {
+		health[interval] = fmt.Sprintf("%.3fs", durationOf(t, health[interval]).Seconds()/5)
+	}
+	health["interval_jitter"] = "0.020s"
+	health["timeout"] = "1s"
+	delay := 2 * time.Second
+	if delay < noticed(t, health) {
+		t.Fatal("the test has another relation than what is shipped")
+	}
+	leaks, up := newLeaks(), startUpstream(t)
+	var replicas []*replica
+	var endpoints []any
+	for range 2 {
+		address := freeAddress(t)
+		r := newReplica(t, map[string]any{"grpc": address, "tls": files}, delay)
+		r.start(t, leaks)
+		t.Cleanup(func() { r.running.stop(t) })
+		replicas, endpoints = append(replicas, r), append(endpoints, endpointOf(t, address))
+	}
+	cluster(root, 0)["load_assignment"].(map[string]any)["endpoints"] = []any{map[string]any{"lb_endpoints": []any{endpointOf(t, up.Listener.Addr().String())}}}
+	cluster(root, 1)["load_assignment"].(map[string]any)["endpoints"] = []any{map[string]any{"lb_endpoints": endpoints}}
+	anyPort := map[string]any{"socket_address": map[string]any{"address": "127.0.0.1", "port_value": 0}}
+	listener(root)["address"] = anyPort
+	root["admin"].(map[string]any)["address"] = anyPort
+	config, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := startShippedEnvoy(t, config, leaks)
+	healthy := func(n int) {
+		t.Helper()
+		waitFor(t, fmt.Sprintf("Envoy to know %d warders", n), func() error {
+			page, err := e.Get(t.Context(), "/stats?filter=cluster.warder.membership_healthy")
+			if err == nil && strings.TrimSpace(string(page)) != fmt.Sprintf("cluster.warder.membership_healthy: %d", n) {
+				err = fmt.Errorf("%s", page)
+			}
+			return err
+		})
+	}
+	healthy(2)
+	l := startLoad(func() (string, func()) { return "http://" + e.Listen, func() {} })
+	for i := range restarts {
+		r := replicas[i%2]
+		r.running.stop(t)
+		r.start(t, leaks)
+		healthy(2)
+	}
+	l.end(t)
+}
+
+// TestRestartsInKubernetesOrder ends pods of a warder and an Envoy with sidecar.yaml
+// as Kubernetes does, in turn: no new requests, then Envoy's end, then warder's.
+// warder is told first, as when all hear of the end at once: it goes on answering.
+func TestRestartsInKubernetesOrder(t *testing.T) {
+	leaks, up := newLeaks(), startUpstream(t)
+	type pod struct {
+		warder   *replica
+		envoy    *envoy.Process
+		requests sync.WaitGroup
+		config   []byte
+	}
+	var mu sync.Mutex
+	var ready []*pod // as the load balancer sees it
+	start := func(p *pod) {
+		p.warder.start(t, leaks)
+		p.envoy = startShippedEnvoy(t, p.config, leaks)
+		mu.Lock()
+		defer mu.Unlock()
+		ready = append(ready, p)
+	}
+	for range 2 {
+		socket := "unix://" + filepath.Join(socketDir(t), "w.sock")
+		config, err := envoy.SidecarConfig(envoy.ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Upstream: up.Listener.Addr().String(), Warder: socket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &pod{warder: newReplica(t, map[string]any{"grpc": socket}, time.Second), config: config}
+		start(p)
+		t.Cleanup(func() { p.warder.running.stop(t) })
+	}
+	var turn atomic.Int64
+	l := startLoad(func() (string, func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		p := ready[int(turn.Add(1))%len(ready)]
+		p.requests.Add(1)
+		return "http://" + p.envoy.Listen, p.requests.Done
+	})
+	for range restarts {
+		mu.Lock()
+		p := ready[0]
+		mu.Unlock()
+		_ = p.warder.running.cmd.Process.Signal(syscall.SIGTERM)
+		before := l.sent.Load()
+		waitFor(t, "requests while warder drains", func() error {
+			if l.sent.Load() < before+20 {
+				return fmt.Errorf("%d requests", l.sent.Load()-before)
+			}
+			return nil
+		})
+		mu.Lock()
+		ready = ready[1:]
+		mu.Unlock()
+		p.requests.Wait()
+		p.envoy.Stop()
+		if <-p.warder.running.ended; p.warder.running.err != nil {
+			t.Errorf("warder ended with %v", p.warder.running.err)
+		}
+		start(p)
+	}
+	l.end(t)
+}
+
+func endpointOf(t *testing.T, address string) any {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]any{"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}}}
+}
+
+// startShippedEnvoy runs Envoy until the test ends.
+func startShippedEnvoy(t *testing.T, config []byte, leaks *leaks) *envoy.Process {
+	t.Helper()
+	binary, err := envoy.FindBinary("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := envoy.StartProcess(t.Context(), binary, t.TempDir(), config, leaks.sink("envoy"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tailOf(leaks.text("envoy"), 4000))
+	}
+	t.Cleanup(e.Stop)
+	return e
+}
