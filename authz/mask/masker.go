@@ -116,7 +116,7 @@ func (m *Masker) String(s string) string {
 func (m *Masker) Bytes(b []byte) []byte {
 	s := scanner{words: m.list()}
 	s.lines(b)
-	if s.n == 0 {
+	if s.n == 0 && !s.spent() {
 		return b
 	}
 	return s.settle(nil, b)
