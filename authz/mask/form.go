@@ -72,6 +72,7 @@ func (s *scanner) disposition(t []byte, lo, i, end int) bool {
 			from++
 			to = quoteEnd(t, from-1, end)
 		}
+		s.work += to - p
 		if s.words.sensitive(t[from:to]) {
 			s.form = form{state: formHeaders}
 		}

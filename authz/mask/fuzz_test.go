@@ -61,6 +61,9 @@ var secretForms = []func(key, secret string) string{
 	func(k, s string) string {
 		return "--x\r\nContent-Disposition: form-data; name=\"" + k + "\"\r\n\r\na " + s + "\r\n--x--"
 	},
+	func(k, s string) string { return "jdbc:sqlserver://db:1433;user=sa;" + k + "=" + s },
+	func(k, s string) string { return "url=http://vault:8200," + k + "=" + s },
+	func(k, s string) string { return "/x?a=http://h," + k + "=" + s },
 	func(_, s string) string { return "Authorization: Custom " + s + " x" },
 	func(_, s string) string { return "Cookie: a=b; c=" + s + "; d=e" },
 	func(_, s string) string { return "curl -u bob:" + s + " https://example.com" },

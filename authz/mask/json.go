@@ -48,6 +48,9 @@ func (r *jsonReader) read(i int) (int, bool) {
 	t := r.t
 	start, member, masked := i, false, false
 	for {
+		if !r.dry && r.spent() {
+			return len(t), false
+		}
 		// A key, when in an object.
 		if r.depth > 0 && r.objects&1 != 0 {
 			i = skipSpace(t, i)

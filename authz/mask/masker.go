@@ -72,7 +72,8 @@ const MaxLine = 1 << 20
 //	wk_reports_<26 letters and digits>   wk_reports
 //
 // Masking what is masked changes nothing. The work is linear in the length of the
-// text, whatever the text.
+// text, whatever the text: one that takes more than a fixed number of steps a byte
+// is replaced line by line.
 type Masker struct {
 	words *words // nil: the built-in ones
 }
@@ -116,7 +117,7 @@ func (m *Masker) String(s string) string {
 func (m *Masker) Bytes(b []byte) []byte {
 	s := scanner{words: m.list()}
 	s.lines(b)
-	if s.n == 0 {
+	if s.n == 0 && !s.spent() {
 		return b
 	}
 	return s.settle(nil, b)

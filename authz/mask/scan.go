@@ -27,7 +27,35 @@ type scanner struct {
 	before form           // form as it was at the beginning of the text
 	depth  int8           // of escaped texts in one another
 	odd    bool           // an edit was made where masking again may find another
-	work   int            // steps taken, for the tests
+	work   int            // steps taken
+	limit  int            // of steps; 0 before the text is known
+}
+
+// A text that takes more steps than this is replaced as a whole: reading parts of
+// it again and again must not hold up whoever waits for the masked text.
+const (
+	stepsPerByte = 128
+	minSteps     = 1 << 12
+)
+
+func maxSteps(n int) int { return minSteps + stepsPerByte*n }
+
+// spent reports whether the text has taken more steps than it may.
+func (s *scanner) spent() bool { return s.work > s.limit }
+
+// hideLines appends a replacement for each line of t that is not empty. The ends of
+// lines are kept.
+func hideLines(dst, t []byte) []byte {
+	for len(t) > 0 {
+		end := lineEnd(t, 0)
+		line := bytes.TrimSuffix(t[:end], []byte("\r"))
+		if len(line) > 0 {
+			dst = append(dst, Replacement...)
+		}
+		dst = append(dst, t[len(line):min(end+1, len(t))]...)
+		t = t[min(end+1, len(t)):]
+	}
+	return dst
 }
 
 // mask replaces a value in text.
@@ -76,7 +104,7 @@ func (s *scanner) edits(from int) []edit {
 // append masks one line.
 func (s *scanner) append(dst, t []byte) []byte {
 	s.lines(t)
-	if s.n == 0 {
+	if s.n == 0 && !s.spent() {
 		return append(dst, t...)
 	}
 	return s.settle(dst, t)
@@ -87,16 +115,23 @@ func (s *scanner) append(dst, t []byte) []byte {
 // changes.
 func (s *scanner) settle(dst, t []byte) []byte {
 	from := len(dst)
+	if s.spent() {
+		return hideLines(dst, t)
+	}
 	dst = s.apply(dst, t)
 	// Where there are escapes, a value may end elsewhere once it is replaced.
-	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0
+	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0 ||
+		s.work > maxSteps(len(dst)-from)/2 // the masked text must not exceed its own, smaller limit
 	for round := 0; odd; round++ {
 		if round == maxRounds {
-			return append(dst[:from], Replacement...)
+			return hideLines(dst[:from], t)
 		}
 		again := scanner{words: s.words, form: s.before}
 		again.lines(dst[from:])
 		s.work += again.work
+		if again.spent() {
+			return hideLines(dst[:from], t)
+		}
 		if again.n == 0 {
 			break
 		}
@@ -140,6 +175,7 @@ func (s *scanner) merge(from int) {
 	slices.SortFunc(edits, func(a, b edit) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end))
 	})
+	s.work += len(edits)
 	n := 0
 	for _, e := range edits[1:] {
 		last := &edits[n]

@@ -31,7 +31,10 @@ authority:
 		s.work += p - stop
 		look.at = p
 	}
-	if at == 0 {
+	if at == 0 { // jdbc:sqlserver://db:1433;password=x
+		if n := bytes.IndexAny(t[i:stop], ",;"); n >= 0 {
+			return i + n
+		}
 		return stop
 	}
 	if colon != 0 && colon+1 < at && string(t[colon+1:at]) != Replacement {

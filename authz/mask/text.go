@@ -14,13 +14,16 @@ type lookout struct {
 
 // lines masks text of any number of lines.
 func (s *scanner) lines(t []byte) {
+	if s.limit == 0 {
+		s.limit = maxSteps(len(t))
+	}
 	if s.form.state == formNone && s.wholeString(t) {
 		return
 	}
 	if len(t) == 0 { // an empty line counts too
 		s.form.hides(t)
 	}
-	for i := 0; i < len(t); {
+	for i := 0; i < len(t) && !s.spent(); {
 		end := len(t)
 		if n := bytes.IndexByte(t[i:], '\n'); n >= 0 {
 			end = i + n
@@ -75,6 +78,9 @@ func (s *scanner) line(t []byte, from, end int) int {
 	for i := from; ; {
 		for i < end && classes[t[i]]&wakes == 0 {
 			i++
+		}
+		if s.spent() {
+			return end
 		}
 		if i >= end {
 			if escaped {

@@ -1,0 +1,69 @@
+package mask
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// pieces are the literals and separators that the scanner looks for.
+func pieces() []string {
+	return append(strings.Fields(builtin+schemes),
+		"=", ":", ":=", "==", "=>", "'", `"`, "`", "(", ")", "[", "]", "{", "}", ",", ";", "&", "?", "#", "+", " ", "\t", "\n", "\r\n", "-", "--", "_", ".", "@",
+		`\`, `\"`, `\n`, `\u005c`, "%", "%0A", "%25", "%3D", "%22", "://", "eyJ", "wk_", "curl -u ", "-----BEGIN PRIVATE KEY-----", "-----END ",
+		"content-disposition:", "name=", `"name":`, `"value":`, "Bearer=", "=Bearer", "[%0A", "b'", "1", "a", "é")
+}
+
+// checkWork fails when masking a text takes more than a fixed number of steps a
+// byte, or masking it again changes it.
+func checkWork(t *testing.T, seed string) {
+	t.Helper()
+	for _, n := range []int{1 << 11, 1 << 15} {
+		text := strings.Repeat(seed, n/len(seed)+1)
+		s := scanner{words: builtinWords}
+		got := string(s.append(nil, []byte(text)))
+		// What stands behind a value may be read once more when the limit is reached.
+		// A replacement may be longer than its value, and is masked again.
+		if most := 3 * (maxSteps(len(text)) + maxSteps(len(got))); s.work > most {
+			t.Errorf("%q repeated to %d bytes: %d steps, at most %d", seed, len(text), s.work, most)
+		}
+		if strings.Count(got, "\n") < strings.Count(text, "\n") && s.spent() {
+			t.Errorf("%q repeated: lines lost", seed)
+		}
+		if again := (*Masker)(nil).String(got); again != got {
+			t.Errorf("%q repeated to %d bytes: masked again", seed, len(text))
+		}
+	}
+}
+
+func TestWorkIsBounded(t *testing.T) {
+	t.Parallel()
+	all := pieces()
+	for _, piece := range all {
+		checkWork(t, piece)
+	}
+	for _, seed := range []string{"content-disposition:name=password", "Bearer==", "[%0A\""} {
+		checkWork(t, seed)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		seed := ""
+		for range 2 + random.IntN(3) {
+			seed += all[random.IntN(len(all))]
+		}
+		checkWork(t, seed)
+	}
+}
+
+// FuzzWork fails on steps a byte.
+func FuzzWork(f *testing.F) {
+	for _, piece := range pieces() {
+		f.Add(piece)
+	}
+	f.Fuzz(func(t *testing.T, seed string) {
+		if seed == "" || len(seed) > 1<<10 {
+			return
+		}
+		checkWork(t, seed)
+	})
+}
