@@ -27,6 +27,9 @@ func (h Headers) Only(name string) (value string, count int) {
 	return value, count
 }
 
+// FoldHeader is [policy.FoldHeader], for those who know no policies.
+func FoldHeader(name string) string { return policy.FoldHeader(name) }
+
 // Attributes are the parts of a request as the proxy gives them.
 type Attributes struct {
 	Method   string
@@ -50,13 +53,15 @@ type Request struct {
 	Attributes
 	path    policy.Path
 	pathErr error
+	hostOK  bool
 }
 
-// NewRequest reads the path once. A path without a canonical form is kept as the
-// request's own refusal, so that the decision can still be logged whole.
+// NewRequest reads the path and the host once. A path without a canonical form and a
+// host that is none are kept as the request's own refusal, so that the decision can still
+// be logged whole.
 func NewRequest(a Attributes) *Request {
 	path, err := policy.ParsePath(a.Path)
-	return &Request{Attributes: a, path: path, pathErr: err}
+	return &Request{Attributes: a, path: path, pathErr: err, hostOK: policy.ValidHost(a.Host)}
 }
 
 // CanonicalPath returns the path as it was sent, without its query; the zero Path when it

@@ -138,16 +138,16 @@ type fieldTexts struct {
 var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 
 // hides reports whether a field is hidden: a secret, what only warder says, and what
-// Envoy makes of the request's first line.
+// Envoy makes of the request's first line (a name that begins with a colon, folded).
 func (t fieldTexts) hides(folded string) bool {
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || slices.Contains(hiddenFields, folded) ||
-		slices.ContainsFunc(t.hidden, func(name string) bool { return foldField(name) == folded })
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
+		slices.ContainsFunc(t.hidden, func(name string) bool { return FoldHeader(name) == folded })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
 // count as the same one that comes twice.
 func (t fieldTexts) find(name string) (value string, found bool, err error) {
-	wanted := foldField(name)
+	wanted := FoldHeader(name)
 	if t.hides(wanted) {
 		return "", false, nil
 	}
@@ -171,7 +171,7 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 func (t fieldTexts) names() []string {
 	set := map[string]struct{}{}
 	for i := range t.fields.Len() {
-		if name, _ := t.fields.Field(i); !t.hides(foldField(name)) {
+		if name, _ := t.fields.Field(i); !t.hides(FoldHeader(name)) {
 			set[name] = struct{}{}
 		}
 	}
@@ -185,7 +185,7 @@ func (t fieldTexts) ambiguous() bool {
 	seen := map[string]struct{}{}
 	for i := range t.fields.Len() {
 		name, _ := t.fields.Field(i)
-		folded := foldField(name)
+		folded := FoldHeader(name)
 		if t.hides(folded) {
 			continue
 		}
@@ -213,33 +213,13 @@ type noFields struct{}
 func (noFields) Len() int                   { return 0 }
 func (noFields) Field(int) (string, string) { return "", "" }
 
-// foldField makes equal what an application may take for one name.
-func foldField(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case r == '_' || r == '.':
-			return '-'
-		}
-		return r
-	}, name)
-}
-
 // sameField reports whether a name folds to one that is folded, without a copy of it.
 func sameField(name, folded string) bool {
 	if len(name) != len(folded) {
 		return false
 	}
 	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_' || c == '.':
-			c = '-'
-		}
-		if c != folded[i] {
+		if foldedByte(name[i]) != folded[i] {
 			return false
 		}
 	}

@@ -5,26 +5,111 @@ import (
 	"strings"
 )
 
-// maxHost bounds a host name (RFC 1035 section 2.3.4), in bytes.
-const maxHost = 255
+// maxHost bounds a host name without its trailing dot (RFC 1035 section 2.3.4), in bytes.
+const maxHost = 253
 
-// foldHost returns the host in lower case without port and trailing dot, in buf.
-// A host that is longer than any name is nobody's: ok is false, and only
-// routes for any host can match it.
+// ValidHost reports whether a host is one as a request names it: a name, an IPv4 address
+// or an IPv6 address in brackets, with or without a port (RFC 9110 section 7.2, RFC 3986
+// section 3.2.2). A name is labels of 1 to 63 letters, digits, hyphens and underscores; one
+// dot may follow it. The empty host is that of a request that names none.
+//
+//	api.example.com  API.example.com.:443  127.0.0.1  [::1]:8080
+//	not user@api.example.com  a,b  a:80:80  a..  a:x  ::1  [a]  256.0.0.1  [fe80::1%25eth0]
+func ValidHost(host string) bool {
+	var buf [maxHost]byte
+	_, ok := foldHost(host, &buf)
+	return ok
+}
+
+// foldHost returns the host in the form that policies are written in, in buf: lower
+// case, without port and trailing dot, an IPv6 address in its shortest form. ok is false
+// for what [ValidHost] refuses, which matches no route.
 func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
-	host = cutPort(host)
+	if host == "" {
+		return nil, true
+	}
+	if host[0] == '[' {
+		return foldIPv6(host, buf)
+	}
+	if colon := strings.IndexByte(host, ':'); colon >= 0 {
+		if !isPort(host[colon+1:]) {
+			return nil, false
+		}
+		host = host[:colon]
+	}
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || len(host) > maxHost {
 		return nil, false
 	}
+	label := 0 // where the label begins
 	for i := range len(host) {
 		c := host[i]
-		if 'A' <= c && c <= 'Z' {
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
+		case c == '.' && i > label && i-label <= maxLabel:
+			label = i + 1
+		default:
+			return nil, false
 		}
 		buf[i] = c
 	}
+	if n := len(host) - label; n == 0 || n > maxLabel {
+		return nil, false
+	}
+	// No top-level domain is a number (RFC 1123 section 2.1): what ends with one is an
+	// IPv4 address, or is read as one by somebody.
+	if isNumber(string(buf[label:len(host)])) {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return nil, false
+		}
+	}
 	return buf[:len(host)], true
+}
+
+// maxLabel bounds a label of a host name (RFC 1035 section 2.3.4), in bytes.
+const maxLabel = 63
+
+// foldIPv6 is foldHost for an address in brackets.
+func foldIPv6(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
+	text, port, closed := strings.Cut(host[1:], "]")
+	if !closed || port != "" && (port[0] != ':' || !isPort(port[1:])) {
+		return nil, false
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is6() || addr.Zone() != "" {
+		return nil, false
+	}
+	return append(addr.AppendTo(append(buf[:0], '[')), ']'), true
+}
+
+// isPort reports whether s is a port as it stands behind a host: a number up to 65535,
+// or nothing (RFC 3986 section 3.2.3).
+func isPort(s string) bool {
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		if n = 10*n + int(s[i]-'0'); n > 65535 {
+			return false
+		}
+	}
+	return true
+}
+
+// isNumber reports whether a label in lower case is decimal or hexadecimal, as in the
+// forms of IPv4 that inet_aton reads.
+func isNumber(label string) bool {
+	digits, hex := strings.CutPrefix(label, "0x")
+	for i := range len(digits) {
+		c := digits[i]
+		if (c < '0' || c > '9') && (!hex || c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // cutPort takes ":8080" off a host, and leaves an IPv6 address in its brackets.
@@ -78,11 +163,16 @@ func checkHost(host string) string {
 			return "is no host name; labels are letters, digits and hyphens, and international names are written in their xn-- form"
 		}
 	}
+	if last := name[strings.LastIndexByte(name, '.')+1:]; isNumber(last) {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return "ends with a number and is no IPv4 address; write a name such as api.example.com or an address such as 192.0.2.1"
+		}
+	}
 	return ""
 }
 
 func validLabel(label string) bool {
-	if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+	if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' {
 		return false
 	}
 	for i := range len(label) {

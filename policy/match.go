@@ -51,26 +51,28 @@ type methods struct {
 var absentMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // Match returns the route that wins the request, or nil when none matches. The
-// host is as sent: case, port and trailing dot are taken off here. The zero Path
-// matches nothing.
+// host is as sent: case, port and trailing dot are taken off here. The zero Path and a
+// host that [ValidHost] refuses match nothing.
 func (p *Policy) Match(method, host string, path Path) *Route {
 	if path.raw == "" {
 		return nil
 	}
 	m := &p.matcher
 	var buf [maxHost]byte
-	if name, ok := foldHost(host, &buf); ok {
-		if route := m.exact[string(name)].match(path.segments, method); route != nil {
-			return route
+	name, ok := foldHost(host, &buf)
+	if !ok {
+		return nil
+	}
+	if route := m.exact[string(name)].match(path.segments, method); route != nil {
+		return route
+	}
+	// From the left, a dot at a time: the longest wildcard is met first.
+	for i, c := range name {
+		if c != '.' || i == 0 || len(m.wildcard) == 0 {
+			continue
 		}
-		// From the left, a dot at a time: the longest wildcard is met first.
-		for i, c := range name {
-			if c != '.' || i == 0 || len(m.wildcard) == 0 {
-				continue
-			}
-			if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
-				return route
-			}
+		if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
+			return route
 		}
 	}
 	return m.any.match(path.segments, method)

@@ -82,6 +82,7 @@ var unseen = map[string]string{
 	"client-ips[3]":                  aloneOnly,
 	"match-hosts[9]":                 "any may be the name of a host",
 	"match-hosts[10]":                aloneOnly,
+	"match-hosts[21]":                "a pattern does not tell an address from what looks like one",
 	"match-hosts[19]":                "each label is short enough, the whole is not",
 	"match-path-twice[1]":            twoSpellings,
 	"match-path-twice[2]":            twoSpellings,

@@ -390,6 +390,9 @@ func (x explained) failure(route *policy.Route) string {
 	d := x.Decision
 	switch d.Reason() {
 	case authz.ReasonRequestMalformed:
+		if !policy.ValidHost(x.Request.Host) {
+			return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", x.Request.Host)
+		}
 		return "its method is missing, or its headers cannot be read in one way only"
 	case authz.ReasonPathAmbiguous:
 		return x.ambiguous()
