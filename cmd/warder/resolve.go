@@ -19,10 +19,15 @@ import (
 
 // Bounds of the configuration. They catch slips (10m for 10ms), not needs.
 const (
-	maxDeadline   = 10 * time.Second
-	maxStaleness  = time.Hour
-	maxShutdown   = 5 * time.Minute
-	maxJWTLeeway  = 5 * time.Minute
+	maxDeadline = 10 * time.Second
+	// envoyTimeout is what the shipped configurations of Envoy give the whole check.
+	envoyTimeout = 500 * time.Millisecond
+	maxStaleness = time.Hour
+	maxShutdown  = 5 * time.Minute
+	maxJWTLeeway = 5 * time.Minute
+	maxHeaders   = 100_000
+	maxHeaderKB  = 8192 // Envoy's own bound
+
 	shutdownRange = "0s to 5m"
 )
 
@@ -38,6 +43,7 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 		Log:          c.log,
 		Identity:     c.identity,
 		Shutdown:     c.shutdown,
+		Envoy:        c.envoy,
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()
@@ -62,6 +68,9 @@ func (c *config) checkBudgets() {
 	r := c.reader
 	if c.deadline <= 0 || c.deadline > maxDeadline {
 		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.deadline, maxDeadline)
+	}
+	if c.deadline >= envoyTimeout && c.deadline <= maxDeadline {
+		r.warn("deadline", "is %v, and Envoy gives the whole check %v in the configurations that warder ships: Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it", c.deadline, envoyTimeout)
 	}
 	for _, store := range []struct {
 		field   string
@@ -92,6 +101,12 @@ func (c *config) checkBudgets() {
 	}
 	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
 		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
+	}
+	if n := c.envoy.MaxHeaders; n < 1 || n > maxHeaders {
+		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaders)
+	}
+	if n := c.envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
+		r.fail("envoy.max_request_headers_kb", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaderKB)
 	}
 	if c.shutdown.Timeout < 0 || c.shutdown.Timeout > maxShutdown {
 		r.fail("shutdown.timeout", "is %v; use %s", c.shutdown.Timeout, shutdownRange)
