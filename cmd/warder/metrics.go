@@ -34,6 +34,7 @@ type metrics struct {
 	registry  *prometheus.Registry
 	decisions *prometheus.CounterVec
 	duration  prometheus.Histogram
+	dropped   *prometheus.CounterVec
 	calls     *callMetrics
 	sessions  *storeMeter
 	users     *storeMeter
@@ -57,13 +58,17 @@ func newMetrics() *metrics {
 			Buckets: decisionBuckets,
 		}),
 	}
+	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "warder_log_lines_dropped_total",
+		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
+	}, []string{"log"})
 	stores := newStoreMetrics()
 	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
 	m.calls = newCallMetrics()
 	m.next = newNextMetrics()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.decisions, m.duration, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
+		m.decisions, m.duration, m.dropped, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
 	)
 	return m
 }

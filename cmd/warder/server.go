@@ -120,7 +120,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		return nil, err
 	}
 	srv.metrics.showShadow(o.Shadow, srv.engine)
-	srv.lines = newLineQueue(o.Stdout, o.Log)
+	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.dropped, linesOfDecisions, linesOfAccess)
 	if err := srv.makeGRPC(); err != nil {
 		srv.close()
 		return nil, err
@@ -172,9 +172,9 @@ func (s *server) makeGRPC() error {
 		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.identity(),
 		Deadline: s.settings.Deadline, Log: s.log,
 	}
-	lines, logs := s.lines.handler(), s.settings.Log
+	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
 	told := observers{s.metrics}
-	if decisions := newDecisionLog(lines, logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
 		told = append(told, decisions) // a nil *decisionLog would be one too
 		if s.next != nil {
 			s.next.lines = decisions
@@ -192,7 +192,7 @@ func (s *server) makeGRPC() error {
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(s.lines, logs.Mask, s.log), options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), options...)
 	return nil
 }
 
@@ -306,5 +306,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 // standard output last.
 func (s *server) close() {
 	s.stores.close()
-	s.lines.close()
+	s.lines.close(s.settings.Shutdown.Timeout)
 }
