@@ -26,28 +26,24 @@ const (
 // the room of the message.
 type accessBatch struct {
 	entries [][]byte
-	skipped int // entries beyond the bounds, 1 for what cannot be read
+	skipped int // entries beyond the bounds; 1 for a message that is too large or ends in what cannot be read
 }
 
-// decode finds the entries. It never fails: an error would end the stream.
+// decode finds the entries. A message above the bound is skipped as a whole. decode never fails: an error would end the stream.
 func (b *accessBatch) decode(data mem.BufferSlice) {
 	*b = accessBatch{}
-	size := data.Len()
-	if size > maxAccessMessage {
-		whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-		defer whole.Free()
-		b.scan(whole.ReadOnlyData(), 0)
-		b.skipped = max(b.skipped, 1)
+	if data.Len() > maxAccessMessage {
+		b.skipped = 1 // not even copied to be counted
 		return
 	}
-	b.scan(data.Materialize(), maxAccessEntries)
+	b.scan(data.Materialize())
 }
 
-// scan takes at most limit entries and counts the others.
-func (b *accessBatch) scan(message []byte, limit int) {
+// scan takes the entries within the bounds and counts the others.
+func (b *accessBatch) scan(message []byte) {
 	whole := eachField(message, streamHTTPLogs, func(entries []byte) bool {
 		return eachField(entries, httpLogsEntry, func(entry []byte) bool {
-			if len(b.entries) >= limit || len(entry) > maxAccessEntry {
+			if len(b.entries) >= maxAccessEntries || len(entry) > maxAccessEntry {
 				b.skipped++
 			} else {
 				b.entries = append(b.entries, entry)

@@ -45,9 +45,22 @@ type metrics struct {
 	gone []string // ids of routes that left the policy, those that left first first
 }
 
-func newMetrics() *metrics {
+// newDroppedLines makes the counter of the lines that no log has.
+func newDroppedLines() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "warder_log_lines_dropped_total",
+		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
+	}, []string{"log"})
+}
+
+func newMetrics() *metrics { return newMetricsWith(newDroppedLines()) }
+
+// newMetricsWith makes metrics that show a counter of dropped lines that is older than
+// they are: warder's own log begins before the server.
+func newMetricsWith(dropped *prometheus.CounterVec) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
+		dropped:  dropped,
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_decisions_total",
 			Help: "Decisions, by the id of the route in the policy (empty: none matched), the decision and its reason.",
@@ -58,10 +71,6 @@ func newMetrics() *metrics {
 			Buckets: decisionBuckets,
 		}),
 	}
-	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "warder_log_lines_dropped_total",
-		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
-	}, []string{"log"})
 	stores := newStoreMetrics()
 	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
 	m.calls = newCallMetrics()
