@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"bytes"
 	"net"
 	"runtime"
 	"strings"
@@ -101,10 +100,9 @@ func TestAccessLogSkipsAndGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(accessWire(make([][]byte, maxAccessMessage/2)...))
-	send(accessWire(bytes.Repeat([]byte{0}, 8))) // no entry
 	send(accessWire(entry))
 	lines := out.entries(t, 1)
-	if len(lines) != 1 || lines[0]["path"] != "/x?token=***FILTERED***" || dropped.Load() != 2 {
+	if len(lines) != 1 || lines[0]["path"] != "/x?token=***FILTERED***" || dropped.Load() != 1 {
 		t.Errorf("%d lines, %d dropped: %.200s", len(lines), dropped.Load(), out.String())
 	}
 	if n := len(out.String()); n > 20<<10 {

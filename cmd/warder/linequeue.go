@@ -156,7 +156,7 @@ func (q *lineQueue) drain() {
 		if _, err := q.out.Write(text); err != nil {
 			line.part.total.Inc()
 			if !failed { // once: the reader is gone, and may be for good
-				q.log.Error(q.name+" cannot be written", "error", cause(err))
+				q.log.Error("a log cannot be written", "to", q.name, "error", cause(err))
 			}
 			failed = true
 		} else {
@@ -208,7 +208,7 @@ func (q *lineQueue) report() {
 func (q *lineQueue) reportDropped() {
 	for _, p := range q.parts {
 		if n := p.dropped.Swap(0); n > 0 {
-			q.log.Warn("lines dropped, "+q.name+" is too slow or the lines are too many", "log", p.name, "lines", n)
+			q.log.Warn("lines dropped, its reader is too slow or they are too many or too large", "log", p.name, "to", q.name, "lines", n)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func (q *lineQueue) close(patience time.Duration) {
 	case <-q.stopped:
 		<-q.silent
 	case <-time.After(max(patience, flushTime)):
-		q.log.Warn(q.name + " is not read, the last lines are lost")
+		q.log.Warn("a log is not read, its last lines are lost", "to", q.name)
 	}
 }
 
