@@ -11,14 +11,17 @@ func pieces() []string {
 	return append(strings.Fields(builtin+schemes),
 		"=", ":", ":=", "==", "=>", "'", `"`, "`", "(", ")", "[", "]", "{", "}", ",", ";", "&", "?", "#", "+", " ", "\t", "\n", "\r\n", "-", "--", "_", ".", "@",
 		`\`, `\"`, `\n`, `\u005c`, "%", "%0A", "%25", "%3D", "%22", "://", "eyJ", "wk_", "curl -u ", "-----BEGIN PRIVATE KEY-----", "-----END ",
-		"content-disposition:", "name=", `"name":`, `"value":`, "Bearer=", "=Bearer", "[%0A", "b'", "1", "a", "é")
+		"content-disposition:", "name=", `"name":`, `"value":`, "Bearer=", "=Bearer", "[%0A", "b'", "1", "a", "é",
+		"<", ">", "</", "/>", "<password>", `<a name="pin">`, cdataBegin, cdataEnd, "\x1b[0m", "\x1b[", `\033[1m`, "$'", "|", "password: |\n", "pin\n", "input_value=",
+		`"loc":[`, `'loc': (`, `"type":"missing"`, `"input":`, "[[", "[b'", "authorization=My ", "https://a@")
 }
 
 // checkWork fails when masking a text takes more than a fixed number of steps a
 // byte, or masking it again changes it.
 func checkWork(t *testing.T, seed string) {
 	t.Helper()
-	for _, n := range []int{1 << 11, 1 << 15} {
+	var work [2]int
+	for i, n := range []int{1 << 13, 1 << 15} {
 		text := strings.Repeat(seed, n/len(seed)+1)
 		s := scanner{words: builtinWords}
 		got := string(s.append(nil, []byte(text)))
@@ -27,12 +30,17 @@ func checkWork(t *testing.T, seed string) {
 		if most := 3 * (maxSteps(len(text)) + maxSteps(len(got))); s.work > most {
 			t.Errorf("%q repeated to %d bytes: %d steps, at most %d", seed, len(text), s.work, most)
 		}
+		work[i] = s.work
 		if strings.Count(got, "\n") < strings.Count(text, "\n") && s.spent() {
 			t.Errorf("%q repeated: lines lost", seed)
 		}
 		if again := (*Masker)(nil).String(got); again != got {
 			t.Errorf("%q repeated to %d bytes: masked again", seed, len(text))
 		}
+	}
+	// A text at the limit costs what the limit is, whatever its length.
+	if spare := maxSteps(1<<13) / 8; work[1] > 4*work[0]+work[0]+spare && work[0] < maxSteps(1<<13) {
+		t.Errorf("%q repeated: %d steps for 8 KiB, %d for 32 KiB", seed, work[0], work[1])
 	}
 }
 

@@ -9,7 +9,7 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 		return i + 1
 	}
 	if hasPrefix(t[i:end], pemBegin) {
-		return s.pem(t, i, end)
+		return s.pem(t, i, end, false)
 	}
 	name := i + 1
 	if name < end && t[name] == '-' {
@@ -87,6 +87,20 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 	return max(stop, v)
 }
 
+// pair masks the second element of a list of two in a list, as [b'cookie', b'x'] in
+// [[b'cookie', b'x']]. The bracket is at t[i]. ['password', 'email'] alone may be names.
+func (s *scanner) pair(t []byte, from, i, end int) int {
+	before := i
+	for before > from && before > i-maxKey && isBlank(t[before-1]) {
+		before--
+	}
+	s.work += i - before
+	if before == from || bytes.IndexByte([]byte("[,("), t[before-1]) < 0 {
+		return i + 1
+	}
+	return s.tuple(t, i+1, end)
+}
+
 // tuple masks the second element of 'password', 'x' and b'cookie', b'x', of which
 // the first begins at t[i].
 func (s *scanner) tuple(t []byte, i, end int) int {
@@ -108,6 +122,12 @@ func (s *scanner) tuple(t []byte, i, end int) int {
 		return i
 	}
 	v = s.skipGap(t, v+1, end)
+	if v < end && bytes.IndexByte([]byte("[{("), t[v]) >= 0 {
+		stop := trimBlanks(t, v, bracketEnd(t, v, end))
+		s.work += stop - v
+		s.maskText(t, v, stop, t[p])
+		return stop
+	}
 	if v = quotePrefix(t, v, end); v == end || !isQuote(t[v]) {
 		return i
 	}

@@ -6,7 +6,9 @@ import "bytes"
 // lines of their own.
 type form struct {
 	state formState
-	seen  int // bytes of the value so far
+	seen  int  // bytes of the value so far
+	depth int  // of the key's indentation, for formBlock
+	named bool // the line before is the name of a sensitive field, alone
 }
 
 type formState uint8
@@ -16,6 +18,8 @@ const (
 	formHeaders           // a part of a multipart form, of a sensitive name; its value is behind the blank line
 	formValue             // that value
 	formPEM               // a private key
+	formBlock             // a block of YAML, behind password: |
+	formElement           // the content of an element of XML
 )
 
 // maxHeaders and maxForm bound, in bytes, how long a form that never ends goes on.
@@ -38,6 +42,22 @@ func (f *form) hides(line []byte) bool {
 		return false
 	case formValue:
 		if hasPrefix(line, "--") || f.seen > maxForm {
+			*f = form{}
+			return false
+		}
+		return true
+	case formBlock:
+		blanks := len(line) - len(bytes.TrimLeft(line, " \t"))
+		switch {
+		case blanks == len(bytes.TrimRight(line, "\r")) && f.seen <= maxForm:
+			return false
+		case blanks <= f.depth || f.seen > maxForm:
+			*f = form{}
+			return false
+		}
+		return true
+	case formElement:
+		if bytes.Contains(line, []byte("</")) || bytes.Contains(line, []byte(cdataEnd)) || f.seen > maxHeaders {
 			*f = form{}
 			return false
 		}
@@ -67,10 +87,11 @@ func (s *scanner) disposition(t []byte, lo, i, end int) bool {
 			continue
 		}
 		from := p + 1
-		to := bareEnd(t, from, end, false)
+		bound := min(end, from+maxKey)
+		to := bareEnd(t, from, bound, false)
 		if from < end && t[from] == '"' {
 			from++
-			to = quoteEnd(t, from-1, end)
+			to = quoteEnd(t, from-1, bound)
 		}
 		s.work += to - p
 		if s.words.sensitive(t[from:to]) {
@@ -87,14 +108,18 @@ const (
 	pemEnd   = "-----END "
 )
 
-// pem masks the private key that begins at t[i], as far as it is in this line.
-func (s *scanner) pem(t []byte, i, end int) int {
+// pem masks the private key that begins at t[i], as far as it is in this line; behind
+// a sensitive key, whatever it is that begins there.
+func (s *scanner) pem(t []byte, i, end int, keyed bool) int {
 	head := t[i:min(end, i+len(pemBegin)+len(pemKey)+16)]
-	n := bytes.Index(head, []byte(pemKey))
-	if n < 0 {
+	start := 0
+	if n := bytes.Index(head, []byte(pemKey)); n >= 0 {
+		start = i + n + len(pemKey)
+	} else if n := bytes.Index(head[len(pemBegin):], []byte("-----")); n >= 0 && keyed {
+		start = i + len(pemBegin) + n + len("-----")
+	} else {
 		return i + len(pemBegin)
 	}
-	start := i + n + len(pemKey)
 	stop := end
 	if n := bytes.Index(t[start:end], []byte(pemEnd)); n >= 0 {
 		stop = start + n

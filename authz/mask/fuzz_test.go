@@ -64,6 +64,38 @@ var secretForms = []func(key, secret string) string{
 	func(k, s string) string { return "jdbc:sqlserver://db:1433;user=sa;" + k + "=" + s },
 	func(k, s string) string { return "url=http://vault:8200," + k + "=" + s },
 	func(k, s string) string { return "/x?a=http://h," + k + "=" + s },
+	func(k, s string) string { return "\x1b[36m" + k + "\x1b[0m=" + s },
+	func(k, s string) string { return "\x1b[36m" + k + "=\x1b[0m\x1b[35m" + s + "\x1b[0m ok" },
+	func(k, s string) string { return "\x1b[1;32m" + k + "\x1b[0m: \x1b[2m'" + s + " x'\x1b[0m" },
+	func(k, s string) string { return "[[b'" + k + "', b'" + s + "'], [b'a', b'b']]" },
+	func(k, s string) string { return "x [['a', 'b'], ['" + k + "', 'c " + s + "']]" },
+	func(k, s string) string { return `[["a","b"],["` + k + `","a ` + s + `"]]` },
+	func(k, s string) string { return `{"headers":[["` + k + `",["` + s + `"]]]}` },
+	func(k, s string) string {
+		return `[{"type":"string_too_short","loc":["body","` + k + `"],"msg":"x","input":"a ` + s + `"}]`
+	},
+	func(k, s string) string {
+		return `[{'type': 'string_type', 'loc': ('body', '` + k + `', 0), 'msg': 'x', 'input': 'a ` + s + `'}]`
+	},
+	func(k, s string) string {
+		return "1 validation error\n" + strings.ReplaceAll(k, ".", "_") + "\n  Too short [type=x, input_value='a " + s + "', input_type=str]"
+	},
+	func(k, s string) string { return "<" + k + ">" + s + "</" + k + ">" },
+	func(k, s string) string { return `<a><n:` + k + ` type="x">a ` + s + `</n:` + k + `><b>c</b></a>` },
+	func(k, s string) string { return "got\n<" + k + ">\n  " + s + "\n</" + k + ">" },
+	func(k, s string) string { return `<a id="1" ` + k + `="` + s + `"/>` },
+	func(k, s string) string { return `<add key="` + k + `" value="` + s + `"/>` },
+	func(k, s string) string { return `<property name="` + k + `">` + s + `</property>` },
+	func(k, s string) string {
+		return k + "=-----BEGIN PRIVATE KEY-----\n" + s + "\n-----END PRIVATE KEY-----"
+	},
+	func(k, s string) string {
+		return "export " + k + "=\"-----BEGIN EC PRIVATE KEY-----\n" + s + "\n" + s + "\n-----END EC PRIVATE KEY-----\""
+	},
+	func(k, s string) string { return "a:\n  " + k + ": |\n    " + s + "\n    " + s + "\n  b: c" },
+	func(k, s string) string { return "redis://h:6379,db=1," + k + "=" + s },
+	func(_, s string) string { return "authorization=Custom " + s + " user=bob" },
+	func(_, s string) string { return "clone https://" + s + "@example.com/x.git" },
 	func(_, s string) string { return "Authorization: Custom " + s + " x" },
 	func(_, s string) string { return "Cookie: a=b; c=" + s + "; d=e" },
 	func(_, s string) string { return "curl -u bob:" + s + " https://example.com" },

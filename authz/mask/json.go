@@ -37,6 +37,13 @@ type jsonReader struct {
 	depth   int
 	objects uint64 // bit n: the n-th open bracket is an object's
 	named   uint64 // bit n: that object has {"name": "password"}, so that its "value" is masked
+	located uint64 // bit n: that object has "loc" with a sensitive key, so that its "input" is masked
+	absent  uint64 // bit n: that object has "type": "missing", so that its "input" is what is around
+	places  uint64 // bit n: the n-th open bracket is the array of a "loc"
+	loc     bool   // the last key was "loc"
+	kind    bool   // the last key was "type"
+	first   bool   // an array has just been opened
+	pair    bool   // the last value was "password", the first of an array in an array
 	flag    bool   // the last string of an array was "--password"
 	last    int    // behind the opening quote of the last string, or behind a value that was skipped; 0 for none
 	whole   bool   // the value is known to be whole JSON
@@ -76,8 +83,8 @@ func (r *jsonReader) read(i int) (int, bool) {
 		}
 		c := t[i]
 		switch {
-		case masked || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
-			r.flag = false
+		case masked || r.pair || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
+			r.flag, r.pair, r.first = false, false, false
 			end := valueEnd(t, i)
 			if end < 0 {
 				r.last = 0
@@ -94,10 +101,15 @@ func (r *jsonReader) read(i int) (int, bool) {
 			r.depth++
 			r.objects <<= 1
 			r.named <<= 1
+			r.located <<= 1
+			r.absent <<= 1
+			r.places <<= 1
 			if c == '{' {
 				r.objects |= 1
+			} else if r.loc {
+				r.places |= 1
 			}
-			r.flag = false
+			r.flag, r.loc, r.first = false, false, c == '['
 			if i = skipSpace(t, i+1); i < len(t) && t[i] != c+2 { // not empty: } is { plus 2, ] is [ plus 2
 				continue
 			}
@@ -106,10 +118,18 @@ func (r *jsonReader) read(i int) (int, bool) {
 			if r.last = i + 1; end < 0 {
 				return ^end, false
 			}
+			if r.kind && r.objects&1 != 0 && string(t[i+1:end]) == "missing" {
+				r.absent |= 1
+			}
 			if member && !r.dry && r.words.sensitive(t[i+1:end]) {
 				r.named |= 1
 			}
 			r.flag = r.objects&1 == 0 && seen&escapes == 0 && r.isFlag(t[i+1:end])
+			if !r.dry && r.objects&1 == 0 && (r.places&1 != 0 || r.first && r.depth > 1 && r.objects&2 == 0) && r.words.sensitive(t[i+1:end]) {
+				r.pair = r.places&1 == 0
+				r.located |= r.places & 1 << 1
+			}
+			r.first = false
 			if seen.needsScan() && !r.text(start, i+1, end) {
 				return r.torn, false
 			}
@@ -119,7 +139,7 @@ func (r *jsonReader) read(i int) (int, bool) {
 			if end < 0 {
 				return i, false
 			}
-			r.flag = false
+			r.flag, r.first = false, false
 			i = end
 		}
 		member, masked = false, false
@@ -142,7 +162,10 @@ func (r *jsonReader) read(i int) (int, bool) {
 			r.depth--
 			r.objects >>= 1
 			r.named >>= 1
-			r.flag = false
+			r.located >>= 1
+			r.absent >>= 1
+			r.places >>= 1
+			r.flag, r.pair, r.first = false, false, false
 		}
 		if t[i] != ',' {
 			return i, false
@@ -162,7 +185,10 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 		var room [64]byte
 		key, _ = unescape(room[:0], key, false)
 	}
+	r.loc, r.kind = string(key) == "loc", string(key) == "type"
 	switch string(key) {
+	case "input":
+		return r.located&^r.absent&1 != 0, false
 	case "name", "key", "Name", "Key":
 		return false, true
 	case "value", "Value":

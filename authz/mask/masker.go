@@ -45,13 +45,21 @@ const MaxLine = 1 << 20
 //	?a=1&p%61ssword=x  user%5Bpassword%5D=x          ?max_tokens=5
 //	User(name=bob, password=x)  Server=db;Pwd=x      TokenFilter.java:42
 //	Key (token)=(x)  PASSWORD 'x'                    FATAL: password authentication failed
+//	<password>x</password>  <a key="pin" value="x"/> usage: login <user> <password>
+//	[[b'cookie', b'x']]                              ['password', 'email']
+//	db:1433;password=x  redis://h:6379,password=x    redis://h:6379,db=1
+//	{'loc': ('body', 'password'), 'input': 'x'}      {'loc': ('body', 'name'), 'input': 'x'}
+//
+// Colours of a terminal between a key, its sign and its value are passed over.
+//
 //	'x-api-key', 'x' as a line, as Envoy logs fields ':authority', 'example.com'
 //
 // A value without quotes ends at white space, at , ; & in front of another key,
 // and at a bracket or quote that closes one around it. With key: at the beginning
 // of a line it ends with the line or in front of another key. A field Cookie,
 // Set-Cookie or Authorization ends with the line, or with the quotes that it is
-// in; the scheme of Authorization is kept when it is a known one.
+// in; the scheme of Authorization is kept when it is a known one, and replaced with what
+// follows it when it is not.
 //
 //	Cookie: a=b; c=d                 becomes Cookie: ***FILTERED***
 //	Authorization: Bearer x          becomes Authorization: Bearer ***FILTERED***
@@ -59,7 +67,8 @@ const MaxLine = 1 << 20
 //	login, password: x for bob       becomes login, password: ***FILTERED*** for bob
 //
 // Values in lines of their own: of a multipart form's part with a sensitive name,
-// up to the next line that begins with --, and private keys in PEM.
+// up to the next line that begins with --, private keys in PEM, blocks of YAML behind a
+// sensitive key (password: |), and elements of XML.
 //
 // Without any key: what is shaped like a JWT, credentials, passwords in URLs and
 // of curl -u, and API keys of warder, which are wk_, a name, _, and at least 20
@@ -68,6 +77,7 @@ const MaxLine = 1 << 20
 //	eyJhbGciOiJub25lIn0.e30.             eyJhbGciOiJub25lIn0
 //	Bearer abc123  Basic Ym9iOng=        Bearer token required  Basic usage of
 //	postgres://bob:x@db  redis://:x@db   http://session:8080  ssh://git@host
+//	https://x@host                       https://git@host  postgres://bob@db
 //	curl -u bob:x                        docker run -u 1000:1000
 //	wk_reports_<26 letters and digits>   wk_reports
 //

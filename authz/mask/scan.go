@@ -27,6 +27,7 @@ type scanner struct {
 	before form           // form as it was at the beginning of the text
 	depth  int8           // of escaped texts in one another
 	odd    bool           // an edit was made where masking again may find another
+	noJSON int            // no JSON begins before, in the text that is scanned
 	work   int            // steps taken
 	limit  int            // of steps; 0 before the text is known
 }
@@ -120,7 +121,7 @@ func (s *scanner) settle(dst, t []byte) []byte {
 	}
 	dst = s.apply(dst, t)
 	// Where there are escapes, a value may end elsewhere once it is replaced.
-	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0 ||
+	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0 || bytes.IndexByte(t, escapeByte) >= 0 ||
 		s.work > maxSteps(len(dst)-from)/2 // the masked text must not exceed its own, smaller limit
 	for round := 0; odd; round++ {
 		if round == maxRounds {

@@ -37,10 +37,22 @@ authority:
 		}
 		return stop
 	}
-	if colon != 0 && colon+1 < at && string(t[colon+1:at]) != Replacement {
-		s.mask(t, colon+1, at)
+	switch {
+	case colon != 0 && colon < at:
+		if colon+1 < at && string(t[colon+1:at]) != Replacement {
+			s.mask(t, colon+1, at)
+		}
+	case string(t[i:at]) == "git": // of hosts of repositories, also over https
+	case at > i && (isHTTP(t[:i-len("://")]) || len(bytes.TrimLeft(t[i:at], "0123456789")) < len(t[i:at]) && at-i >= minKeyTail) && string(t[i:at]) != Replacement:
+		s.mask(t, i, at) // a token instead of a user; ssh://git@host is a user
 	}
 	return at + 1
+}
+
+// isHTTP reports whether a text ends with the scheme http or https.
+func isHTTP(t []byte) bool {
+	t = t[max(0, len(t)-len("https")):]
+	return hasFold(t, "https") || hasFold(t[max(0, len(t)-len("http")):], "http")
 }
 
 func allDigits(t []byte) bool {
@@ -106,8 +118,11 @@ func (s *scanner) apiKey(t []byte, from, i, end int) int {
 	return p
 }
 
+// maxJudged is how much of a word is looked at to tell whether it is a credential.
+const maxJudged = 256
+
 // credential masks the token behind Bearer or Basic, of which t[i] is the first letter.
-func (s *scanner) credential(t []byte, from, i, end int) int {
+func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 	if i > from && isAlnum(t[i-1]) {
 		return i + 1
 	}
@@ -126,12 +141,17 @@ func (s *scanner) credential(t []byte, from, i, end int) int {
 	if start == v && !signed || start == end {
 		return v
 	}
-	p := start
+	p := max(start, look.word)
 	for p < end && (isAlnum(t[p]) || bytes.IndexByte([]byte("-._~+/="), t[p]) >= 0) {
 		p++
 	}
-	s.work += p - i
+	s.work += p - max(start, look.word) + start - i
+	look.word = p
 	token := bytes.TrimRight(t[start:p], ".")
+	if len(token) > maxJudged { // what it is shows at its beginning
+		token = token[:maxJudged]
+	}
+	s.work += len(token)
 	if n := bytes.IndexByte(token, '+'); n > 0 && s.depth > 0 { // a blank of a form, for all that is known
 		token = token[:n]
 	}

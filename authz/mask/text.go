@@ -5,11 +5,17 @@ import "bytes"
 // A lookout remembers where it is of no use to look again, so that no part of a
 // line is searched for the same thing twice.
 type lookout struct {
-	json int // no JSON begins before
-	jwt  int // no JWT begins before
-	at   int // no userinfo before
-	curl int8
-	name bool // "name": "password" has been seen, whose value is in "value"
+	json  int // no JSON begins before
+	jwt   int // no JWT begins before
+	word  int // a word of the characters of credentials goes on until here
+	tag   int // the next closing tag, or the end, when further on
+	cdata int // the next end of CDATA, the same
+	at    int // no userinfo before
+	curl  int8
+	name  bool // "name": "password" has been seen, whose value is in "value"
+	loc   bool // 'loc': ('body', 'password') has been seen, whose value is in 'input'
+	// 'type': 'missing' has been seen: the value in 'input' is what is around
+	absent bool
 }
 
 // lines masks text of any number of lines.
@@ -17,6 +23,9 @@ func (s *scanner) lines(t []byte) {
 	if s.limit == 0 {
 		s.limit = maxSteps(len(t))
 	}
+	noJSON := s.noJSON
+	s.noJSON = 0
+	defer func() { s.noJSON = noJSON }()
 	if s.form.state == formNone && s.wholeString(t) {
 		return
 	}
@@ -34,7 +43,9 @@ func (s *scanner) lines(t []byte) {
 			i = end + 1
 			continue
 		}
+		start := i
 		i = s.line(t, i, end)
+		s.form.named = s.form.state == formNone && s.isField(t[start:end])
 		if i == end { // a value may also have ended further on
 			i++
 		}
@@ -73,7 +84,7 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 // or where a JSON value ended that begins in the line and ends behind it.
 func (s *scanner) line(t []byte, from, end int) int {
 	piece, lo, escaped, mark := from, from, false, s.n
-	look := lookout{json: from, jwt: from, at: from}
+	look := lookout{json: max(from, s.noJSON), jwt: from, at: from}
 	s.work += end - from
 	for i := from; ; {
 		for i < end && classes[t[i]]&wakes == 0 {
@@ -91,18 +102,24 @@ func (s *scanner) line(t []byte, from, end int) int {
 		}
 		next := i + 1
 		switch c := t[i]; c {
-		case '\\', '%':
+		case '\\', '%', escapeByte:
 			escaped = true
 		case '=', ':':
 			next = s.sign(t, from, lo, i, end, &look)
 			lo = next
 		case '{', '[':
 			if i < look.json || !beginsJSON(t, i) {
+				if c == '[' {
+					next = s.pair(t, from, i, end)
+				}
 				break
 			}
 			stop, ok := s.json(t, i)
 			if !ok {
-				look.json = stop
+				look.json, s.noJSON = stop, stop // also for the lines that it went over
+				if c == '[' && next == i+1 {
+					next = s.pair(t, from, i, end)
+				}
 				break
 			}
 			if escaped { // the JSON has read its own escapes
@@ -121,7 +138,9 @@ func (s *scanner) line(t []byte, from, end int) int {
 		case 'k':
 			next = s.apiKey(t, from, i, end)
 		case 'b', 'B':
-			next = s.credential(t, from, i, end)
+			next = s.credential(t, from, i, end, &look)
+		case '<':
+			next = s.element(t, from, i, end, &look)
 		}
 		i = next
 	}
@@ -169,7 +188,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 		at = beforeEquals
 	}
 	if k.mark = s.words.find(t, lo, hi, at); k.mark == 0 {
-		if k.quote == 0 || !s.valueOfName(t, lo, hi, i, end, look) {
+		if k.quote == 0 && t[i] != '=' || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
@@ -181,6 +200,37 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 	return k, true
 }
 
+// locates reports whether a string in the brackets that open at t[i] is a sensitive key.
+func (s *scanner) locates(t []byte, i, end int) bool {
+	found := false
+	for i++; i < end && t[i] != ')' && t[i] != ']'; i++ {
+		if isQuote(t[i]) {
+			stop := quoteEnd(t, i, end)
+			s.work += stop - i
+			found = found || s.words.find(t, i+1, stop, wholeKey) != 0
+			i = stop
+		}
+	}
+	return found
+}
+
+// isField reports whether a line is the name of a sensitive field and nothing else, as
+// pydantic writes above what is wrong with the field.
+func (s *scanner) isField(line []byte) bool {
+	if len(line) == 0 || len(line) > maxKey || !isLetter(line[0]) {
+		return false
+	}
+	for _, c := range line {
+		if !isKeyByte(c) {
+			return false
+		}
+	}
+	return s.words.sensitive(line)
+}
+
+// isWord reports whether a key is a word, in any case.
+func isWord(key []byte, word string) bool { return len(key) == len(word) && hasFold(key, word) }
+
 // valueOfName reports whether the key that ends at t[hi], in quotes, is the value
 // of a name that was seen before, and looks whether it is such a name itself, as
 // in {"name": "password", "value": "x"}.
@@ -191,6 +241,21 @@ func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool 
 	}
 	key := t[start:hi]
 	switch {
+	case s.form.named && t[i] == '=' && isWord(t[max(lo, hi-len("input_value")):hi], "input_value"):
+		return true
+	case isWord(key, "input"):
+		located := look.loc
+		look.loc = false
+		return located
+	case isWord(key, "type") && i+1 < end:
+		v := quotePrefix(t, skipBlanks(t, i+1, end), end)
+		look.absent = v < end && isQuote(t[v]) && hasPrefix(t[v+1:end], "missing")
+	case isWord(key, "loc") && i+1 < end:
+		v := skipBlanks(t, i+1, end)
+		if v == end || t[v] != '(' && t[v] != '[' {
+			return false
+		}
+		look.loc = !look.absent && s.locates(t, v, min(end, v+maxKey))
 	case hasFold(key, "value") && len(key) == len("value"):
 		named := look.name
 		look.name = false

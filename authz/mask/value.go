@@ -26,6 +26,9 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		j++
 	}
 	v := s.skipGap(t, j, end)
+	if v+1 < end && t[v] == '$' && isQuote(t[v+1]) { // of a shell
+		v++
+	}
 	if k.quote != 0 && v == end { // "password":, and the value in the next line
 		v = skipSpace(t, v)
 		end = lineEnd(t, v)
@@ -39,9 +42,21 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		dict = k.quote
 	}
 	if p := quotePrefix(t, v, end); p < end && isQuote(t[p]) {
-		return s.quotedValue(t, p, end, k.mark)
+		if p++; hasPrefix(t[p:end], pemBegin) {
+			return s.pem(t, p, end, true)
+		}
+		return s.quotedValue(t, p-1, end, k.mark)
 	}
 	switch t[v] {
+	case '-':
+		if hasPrefix(t[v:end], pemBegin) {
+			return s.pem(t, v, end, true)
+		}
+	case '|', '>':
+		if c == ':' && v > j && isBlockHeader(t[v:end]) {
+			s.form = form{state: formBlock, depth: s.indentation(t, from, k.start)}
+			return end
+		}
 	case '{', '[', '(':
 		limit := end
 		if dict != 0 {
@@ -100,6 +115,9 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 			v = skipBlanks(t, n, end)
 		}
 		stop = bareEnd(t, v, end, false)
+		if more := skipBlanks(t, stop, end); more > stop && more < end && isScheme(t[v:stop]) && !beginsPair(t, more, end) {
+			stop = bareEnd(t, more, end, false) // a scheme that is not known
+		}
 	case k.mark&cookieEnds != 0:
 		stop = bareEnd(t, v, end, false)
 		for stop < end && t[stop] == ';' && beginsPair(t, skipBlanks(t, stop+1, end), end) {
@@ -117,6 +135,36 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 		s.mask(t, v, stop)
 	}
 	return max(stop, v)
+}
+
+// isBlockHeader reports whether a text is what begins a block of YAML, such as |- or
+// >2, with nothing behind it but a comment.
+func isBlockHeader(t []byte) bool {
+	rest := bytes.TrimLeft(t[1:min(len(t), 4)], "+-0123456789")
+	t = t[min(len(t), 4)-len(rest):]
+	t = bytes.TrimLeft(t, " \t\r")
+	return len(t) == 0 || t[0] == '#'
+}
+
+// indentation returns how many blanks a line begins with, if the key that begins at
+// t[start] is the first of it, and else the place of the key.
+func (s *scanner) indentation(t []byte, from, start int) int {
+	n := skipBlanks(t, from, start) - from
+	s.work += n
+	return n
+}
+
+// isScheme reports whether a word may be the scheme of an Authorization field.
+func isScheme(word []byte) bool {
+	if len(word) == 0 || len(word) > 32 || !isLetter(word[0]) {
+		return false
+	}
+	for _, c := range word {
+		if !isAlnum(c) && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
 }
 
 // quotedValue masks what is in the quotes that open at t[p].

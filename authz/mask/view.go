@@ -32,6 +32,15 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 	s.form = form{}
 	s.depth++
 	s.lines(decoded)
+	if percent && bytes.IndexByte(decoded, '+') >= 0 { // a form, where + is a blank
+		s.form = form{}
+		for i, c := range decoded {
+			if c == '+' {
+				decoded[i] = ' '
+			}
+		}
+		s.lines(decoded)
+	}
 	s.depth--
 	s.form = outer
 	if s.n == first {
@@ -68,7 +77,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 	for i := 0; i < len(t); {
 		run := i
-		for run < len(t) && t[run] != '\\' && (t[run] != '%' || !percent) {
+		for run < len(t) && t[run] != '\\' && t[run] != escapeByte && (t[run] != '%' || !percent) {
 			run++
 		}
 		dst = append(dst, t[i:run]...)
@@ -77,9 +86,11 @@ func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 		}
 		r, width, n := escape(t[i:], percent)
 		changed = changed || width > 1
-		if n == 1 {
+		switch n {
+		case 0:
+		case 1:
 			dst = append(dst, byte(r)) //nolint:gosec // one byte
-		} else {
+		default:
 			dst = utf8.AppendRune(dst, r)
 		}
 		i += width
@@ -87,10 +98,35 @@ func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 	return dst, changed
 }
 
+// escapeByte begins what terminals do not show, such as colours (ECMA-48 section 5.4).
+const escapeByte = 0x1b
+
+// maxControl bounds the length of a control sequence, in bytes.
+const maxControl = 32
+
+// controlEnd returns the length of the control sequence at the beginning of t, of which
+// ESC [ are the first bytes; 0 when it is none.
+func controlEnd(t []byte) int {
+	for i := 2; i < min(len(t), maxControl); i++ {
+		if t[i] >= 0x40 && t[i] <= 0x7e {
+			return i + 1
+		}
+		if t[i] < 0x20 || t[i] > 0x7e {
+			break
+		}
+	}
+	return 0
+}
+
 // escape reads the first character of t: what it spells, how many bytes it takes
-// in t, and how many when it is spelled out. What is no escape spells itself.
+// in t, and how many when it is spelled out. What is no escape spells itself; the
+// colour of a terminal spells nothing.
 func escape(t []byte, percent bool) (r rune, width, n int) {
 	switch c := t[0]; {
+	case c == escapeByte && len(t) > 2 && t[1] == '[':
+		if width = controlEnd(t); width > 0 {
+			return 0, width, 0
+		}
 	case c == '%' && percent && len(t) > 2:
 		if hi, lo := hexDigit(t[1]), hexDigit(t[2]); hi >= 0 && lo >= 0 {
 			return hi<<4 | lo, 3, 1
@@ -106,6 +142,10 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 			return '\r', 2, 1
 		case 't':
 			return '\t', 2, 1
+		case '0':
+			if hasPrefix(t[2:], "33") {
+				return escapeByte, 4, 1
+			}
 		case 'x':
 			if len(t) > 3 {
 				if hi, lo := hexDigit(t[2]), hexDigit(t[3]); hi >= 0 && lo >= 0 {
