@@ -80,6 +80,7 @@ func TestBad(t *testing.T) {
 var elsewhere = map[string]string{
 	"cannot be read: %v":                                                                                 "TestLoadRefuses",
 	"holds no *.yaml file; a policy is at least one":                                                     "TestLoadRefuses",
+	"is a YAML document behind another one, which hides it; use one document":                            "TestPlainYAML",
 	"is no regular file; name a file, or a folder of *.yaml":                                             "TestFolderLeavesOut",
 	"is a folder and is not read; put its files into the folder of the policy":                           "TestFolderLeavesOut",
 	"is no regular file; take it out of the folder, or put a file in its place":                          "TestFolderLeavesOut",

@@ -71,27 +71,15 @@ type yamlReader struct {
 func parseYAML(f File) (value, Problems) {
 	r := &yamlReader{file: f.Name, data: f.Data}
 	whole := Position{File: f.Name}
-	data := bytes.TrimPrefix(f.Data, []byte("\uFEFF"))
-	switch {
-	case len(f.Data) > maxFile:
+	if len(f.Data) > maxFile {
 		r.report(whole, fmt.Sprintf("is larger than %d MiB; split it into a folder of files", maxFile>>20))
 		return value{}, r.problems
-	case !utf8.Valid(data):
-		r.report(whole, "is not UTF-8; save it as UTF-8")
-		return value{}, r.problems
-	case bytes.IndexByte(data, 0) >= 0:
-		r.report(whole, "holds a NUL byte; save it as UTF-8 text")
+	}
+	data, ok := r.normalized()
+	if !ok {
 		return value{}, r.problems
 	}
-	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
-		line := 1 + bytes.Count(data[:at], []byte("\n"))
-		r.report(Position{File: f.Name, Line: line}, "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out")
-		return value{}, r.problems
-	}
-	// One line break for the three that YAML knows (5.4): the lexer counts a comment
-	// that ends with two bytes as two lines.
-	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	tokens := lexer.Tokenize(string(hideColons(data)))
+	tokens := lexer.Tokenize(string(HideColons(data)))
 	if !r.plain(tokens) {
 		return value{}, r.problems
 	}
@@ -120,6 +108,97 @@ func parseYAML(f File) (value, Problems) {
 		return value{}, r.problems
 	}
 	return r.value(bodies[0]), r.problems
+}
+
+// PlainYAML looks for what the parser passes over in silence, in any file that people
+// write for warder: text that is read in another way than it seems to be, and documents that
+// an empty one hides. It returns the text as a parser should get it; none when it is no text.
+func PlainYAML(f File) ([]byte, Problems) {
+	r := &yamlReader{file: f.Name, data: f.Data}
+	data, ok := r.normalized()
+	if !ok {
+		return nil, r.problems
+	}
+	headers, content, ended := 0, false, false
+	for _, t := range lexer.Tokenize(string(HideColons(data))) {
+		switch t.Type {
+		case token.CommentType:
+			continue
+		case token.DocumentHeaderType:
+			if headers++; headers > 1 && !content || ended {
+				r.report(r.position(t), hiddenDocument)
+				return data, r.problems
+			}
+			continue
+		case token.DocumentEndType:
+			ended = true
+			continue
+		case token.MappingValueType:
+			if inFlow(t) && glued(t) {
+				r.report(r.position(t.Prev), gluedColon)
+			}
+		case token.StringType:
+			block := t.Prev != nil && (t.Prev.Type == token.LiteralType || t.Prev.Type == token.FoldedType)
+			if hasTab(t) && !block {
+				r.report(r.position(t), tabInside)
+			}
+		default:
+		}
+		if ended {
+			r.report(r.position(t), hiddenDocument)
+			return data, r.problems
+		}
+		content = true
+	}
+	return data, r.problems
+}
+
+const (
+	hiddenDocument = "is a YAML document behind another one, which hides it; use one document"
+	tabInside      = "has a tab, which the parser leaves out of a word and takes for indentation; write spaces"
+)
+
+func hasTab(t *token.Token) bool {
+	return strings.Contains(strings.TrimRightFunc(t.Origin, unicode.IsSpace), "\t")
+}
+
+// inFlow reports whether a token stands between brackets.
+func inFlow(t *token.Token) bool {
+	depth := 0
+	for ; t != nil; t = t.Prev {
+		switch t.Type {
+		case token.MappingEndType, token.SequenceEndType:
+			depth--
+		case token.MappingStartType, token.SequenceStartType:
+			if depth++; depth > 0 {
+				return true
+			}
+		default:
+		}
+	}
+	return false
+}
+
+// normalized returns the text without a byte order mark and with one line break for the
+// three that YAML knows (5.4): the lexer counts a comment that ends with two bytes as two
+// lines. ok is false for what is no text.
+func (r *yamlReader) normalized() (data []byte, ok bool) {
+	data = bytes.TrimPrefix(r.data, []byte("\uFEFF"))
+	whole := Position{File: r.file}
+	switch {
+	case !utf8.Valid(data):
+		r.report(whole, "is not UTF-8; save it as UTF-8")
+		return nil, false
+	case bytes.IndexByte(data, 0) >= 0:
+		r.report(whole, "holds a NUL byte; save it as UTF-8 text")
+		return nil, false
+	}
+	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
+		line := 1 + bytes.Count(data[:at], []byte("\n"))
+		r.report(Position{File: r.file, Line: line}, "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out")
+		return nil, false
+	}
+	return bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), true
 }
 
 // plain looks at the tokens before they are parsed: for what is not read here, and
@@ -158,8 +237,8 @@ func (r *yamlReader) plain(tokens token.Tokens) bool {
 			}
 		default:
 		}
-		if t.Type != token.CommentType && strings.Contains(strings.TrimRightFunc(t.Origin, unicode.IsSpace), "\t") {
-			wrong = "has a tab, which the parser leaves out of a word and takes for indentation; write spaces"
+		if t.Type != token.CommentType && hasTab(t) {
+			wrong = tabInside
 		}
 		if depth > maxDepth {
 			wrong = "is nested deeper than any policy; the format needs seven levels"
@@ -188,10 +267,9 @@ func unprintable(c rune) bool {
 // 2001:db8::/32 in a list for a key with a value. A file that holds it is refused.
 const standIn = '\uE000'
 
-// hideColons replaces the colons of the IPv6 networks that are items of lists, without
-// quotes. Columns stay as they are. [yamlReader.report] and [yamlReader.value] put the
-// colons back.
-func hideColons(data []byte) []byte {
+// HideColons replaces the colons of the IPv6 networks that are items of lists, without
+// quotes. Columns stay as they are. [ShowColons] puts the colons back.
+func HideColons(data []byte) []byte {
 	var out []byte
 	done := 0
 	for i := 0; i < len(data); {
@@ -236,7 +314,10 @@ func endsItem(after []byte) bool {
 	return len(trimmed) == 0 || bytes.IndexByte([]byte(",]\n"), trimmed[0]) >= 0 || len(trimmed) < len(after) && trimmed[0] == '#'
 }
 
-func shown(s string) string { return strings.ReplaceAll(s, string(standIn), ":") }
+// ShowColons undoes [HideColons] in a part of the text.
+func ShowColons(s string) string { return strings.ReplaceAll(s, string(standIn), ":") }
+
+const gluedColon = "has no space after its colon, which makes it one word to most readers; write key: value"
 
 // glued reports whether a colon stands between two words without a space: YAML
 // takes {public:true} for a key with that name, the parser for a key and a value.
@@ -289,7 +370,7 @@ func (r *yamlReader) conditionAt(line int) bool {
 }
 
 func (r *yamlReader) report(at Position, message string) {
-	r.problems = append(r.problems, Problem{Position: at, Message: shown(message)})
+	r.problems = append(r.problems, Problem{Position: at, Message: ShowColons(message)})
 }
 
 func (r *yamlReader) position(t *token.Token) Position {
@@ -309,14 +390,14 @@ func (r *yamlReader) value(n ast.Node) value {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		v.kind, v.text = number, n.GetToken().Value
 	case *ast.StringNode:
-		v.kind, v.text = text, shown(n.Value)
+		v.kind, v.text = text, ShowColons(n.Value)
 	case *ast.LiteralNode:
-		v.kind, v.text = text, shown(n.Value.Value)
+		v.kind, v.text = text, ShowColons(n.Value.Value)
 	case *ast.MappingNode:
 		v.kind, v.entries = mapping, r.entries(n.Values)
 		for _, e := range n.Values {
 			if n.IsFlowStyle && glued(e.Start) {
-				r.report(r.position(e.Key.GetToken()), "has no space after its colon, which makes it one word to most readers; write key: value")
+				r.report(r.position(e.Key.GetToken()), gluedColon)
 			}
 		}
 	case *ast.MappingValueNode:
@@ -361,7 +442,7 @@ func (r *yamlReader) entries(nodes []*ast.MappingValueNode) []entry {
 			continue
 		}
 		seen[key.Value] = at
-		entries = append(entries, entry{key: shown(key.Value), at: at, value: r.value(n.Value)})
+		entries = append(entries, entry{key: ShowColons(key.Value), at: at, value: r.value(n.Value)})
 	}
 	return entries
 }

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"warder/policy"
 )
 
 // A value is a node with its place.
@@ -68,8 +69,9 @@ func (r *reader) report(v *value, field, message string) {
 
 // document returns the one document of the file, which must be a group of keys.
 func (r *reader) document(data []byte) (*value, error) {
-	if !utf8.Valid(data) {
-		return nil, fmt.Errorf("%s: is not UTF-8; save it as UTF-8", r.file)
+	data, found := policy.PlainYAML(policy.File{Name: r.file, Data: data})
+	if len(found) > 0 {
+		return nil, found
 	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {

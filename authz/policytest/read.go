@@ -147,6 +147,11 @@ func (r *reader) err() error {
 
 // document returns the one mapping that a file is; nil when it is none.
 func (r *reader) document(data []byte) *ast.MappingNode {
+	data, found := policy.PlainYAML(policy.File{Name: r.path, Data: data})
+	if len(found) > 0 {
+		r.problems = append(r.problems, found...)
+		return nil
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		r.broken("", err)

@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 
 	"authz/redis":    {"authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
-	"authz/memory":   {"authz", "authz/mask"},
+	"authz/memory":   {"policy", "authz", "authz/mask"},
 
 	// authztest is for tests; no program imports it.
 	"authz/authztest": {"authz", "authz/policytest", "policy"},

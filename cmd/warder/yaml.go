@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -104,10 +103,12 @@ func bare(err error) error {
 
 func parseYAML(name string, data []byte, env lookupEnv) (yamlValue, problems) {
 	r := &yamlReader{file: name, env: env}
-	if !utf8.Valid(data) {
-		return yamlValue{}, problems{{File: name, Message: "is not UTF-8; save it as UTF-8"}}
+	data, found := policy.PlainYAML(policy.File{Name: name, Data: data})
+	r.problems = fromPolicy(found)
+	if data == nil {
+		return yamlValue{}, r.problems
 	}
-	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	file, err := parser.ParseBytes(policy.HideColons(data), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		r.syntax(err, data)
 		return yamlValue{}, r.problems
@@ -120,7 +121,7 @@ func parseYAML(name string, data []byte, env lookupEnv) (yamlValue, problems) {
 	}
 	switch {
 	case len(docs) == 0:
-		return yamlValue{place: problem{File: name}, kind: yamlMap}, nil
+		return yamlValue{place: problem{File: name}, kind: yamlMap}, r.problems
 	case len(docs) > 1:
 		r.report(r.at(startOf(docs[1].Body)), "a second YAML document; use one document")
 	}
@@ -164,9 +165,9 @@ func (r *yamlReader) value(n ast.Node) yamlValue {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		v.kind, v.text = yamlNumber, n.GetToken().Value
 	case *ast.StringNode:
-		r.fill(&v, n.Value)
+		r.fill(&v, policy.ShowColons(n.Value))
 	case *ast.LiteralNode:
-		r.fill(&v, n.Value.Value)
+		r.fill(&v, policy.ShowColons(n.Value.Value))
 	case *ast.MappingNode:
 		v.kind = yamlMap
 		v.entries = r.entries(n.Values)
