@@ -27,6 +27,9 @@ func (h Headers) Only(name string) (value string, count int) {
 	return value, count
 }
 
+// FoldField is [policy.FoldField], for packages that do not know policies.
+func FoldField(name string) string { return policy.FoldField(name) }
+
 // Attributes are the parts of a request as the proxy gives them.
 type Attributes struct {
 	Method   string

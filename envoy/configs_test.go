@@ -169,7 +169,7 @@ func TestConfigSettings(t *testing.T) {
 				{"mutation of routing headers is an error", !a.GetDecoderHeaderMutationRules().GetAllowAllRouting().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(), true},
 				{"mutation of all other headers is none", a.GetDecoderHeaderMutationRules().GetDisallowAll().GetValue() || a.GetDecoderHeaderMutationRules().GetDisallowExpression() != nil, false},
 
-				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[-_.]warder[-_.].*"},
+				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[^a-z0-9]warder[^a-z0-9].*"},
 
 				{"normalize_path", m.GetNormalizePath().GetValue(), true},
 				{"merge_slashes", m.GetMergeSlashes(), true},

@@ -112,7 +112,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	}
 	if why := unfit(apiKey); why != "" {
 		problems = append(problems, fmt.Errorf("api_key_header: %q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
-	} else if strings.HasPrefix(fold(apiKey), namespace) {
+	} else if strings.HasPrefix(authz.FoldField(apiKey), namespace) {
 		problems = append(problems, fmt.Errorf("api_key_header: %q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
 	}
 	problems = append(problems, id.setNames(c.Headers, apiKey)...)
@@ -140,10 +140,10 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	}
 
 	for _, name := range id.remove {
-		id.folded[fold(name)] = struct{}{}
+		id.folded[authz.FoldField(name)] = struct{}{}
 	}
 	for f, name := range id.names {
-		id.folded[fold(name)] = struct{}{}
+		id.folded[authz.FoldField(name)] = struct{}{}
 		// A header that was renamed is still removed under its old name.
 		if old := defaultHeader(fieldNames[f]); !slices.Contains(id.names[:], old) {
 			id.remove = append(id.remove, old)
@@ -169,12 +169,12 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 		}
 		name = lower(name)
 		id.names[f] = name
-		other, taken := owner[fold(name)]
+		other, taken := owner[authz.FoldField(name)]
 		var why string
 		switch unfit := unfit(name); {
 		case unfit != "":
 			why = unfit
-		case fold(name) == fold(apiKey):
+		case authz.FoldField(name) == authz.FoldField(apiKey):
 			why = "carries the API key"
 		case taken:
 			why = "is the header of " + other + " too"
@@ -183,7 +183,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 			problems = append(problems, fmt.Errorf("identity.headers.%s: %q %s; use a header of its own such as %s", key, name, why, defaultHeader(key)))
 			continue
 		}
-		owner[fold(name)] = key
+		owner[authz.FoldField(name)] = key
 	}
 	return problems
 }
@@ -191,7 +191,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 // unfit says why a header cannot be one that warder sets or reads as a key; ""
 // when it can.
 func unfit(name string) string {
-	folded := fold(name)
+	folded := authz.FoldField(name)
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header"
@@ -209,7 +209,7 @@ func unfit(name string) string {
 
 // unfitToStrip says why a header cannot be removed from every request.
 func (id *identity) unfitToStrip(name string) string {
-	folded := fold(name)
+	folded := authz.FoldField(name)
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header, which a request cannot be without"
@@ -219,7 +219,7 @@ func (id *identity) unfitToStrip(name string) string {
 		return "belongs to the message itself and cannot be taken from it"
 	case strings.HasPrefix(folded, "x-envoy-"):
 		return "is Envoy's own, which it does not let go; Envoy removes those of clients itself"
-	case slices.ContainsFunc(id.names[:], func(set string) bool { return fold(set) == folded }):
+	case slices.ContainsFunc(id.names[:], func(set string) bool { return authz.FoldField(set) == folded }):
 		return "is an identity header, which would never arrive"
 	}
 	return ""
@@ -237,20 +237,6 @@ var reserved = append([]string{
 	"authorization", "proxy-authorization", "cookie", "set-cookie", "forwarded", "via",
 	"content-type", "content-encoding", "x-request-id",
 }, framing...)
-
-// fold makes equal what an upstream may take for the same header: CGI and WSGI
-// turn every separator into one.
-func fold(name string) string {
-	if strings.IndexByte(name, '_') < 0 && strings.IndexByte(name, '.') < 0 {
-		return lower(name)
-	}
-	return strings.Map(func(r rune) rune {
-		if r == '_' || r == '.' {
-			return '-'
-		}
-		return r
-	}, lower(name))
-}
 
 // values returns what the upstream is told, by field. Only what the kind of yes
 // is about is filled in: a public request has no user, whoever sent it.
@@ -367,7 +353,7 @@ func (id *identity) prepare() {
 // reserves reports whether a client's header is not for the upstream: in some
 // spelling it is one that warder sets, consumes or strips.
 func (id *identity) reserves(name string) bool {
-	folded := fold(name)
+	folded := authz.FoldField(name)
 	if strings.HasPrefix(folded, namespace) {
 		return true
 	}

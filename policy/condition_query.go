@@ -139,18 +139,19 @@ var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 
 // hides reports whether a field is hidden: a secret, what only warder says, and what
 // Envoy makes of the request's first line.
-func (t fieldTexts) hides(folded string) bool {
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, ":") || slices.Contains(hiddenFields, folded) ||
-		slices.ContainsFunc(t.hidden, func(name string) bool { return foldField(name) == folded })
+func (t fieldTexts) hides(name string) bool {
+	folded := FoldField(name)
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(name, ":") || slices.Contains(hiddenFields, folded) ||
+		slices.ContainsFunc(t.hidden, func(hidden string) bool { return sameField(hidden, folded) })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
 // count as the same one that comes twice.
 func (t fieldTexts) find(name string) (value string, found bool, err error) {
-	wanted := foldField(name)
-	if t.hides(wanted) {
+	if t.hides(name) {
 		return "", false, nil
 	}
+	wanted := FoldField(name)
 	for i := range t.fields.Len() {
 		got, v := t.fields.Field(i)
 		switch {
@@ -171,7 +172,7 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 func (t fieldTexts) names() []string {
 	set := map[string]struct{}{}
 	for i := range t.fields.Len() {
-		if name, _ := t.fields.Field(i); !t.hides(foldField(name)) {
+		if name, _ := t.fields.Field(i); !t.hides(name) {
 			set[name] = struct{}{}
 		}
 	}
@@ -185,10 +186,10 @@ func (t fieldTexts) ambiguous() bool {
 	seen := map[string]struct{}{}
 	for i := range t.fields.Len() {
 		name, _ := t.fields.Field(i)
-		folded := foldField(name)
-		if t.hides(folded) {
+		if t.hides(name) {
 			continue
 		}
+		folded := FoldField(name)
 		if _, twice := seen[folded]; twice {
 			return true
 		}
@@ -212,36 +213,3 @@ type noFields struct{}
 
 func (noFields) Len() int                   { return 0 }
 func (noFields) Field(int) (string, string) { return "", "" }
-
-// foldField makes equal what an application may take for one name.
-func foldField(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case r == '_' || r == '.':
-			return '-'
-		}
-		return r
-	}, name)
-}
-
-// sameField reports whether a name folds to one that is folded, without a copy of it.
-func sameField(name, folded string) bool {
-	if len(name) != len(folded) {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_' || c == '.':
-			c = '-'
-		}
-		if c != folded[i] {
-			return false
-		}
-	}
-	return true
-}
