@@ -99,7 +99,7 @@ func (e *Engine) SetPolicy(p *policy.Policy) {
 }
 
 // Decide answers one request. The order of the checks is part of the contract:
-// path, route, client IP, peer, public or preflight, credential, session, user or
+// host, path, route, client IP, peer, public or preflight, credential, session, user or
 // key, roles or scopes, condition. What comes first hides what comes later.
 func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	p := e.policy.Load()
@@ -127,6 +127,9 @@ type finding struct {
 
 // find finds the route that wins, or the reason why there is none.
 func find(p *policy.Policy, r *Request) finding {
+	if r.hostBad {
+		return finding{refusal: ReasonRequestMalformed}
+	}
 	if r.pathErr != nil {
 		return finding{refusal: ReasonPathAmbiguous}
 	}

@@ -53,13 +53,16 @@ type Request struct {
 	Attributes
 	path    policy.Path
 	pathErr error
+	hostBad bool // it has no one reading
 }
 
-// NewRequest reads the path once. A path without a canonical form is kept as the
-// request's own refusal, so that the decision can still be logged whole.
+// NewRequest reads the host and the path once. A path without a canonical form and a host
+// with more than one reading are kept as the request's own refusal, so that the decision
+// can still be logged whole. The empty host is that of a request without one, which
+// only routes for any host match.
 func NewRequest(a Attributes) *Request {
 	path, err := policy.ParsePath(a.Path)
-	return &Request{Attributes: a, path: path, pathErr: err}
+	return &Request{Attributes: a, path: path, pathErr: err, hostBad: a.Host != "" && !policy.ValidHost(a.Host)}
 }
 
 // CanonicalPath returns the path as it was sent, without its query; the zero Path when it

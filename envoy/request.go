@@ -16,7 +16,8 @@ func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, readable bool)
 		return authz.NewRequest(a), false
 	}
 	headers, readable := headersFrom(in)
-	if !readable || a.Method == "" {
+	// Envoy refuses HTTP/1.1 without Host, and passes on an empty one.
+	if !readable || a.Method == "" || a.Host == "" && !s.hostless {
 		return authz.NewRequest(a), false
 	}
 	a.Headers = headers

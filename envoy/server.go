@@ -51,6 +51,9 @@ type Config struct {
 	ClientIP authz.ClientIPResolver // the zero resolver takes the connection's peer
 	Identity IdentityConfig
 
+	// HostOptional answers a request whose host is empty as one to any host. It is for
+	// questions of people: Envoy names a host, and one that is empty is refused.
+	HostOptional bool
 	// Deadline bounds one check; 0 means [DefaultDeadline].
 	Deadline time.Duration
 	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
@@ -73,6 +76,7 @@ type Server struct {
 	shadowed *identity // in shadow
 	deadline time.Duration
 	maxBytes int
+	hostless bool // the host may be empty
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
@@ -105,6 +109,7 @@ func NewServer(c Config) (*Server, error) {
 		shadowed: shadowed,
 		deadline: c.Deadline,
 		maxBytes: c.MaxRequestBytes,
+		hostless: c.HostOptional,
 		observer: c.Observer,
 		log:      c.Log,
 		now:      c.Now,

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"strconv"
 	"strings"
 )
 
@@ -119,6 +118,5 @@ func wrongOrigin(s string) string {
 }
 
 func validPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
+	return isPort(s) && s[0] != '0'
 }

@@ -390,7 +390,7 @@ func (x explained) failure(route *policy.Route) string {
 	d := x.Decision
 	switch d.Reason() {
 	case authz.ReasonRequestMalformed:
-		return "its method is missing, or its headers cannot be read in one way only"
+		return "its method or its host is missing, or its host or its headers cannot be read in one way only"
 	case authz.ReasonPathAmbiguous:
 		return x.ambiguous()
 	case authz.ReasonRouteUnmatched:
