@@ -8,24 +8,33 @@ import (
 	"warder/authz"
 )
 
+// A load is what a request's header fields are in Envoy's count, which has limits for
+// both: pseudo-headers are fields, and bytes are those of names and values.
+type load struct{ fields, bytes int }
+
+func (l *load) add(name, value string) {
+	l.fields++
+	l.bytes += len(name) + len(value)
+}
+
 // requestFrom makes a request of what Envoy sent. readable is false when it cannot be
 // read in one way only; the request, never nil, then holds what is known for the log.
-func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, readable bool) {
+func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, carries load, readable bool) {
 	a := authz.Attributes{Method: in.method, Host: in.host, Path: in.path}
 	if !in.readable || !in.hasHTTP || in.size > s.maxBytes {
-		return authz.NewRequest(a), false
+		return authz.NewRequest(a), carries, false
 	}
-	headers, readable := headersFrom(in)
+	headers, carries, readable := headersFrom(in)
 	// Envoy refuses HTTP/1.1 without Host, and passes on an empty one.
 	if !readable || a.Method == "" || a.Host == "" && !s.hostless {
-		return authz.NewRequest(a), false
+		return authz.NewRequest(a), carries, false
 	}
 	a.Headers = headers
 	a.ID = requestID(headers, in.id)
 	a.Principal = in.principal
 	a.RouteChosen, a.RouteID = in.chosen, in.route
 	a.ClientIP = s.clientIP.Resolve(peerOf(in.peer), headers)
-	return authz.NewRequest(a), true
+	return authz.NewRequest(a), carries, true
 }
 
 // peerOf returns the address of the connection's other end; the zero Addr when it
@@ -41,10 +50,10 @@ func peerOf(text string) netip.Addr {
 // headersFrom returns the header fields, names in lower case, without
 // pseudo-headers. Envoy fills either headers or, with encode_raw_headers,
 // header_map; when both are filled they have to say the same.
-func headersFrom(in *CheckRequest) (authz.Headers, bool) {
+func headersFrom(in *CheckRequest) (fields authz.Headers, carries load, readable bool) {
 	joined, ok := joinedHeaders(in.joined)
 	if !ok || in.odd {
-		return nil, false
+		return nil, carries, false
 	}
 	raw := in.raw
 	for i := range raw {
@@ -53,20 +62,21 @@ func headersFrom(in *CheckRequest) (authz.Headers, bool) {
 	all := joined
 	if len(raw) > 0 {
 		if len(joined) > 0 && !sameHeaders(joined, raw) {
-			return nil, false
+			return nil, carries, false
 		}
 		all = raw
 	}
-	fields := all[:0]
+	fields = all[:0]
 	for _, h := range all {
 		if !validHeader(h) || contradicts(in, h) {
-			return nil, false
+			return nil, carries, false
 		}
+		carries.add(h.Name, h.Value)
 		if h.Name[0] != ':' {
 			fields = append(fields, h)
 		}
 	}
-	return fields, true
+	return fields, carries, true
 }
 
 // joinedHeaders reads the form in which repeated fields are joined with commas: a map,

@@ -77,7 +77,7 @@ func TestHeadersFrom(t *testing.T) {
 		if test.raw != nil {
 			http.HeaderMap = &corev3.HeaderMap{Headers: test.raw}
 		}
-		headers, ok := headersFrom(decoded(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}))
+		headers, _, ok := headersFrom(decoded(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}))
 		var parts []string
 		for _, h := range headers {
 			parts = append(parts, h.Name+"="+h.Value)
@@ -110,7 +110,7 @@ func TestRequestFrom(t *testing.T) {
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal), ClientIP: proxies})
 	in := checkRequest("POST", "/a/b?token=secret",
 		authz.Header{Name: "X-Forwarded-For", Value: "203.0.113.9"}, authz.Header{Name: "X-Request-Id", Value: "id-1"})
-	r, ok := s.requestFrom(decoded(t, in))
+	r, _, ok := s.requestFrom(decoded(t, in))
 	if !ok {
 		t.Fatal("a plain request is refused")
 	}

@@ -1,10 +1,12 @@
 package envoy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -16,6 +18,10 @@ const (
 	// DefaultDeadline bounds one check. It lies above the timeouts of the stores and
 	// below the 500 ms that the shipped configurations give the whole call.
 	DefaultDeadline = 200 * time.Millisecond
+	// DefaultMaxHeaders and DefaultMaxHeaderKB are Envoy's limits on the headers of a
+	// request, max_headers_count and max_request_headers_kb, unless it is told others.
+	DefaultMaxHeaders  = 100
+	DefaultMaxHeaderKB = 60
 	// DefaultMaxRequestBytes bounds a CheckRequest. Envoy sends headers only, at
 	// most 60 KiB of them as configured here.
 	DefaultMaxRequestBytes = 1 << 20
@@ -58,6 +64,11 @@ type Config struct {
 	Deadline time.Duration
 	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
 	MaxRequestBytes int
+	// MaxHeaders and MaxHeaderKB are the limits of the Envoy in front; 0 means
+	// [DefaultMaxHeaders] and [DefaultMaxHeaderKB]. Envoy holds what it and warder add to a
+	// request against them too, and answers 500 beyond them. What would not fit is
+	// refused as malformed, since it is the client that sends too much.
+	MaxHeaders, MaxHeaderKB int
 	// Observer may be nil.
 	Observer Observer
 	// Log receives faults of warder itself, without anything of a request; nil
@@ -76,6 +87,7 @@ type Server struct {
 	shadowed *identity // in shadow
 	deadline time.Duration
 	maxBytes int
+	room     load // for the headers of a request
 	hostless bool // the host may be empty
 	observer Observer
 	log      *slog.Logger
@@ -94,6 +106,9 @@ func NewServer(c Config) (*Server, error) {
 	if c.MaxRequestBytes < 0 || c.MaxRequestBytes > maxMessageBytes {
 		problems = append(problems, fmt.Errorf("envoy: Config.MaxRequestBytes is %d; use 0 to %d", c.MaxRequestBytes, maxMessageBytes))
 	}
+	if c.MaxHeaders < 0 || c.MaxHeaderKB < 0 {
+		problems = append(problems, fmt.Errorf("envoy: Config.MaxHeaders is %d and MaxHeaderKB %d; use 0 or more", c.MaxHeaders, c.MaxHeaderKB))
+	}
 	identity, err := newIdentity(c.Identity)
 	if err = errors.Join(append(problems, err)...); err != nil {
 		return nil, err
@@ -110,6 +125,7 @@ func NewServer(c Config) (*Server, error) {
 		deadline: c.Deadline,
 		maxBytes: c.MaxRequestBytes,
 		hostless: c.HostOptional,
+		room:     load{cmp.Or(c.MaxHeaders, DefaultMaxHeaders), cmp.Or(c.MaxHeaderKB, DefaultMaxHeaderKB) << 10},
 		observer: c.Observer,
 		log:      c.Log,
 		now:      c.Now,
@@ -146,13 +162,27 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	defer bounded.end()
 
 	size = in.size
-	request, readable := s.requestFrom(in)
+	request, carries, readable := s.requestFrom(in)
 	if readable {
 		decision = s.decider.Decide(bounded, request)
 	} else {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
-	return s.responseFor(decision, request.Headers)
+	out = s.responseFor(decision, request.Headers)
+	if !s.fits(carries, out.set) && out.status == http.StatusOK {
+		decision = authz.Deny(authz.ReasonRequestMalformed)
+		out = s.responseFor(decision, request.Headers)
+	}
+	return out
+}
+
+// fits reports whether Envoy takes a request with what is set in addition. What is removed
+// makes no room: Envoy counts after each change, and removes last.
+func (s *Server) fits(carries load, set []setHeader) bool {
+	for _, h := range set {
+		carries.add(h.name, h.value)
+	}
+	return carries.fields <= s.room.fields && carries.bytes <= s.room.bytes
 }
 
 func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision, started time.Time, size int) {

@@ -29,6 +29,7 @@ type config struct {
 	sensitive []string // log.sensitive_keys
 	identity  identitySettings
 	shutdown  shutdownSettings
+	envoy     envoySettings
 
 	reader *configReader
 }
@@ -100,6 +101,7 @@ func defaultConfig() *config {
 		log:      logSettings{Level: "info", Format: "json", Decisions: logDeny},
 		identity: identitySettings{Headers: map[string]string{}, RemoveAPIKey: true},
 		shutdown: shutdownSettings{Delay: 5 * time.Second, Timeout: 10 * time.Second},
+		envoy:    envoySettings{MaxHeaders: envoy.DefaultMaxHeaders, MaxHeaderKB: envoy.DefaultMaxHeaderKB},
 	}
 }
 
@@ -169,6 +171,10 @@ func (c *config) keys() fieldReader {
 		"shutdown": group(ShutdownShape{}, map[string]fieldReader{
 			"delay":   duration(&c.shutdown.Delay),
 			"timeout": duration(&c.shutdown.Timeout),
+		}),
+		"envoy": group(EnvoyShape{}, map[string]fieldReader{
+			"max_headers_count":      integer(&c.envoy.MaxHeaders),
+			"max_request_headers_kb": integer(&c.envoy.MaxHeaderKB),
 		}),
 	})
 }

@@ -86,6 +86,10 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 		return orVariable(&jsonschema.Schema{Type: "boolean"})
 	case reflect.TypeFor[hopCount]():
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "64"})
+	case reflect.TypeFor[headerCount]():
+		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "100000"})
+	case reflect.TypeFor[headerKB]():
+		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "8192"})
 	case reflect.TypeFor[fileMode]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{

@@ -44,6 +44,8 @@ type ConfigShape struct {
 	StripHeaders textsOrVariable `json:"strip_headers"`
 	// How warder ends after SIGTERM.
 	Shutdown ShutdownShape `json:"shutdown"`
+	// The limits of the Envoy in front, where its configuration sets others than its defaults.
+	Envoy EnvoyShape `json:"envoy"`
 }
 
 // A ListenShape is where warder listens: "host:port" with an IP address or localhost,
@@ -201,6 +203,15 @@ type ShutdownShape struct {
 	Timeout durationText `json:"timeout" jsonschema_extras:"default=10s"`
 }
 
+// An EnvoyShape is the limits of Envoy on the headers of a request, pseudo-headers and what
+// Envoy and warder add included. A request that would not fit is refused with a 400.
+type EnvoyShape struct {
+	// max_headers_count of Envoy's common_http_protocol_options.
+	MaxHeaders headerCount `json:"max_headers_count" jsonschema_extras:"default=100"`
+	// max_request_headers_kb of Envoy's connection manager.
+	MaxHeaderKB headerKB `json:"max_request_headers_kb" jsonschema_extras:"default=60"`
+}
+
 // The values of warder.yaml that are more than a text; the schema has a rule for each.
 type (
 	filePath        string
@@ -208,6 +219,8 @@ type (
 	trueOrFalse     bool
 	fileMode        string
 	hopCount        int
+	headerCount     int
+	headerKB        int
 	sourceWord      string
 	textsOrVariable []string
 )

@@ -19,10 +19,13 @@ import (
 
 // Bounds of the configuration. They catch slips (10m for 10ms), not needs.
 const (
-	maxDeadline   = 10 * time.Second
-	maxStaleness  = time.Hour
-	maxShutdown   = 5 * time.Minute
-	maxJWTLeeway  = 5 * time.Minute
+	maxDeadline  = 10 * time.Second
+	maxStaleness = time.Hour
+	maxShutdown  = 5 * time.Minute
+	maxJWTLeeway = 5 * time.Minute
+	maxHeaders   = 100_000
+	maxHeaderKB  = 8192 // Envoy's own bound
+
 	shutdownRange = "0s to 5m"
 )
 
@@ -38,6 +41,7 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 		Log:          c.log,
 		Identity:     c.identity,
 		Shutdown:     c.shutdown,
+		Envoy:        c.envoy,
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()
@@ -92,6 +96,12 @@ func (c *config) checkBudgets() {
 	}
 	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
 		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
+	}
+	if n := c.envoy.MaxHeaders; n < 1 || n > maxHeaders {
+		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaders)
+	}
+	if n := c.envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
+		r.fail("envoy.max_request_headers_kb", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaderKB)
 	}
 	if c.shutdown.Timeout < 0 || c.shutdown.Timeout > maxShutdown {
 		r.fail("shutdown.timeout", "is %v; use %s", c.shutdown.Timeout, shutdownRange)

@@ -171,6 +171,7 @@ func (s *server) makeGRPC() error {
 	c := envoy.Config{
 		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.identity(),
 		Deadline: s.settings.Deadline, Log: s.log,
+		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
 	}
 	lines, logs := s.lines.handler(), s.settings.Log
 	told := observers{s.metrics}

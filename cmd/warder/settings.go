@@ -25,6 +25,7 @@ type settings struct {
 	Log          logSettings
 	Identity     identitySettings
 	Shutdown     shutdownSettings
+	Envoy        envoySettings
 }
 
 type listenSettings struct {
@@ -146,6 +147,9 @@ type shutdownSettings struct {
 	Timeout time.Duration // how long checks in flight may take after that
 }
 
+// envoySettings are the limits of Envoy on the headers of a request.
+type envoySettings struct{ MaxHeaders, MaxHeaderKB int }
+
 // proxyNetwork reads an entry of client_ip.trusted_proxies: a network, or an
 // address that stands for itself.
 func proxyNetwork(s string) (netip.Prefix, error) {
@@ -175,5 +179,6 @@ func defaultSettings() *settings {
 		Log:      c.log,
 		Identity: identitySettings{RemoveAPIKey: true},
 		Shutdown: c.shutdown,
+		Envoy:    c.envoy,
 	}
 }
