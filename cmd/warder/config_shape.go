@@ -206,10 +206,10 @@ type ShutdownShape struct {
 // An EnvoyShape is the limits of Envoy on the headers of a request, pseudo-headers and what
 // Envoy and warder add included. A request that would not fit is refused with a 400.
 type EnvoyShape struct {
-	// max_headers_count of Envoy's common_http_protocol_options.
-	MaxHeaders headerCount `json:"max_headers_count" jsonschema_extras:"default=100"`
-	// max_request_headers_kb of Envoy's connection manager.
-	MaxHeaderKB headerKB `json:"max_request_headers_kb" jsonschema_extras:"default=60"`
+	// max_headers_count of Envoy's common_http_protocol_options. Absent: 100.
+	MaxHeaders headerCount `json:"max_headers_count"`
+	// max_request_headers_kb of Envoy's connection manager. Absent: 60.
+	MaxHeaderKB headerKB `json:"max_request_headers_kb"`
 }
 
 // The values of warder.yaml that are more than a text; the schema has a rule for each.
