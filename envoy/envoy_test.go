@@ -229,6 +229,14 @@ func TestEnvoy(t *testing.T) {
 		{"two tokens", "GET", "/users/x", []string{authorization, authorization}, 401, nil},
 		{"no role", "GET", "/admin/x", []string{authorization}, 403, nil},
 		{"no route", "GET", "/nowhere", []string{authorization}, 403, nil},
+		{"separators", "GET", "/public/x", disguised("x-warder-user", "x-warder-roles", "x-user-id", "x-original-url"), 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
+		{"separators with a session", "GET", "/users/x", append(disguised("x-warder-session", "x-user-id", "x-warder-auth-method"), authorization), 200, m{
+			"X-Warder-Client-Ip": "127.0.0.1", "X-Warder-Auth-Method": "session", "X-User-Id": "42", "X-Warder-Roles": "CONTROL,USER", "X-Warder-Session": "s-1",
+		}},
+		{"separators in a credential", "GET", "/keys/x", disguised("x-api-key"), 401, nil},
+		{"separators in a credential beside one", "GET", "/keys/x", append(disguised("x-api-key"), "x-api-key: "+adaKey), 200, m{
+			"X-Warder-Client-Ip": "127.0.0.1", "X-Warder-Auth-Method": "api_key", "X-User-Id": "42", "X-Warder-Key-Prefix": "wk_live", "X-Warder-Scopes": "assets:audit,assets:read",
+		}},
 		{"underscores are dropped", "GET", "/public/x", []string{"x_warder_user: forged", "X_Warder_User: forged", "x-warder_roles: ADMIN", "x_user_id: forged", "x_api_key: " + adaKey}, 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
 		{"underscores are no credentials", "GET", "/keys/x", []string{"x_api_key: " + adaKey, "x-api_key: " + adaKey}, 401, nil},
 		{"escaped slash", "GET", "/public%2Fx", nil, 400, nil},
@@ -295,6 +303,17 @@ func TestEnvoy(t *testing.T) {
 	}
 }
 
+// disguised returns the fields in every spelling that a gateway to CGI may take for them,
+// but the usual one.
+func disguised(names ...string) (lines []string) {
+	for _, name := range names {
+		for _, separator := range "!#$%&'*+.^_`|~" {
+			lines = append(lines, strings.ReplaceAll(name, "-", string(separator))+": forged")
+		}
+	}
+	return lines
+}
+
 // TestEnvoyFailureModeAllow: even an Envoy that lets through what warder does not
 // answer stays closed, since warder answers its own faults.
 func TestEnvoyFailureModeAllow(t *testing.T) {
@@ -335,7 +354,11 @@ func TestEnvoyRouteWithoutExtAuthz(t *testing.T) {
 			},
 		})
 	})
-	response, _ := b.send(t, "GET", "/x", "x-warder-user: forged", "X-Warder-Roles: ADMIN", "x.warder.user: forged", "x-warder.any: forged", "x-other: kept")
+	forged := []string{"x-warder-user: forged", "X-Warder-Roles: ADMIN", "x-warder.any: forged", "x-other: kept"}
+	for _, separator := range "!#$%&'*+-.^_`|~" {
+		forged = append(forged, "x"+string(separator)+"warder"+string(separator)+"user: forged", "X-Warder"+string(separator)+"Client-IP: forged")
+	}
+	response, _ := b.send(t, "GET", "/x", forged...)
 	request, _ := b.seen()
 	if response.StatusCode != 200 || request.Header.Get("X-Other") != "kept" {
 		t.Fatalf("%d %v", response.StatusCode, request)

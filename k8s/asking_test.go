@@ -17,7 +17,13 @@ var identityHeaders = []string{
 }
 
 // disguises are spellings of them that an application may fold to the same name.
-var disguises = []string{"x-warder-admin", "x.warder.user", "x-warder.roles", "x_warder_user"}
+var disguises = func() []string {
+	names := []string{"x-warder-admin", "x-warder.roles"}
+	for _, separator := range "!#$%&'*+-.^_`|~" { // all that a name of a header may hold (RFC 9110 section 5.6.2)
+		names = append(names, "x"+string(separator)+"warder"+string(separator)+"user", "x-warder"+string(separator)+"client-ip")
+	}
+	return names
+}()
 
 // checkAsking: the objects that make a mesh or a gateway ask warder ask for
 // everything, wait long enough, and take silence for a no.

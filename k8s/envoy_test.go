@@ -107,8 +107,8 @@ func checkConnectionManager(bad func(string, ...any), h *hcmv3.HttpConnectionMan
 		{"merge_slashes: true", h.GetMergeSlashes()},
 		{"path_with_escaped_slashes_action: REJECT_REQUEST", h.GetPathWithEscapedSlashesAction() == hcmv3.HttpConnectionManager_REJECT_REQUEST},
 		{"headers_with_underscores_action: DROP_HEADER", common.GetHeadersWithUnderscoresAction() == corev3.HttpProtocolOptions_DROP_HEADER},
-		{"max_headers_count", common.GetMaxHeadersCount().GetValue() > 0},
-		{"max_request_headers_kb", h.GetMaxRequestHeadersKb().GetValue() > 0},
+		{"max_headers_count: 100, as warder assumes", common.GetMaxHeadersCount().GetValue() == 100},
+		{"max_request_headers_kb: 60, as warder assumes", h.GetMaxRequestHeadersKb().GetValue() == 60},
 		{"request_headers_timeout", h.GetRequestHeadersTimeout().AsDuration() > 0},
 	} {
 		if !setting.good {

@@ -274,18 +274,29 @@ func FuzzConditionHeaders(f *testing.F) {
 	f.Add("x-warder-user", "acme", "authorization", "acme", "X-Warder_User")
 	f.Add("x-tenant", "\xff", "", "", "")
 	f.Add(":path", "/", "cookie", "a=b", "x-api-key")
+	f.Add("x-tenant", "acme", "x!tenant", "evil", "x~tenant")
+	f.Add("x!warder!user", "acme", "proxy+authorization", "acme", "x%warder%user")
+	f.Add("x'api|key", "acme", "x*user^id", "acme", "x*user^id")
 	is := conditionOf(f, `request.headers["x-tenant"] == "acme"`)
 	lacks := conditionOf(f, `!("x-tenant" in request.headers)`)
 	named := conditionOf(f, `params.user_id in request.headers`)
 	path := pathOf(f, "/users/42")
-	fold := strings.NewReplacer("_", "-", ".", "-")
+	fold := func(name string) string {
+		b := []byte(name)
+		for i, c := range b {
+			if ('a' > c || c > 'z') && ('0' > c || c > '9') {
+				b[i] = '-'
+			}
+		}
+		return string(b)
+	}
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2, asked string) {
 		// As authz has them: in lower case.
 		request := fields{{strings.ToLower(name1), value1}, {strings.ToLower(name2), value2}}
 		var values []string
 		exact := true
 		for _, h := range request {
-			if fold.Replace(h[0]) == "x-tenant" {
+			if fold(h[0]) == "x-tenant" {
 				values = append(values, h[1])
 				exact = exact && h[0] == "x-tenant"
 			}
@@ -302,10 +313,10 @@ func FuzzConditionHeaders(f *testing.F) {
 			return
 		}
 		in.Path = p
-		folded := fold.Replace(strings.ToLower(p.Segments()[1]))
+		folded := fold(strings.ToLower(p.Segments()[1]))
 		if holds, _ := named.Holds(t.Context(), in); holds {
-			for _, hidden := range []string{"x-warder-", ":", "authorization", "cookie", "proxy-authorization", "x-api-key"} {
-				if strings.HasPrefix(folded, hidden) && (strings.HasSuffix(hidden, "-") || hidden == ":" || folded == hidden) {
+			for _, hidden := range []string{"x-warder-", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-user-id"} {
+				if strings.HasPrefix(folded, hidden) && (strings.HasSuffix(hidden, "-") || folded == hidden) || strings.HasPrefix(p.Segments()[1], ":") {
 					t.Errorf("%q is seen in %q", p.Segments()[1], request)
 				}
 			}
