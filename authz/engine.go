@@ -127,7 +127,7 @@ type finding struct {
 
 // find finds the route that wins, or the reason why there is none.
 func find(p *policy.Policy, r *Request) finding {
-	if r.hostBad {
+	if !r.hostOK {
 		return finding{refusal: ReasonRequestMalformed}
 	}
 	if r.pathErr != nil {

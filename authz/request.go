@@ -27,8 +27,8 @@ func (h Headers) Only(name string) (value string, count int) {
 	return value, count
 }
 
-// FoldField is [policy.FoldField], for packages that do not know policies.
-func FoldField(name string) string { return policy.FoldField(name) }
+// FoldHeader is [policy.FoldHeader], for those who know no policies.
+func FoldHeader(name string) string { return policy.FoldHeader(name) }
 
 // Attributes are the parts of a request as the proxy gives them.
 type Attributes struct {
@@ -53,16 +53,15 @@ type Request struct {
 	Attributes
 	path    policy.Path
 	pathErr error
-	hostBad bool // it has no one reading
+	hostOK  bool
 }
 
-// NewRequest reads the host and the path once. A path without a canonical form and a host
-// with more than one reading are kept as the request's own refusal, so that the decision
-// can still be logged whole. The empty host is that of a request without one, which
-// only routes for any host match.
+// NewRequest reads the path and the host once. A path without a canonical form and a
+// host that is none are kept as the request's own refusal, so that the decision can still
+// be logged whole.
 func NewRequest(a Attributes) *Request {
 	path, err := policy.ParsePath(a.Path)
-	return &Request{Attributes: a, path: path, pathErr: err, hostBad: a.Host != "" && !policy.ValidHost(a.Host)}
+	return &Request{Attributes: a, path: path, pathErr: err, hostOK: policy.ValidHost(a.Host)}
 }
 
 // CanonicalPath returns the path as it was sent, without its query; the zero Path when it

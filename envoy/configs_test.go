@@ -23,7 +23,6 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/goccy/go-yaml"
@@ -169,6 +168,8 @@ func TestConfigSettings(t *testing.T) {
 				{"mutation of routing headers is an error", !a.GetDecoderHeaderMutationRules().GetAllowAllRouting().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(), true},
 				{"mutation of all other headers is none", a.GetDecoderHeaderMutationRules().GetDisallowAll().GetValue() || a.GetDecoderHeaderMutationRules().GetDisallowExpression() != nil, false},
 
+				// Envoy keeps a call that it may send again, and fails it above 64 KiB.
+				{"no retries", a.GetGrpcService().GetRetryPolicy() == nil, true},
 				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[^a-z0-9]warder[^a-z0-9].*"},
 
 				{"normalize_path", m.GetNormalizePath().GetValue(), true},

@@ -259,7 +259,7 @@ func TestEnvoy(t *testing.T) {
 		}
 		got := m{}
 		for name, values := range request.Header {
-			switch folded := authz.FoldField(name); {
+			switch folded := authz.FoldHeader(name); {
 			case strings.HasPrefix(folded, namespace), folded == "x-user-id", slices.Contains(DefaultStripHeaders(), folded),
 				folded == "cookie", folded == "authorization", folded == "x-api-key", folded == "x-forwarded-for":
 				got[name] = strings.Join(values, " and ")
@@ -364,7 +364,7 @@ func TestEnvoyRouteWithoutExtAuthz(t *testing.T) {
 		t.Fatalf("%d %v", response.StatusCode, request)
 	}
 	for name := range request.Header {
-		if strings.HasPrefix(authz.FoldField(name), namespace) {
+		if strings.HasPrefix(authz.FoldHeader(name), namespace) {
 			t.Errorf("%s reaches the upstream", name)
 		}
 	}

@@ -23,8 +23,11 @@ const (
 	// check alone grows its stack each time, which costs more than deciding. When all of
 	// them wait for a store, further checks get goroutines of their own.
 	streamWorkers = 64
-	// maxHeaderBytes bounds gRPC's own metadata, which holds nothing of a request.
-	maxHeaderBytes = 16 << 10
+	// maxHeaderBytes bounds gRPC's own metadata. Envoy's tracers copy fields of the client
+	// into it (tracestate, baggage, B3), and Envoy accepts at most 8 MiB of
+	// fields (max_request_headers_kb). What exceeds the bound ends in a gRPC error, which is
+	// an allow where Envoy is set to failure_mode_allow.
+	maxHeaderBytes = 9 << 20
 )
 
 // AuthorizationService is the name under which gRPC health tells of the

@@ -112,7 +112,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	}
 	if why := unfit(apiKey); why != "" {
 		problems = append(problems, fmt.Errorf("api_key_header: %q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
-	} else if strings.HasPrefix(authz.FoldField(apiKey), namespace) {
+	} else if strings.HasPrefix(authz.FoldHeader(apiKey), namespace) {
 		problems = append(problems, fmt.Errorf("api_key_header: %q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
 	}
 	problems = append(problems, id.setNames(c.Headers, apiKey)...)
@@ -140,10 +140,10 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	}
 
 	for _, name := range id.remove {
-		id.folded[authz.FoldField(name)] = struct{}{}
+		id.folded[authz.FoldHeader(name)] = struct{}{}
 	}
 	for f, name := range id.names {
-		id.folded[authz.FoldField(name)] = struct{}{}
+		id.folded[authz.FoldHeader(name)] = struct{}{}
 		// A header that was renamed is still removed under its old name.
 		if old := defaultHeader(fieldNames[f]); !slices.Contains(id.names[:], old) {
 			id.remove = append(id.remove, old)
@@ -169,12 +169,12 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 		}
 		name = lower(name)
 		id.names[f] = name
-		other, taken := owner[authz.FoldField(name)]
+		other, taken := owner[authz.FoldHeader(name)]
 		var why string
 		switch unfit := unfit(name); {
 		case unfit != "":
 			why = unfit
-		case authz.FoldField(name) == authz.FoldField(apiKey):
+		case authz.FoldHeader(name) == authz.FoldHeader(apiKey):
 			why = "carries the API key"
 		case taken:
 			why = "is the header of " + other + " too"
@@ -183,7 +183,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 			problems = append(problems, fmt.Errorf("identity.headers.%s: %q %s; use a header of its own such as %s", key, name, why, defaultHeader(key)))
 			continue
 		}
-		owner[authz.FoldField(name)] = key
+		owner[authz.FoldHeader(name)] = key
 	}
 	return problems
 }
@@ -191,7 +191,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 // unfit says why a header cannot be one that warder sets or reads as a key; ""
 // when it can.
 func unfit(name string) string {
-	folded := authz.FoldField(name)
+	folded := authz.FoldHeader(name)
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header"
@@ -209,7 +209,7 @@ func unfit(name string) string {
 
 // unfitToStrip says why a header cannot be removed from every request.
 func (id *identity) unfitToStrip(name string) string {
-	folded := authz.FoldField(name)
+	folded := authz.FoldHeader(name)
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header, which a request cannot be without"
@@ -219,7 +219,7 @@ func (id *identity) unfitToStrip(name string) string {
 		return "belongs to the message itself and cannot be taken from it"
 	case strings.HasPrefix(folded, "x-envoy-"):
 		return "is Envoy's own, which it does not let go; Envoy removes those of clients itself"
-	case slices.ContainsFunc(id.names[:], func(set string) bool { return authz.FoldField(set) == folded }):
+	case slices.ContainsFunc(id.names[:], func(set string) bool { return authz.FoldHeader(set) == folded }):
 		return "is an identity header, which would never arrive"
 	}
 	return ""
@@ -353,7 +353,7 @@ func (id *identity) prepare() {
 // reserves reports whether a client's header is not for the upstream: in some
 // spelling it is one that warder sets, consumes or strips.
 func (id *identity) reserves(name string) bool {
-	folded := authz.FoldField(name)
+	folded := authz.FoldHeader(name)
 	if strings.HasPrefix(folded, namespace) {
 		return true
 	}

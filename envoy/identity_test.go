@@ -305,7 +305,7 @@ func TestMutationsProperties(t *testing.T) {
 			}
 			for _, h := range request {
 				if f := separators.ReplaceAllString(h.Name, "-"); names[h.Name] == 0 &&
-					(strings.HasPrefix(f, "x-warder-") || slices.ContainsFunc(id.names[:], func(n string) bool { return authz.FoldField(n) == f })) {
+					(strings.HasPrefix(f, "x-warder-") || slices.ContainsFunc(id.names[:], func(n string) bool { return authz.FoldHeader(n) == f })) {
 					t.Fatalf("%s gets through", h.Name)
 				}
 			}

@@ -110,7 +110,7 @@ var mutants = []struct{ form, want, old, new string }{
 	{"sidecar", "failure_mode_allow: false", "failure_mode_allow: false", "failure_mode_allow: true"},
 	{"sidecar", "status_on_error 503", "code: ServiceUnavailable", "code: Forbidden"},
 	{"sidecar", "encode_raw_headers", "encode_raw_headers: true", "encode_raw_headers: false"},
-	{"sidecar", "more than 200ms", "timeout: 0.5s\n                            # Once more", "timeout: 0.1s\n                          # No answer"},
+	{"sidecar", "more than 200ms", "timeout: 0.5s\n                          # No answer", "timeout: 0.1s\n                          # No answer"},
 	{"sidecar", "unknown field", "failure_mode_allow: false", "failure_mode: deny"},
 	{"sidecar", "normalize_path", "normalize_path: true", "normalize_path: false"},
 	{"sidecar", "path_with_escaped_slashes_action", "escaped_slashes_action: REJECT_REQUEST", "escaped_slashes_action: KEEP_UNCHANGED"},

@@ -138,20 +138,19 @@ type fieldTexts struct {
 var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 
 // hides reports whether a field is hidden: a secret, what only warder says, and what
-// Envoy makes of the request's first line.
-func (t fieldTexts) hides(name string) bool {
-	folded := FoldField(name)
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(name, ":") || slices.Contains(hiddenFields, folded) ||
-		slices.ContainsFunc(t.hidden, func(hidden string) bool { return sameField(hidden, folded) })
+// Envoy makes of the request's first line (a name that begins with a colon, folded).
+func (t fieldTexts) hides(folded string) bool {
+	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
+		slices.ContainsFunc(t.hidden, func(name string) bool { return FoldHeader(name) == folded })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
 // count as the same one that comes twice.
 func (t fieldTexts) find(name string) (value string, found bool, err error) {
-	if t.hides(name) {
+	wanted := FoldHeader(name)
+	if t.hides(wanted) {
 		return "", false, nil
 	}
-	wanted := FoldField(name)
 	for i := range t.fields.Len() {
 		got, v := t.fields.Field(i)
 		switch {
@@ -172,7 +171,7 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 func (t fieldTexts) names() []string {
 	set := map[string]struct{}{}
 	for i := range t.fields.Len() {
-		if name, _ := t.fields.Field(i); !t.hides(name) {
+		if name, _ := t.fields.Field(i); !t.hides(FoldHeader(name)) {
 			set[name] = struct{}{}
 		}
 	}
@@ -186,10 +185,10 @@ func (t fieldTexts) ambiguous() bool {
 	seen := map[string]struct{}{}
 	for i := range t.fields.Len() {
 		name, _ := t.fields.Field(i)
-		if t.hides(name) {
+		folded := FoldHeader(name)
+		if t.hides(folded) {
 			continue
 		}
-		folded := FoldField(name)
 		if _, twice := seen[folded]; twice {
 			return true
 		}
@@ -213,3 +212,16 @@ type noFields struct{}
 
 func (noFields) Len() int                   { return 0 }
 func (noFields) Field(int) (string, string) { return "", "" }
+
+// sameField reports whether a name folds to one that is folded, without a copy of it.
+func sameField(name, folded string) bool {
+	if len(name) != len(folded) {
+		return false
+	}
+	for i := range len(name) {
+		if foldedByte(name[i]) != folded[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -195,7 +195,7 @@ func (r *conditionReader) named(m, name string, at int) {
 // header refuses names of headers that no expression ever sees.
 func (r *conditionReader) header(name string, at int) {
 	lower := strings.ToLower(name)
-	switch folded := FoldField(name); {
+	switch folded := FoldHeader(name); {
 	case strings.HasPrefix(folded, "x-warder-"):
 		r.fail(at, "%s is hidden, since a client could send it; read principal or request.client_ip", quote(name))
 	case slices.Contains(hiddenFields, folded):

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"strings"
 )
 
@@ -118,5 +119,6 @@ func wrongOrigin(s string) string {
 }
 
 func validPort(s string) bool {
-	return isPort(s) && s[0] != '0'
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
 }

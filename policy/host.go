@@ -2,74 +2,114 @@ package policy
 
 import (
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
-const (
-	// maxHost bounds a host name without its trailing dot (RFC 1035 section 2.3.4), in
-	// bytes. An address is shorter.
-	maxHost = 253
-	// maxLabel bounds each label of a name.
-	maxLabel = 63
-)
+// maxHost bounds a host name without its trailing dot (RFC 1035 section 2.3.4), in bytes.
+const maxHost = 253
 
-// ValidHost reports whether the host of a request has one reading: host [":" port] of RFC
-// 9110 section 7.2. A host is one of
+// ValidHost reports whether a host is one as a request names it: a name, an IPv4 address
+// or an IPv6 address in brackets, with or without a port (RFC 9110 section 7.2, RFC 3986
+// section 3.2.2). A name is labels of 1 to 63 letters, digits, hyphens and underscores; one
+// dot may follow it. The empty host is that of a request that names none.
 //
-//	a name    labels of 1 to 63 letters, digits, '-' and '_', 253 bytes in all, and at
-//	          most one dot after it; the last label is not a number (127.1, 0x7f.1)
-//	an IPv4   four decimal numbers without leading zeros
-//	an IPv6   in brackets, without a zone
-//
-// and a port is empty or one to five digits, from 1 to 65535. The empty host is none. Other texts
-// are what URLs and lists make of a host (user@a, a/b, a,b), what only some readers take
-// for an address, or no host at all: the application behind may read another host in
-// them than the policy does.
+//	api.example.com  API.example.com.:443  127.0.0.1  [::1]:8080
+//	not user@api.example.com  a,b  a:80:80  a..  a:x  ::1  [a]  256.0.0.1  [fe80::1%25eth0]
 func ValidHost(host string) bool {
 	var buf [maxHost]byte
 	_, ok := foldHost(host, &buf)
 	return ok
 }
 
-// foldHost returns the host of a request in the one form that hosts are compared in: in
-// lower case, without port and trailing dot, an IPv6 address as RFC 5952 writes it. It
-// is made in buf. ok is false when [ValidHost] is.
-func foldHost(text string, buf *[maxHost]byte) (folded []byte, ok bool) {
-	host := cutPort(text)
-	if port := text[len(host):]; len(port) > len(":65535") || len(port) > 1 && !isPort(port[1:]) {
-		return nil, false
+// foldHost returns the host in the form that policies are written in, in buf: lower
+// case, without port and trailing dot, an IPv6 address in its shortest form. ok is false
+// for what [ValidHost] refuses, which matches no route.
+func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
+	if host == "" {
+		return nil, true
 	}
-	if strings.HasPrefix(host, "[") {
+	if host[0] == '[' {
 		return foldIPv6(host, buf)
 	}
-	name := strings.TrimSuffix(host, ".")
-	if len(name) > maxHost || !validName(name) {
-		return nil, false
-	}
-	if endsInNumber(name) {
-		if _, err := netip.ParseAddr(name); err != nil || name != host {
+	if colon := strings.IndexByte(host, ':'); colon >= 0 {
+		if !isPort(host[colon+1:]) {
 			return nil, false
 		}
+		host = host[:colon]
 	}
-	for i := range len(name) {
-		c := name[i]
-		if 'A' <= c && c <= 'Z' {
+	host = strings.TrimSuffix(host, ".")
+	if host == "" || len(host) > maxHost {
+		return nil, false
+	}
+	label := 0 // where the label begins
+	for i := range len(host) {
+		c := host[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
+		case c == '.' && i > label && i-label <= maxLabel:
+			label = i + 1
+		default:
+			return nil, false
 		}
 		buf[i] = c
 	}
-	return buf[:len(name)], true
-}
-
-func foldIPv6(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
-	inner, closed := strings.CutSuffix(host[1:], "]")
-	addr, err := netip.ParseAddr(inner)
-	if !closed || err != nil || !addr.Is6() || addr.Zone() != "" {
+	if n := len(host) - label; n == 0 || n > maxLabel {
 		return nil, false
 	}
-	folded = append(buf[:0], '[')
-	return append(addr.AppendTo(folded), ']'), true
+	// No top-level domain is a number (RFC 1123 section 2.1): what ends with one is an
+	// IPv4 address, or is read as one by somebody.
+	if isNumber(string(buf[label:len(host)])) {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return nil, false
+		}
+	}
+	return buf[:len(host)], true
+}
+
+// maxLabel bounds a label of a host name (RFC 1035 section 2.3.4), in bytes.
+const maxLabel = 63
+
+// foldIPv6 is foldHost for an address in brackets.
+func foldIPv6(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
+	text, port, closed := strings.Cut(host[1:], "]")
+	if !closed || port != "" && (port[0] != ':' || !isPort(port[1:])) {
+		return nil, false
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is6() || addr.Zone() != "" {
+		return nil, false
+	}
+	return append(addr.AppendTo(append(buf[:0], '[')), ']'), true
+}
+
+// isPort reports whether s is a port as it stands behind a host: a number up to 65535,
+// or nothing (RFC 3986 section 3.2.3).
+func isPort(s string) bool {
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		if n = 10*n + int(s[i]-'0'); n > 65535 {
+			return false
+		}
+	}
+	return true
+}
+
+// isNumber reports whether a label in lower case is decimal or hexadecimal, as in the
+// forms of IPv4 that inet_aton reads.
+func isNumber(label string) bool {
+	digits, hex := strings.CutPrefix(label, "0x")
+	for i := range len(digits) {
+		c := digits[i]
+		if (c < '0' || c > '9') && (!hex || c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // cutPort takes ":8080" off a host, and leaves an IPv6 address in its brackets.
@@ -84,45 +124,6 @@ func cutPort(host string) string {
 		}
 	}
 	return host[:colon]
-}
-
-// isPort reports whether digits are a port that a server can have.
-func isPort(digits string) bool {
-	n, err := strconv.ParseUint(digits, 10, 16)
-	return err == nil && n > 0
-}
-
-// validName reports whether a name is made of labels, without a dot after it.
-func validName(name string) bool {
-	for label := range strings.SplitSeq(name, ".") {
-		if !validLabel(label) {
-			return false
-		}
-	}
-	return true
-}
-
-func validLabel(label string) bool {
-	for i := range len(label) {
-		c := label[i]
-		if ('a' > c || c > 'z') && ('A' > c || c > 'Z') && ('0' > c || c > '9') && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return label != "" && len(label) <= maxLabel
-}
-
-// endsInNumber reports whether the last label of a name is decimal, octal or hexadecimal
-// digits: browsers and the C library take such a name for an IPv4 address, short ones
-// (127.1) and large numbers (2130706433) too (the ends-in-a-number checker of the WHATWG
-// URL standard).
-func endsInNumber(name string) bool {
-	label := name[strings.LastIndexByte(name, '.')+1:]
-	digits := "0123456789"
-	if len(label) >= 2 && label[0] == '0' && label[1]|0x20 == 'x' {
-		label, digits = label[2:], "0123456789abcdefABCDEF"
-	}
-	return strings.Trim(label, digits) == ""
 }
 
 // checkHost says what is wrong with a host pattern; "" when nothing is.
@@ -156,17 +157,29 @@ func checkHost(host string) string {
 		return `has a * elsewhere than as its first label; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
 	case len(host) > maxHost:
 		return "is longer than any host name"
-	case !validName(name) || hasOuterHyphen(name):
-		return "is no host name; labels are letters, digits and hyphens, and international names are written in their xn-- form"
-	case endsInNumber(name) && (name != host || !ValidHost(host)):
-		return "ends in a number and is no IPv4 address, so that no request for it is accepted; write an address such as 192.0.2.7, or a name"
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if !validLabel(label) {
+			return "is no host name; labels are letters, digits and hyphens, and international names are written in their xn-- form"
+		}
+	}
+	if last := name[strings.LastIndexByte(name, '.')+1:]; isNumber(last) {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return "ends with a number and is no IPv4 address; write a name such as api.example.com or an address such as 192.0.2.1"
+		}
 	}
 	return ""
 }
 
-// hasOuterHyphen reports whether a label begins or ends with a hyphen: requests may, but a
-// policy that says so has probably lost the rest of the name.
-func hasOuterHyphen(name string) bool {
-	name = "." + name + "."
-	return strings.Contains(name, ".-") || strings.Contains(name, "-.")
+func validLabel(label string) bool {
+	if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' {
+		return false
+	}
+	for i := range len(label) {
+		c := label[i]
+		if ('a' > c || c > 'z') && ('0' > c || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
 }

@@ -16,7 +16,7 @@ import (
 //
 //	host    api.example.com     API.Example.com:8443, api.example.com.   not a.api.example.com
 //	        *.example.com       a.example.com, a.b.example.com           not example.com
-//	        (any)               every host, also an empty one            not a@b, a:80:80
+//	        (any)               every host, also none
 //	path    /assets             /assets, /assets/                        not /assets/7, /Assets
 //	        /assets/{id}        /assets/7                                not /assets/, /assets/7/x
 //	        /assets/**          /assets, /assets/, /assets/7/x           not /assetsx
@@ -51,31 +51,28 @@ type methods struct {
 var absentMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // Match returns the route that wins the request, or nil when none matches. The
-// host is as sent: case, port and trailing dot are taken off here. Only routes for any
-// host match an empty one, and none matches one that is not valid. The zero Path matches
-// nothing.
+// host is as sent: case, port and trailing dot are taken off here. The zero Path and a
+// host that [ValidHost] refuses match nothing.
 func (p *Policy) Match(method, host string, path Path) *Route {
 	if path.raw == "" {
 		return nil
 	}
 	m := &p.matcher
 	var buf [maxHost]byte
-	if host != "" {
-		name, ok := foldHost(host, &buf)
-		if !ok {
-			return nil
+	name, ok := foldHost(host, &buf)
+	if !ok {
+		return nil
+	}
+	if route := m.exact[string(name)].match(path.segments, method); route != nil {
+		return route
+	}
+	// From the left, a dot at a time: the longest wildcard is met first.
+	for i, c := range name {
+		if c != '.' || i == 0 || len(m.wildcard) == 0 {
+			continue
 		}
-		if route := m.exact[string(name)].match(path.segments, method); route != nil {
+		if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
 			return route
-		}
-		// From the left, a dot at a time: the longest wildcard is met first.
-		for i, c := range name {
-			if c != '.' || i == 0 || len(m.wildcard) == 0 {
-				continue
-			}
-			if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
-				return route
-			}
 		}
 	}
 	return m.any.match(path.segments, method)

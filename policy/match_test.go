@@ -94,7 +94,7 @@ func TestMatch(t *testing.T) {
 		{"example", "GET example.com /h/one/y"},
 		{"any-host", "GET notexample.com /h/one"},
 		{"any-host", "GET example.com.evil /h/one"},
-		{"", "GET .example.com /h/one"},
+		{"", "GET .example.com /h/one"}, // what is no host matches nothing
 		{"", "GET example.com.. /h/one/y"},
 		{"", "GET example.com:80:80 /h/one/y"},
 		{"", "GET x@example.com /h/one/y"},

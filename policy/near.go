@@ -38,7 +38,10 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 		return nil, 0
 	}
 	var buf [maxHost]byte
-	name, _ := foldHost(host, &buf)
+	name, ok := foldHost(host, &buf)
+	if !ok {
+		return nil, 0
+	}
 	winner := p.Match(method, host, path)
 	best := map[*Route]Near{}
 	var won *Near

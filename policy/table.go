@@ -152,9 +152,9 @@ func kindAt(p pattern, i int) int {
 // Takes reports whether the entry is for a request, as [Policy.Match] would read it.
 func (e Entry) Takes(method, host string, path Path) bool {
 	var buf [maxHost]byte
-	name, _ := foldHost(host, &buf)
+	name, ok := foldHost(host, &buf)
 	_, whole := e.pattern.shared(path.segments)
-	return path.raw != "" && whole && e.takesHost(string(name)) && e.takesMethod(method)
+	return ok && path.raw != "" && whole && e.takesHost(string(name)) && e.takesMethod(method)
 }
 
 // takesHost reports whether the entry is for a host that was folded.

@@ -145,7 +145,7 @@ func (x *comparison) upstream() {
 	reserved := map[string]string{} // from a folded name to why it is
 	for field := range identityFields {
 		name := f.IdentityHeader(field)
-		reserved[authz.FoldField(name)] = "an identity header"
+		reserved[authz.FoldHeader(name)] = "an identity header"
 		if x.w.Identity == nil {
 			open[name] = true
 		} else if value := x.w.Identity[field]; value != "" {
@@ -160,7 +160,7 @@ func (x *comparison) upstream() {
 		if _, ok := wanted[name]; ok || open[name] && len(values[name]) == 1 {
 			continue
 		}
-		folded := authz.FoldField(name)
+		folded := authz.FoldHeader(name)
 		if why, found := reserved[folded]; found {
 			x.add(name, "absent at the upstream, as "+why, h[1])
 		} else if strings.HasPrefix(folded, "x-warder-") {
@@ -188,7 +188,7 @@ func (x *comparison) reserve(reserved map[string]string) {
 	f := x.c.file
 	shadow := x.w.Shadow || x.got.Shadow // the application checks the credentials itself
 	if !f.KeepsAPIKey() && !shadow {
-		reserved[authz.FoldField(f.APIKeyHeader())] = "the API key"
+		reserved[authz.FoldHeader(f.APIKeyHeader())] = "the API key"
 	}
 	if f.Config.Identity.RemoveAuthorization && !shadow {
 		reserved["authorization"] = "the credential"
@@ -198,9 +198,9 @@ func (x *comparison) reserve(reserved map[string]string) {
 		strip = []string{"x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"}
 	}
 	for _, name := range strip {
-		reserved[authz.FoldField(name)] = "a header that is stripped"
+		reserved[authz.FoldHeader(name)] = "a header that is stripped"
 	}
 	for _, name := range x.c.UpstreamAbsent {
-		reserved[authz.FoldField(name)] = "upstream_absent says"
+		reserved[authz.FoldHeader(name)] = "upstream_absent says"
 	}
 }

@@ -35,7 +35,7 @@ func (r *replica) start(t *testing.T, leaks *leaks) {
 	t.Helper()
 	r.running = startProgram(t, leaks, "serve", "-c", r.config)
 	waitFor(t, "a replica to be ready", func() error {
-		response, err := http.Get("http://" + r.admin + "/readyz") //nolint:noctx // waitFor gives up
+		response, err := http.Get("http://" + r.admin + "/readyz")
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func startLoad(target func() (base string, done func())) *load {
 			for !l.stopped.Load() {
 				base, done := target()
 				said := ""
-				response, err := client.Get(base + "/x") //nolint:noctx // the client has a timeout
+				response, err := client.Get(base + "/x")
 				if err != nil {
 					said = err.Error()
 				} else {

@@ -21,7 +21,7 @@ func withoutOwnGuard(root map[string]any) {
 
 // anyIdentity are the names under which an application could take a header for one of
 // warder's.
-var anyIdentity = regexp.MustCompile(`(?i)^x[-_.]warder[-_.]`)
+var anyIdentity = regexp.MustCompile(`(?i)^x[^a-z0-9]warder[^a-z0-9]`)
 
 // testShadow sends the same requests to a warder that enforces, to one that does not,
 // and to one that looks at another policy beside. No denial is enforced by the second
