@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"warder/policy"
 )
 
 // A ClientIPSource names where the client's address is read.
@@ -63,6 +65,11 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s has host bits set; write %s", p, p.Masked())
 		case p.Addr().Is4In6():
 			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s is an IPv4 network in IPv6 notation; write it as IPv4", p)
+		}
+	}
+	for kind, all := range map[string]netip.Prefix{"IPv4": netip.PrefixFrom(netip.IPv4Unspecified(), 0), "IPv6": netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
+		if policy.CoversAll(c.TrustedProxies, all) {
+			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: together the networks trust every %s address, so that each client could choose its own; list the networks of your proxies", kind)
 		}
 	}
 	if c.TrustedHops < 0 || c.TrustedHops > maxTrustedHops {

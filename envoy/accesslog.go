@@ -16,6 +16,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	logdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -35,32 +36,42 @@ type AccessLog struct {
 	lines    io.Writer
 	mask     *mask.Masker
 	log      *slog.Logger
+	dropped  func(lines int) // never nil
+	writing  chan struct{}   // a place for each stream that decodes and masks
 	stopping chan struct{}
 	stop     sync.Once
 }
 
 // NewAccessLog makes an access log that writes one line for each request, in one call
 // of Write, which must not wait and must not keep the bytes. Every line goes
-// through the masker. Faults of warder itself go to log.
-func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger) *AccessLog {
-	return &AccessLog{lines: lines, mask: m, log: log, stopping: make(chan struct{})}
+// through the masker. Faults of warder itself go to log. Entries that are not written
+// are told to dropped, which may be nil and must not wait.
+func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger, dropped func(lines int)) *AccessLog {
+	if dropped == nil {
+		dropped = func(int) {}
+	}
+	return &AccessLog{lines: lines, mask: m, log: log, dropped: dropped, writing: make(chan struct{}, accessWriters), stopping: make(chan struct{})}
 }
 
 // StreamAccessLogs takes the entries of one worker of an Envoy until it or warder
 // ends. Entries of TCP connections, which warder decides nothing about, are left out.
 func (l *AccessLog) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	ended := make(chan error, 1)
-	go func() { ended <- l.receive(stream) }()
+	var busy sync.Mutex // a message is being written
+	go func() { ended <- l.receive(stream, &busy) }()
 	select {
 	case err := <-ended:
 		return err
 	case <-l.stopping:
-		// Envoy never ends a stream by itself. Receive ends with this call.
+		// Envoy never ends a stream by itself. Receive ends with this call, and what it has
+		// received is written.
+		busy.Lock()
+		defer busy.Unlock()
 		return nil
 	}
 }
 
-func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogsServer) (err error) {
+func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogsServer, busy *sync.Mutex) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			mask.LogPanic(stream.Context(), l.log, "access log", fault)
@@ -69,18 +80,35 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 	}()
 	w := newLineWriter(l)
 	for {
-		batch, err := stream.Recv()
+		var batch accessBatch
+		err := stream.RecvMsg(&batch)
 		if errors.Is(err, io.EOF) {
 			return stream.SendAndClose(&accesslogv3.StreamAccessLogsResponse{})
 		}
 		if err != nil {
 			return err
 		}
-		for _, entry := range batch.GetHttpLogs().GetLogEntry() {
-			if err := w.write(entry); err != nil {
-				l.log.ErrorContext(stream.Context(), "access log: a line cannot be written")
-			}
+		l.writeAll(w, &batch, busy)
+	}
+}
+
+// writeAll writes the entries of a message, decoded one at a time.
+func (l *AccessLog) writeAll(w *lineWriter, batch *accessBatch, busy *sync.Mutex) {
+	busy.Lock()
+	l.writing <- struct{}{}
+	defer func() {
+		<-l.writing
+		busy.Unlock()
+	}()
+	lost := batch.skipped
+	for _, text := range batch.entries {
+		entry := new(logdatav3.HTTPAccessLogEntry)
+		if err := proto.Unmarshal(text, entry); err != nil || w.write(entry) != nil {
+			lost++
 		}
+	}
+	if lost > 0 {
+		l.dropped(lost)
 	}
 }
 
@@ -170,25 +198,25 @@ func (w *lineWriter) write(e *logdatav3.HTTPAccessLogEntry) error {
 func (l *AccessLog) lineOf(e *logdatav3.HTTPAccessLogEntry) *accessLine {
 	common, request, response := e.GetCommonProperties(), e.GetRequest(), e.GetResponse()
 	decided := common.GetMetadata().GetFilterMetadata()[metadataNamespace].GetFields()
-	about := func(key int) string { return decided[metadataKeys[key]].GetStringValue() }
+	about := func(key int) string { return begin(decided[metadataKeys[key]].GetStringValue()) }
 	line := &accessLine{
 		Log:             "access",
 		Method:          methodOf(request.GetRequestMethod()),
-		Path:            l.mask.Query(request.GetPath()),
+		Path:            l.mask.Query(begin(request.GetPath())),
 		Status:          response.GetResponseCode().GetValue(),
 		Flags:           flagsOf(common.GetResponseFlags()),
-		Details:         response.GetResponseCodeDetails(),
+		Details:         begin(response.GetResponseCodeDetails()),
 		DurationMS:      milliseconds(durationOf(common)),
-		Scheme:          request.GetScheme(),
-		Host:            request.GetAuthority(),
+		Scheme:          begin(request.GetScheme()),
+		Host:            begin(request.GetAuthority()),
 		Protocol:        protocolOf(e.GetProtocolVersion()),
 		BytesReceived:   request.GetRequestBodyBytes(),
 		BytesSent:       response.GetResponseBodyBytes(),
-		RequestID:       request.GetRequestId(),
-		Peer:            addressText(common.GetDownstreamDirectRemoteAddress()),
-		ForwardedFor:    request.GetForwardedFor(),
-		UserAgent:       request.GetUserAgent(),
-		Referer:         l.mask.Query(request.GetReferer()),
+		RequestID:       begin(request.GetRequestId()),
+		Peer:            begin(addressText(common.GetDownstreamDirectRemoteAddress())),
+		ForwardedFor:    begin(request.GetForwardedFor()),
+		UserAgent:       begin(request.GetUserAgent()),
+		Referer:         l.mask.Query(begin(request.GetReferer())),
 		Decision:        about(0),
 		Reason:          about(1),
 		Route:           about(2),
@@ -196,20 +224,35 @@ func (l *AccessLog) lineOf(e *logdatav3.HTTPAccessLogEntry) *accessLine {
 		AuthMethod:      about(4),
 		KeyPrefix:       about(5),
 		ClientIP:        about(6),
-		UpstreamCluster: common.GetUpstreamCluster(),
-		Upstream:        addressText(common.GetUpstreamRemoteAddress()),
-		UpstreamFailure: common.GetUpstreamTransportFailureReason(),
-		Tags:            common.GetCustomTags(),
-		RequestHeaders:  request.GetRequestHeaders(),
-		ResponseHeaders: response.GetResponseHeaders(),
+		UpstreamCluster: begin(common.GetUpstreamCluster()),
+		Upstream:        begin(addressText(common.GetUpstreamRemoteAddress())),
+		UpstreamFailure: begin(common.GetUpstreamTransportFailureReason()),
+		Tags:            beginnings(common.GetCustomTags()),
+		RequestHeaders:  beginnings(request.GetRequestHeaders()),
+		ResponseHeaders: beginnings(response.GetResponseHeaders()),
 	}
 	if started := common.GetStartTime(); started != nil {
 		line.Time = started.AsTime().Format(time.RFC3339Nano)
 	}
 	if original := request.GetOriginalPath(); original != request.GetPath() {
-		line.OriginalPath = l.mask.Query(original)
+		line.OriginalPath = l.mask.Query(begin(original))
 	}
 	return line
+}
+
+// begin cuts a text before it is masked.
+func begin(s string) string { return mask.NewExcerpt(s).Marked() }
+
+// beginnings cuts names and values before they are masked.
+func beginnings(fields map[string]string) map[string]string {
+	for name, value := range fields {
+		if len(name) > mask.MaxRead {
+			delete(fields, name)
+			name = begin(name)
+		}
+		fields[name] = begin(value)
+	}
+	return fields
 }
 
 // methodOf returns the method, OTHER for one that the protocol has no word for.

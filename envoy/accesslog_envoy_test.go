@@ -62,7 +62,7 @@ func newTestAccessLog(t *testing.T, out io.Writer) *AccessLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewAccessLog(out, m, slog.New(slog.DiscardHandler))
+	return NewAccessLog(out, m, slog.New(slog.DiscardHandler), nil)
 }
 
 // checkTimeout is how long Envoy waits for a check, which on a busy machine may be
@@ -183,7 +183,7 @@ func TestAccessLogKeepsNoLargeLine(t *testing.T) {
 	var out lockedBuffer
 	w := newLineWriter(newTestAccessLog(t, &out))
 	for _, size := range []int{1 << 20, 100} {
-		entry := &logdatav3.HTTPAccessLogEntry{Request: &logdatav3.HTTPRequestProperties{UserAgent: strings.Repeat("a", size)}}
+		entry := &logdatav3.HTTPAccessLogEntry{Request: &logdatav3.HTTPRequestProperties{UserAgent: strings.Repeat("a ", size/2)}}
 		if err := w.write(entry); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestAccessLogKeepsNoLargeLine(t *testing.T) {
 			t.Errorf("after %d bytes: %d and %d are kept", size, w.text.Cap(), cap(w.masked))
 		}
 	}
-	if lines := out.entries(t, 2); len(lines[0]["user_agent"].(string)) != 1<<20 || len(lines[1]["user_agent"].(string)) != 100 {
+	if lines := out.entries(t, 2); len(lines[0]["user_agent"].(string)) > 9<<10 || len(lines[1]["user_agent"].(string)) != 100 {
 		t.Error("a line is not whole")
 	}
 }

@@ -26,6 +26,10 @@ func newCheckCodec(limit int) checkCodec {
 
 // Unmarshal implements encoding.CodecV2.
 func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if batch, ok := v.(*accessBatch); ok {
+		batch.decode(data)
+		return nil
+	}
 	request, ok := v.(*CheckRequest)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)

@@ -347,9 +347,8 @@ func TestSeparators(t *testing.T) {
 				in.Attributes.Request.Http.HeaderMap.Headers = append(in.Attributes.Request.Http.HeaderMap.Headers, rawHeader(strings.ToValidUTF8(string(forged), "\uFFFD"), "forged"))
 				response := check(t.Context(), t, s, in)
 				_, removed := sent(response)
-				gone := isAllow(response) && slices.Contains(removed, lower(string(forged)))
 				switch token := isToken(string(forged)); {
-				case token && !gone:
+				case token && !(isAllow(response) && slices.Contains(removed, lower(string(forged)))):
 					t.Errorf("%q gets through: %v", forged, response)
 				case !token && !isDeny(response):
 					t.Errorf("%q is no name, and accepted", forged)

@@ -87,8 +87,8 @@ type Server struct {
 	shadowed *identity // in shadow
 	deadline time.Duration
 	maxBytes int
-	room     load // for the headers of a request
 	hostless bool // the host may be empty
+	room     load // for the headers of a request
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time

@@ -49,12 +49,26 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	}
 	c.reportConflicts()
 	c.checkDefaults(contents)
-	if err := c.problems.err(); err != nil {
+	ids := idsByField(contents)
+	if err := c.problems.withIDs(ids).err(); err != nil {
 		return nil, err
 	}
 	c.policy.table = c.policy.sortedTable()
 	c.warn()
+	c.policy.warnings = Problems(c.policy.warnings).withIDs(ids)
 	return c.policy, nil
+}
+
+// idsByField returns the ids of the routes, by the file and the field that a problem with
+// a route begins with.
+func idsByField(contents []fileContent) map[[2]string]string {
+	ids := map[[2]string]string{}
+	for _, content := range contents {
+		for _, e := range content.routes {
+			ids[[2]string{e.at.File, e.field}] = e.id.text
+		}
+	}
+	return ids
 }
 
 // A compiler gathers the files into a policy.
@@ -150,7 +164,8 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	c.policy.byID[route.ID] = route
 }
 
-// ipSet joins the lists that a route names; nil means any address.
+// ipSet joins the lists that a route names and the networks that stand beside them;
+// nil means any address.
 func (c *compiler) ipSet(names []stringAt) *IPSet {
 	if len(names) == 1 && names[0].text == "any" {
 		return nil
@@ -163,12 +178,21 @@ func (c *compiler) ipSet(names []stringAt) *IPSet {
 			l.used = true
 			set.names = append(set.names, n.text)
 			set.prefixes = append(set.prefixes, l.set.prefixes...)
+			set.everybody = set.everybody || everyAddress(l.set.prefixes) != ""
 		case n.text == "any":
 			c.fail(n.at, n.field, `"any" is every address already; write [any] alone, or leave it out`)
 		case n.text == "*":
 			c.fail(n.at, n.field, `"*" is the word for any host; write [any] for any address`)
-		case strings.ContainsAny(n.text, "./:") && !validIdentifierLike(n.text):
-			c.fail(n.at, n.field, "%s is not the name of an ip_list; put networks under ip_lists, under a name, and write that here", quote(n.text))
+		case isVariable(n.text):
+			c.fail(n.at, n.field, "%s is a variable; put it under ip_lists, under a name, and write that here", quote(n.text))
+		case looksLikeNetwork(n.text):
+			prefix, wrong := parseNetwork(n.text)
+			if wrong != "" {
+				c.fail(n.at, n.field, "%s %s", quote(n.text), wrong)
+				continue
+			}
+			set.names = append(set.names, n.text)
+			set.prefixes = append(set.prefixes, prefix)
 		default:
 			c.fail(n.at, n.field, "there is no ip_list %s; %s", quote(n.text), c.knownLists(n.text))
 		}
@@ -176,11 +200,10 @@ func (c *compiler) ipSet(names []stringAt) *IPSet {
 	return set
 }
 
-// validIdentifierLike tells a misspelled name from a network that was put where a
-// name belongs.
-func validIdentifierLike(s string) bool {
-	_, wrong := parseNetwork(s)
-	return wrong != "" && validIdentifier(s)
+// looksLikeNetwork tells a network or an address from the name of a list. No list has a
+// name that looks like one.
+func looksLikeNetwork(s string) bool {
+	return strings.ContainsAny(s, "/:") || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == ""
 }
 
 func (c *compiler) knownLists(word string) string {
@@ -275,6 +298,9 @@ func (c *compiler) warn() {
 	for _, l := range c.lists {
 		if !l.used {
 			found = append(found, Problem{l.name.at, l.name.field, "no route uses this list; name it in client_ips, or take it out"})
+		}
+		if which := everyAddress(l.set.prefixes); which != "" {
+			found = append(found, Problem{l.name.at, l.name.field, "holds every " + which + " address, so that it keeps nobody out; list the networks that are meant, or write client_ips: [any] on the routes"})
 		}
 	}
 	c.policy.warnings = append(found, c.lint()...).sorted()

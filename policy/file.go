@@ -221,6 +221,8 @@ func (r *fileReader) lists(field string, v value) (lists []listEntry) {
 		switch {
 		case e.key == "any" || e.key == "*":
 			r.fail(e.at, name.field, "is a reserved name: client_ips: [any] lifts a default; choose another name")
+		case looksLikeNetwork(e.key):
+			r.fail(e.at, name.field, "is a network and no name of a list; write a name such as office and the network behind it, or the network under client_ips")
 		case !validIdentifier(e.key):
 			r.fail(e.at, name.field, "is no name of a list; use lower-case letters, digits, dot, hyphen and underscore, at most %d of them", maxIdentifier)
 		}

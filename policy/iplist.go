@@ -43,6 +43,40 @@ func (r *fileReader) prefixes(l listEntry, env func(string) (string, bool)) (pre
 	return prefixes
 }
 
+// everyAddress names the kind of address, IPv4 or IPv6, of which the networks together
+// hold every one; "" when there is none.
+func everyAddress(networks []netip.Prefix) string {
+	switch {
+	case CoversAll(networks, netip.PrefixFrom(netip.IPv4Unspecified(), 0)):
+		return "IPv4"
+	case CoversAll(networks, netip.PrefixFrom(netip.IPv6Unspecified(), 0)):
+		return "IPv6"
+	}
+	return ""
+}
+
+// CoversAll reports whether every address of a network is in one of the others.
+func CoversAll(networks []netip.Prefix, all netip.Prefix) bool {
+	var inside []netip.Prefix
+	for _, n := range networks {
+		switch {
+		case !n.Overlaps(all):
+		case n.Bits() <= all.Bits():
+			return true
+		default:
+			inside = append(inside, n)
+		}
+	}
+	if len(inside) < 2 { // no single network in it is all of it
+		return false
+	}
+	low := netip.PrefixFrom(all.Addr(), all.Bits()+1)
+	high := all.Addr().AsSlice()
+	high[all.Bits()/8] |= 0x80 >> (all.Bits() % 8)
+	start, _ := netip.AddrFromSlice(high)
+	return CoversAll(inside, low) && CoversAll(inside, netip.PrefixFrom(start, all.Bits()+1))
+}
+
 func isVariable(s string) bool {
 	return strings.HasPrefix(s, "${") && strings.HasSuffix(s, "}")
 }

@@ -17,42 +17,61 @@ type File struct {
 }
 
 // Load reads a policy from a file, or from a folder of *.yaml and *.yml files, by
-// name; folders in it and names that begin with a dot, such as those that
-// Kubernetes swaps, are left out. Every problem of every file is in the error, a
+// name. What else is in the folder is left out, with a warning for what somebody may
+// take for a part of the policy. Every problem of every file is in the error, a
 // [Problems] value. env looks up the ${VAR} of ip_lists, like os.LookupEnv.
 func Load(path string, env func(string) (string, bool)) (*Policy, error) {
-	files, err := readFiles(path)
+	files, left, err := readFiles(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(files, env)
+	p, err := Parse(files, env)
+	if err != nil {
+		return nil, err
+	}
+	p.warnings = append(left, p.warnings...).sorted()
+	return p, nil
 }
 
-func readFiles(path string) ([]File, error) {
+// readFiles reads the files of a policy, and warns about what it leaves out.
+func readFiles(path string) (files []File, left Problems, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, nil, unreadable(path, err)
 	}
 	if !info.IsDir() {
+		// A pipe of the shell, as in <(…), has a writer. Another one could make this wait forever.
+		if !info.Mode().IsRegular() && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
+			return nil, nil, Problems{{Position: Position{File: path}, Message: "is no regular file; name a file, or a folder of *.yaml"}}
+		}
 		f, err := readFile(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return []File{f}, nil
+		return []File{f}, nil, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, nil, unreadable(path, err)
 	}
-	var files []File
 	var problems Problems
 	for _, e := range entries { // sorted by name
 		name := e.Name()
-		if ext := filepath.Ext(name); strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml" {
-			continue
-		}
 		file := filepath.Join(path, name)
-		if info, err := os.Stat(file); err == nil && info.IsDir() {
+		info, err := os.Stat(file)
+		ext := filepath.Ext(name)
+		switch {
+		case isLeftover(name):
+			continue
+		case err == nil && info.IsDir():
+			left = append(left, Problem{Position{File: file}, "", "is a folder and is not read; put its files into the folder of the policy"})
+			continue
+		case strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml":
+			left = append(left, Problem{Position{File: file}, "", leftOut(name)})
+			continue
+		case err == nil && !info.Mode().IsRegular():
+			// Reading a pipe could wait forever.
+			problems = append(problems, Problem{Position{File: file}, "", "is no regular file; take it out of the folder, or put a file in its place"})
 			continue
 		}
 		f, err := readFile(file)
@@ -63,12 +82,45 @@ func readFiles(path string) ([]File, error) {
 		files = append(files, f)
 	}
 	if err := problems.err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(files) == 0 {
-		return nil, Problems{{Position: Position{File: path}, Message: "holds no *.yaml file; a policy is at least one"}}
+		return nil, nil, append(Problems{{Position: Position{File: path}, Message: "holds no *.yaml file; a policy is at least one"}}, left...)
 	}
-	return files, nil
+	return files, left, nil
+}
+
+// leftOut says why a name in the folder of a policy is not read.
+func leftOut(name string) string {
+	switch ext := strings.ToLower(filepath.Ext(name)); {
+	case strings.HasPrefix(name, "."):
+		return "is not read, since its name begins with a dot; take it out of the folder, or rename it"
+	case ext == ".yaml" || ext == ".yml":
+		return "is not read, since its name ends in capitals; rename it to *.yaml"
+	}
+	return "is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it"
+}
+
+// isLeftover reports whether a name is one that editors, systems and Kubernetes leave
+// beside files of their own accord, and that nobody takes for a policy.
+func isLeftover(name string) bool {
+	switch {
+	case strings.HasPrefix(name, ".."): // ..data and ..2026_01_31 of a mounted ConfigMap
+		return true
+	case strings.HasSuffix(name, "~"), strings.HasPrefix(name, ".#"), strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#"): // Emacs, vi
+		return true
+	case name == "4913", name == ".DS_Store", name == "Thumbs.db", name == "lost+found", strings.HasPrefix(name, ".nfs"), strings.HasPrefix(name, ".fuse_hidden"):
+		return true
+	case name == ".git", name == ".gitignore", name == ".gitkeep", name == ".hg", name == ".svn", name == ".editorconfig", name == ".helmignore":
+		return true
+	}
+	switch filepath.Ext(name) {
+	case ".swp", ".swo", ".swx", ".tmp":
+		return true
+	case ".md", ".txt", "": // a README beside the policy; a folder has its own warning
+		return strings.HasPrefix(strings.ToLower(name), "readme") || strings.HasPrefix(strings.ToLower(name), "license")
+	}
+	return false
 }
 
 // readFile reads no more than is needed to see that a file is too large.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,18 +90,20 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{"$: cannot be read: no such file or directory", filepath.Join(t.TempDir(), "none.yaml")},
 		{"$: holds no *.yaml file; a policy is at least one", folder(t)},
-		{"$: holds no *.yaml file; a policy is at least one", folder(t, "policy.json", "{}", ".hidden.yaml", oneRoute)},
+		{"$: holds no *.yaml file; a policy is at least one\n$/.hidden.yaml: is not read, since its name begins with a dot; take it out of the folder, or rename it\n" +
+			"$/policy.json: is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it",
+			folder(t, "policy.json", "{}", ".hidden.yaml", oneRoute)},
 		{"$/a.yaml: cannot be read: no such file or directory", filepath.Dir(unreadable)},
 		{"$/a.yaml: is larger than 4 MiB; split it into a folder of files", folder(t, "a.yaml", oneRoute+strings.Repeat("#", 4<<20))},
 		// All problems of all files at once, by file.
 		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: holds nothing; a policy has a version and routes\n$/c.yaml:2:1: is not YAML: could not find end character of double-quoted text",
 			folder(t, "c.yaml", "version: 1\n\"", "b.yaml", "", "a.yaml", "version: 2\nroutes: [{id: one, match: /one, public: true}]\n")},
-		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take the path out of one",
+		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own (route one)\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take the path out of one",
 			folder(t, "a.yaml", oneRoute, "b.yaml", oneRoute)},
 		{"$/b.yaml:1:12: ip_lists.o: stands at $/a.yaml:1:12 already; keep one of the two", folder(t, "a.yaml", list+oneRoute, "b.yaml", list+twoRoute)},
 		{"$/b.yaml:1:13: admin_role: is set at $/a.yaml:1:13 already; set it in one file", folder(t, "a.yaml", "admin_role: A\n"+oneRoute, "b.yaml", "admin_role: A\n"+twoRoute)},
 		// A default of one file is none of another.
-		{"$/a.yaml:2:71: routes[0].client_ips[0]: there is no ip_list \"plant\"; use o", folder(t, "a.yaml", "version: 1\nroutes: [{id: one, match: {paths: [/one]}, public: true, client_ips: [plant]}]\n", "b.yaml", list+"client_ips: [o]\n"+twoRoute)},
+		{"$/a.yaml:2:71: routes[0].client_ips[0]: there is no ip_list \"plant\"; use o (route one)", folder(t, "a.yaml", "version: 1\nroutes: [{id: one, match: {paths: [/one]}, public: true, client_ips: [plant]}]\n", "b.yaml", list+"client_ips: [o]\n"+twoRoute)},
 	} {
 		p, err := policy.Load(tt.path, noEnv)
 		if err == nil || p != nil {
@@ -113,6 +116,55 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, err := policy.Parse(nil, noEnv); err == nil {
 		t.Error("no files are a policy")
+	}
+}
+
+// TestFolderLeavesOut: what is in the folder of a policy and is not read is told, but for
+// what editors and Kubernetes leave there. A pipe is never read.
+func TestFolderLeavesOut(t *testing.T) {
+	t.Parallel()
+	const (
+		dot      = "is not read, since its name begins with a dot; take it out of the folder, or rename it"
+		capitals = "is not read, since its name ends in capitals; rename it to *.yaml"
+		ending   = "is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it"
+		inside   = "is a folder and is not read; put its files into the folder of the policy"
+	)
+	for name, want := range map[string]string{
+		"b.YAML": capitals, "b.Yml": capitals, "c.json": ending, ".b.yaml": dot, "sub/b.yaml": inside, "sub.yaml/b.yaml": inside,
+		"b.yaml.bak": ending, "b.yaml.orig": ending, "b.yaml.disabled": ending, "b": ending, "b.yaml ": ending, "b.yam": ending, "b.toml": ending,
+		"b.yml": "", "b.yaml~": "", ".b.yaml.swp": "", "..data/b.yaml": "", "..2026_01_31_00_00_00.1/b.yaml": "", ".#b.yaml": "", "#b.yaml#": "",
+		".DS_Store": "", ".git/config": "", ".gitignore": "", "README.md": "", "4913": "", "lost+found/x": "",
+	} {
+		dir := folder(t, "a.yaml", oneRoute, name, twoRoute)
+		p, err := policy.Load(dir, noEnv)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := ""
+		for _, w := range p.Warnings() {
+			got += strings.ReplaceAll(w.String(), dir, "$") + "\n"
+		}
+		if first, _, _ := strings.Cut(name, "/"); want != "" {
+			want = "$/" + first + ": " + want + "\n"
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+
+	dir := folder(t, "a.yaml", oneRoute)
+	pipe := filepath.Join(dir, "b.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		dir:  pipe + ": is no regular file; take it out of the folder, or put a file in its place",
+		pipe: pipe + ": is no regular file; name a file, or a folder of *.yaml",
+	} {
+		if _, err := policy.Load(path, noEnv); err == nil || err.Error() != want { // would hang here
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
 

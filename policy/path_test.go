@@ -201,7 +201,7 @@ func TestPathAllows(t *testing.T) {
 				if err != nil || p.Routes()[0].PathAllows != forms {
 					t.Errorf("%s with [%s]: %v", tt.path, forms, err)
 				}
-			} else if want := fmt.Sprintf("add path_allows: [%s]", missing); err == nil || !strings.HasSuffix(err.Error(), want) {
+			} else if want := fmt.Sprintf("add path_allows: [%s] (route a)", missing); err == nil || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("%s with [%s]: %v, want it to %s", tt.path, forms, err, want)
 			}
 		}

@@ -96,11 +96,12 @@ type APIKeyRule struct {
 	AnyScopes []string // and at least one of these, when not empty
 }
 
-// An IPSet is the union of the ip_lists that a route names. The nil set is
+// An IPSet is the union of the ip_lists and networks that a route names. The nil set is
 // never asked; an empty one contains nobody.
 type IPSet struct {
-	names    []string
-	prefixes []netip.Prefix
+	names     []string
+	prefixes  []netip.Prefix
+	everybody bool // one of the lists holds every address, and has a warning of its own
 }
 
 // Contains reports whether addr is in one of the lists. The zero Addr, an

@@ -53,6 +53,30 @@ func (p Problems) sorted() Problems {
 	return slices.Compact(p)
 }
 
+// withIDs ends the message of each problem with a route with the route's id, unless it
+// says it already. ids has them by the file and the field of the route.
+func (p Problems) withIDs(ids map[[2]string]string) Problems {
+	for i := range p {
+		end := strings.IndexByte(p[i].Field, ']')
+		if end < 0 || !strings.HasPrefix(p[i].Field, "routes[") {
+			continue
+		}
+		id := ids[[2]string{p[i].Position.File, p[i].Field[:end+1]}]
+		if id != "" && !strings.Contains(p[i].Message, "route "+id) {
+			p[i].Message += " (route " + quoteOdd(id) + ")"
+		}
+	}
+	return p
+}
+
+// quoteOdd quotes an id that is none.
+func quoteOdd(id string) string {
+	if validIdentifier(id) {
+		return id
+	}
+	return quote(id)
+}
+
 // err returns the problems as an error, nil when there are none.
 func (p Problems) err() error {
 	if len(p) == 0 {

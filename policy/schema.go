@@ -29,7 +29,7 @@ type FileShape struct {
 	// The hosts of every route of this file that names none. Absent: any host.
 	Hosts []hostText `json:"hosts" jsonschema:"minItems=1,uniqueItems=true"`
 	// The client_ips of every route of this file that names none. Absent: any address.
-	ClientIPs []listName `json:"client_ips" jsonschema:"minItems=1,uniqueItems=true"`
+	ClientIPs []listOrNetwork `json:"client_ips" jsonschema:"minItems=1,uniqueItems=true"`
 	// The cors of every route of this file that has none of its own.
 	CORS CORSShape `json:"cors"`
 	// The routes. Of those that match, the most specific one wins, whatever the order; where none matches, nobody gets in.
@@ -47,8 +47,8 @@ type RouteShape struct {
 	Public onlyTrue `json:"public"`
 	// Who may pass: any one of these, each kind at most once.
 	Allow []AllowShape `json:"allow" jsonschema:"minItems=1,maxItems=3"`
-	// Names of ip_lists that the client's address has to be in one of. Absent: any address, or the file's default, which [any] lifts.
-	ClientIPs []listName `json:"client_ips" jsonschema:"minItems=1,uniqueItems=true"`
+	// Names of ip_lists, networks and addresses that the client's address has to be in one of. Absent: any address, or the file's default, which [any] lifts.
+	ClientIPs []listOrNetwork `json:"client_ips" jsonschema:"minItems=1,uniqueItems=true"`
 	// A CEL expression over request, params and principal that has to be true too: params.user_id == principal.user. At most 4096 bytes.
 	When string `json:"when" jsonschema:"minLength=1,maxLength=4096"`
 	// The mTLS names of Envoy's peer (source.principal) that may come; a * stands for the last segment of a URI's path. Absent: any.
@@ -112,6 +112,7 @@ type (
 	onlyTrue      bool
 	identifier    string
 	listName      string
+	listOrNetwork string
 	roleOrNone    string
 	nameText      string
 	hostText      string

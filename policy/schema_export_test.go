@@ -84,6 +84,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "boolean", Const: true}
 	case reflect.TypeFor[identifier](), reflect.TypeFor[listName]():
 		return patternText(identifierWord, identifierHint)
+	case reflect.TypeFor[listOrNetwork]():
+		return patternText(identifierWord+`|`+network, "Write the name of an ip_list, a network such as 203.0.113.0/24 or an address such as 203.0.113.7.")
 	case reflect.TypeFor[roleOrNone]():
 		return patternText(`|`+nameWord, `Write one role, without comma and without space at its ends, or "" for none.`)
 	case reflect.TypeFor[nameText]():

@@ -78,7 +78,6 @@ var unseen = map[string]string{
 	"client-ips-misspelled":          anotherKey,
 	"client-ips-misspelled[0]":       anotherKey,
 	"client-ips-misspelled[1]":       anotherKey,
-	"client-ips[2]":                  "192.0.2.1 may be the name of a list",
 	"client-ips[3]":                  aloneOnly,
 	"match-hosts[9]":                 "any may be the name of a host",
 	"match-hosts[10]":                aloneOnly,

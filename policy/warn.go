@@ -26,6 +26,7 @@ func (c *compiler) lint() Problems {
 	l.publicUnderProtected()
 	l.publicBesideList()
 	l.unusedAdminRole()
+	l.everyAddress()
 	l.shadowed()
 	l.misspelled("role", func(r *Route) []string {
 		if r.User == nil {
@@ -208,6 +209,19 @@ func coversHost(q, p string) bool {
 
 func sharesMethod(p, q Entry) bool {
 	return slices.ContainsFunc(p.allMethods(), q.takesMethod)
+}
+
+// everyAddress finds routes whose lists and networks together keep nobody out. A list
+// that does so alone has its own warning.
+func (l *linter) everyAddress() {
+	for _, r := range l.policy.routes {
+		if r.ClientIPs == nil || r.ClientIPs.everybody {
+			continue
+		}
+		if which := everyAddress(r.ClientIPs.prefixes); which != "" {
+			l.warn(r, "client_ips", "hold every %s address together, so that they keep nobody out; list the networks that are meant, or write [any]", which)
+		}
+	}
 }
 
 // unusedAdminRole finds an admin_role that somebody wrote down for nothing.

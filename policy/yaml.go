@@ -91,7 +91,7 @@ func parseYAML(f File) (value, Problems) {
 	// One line break for the three that YAML knows (5.4): the lexer counts a comment
 	// that ends with two bytes as two lines.
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	tokens := lexer.Tokenize(string(data))
+	tokens := lexer.Tokenize(string(hideColons(data)))
 	if !r.plain(tokens) {
 		return value{}, r.problems
 	}
@@ -178,11 +178,65 @@ func unprintable(c rune) bool {
 	switch c {
 	case '\t', '\n', '\r':
 		return false
-	case '\u2028', '\u2029', '\uFEFF':
+	case '\u2028', '\u2029', '\uFEFF', standIn:
 		return true
 	}
 	return unicode.IsControl(c)
 }
+
+// standIn stands for a colon of an IPv6 network while the parser reads, which takes
+// 2001:db8::/32 in a list for a key with a value. A file that holds it is refused.
+const standIn = '\uE000'
+
+// hideColons replaces the colons of the IPv6 networks that are items of lists, without
+// quotes. Columns stay as they are. [yamlReader.report] and [yamlReader.value] put the
+// colons back.
+func hideColons(data []byte) []byte {
+	var out []byte
+	done := 0
+	for i := 0; i < len(data); {
+		if !isNetworkByte(data[i]) {
+			i++
+			continue
+		}
+		start := i
+		for i < len(data) && isNetworkByte(data[i]) {
+			i++
+		}
+		if !bytes.ContainsRune(data[start:i], ':') || !endsItem(data[i:]) || !beginsItem(data[:start]) {
+			continue
+		}
+		if _, wrong := parseNetwork(string(data[start:i])); wrong != "" {
+			continue
+		}
+		out = append(out, data[done:start]...)
+		out = append(out, bytes.ReplaceAll(data[start:i], []byte(":"), []byte(string(standIn)))...)
+		done = i
+	}
+	return append(out, data[done:]...)
+}
+
+func isNetworkByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' || c == ':' || c == '.' || c == '/'
+}
+
+// beginsItem reports whether an item of a list begins behind the text.
+func beginsItem(before []byte) bool {
+	trimmed := bytes.TrimRightFunc(before, unicode.IsSpace)
+	if bytes.HasSuffix(trimmed, []byte("[")) || bytes.HasSuffix(trimmed, []byte(",")) {
+		return true
+	}
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return len(line) > 1 && line[len(line)-1] == ' ' && string(bytes.Trim(line, " ")) == "-"
+}
+
+// endsItem reports whether an item of a list ends in front of the text.
+func endsItem(after []byte) bool {
+	trimmed := bytes.TrimLeft(after, " ")
+	return len(trimmed) == 0 || bytes.IndexByte([]byte(",]\n"), trimmed[0]) >= 0 || len(trimmed) < len(after) && trimmed[0] == '#'
+}
+
+func shown(s string) string { return strings.ReplaceAll(s, string(standIn), ":") }
 
 // glued reports whether a colon stands between two words without a space: YAML
 // takes {public:true} for a key with that name, the parser for a key and a value.
@@ -235,7 +289,7 @@ func (r *yamlReader) conditionAt(line int) bool {
 }
 
 func (r *yamlReader) report(at Position, message string) {
-	r.problems = append(r.problems, Problem{Position: at, Message: message})
+	r.problems = append(r.problems, Problem{Position: at, Message: shown(message)})
 }
 
 func (r *yamlReader) position(t *token.Token) Position {
@@ -255,9 +309,9 @@ func (r *yamlReader) value(n ast.Node) value {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		v.kind, v.text = number, n.GetToken().Value
 	case *ast.StringNode:
-		v.kind, v.text = text, n.Value
+		v.kind, v.text = text, shown(n.Value)
 	case *ast.LiteralNode:
-		v.kind, v.text = text, n.Value.Value
+		v.kind, v.text = text, shown(n.Value.Value)
 	case *ast.MappingNode:
 		v.kind, v.entries = mapping, r.entries(n.Values)
 		for _, e := range n.Values {
@@ -307,7 +361,7 @@ func (r *yamlReader) entries(nodes []*ast.MappingValueNode) []entry {
 			continue
 		}
 		seen[key.Value] = at
-		entries = append(entries, entry{key: key.Value, at: at, value: r.value(n.Value)})
+		entries = append(entries, entry{key: shown(key.Value), at: at, value: r.value(n.Value)})
 	}
 	return entries
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"warder/authz"
 	"warder/envoy"
@@ -44,12 +47,17 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 	}
 }
 
+func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
+	t.Helper()
+	return newLineQueue("standard output", out, log, newMetrics().dropped, linesOfDecisions, linesOfAccess)
+}
+
 func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
 	var out, own syncBuffer
-	q := newLineQueue(&out, newLogger(&own, logSettings{}))
-	newDecisionLog(q.handler(), logDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
-	q.close()
+	q := testLines(t, &out, newLogger(&own, logSettings{}))
+	newDecisionLog(q.part(linesOfDecisions), logDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	q.close(0)
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
 		t.Fatalf("not one line: %q", line)
@@ -99,9 +107,9 @@ func TestDecisionLogMasks(t *testing.T) {
 		{"/a\"\nb", "/a\"\nb", nil},
 	} {
 		var out syncBuffer
-		q := newLineQueue(&out, discard())
-		newDecisionLog(q.handler(), logAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
-		q.close()
+		q := testLines(t, &out, discard())
+		newDecisionLog(q.part(linesOfDecisions), logAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		q.close(0)
 		var got struct {
 			Path string `json:"path"`
 		}
@@ -122,7 +130,7 @@ func TestDecisionLogMasks(t *testing.T) {
 
 func TestDecisionLogOff(t *testing.T) {
 	t.Parallel()
-	if l := newDecisionLog(slog.DiscardHandler, logNone, "", nil); l != nil {
+	if l := newDecisionLog(nil, logNone, "", nil); l != nil {
 		t.Error("log.decisions: none makes a log")
 	}
 }
@@ -144,14 +152,14 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own syncBuffer
-	q := newLineQueue(pipe, newLogger(&own, logSettings{}))
-	l := newDecisionLog(q.handler(), logAll, "", nil)
+	q := testLines(t, pipe, newLogger(&own, logSettings{}))
+	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
 	const extra = 100
 	for range lineBacklog + extra {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
 	}
 	close(pipe.open)
-	q.close()
+	q.close(0)
 	kept := strings.Count(pipe.String(), "\n")
 	if kept < lineBacklog || kept > lineBacklog+1 { // one may be in the writer's hands
 		t.Errorf("%d lines were kept, want %d", kept, lineBacklog)
@@ -169,12 +177,12 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
 	var own syncBuffer
-	q := newLineQueue(brokenPipe{}, newLogger(&own, logSettings{}))
-	l := newDecisionLog(q.handler(), logAll, "", nil)
+	q := testLines(t, brokenPipe{}, newLogger(&own, logSettings{}))
+	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}
-	q.close()
+	q.close(0)
 	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
 		t.Errorf("said %d times: %s", n, own.String())
 	}
@@ -185,20 +193,23 @@ func TestLineQueueBytes(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own syncBuffer
-	q := newLineQueue(pipe, newLogger(&own, logSettings{}))
+	q := testLines(t, pipe, newLogger(&own, logSettings{}))
 	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
 	for range 100 {
-		_, _ = q.Write(line)
+		_, _ = q.part(linesOfDecisions).Write(line)
 	}
 	close(pipe.open)
-	q.close()
+	q.close(0)
 	if got := len(pipe.String()); got != backlogBytes {
 		t.Errorf("%d bytes were kept, want %d", got, backlogBytes)
 	}
-	if !strings.Contains(own.String(), `"lines":84`) {
+	if n := testutil.ToFloat64(q.part(linesOfDecisions).total); n != 92 {
+		t.Errorf("%v lines are counted as dropped, want 92", n)
+	}
+	if !strings.Contains(own.String(), `"lines":`) {
 		t.Errorf("what was dropped is not told: %s", own.String())
 	}
-	if n := q.waiting.Load(); n != 0 {
+	if n := q.part(linesOfDecisions).waiting.Load(); n != 0 {
 		t.Errorf("%d bytes are counted in an empty queue", n)
 	}
 }

@@ -435,7 +435,7 @@ func waysIn(route *policy.Route) []string { return slices.DeleteFunc(whoMayPass(
 // malformed says why a request could not be read.
 func (x explained) malformed() string {
 	if host := x.Request.Host; host != "" && !policy.ValidHost(host) {
-		return fmt.Sprintf("%q is no host, which is a name, an IPv4 address or an IPv6 address in brackets, and a port or none", host)
+		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
 	}
 	return "its method or its host is missing, or its headers cannot be read in one way only, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
 }

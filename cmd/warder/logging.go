@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc/grpclog"
 
@@ -24,6 +25,14 @@ func newLogger(w io.Writer, s logSettings) *slog.Logger {
 		handler = slog.NewTextHandler(w, options)
 	}
 	return slog.New(mask.NewHandler(handler, s.Mask))
+}
+
+// newQueuedLogger makes a logger that never waits for its reader, for a server: checks
+// write to it when a store fails. The caller closes the queue.
+func newQueuedLogger(w io.Writer, s logSettings, dropped *prometheus.CounterVec) (*slog.Logger, *lineQueue) {
+	q := newLineQueue("standard error", w, nil, dropped, linesOfOwn)
+	q.log = newLogger(q.part(linesOfOwn), s) // before the first line
+	return q.log, q
 }
 
 // silenceLibraries turns off the process-wide logs of libraries: they print

@@ -34,6 +34,7 @@ type metrics struct {
 	registry  *prometheus.Registry
 	decisions *prometheus.CounterVec
 	duration  prometheus.Histogram
+	dropped   *prometheus.CounterVec
 	calls     *callMetrics
 	sessions  *storeMeter
 	users     *storeMeter
@@ -44,9 +45,22 @@ type metrics struct {
 	gone []string // ids of routes that left the policy, those that left first first
 }
 
-func newMetrics() *metrics {
+// newDroppedLines makes the counter of the lines that no log has.
+func newDroppedLines() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "warder_log_lines_dropped_total",
+		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
+	}, []string{"log"})
+}
+
+func newMetrics() *metrics { return newMetricsWith(newDroppedLines()) }
+
+// newMetricsWith makes metrics that show a counter of dropped lines that is older than
+// they are: warder's own log begins before the server.
+func newMetricsWith(dropped *prometheus.CounterVec) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
+		dropped:  dropped,
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_decisions_total",
 			Help: "Decisions, by the id of the route in the policy (empty: none matched), the decision and its reason.",
@@ -63,7 +77,7 @@ func newMetrics() *metrics {
 	m.next = newNextMetrics()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.decisions, m.duration, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
+		m.decisions, m.duration, m.dropped, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
 	)
 	return m
 }

@@ -92,7 +92,7 @@ func (s scrape) of(name string) string {
 // contractMetrics are the names that dashboards and alerts may rely on.
 var contractMetrics = []string{
 	"warder_decisions_total", "warder_decision_duration_seconds", "warder_store_requests_total", "warder_store_duration_seconds",
-	"warder_cache_requests_total", "warder_policy_last_reload_successful", "warder_policy_last_reload_timestamp_seconds", "warder_policy_info",
+	"warder_cache_requests_total", "warder_log_lines_dropped_total", "warder_policy_last_reload_successful", "warder_policy_last_reload_timestamp_seconds", "warder_policy_info",
 	"grpc_server_started_total", "grpc_server_handled_total", "go_goroutines", "process_cpu_seconds_total",
 }
 
@@ -185,6 +185,7 @@ func TestMetricsAreWellMade(t *testing.T) {
 	m.countCaches(countedCache{"users", func() authz.CacheCounts { return authz.CacheCounts{} }})
 	m.registry.MustRegister(newPolicyStatus("0123", time.Now()))
 	m.decisions.WithLabelValues("a", "deny", "internal").Inc()
+	m.dropped.WithLabelValues(linesOfAccess).Inc()
 	m.calls.started.WithLabelValues("unary", "s", "m").Inc()
 	m.calls.handled.WithLabelValues("unary", "s", "m", "OK").Inc()
 	problems, err := testutil.GatherAndLint(m.registry, slices.DeleteFunc(slices.Clone(contractMetrics), func(name string) bool {

@@ -19,7 +19,9 @@ import (
 
 // Bounds of the configuration. They catch slips (10m for 10ms), not needs.
 const (
-	maxDeadline  = 10 * time.Second
+	maxDeadline = 10 * time.Second
+	// envoyTimeout is what the shipped configurations of Envoy give the whole check.
+	envoyTimeout = 500 * time.Millisecond
 	maxStaleness = time.Hour
 	maxShutdown  = 5 * time.Minute
 	maxJWTLeeway = 5 * time.Minute
@@ -66,6 +68,9 @@ func (c *config) checkBudgets() {
 	r := c.reader
 	if c.deadline <= 0 || c.deadline > maxDeadline {
 		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.deadline, maxDeadline)
+	}
+	if c.deadline >= envoyTimeout && c.deadline <= maxDeadline {
+		r.warn("deadline", "is %v, and Envoy gives the whole check %v in the configurations that warder ships: Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it", c.deadline, envoyTimeout)
 	}
 	for _, store := range []struct {
 		field   string

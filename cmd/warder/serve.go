@@ -122,9 +122,11 @@ func serve(ctx context.Context, p process, o serveOptions) error {
 		}
 		return found.err()
 	}
-	log := newLogger(p.stderr, s.Log)
+	dropped := newDroppedLines()
+	log, lines := newQueuedLogger(p.stderr, s.Log, dropped)
+	defer lines.close(0)
 	logWarnings(log, warnings)
-	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Env: p.env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
+	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Dropped: dropped, Env: p.env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -29,10 +30,12 @@ import (
 type serverOptions struct {
 	// Stdout gets the decision log and Envoy's access log, nothing else. Required.
 	Stdout io.Writer
-	// Log is warder's own log. Required.
+	// Log is warder's own log, to which requests write too: it should not wait. Required.
 	Log *slog.Logger
 	// Env looks up the variables of the policy; nil means none is set.
 	Env lookupEnv
+	// Dropped counts the lines that the logs drop; nil means a counter of the server's own.
+	Dropped *prometheus.CounterVec
 	// Stores answer instead of those that the settings name, when not nil.
 	Stores *stores
 	// Shadow enforces no denial.
@@ -75,6 +78,9 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	if o.Env == nil {
 		o.Env = func(string) (string, bool) { return "", false }
 	}
+	if o.Dropped == nil {
+		o.Dropped = newDroppedLines()
+	}
 	files := newFileWatch([]string{s.Policy}, o.Log)
 	var found problems
 	routes, err := policy.Load(s.Policy, o.Env)
@@ -90,7 +96,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	found = append(found, problemsOf("", err)...)
 	resolver, err := authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, problemsOf("", err)...)
-	srv := &server{settings: s, options: o, log: o.Log, clientIP: resolver, metrics: newMetrics()}
+	srv := &server{settings: s, options: o, log: o.Log, clientIP: resolver, metrics: newMetricsWith(o.Dropped)}
 	if s.Listen.TLS.enabled() {
 		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, problemsOf("", err)...)
@@ -120,7 +126,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		return nil, err
 	}
 	srv.metrics.showShadow(o.Shadow, srv.engine)
-	srv.lines = newLineQueue(o.Stdout, o.Log)
+	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.dropped, linesOfDecisions, linesOfAccess)
 	if err := srv.makeGRPC(); err != nil {
 		srv.close()
 		return nil, err
@@ -173,9 +179,9 @@ func (s *server) makeGRPC() error {
 		Deadline: s.settings.Deadline, Log: s.log,
 		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
 	}
-	lines, logs := s.lines.handler(), s.settings.Log
+	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
 	told := observers{s.metrics}
-	if decisions := newDecisionLog(lines, logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
 		told = append(told, decisions) // a nil *decisionLog would be one too
 		if s.next != nil {
 			s.next.lines = decisions
@@ -193,7 +199,7 @@ func (s *server) makeGRPC() error {
 	if s.tls != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(s.lines, logs.Mask, s.log), options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), options...)
 	return nil
 }
 
@@ -307,5 +313,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 // standard output last.
 func (s *server) close() {
 	s.stores.close()
-	s.lines.close()
+	s.lines.close(s.settings.Shutdown.Timeout)
 }
