@@ -1,10 +1,15 @@
 package envoy
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestEnvoyFullHeaders: a client that sends as many headers as Envoy takes, or as large ones,
@@ -52,6 +57,65 @@ func TestEnvoyFullHeaders(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestEnvoyHosts: what real clients can write for a host, on a route that is for everybody
+// and any host.
+func TestEnvoyHosts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{}, nil, nil)
+	for _, test := range []struct {
+		head   string // the request line and the Host fields
+		status int
+	}{
+		{"GET /public/x HTTP/1.1\r\nHost: api.example.com", 200},
+		{"GET /public/x HTTP/1.1\r\nHost: API.example.com.:8443", 200},
+		{"GET /public/x HTTP/1.1\r\nHost: [::1]:80", 200},
+		{"GET http://api.example.com/public/x HTTP/1.1\r\nHost: other.test", 200},
+		{"GET /public/x HTTP/1.0", 200}, // Envoy says localhost
+		{"GET /public/x HTTP/1.0\r\nHost: a", 200},
+		{"GET /public/x HTTP/1.1", 400},
+		{"GET /public/x HTTP/1.1\r\nHost:", 400},
+		{"GET /public/x HTTP/1.0\r\nHost: ", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: :80", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: user@api.example.com", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: evil.test,api.example.com", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: evil.test\r\nHost: api.example.com", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: api.example.com:80:80", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: api.example.com/", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: api.example.com..", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: [api.example.com]", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: ::1", 400},
+		{"GET /public/x HTTP/1.1\r\nHost: 127.1", 400},
+		{"GET http://api.example.com:80:80/public/x HTTP/1.1\r\nHost: a", 400},
+		{"GET http://0x7f.1/public/x HTTP/1.1\r\nHost: a", 400},
+	} {
+		_, before := b.seen()
+		status := b.exchange(t, test.head+"\r\nConnection: close\r\n\r\n")
+		if _, after := b.seen(); status != test.status || (after > before) != (status == 200) {
+			t.Errorf("%q: %d with %d hits, want %d", test.head, status, after-before, test.status)
+		}
+	}
+}
+
+// exchange sends a text and returns the status of the answer.
+func (b *bench) exchange(t *testing.T, text string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }
 
 func different(n int) (lines []string) {

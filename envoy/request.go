@@ -25,7 +25,8 @@ func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, carries load, 
 		return authz.NewRequest(a), carries, false
 	}
 	headers, carries, readable := headersFrom(in)
-	if !readable || a.Method == "" {
+	// Envoy refuses HTTP/1.1 without Host, and passes on an empty one.
+	if !readable || a.Method == "" || a.Host == "" && !s.hostless {
 		return authz.NewRequest(a), carries, false
 	}
 	a.Headers = headers

@@ -57,6 +57,9 @@ type Config struct {
 	ClientIP authz.ClientIPResolver // the zero resolver takes the connection's peer
 	Identity IdentityConfig
 
+	// HostOptional answers a request whose host is empty as one to any host. It is for
+	// questions of people: Envoy names a host, and one that is empty is refused.
+	HostOptional bool
 	// Deadline bounds one check; 0 means [DefaultDeadline].
 	Deadline time.Duration
 	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
@@ -84,6 +87,7 @@ type Server struct {
 	shadowed *identity // in shadow
 	deadline time.Duration
 	maxBytes int
+	hostless bool // the host may be empty
 	room     load // for the headers of a request
 	observer Observer
 	log      *slog.Logger
@@ -120,6 +124,7 @@ func NewServer(c Config) (*Server, error) {
 		shadowed: shadowed,
 		deadline: c.Deadline,
 		maxBytes: c.MaxRequestBytes,
+		hostless: c.HostOptional,
 		room:     load{cmp.Or(c.MaxHeaders, DefaultMaxHeaders), cmp.Or(c.MaxHeaderKB, DefaultMaxHeaderKB) << 10},
 		observer: c.Observer,
 		log:      c.Log,

@@ -267,7 +267,7 @@ func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s
 	}
 	var seen lastObservation
 	// A person reads this: no deadline of a busy machine may change the answer.
-	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.clientIP, Identity: s.identity, Observer: &seen, Deadline: time.Minute})
+	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.clientIP, Identity: s.identity, Observer: &seen, Deadline: time.Minute, HostOptional: o.checkRequest == ""})
 	if err != nil {
 		return nil, err
 	}

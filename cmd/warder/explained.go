@@ -390,10 +390,7 @@ func (x explained) failure(route *policy.Route) string {
 	d := x.Decision
 	switch d.Reason() {
 	case authz.ReasonRequestMalformed:
-		if !policy.ValidHost(x.Request.Host) {
-			return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", x.Request.Host)
-		}
-		return "its method is missing, or its headers cannot be read in one way only"
+		return x.malformed()
 	case authz.ReasonPathAmbiguous:
 		return x.ambiguous()
 	case authz.ReasonRouteUnmatched:
@@ -434,6 +431,14 @@ func (x explained) failure(route *policy.Route) string {
 
 // waysIn are the words of whoMayPass without those for what all ways need.
 func waysIn(route *policy.Route) []string { return slices.DeleteFunc(whoMayPass(route), narrows) }
+
+// malformed says why a request could not be read.
+func (x explained) malformed() string {
+	if host := x.Request.Host; host != "" && !policy.ValidHost(host) {
+		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
+	}
+	return "its method or its host is missing, or its headers cannot be read in one way only, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
+}
 
 // ambiguous says why a path has no canonical form, or which form of it is not
 // accepted, and what would accept it.
