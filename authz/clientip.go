@@ -67,9 +67,12 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s is an IPv4 network in IPv6 notation; write it as IPv4", p)
 		}
 	}
-	for kind, all := range map[string]netip.Prefix{"IPv4": netip.PrefixFrom(netip.IPv4Unspecified(), 0), "IPv6": netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
-		if policy.CoversAll(c.TrustedProxies, all) {
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: together the networks trust every %s address, so that each client could choose its own; list the networks of your proxies", kind)
+	for _, every := range []struct {
+		kind string
+		all  netip.Prefix
+	}{{"IPv4", netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, {"IPv6", netip.PrefixFrom(netip.IPv6Unspecified(), 0)}} {
+		if policy.CoversAll(c.TrustedProxies, every.all) {
+			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: together the networks trust every %s address, so that each client could choose its own; list the networks of your proxies", every.kind)
 		}
 	}
 	if c.TrustedHops < 0 || c.TrustedHops > maxTrustedHops {

@@ -226,6 +226,8 @@ func TestBadEnvironment(t *testing.T) {
 		{"environment: WARDER_TRUSTED_PROXIES: \"proxy\" (entry 1) is no network", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=proxy"}},
 		{"environment: WARDER_TRUSTED_PROXIES: 0.0.0.0/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=0.0.0.0/0"}},
 		{"environment: WARDER_TRUSTED_PROXIES: ::/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=::/0"}},
+		{"environment: WARDER_TRUSTED_PROXIES: together the networks trust every IPv4 address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=0.0.0.0/1,128.0.0.0/1"}},
+		{"environment: WARDER_TRUSTED_PROXIES: together the networks trust every IPv6 address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=::/1,10.0.0.0/8,8000::/1"}},
 		{"environment: WARDER_JWT_SECRET: is set, but jwt.keys lists 2 keys", "jwt: {keys: [{kid: a, secret_file: a}, {kid: b, secret_file: b}]}", []string{jwt, database}},
 		{"directory.file: is set beside the variable DATABASE_URL", "directory: {file: d.yaml}", []string{jwt, database}},
 	} {
@@ -240,6 +242,58 @@ func TestBadEnvironment(t *testing.T) {
 				t.Errorf("error %v\nwant one with %s", err, c.want)
 			}
 		})
+	}
+}
+
+// TestProxiesThatCoverEverything: networks that hold every address between them
+// are refused like 0.0.0.0/0, and a list with a gap is not.
+func TestProxiesThatCoverEverything(t *testing.T) {
+	t.Parallel()
+	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "HALF=0.0.0.0/1")
+	for _, c := range []struct{ list, kind string }{
+		{`[0.0.0.0/1, 128.0.0.0/1]`, "IPv4"},
+		{`["::/1", "8000::/1"]`, "IPv6"},
+		{`[192.0.0.0/2, 0.0.0.0/1, 128.0.0.0/2]`, "IPv4"},
+		{`["c000::/2", "8000::/2", "::/1", 10.0.0.0/8]`, "IPv6"},
+		{`[10.0.0.0/8, 0.0.0.0/1, 192.168.0.0/16, 128.0.0.0/1]`, "IPv4"},
+		{`["${HALF}", 128.0.0.0/1]`, "IPv4"},
+		{`["::/1", 128.0.0.0/1, "8000::/1", 0.0.0.0/1]`, "IPv4"},
+		{`[0.0.0.0/1, 128.0.0.0/2]`, ""},
+		{`[0.0.0.0/1, "8000::/1"]`, ""},
+		{`["::/1", "8000::/2", "c000::/3"]`, ""},
+	} {
+		path := write(t, t.TempDir(), "warder.yaml", "client_ip:\n  trusted_proxies: "+c.list+"\n")
+		_, _, err := readConfig(path, env).resolve()
+		want := path + ":2:3: client_ip.trusted_proxies: together the networks trust every " + c.kind +
+			" address, so that each client could choose its own; list the networks of your proxies"
+		switch {
+		case c.kind == "" && err != nil:
+			t.Errorf("%s: %v", c.list, err)
+		case c.kind != "" && (err == nil || err.Error() != want):
+			t.Errorf("%s: %v\nwant %s", c.list, err, want)
+		}
+	}
+}
+
+// TestDeadlineOfEnvoy: from 500ms on, Envoy answers before warder does.
+func TestDeadlineOfEnvoy(t *testing.T) {
+	t.Parallel()
+	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")
+	for deadline, warned := range map[string]bool{"200ms": false, "499ms": false, "500ms": true, "501ms": true, "10s": true} {
+		path := write(t, t.TempDir(), "warder.yaml", "deadline: "+deadline+"\n")
+		_, warnings, err := readConfig(path, env).resolve()
+		if err != nil {
+			t.Errorf("%s: %v", deadline, err)
+			continue
+		}
+		want := path + ":1:1: deadline: is " + deadline + ", and Envoy gives the whole check 500ms in the configurations that warder ships: " +
+			"Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it"
+		switch {
+		case !warned && len(warnings) > 0:
+			t.Errorf("%s: warnings %v", deadline, warnings)
+		case warned && (len(warnings) != 1 || warnings[0].String() != want):
+			t.Errorf("%s: warnings %v\nwant %s", deadline, warnings, want)
+		}
 	}
 }
 
