@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
@@ -29,6 +31,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -147,7 +150,6 @@ func TestConfigSettings(t *testing.T) {
 			s := decode(t, readConfig(t, name))
 			m, a, c := s.manager, s.extAuthz, s.warder
 			h2 := s.protocol.GetExplicitHttpConfig().GetHttp2ProtocolOptions()
-			route := m.GetRouteConfig().GetVirtualHosts()[0].GetRoutes()[0]
 			limits := c.GetCircuitBreakers().GetThresholds()
 			for _, row := range []struct {
 				setting   string
@@ -179,6 +181,7 @@ func TestConfigSettings(t *testing.T) {
 				{"max_headers_count", m.GetCommonHttpProtocolOptions().GetMaxHeadersCount().GetValue(), uint32(100)},
 				{"max_request_headers_kb", m.GetMaxRequestHeadersKb().GetValue(), uint32(60)},
 				{"request_headers_timeout", m.GetRequestHeadersTimeout().AsDuration().String(), "10s"},
+				{"per_connection_buffer_limit_bytes", s.bootstrap.GetStaticResources().GetListeners()[0].GetPerConnectionBufferLimitBytes().GetValue(), uint32(32768)},
 				{"HTTP/1.0", m.GetHttpProtocolOptions().GetAcceptHttp_10() && m.GetHttpProtocolOptions().GetDefaultHostForHttp_10() != "", true},
 				{"HTTP/2 streams of a client", m.GetHttp2ProtocolOptions().GetMaxConcurrentStreams().GetValue(), uint32(100)},
 				{"use_remote_address", m.GetUseRemoteAddress().GetValue(), true},
@@ -188,7 +191,23 @@ func TestConfigSettings(t *testing.T) {
 				{"internal addresses", m.GetInternalAddressConfig().String(), (&hcmv3.HttpConnectionManager_InternalAddressConfig{
 					CidrRanges: []*corev3.CidrRange{{AddressPrefix: "0.0.0.0", PrefixLen: wrapperspb.UInt32(32)}},
 				}).String()},
-				{"no route turns ext_authz off", len(route.GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetTypedPerFilterConfig()) + len(m.GetRouteConfig().GetVirtualHosts()[0].GetTypedPerFilterConfig()), 0},
+				{"routes that turn ext_authz off", strings.Join(perFilter(m.GetRouteConfig()), ", "), ""},
+				{"no routes from elsewhere", m.GetRds() == nil && m.GetScopedRoutes() == nil && m.GetRouteConfig().GetVhds() == nil, true},
+
+				// An ordinary web application goes through unharmed.
+				{"upgrades", upgrades(m.GetUpgradeConfigs()), "websocket"},
+				{"websockets over HTTP/2", m.GetHttp2ProtocolOptions().GetAllowConnect(), true},
+				{"a request may take as long as it takes", isZero(m.GetRequestTimeout()), true},
+				{"a stream that stands still ends", m.GetStreamIdleTimeout().AsDuration().String(), "5m0s"},
+				{"an answer that nobody reads ends", m.GetStreamFlushTimeout().AsDuration().String(), "5m0s"},
+				{"no limit for a whole stream", m.GetCommonHttpProtocolOptions().GetMaxStreamDuration() == nil && m.GetCommonHttpProtocolOptions().GetMaxConnectionDuration() == nil, true},
+				{"an idle connection ends", m.GetCommonHttpProtocolOptions().GetIdleTimeout().AsDuration().String(), "1h0m0s"},
+				{"routes", routesOf(m.GetRouteConfig()), "upgrade exact websocket: app, 0s, 1h0m0s; content-type prefix application/grpc: app_grpc, 0s, 1h0m0s; all: app, 0s"},
+				{"the application's protocol", spokenTo(t, s.app), "HTTP/1.1"},
+				{"the protocol of a gRPC application", spokenTo(t, s.appGRPC), "HTTP/2"},
+				{"request trailers do not pass", s.mutation.GetMutations().GetRequestTrailersMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), ".*"},
+				{"connections to the application", least(s.app), uint32(20000)},
+				{"connections to a gRPC application", least(s.appGRPC), uint32(20000)},
 
 				{"the access log goes to warder", s.logs.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().GetClusterName(), "warder"},
 				{"in batches", s.logs.GetCommonConfig().GetBufferFlushInterval().AsDuration().String(), "1s"},
@@ -220,6 +239,120 @@ func TestConfigSettings(t *testing.T) {
 	}
 }
 
+// defaultShutdownDelay is shutdown.delay of a warder that is not told otherwise.
+const defaultShutdownDelay = 5 * time.Second
+
+// perFilter names what sets anything for a filter beside its own configuration, which
+// can turn ext_authz off: of all routes of all virtual hosts, and of each cluster that
+// a route weighs.
+func perFilter(c *routev3.RouteConfiguration) []string {
+	var found []string
+	look := func(where string, settings map[string]*anypb.Any) {
+		for name := range settings {
+			found = append(found, where+": "+name)
+		}
+	}
+	look("all", c.GetTypedPerFilterConfig())
+	for _, host := range c.GetVirtualHosts() {
+		look(host.GetName(), host.GetTypedPerFilterConfig())
+		for i, route := range host.GetRoutes() {
+			where := fmt.Sprintf("%s: routes[%d]", host.GetName(), i)
+			look(where, route.GetTypedPerFilterConfig())
+			for _, weighed := range route.GetRoute().GetWeightedClusters().GetClusters() {
+				look(where+": "+weighed.GetName(), weighed.GetTypedPerFilterConfig())
+			}
+		}
+	}
+	return found
+}
+
+// upgrades names the upgrades that are allowed by the same filters as other requests.
+func upgrades(all []*hcmv3.HttpConnectionManager_UpgradeConfig) string {
+	var names []string
+	for _, u := range all {
+		name := u.GetUpgradeType()
+		if len(u.GetFilters()) > 0 || u.GetEnabled() != nil && !u.GetEnabled().GetValue() {
+			name += " (filters of its own, or off)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " ")
+}
+
+// routesOf writes all routes in one line: the header that is matched, the cluster, the
+// timeout and, where it is set, the idle timeout. A timeout that is not set is Envoy's 15s.
+func routesOf(c *routev3.RouteConfiguration) string {
+	var lines []string
+	for _, host := range c.GetVirtualHosts() {
+		for _, route := range host.GetRoutes() {
+			line := "all"
+			for _, h := range route.GetMatch().GetHeaders() {
+				line = h.GetName() + " exact " + h.GetStringMatch().GetExact()
+				if prefix := h.GetStringMatch().GetPrefix(); prefix != "" {
+					line = h.GetName() + " prefix " + prefix
+				}
+				if !h.GetStringMatch().GetIgnoreCase() {
+					line += " (case matters)"
+				}
+			}
+			to := route.GetRoute()
+			line += ": " + to.GetCluster()
+			if to.GetTimeout() != nil {
+				line += ", " + to.GetTimeout().AsDuration().String()
+			}
+			if to.GetIdleTimeout() != nil {
+				line += ", " + to.GetIdleTimeout().AsDuration().String()
+			}
+			if route.GetMatch().GetPrefix() != "/" || to.GetRetryPolicy() != nil || to.GetMaxStreamDuration() != nil {
+				line += " (not for all paths, with retries, or bounded)"
+			}
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+// isZero reports whether a duration is written and 0: what is absent is Envoy's default.
+func isZero(d *durationpb.Duration) bool { return d != nil && d.AsDuration() == 0 }
+
+// spokenTo names the protocol in which Envoy speaks to a cluster.
+func spokenTo(t *testing.T, c *clusterv3.Cluster) string {
+	t.Helper()
+	options := unpack(t, c.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], new(upstreamv3.HttpProtocolOptions))
+	switch explicit := options.GetExplicitHttpConfig(); {
+	case explicit.GetHttp2ProtocolOptions() != nil:
+		return "HTTP/2"
+	case explicit.GetHttpProtocolOptions() != nil:
+		return "HTTP/1.1"
+	}
+	return "another"
+}
+
+// least is the smallest limit of a cluster's circuit breakers.
+func least(c *clusterv3.Cluster) uint32 {
+	limits := c.GetCircuitBreakers().GetThresholds()
+	if len(limits) != 1 {
+		return 0
+	}
+	return min(limits[0].GetMaxConnections().GetValue(), limits[0].GetMaxPendingRequests().GetValue(), limits[0].GetMaxRequests().GetValue())
+}
+
+// longest is the longest time between two health checks, whatever the state; 0 where
+// one is not set, since Envoy's own default for a cluster without traffic is a minute.
+func longest(h *corev3.HealthCheck) time.Duration {
+	if h.GetNoTrafficInterval() == nil || h.GetNoTrafficHealthyInterval() == nil {
+		return 0
+	}
+	return max(h.GetInterval().AsDuration(), h.GetUnhealthyInterval().AsDuration(), h.GetNoTrafficInterval().AsDuration(), h.GetNoTrafficHealthyInterval().AsDuration())
+}
+
+// noticed is the longest time until Envoy sends nothing more to a replica that says it
+// shuts down.
+func noticed(h *corev3.HealthCheck) time.Duration {
+	each := h.GetInterval().AsDuration() + h.GetIntervalJitter().AsDuration()
+	return time.Duration(h.GetUnhealthyThreshold().GetValue())*each + h.GetTimeout().AsDuration()
+}
+
 func TestSidecarCluster(t *testing.T) {
 	t.Parallel()
 	s := decode(t, readConfig(t, "sidecar.yaml"))
@@ -247,6 +380,13 @@ func TestServiceCluster(t *testing.T) {
 		{"name of warder", common.GetValidationContext().GetMatchTypedSubjectAltNames()[0].GetMatcher().GetExact(), context.GetSni()},
 		{"ALPN", common.GetAlpnProtocols()[0], "h2"},
 		{"health of the service that answers", s.warder.GetHealthChecks()[0].GetGrpcHealthCheck().GetServiceName(), AuthorizationService},
+		{"time between health checks", longest(s.warder.GetHealthChecks()[0]).String(), "1s"},
+		{"time for one", s.warder.GetHealthChecks()[0].GetTimeout().AsDuration().String(), "500ms"},
+		{"one that shuts down is noticed within its shutdown.delay", noticed(s.warder.GetHealthChecks()[0]) < defaultShutdownDelay, true},
+		{"unhealthy_threshold", s.warder.GetHealthChecks()[0].GetUnhealthyThreshold().GetValue(), uint32(2)},
+		{"healthy_threshold", s.warder.GetHealthChecks()[0].GetHealthyThreshold().GetValue(), uint32(1)},
+		{"health checks", len(s.warder.GetHealthChecks()), 1},
+		{"a replica that does not answer is put aside", s.warder.GetOutlierDetection().GetConsecutiveLocalOriginFailure().GetValue(), uint32(3)},
 		{"no panic to replicas that are down", s.warder.GetCommonLbConfig().GetHealthyPanicThreshold().GetValue(), 0.0},
 		{"type", s.warder.GetType().String(), "STRICT_DNS"},
 		{"keepalive, slower than warder's limit", keepalive.GetInterval().AsDuration().Seconds() >= 10, true},
