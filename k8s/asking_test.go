@@ -40,6 +40,8 @@ func checkAsking(r *report, f *form) {
 			checkSecurityPolicy(r, f, o)
 		case "ClientTrafficPolicy":
 			checkClientTraffic(r, o)
+		case "HTTPRoute":
+			checkHTTPRoute(r, o)
 		case "Gateway":
 			checkGateway(r, f, o)
 		case "BackendTLSPolicy":
@@ -94,12 +96,16 @@ func checkSecurityPolicy(r *report, f *form, o object) {
 		StatusOnError            int
 		Timeout                  string
 		HeadersToExtAuth         []string
-		GRPC                     struct{ BackendRefs []ref }
+		GRPC                     struct {
+			BackendRefs     []ref
+			BackendSettings struct{ Retry any }
+		}
 	}
 	a := into[extAuth](dig(o.doc, "spec", "extAuth"))
 	r.require(a.FailOpen != nil && !*a.FailOpen && a.StatusOnError == 503, "%s: must have failOpen: false and statusOnError: 503", o)
 	r.require(a.RecomputeRoute != nil && !*a.RecomputeRoute, "%s: must not choose another route after the answer", o)
 	r.require(len(a.HeadersToExtAuth) == 0, "%s: warder must see all header names, to remove what is disguised", o)
+	r.require(a.GRPC.BackendSettings.Retry == nil, "%s: must not retry: Envoy keeps a call for that, and fails it above 64 KiB", o)
 	checkTimeout(r, o, a.Timeout)
 	r.require(len(a.GRPC.BackendRefs) == 1, "%s: asks %d backends", o, len(a.GRPC.BackendRefs))
 	for _, b := range a.GRPC.BackendRefs {
@@ -143,11 +149,20 @@ func checkClientTraffic(r *report, o object) {
 	r.require(o.text("spec", "path", "escapedSlashesAction") == "RejectRequest" && dig(o.doc, "spec", "path", "disableMergeSlashes") == false,
 		"%s: paths keep more than one reading", o)
 	r.require(o.text("spec", "headers", "withUnderscoresAction") == "DropHeader", "%s: headers with underscores pass", o)
+	r.require(dig(o.doc, "spec", "http1", "http10", "useDefaultHost") == true, "%s: health checks by HTTP/1.0 are refused", o)
 	type match struct{ Type, Value string }
 	matches := into[[]match](dig(o.doc, "spec", "headers", "earlyRequestHeaders", "removeOnMatch"))
 	for _, name := range removable() {
 		removed := slices.ContainsFunc(matches, func(m match) bool { return m.Type == "RegularExpression" && matchesWhole(m.Value, name) })
 		r.require(removed, "%s: a client may send %s", o, name)
+	}
+}
+
+// checkHTTPRoute: streams have no end, and Envoy's default for a route is 15 seconds.
+func checkHTTPRoute(r *report, o object) {
+	type rule struct{ Timeouts map[string]string }
+	for i, each := range into[[]rule](dig(o.doc, "spec", "rules")) {
+		r.require(each.Timeouts["request"] == "0s" && len(each.Timeouts) == 1, "%s: rules[%d] cuts off streams; it needs timeouts: {request: 0s}", o, i)
 	}
 }
 

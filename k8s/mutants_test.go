@@ -105,6 +105,11 @@ var mutants = []struct{ form, want, old, new string }{
 	{"service", "without mutual TLS", "        client_ca_file: /run/secrets/warder-tls/ca.crt\n", ""},
 	{"service", "listens on port 9190", `grpc: ":9191"`, `grpc: ":9190"`},
 	{"service", "one would stop all requests", "minReplicas: 2", "minReplicas: 1"},
+	{"sidecar", "is 29s, and the pod takes up to 30s to stop", "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 29"},
+	{"sidecar", "is 45s, and the pod takes up to 46s to stop", "    policy: /etc/warder/policy\n", "    policy: /etc/warder/policy\n    shutdown: {delay: 21s}\n"},
+	{"sidecar", "is 45s, and the pod takes up to 55s to stop", "sleep: {seconds: 5}", "sleep: {seconds: 30}"},
+	{"service", "is 19s, and the pod takes up to 20s to stop", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 19"},
+	{"envoy gateway sidecar", "is 1m10s, and the pod takes up to 1m15s to stop", "                  enableServiceLinks: false\n", "                  enableServiceLinks: false\n                  terminationGracePeriodSeconds: 70\n"},
 
 	// How warder is asked.
 	{"sidecar", "failure_mode_allow: false", "failure_mode_allow: false", "failure_mode_allow: true"},
@@ -134,5 +139,9 @@ var mutants = []struct{ form, want, old, new string }{
 	{"envoy gateway", "a timeout of", "timeout: 500ms", "timeout: 10s"},
 	{"envoy gateway", "warder must see all header names", "    recomputeRoute: false", "    recomputeRoute: false\n    headersToExtAuth: [authorization]"},
 	{"envoy gateway", "a client may send x-warder-auth-method", "- type: RegularExpression", "- type: Exact"},
+	{"envoy gateway", "must not retry", "      backendSettings:\n", "      backendSettings:\n        retry: {numRetries: 1}\n"},
+	{"envoy gateway", "health checks by HTTP/1.0 are refused", "      useDefaultHost: true\n", "      useDefaultHost: false\n"},
+	{"envoy gateway", "rules[0] cuts off streams", "        request: 0s\n", "        request: 15s\n"},
+	{"envoy gateway sidecar", "rules[0] cuts off streams", "      timeouts:\n        request: 0s\n", ""},
 	{"envoy gateway", "headers with underscores pass", "    withUnderscoresAction: DropHeader\n", ""},
 }

@@ -26,8 +26,9 @@ type podSpec struct {
 		RunAsUser, FSGroup *int64
 		SeccompProfile     struct{ Type string }
 	}
-	InitContainers, Containers []container
-	Volumes                    []volume
+	InitContainers, Containers    []container
+	Volumes                       []volume
+	TerminationGracePeriodSeconds *int
 }
 
 func (p podSpec) containers() []container { return slices.Concat(p.InitContainers, p.Containers) }
@@ -45,6 +46,10 @@ type container struct {
 		HostPort      int
 	}
 	StartupProbe, ReadinessProbe, LivenessProbe *probe
+
+	Lifecycle struct {
+		PreStop *struct{ Sleep *struct{ Seconds int } }
+	}
 
 	Resources struct{ Requests, Limits map[string]any }
 

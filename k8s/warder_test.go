@@ -50,6 +50,7 @@ type settings struct {
 	ClientIP struct {
 		Source string
 	} `yaml:"client_ip"`
+	Shutdown struct{ Delay, Timeout *time.Duration }
 }
 
 // secretFiles are the files that hold secrets.
@@ -123,6 +124,7 @@ func checkWarder(r *report, f *form, w workload) {
 		bad("must be the first sidecar (restartPolicy: Always): what comes later asks it")
 	}
 	checkProbes(bad, w.pod, c, s)
+	checkStop(bad, w, c, s)
 	checkListener(bad, f, w, c, s)
 	for _, file := range append(s.secretFiles(), s.tlsFiles()...) {
 		v, _, _, _ := w.pod.at(c, file)
