@@ -156,7 +156,8 @@ func (s *postgresCluster) start() error {
 		// Throwaway: nothing has to survive, and all of it has to be quick.
 		"-c", "fsync=off", "-c", "full_page_writes=off",
 		"-c", "shared_buffers=16MB", "-c", "max_connections=100", "-c", "autovacuum=off",
-		"-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal")
+		// A standby whose first connection to the primary fails tries again at once.
+		"-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal", "-c", "wal_retrieve_retry_interval=100ms")
 	if err != nil {
 		return err
 	}

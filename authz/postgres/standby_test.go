@@ -59,6 +59,15 @@ func replayed(t *testing.T, d *postgres.Directory, id string) {
 	waitFor(t, patience, func() error { _, err := d.User(t.Context(), id); return err })
 }
 
+// received waits until the standby has all that the primary has written, replayed or
+// not. What it has not is lost when it is promoted.
+func received(t *testing.T, primary *authztest.Postgres) {
+	t.Helper()
+	waitFor(t, patience, func() error {
+		return primary.Try(t, "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()) THEN RAISE 'the standby has not received all'; END IF; END $$")
+	})
+}
+
 // wantStandby wants an outage for whatever is asked: a user who is there, one who is
 // not, and a key.
 func wantStandby(t *testing.T, d *postgres.Directory, message string) {
@@ -138,6 +147,7 @@ func TestStandby(t *testing.T) {
 		return standby.Try(t, "DO $$ BEGIN IF pg_get_wal_replay_pause_state() <> 'paused' THEN RAISE 'not paused'; END IF; END $$")
 	})
 	primary.Exec(t, "UPDATE users SET is_active = false WHERE id = 1")
+	received(t, primary)
 	for _, d := range strict {
 		wantStandby(t, d, "is a standby")
 	}
@@ -149,7 +159,7 @@ func TestStandby(t *testing.T) {
 
 	standby.Exec(t, "SELECT pg_promote(true)")
 	for name, d := range strict {
-		waitFor(t, 20*time.Second, func() error {
+		waitFor(t, patience, func() error {
 			user, err := d.User(t.Context(), "1")
 			if err == nil && user.Active {
 				return errors.New(name + ": the promoted server answers with what it had not replayed")
