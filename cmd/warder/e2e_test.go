@@ -9,6 +9,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks, false) })
 	t.Run("corpus, remembered", func(t *testing.T) { testCorpus(t, leaks, true) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
+	t.Run("standby", func(t *testing.T) { testStandby(t, leaks) })
 	t.Run("logged", func(t *testing.T) { testLogged(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
 	if leaks.text("metrics") == "" {
