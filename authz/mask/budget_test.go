@@ -13,7 +13,8 @@ func pieces() []string {
 		`\`, `\"`, `\n`, `\u005c`, "%", "%0A", "%25", "%3D", "%22", "://", "eyJ", "wk_", "curl -u ", "-----BEGIN PRIVATE KEY-----", "-----END ",
 		"content-disposition:", "name=", `"name":`, `"value":`, "Bearer=", "=Bearer", "[%0A", "b'", "1", "a", "é",
 		"<", ">", "</", "/>", "<password>", `<a name="pin">`, cdataBegin, cdataEnd, "\x1b[0m", "\x1b[", `\033[1m`, "$'", "|", "password: |\n", "pin\n", "input_value=",
-		`"loc":[`, `'loc': (`, `"type":"missing"`, `"input":`, "[[", "[b'", "authorization=My ", "https://a@")
+		`"loc":[`, `'loc': (`, `"type":"missing"`, `"input":`, "[[", "[b'", "authorization=My ", "https://a@",
+		"&lt;", "&gt;", "&quot;", "&#39;", "&#x22;", "&amp;", "&amp;quot;", "&lt;password&gt;", "&lt;/", "{&quot;pin&quot;:")
 }
 
 // checkWork fails when masking a text takes more than a fixed number of steps a

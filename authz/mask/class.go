@@ -10,7 +10,7 @@ const (
 	wakes   class = 1 << iota // the scanner of text looks at it
 	sign                      // = and : end keys, ' is around keys, < opens elements
 	blank                     // white space, in front of credentials and values of flags
-	escapes                   // \, % and the escape of terminals
+	escapes                   // \, %, & and the escape of terminals
 	jay                       // J, of eyJ
 	wk                        // w, of wk_
 	bar                       // _, of wk_
@@ -20,7 +20,7 @@ const (
 
 // classes is never changed.
 var classes = func() (table [256]class) {
-	for _, c := range "=:{[(-<'Jkb B\\%\x1b" {
+	for _, c := range "=:{[(-<'Jkb B\\%&\x1b" {
 		if c != ' ' {
 			table[c] |= wakes
 		}
@@ -31,7 +31,7 @@ var classes = func() (table [256]class) {
 	for c := range ' ' + 1 {
 		table[c] |= blank
 	}
-	for _, c := range "\\%\x1b" {
+	for _, c := range "\\%&\x1b" {
 		table[c] |= escapes
 	}
 	table['J'] |= jay

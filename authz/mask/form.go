@@ -57,7 +57,7 @@ func (f *form) hides(line []byte) bool {
 		}
 		return true
 	case formElement:
-		if bytes.Contains(line, []byte("</")) || bytes.Contains(line, []byte(cdataEnd)) || f.seen > maxHeaders {
+		if bytes.Contains(line, []byte("</")) || bytes.Contains(line, []byte("&lt;/")) || bytes.Contains(line, []byte(cdataEnd)) || f.seen > maxHeaders {
 			*f = form{}
 			return false
 		}

@@ -50,7 +50,11 @@ const MaxLine = 1 << 20
 //	db:1433;password=x  redis://h:6379,password=x    redis://h:6379,db=1
 //	{'loc': ('body', 'password'), 'input': 'x'}      {'loc': ('body', 'name'), 'input': 'x'}
 //
-// Colours of a terminal between a key, its sign and its value are passed over.
+// Colours of a terminal between a key, its sign and its value are passed over. What is
+// escaped as HTML and XML are (&lt; &gt; &quot; &apos; &amp; and numbers of ASCII) is read
+// as what it spells, also when it is escaped twice.
+//
+//	&lt;password&gt;x&lt;/password&gt;   {&quot;pin&quot;:&quot;x&quot;}   login &lt;user&gt; &lt;password&gt;
 //
 //	'x-api-key', 'x' as a line, as Envoy logs fields ':authority', 'example.com'
 //

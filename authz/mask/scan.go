@@ -13,8 +13,8 @@ const maxEdits = 24
 // text alone, so that everything between them is kept byte for byte.
 type edit struct {
 	start, end int
-	quote      byte // around the replacement, 0 for none
-	level      int8 // of JSON strings in JSON strings: how often the quote is escaped
+	quote      byte // around the replacement, 0 for none, & for &quot;
+	level      int8 // of JSON strings in JSON strings, or of &amp;: how often the quote is escaped
 }
 
 // A scanner looks for secrets in one text.
@@ -158,8 +158,15 @@ func (s *scanner) apply(dst, t []byte) []byte {
 }
 
 func (e edit) appendQuote(dst []byte) []byte {
-	if e.quote == 0 {
+	switch e.quote {
+	case 0:
 		return dst
+	case '&':
+		dst = append(dst, '&')
+		for range e.level {
+			dst = append(dst, "amp;"...)
+		}
+		return append(dst, "quot;"...)
 	}
 	for range 1<<e.level - 1 {
 		dst = append(dst, '\\')

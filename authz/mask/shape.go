@@ -15,7 +15,8 @@ authority:
 			at = stop
 		case c == ':' && colon == 0:
 			colon = stop
-		case c <= ' ' || c == '/' || c == '?' || c == '#' || c == '\\' || c == '<' || c == '>' || isQuote(c):
+		case c <= ' ' || c == '/' || c == '?' || c == '#' || c == '\\' || c == '<' || c == '>' || isQuote(c),
+			c == '&' && entityEnd(t, stop, end) > 0:
 			break authority
 		}
 	}

@@ -104,6 +104,11 @@ func (s *scanner) line(t []byte, from, end int) int {
 		switch c := t[i]; c {
 		case '\\', '%', escapeByte:
 			escaped = true
+		case '&':
+			if n := entityEnd(t, i, end); n > 0 {
+				// A value may end elsewhere once it is replaced.
+				escaped, s.odd, next = true, true, n
+			}
 		case '=', ':':
 			next = s.sign(t, from, lo, i, end, &look)
 			lo = next

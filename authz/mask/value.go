@@ -70,6 +70,10 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		if v+1 < end && isQuote(t[v+1]) { // the unescaped text shows where it ends
 			return v
 		}
+	case '&':
+		if entityEnd(t, v, end) > 0 { // the same
+			return v
+		}
 	}
 	if dict != 0 {
 		stop := elementEnd(t, v, end)
@@ -283,7 +287,8 @@ func bareEnd(t []byte, v, end int, query bool) int {
 	for i := v; i < end; i++ {
 		switch c := t[i]; c {
 		case '&', '#':
-			if query || c == '&' && beginsPair(t, i+1, end) {
+			if query || c == '&' && (beginsPair(t, i+1, end) || entityEnd(t, i, end) > 0 ||
+				hasPrefix(t[i:end], "&amp;") && beginsPair(t, i+len("&amp;"), end)) {
 				return i
 			}
 		case '(', '[', '{':

@@ -13,7 +13,7 @@ const maxDepth = 6
 // view masks the escaped text t[from:end] by reading what it spells: a key may
 // have escapes in it, and quotes that are escaped are quotes to somebody. Where
 // the edits go is translated back, so that the escapes of the rest are kept. With
-// percent, %XX are escapes too.
+// percent, %XX and entities of HTML and XML are escapes too.
 func (s *scanner) view(t []byte, from, end int, percent bool) {
 	var room [512]byte
 	decoded, changed := unescape(room[:0], t[from:end], percent)
@@ -29,7 +29,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		return
 	}
 	first, outer := s.n, s.form
-	s.form = form{}
+	s.form = form{named: percent && outer.named}
 	s.depth++
 	s.lines(decoded)
 	if percent && bytes.IndexByte(decoded, '+') >= 0 { // a form, where + is a blank
@@ -42,13 +42,16 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.lines(decoded)
 	}
 	s.depth--
-	s.form = outer
+	if outer.state != formNone || !percent || bytes.IndexByte(t[from:end], '&') < 0 {
+		s.form = outer // else what is escaped may go on in the next lines
+	}
 	if s.n == first {
 		return
 	}
 	s.merge(first)
 	// Where in t each edit is: by unescaping once more and counting.
 	quoted := bytes.IndexByte(t[from:end], '\\') >= 0
+	entities, again := percent && bytes.Contains(t[from:end], []byte("&quot;")), percent && bytes.Contains(t[from:end], []byte("&amp;"))
 	raw, at := from, 0
 	seek := func(offset int) int {
 		for at < offset && raw < end {
@@ -58,13 +61,21 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		}
 		return raw
 	}
-	s.work += end - from
+	s.work += 3 * (end - from)
 	edits := s.edits(first)
 	for i := range edits {
 		e := &edits[i]
 		e.start, e.end = seek(e.start), seek(e.end)
 		switch {
+		case e.quote == '&' && percent:
+			if e.level++; !again {
+				e.quote = 0
+			}
 		case e.quote != '"':
+		case entities && e.level == 0:
+			e.quote = '&'
+		case entities:
+			e.quote = 0
 		case quoted:
 			e.level++
 		default:
@@ -77,7 +88,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 	for i := 0; i < len(t); {
 		run := i
-		for run < len(t) && t[run] != '\\' && t[run] != escapeByte && (t[run] != '%' || !percent) {
+		for run < len(t) && t[run] != '\\' && t[run] != escapeByte && (t[run] != '%' && t[run] != '&' || !percent) {
 			run++
 		}
 		dst = append(dst, t[i:run]...)
@@ -131,6 +142,10 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 		if hi, lo := hexDigit(t[1]), hexDigit(t[2]); hi >= 0 && lo >= 0 {
 			return hi<<4 | lo, 3, 1
 		}
+	case c == '&' && percent:
+		if r, width = entity(t); width > 0 {
+			return r, width, 1
+		}
 	case c != '\\' || len(t) == 1:
 	default:
 		switch t[1] {
@@ -157,6 +172,68 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 		}
 	}
 	return rune(t[0]), 1, 1
+}
+
+// maxEntity bounds the length of an entity in bytes, leading zeros of its number included.
+const maxEntity = 10
+
+// entity reads the entity at the beginning of t, of which & is the first byte: the
+// character that it spells, one of ASCII, and its length; 0 when it is none of those
+// that text is escaped with.
+func entity(t []byte) (r rune, width int) {
+	stop := bytes.IndexByte(t[:min(len(t), maxEntity)], ';')
+	if stop < 3 {
+		return 0, 0
+	}
+	switch name := t[1:stop]; {
+	case name[0] == '#':
+		base, digits := rune(10), name[1:]
+		if digits[0]|0x20 == 'x' {
+			base, digits = 16, digits[1:]
+		}
+		for _, c := range digits {
+			d := hexDigit(c)
+			if d < 0 || d >= base {
+				return 0, 0
+			}
+			if r = r*base + d; r >= utf8.RuneSelf {
+				return 0, 0
+			}
+		}
+		if r == 0 {
+			return 0, 0
+		}
+	case isWord(name, "lt"):
+		r = '<'
+	case isWord(name, "gt"):
+		r = '>'
+	case isWord(name, "quot"):
+		r = '"'
+	case isWord(name, "apos"):
+		r = '\''
+	case isWord(name, "amp"):
+		r = '&'
+	default:
+		return 0, 0
+	}
+	return r, stop + 1
+}
+
+// entityEnd returns where the entity at t[i] ends, or 0 when there is none that hides
+// anything: &amp; alone is an & to every reader.
+func entityEnd(t []byte, i, end int) int {
+	r, width := entity(t[i:end])
+	if width == 0 {
+		return 0
+	}
+	if r == '&' {
+		// What stands behind it may make an entity with it.
+		var room [maxEntity]byte
+		if _, more := entity(append(append(room[:0], '&'), t[i+width:min(end, i+width+maxEntity-1)]...)); more == 0 {
+			return 0
+		}
+	}
+	return i + width
 }
 
 // unicodeEscape reads the \uXXXX at the beginning of t, or two for one character.
