@@ -64,6 +64,30 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 }
 
+// TestMixesAreMaskedOnce: masking what is masked changes nothing, whatever the text is
+// put together from.
+func TestMixesAreMaskedOnce(t *testing.T) {
+	t.Parallel()
+	all := pieces()
+	// Half of the pieces are from the last ones and from words that make keys and values.
+	near := append(all[len(all)-16:len(all):len(all)], "password=", "token: ", "x y", "hunter2", "password", "&apos;", "curl -u ", "?a=1&pin=2")
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 200_000 {
+		text := ""
+		for range 2 + random.IntN(9) {
+			from := all
+			if random.IntN(2) == 0 {
+				from = near
+			}
+			text += from[random.IntN(len(from))]
+		}
+		got := (*Masker)(nil).String(text)
+		if again := (*Masker)(nil).String(got); again != got {
+			t.Errorf("masked again:\n  in    %q\n  out   %q\n  again %q", text, got, again)
+		}
+	}
+}
+
 // FuzzWork fails on steps a byte.
 func FuzzWork(f *testing.F) {
 	for _, piece := range pieces() {

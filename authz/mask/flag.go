@@ -81,7 +81,12 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 		stop = bareEnd(t, v, end, false)
 	}
 	s.work += stop - v
-	if n := bytes.IndexByte(t[v:stop], ':'); n >= 0 && v+n+1 < stop && string(t[v+n+1:stop]) != Replacement {
+	n := bytes.IndexByte(t[v:stop], ':')
+	if n < 0 || s.words.find(t, v, v+n, beforeColon) != 0 { // a key and its value, if anything
+		return v
+	}
+	s.line(t[:v+n], v, v+n)
+	if v+n+1 < stop && string(t[v+n+1:stop]) != Replacement {
 		s.mask(t, v+n+1, stop)
 	}
 	return max(stop, v)

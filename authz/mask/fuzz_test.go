@@ -100,6 +100,7 @@ var secretForms = []func(key, secret string) string{
 	func(_, s string) string { return "Authorization: Custom " + s + " x" },
 	func(_, s string) string { return "Cookie: a=b; c=" + s + "; d=e" },
 	func(_, s string) string { return "curl -u bob:" + s + " https://example.com" },
+	func(k, s string) string { return "curl -u " + k + "=" + s + " https://example.com" },
 	func(_, s string) string { return "postgres://bob:" + s + "@db/app" },
 	func(_, s string) string { return "redis://:" + s + "@db:6379/0" },
 	func(_, s string) string { return "got Bearer " + s + "0 from bob" },

@@ -163,6 +163,7 @@ func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 		return start
 	}
 	if basic && !isBasic(token) || !basic && !isBearer(token, t[p:end]) {
+		s.odd = s.odd || equalsInside(token) // what is behind the = may be replaced
 		return start
 	}
 	stop := bareEnd(t, start, end, false)

@@ -200,9 +200,6 @@ func entity(t []byte) (r rune, width int) {
 				return 0, 0
 			}
 		}
-		if r == 0 {
-			return 0, 0
-		}
 	case isWord(name, "lt"):
 		r = '<'
 	case isWord(name, "gt"):
