@@ -191,6 +191,9 @@ func entity(t []byte) (r rune, width int) {
 		if digits[0]|0x20 == 'x' {
 			base, digits = 16, digits[1:]
 		}
+		if len(digits) == 0 {
+			return 0, 0
+		}
 		for _, c := range digits {
 			d := hexDigit(c)
 			if d < 0 || d >= base {

@@ -43,9 +43,6 @@ func TestReadme(t *testing.T) {
 		if strings.HasPrefix(block[1], "groups:\n") {
 			continue // alert rules, see TestReadmeMetrics
 		}
-		if strings.HasPrefix(block[1], "route: ") {
-			continue // of Envoy, see TestBoundedWebsocket in package envoy
-		}
 		configs++
 		env := func(name string) (string, bool) { return "set", name == "JWT_SECRET" }
 		if found := readConfig(path, env).reader.problems; len(found) > 0 {
