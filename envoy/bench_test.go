@@ -45,7 +45,7 @@ func BenchmarkCheck(b *testing.B) {
 			var answer []byte
 			for b.Loop() {
 				in := new(CheckRequest)
-				in.decode(text, DefaultMaxRequestBytes)
+				in.decode(text)
 				out := s.Check(b.Context(), in)
 				if out.about[1] != bench.reason {
 					b.Fatalf("%+v", out)
