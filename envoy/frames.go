@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -278,6 +279,9 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 	if err := c.block.end(); err != nil {
 		return err
 	}
+	if c.block.kept.path == checkFields.path {
+		c.calls.await(time.Now())
+	}
 	c.mu.Lock()
 	known := c.streams[id]
 	refused := false
@@ -488,7 +492,7 @@ func (c *callConn) messageBegins(s *stream) {
 			return
 		}
 	}
-	if s.left == 0 {
+	if s.message.size = int(s.left); s.left == 0 {
 		c.messageEnds(s)
 	}
 }

@@ -73,7 +73,7 @@ func newHeaderBlock() *headerBlock {
 func (b *headerBlock) keep(f hpack.HeaderField) {
 	value := f.Value
 	if len(value) > maxFieldKept {
-		value = ""
+		return
 	}
 	switch f.Name {
 	case ":method":

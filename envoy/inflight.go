@@ -4,12 +4,19 @@ import (
 	"container/list"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"time"
 )
 
-// Memory of peers. All connections of a process share three pools, so that large calls
-// and logs cannot take the room of usual calls.
+// Memory of peers. All connections of a process share four pools, so that large calls,
+// logs and streams cannot take the room of usual calls.
 const (
+	// patience is how long a call waits for room among the usual ones, at most.
+	patience = 50 * time.Millisecond
+	// impatience is how long no call waits after one has waited in vain: an answer that is no
+	// use to anybody any more is worse than a refusal.
+	impatience = time.Second
 	// callBytes is what a check costs beside its message while it is decided: its goroutine,
 	// its stream in gRPC, its request and its answer.
 	callBytes = 10 << 10
@@ -43,7 +50,10 @@ type calls struct {
 	next  uint64
 	ready map[uint64][]*inbound // by ticket, in order
 
-	usual, large, access pool
+	usual, large, access, streams pool
+
+	waiting   []chan struct{} // calls that wait for room, the first one first
+	impatient time.Time       // until then no call waits
 }
 
 // A pool is a part of the memory.
@@ -57,8 +67,10 @@ type pool struct {
 // An inbound is one message of a peer, from its first bytes on. Its fields belong to calls.
 type inbound struct {
 	data    []byte
+	size    int // that is announced
 	fault   fault
 	log     bool // of the access log
+	stream  bool // no message, but a stream that is no check
 	lost    int  // messages of the log before it that were dropped
 	call    bool // a call is under way with it
 	pool    *pool
@@ -71,8 +83,11 @@ func newCalls(memoryLimit int64) *calls {
 	if memoryLimit == math.MaxInt64 {
 		memoryLimit = unlimitedMemory
 	}
-	share := int(memoryLimit / 16)
-	return &calls{ready: map[uint64][]*inbound{}, usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}}
+	share := int(memoryLimit / 20)
+	return &calls{
+		ready: map[uint64][]*inbound{},
+		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}, streams: pool{limit: share},
+	}
 }
 
 // memoryLimit returns the limit of the Go runtime.
@@ -85,11 +100,11 @@ func (c *calls) add(m *inbound, p []byte) fault {
 	if m.fault != faultNone {
 		return m.fault
 	}
-	// The runtime's growth, looked at before the memory is there.
+	// The room grows with what is there, not with what is announced.
 	size := len(m.data) + len(p)
 	room := cap(m.data)
 	if size > room {
-		room = max(size, room+room/2)
+		room = max(size, min(room+room/2, m.size))
 	}
 	if !c.charge(m, room) {
 		c.drop(m, faultOverloaded)
@@ -173,15 +188,46 @@ func (c *calls) release(m *inbound) {
 func (c *calls) open(m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.call = true
+	m.call, m.stream = true, true
 	return c.charge(m, 0)
 }
+
+// await waits until there is room for one more usual call, in the order of arrival, but
+// not long.
+func (c *calls) await(now time.Time) {
+	c.mu.Lock()
+	if !c.crowded() && len(c.waiting) == 0 || now.Before(c.impatient) {
+		c.mu.Unlock()
+		return
+	}
+	turn := make(chan struct{})
+	c.waiting = append(c.waiting, turn)
+	c.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-turn:
+	case <-timer.C:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if i := slices.Index(c.waiting, turn); i >= 0 {
+			c.waiting = slices.Delete(c.waiting, i, i+1)
+			c.impatient = now.Add(patience + impatience)
+		}
+	}
+}
+
+// crowded reports whether usual calls have to wait: so many are under way that those that
+// have arrived take the rest of the room.
+func (c *calls) crowded() bool { return c.usual.used > c.usual.limit/8*7 }
 
 // charge takes what a message of this capacity costs from the pool for its size. When
 // there is no room, the messages that are unfinished longest make it.
 func (c *calls) charge(m *inbound, capacity int) bool {
 	to := &c.usual
 	switch {
+	case m.stream:
+		to = &c.streams
 	case m.log:
 		to = &c.access
 	case capacity > usualBytes:
@@ -206,7 +252,7 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 		c.drop(oldest.Value.(*inbound), faultOverloaded)
 	}
 	if to != m.pool {
-		m.refund()
+		c.refund(m)
 		m.pool = to
 	}
 	to.used += more
@@ -219,15 +265,19 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 
 // drop forgets what a message holds.
 func (c *calls) drop(m *inbound, why fault) {
-	m.refund()
+	c.refund(m)
 	m.data, m.fault = nil, why
 }
 
-func (m *inbound) refund() {
+func (c *calls) refund(m *inbound) {
 	m.finish()
 	if m.pool != nil {
 		m.pool.used -= m.charged
 		m.pool, m.charged = nil, 0
+	}
+	if len(c.waiting) > 0 && !c.crowded() {
+		close(c.waiting[0])
+		c.waiting = c.waiting[1:]
 	}
 }
 
