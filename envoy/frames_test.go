@@ -106,7 +106,7 @@ func (p *framePeer) stream() uint32 {
 
 // prefixed is a message with its length.
 func prefixed(flag byte, text []byte) []byte {
-	return append(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(text))), text...) //nolint:gosec // a test's own message
+	return append(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(text))), text...)
 }
 
 // An answered is what came back on a stream.
@@ -516,7 +516,7 @@ func TestServerGoes(t *testing.T) {
 // answered meanwhile.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	all := newCalls(40 << 20) // six, four, two and two MiB
+	all := newCalls(40<<20, time.Now) // six, four, two and two MiB
 	s := newTestServer(t, Config{MaxHeaderKB: 2048})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -600,13 +600,13 @@ func TestOverload(t *testing.T) {
 // pool exceeds its limit, and nothing is left in the end.
 func TestCallsAddUp(t *testing.T) {
 	t.Parallel()
-	c := newCalls(4 << 20)
+	c := newCalls(4<<20, time.Now)
 	var live []*inbound
 	var tickets []uint64
 	random := uint64(1)
 	next := func(n int) int {
 		random = random*6364136223846793005 + 1442695040888963407
-		return int(random>>33) % n //nolint:gosec // 31 bits
+		return int(random>>33) % n
 	}
 	piece := make([]byte, maxFrame)
 	seen := map[fault]int{}

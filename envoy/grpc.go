@@ -50,7 +50,7 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.Transport
 	if secure == nil {
 		secure = insecure.NewCredentials()
 	}
-	inFlight := newCalls(memoryLimit())
+	inFlight := newCalls(memoryLimit(), s.now)
 	all := append([]grpc.ServerOption{
 		grpc.Creds(wholeCalls{secure, inFlight, s.maxBytes}),
 		grpc.ReadBufferSize(0), // a callConn has one

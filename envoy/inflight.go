@@ -46,6 +46,8 @@ const (
 // sees a ticket in place of each, which no peer can make: what a peer sends on
 // such a stream never reaches gRPC.
 type calls struct {
+	now func() time.Time
+
 	mu    sync.Mutex
 	next  uint64
 	ready map[uint64][]*inbound // by ticket, in order
@@ -79,13 +81,13 @@ type inbound struct {
 }
 
 // newCalls makes the pools from the limit that the Go runtime has (GOMEMLIMIT), in bytes.
-func newCalls(memoryLimit int64) *calls {
+func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	if memoryLimit == math.MaxInt64 {
 		memoryLimit = unlimitedMemory
 	}
 	share := int(memoryLimit / 20)
 	return &calls{
-		ready: map[uint64][]*inbound{},
+		now: now, ready: map[uint64][]*inbound{},
 		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}, streams: pool{limit: share},
 	}
 }
@@ -194,7 +196,8 @@ func (c *calls) open(m *inbound) bool {
 
 // await waits until there is room for one more usual call, in the order of arrival, but
 // not long.
-func (c *calls) await(now time.Time) {
+func (c *calls) await() {
+	now := c.now()
 	c.mu.Lock()
 	if !c.crowded() && len(c.waiting) == 0 || now.Before(c.impatient) {
 		c.mu.Unlock()

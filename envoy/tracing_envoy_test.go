@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -77,7 +78,7 @@ func TestEnvoyTracing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, all := newTestServer(t, Config{}), newCalls(1<<30)
+		s, all := newTestServer(t, Config{}), newCalls(1<<30, time.Now)
 		g := grpc.NewServer(grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)), grpc.MaxHeaderListSize(16<<10))
 		g.RegisterService(&authorization, s)
 		go func() { _ = g.Serve(l) }()

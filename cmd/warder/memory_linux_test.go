@@ -62,7 +62,7 @@ func newHostile(address, path string) (*hostile, error) {
 // call sends a part of a message that is announced with its whole length.
 func (h *hostile) call(message []byte, part int, ends bool) {
 	id := h.begin(true)
-	text := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message[:part]...) //nolint:gosec // a test's own message
+	text := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message[:part]...)
 	h.send(id, text, ends)
 }
 
@@ -217,7 +217,7 @@ shutdown: {delay: 0s}
 			m := entries(1<<20 - 16)
 			h.call(m, len(m), false)
 			for range 30 {
-				h.send(h.next-2, append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...), false) //nolint:gosec // a test's own message
+				h.send(h.next-2, append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...), false)
 			}
 		}},
 		{"access logs that do not end", aLog, 8, repeat(100, func(h *hostile) { h.call(mostly, len(mostly)-1, false) })},
