@@ -56,8 +56,8 @@ race: tools ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
 	@$(GO) test $(RACE) -timeout 15m ./...
-	@echo "== go test: allocation budgets (the race detector allocates too)"
-	@$(GO) test -run Alloc ./authz/... ./envoy ./policy
+	@echo "== go test: allocations and memory (the race detector has its own)"
+	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was

@@ -99,6 +99,7 @@ func (l *AccessLog) writeAll(w *lineWriter, batch *accessBatch, busy *sync.Mutex
 	defer func() {
 		<-l.writing
 		busy.Unlock()
+		batch.done()
 	}()
 	lost := batch.skipped
 	for _, text := range batch.entries {

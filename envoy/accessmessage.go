@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -26,17 +25,15 @@ const (
 // the room of the message.
 type accessBatch struct {
 	entries [][]byte
-	skipped int // entries beyond the bounds; 1 for a message that is too large or ends in what cannot be read
+	skipped int    // entries beyond the bounds; 1 for a message that is too large or ends in what cannot be read
+	release func() // gives back the memory of the message; nil: nothing is held
 }
 
-// decode finds the entries. A message above the bound is skipped as a whole. decode never fails: an error would end the stream.
-func (b *accessBatch) decode(data mem.BufferSlice) {
-	*b = accessBatch{}
-	if data.Len() > maxAccessMessage {
-		b.skipped = 1 // not even copied to be counted
-		return
+// done gives back what the message holds of the memory for peers.
+func (b *accessBatch) done() {
+	if b.release != nil {
+		b.release()
 	}
-	b.scan(data.Materialize())
 }
 
 // scan takes the entries within the bounds and counts the others.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
@@ -45,7 +46,7 @@ func BenchmarkCheck(b *testing.B) {
 			var answer []byte
 			for b.Loop() {
 				in := new(CheckRequest)
-				in.decode(text, DefaultMaxRequestBytes)
+				in.decode(text)
 				out := s.Check(b.Context(), in)
 				if out.about[1] != bench.reason {
 					b.Fatalf("%+v", out)
@@ -54,4 +55,21 @@ func BenchmarkCheck(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkServe is a check over gRPC on loopback, many at a time.
+func BenchmarkServe(b *testing.B) {
+	_, conn := serve(b, newTestServer(b, Config{}))
+	client := authv3.NewAuthorizationClient(conn)
+	in := checkRequest("GET", "/users/x?page=2", append(slices.Clip(usual), authz.Header{Name: "authorization", Value: bearer(b)})...)
+	b.SetParallelism(32)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if out, err := client.Check(b.Context(), in); err != nil || !isAllow(out) {
+				b.Errorf("%v %v", out, err)
+				return
+			}
+		}
+	})
 }

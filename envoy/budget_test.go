@@ -31,7 +31,7 @@ func TestAllocations(t *testing.T) {
 		var answer []byte
 		got := testing.AllocsPerRun(200, func() {
 			in := new(CheckRequest)
-			in.decode(text, DefaultMaxRequestBytes)
+			in.decode(text)
 			out := s.Check(t.Context(), in)
 			if out.about[1] != test.reason {
 				t.Fatalf("%+v", out)

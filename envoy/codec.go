@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"google.golang.org/grpc/encoding"
@@ -8,42 +9,50 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// checkCodec reads a [CheckRequest] and writes a [CheckResponse] in the wire form of
-// Envoy's messages; every other message is for gRPC's own codec. A check that cannot be
-// decoded is no error of gRPC's, which is a yes where Envoy is set to
-// failure_mode_allow: it arrives as one that is not readable, and is denied. Envoy
-// sends such requests: it puts a path into a text field without looking whether it
-// is UTF-8.
+// checkCodec reads a [CheckRequest] and an accessBatch, for which gRPC has a ticket, and
+// writes a [CheckResponse] in the wire form of Envoy's messages; every other
+// message is for gRPC's own codec. A check that cannot be decoded is no error of gRPC's,
+// which is a yes where Envoy is set to failure_mode_allow: it arrives as one that is
+// not readable, and is denied. Envoy sends such requests: it puts a path into a text
+// field without looking whether it is UTF-8.
 type checkCodec struct {
 	encoding.CodecV2
 	buffers *bufferPool
-	limit   int // of the size of a request, in bytes
+	calls   *calls
 }
 
-func newCheckCodec(limit int) checkCodec {
-	return checkCodec{encoding.GetCodecV2(protocodec.Name), &bufferPool{}, limit}
+func newCheckCodec(all *calls) checkCodec {
+	return checkCodec{encoding.GetCodecV2(protocodec.Name), &bufferPool{}, all}
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	if batch, ok := v.(*accessBatch); ok {
-		batch.decode(data)
-		return nil
-	}
-	request, ok := v.(*CheckRequest)
-	if !ok {
+	switch v := v.(type) {
+	case *CheckRequest:
+		if m := c.take(data); m != nil {
+			v.read(m)
+			v.release = func() { c.calls.release(m) }
+		}
+	case *accessBatch:
+		if m := c.take(data); m != nil {
+			v.scan(m.data)
+			v.skipped += m.lost
+			v.release = func() { c.calls.release(m) }
+		}
+	default:
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	// Nothing above this catches a panic, which would end the process.
-	defer func() {
-		if recover() != nil {
-			*request = CheckRequest{}
-		}
-	}()
-	request.decode(whole.ReadOnlyData(), c.limit)
 	return nil
+}
+
+// take returns the message that gRPC has a ticket for.
+func (c checkCodec) take(data mem.BufferSlice) *inbound {
+	var ticket [ticketBytes]byte
+	if data.Len() != len(ticket) {
+		return nil
+	}
+	data.CopyTo(ticket[:])
+	return c.calls.take(binary.BigEndian.Uint64(ticket[:]))
 }
 
 // Marshal implements encoding.CodecV2.

@@ -9,5 +9,7 @@
 //
 // Envoy reads an empty CheckResponse as a yes, and a gRPC error as whatever its
 // failure_mode_allow says. So nothing but the two shapes leaves this package: what
-// cannot be read is an explicit denial, and so is a fault of warder itself.
+// cannot be read is an explicit denial, and so is a fault of warder itself. Where gRPC
+// would end a call with an error of its own, or keep without bound what peers send,
+// gRPC is not asked: between a connection and gRPC stands a callConn.
 package envoy

@@ -129,7 +129,7 @@ func newBenchWithLog(t *testing.T, c Config, accessLog *AccessLog, change func(*
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.warder = NewGRPCServer(newTestServer(t, c), accessLog)
+	b.warder = NewGRPCServer(newTestServer(t, c), accessLog, nil)
 	go func() { _ = b.warder.Serve(l) }()
 	t.Cleanup(b.warder.Stop)
 	options := ConfigOptions{

@@ -7,14 +7,15 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 )
 
 const (
-	// maxMessageBytes is above anything Envoy can send. What is too large is denied
-	// after it was received, since a gRPC error could be a yes.
+	// maxMessageBytes bounds what a check may be allowed to have.
 	maxMessageBytes = 16 << 20
 	// maxStreams is how many checks one connection may have in flight. The shipped
 	// configurations keep to 1000.
@@ -23,10 +24,9 @@ const (
 	// check alone grows its stack each time, which costs more than deciding. When all of
 	// them wait for a store, further checks get goroutines of their own.
 	streamWorkers = 64
-	// maxHeaderBytes bounds gRPC's own metadata. Envoy's tracers copy fields of the client
-	// into it (tracestate, baggage, B3), and Envoy accepts at most 8 MiB of
-	// fields (max_request_headers_kb). What exceeds the bound ends in a gRPC error, which is
-	// an allow where Envoy is set to failure_mode_allow.
+	// maxHeaderBytes is what peers are told that the metadata of a call may have. Envoy's
+	// tracers copy fields of the client into it (tracestate, baggage, B3), and Envoy accepts
+	// 8 MiB of fields at most (max_request_headers_kb).
 	maxHeaderBytes = 9 << 20
 )
 
@@ -43,11 +43,17 @@ type GRPCServer struct {
 
 // NewGRPCServer makes a gRPC server with the limits of one that strangers can
 // reach, NOT_SERVING until [GRPCServer.SetServing]. Without an access log (nil) Envoy
-// is told that there is none. The options may add credentials, statistics and
-// chained interceptors; the guard is outside of all of them.
-func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption) *GRPCServer {
+// is told that there is none; without transport security (nil) calls come in the clear.
+// The options may add statistics and chained interceptors; the guard is outside of all
+// of them.
+func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.TransportCredentials, options ...grpc.ServerOption) *GRPCServer {
+	if secure == nil {
+		secure = insecure.NewCredentials()
+	}
+	inFlight := newCalls(memoryLimit(), s.now)
 	all := append([]grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.Creds(wholeCalls{secure, inFlight, s.maxBytes}),
+		grpc.ReadBufferSize(0), // a callConn has one
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(5 * time.Second),
@@ -65,10 +71,10 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, options ...grpc.ServerOption
 		// Stop returns when no check uses a store any more.
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.StaticStreamWindowSize(256 << 10),
-		grpc.StaticConnWindowSize(1 << 20),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.UnaryInterceptor(s.Guard),
-		grpc.ForceServerCodecV2(newCheckCodec(s.maxBytes)),
+		grpc.ForceServerCodecV2(newCheckCodec(inFlight)),
 	}, options...)
 	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer(), accessLog: accessLog}
 	g.RegisterService(&authorization, s)
@@ -100,6 +106,7 @@ func handleCheck(server any, ctx context.Context, decode func(any) error, guard 
 	if err := decode(in); err != nil {
 		return nil, err
 	}
+	defer in.done()
 	info := &grpc.UnaryServerInfo{Server: server, FullMethod: authv3.Authorization_Check_FullMethodName}
 	return guard(ctx, in, info, func(ctx context.Context, in any) (any, error) {
 		return server.(checker).Check(ctx, in.(*CheckRequest)), nil

@@ -73,7 +73,7 @@ func TestGuardIsOutermost(t *testing.T) {
 // TestServices: nothing is served beside checks and health, no reflection either.
 func TestServices(t *testing.T) {
 	t.Parallel()
-	g := NewGRPCServer(newTestServer(t, Config{Decider: denying(authz.ReasonInternal)}), nil)
+	g := NewGRPCServer(newTestServer(t, Config{Decider: denying(authz.ReasonInternal)}), nil, nil)
 	t.Cleanup(g.Stop)
 	for name := range g.GetServiceInfo() {
 		switch name {

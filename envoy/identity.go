@@ -245,13 +245,13 @@ func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fie
 	case authz.ReasonSession:
 		v[fieldAuthMethod] = authz.MethodSession.String()
 		v[fieldUser] = who.UserID
-		v[fieldRoles] = list(who.Roles)
+		v[fieldRoles] = joinNames(who.Roles)
 		v[fieldSession] = who.SessionID
 	case authz.ReasonAPIKey:
 		v[fieldAuthMethod] = authz.MethodAPIKey.String()
 		v[fieldUser] = who.UserID
 		v[fieldKeyPrefix] = who.KeyPrefix
-		v[fieldScopes] = list(who.Scopes)
+		v[fieldScopes] = joinNames(who.Scopes)
 	case authz.ReasonAnonymous:
 		v[fieldAuthMethod] = authz.MethodAnonymous.String()
 	default: // public, preflight: nobody
@@ -267,9 +267,9 @@ func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fie
 	return v
 }
 
-// list writes names as one value. Names that would read as two are not among
+// joinNames writes names as one value. Names that would read as two are not among
 // them, whatever made the principal.
-func list(names authz.Names) string {
+func joinNames(names authz.Names) string {
 	for i, name := range names {
 		if !authz.ValidName(name) || i > 0 && name <= names[i-1] {
 			names, _ = authz.NewNames(names) // not made by it

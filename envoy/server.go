@@ -163,9 +163,12 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 
 	size = in.size
 	request, carries, readable := s.requestFrom(in)
-	if readable {
+	switch {
+	case in.fault == faultOverloaded:
+		decision = authz.Deny(authz.ReasonOverloaded)
+	case readable:
 		decision = s.decider.Decide(bounded, request)
-	} else {
+	default:
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
 	out = s.responseFor(decision, request.Headers)

@@ -132,7 +132,7 @@ func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := NewGRPCServer(s, nil, options...)
+	g := NewGRPCServer(s, nil, nil, options...)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -157,7 +157,7 @@ func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
 		t.Fatal(err)
 	}
 	request := new(CheckRequest)
-	request.decode(text, DefaultMaxRequestBytes)
+	request.decode(text)
 	return request
 }
 

@@ -72,11 +72,11 @@ func shippedEnvoys(t *testing.T, app, appGRPC string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var options []grpc.ServerOption
+		var secure credentials.TransportCredentials
 		if name == "service.yaml" {
-			options = append(options, grpc.Creds(credentials.NewServerTLSFromCert(&certificate)))
+			secure = credentials.NewServerTLSFromCert(&certificate)
 		}
-		warder := NewGRPCServer(newTestServer(t, Config{}), nil, options...)
+		warder := NewGRPCServer(newTestServer(t, Config{}), nil, secure)
 		warder.SetServing(true)
 		go func() { _ = warder.Serve(l) }()
 		t.Cleanup(warder.Stop)

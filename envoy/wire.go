@@ -17,8 +17,9 @@ import (
 //
 // Its texts share one copy of the message, which nothing else uses.
 type CheckRequest struct {
-	readable  bool // it could be decoded
-	size      int  // of the wire form, in bytes
+	fault     fault // it was not read
+	readable  bool  // it could be decoded
+	size      int   // of the wire form, in bytes
 	hasHTTP   bool
 	id        string
 	method    string
@@ -30,7 +31,8 @@ type CheckRequest struct {
 	route     string        // its id
 	joined    authz.Headers // headers: names as sent, later entries of a name last
 	raw       authz.Headers // header_map
-	odd       bool          // an entry of header_map has two values that differ
+	odd       bool          // an entry of header_map has two values that differ, or there are too many entries
+	release   func()        // gives back the memory of the message; nil: nothing is held
 }
 
 // The numbers of the fields that are read, by the message that holds them.
@@ -69,12 +71,31 @@ const (
 	headerRawValue protowire.Number = 3
 )
 
-// decode reads the wire form. The bytes are not kept, and of a message above the limit,
-// which is denied whatever it says, neither are the headers: each takes many times
-// the room here that it can take there.
-func (r *CheckRequest) decode(data []byte, limit int) {
+// read reads a message. Nothing above it catches a panic, which would end the process.
+func (r *CheckRequest) read(m *inbound) {
+	defer func() {
+		if recover() != nil {
+			*r = CheckRequest{}
+		}
+	}()
+	if m.fault != faultNone {
+		*r = CheckRequest{fault: m.fault}
+		return
+	}
+	r.decode(m.data)
+}
+
+// done gives back what the request holds of the memory for peers.
+func (r *CheckRequest) done() {
+	if r.release != nil {
+		r.release()
+	}
+}
+
+// decode reads the wire form. The bytes are not kept.
+func (r *CheckRequest) decode(data []byte) {
 	*r = CheckRequest{size: len(data)}
-	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r, headers: len(data) <= limit}
+	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r}
 	r.readable = d.check(span{0, len(data)})
 	if !r.readable {
 		*r = CheckRequest{size: len(data)} // nothing of what was read before it broke off
@@ -88,8 +109,6 @@ type decoder struct {
 	text  string // the same, to take strings from
 	depth int    // of messages in messages that are still allowed
 	out   *CheckRequest
-	// headers is whether they are kept
-	headers bool
 	// which of its forms the peer's address has
 	address protowire.Number
 }
@@ -225,9 +244,7 @@ func (d *decoder) header(shape *shape, s span) bool {
 	}) {
 		return false
 	}
-	if d.headers {
-		d.out.joined = appendHeader(d.out.joined, h)
-	}
+	d.keep(&d.out.joined, h)
 	return true
 }
 
@@ -263,20 +280,28 @@ func (d *decoder) rawHeader(shape *shape, s span) bool {
 	} else if plain != "" && plain != h.Value {
 		d.out.odd = true
 	}
-	if d.headers {
-		d.out.raw = appendHeader(d.out.raw, h)
-	}
+	d.keep(&d.out.raw, h)
 	return true
 }
 
-// usualHeaders is how many fields a request mostly has at most.
-const usualHeaders = 24
+const (
+	// usualHeaders is how many fields a request mostly has at most.
+	usualHeaders = 24
+	// MaxHeaders bounds the fields of a request: each takes more room here than the five
+	// bytes that it can have in a message.
+	MaxHeaders = 16 << 10
+)
 
-func appendHeader(all authz.Headers, h authz.Header) authz.Headers {
-	if all == nil {
-		all = make(authz.Headers, 0, usualHeaders)
+// keep adds a field to a list. A request with too many is unreadable.
+func (d *decoder) keep(all *authz.Headers, h authz.Header) {
+	switch {
+	case *all == nil:
+		*all = make(authz.Headers, 0, usualHeaders)
+	case len(*all) == MaxHeaders:
+		d.out.odd = true
+		return
 	}
-	return append(all, h)
+	*all = append(*all, h)
 }
 
 // skip checks a message that is not read; a field that is none is checked already.

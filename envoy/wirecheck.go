@@ -8,6 +8,6 @@ import "context"
 // connection.
 func (s *Server) CheckWire(ctx context.Context, request []byte) []byte {
 	in := new(CheckRequest)
-	in.decode(request, s.maxBytes)
+	in.decode(request)
 	return s.Check(ctx, in).appendTo(nil)
 }

@@ -25,7 +25,6 @@ const (
 	maxStaleness = time.Hour
 	maxShutdown  = 5 * time.Minute
 	maxJWTLeeway = 5 * time.Minute
-	maxHeaders   = 100_000
 	maxHeaderKB  = 8192 // Envoy's own bound
 
 	shutdownRange = "0s to 5m"
@@ -102,8 +101,8 @@ func (c *config) checkBudgets() {
 	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
 		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
 	}
-	if n := c.envoy.MaxHeaders; n < 1 || n > maxHeaders {
-		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaders)
+	if n := c.envoy.MaxHeaders; n < 1 || n > envoy.MaxHeaders {
+		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, envoy.MaxHeaders)
 	}
 	if n := c.envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
 		r.fail("envoy.max_request_headers_kb", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaderKB)

@@ -195,11 +195,11 @@ func (s *server) makeGRPC() error {
 	if err != nil {
 		return err
 	}
-	options := s.metrics.calls.options()
+	var secure credentials.TransportCredentials
 	if s.tls != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.config())))
+		secure = credentials.NewTLS(s.tls.config())
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), options...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), secure, s.metrics.calls.options()...)
 	return nil
 }
 

@@ -1,0 +1,397 @@
+package envoy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"math"
+	"net"
+	"sync"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/credentials"
+)
+
+const (
+	// streamWindow is how many bytes a peer may send on a stream, and connectionWindow on
+	// all of them, before it waits for more. What was read is granted again at once: memory is
+	// bounded by [calls] and not by windows, since a connection that waits keeps the calls of
+	// others waiting too.
+	streamWindow     = 256 << 10
+	connectionWindow = 1 << 20
+	// firstWindow is what a connection has before any is granted (RFC 9113 section 6.9.2).
+	firstWindow = 65535
+)
+
+// wholeCalls is transport security whose connections show gRPC calls of Envoy
+// only when they are complete; see [callConn].
+type wholeCalls struct {
+	credentials.TransportCredentials
+	calls    *calls
+	maxBytes int // of a CheckRequest
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (w wholeCalls) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := w.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newCallConn(secured, w.calls, w.maxBytes), info, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (w wholeCalls) Clone() credentials.TransportCredentials {
+	return wholeCalls{w.TransportCredentials.Clone(), w.calls, w.maxBytes}
+}
+
+// A callConn stands between a connection and gRPC, which ends a call with an error
+// when its metadata is large or odd, when it is compressed, when its message is too
+// large or missing, or when its deadline has passed; such an error is an allow where
+// Envoy is set to failure_mode_allow. And gRPC keeps whatever peers have begun to
+// send. So a callConn reads the frames of a check itself and gives gRPC the call
+// when it is complete: fixed header fields and a ticket for the message, or for the
+// fault that it has. It grants the windows of RFC 9113 section 5.2 for what it read, and
+// gives streams new numbers, since gRPC wants to see them in order.
+type callConn struct {
+	net.Conn
+	calls    *calls
+	maxBytes int
+
+	// Of the goroutine that reads.
+	in       *bufio.Reader
+	begun    bool // the preface was read
+	out      []byte
+	taken    int // bytes of out that gRPC has
+	block    *headerBlock
+	fields   bytes.Buffer // for encoder
+	encoder  *hpack.Encoder
+	received int // bytes of the connection's window that are not granted again yet
+
+	mu         sync.Mutex
+	streams    map[uint32]*stream // by the peer's number
+	shown      map[uint32]*stream // those that gRPC knows, by its own number
+	last       uint32             // the peer's highest number
+	nextShown  uint32             // gRPC's next one
+	gone       uint32             // the number of a stream that ended without gRPC
+	unfinished int                // checks that are not shown
+	draining   bool               // gRPC waits for the peer to know that it goes
+	heldAck    []byte             // the peer's word that it knows, while checks are unfinished
+	ended      bool
+
+	writing sync.Mutex
+	partial []byte // a frame that gRPC has not written to its end
+	frames  []byte // for Conn
+	greeted bool   // the first frame was written
+}
+
+func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
+	conn := &callConn{
+		Conn: c, calls: all, maxBytes: maxBytes,
+		in: bufio.NewReaderSize(c, 2*maxFrame), block: newHeaderBlock(),
+		streams: map[uint32]*stream{}, shown: map[uint32]*stream{}, nextShown: 1,
+	}
+	conn.encoder = hpack.NewEncoder(&conn.fields)
+	return conn
+}
+
+// Read returns what gRPC is to see. It implements net.Conn.
+func (c *callConn) Read(p []byte) (int, error) {
+	for c.taken == len(c.out) {
+		if cap(c.out) > 2*maxFrame {
+			c.out = nil
+		}
+		c.out, c.taken = c.out[:0], 0
+		if err := c.next(); err != nil {
+			c.end()
+			return 0, err
+		}
+	}
+	n := copy(p, c.out[c.taken:])
+	c.taken += n
+	return n, nil
+}
+
+// Close implements net.Conn.
+func (c *callConn) Close() error {
+	err := c.Conn.Close()
+	c.end()
+	return err
+}
+
+// end releases what the streams hold.
+func (c *callConn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended, c.heldAck = true, nil
+	for _, s := range c.streams {
+		c.forget(s)
+	}
+}
+
+// next reads one frame.
+func (c *callConn) next() error {
+	if !c.begun {
+		preface, err := c.in.Peek(len(http2.ClientPreface))
+		if err != nil {
+			return err
+		}
+		c.begun = true
+		c.out = append(c.out, preface...)
+		_, err = c.in.Discard(len(preface))
+		return err
+	}
+	head, err := c.in.Peek(frameHead)
+	if err != nil {
+		return err
+	}
+	size := frameHead + frameLength(head)
+	if size > frameHead+maxFrame {
+		return errFrame
+	}
+	frame, err := c.in.Peek(size)
+	if err != nil {
+		return err
+	}
+	if err := c.frame(frame); err != nil {
+		return err
+	}
+	_, err = c.in.Discard(size)
+	return err
+}
+
+// frame reads a frame of the peer.
+func (c *callConn) frame(frame []byte) error {
+	kind, flags, payload := http2.FrameType(frame[3]), http2.Flags(frame[4]), frame[frameHead:]
+	id := binary.BigEndian.Uint32(frame[5:]) & math.MaxInt32
+	if open := c.block.stream; (kind == http2.FrameContinuation) != (open != 0) || open != 0 && open != id {
+		return errFrame
+	}
+	if kind == http2.FrameData || kind == http2.FrameHeaders {
+		var ok bool
+		if payload, ok = unpadded(kind, flags, payload); !ok || id == 0 {
+			return errFrame
+		}
+	}
+	switch kind {
+	case http2.FrameData:
+		c.data(id, payload, len(frame)-frameHead, flags.Has(http2.FlagDataEndStream))
+	case http2.FrameHeaders:
+		c.block.begin(id, flags.Has(http2.FlagHeadersEndStream))
+		return c.headers(payload, flags)
+	case http2.FrameContinuation:
+		return c.headers(payload, flags)
+	case http2.FrameRSTStream:
+		c.reset(id, frame)
+	case http2.FrameWindowUpdate:
+		c.windowUpdate(id, frame)
+	case http2.FramePing:
+		c.ping(frame, flags)
+	case http2.FrameSettings, http2.FrameGoAway:
+		c.out = append(c.out, frame...)
+	case http2.FramePushPromise:
+		return errFrame
+	default: // PRIORITY, and what extensions add, is ignored
+	}
+	return nil
+}
+
+// headers reads a piece of a header block, and the call that it begins or ends when it is
+// the last one.
+func (c *callConn) headers(piece []byte, flags http2.Flags) error {
+	last := flags.Has(http2.FlagHeadersEndHeaders) // the flag of CONTINUATION is the same
+	id, ends := c.block.stream, c.block.ends
+	if err := c.block.write(piece, last); err != nil || !last {
+		return err
+	}
+	if err := c.block.end(); err != nil {
+		return err
+	}
+	if c.block.kept.path == checkFields.path {
+		c.calls.await()
+	}
+	c.mu.Lock()
+	known := c.streams[id]
+	refused := false
+	switch {
+	case known != nil: // trailers, of which nothing is read
+		if ends {
+			c.peerEnds(known)
+		}
+	case id > c.last:
+		c.last = id
+		refused = id%2 == 1 && !c.begin(id, ends)
+	}
+	c.mu.Unlock()
+	switch {
+	case id%2 == 0:
+		return errFrame
+	case refused:
+		return c.control(appendReset(nil, id, http2.ErrCodeRefusedStream))
+	}
+	return nil
+}
+
+// data reads a part of a stream; size is what it takes from the windows, in bytes.
+func (c *callConn) data(id uint32, payload []byte, size int, ends bool) {
+	var grants []byte
+	if c.received += size; c.received >= connectionWindow/4 {
+		grants = appendWindowUpdate(grants, 0, uint32(c.received)) //nolint:gosec // not much more than a quarter of the window
+		c.received = 0
+	}
+	c.mu.Lock()
+	s := c.streams[id]
+	switch {
+	case s == nil || s.peerEnded:
+	case s.kind == kindRest:
+		if s.rest += len(payload); s.rest > maxOther {
+			c.out = appendReset(c.out, s.shown, http2.ErrCodeEnhanceYourCalm)
+			grants = appendReset(grants, id, http2.ErrCodeEnhanceYourCalm)
+			c.gone = id
+			c.forget(s)
+			break
+		}
+		c.out = append(appendHead(c.out, len(payload), http2.FrameData, 0, s.shown), payload...)
+	default:
+		c.messages(s, payload)
+		if s.received += size; s.received >= streamWindow/4 && !ends && !s.answered() {
+			grants = appendWindowUpdate(grants, id, uint32(s.received)) //nolint:gosec // not much more than a quarter of the window
+			s.received = 0
+		}
+	}
+	if ends && s != nil {
+		c.peerEnds(s)
+	}
+	c.mu.Unlock()
+	if len(grants) > 0 {
+		_ = c.control(grants) // the next Read says what is wrong
+	}
+}
+
+// reset ends a stream as the peer wants it.
+func (c *callConn) reset(id uint32, frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[id]
+	if s == nil {
+		return
+	}
+	if s.shown != 0 {
+		c.out = appendRenumbered(c.out, frame, s.shown)
+		c.gone = id
+	}
+	c.forget(s)
+}
+
+func (c *callConn) windowUpdate(id uint32, frame []byte) {
+	if id == 0 || len(frame) != frameHead+4 {
+		c.out = append(c.out, frame...)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch s := c.streams[id]; {
+	case s == nil:
+	case s.shown != 0:
+		c.out = appendRenumbered(c.out, frame, s.shown)
+	default:
+		more := binary.BigEndian.Uint32(frame[frameHead:]) & math.MaxInt32
+		s.window = min(s.window+more, math.MaxInt32-connectionWindow)
+	}
+}
+
+// ping passes on a ping. The answer to the one with which gRPC learns that the peer begins no
+// more calls waits for those that have begun.
+func (c *callConn) ping(frame []byte, flags http2.Flags) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if flags.Has(http2.FlagPingAck) && c.draining && c.unfinished > 0 {
+		c.heldAck = bytes.Clone(frame)
+		return
+	}
+	c.out = append(c.out, frame...)
+}
+
+// control writes frames of its own to the peer.
+func (c *callConn) control(frames []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.Conn.Write(frames)
+	return err
+}
+
+// Write takes what gRPC sends. It implements net.Conn.
+func (c *callConn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	rest := p
+	if len(c.partial) > 0 {
+		c.partial = append(c.partial, p...)
+		rest = c.partial
+	}
+	c.frames = c.frames[:0]
+	c.mu.Lock()
+	for len(rest) >= frameHead {
+		size := frameHead + frameLength(rest)
+		if len(rest) < size {
+			break
+		}
+		c.send(rest[:size])
+		rest = rest[size:]
+	}
+	c.mu.Unlock()
+	c.partial = append(c.partial[:0], rest...)
+	if len(c.frames) == 0 {
+		return len(p), nil
+	}
+	if _, err := c.Conn.Write(c.frames); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// send appends a frame of gRPC to what the peer gets.
+func (c *callConn) send(frame []byte) {
+	kind, flags := http2.FrameType(frame[3]), http2.Flags(frame[4])
+	shown := binary.BigEndian.Uint32(frame[5:]) & math.MaxInt32
+	switch {
+	case kind == http2.FrameWindowUpdate: // granted when it was read
+		return
+	case kind == http2.FrameGoAway && len(frame) >= frameHead+8:
+		c.draining = true
+		c.frames = append(c.frames, frame...)
+		if last := c.frames[len(c.frames)-len(frame)+frameHead:]; binary.BigEndian.Uint32(last)&math.MaxInt32 != math.MaxInt32 {
+			binary.BigEndian.PutUint32(last, c.last)
+		}
+		return
+	case shown == 0:
+		c.frames = append(c.frames, frame...)
+		if !c.greeted {
+			c.greeted = true
+			c.frames = appendWindowUpdate(c.frames, 0, connectionWindow-firstWindow)
+		}
+		return
+	}
+	s := c.shown[shown]
+	if s == nil {
+		// The peer has ended the stream, and still counts what comes on one that it knows
+		// (RFC 9113 section 5.1, RFC 7541 section 2.2).
+		if c.gone != 0 && kind != http2.FrameRSTStream {
+			c.frames = appendRenumbered(c.frames, frame, c.gone)
+		}
+		return
+	}
+	c.frames = appendRenumbered(c.frames, frame, s.id)
+	fields := kind == http2.FrameHeaders || kind == http2.FrameContinuation
+	if fields || kind == http2.FrameData {
+		s.ending = s.ending || kind != http2.FrameContinuation && flags.Has(http2.FlagDataEndStream)
+	}
+	ends := s.ending && (!fields || flags.Has(http2.FlagHeadersEndHeaders))
+	if ends && !s.peerEnded {
+		c.frames = appendReset(c.frames, s.id, http2.ErrCodeNo)
+	}
+	if ends || kind == http2.FrameRSTStream {
+		c.forget(s)
+	}
+}

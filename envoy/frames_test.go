@@ -1,0 +1,718 @@
+package envoy
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+)
+
+// A framePeer speaks HTTP/2 frame by frame, as a client that keeps to no rule.
+type framePeer struct {
+	t       *testing.T
+	conn    net.Conn
+	framer  *http2.Framer
+	fields  bytes.Buffer
+	encoder *hpack.Encoder
+	next    uint32
+	acks    bool // settings and pings are answered
+	goAway  bool
+}
+
+func newFramePeer(t *testing.T, address string) *framePeer {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	p := &framePeer{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 1, acks: true}
+	p.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	p.framer.SetMaxReadFrameSize(1 << 20)
+	p.encoder = hpack.NewEncoder(&p.fields)
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	p.must(p.framer.WriteSettings())
+	return p
+}
+
+func (p *framePeer) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// usualCall are the fields of a check as Envoy sends it.
+func usualCall(more ...string) []string {
+	return append([]string{
+		":method", "POST", ":scheme", "http", ":path", authv3.Authorization_Check_FullMethodName, ":authority", "warder",
+		"te", "trailers", "grpc-timeout", "500m", "content-type", "application/grpc",
+	}, more...)
+}
+
+func without(fields []string, name string) []string {
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == name {
+			return slices.Delete(slices.Clone(fields), i, i+2)
+		}
+	}
+	return fields
+}
+
+func with(fields []string, name, value string) []string {
+	return append(without(fields, name), name, value)
+}
+
+// headers sends a header block in frames of 16 KiB.
+func (p *framePeer) headers(id uint32, ends bool, fields ...string) {
+	p.t.Helper()
+	p.fields.Reset()
+	for i := 0; i < len(fields); i += 2 {
+		p.must(p.encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}))
+	}
+	block := p.fields.Bytes()
+	n := min(len(block), maxFrame)
+	p.must(p.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:n], EndStream: ends, EndHeaders: n == len(block)}))
+	for block = block[n:]; len(block) > 0; block = block[n:] {
+		n = min(len(block), maxFrame)
+		p.must(p.framer.WriteContinuation(id, n == len(block), block[:n]))
+	}
+}
+
+func (p *framePeer) stream() uint32 {
+	p.next += 2
+	return p.next - 2
+}
+
+// prefixed is a message with its length.
+func prefixed(flag byte, text []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(text))), text...)
+}
+
+// An answered is what came back on a stream.
+type answered struct {
+	status string // of gRPC; "" when there was none
+	reset  bool
+	out    *authv3.CheckResponse
+}
+
+func (a answered) String() string {
+	if a.out == nil {
+		return fmt.Sprintf("grpc-status %q, reset %v", a.status, a.reset)
+	}
+	return saidOf(a.out, "decision") + " " + saidOf(a.out, "reason") + ", grpc-status " + a.status
+}
+
+// answers reads until the streams have ended.
+func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
+	p.t.Helper()
+	all, data, open := map[uint32]answered{}, map[uint32][]byte{}, map[uint32]bool{}
+	for _, id := range ids {
+		open[id] = true
+	}
+	for len(open) > 0 {
+		frame, err := p.framer.ReadFrame()
+		if err != nil {
+			p.t.Fatalf("%v; answers so far: %v", err, all)
+		}
+		id := frame.Header().StreamID
+		a, ends := all[id], false
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() && p.acks {
+				p.must(p.framer.WriteSettingsAck())
+			}
+			continue
+		case *http2.PingFrame:
+			if !f.IsAck() && p.acks {
+				p.must(p.framer.WritePing(true, f.Data))
+			}
+			continue
+		case *http2.GoAwayFrame:
+			p.goAway = true
+			continue
+		case *http2.MetaHeadersFrame:
+			for _, field := range f.Fields {
+				if field.Name == "grpc-status" {
+					a.status = field.Value
+				}
+			}
+			ends = f.StreamEnded()
+		case *http2.DataFrame:
+			data[id] = append(data[id], f.Data()...)
+			ends = f.StreamEnded()
+		case *http2.RSTStreamFrame:
+			ends, a.reset = open[id], open[id]
+		}
+		if ends {
+			delete(open, id)
+			if text := data[id]; len(text) > messagePrefix {
+				a.out = new(authv3.CheckResponse)
+				p.must(proto.Unmarshal(text[messagePrefix:], a.out))
+			}
+		}
+		all[id] = a
+	}
+	return all
+}
+
+// answer reads the answer of one stream.
+func (p *framePeer) answer(id uint32) string { p.t.Helper(); return p.answers(id)[id].String() }
+
+func marshal(t testing.TB, in proto.Message) []byte {
+	t.Helper()
+	text, err := proto.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// serveAddress runs a server with an access log on a loopback port until the test ends.
+func serveAddress(t *testing.T, s *Server, accessLog *AccessLog) (*GRPCServer, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := NewGRPCServer(s, accessLog, nil)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	return g, l.Addr().String()
+}
+
+const (
+	allowed   = "allow public, grpc-status 0"
+	malformed = "deny request_malformed, grpc-status 0"
+)
+
+// TestOddCalls: whatever a peer makes of a call, a check gets one of the two answers, and
+// the connection goes on.
+func TestOddCalls(t *testing.T) {
+	t.Parallel()
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	large := prefixed(0, marshal(t, checkRequest("GET", "/public/x", slices.Repeat([]authz.Header{{Name: "a", Value: strings.Repeat("b", 50)}}, 60)...)))
+	whole := func(fields []string, message []byte) func(*framePeer, uint32) {
+		return func(p *framePeer, id uint32) {
+			p.headers(id, false, fields...)
+			for rest := message; ; {
+				n := min(len(rest), maxFrame)
+				p.must(p.framer.WriteData(id, n == len(rest), rest[:n]))
+				if rest = rest[n:]; len(rest) == 0 {
+					return
+				}
+			}
+		}
+	}
+	noise := make([]byte, 3<<20)
+	for i := range noise {
+		noise[i] = byte(i*7+i>>8)%94 + 33
+	}
+	many := usualCall()
+	for i := range 20_000 {
+		many = append(many, fmt.Sprintf("baggage-%d", i), "v")
+	}
+	for _, c := range []struct {
+		want, name string
+		send       func(*framePeer, uint32)
+	}{
+		{allowed, "as Envoy sends it", whole(usualCall(), good)},
+		// Metadata that a client of Envoy chose.
+		{allowed, "a tracestate of 60 KiB", whole(usualCall("tracestate", string(noise[:60<<10])), good)},
+		{allowed, "baggage of 8 MiB", whole(usualCall("baggage", string(slices.Concat(noise, noise, noise)[:8<<20])), good)},
+		{allowed, "a field of one byte after a large one", whole(usualCall("baggage", string(noise), "b3", "0"), good)},
+		{allowed, "a name of 100 KiB", whole(usualCall(strings.Repeat("n", 100<<10), "v"), good)},
+		{allowed, "20,000 fields", whole(many, good)},
+		{allowed, "binary metadata that is no base64", whole(usualCall("grpc-trace-bin", "%%%"), good)},
+		{allowed, "a field of the connection", whole(usualCall("connection", "close"), good)},
+		{allowed, "bytes that are no text", whole(usualCall("b3", "\x00\xff\r\n"), good)},
+		{allowed, "a deadline that has passed", whole(with(usualCall(), "grpc-timeout", "0n"), good)},
+		{allowed, "a deadline that is none", whole(with(usualCall(), "grpc-timeout", "soon"), good)},
+		{allowed, "two authorities", whole(usualCall("host", "a", "host", "b"), good)},
+		{allowed, "no authority", whole(without(usualCall(), ":authority"), good)},
+		{allowed, "no te", whole(without(usualCall(), "te"), good)},
+		{allowed, "an encoding that is not used", whole(usualCall("grpc-encoding", "gzip", "grpc-accept-encoding", "gzip,br"), good)},
+		{allowed, "a content type with parameters", whole(with(usualCall(), "content-type", "application/grpc+proto; charset=utf-8"), good)},
+		// Calls that are none.
+		{malformed, "another content type", whole(with(usualCall(), "content-type", "application/json"), good)},
+		{malformed, "messages that are JSON", whole(with(usualCall(), "content-type", "application/grpc+json"), good)},
+		{malformed, "no content type", whole(without(usualCall(), "content-type"), good)},
+		{malformed, "GET", whole(with(without(usualCall(), ":method"), ":method", "GET"), good)},
+		{malformed, "compressed", whole(usualCall("grpc-encoding", "gzip"), append([]byte{1}, good[1:]...))},
+		{malformed, "a flag that is none", whole(usualCall(), append([]byte{7}, good[1:]...))},
+		{malformed, "no message", whole(usualCall(), nil)},
+		{malformed, "no message and no data", func(p *framePeer, id uint32) { p.headers(id, true, usualCall()...) }},
+		{malformed, "an empty message", whole(usualCall(), prefixed(0, nil))},
+		{malformed, "half a prefix", whole(usualCall(), good[:3])},
+		{malformed, "half a message", whole(usualCall(), good[:len(good)-1])},
+		{malformed, "two messages", whole(usualCall(), slices.Concat(good, good))},
+		{malformed, "a byte after the message", whole(usualCall(), slices.Concat(good, []byte{0}))},
+		{malformed, "no protocol buffer", whole(usualCall(), prefixed(0, []byte("\xff\xff")))},
+		{malformed, "what gRPC gets from warder", whole(usualCall(), prefixed(0, []byte{0, 0, 0, 0, 0, 0, 0, 1}))},
+		{malformed, "a message of 4 GiB", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteData(id, false, []byte{0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}))
+		}},
+		{malformed, "a message above the limit", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteData(id, false, binary.BigEndian.AppendUint32([]byte{0}, DefaultMaxRequestBytes+1)))
+		}},
+		// Calls in an unusual form.
+		{allowed, "a call that ends later", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteData(id, false, good))
+			p.must(p.framer.WriteData(id, true, nil))
+		}},
+		{allowed, "byte by byte, padded", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			for i := range good {
+				p.must(p.framer.WriteDataPadded(id, i == len(good)-1, good[i:i+1], make([]byte, i%256)))
+			}
+		}},
+		{allowed, "trailers", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteData(id, false, good))
+			p.headers(id, true, "x-trailer", string(noise[:200<<10]))
+		}},
+		{malformed, "trailers instead of a message", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.headers(id, true, "x", "y")
+		}},
+		{allowed, "a window before the message", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteWindowUpdate(id, 1<<30))
+			p.must(p.framer.WriteData(id, true, good))
+		}},
+		{allowed, "priority and what is unknown", func(p *framePeer, id uint32) {
+			p.must(p.framer.WriteRawFrame(0xbe, 0xff, id, []byte("extension")))
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WritePriority(id, http2.PriorityParam{StreamDep: 0, Weight: 3}))
+			p.must(p.framer.WriteData(id, true, good))
+		}},
+		{allowed, "a call within another", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteData(id, false, large[:1000]))
+			other := p.stream()
+			p.headers(other, false, usualCall()...)
+			p.must(p.framer.WriteData(other, true, good))
+			if got := p.answer(other); got != allowed {
+				p.t.Errorf("the call within: %s", got)
+			}
+			p.must(p.framer.WriteData(id, true, large[1000:]))
+		}},
+		{allowed, "beside one that is given up", func(p *framePeer, id uint32) {
+			p.headers(id, false, usualCall()...)
+			other := p.stream()
+			p.headers(other, false, usualCall()...)
+			p.must(p.framer.WriteData(other, false, large[:100]))
+			p.must(p.framer.WriteRSTStream(other, http2.ErrCodeCancel))
+			p.must(p.framer.WriteData(other, true, large[100:]))
+			p.must(p.framer.WriteData(id, true, good))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+			p := newFramePeer(t, address)
+			id := p.stream()
+			c.send(p, id)
+			if got := p.answer(id); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			for range 3 {
+				id = p.stream()
+				whole(usualCall("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), good)(p, id)
+				if got := p.answer(id); got != allowed {
+					t.Fatalf("the next call: %s", got)
+				}
+			}
+		})
+	}
+}
+
+// TestNoCheckAtAll: what is no check ends its connection or its stream, and nothing else.
+func TestNoCheckAtAll(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	for name, send := range map[string]func(*framePeer){
+		"another protocol":          func(p *framePeer) { _, _ = io.WriteString(p.conn, "GET / HTTP/1.1\r\nhost: a\r\n\r\n") },
+		"a frame that is too large": func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrame+1)) },
+		"data of no stream":         func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 0, nil) },
+		"padding beyond the frame":  func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{9, 1}) },
+		"padding of nothing":        func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPadded, 1, nil) },
+		"a priority that is cut": func(p *framePeer) {
+			_ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPriority, 1, []byte{1})
+		},
+		"a continuation of nothing": func(p *framePeer) { _ = p.framer.WriteContinuation(1, true, nil) },
+		"a promise":                 func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FramePushPromise, 0, 1, make([]byte, 4)) },
+		"fields that are none": func(p *framePeer) {
+			_ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, []byte{0xff, 0xff})
+		},
+		"an even stream": func(p *framePeer) { p.headers(2, false, usualCall()...) },
+		"something within a block": func(p *framePeer) {
+			p.must(p.framer.WriteRawFrame(http2.FrameHeaders, 0, 1, nil))
+			_ = p.framer.WritePing(false, [8]byte{})
+		},
+		"settings of a strange size": func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameSettings, 0, 0, []byte{1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			beside := newFramePeer(t, address)
+			p := newFramePeer(t, address)
+			send(p)
+			for {
+				if _, err := p.framer.ReadFrame(); err != nil {
+					break // the deadline of the connection would be an error of the next check too
+				}
+			}
+			if err := p.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.conn.Read(make([]byte, 1)); err == nil {
+				t.Error("the connection goes on")
+			}
+			id := beside.stream()
+			beside.headers(id, false, usualCall()...)
+			beside.must(beside.framer.WriteData(id, true, good))
+			if got := beside.answer(id); got != allowed {
+				t.Errorf("another connection: %s", got)
+			}
+		})
+	}
+
+	// A stream that is neither a check nor a log carries little.
+	p := newFramePeer(t, address)
+	id := p.stream()
+	p.headers(id, false, with(usualCall(), ":path", "/grpc.health.v1.Health/Watch")...)
+	p.must(p.framer.WriteData(id, false, make([]byte, maxOther)))
+	p.must(p.framer.WriteData(id, false, make([]byte, 1)))
+	if got := p.answers(id)[id]; !got.reset && got.status == "" {
+		t.Errorf("more than %d bytes: %v", maxOther, got)
+	}
+	id = p.stream()
+	p.headers(id, false, usualCall()...)
+	p.must(p.framer.WriteData(id, true, good))
+	if got := p.answer(id); got != allowed {
+		t.Errorf("the next check: %s", got)
+	}
+}
+
+// TestManyStreams: answers find their calls, however the calls are mixed.
+func TestManyStreams(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newFramePeer(t, address)
+	routes := []string{"public", "users", "keys", "open", "nowhere"}
+	want := []string{allowed, "deny credentials_missing, grpc-status 0", "deny credentials_missing, grpc-status 0", "allow anonymous, grpc-status 0", "deny route_unmatched, grpc-status 0"}
+	var ids []uint32
+	var messages [][]byte
+	for i := range 200 {
+		id := p.stream()
+		p.headers(id, false, usualCall("b3", fmt.Sprint(i))...)
+		ids, messages = append(ids, id), append(messages, prefixed(0, marshal(t, checkRequest("GET", "/"+routes[i%5]+"/x"))))
+	}
+	for i, id := range slices.Backward(ids) { // the last one first
+		p.must(p.framer.WriteData(id, false, messages[i][:i%len(messages[i])]))
+	}
+	for i, id := range ids {
+		p.must(p.framer.WriteData(id, true, messages[i][i%len(messages[i]):]))
+	}
+	all := p.answers(ids...)
+	for i, id := range ids {
+		if got := all[id].String(); got != want[i%5] {
+			t.Errorf("call %d: %s, want %s", i, got, want[i%5])
+		}
+	}
+}
+
+// TestResets: a peer that gives up calls in the middle of their answers still gets those
+// of others.
+func TestResets(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newFramePeer(t, address)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	for i := range 3000 {
+		id := p.stream()
+		p.headers(id, false, usualCall("b3", fmt.Sprint(i))...)
+		p.must(p.framer.WriteData(id, true, good))
+		if i%3 > 0 {
+			p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+			continue
+		}
+		if got := p.answer(id); got != allowed {
+			t.Fatalf("call %d: %s", i, got)
+		}
+		// What came for calls that were given up counts in the connection's window, and
+		// is granted as a client does it.
+		p.must(p.framer.WriteWindowUpdate(0, 3*1024))
+	}
+}
+
+// TestServerGoes: a call that has begun when the server goes is answered.
+func TestServerGoes(t *testing.T) {
+	t.Parallel()
+	g, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newFramePeer(t, address)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	first := p.stream()
+	p.headers(first, false, usualCall()...)
+	p.must(p.framer.WriteData(first, true, good))
+	p.answers(first)
+	id := p.stream()
+	p.headers(id, false, usualCall()...)
+	p.must(p.framer.WriteData(id, false, good[:20]))
+	stopped := make(chan struct{})
+	go func() { g.GracefulStop(); close(stopped) }()
+	var pinged *http2.PingFrame
+	for pinged == nil || !p.goAway {
+		switch f, err := p.framer.ReadFrame(); f := f.(type) {
+		case *http2.GoAwayFrame:
+			p.goAway = true
+		case *http2.PingFrame:
+			pinged = f
+		default:
+			p.must(err)
+		}
+	}
+	p.must(p.framer.WritePing(true, pinged.Data))
+	p.must(p.framer.WritePing(false, [8]byte{1})) // and the server has read the answer
+	for {
+		f, err := p.framer.ReadFrame()
+		p.must(err)
+		if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+			break
+		}
+	}
+	p.must(p.framer.WriteData(id, true, good[20:]))
+	if got := p.answer(id); got != allowed {
+		t.Errorf("%s", got)
+	}
+	<-stopped
+}
+
+// TestOverload: calls for which there is no memory left are denied as such, and others are
+// answered meanwhile.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	all := newCalls(40<<20, time.Now) // six, four, two and two MiB
+	s := newTestServer(t, Config{MaxHeaderKB: 2048})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
+	g.RegisterService(&authorization, s)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	large := prefixed(0, marshal(t, checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: strings.Repeat("b", 900<<10)})))
+	part := large[:400<<10]
+	const overloaded = "deny overloaded, grpc-status 0"
+	var peers []*framePeer
+	begin := func(message []byte, ends bool) (*framePeer, uint32) {
+		p := newFramePeer(t, l.Addr().String())
+		peers = append(peers, p)
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		for rest := message; len(rest) > 0; {
+			n := min(len(rest), maxFrame)
+			p.must(p.framer.WriteData(id, ends && n == len(rest), rest[:n]))
+			rest = rest[n:]
+		}
+		return p, id
+	}
+	type open struct {
+		p  *framePeer
+		id uint32
+	}
+	var half []open
+	for range 8 { // 800 KiB each, of four MiB
+		p, id := begin(part, false)
+		p.must(p.framer.WritePing(false, [8]byte{})) // it is there when this is answered
+		for {
+			f, err := p.framer.ReadFrame()
+			p.must(err)
+			if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+				break
+			}
+		}
+		half = append(half, open{p, id})
+		q, good := begin(good, true)
+		if got := q.answer(good); got != allowed {
+			t.Fatalf("a usual call meanwhile: %s", got)
+		}
+	}
+	for i, o := range half {
+		for rest := large[len(part):]; len(rest) > 0; {
+			n := min(len(rest), maxFrame)
+			if o.p.framer.WriteData(o.id, n == len(rest), rest[:n]) != nil {
+				break // it was told to stop
+			}
+			rest = rest[n:]
+		}
+		want := allowed // the youngest has what the oldest gave up
+		if i < 4 {
+			want = overloaded
+		}
+		if got := o.p.answer(o.id); got != want && (i < 4 || i == len(half)-1) {
+			t.Errorf("call %d: %s, want %s", i, got, want)
+		}
+	}
+	for _, p := range peers {
+		_ = p.conn.Close()
+	}
+	empty := func() string {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return fmt.Sprint(all.usual.used, all.large.used, all.access.used, len(all.ready), all.usual.unfinished.Len(), all.large.unfinished.Len())
+	}
+	for deadline := time.Now().Add(20 * time.Second); empty() != "0 0 0 0 0 0" && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := empty(); got != "0 0 0 0 0 0" {
+		t.Errorf("after all connections have ended, %s is held", got)
+	}
+}
+
+// TestCallsAddUp: whatever happens to messages, what is charged is what they hold, no
+// pool exceeds its limit, and nothing is left in the end.
+func TestCallsAddUp(t *testing.T) {
+	t.Parallel()
+	c := newCalls(4<<20, time.Now)
+	var live []*inbound
+	var tickets []uint64
+	random := uint64(1)
+	next := func(n int) int {
+		random = random*6364136223846793005 + 1442695040888963407
+		return int(random>>33) % n
+	}
+	piece := make([]byte, maxFrame)
+	seen := map[fault]int{}
+	for range 20_000 {
+		switch op := next(10); {
+		case op < 3 || len(live) == 0:
+			live = append(live, &inbound{log: next(3) == 0})
+		case op < 7:
+			i := next(len(live))
+			seen[c.add(live[i], piece[:next(len(piece))])]++
+		case op < 9:
+			i := next(len(live))
+			if ticket := c.ticket(); c.hand(ticket, live[i]) {
+				tickets = append(tickets, ticket)
+			}
+			live = slices.Delete(live, i, i+1)
+		default:
+			i := next(len(live))
+			c.release(live[i])
+			live = slices.Delete(live, i, i+1)
+		}
+		for len(tickets) > 40 {
+			i := next(len(tickets))
+			if m := c.take(tickets[i]); next(2) == 0 && m != nil {
+				c.release(m)
+			} else if m != nil {
+				live = append(live, m)
+				c.release(m)
+			} else {
+				c.cancel(tickets[i])
+			}
+			tickets = slices.Delete(tickets, i, i+1)
+		}
+		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+			if p.used < 0 || p.used > p.limit {
+				t.Fatalf("%d of %d bytes are used", p.used, p.limit)
+			}
+		}
+	}
+	for _, m := range live {
+		c.release(m)
+	}
+	for _, ticket := range tickets {
+		c.cancel(ticket)
+	}
+	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+		if p.used != 0 || p.unfinished.Len() != 0 {
+			t.Errorf("%d bytes and %d messages are left", p.used, p.unfinished.Len())
+		}
+	}
+	if seen[faultNone] == 0 || seen[faultOverloaded] == 0 || len(c.ready) > 0 {
+		t.Errorf("%v, %d ready", seen, len(c.ready))
+	}
+}
+
+// TestAccessLogIsBounded: messages of the access log that are too large, or for which there
+// is no memory, are counted as one that is dropped, and the stream goes on.
+func TestAccessLogIsBounded(t *testing.T) {
+	t.Parallel()
+	var out lockedBuffer
+	var mu sync.Mutex
+	dropped := 0
+	accessLog := newTestAccessLog(t, &out)
+	accessLog.dropped = func(n int) { mu.Lock(); defer mu.Unlock(); dropped += n }
+	_, address := serveAddress(t, newTestServer(t, Config{}), accessLog)
+	p := newFramePeer(t, address)
+	id := p.stream()
+	p.headers(id, false, with(usualCall(), ":path", accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName)...)
+	send := func(message []byte) {
+		for rest := message; len(rest) > 0; {
+			n := min(len(rest), maxFrame)
+			p.must(p.framer.WriteData(id, false, rest[:n]))
+			rest = rest[n:]
+		}
+	}
+	send(prefixed(0, accessWire(make([]byte, 10))))
+	send(prefixed(0, make([]byte, maxAccessMessage+1)))
+	send(prefixed(1, accessWire(make([]byte, 10))))
+	send(prefixed(0, nil))
+	send(prefixed(0, accessWire(nil)))
+	p.must(p.framer.WriteData(id, true, nil))
+	if got := p.answers(id)[id]; got.status != "0" {
+		t.Errorf("%v", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if n := len(out.entries(t, 1)); dropped < 2 || n != 1 {
+		t.Errorf("%d dropped, %d lines; want 2 and 1: the first entry cannot be read", dropped, n)
+	}
+}
+
+// TestCallConnCancelled: the handler of a call that its peer gave up ends.
+func TestCallConnCancelled(t *testing.T) {
+	t.Parallel()
+	began, ended := make(chan struct{}), make(chan struct{})
+	_, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(ctx context.Context, _ *authz.Request) authz.Decision {
+		close(began)
+		<-ctx.Done()
+		close(ended)
+		return authz.Deny(authz.ReasonInternal)
+	})}), nil)
+	p := newFramePeer(t, address)
+	id := p.stream()
+	p.headers(id, false, usualCall()...)
+	p.must(p.framer.WriteData(id, true, prefixed(0, marshal(t, checkRequest("GET", "/public/x")))))
+	<-began
+	p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+	<-ended
+}

@@ -1,0 +1,243 @@
+package envoy
+
+import (
+	"encoding/binary"
+	"net/http"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	// messagePrefix is the length-prefix of a message of gRPC: a flag and a length, in bytes.
+	messagePrefix = 5
+	ticketBytes   = 8
+	// maxOther is how much a peer may send on a stream that is no check and no access log,
+	// in bytes: the name of a service.
+	maxOther = 4 << 10
+)
+
+type streamKind uint8
+
+const (
+	kindRest streamKind = iota // health, and what is not served
+	kindCheck
+	kindAccessLog
+)
+
+// A stream is one call of the peer.
+type stream struct {
+	id, shown uint32 // the peer's number and gRPC's; 0: gRPC does not know it yet
+	kind      streamKind
+	peerEnded bool
+	window    uint32 // what the peer granted before gRPC knew the stream
+	received  int    // bytes of its window that are not granted again yet
+	rest      int    // bytes of kindRest
+
+	cost   *inbound // of the stream itself, when it is no check
+	ending bool     // gRPC has begun the header block that ends it
+
+	message *inbound // nil when there is none
+	ticket  uint64
+	prefix  [messagePrefix]byte
+	have    int    // bytes of prefix
+	left    uint32 // bytes of the message that are still to come
+	whole   bool   // of a check: the message is there
+	lost    int    // of the access log: messages that were dropped
+}
+
+// answered reports whether a check was given to gRPC.
+func (s *stream) answered() bool { return s.kind == kindCheck && s.shown != 0 }
+
+// begin begins a call, and reports whether there is room for it.
+func (c *callConn) begin(id uint32, ends bool) bool {
+	if len(c.streams) >= maxStreams || c.ended {
+		return false
+	}
+	s, fields := &stream{id: id}, c.block.kept
+	switch fields.path {
+	case authv3.Authorization_Check_FullMethodName:
+		s.kind, s.message = kindCheck, new(inbound)
+		c.unfinished++
+	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName:
+		s.kind, s.cost = kindAccessLog, new(inbound)
+	default:
+		s.cost = new(inbound)
+	}
+	if s.cost != nil && !c.calls.open(s.cost) {
+		return false
+	}
+	c.streams[id] = s
+	switch {
+	case s.kind != kindCheck:
+		s.ticket = c.calls.ticket()
+		s.peerEnded = ends
+		c.introduce(s, ends, fields)
+	case fields.method != http.MethodPost || !isProto(fields.contentType):
+		c.calls.fail(s.message, faultMalformed)
+		c.show(s)
+	case ends:
+		c.peerEnds(s)
+	}
+	return true
+}
+
+// isProto reports whether messages of a content type are protocol buffers.
+func isProto(contentType string) bool {
+	contentType, _, _ = strings.Cut(contentType, ";")
+	contentType = lower(strings.TrimSpace(contentType))
+	return contentType == "application/grpc" || contentType == "application/grpc+proto"
+}
+
+// introduce makes a stream known to gRPC.
+func (c *callConn) introduce(s *stream, ends bool, f callFields) {
+	s.shown = c.nextShown
+	c.nextShown += 2
+	c.shown[s.shown] = s
+	c.fields.Reset()
+	for _, field := range [...]hpack.HeaderField{
+		{Name: ":method", Value: f.method},
+		{Name: ":scheme", Value: "http"},
+		{Name: ":path", Value: f.path},
+		{Name: ":authority", Value: "warder"},
+		{Name: "content-type", Value: f.contentType},
+		{Name: "grpc-timeout", Value: f.timeout},
+	} {
+		if field.Value != "" {
+			_ = c.encoder.WriteField(field) // a bytes.Buffer takes all
+		}
+	}
+	flags := http2.FlagHeadersEndHeaders
+	if ends {
+		flags |= http2.FlagHeadersEndStream
+	}
+	c.out = append(appendHead(c.out, c.fields.Len(), http2.FrameHeaders, flags, s.shown), c.fields.Bytes()...)
+	if s.window > 0 {
+		c.out = appendWindowUpdate(c.out, s.shown, s.window)
+	}
+}
+
+// checkFields are the header fields of every check.
+var checkFields = callFields{method: http.MethodPost, path: authv3.Authorization_Check_FullMethodName, contentType: "application/grpc"}
+
+// show gives gRPC a check: its ticket, and its end.
+func (c *callConn) show(s *stream) {
+	if s.answered() {
+		return
+	}
+	s.ticket = c.calls.ticket()
+	c.calls.hand(s.ticket, s.message)
+	s.message = nil
+	c.introduce(s, false, checkFields)
+	c.out = appendTicket(c.out, s.shown, http2.FlagDataEndStream, s.ticket)
+	c.finished()
+}
+
+// finished counts a check that is no longer unfinished.
+func (c *callConn) finished() {
+	if c.unfinished--; c.unfinished == 0 && c.heldAck != nil {
+		c.out = append(c.out, c.heldAck...)
+		c.heldAck = nil
+	}
+}
+
+// peerEnds is called when the peer has sent all of a stream.
+func (c *callConn) peerEnds(s *stream) {
+	if s.peerEnded {
+		return
+	}
+	s.peerEnded = true
+	switch {
+	case s.kind != kindCheck:
+		if s.lost > 0 && c.calls.hand(s.ticket, &inbound{log: true, lost: s.lost}) {
+			c.out = appendTicket(c.out, s.shown, 0, s.ticket)
+		}
+		c.out = appendHead(c.out, 0, http2.FrameData, http2.FlagDataEndStream, s.shown)
+	case !s.whole && !s.answered():
+		c.calls.fail(s.message, faultMalformed)
+		fallthrough
+	default:
+		c.show(s)
+	}
+}
+
+// messages reads what a stream carries. A check has one message; the access log goes on
+// after each.
+func (c *callConn) messages(s *stream, p []byte) {
+	for len(p) > 0 && !s.answered() {
+		switch {
+		case s.whole: // more than one
+			c.calls.fail(s.message, faultMalformed)
+			c.show(s)
+		case s.have < messagePrefix:
+			n := copy(s.prefix[s.have:], p)
+			s.have, p = s.have+n, p[n:]
+			if s.have == messagePrefix {
+				c.messageBegins(s)
+			}
+		default:
+			n := min(uint64(s.left), uint64(len(p)))
+			why := c.calls.add(s.message, p[:n])
+			p, s.left = p[n:], s.left-uint32(n) //nolint:gosec // at most left
+			if why != faultNone && s.kind == kindCheck {
+				c.show(s)
+			} else if s.left == 0 {
+				c.messageEnds(s)
+			}
+		}
+	}
+}
+
+func (c *callConn) messageBegins(s *stream) {
+	s.left = binary.BigEndian.Uint32(s.prefix[1:])
+	limit := c.maxBytes
+	if s.kind == kindAccessLog {
+		s.message, limit = &inbound{log: true}, maxAccessMessage
+	}
+	if s.prefix[0] != 0 || uint64(s.left) > uint64(limit) {
+		c.calls.fail(s.message, faultMalformed)
+		if s.kind == kindCheck {
+			c.show(s)
+			return
+		}
+	}
+	if s.message.size = int(s.left); s.left == 0 {
+		c.messageEnds(s)
+	}
+}
+
+func (c *callConn) messageEnds(s *stream) {
+	if s.kind == kindCheck {
+		s.whole = true
+		return
+	}
+	s.message.lost = s.lost
+	if c.calls.hand(s.ticket, s.message) {
+		s.lost = 0
+		c.out = appendTicket(c.out, s.shown, 0, s.ticket)
+	} else {
+		s.lost++
+	}
+	s.have, s.message = 0, nil
+}
+
+// forget ends a stream; c.mu is held.
+func (c *callConn) forget(s *stream) {
+	if c.streams[s.id] != s {
+		return
+	}
+	delete(c.streams, s.id)
+	delete(c.shown, s.shown)
+	c.calls.cancel(s.ticket)
+	for _, m := range []*inbound{s.message, s.cost} {
+		if m != nil {
+			c.calls.release(m)
+		}
+	}
+	if s.kind == kindCheck && !s.answered() {
+		c.finished()
+	}
+}
