@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+
+	"warder/policy/strict"
 )
 
 // defaultAdminRole is the admin role of a policy that names none.
@@ -29,33 +31,38 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	}
 	contents := make([]fileContent, len(files))
 	for i, f := range files {
-		v, found := parseYAML(f)
+		v, found := strict.Parse(f, fileLimits)
 		c.problems = append(c.problems, found...)
-		if v.kind == broken {
-			continue
+		r := &strict.Reader{Lines: strict.Lines(f.Data)}
+		switch other := OtherFile("a policy", v.Keys()); {
+		case v.Kind == strict.Broken:
+		case v.Kind == strict.Null:
+			r.Fail(strict.Position{File: f.Name}, "", "holds nothing; a policy has a version and routes")
+		case other != "":
+			r.Fail(v.At, "", "%s", other)
+		default:
+			r.Read("", v, &contents[i])
 		}
-		r := &fileReader{file: f.Name, lines: linesOf(f.Data)}
-		contents[i] = r.content(v)
-		c.problems = append(c.problems, r.problems...)
+		c.problems = append(c.problems, r.Problems...)
 	}
 	for _, content := range contents {
 		c.setAdminRole(content)
 		c.addLists(content)
 	}
 	for _, content := range contents {
-		for _, e := range content.routes {
+		for _, e := range content.Routes {
 			c.addRoute(content, e)
 		}
 	}
 	c.reportConflicts()
 	c.checkDefaults(contents)
 	ids := idsByField(contents)
-	if err := c.problems.withIDs(ids).err(); err != nil {
+	if err := withIDs(c.problems, ids).Err(); err != nil {
 		return nil, err
 	}
 	c.policy.table = c.policy.sortedTable()
 	c.warn()
-	c.policy.warnings = Problems(c.policy.warnings).withIDs(ids)
+	c.policy.warnings = withIDs(c.policy.warnings, ids)
 	return c.policy, nil
 }
 
@@ -64,8 +71,8 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 func idsByField(contents []fileContent) map[[2]string]string {
 	ids := map[[2]string]string{}
 	for _, content := range contents {
-		for _, e := range content.routes {
-			ids[[2]string{e.at.File, e.field}] = e.id.text
+		for _, e := range content.Routes {
+			ids[[2]string{e.at.File, e.field}] = e.ID.Text
 		}
 	}
 	return ids
@@ -77,7 +84,7 @@ type compiler struct {
 	env       func(string) (string, bool)
 	lists     map[string]*ipList
 	ids       map[string]routeEntry
-	admin     *stringAt
+	admin     *adminRole
 	conflicts []conflict
 	problems  Problems
 
@@ -85,36 +92,36 @@ type compiler struct {
 }
 
 type ipList struct {
-	name stringAt
+	name strict.String
 	set  IPSet
 	used bool
 }
 
 func (c *compiler) fail(at Position, field, format string, args ...any) {
-	c.problems = append(c.problems, Problem{at, field, fmt.Sprintf(format, args...)})
+	c.problems = append(c.problems, strict.Problem{Position: at, Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
 func (c *compiler) setAdminRole(content fileContent) {
-	switch role := content.adminRole; {
+	switch role := content.AdminRole; {
 	case role == nil:
 	case c.admin != nil:
-		c.fail(role.at, role.field, "is set at %s already; set it in one file", c.admin.at)
+		c.fail(role.At, role.Field, "is set at %s already; set it in one file", c.admin.At)
 	default:
 		c.admin = role
-		c.policy.adminRole = role.text
+		c.policy.adminRole = role.Text
 	}
 }
 
 func (c *compiler) addLists(content fileContent) {
-	for _, l := range content.lists {
-		if first := c.lists[l.name.text]; first != nil {
-			c.fail(l.name.at, l.name.field, "stands at %s already; keep one of the two", first.name.at)
+	for _, l := range content.IPLists {
+		if first := c.lists[l.name.Text]; first != nil {
+			c.fail(l.name.At, l.name.Field, "stands at %s already; keep one of the two", first.name.At)
 			continue
 		}
-		r := &fileReader{file: l.name.at.File}
-		set := IPSet{names: []string{l.name.text}, prefixes: r.prefixes(l, c.env)}
-		c.problems = append(c.problems, r.problems...)
-		c.lists[l.name.text] = &ipList{name: l.name, set: set}
+		r := new(strict.Reader)
+		set := IPSet{names: []string{l.name.Text}, prefixes: prefixes(r, l, c.env)}
+		c.problems = append(c.problems, r.Problems...)
+		c.lists[l.name.Text] = &ipList{name: l.name, set: set}
 	}
 }
 
@@ -122,40 +129,43 @@ func (c *compiler) addLists(content fileContent) {
 // the same.
 func (c *compiler) checkDefaults(contents []fileContent) {
 	for _, content := range contents {
-		if content.hosts != nil {
-			c.hosts(content.hosts)
+		if content.Hosts != nil {
+			c.hosts(content.Hosts)
 		}
-		if content.clientIPs != nil {
-			c.ipSet(content.clientIPs)
+		if content.ClientIPs != nil {
+			c.ipSet(content.ClientIPs)
 		}
 	}
 }
 
 func (c *compiler) addRoute(content fileContent, e routeEntry) {
-	switch first, taken := c.ids[e.id.text]; {
-	case e.id.text == "": // reported already
+	switch first, taken := c.ids[e.ID.Text]; {
+	case e.ID.Text == "": // reported already
 	case taken:
-		c.fail(e.id.at, e.id.field, "%s is the id of the route at %s too; give each route its own", quote(e.id.text), first.at)
+		c.fail(e.ID.At, e.ID.Field, "%s is the id of the route at %s too; give each route its own", strict.Quote(e.ID.Text), first.at)
 	default:
-		c.ids[e.id.text] = e
+		c.ids[e.ID.Text] = e
 	}
-	route := &Route{ID: e.id.text, Position: e.at, Public: e.public, Principals: e.principals, Origins: e.origins, PathAllows: e.allows, Shadow: e.shadow}
-	if e.allow != nil {
-		route.User, route.APIKey, route.Anonymous = e.allow.user, e.allow.apiKey, e.allow.anonymous
+	route := &Route{
+		ID: e.ID.Text, Position: e.at, Public: bool(e.Public), Principals: newPrincipalSet(e.Principals),
+		Origins: e.CORS.set(), PathAllows: formsOf(e.PathAllows), Shadow: bool(e.Shadow),
+	}
+	if e.Allow != nil {
+		route.User, route.APIKey, route.Anonymous = e.Allow.user, e.Allow.apiKey, e.Allow.anonymous
 	}
 	if route.Origins == nil {
-		route.Origins = content.origins
+		route.Origins = content.CORS.set()
 	}
-	ips := e.clientIPs
+	ips := e.ClientIPs
 	if ips == nil {
-		ips = content.clientIPs
+		ips = content.ClientIPs
 	}
 	if ips != nil {
 		route.ClientIPs = c.ipSet(ips)
 	}
-	hosts := e.match.hosts
+	hosts := e.Match.Hosts
 	if hosts == nil {
-		hosts = content.hosts
+		hosts = content.Hosts
 	}
 	names := c.hosts(hosts)
 	route.written = writtenOf(e, names)
@@ -166,35 +176,35 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 
 // ipSet joins the lists that a route names and the networks that stand beside them;
 // nil means any address.
-func (c *compiler) ipSet(names []stringAt) *IPSet {
-	if len(names) == 1 && names[0].text == "any" {
+func (c *compiler) ipSet(names []strict.String) *IPSet {
+	if len(names) == 1 && names[0].Text == "any" {
 		return nil
 	}
 	set := new(IPSet)
 	for _, n := range names {
-		l, known := c.lists[n.text]
+		l, known := c.lists[n.Text]
 		switch {
 		case known:
 			l.used = true
-			set.names = append(set.names, n.text)
+			set.names = append(set.names, n.Text)
 			set.prefixes = append(set.prefixes, l.set.prefixes...)
 			set.everybody = set.everybody || everyAddress(l.set.prefixes) != ""
-		case n.text == "any":
-			c.fail(n.at, n.field, `"any" is every address already; write [any] alone, or leave it out`)
-		case n.text == "*":
-			c.fail(n.at, n.field, `"*" is the word for any host; write [any] for any address`)
-		case isVariable(n.text):
-			c.fail(n.at, n.field, "%s is a variable; put it under ip_lists, under a name, and write that here", quote(n.text))
-		case looksLikeNetwork(n.text):
-			prefix, wrong := parseNetwork(n.text)
+		case n.Text == "any":
+			c.fail(n.At, n.Field, `"any" is every address already; write [any] alone, or leave it out`)
+		case n.Text == "*":
+			c.fail(n.At, n.Field, `"*" is the word for any host; write [any] for any address`)
+		case isVariable(n.Text):
+			c.fail(n.At, n.Field, "%s is a variable; put it under ip_lists, under a name, and write that here", strict.Quote(n.Text))
+		case looksLikeNetwork(n.Text):
+			prefix, wrong := parseNetwork(n.Text)
 			if wrong != "" {
-				c.fail(n.at, n.field, "%s %s", quote(n.text), wrong)
+				c.fail(n.At, n.Field, "%s %s", strict.Quote(n.Text), wrong)
 				continue
 			}
-			set.names = append(set.names, n.text)
+			set.names = append(set.names, n.Text)
 			set.prefixes = append(set.prefixes, prefix)
 		default:
-			c.fail(n.at, n.field, "there is no ip_list %s; %s", quote(n.text), c.knownLists(n.text))
+			c.fail(n.At, n.Field, "there is no ip_list %s; %s", strict.Quote(n.Text), c.knownLists(n.Text))
 		}
 	}
 	return set
@@ -215,29 +225,29 @@ func (c *compiler) knownLists(word string) string {
 	if len(names) == 0 {
 		return "there is none at all, so define it under ip_lists"
 	}
-	return didYouMean(word, names)
+	return strict.DidYouMean(word, names)
 }
 
 // hosts returns the host patterns of a route: one empty text for any host.
-func (c *compiler) hosts(hosts []stringAt) []string {
-	if len(hosts) == 0 || len(hosts) == 1 && hosts[0].text == "*" {
+func (c *compiler) hosts(hosts []strict.String) []string {
+	if len(hosts) == 0 || len(hosts) == 1 && hosts[0].Text == "*" {
 		return []string{""}
 	}
 	var names []string
 	for _, h := range hosts {
-		if h.text == "*" {
-			c.fail(h.at, h.field, `"*" is every host already; write ["*"] alone, or leave it out`)
+		if h.Text == "*" {
+			c.fail(h.At, h.Field, `"*" is every host already; write ["*"] alone, or leave it out`)
 			continue
 		}
-		if h.text == "any" {
-			c.fail(h.at, h.field, `"any" is the word for any address; write ["*"] for any host`)
+		if h.Text == "any" {
+			c.fail(h.At, h.Field, `"any" is the word for any address; write ["*"] for any host`)
 			continue
 		}
-		if wrong := checkHost(h.text); wrong != "" {
-			c.fail(h.at, h.field, "%s %s", quote(h.text), wrong)
+		if wrong := checkHost(h.Text); wrong != "" {
+			c.fail(h.At, h.Field, "%s %s", strict.Quote(h.Text), wrong)
 			continue
 		}
-		names = append(names, h.text)
+		names = append(names, h.Text)
 	}
 	return names
 }
@@ -245,26 +255,26 @@ func (c *compiler) hosts(hosts []stringAt) []string {
 // place puts a route into the matcher under each of its hosts and paths. It returns the
 // paths that have nothing wrong with them.
 func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []placedPattern) {
-	for _, m := range e.match.methods {
-		route.Methods = append(route.Methods, m.text)
+	for _, m := range e.Match.Methods {
+		route.Methods = append(route.Methods, m.Text)
 	}
 	seen := map[string]bool{}
-	for _, path := range e.match.paths {
-		p, wrong := parsePattern(path.text)
+	for _, path := range e.Match.Paths {
+		p, wrong := parsePattern(path.Text)
 		if wrong != "" {
-			c.fail(path.at, path.field, "%s", "the path "+wrong)
+			c.fail(path.At, path.Field, "%s", "the path "+wrong)
 			continue
 		}
 		if missing := p.forms &^ route.PathAllows; missing != 0 {
-			c.fail(path.at, path.field, "the path is written with what the route refuses in a request; add path_allows: [%s]", missing)
+			c.fail(path.At, path.Field, "the path is written with what the route refuses in a request; add path_allows: [%s]", missing)
 			continue
 		}
 		if seen[p.key()] {
-			c.fail(path.at, path.field, "%s matches what another path of this route matches; write it once", quote(path.text))
+			c.fail(path.At, path.Field, "%s matches what another path of this route matches; write it once", strict.Quote(path.Text))
 			continue
 		}
 		seen[p.key()] = true
-		placed = append(placed, placedPattern{p, path.text})
+		placed = append(placed, placedPattern{p, path.Text})
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
 				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
@@ -279,7 +289,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 // a request that none of the others wins.
 func (c *compiler) reportConflicts() {
 	for _, x := range c.conflicts {
-		c.fail(x.at.at, x.at.field, "route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
+		c.fail(x.at.At, x.at.Field, "route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
 			nameOfRoute(x.route), nameOfRoute(x.other), x.other.Position.File, x.other.Position.Line, c.policy.example(x))
 	}
 }
@@ -297,13 +307,13 @@ func (c *compiler) warn() {
 	var found Problems
 	for _, l := range c.lists {
 		if !l.used {
-			found = append(found, Problem{l.name.at, l.name.field, "no route uses this list; name it in client_ips, or take it out"})
+			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "no route uses this list; name it in client_ips, or take it out"})
 		}
 		if which := everyAddress(l.set.prefixes); which != "" {
-			found = append(found, Problem{l.name.at, l.name.field, "holds every " + which + " address, so that it keeps nobody out; list the networks that are meant, or write client_ips: [any] on the routes"})
+			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "holds every " + which + " address, so that it keeps nobody out; list the networks that are meant, or write client_ips: [any] on the routes"})
 		}
 	}
-	c.policy.warnings = append(found, c.lint()...).sorted()
+	c.policy.warnings = append(found, c.lint()...).Sorted()
 }
 
 // UsesClientIPs reports whether any route lists who may come by address.

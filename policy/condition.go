@@ -11,6 +11,8 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+
+	"warder/policy/strict"
 )
 
 // A Condition is the compiled when of a route: a CEL expression over the request, the
@@ -167,7 +169,7 @@ func conditionError(err error) error {
 		}
 	}
 	if key, found := strings.CutPrefix(text, "no such key: "); found {
-		return &conditionFailure{"there is no " + quote(key), err}
+		return &conditionFailure{"there is no " + strict.Quote(key), err}
 	}
 	if strings.HasPrefix(text, "no such overload") {
 		return &conditionFailure{"a claim is of another kind than it is compared with", err}

@@ -7,6 +7,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+
+	"warder/policy/strict"
 )
 
 // addresses looks at what the client's address is compared with: a network, or an address
@@ -43,13 +45,13 @@ func (r *conditionReader) address(e ast.Expr) {
 	}
 	text := string(e.AsLiteral().(types.String))
 	if strings.Contains(text, "/") {
-		r.fail(r.start(e), `%s is no address, so that it is never the client's; write cidr(%s).containsIP(request.client_ip)`, quote(text), quote(text))
+		r.fail(r.start(e), `%s is no address, so that it is never the client's; write cidr(%s).containsIP(request.client_ip)`, strict.Quote(text), strict.Quote(text))
 		return
 	}
 	switch addr, err := netip.ParseAddr(text); {
 	case err != nil:
-		r.fail(r.start(e), `%s is no address, so that it is never the client's; write one such as "203.0.113.9"`, quote(text))
+		r.fail(r.start(e), `%s is no address, so that it is never the client's; write one such as "203.0.113.9"`, strict.Quote(text))
 	case addr.Unmap().WithZone("").String() != text:
-		r.fail(r.start(e), "%s is not how the client's address is written; write %s", quote(text), quote(addr.Unmap().WithZone("").String()))
+		r.fail(r.start(e), "%s is not how the client's address is written; write %s", strict.Quote(text), strict.Quote(addr.Unmap().WithZone("").String()))
 	}
 }

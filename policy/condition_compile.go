@@ -10,6 +10,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/ext"
+
+	"warder/policy/strict"
 )
 
 const (
@@ -57,20 +59,20 @@ type conditionProblem struct {
 
 // condition compiles the when of a route.
 func (c *compiler) condition(route *Route, e routeEntry, patterns []placedPattern) {
-	if e.when == nil {
+	if e.When == nil || e.When.Field == "" { // none, or reported already
 		return
 	}
 	fail := func(problems ...conditionProblem) {
 		for _, p := range problems {
-			at, message := e.when.place(p)
-			c.fail(at, e.when.field, "%s", message)
+			at, message := e.When.place(p)
+			c.fail(at, e.When.Field, "%s", message)
 		}
 	}
-	if len(e.when.text) > maxCondition {
-		fail(conditionProblem{0, fmt.Sprintf("is %d bytes long, and an expression has at most %d; make two routes of it, or a claim that says it shorter", len(e.when.text), maxCondition)})
+	if len(e.When.Text) > maxCondition {
+		fail(conditionProblem{0, fmt.Sprintf("is %d bytes long, and an expression has at most %d; make two routes of it, or a claim that says it shorter", len(e.When.Text), maxCondition)})
 		return
 	}
-	if at, found := commentIn(e.when.text); found && !e.when.keepsLines() {
+	if at, found := commentIn(e.When.Text); found && !e.When.keepsLines() {
 		fail(conditionProblem{at, "has a // comment where YAML makes one line of all, so that it could take what follows with it; write the expression below when: |, or the comment after # outside it"})
 		return
 	}
@@ -82,7 +84,7 @@ func (c *compiler) condition(route *Route, e routeEntry, patterns []placedPatter
 		}
 		c.conditions = env
 	}
-	r, problems := compileCondition(c.conditions, e.when.text)
+	r, problems := compileCondition(c.conditions, e.When.Text)
 	if r != nil {
 		problems = append(problems, r.wrongParams(patterns)...)
 	}
@@ -260,9 +262,9 @@ func (r *conditionReader) wrongParams(patterns []placedPattern) (problems []cond
 			case slices.Contains(names, use.name):
 				continue
 			case len(names) == 0:
-				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s: the path %s has no parameter; write {%s} for a segment of it", use.name, quote(p.text), nameOf(use.name))})
+				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s: the path %s has no parameter; write {%s} for a segment of it", use.name, strict.Quote(p.text), nameOf(use.name))})
 			default:
-				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s in the path %s; %s", use.name, quote(p.text), didYouMean(use.name, names))})
+				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s in the path %s; %s", use.name, strict.Quote(p.text), strict.DidYouMean(use.name, names))})
 			}
 			break
 		}

@@ -9,6 +9,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+
+	"warder/policy/strict"
 )
 
 // The maps of an expression. They are read by name, and not compared or passed on as a
@@ -112,10 +114,10 @@ func (r *conditionReader) ident(e ast.Expr, bound []string) {
 	default:
 		at := r.offsetOf(e.ID())
 		if runes := []rune(r.text); at > 0 && runes[at-1] == '-' {
-			r.fail(at, `there is no %s; a name with a hyphen is written in brackets and quotes, as in request.headers["x-tenant"]`, quote(name))
+			r.fail(at, `there is no %s; a name with a hyphen is written in brackets and quotes, as in request.headers["x-tenant"]`, strict.Quote(name))
 			return
 		}
-		r.fail(at, "there is no %s; %s", quote(name), r.instead(name))
+		r.fail(at, "there is no %s; %s", strict.Quote(name), r.instead(name))
 	}
 }
 
@@ -138,7 +140,7 @@ func (r *conditionReader) instead(name string) string {
 	case "now":
 		return "did you mean request.time?"
 	}
-	if near := didYouMean(name, conditionRoots); len(name) > 3 && strings.HasSuffix(near, "?") {
+	if near := strict.DidYouMean(name, conditionRoots); len(name) > 3 && strings.HasSuffix(near, "?") {
 		return near
 	}
 	return "use " + strings.Join(conditionRoots, ", ") + ", and put texts in quotes"
@@ -170,7 +172,7 @@ func (r *conditionReader) selection(e ast.Expr, bound []string) {
 	r.reads = true
 	switch m := t.name + "." + s.FieldName(); {
 	case !known(t, s.FieldName()):
-		r.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), didYouMean(s.FieldName(), t.FieldNames()))
+		r.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), strict.DidYouMean(s.FieldName(), t.FieldNames()))
 	case exampleOf[m] != "": // has, which is false of a query that cannot be read
 		r.fail(at, "%s is there in every request; ask for a name in it, as in %s", m, exampleOf[m])
 	}
@@ -197,15 +199,15 @@ func (r *conditionReader) header(name string, at int) {
 	lower := strings.ToLower(name)
 	switch folded := FoldHeader(name); {
 	case strings.HasPrefix(folded, "x-warder-"):
-		r.fail(at, "%s is hidden, since a client could send it; read principal or request.client_ip", quote(name))
+		r.fail(at, "%s is hidden, since a client could send it; read principal or request.client_ip", strict.Quote(name))
 	case slices.Contains(hiddenFields, folded):
-		r.fail(at, "%s is hidden, since policies hold no secrets; what a credential proves is in principal", quote(name))
+		r.fail(at, "%s is hidden, since policies hold no secrets; what a credential proves is in principal", strict.Quote(name))
 	case strings.HasPrefix(name, ":"):
-		r.fail(at, "%s is no header here; read request.method, request.host or request.path", quote(name))
+		r.fail(at, "%s is no header here; read request.method, request.host or request.path", strict.Quote(name))
 	case name == "":
 		r.fail(at, `"" is no header; write its name, such as "x-tenant"`)
 	case lower != name:
-		r.fail(at, "%s is not in lower case, as names of headers are; write %s", quote(name), quote(lower))
+		r.fail(at, "%s is not in lower case, as names of headers are; write %s", strict.Quote(name), strict.Quote(lower))
 	}
 }
 
@@ -283,7 +285,7 @@ func (r *conditionReader) zone(e ast.Expr) {
 		return // an offset, which the library reads
 	}
 	if _, err := time.LoadLocation(name); err != nil {
-		r.fail(r.offsetOf(e.ID()), `%s is no time zone that this machine knows; write one such as "UTC", "Europe/Berlin" or "+02:00"`, quote(name))
+		r.fail(r.offsetOf(e.ID()), `%s is no time zone that this machine knows; write one such as "UTC", "Europe/Berlin" or "+02:00"`, strict.Quote(name))
 	}
 }
 
@@ -312,7 +314,7 @@ func (r *conditionReader) function(c ast.CallExpr, at int) {
 		r.fail(at, "there is no function %s; did you mean %s?", name, renamed)
 		return
 	}
-	r.fail(at, "there is no function %s; %s", name, didYouMean(name, functionNames))
+	r.fail(at, "there is no function %s; %s", name, strict.DidYouMean(name, functionNames))
 }
 
 const hasForm = `has takes a field, as in has(principal.claims.tenant); for other names write "x-tenant" in request.headers`

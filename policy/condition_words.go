@@ -6,6 +6,8 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+
+	"warder/policy/strict"
 )
 
 // syntaxProblems say what the parser stumbled over. Only the first one is told: the others
@@ -44,9 +46,9 @@ func syntaxMessage(text, rest, message string) string {
 	word, before := firstWord(rest), lastWord(strings.TrimSuffix(text, rest))
 	switch {
 	case otherLanguages[before] != "":
-		return "has the word " + quote(before) + ", which is none of CEL; write " + otherLanguages[before]
+		return "has the word " + strict.Quote(before) + ", which is none of CEL; write " + otherLanguages[before]
 	case otherLanguages[word] != "":
-		return "has the word " + quote(word) + ", which is none of CEL; write " + otherLanguages[word]
+		return "has the word " + strict.Quote(word) + ", which is none of CEL; write " + otherLanguages[word]
 	case strings.HasPrefix(rest, ">") && strings.HasSuffix(before, "<"):
 		return "has <>, which is none of CEL; write !="
 	case strings.HasPrefix(rest, "="):
@@ -84,9 +86,9 @@ func syntaxMessage(text, rest, message string) string {
 // quoteWord quotes what may be a quotation mark itself.
 func quoteWord(s string) string {
 	if !strings.Contains(s, `"`) {
-		return quote(s)
+		return strict.Quote(s)
 	}
-	q := quote(s)
+	q := strict.Quote(s)
 	return "'" + strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) + "'"
 }
 

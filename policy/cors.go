@@ -3,6 +3,8 @@ package policy
 import (
 	"strconv"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // An OriginSet lists the origins whose scripts may ask for a preflight and read a
@@ -48,26 +50,30 @@ const methodOptions = "OPTIONS"
 
 const exampleOrigin = "https://app.example.com"
 
-// cors reads the group of that name. The result is not nil even when there is
-// something wrong with it.
-func (r *fileReader) cors(field string, v value) *OriginSet {
+// A corsEntry is the list of browser applications of other origins.
+type corsEntry struct {
+	// Origins as browsers send them: scheme, host and, unless it is the default, port. Each is written out.
+	AllowOrigins []originText `json:"allow_origins" jsonschema:"required,minItems=1,uniqueItems=true,example=https://app.example.com" missing:"; write the origins of your browser applications, such as allow_origins: [https://app.example.com]"`
+}
+
+// ReadValue reads an origin.
+func (o *originText) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	text, ok := r.Text(field, v, exampleOrigin)
+	if wrong := wrongOrigin(text); ok && wrong != "" {
+		r.Fail(v.At, field, "%s %s", strict.Quote(text), wrong)
+	}
+	*o = originText{Text: text, At: v.At, Field: field}
+}
+
+// set returns the origins; nil when there is no entry.
+func (c *corsEntry) set() *OriginSet {
+	if c == nil {
+		return nil
+	}
 	set := &OriginSet{listed: map[string]struct{}{}}
-	given := false
-	r.group(field, v, CORSShape{}, map[string]keyReader{
-		"allow_origins": func(field string, v value) {
-			given = true
-			for _, s := range r.texts(field, v, exampleOrigin) {
-				if wrong := wrongOrigin(s.text); wrong != "" {
-					r.fail(s.at, s.field, "%s %s", quote(s.text), wrong)
-					continue
-				}
-				set.origins = append(set.origins, s.text)
-				set.listed[s.text] = struct{}{}
-			}
-		},
-	})
-	if v.kind == mapping && !given {
-		r.fail(v.at, join(field, "allow_origins"), "is missing; write the origins of your browser applications, such as allow_origins: [%s]", exampleOrigin)
+	for _, o := range c.AllowOrigins {
+		set.origins = append(set.origins, o.Text)
+		set.listed[o.Text] = struct{}{}
 	}
 	return set
 }
@@ -87,7 +93,7 @@ func wrongOrigin(s string) string {
 	case lower == "null":
 		return "is what any page in a sandbox sends, whoever made it; write an origin such as " + exampleOrigin
 	case !schemed && wrongOrigin("https://"+lower) == "":
-		return "has no scheme; write " + quote("https://"+lower)
+		return "has no scheme; write " + strict.Quote("https://"+lower)
 	case !schemed:
 		return "is no origin; write a scheme and a host, such as " + exampleOrigin
 	case scheme != "https" && scheme != "http":
@@ -99,11 +105,11 @@ func wrongOrigin(s string) string {
 	plain := scheme + "://" + host
 	switch {
 	case authority+"/" == rest:
-		return "ends with a slash, which no origin does; write " + quote(scheme+"://"+authority)
+		return "ends with a slash, which no origin does; write " + strict.Quote(scheme+"://"+authority)
 	case authority != rest:
-		return "has a path, which no origin has; write " + quote(scheme+"://"+authority)
+		return "has a path, which no origin has; write " + strict.Quote(scheme+"://"+authority)
 	case port == "443" && scheme == "https", port == "80" && scheme == "http":
-		return "has the default port of its scheme, which browsers leave out; write " + quote(plain)
+		return "has the default port of its scheme, which browsers leave out; write " + strict.Quote(plain)
 	case host != authority && !validPort(port):
 		return "has a port that is none; write a number from 1 to 65535 as in " + exampleOrigin + ":8443, or no port"
 	case strings.Contains(host, ":") && host[0] != '[':
@@ -113,7 +119,7 @@ func wrongOrigin(s string) string {
 		return "has a host that " + wrong
 	}
 	if s != lower {
-		return "is not in lower case, as browsers send it; write " + quote(lower)
+		return "is not in lower case, as browsers send it; write " + strict.Quote(lower)
 	}
 	return ""
 }

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"slices"
+
+	"warder/policy/strict"
 )
 
 // WrongPath says why a policy cannot hold a path; "" when it can without path_allows.
@@ -49,7 +51,7 @@ func (p *Policy) Cover(operations []Operation) (Coverage, error) {
 	for i, o := range operations {
 		pattern, wrong := parsePattern(o.Path)
 		if wrong != "" {
-			return Coverage{}, fmt.Errorf("the path %s %s", quote(o.Path), wrong)
+			return Coverage{}, fmt.Errorf("the path %s %s", strict.Quote(o.Path), wrong)
 		}
 		wanted[i] = Entry{Methods: []string{o.Method}, Path: o.Path, pattern: pattern}
 	}

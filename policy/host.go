@@ -3,6 +3,8 @@ package policy
 import (
 	"net/netip"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // maxHost bounds a host name without its trailing dot (RFC 1035 section 2.3.4), in bytes.
@@ -138,7 +140,7 @@ func checkHost(host string) string {
 	case strings.Contains(host, "/"):
 		return "has a path; write only the name, as in api.example.com"
 	case lower != host:
-		return "is not in lower case; write " + quote(lower)
+		return "is not in lower case; write " + strict.Quote(lower)
 	case strings.HasPrefix(host, "["):
 		addr, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
 		if err != nil || !strings.HasSuffix(host, "]") || !addr.Is6() || addr.Zone() != "" || "["+addr.String()+"]" != host {
@@ -148,11 +150,11 @@ func checkHost(host string) string {
 	case strings.Count(host, ":") > 1:
 		return "has more than one colon; write an IPv6 address in brackets, such as [::1], and no port"
 	case strings.Contains(host, ":"):
-		return "has a port, which takes no part in matching; write " + quote(cutPort(host))
+		return "has a port, which takes no part in matching; write " + strict.Quote(cutPort(host))
 	case name == "":
 		return `has nothing after *.; write "*.example.com" for any depth below it, or ["*"] for any host`
 	case strings.HasSuffix(host, "."):
-		return "ends with a dot; write " + quote(strings.TrimSuffix(host, "."))
+		return "ends with a dot; write " + strict.Quote(strings.TrimSuffix(host, "."))
 	case strings.Contains(name, "*"):
 		return `has a * elsewhere than as its first label; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
 	case len(host) > maxHost:

@@ -4,38 +4,41 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // prefixes reads the networks of an ip_list: a list of addresses, networks and
 // ${VAR}, or one ${VAR} alone.
-func (r *fileReader) prefixes(l listEntry, env func(string) (string, bool)) (prefixes []netip.Prefix) {
-	items := l.value.items
-	field := l.name.field
+func prefixes(r *strict.Reader, l listEntry, env func(string) (string, bool)) (prefixes []netip.Prefix) {
+	items := l.value.Items
+	field := l.name.Field
 	switch {
-	case l.value.kind == text && isVariable(l.value.text):
-		return r.fromEnvironment(stringAt{l.value.text, l.value.at, field}, env)
-	case l.value.kind == text:
-		r.fail(l.value.at, field, "is a text where a list is wanted; write [%s], or ${VAR} for one from the environment", l.value.text)
+	case l.value.Kind == strict.Text && isVariable(l.value.Text):
+		return fromEnvironment(r, strict.String{Text: l.value.Text, At: l.value.At, Field: field}, env)
+	case l.value.Kind == strict.Text:
+		r.Fail(l.value.At, field, "is a text where a list is wanted; write [%s], or ${VAR} for one from the environment", l.value.Text)
 		return nil
-	case l.value.kind != list:
-		r.wrongKind(field, l.value, "a list of networks such as [203.0.113.0/24]")
+	case l.value.Kind != strict.List:
+		r.WrongKind(field, l.value, "a list of networks such as [203.0.113.0/24]")
 		return nil
 	case len(items) == 0:
-		r.fail(l.value.at, field, "is an empty list, which nobody is in; write networks such as [203.0.113.0/24]")
+		r.Fail(l.value.At, field, "is an empty list, which nobody is in; write networks such as [203.0.113.0/24]")
 		return nil
 	}
 	for i, item := range items {
-		s, ok := r.text(index(field, i), item, "203.0.113.0/24")
+		text, ok := r.Text(strict.Index(field, i), item, "203.0.113.0/24")
 		if !ok {
 			continue
 		}
-		if isVariable(s.text) {
-			prefixes = append(prefixes, r.fromEnvironment(s, env)...)
+		s := strict.String{Text: text, At: item.At, Field: strict.Index(field, i)}
+		if isVariable(text) {
+			prefixes = append(prefixes, fromEnvironment(r, s, env)...)
 			continue
 		}
-		prefix, wrong := parseNetwork(s.text)
+		prefix, wrong := parseNetwork(s.Text)
 		if wrong != "" {
-			r.fail(s.at, s.field, "%s %s", quote(s.text), wrong)
+			r.Fail(s.At, s.Field, "%s %s", strict.Quote(s.Text), wrong)
 			continue
 		}
 		prefixes = append(prefixes, prefix)
@@ -82,10 +85,10 @@ func isVariable(s string) bool {
 }
 
 // fromEnvironment reads networks from a variable, separated by commas or spaces.
-func (r *fileReader) fromEnvironment(s stringAt, env func(string) (string, bool)) (prefixes []netip.Prefix) {
-	name := s.text[2 : len(s.text)-1]
+func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string, bool)) (prefixes []netip.Prefix) {
+	name := s.Text[2 : len(s.Text)-1]
 	if !validParam(name) {
-		r.fail(s.at, s.field, "%s names no variable; write ${NAME} with letters, digits and underscores", quote(s.text))
+		r.Fail(s.At, s.Field, "%s names no variable; write ${NAME} with letters, digits and underscores", strict.Quote(s.Text))
 		return nil
 	}
 	content, set := "", false
@@ -93,17 +96,17 @@ func (r *fileReader) fromEnvironment(s stringAt, env func(string) (string, bool)
 		content, set = env(name)
 	}
 	if !set {
-		r.fail(s.at, s.field, "${%s} is not set in the environment; set it to networks, separated by commas", name)
+		r.Fail(s.At, s.Field, "${%s} is not set in the environment; set it to networks, separated by commas", name)
 		return nil
 	}
 	words := strings.FieldsFunc(content, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r' })
 	if len(words) == 0 {
-		r.fail(s.at, s.field, "${%s} is empty in the environment, which does not mean everybody; set it to networks, separated by commas", name)
+		r.Fail(s.At, s.Field, "${%s} is empty in the environment, which does not mean everybody; set it to networks, separated by commas", name)
 	}
 	for _, word := range words {
 		prefix, wrong := parseNetwork(word)
 		if wrong != "" {
-			r.fail(s.at, s.field, "${%s} has %s, which %s", name, quote(word), wrong)
+			r.Fail(s.At, s.Field, "${%s} has %s, which %s", name, strict.Quote(word), wrong)
 			continue
 		}
 		prefixes = append(prefixes, prefix)

@@ -8,13 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // A File is the name, for messages, and the content of a policy file.
-type File struct {
-	Name string
-	Data []byte
-}
+type File = strict.File
+
+// maxFile bounds a policy file, in bytes. Ten thousand routes fit.
+const maxFile = 4 << 20
+
+var fileLimits = strict.Limits{Bytes: maxFile, TooLarge: "split it into a folder of files", Hint: conditionHint}
 
 // Load reads a policy from a file, or from a folder of *.yaml and *.yml files, by
 // name. What else is in the folder is left out, with a warning for what somebody may
@@ -29,7 +33,7 @@ func Load(path string, env func(string) (string, bool)) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.warnings = append(left, p.warnings...).sorted()
+	p.warnings = append(left, p.warnings...).Sorted()
 	return p, nil
 }
 
@@ -64,14 +68,14 @@ func readFiles(path string) (files []File, left Problems, err error) {
 		case isLeftover(name):
 			continue
 		case err == nil && info.IsDir():
-			left = append(left, Problem{Position{File: file}, "", "is a folder and is not read; put its files into the folder of the policy"})
+			left = append(left, Problem{Position: Position{File: file}, Message: "is a folder and is not read; put its files into the folder of the policy"})
 			continue
 		case strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml":
-			left = append(left, Problem{Position{File: file}, "", leftOut(name)})
+			left = append(left, Problem{Position: Position{File: file}, Message: leftOut(name)})
 			continue
 		case err == nil && !info.Mode().IsRegular():
 			// Reading a pipe could wait forever.
-			problems = append(problems, Problem{Position{File: file}, "", "is no regular file; take it out of the folder, or put a file in its place"})
+			problems = append(problems, Problem{Position: Position{File: file}, Message: "is no regular file; take it out of the folder, or put a file in its place"})
 			continue
 		}
 		f, err := readFile(file)
@@ -81,7 +85,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 		}
 		files = append(files, f)
 	}
-	if err := problems.err(); err != nil {
+	if err := problems.Err(); err != nil {
 		return nil, nil, err
 	}
 	if len(files) == 0 {

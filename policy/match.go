@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // A matcher finds the route that wins a request. Its cost grows with the length
@@ -185,7 +187,7 @@ func child(n **node) *node {
 // A conflict is two routes under one host, path and method.
 type conflict struct {
 	route, other *Route
-	at           stringAt
+	at           strict.String
 	host         string // "" for any
 	pattern      pattern
 	method       string // "" for routes without a list of methods

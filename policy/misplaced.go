@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // OtherFile says what a file is that was given in the place of another: want is what it
@@ -33,48 +35,40 @@ func OtherFile(want string, keys []string) string {
 	return found
 }
 
-// otherFile reports that a file is another one than a policy, and that alone.
-func (r *fileReader) otherFile(v value) bool {
-	keys := make([]string, len(v.entries))
-	for i, e := range v.entries {
-		keys[i] = e.key
+// HintKey says where a key belongs that is none of a whole file.
+func (*fileContent) HintKey(_, key string) string {
+	switch {
+	case key == "shadow":
+		return "is a key of a route; write shadow: true in each route that is meant, or run warder serve --shadow for all of them"
+	case slices.Contains(strict.KeysOf[routeKeys](), key):
+		return "is a key of a route; write it in each route that is meant"
 	}
-	what := OtherFile("a policy", keys)
-	if what != "" {
-		r.fail(v.at, "", "%s", what)
-	}
-	return what != ""
+	return ""
 }
 
-// unknownKey says what would be right in the place of a key that is not known in a group:
-// where it belongs when it is a key of another group, else the key that was meant.
-func (r *fileReader) unknownKey(key string, shape any, known []string) string {
-	switch shape.(type) {
-	case FileShape:
-		if key == "shadow" {
-			return "is a key of a route; write shadow: true in each route that is meant, or run warder serve --shadow for all of them"
-		}
-		if slices.Contains(r.keysOf(RouteShape{}), key) {
-			return "is a key of a route; write it in each route that is meant"
-		}
-	case RouteShape:
-		switch {
-		case slices.Contains(r.keysOf(MatchShape{}), key):
-			return "is a key of match; write match: {" + strings.Join(r.keysOf(MatchShape{}), ": […], ") + ": […]}"
-		case slices.Contains(r.keysOf(AllowShape{}), key):
-			return fmt.Sprintf("is a key of allow; write allow: [{%s: {}}]", key)
-		case slices.Contains(r.keysOf(UserShape{}), key):
-			return fmt.Sprintf("says which users may pass; write allow: [{user: {%s: […]}}]", key)
-		case slices.Contains(r.keysOf(APIKeyShape{}), key):
-			return fmt.Sprintf("says which API keys may pass; write allow: [{api_key: {%s: […]}}]", key)
-		}
-	case AllowShape:
-		switch {
-		case slices.Contains(r.keysOf(UserShape{}), key):
-			return fmt.Sprintf("says which users may pass; write {user: {%s: […]}}", key)
-		case slices.Contains(r.keysOf(APIKeyShape{}), key):
-			return fmt.Sprintf("says which API keys may pass; write {api_key: {%s: […]}}", key)
-		}
+// HintKey says where a key belongs that is none of a route.
+func (*routeKeys) HintKey(_, key string) string {
+	match := strict.KeysOf[matchKeys]()
+	switch {
+	case slices.Contains(match, key):
+		return "is a key of match; write match: {" + strings.Join(match, ": […], ") + ": […]}"
+	case slices.Contains(strict.KeysOf[allowKeys](), key):
+		return fmt.Sprintf("is a key of allow; write allow: [{%s: {}}]", key)
+	case slices.Contains(strict.KeysOf[userKeys](), key):
+		return fmt.Sprintf("says which users may pass; write allow: [{user: {%s: […]}}]", key)
+	case slices.Contains(strict.KeysOf[apiKeyKeys](), key):
+		return fmt.Sprintf("says which API keys may pass; write allow: [{api_key: {%s: […]}}]", key)
 	}
-	return "is unknown; " + didYouMean(key, known)
+	return ""
+}
+
+// HintKey says where a key belongs that is no kind of caller.
+func (*allowKeys) HintKey(_, key string) string {
+	switch {
+	case slices.Contains(strict.KeysOf[userKeys](), key):
+		return fmt.Sprintf("says which users may pass; write {user: {%s: […]}}", key)
+	case slices.Contains(strict.KeysOf[apiKeyKeys](), key):
+		return fmt.Sprintf("says which API keys may pass; write {api_key: {%s: […]}}", key)
+	}
+	return ""
 }

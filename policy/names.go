@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"warder/policy/strict"
 )
 
 // ValidName reports whether a role or scope can be held by anybody: valid UTF-8,
@@ -22,11 +24,11 @@ func wrongName(what, name, apart string) string {
 	case name == "":
 		return "is an empty " + what + ", which nobody holds; write its name"
 	case strings.Contains(name, ","):
-		return "is " + quote(name) + ", a " + what + " with a comma, which nobody can hold; write " + apart
+		return "is " + strict.Quote(name) + ", a " + what + " with a comma, which nobody can hold; write " + apart
 	case strings.TrimFunc(name, unicode.IsSpace) != name:
-		return "is " + quote(name) + ", a " + what + " with space at its ends, which nobody can hold; write " + quote(strings.TrimFunc(name, unicode.IsSpace))
+		return "is " + strict.Quote(name) + ", a " + what + " with space at its ends, which nobody can hold; write " + strict.Quote(strings.TrimFunc(name, unicode.IsSpace))
 	}
-	return "is " + quote(name) + ", a " + what + " with a control character, which nobody can hold; write its name"
+	return "is " + strict.Quote(name) + ", a " + what + " with a control character, which nobody can hold; write its name"
 }
 
 // maxIdentifier bounds the ids of routes and the names of lists, in bytes: they

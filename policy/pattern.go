@@ -3,6 +3,8 @@ package policy
 import (
 	"errors"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // A pattern is a path of the policy, compiled.
@@ -61,7 +63,7 @@ func parsePattern(text string) (p pattern, wrong string) {
 	case text == "":
 		return p, "is empty; write a path such as /api/v1/assets"
 	case text[0] != '/':
-		return p, "does not begin with /; write " + quote("/"+text)
+		return p, "does not begin with /; write " + strict.Quote("/"+text)
 	case strings.Contains(text, "?"):
 		return p, "has a query, which takes no part in matching; write the path alone"
 	}
@@ -76,14 +78,14 @@ func parsePattern(text string) (p pattern, wrong string) {
 		case s == "**" && more && rest != "":
 			return p, "has ** before its end, where it would stand for any number of segments; write {name} for one segment, and ** last"
 		case s == "**" && more:
-			return p, "has a slash after **, which stands for everything below already; write " + quote(strings.TrimSuffix(text, "/"))
+			return p, "has a slash after **, which stands for everything below already; write " + strict.Quote(strings.TrimSuffix(text, "/"))
 		case s == "**":
 			p.rest = true
 			continue
 		case s == "*":
 			return p, "has a segment *; write {name} for one segment, or ** at the end for everything below"
 		case strings.HasPrefix(s, ":"):
-			return p, "has a segment " + quote(s) + "; write " + quote("{"+nameOf(s[1:])+"}") + " for a parameter, or %3A for a literal colon at its beginning"
+			return p, "has a segment " + strict.Quote(s) + "; write " + strict.Quote("{"+nameOf(s[1:])+"}") + " for a parameter, or %3A for a literal colon at its beginning"
 		case strings.ContainsAny(s, "{}"):
 			name := strings.TrimSuffix(strings.TrimPrefix(s, "{"), "}")
 			if len(s) != len(name)+2 || !validParam(name) {
@@ -96,7 +98,7 @@ func parsePattern(text string) (p pattern, wrong string) {
 			p.segments = append(p.segments, patternSegment{name, true})
 			continue
 		case strings.Contains(s, "*"):
-			return p, "has a * inside the segment " + quote(s) + "; a segment is a literal or {name} as a whole (a literal * is written %2A)"
+			return p, "has a * inside the segment " + strict.Quote(s) + "; a segment is a literal or {name} as a whole (a literal * is written %2A)"
 		}
 		decoded, forms, err := parseSegment(s)
 		if err != nil {
@@ -112,17 +114,17 @@ func wrongParam(s string) string {
 	inner := strings.Trim(s, "{}")
 	if name, kind, found := strings.Cut(inner, ":"); found && s[0] == '{' {
 		if kind == "path" {
-			return "has " + quote(s) + "; write ** as the last segment for everything below"
+			return "has " + strict.Quote(s) + "; write ** as the last segment for everything below"
 		}
-		return "has " + quote(s) + "; parameters have no type here, write {" + nameOf(name) + "}"
+		return "has " + strict.Quote(s) + "; parameters have no type here, write {" + nameOf(name) + "}"
 	}
 	if s == "{}" {
 		return "has a parameter without a name; write one such as {id}"
 	}
 	if s[0] == '{' && s[len(s)-1] == '}' && !strings.ContainsAny(inner, "{}") {
-		return "has " + quote(s) + "; a parameter is a letter or _ and then letters, digits and _, as in {" + nameOf(inner) + "}"
+		return "has " + strict.Quote(s) + "; a parameter is a letter or _ and then letters, digits and _, as in {" + nameOf(inner) + "}"
 	}
-	return "has a parameter inside the segment " + quote(s) + "; {name} stands for a whole segment"
+	return "has a parameter inside the segment " + strict.Quote(s) + "; {name} stands for a whole segment"
 }
 
 func wrongLiteral(s string, err error) string {
@@ -132,7 +134,7 @@ func wrongLiteral(s string, err error) string {
 	case errors.Is(err, errDotSegment):
 		return "has a . or .. segment; write the path that it leads to"
 	case errors.Is(err, errRawByte):
-		return "has " + quote(s) + ", which holds a byte that no request path may hold raw; write " + quote(escapeSegment(s))
+		return "has " + strict.Quote(s) + ", which holds a byte that no request path may hold raw; write " + strict.Quote(escapeSegment(s))
 	case errors.Is(err, errBackslash):
 		return "has a backslash, which no route accepts; write / between segments"
 	case errors.Is(err, errBadEscape):

@@ -3,6 +3,8 @@ package policy
 import (
 	"net/netip"
 	"slices"
+
+	"warder/policy/strict"
 )
 
 // A Policy is a compiled set of routes. It is immutable, so that any number of
@@ -116,20 +118,9 @@ func (s *IPSet) Names() []string { return s.names }
 // Prefixes returns the networks of the set.
 func (s *IPSet) Prefixes() []netip.Prefix { return s.prefixes }
 
-// A Position is a place in a policy file. Line and Column count from 1; the
-// column counts characters, not bytes.
-type Position struct {
-	File         string
-	Line, Column int
-}
-
-// A Problem is something wrong, or worth a warning, at one place of a file.
-type Problem struct {
-	Position Position
-	Field    string // as in routes[2].allow[0].user.roles; "" for the file as a whole
-	Message  string // what is wrong; what would be right
-}
-
-// Problems are all that is wrong with a policy, sorted by position. It is the
-// error type that Load and Parse return.
-type Problems []Problem
+// What is wrong with a policy, by place: Problems is the error that [Load] and [Parse] return.
+type (
+	Position = strict.Position
+	Problem  = strict.Problem
+	Problems = strict.Problems
+)

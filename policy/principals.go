@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"unicode"
+
+	"warder/policy/strict"
 )
 
 // A PrincipalSet lists the mTLS principals that a route lets come. The nil set is
@@ -41,19 +43,27 @@ func isNameSegment(s string) bool {
 
 const examplePrincipal = `"spiffe://cluster.local/ns/web/sa/*"`
 
-// principals reads the list of a route.
-func (r *fileReader) principals(field string, v value) *PrincipalSet {
+// ReadValue reads a principal.
+func (p *principalText) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	text, ok := r.Text(field, v, examplePrincipal)
+	if wrong := wrongPrincipal(text); ok && wrong != "" {
+		r.Fail(v.At, field, "%s", wrong)
+	}
+	*p = principalText{Text: text, At: v.At, Field: field}
+}
+
+// newPrincipalSet returns the list of a route; nil when it has none.
+func newPrincipalSet(list []principalText) *PrincipalSet {
+	if list == nil {
+		return nil
+	}
 	set := &PrincipalSet{exact: map[string]struct{}{}, below: map[string]struct{}{}}
-	for _, s := range r.texts(field, v, examplePrincipal) {
-		if wrong := wrongPrincipal(s.text); wrong != "" {
-			r.fail(s.at, s.field, "%s", wrong)
-			continue
-		}
-		set.patterns = append(set.patterns, s.text)
-		if before, open := strings.CutSuffix(s.text, "*"); open {
+	for _, s := range list {
+		set.patterns = append(set.patterns, s.Text)
+		if before, open := strings.CutSuffix(s.Text, "*"); open {
 			set.below[before] = struct{}{}
 		} else {
-			set.exact[s.text] = struct{}{}
+			set.exact[s.Text] = struct{}{}
 		}
 	}
 	return set
@@ -66,13 +76,13 @@ func wrongPrincipal(s string) string {
 	case s == "":
 		return "is empty, and a request without a principal never passes; write one such as " + examplePrincipal
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return quote(s) + " holds a control character, which no principal does; write it as it stands in the certificate"
+		return strict.Quote(s) + " holds a control character, which no principal does; write it as it stands in the certificate"
 	case trimmed == "":
-		return quote(s) + " is nothing but space; write a principal such as " + examplePrincipal
+		return strict.Quote(s) + " is nothing but space; write a principal such as " + examplePrincipal
 	case trimmed != s:
-		return quote(s) + " has space at its ends, which no principal has; write " + quote(trimmed)
+		return strict.Quote(s) + " has space at its ends, which no principal has; write " + strict.Quote(trimmed)
 	case strings.Contains(s, "*") && !endsInOpenSegment(s):
-		return quote(s) + ` has a "*" that is not the whole last segment of a path, the one place for it; write it as in ` + examplePrincipal + ", or write out each principal"
+		return strict.Quote(s) + ` has a "*" that is not the whole last segment of a path, the one place for it; write it as in ` + examplePrincipal + ", or write out each principal"
 	}
 	return ""
 }

@@ -1,27 +1,35 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/invopop/jsonschema"
+
+	"warder/policy/strict"
 )
 
-// GenerateSchema makes the schema of the shapes and their comments, which it reads
+// GenerateSchema makes the schema of the types of a file and their comments, which it reads
 // from the sources in this folder.
 func GenerateSchema() (string, error) {
 	r := &jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true,
-		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Shape")) },
+		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(shortName(t.Name())) },
 		Mapper: scalarSchema,
 	}
-	if err := r.AddGoComments("warder/policy", ".", jsonschema.WithFullComment()); err != nil {
+	var err error
+	if r.CommentMap, err = comments("warder/policy"); err != nil {
 		return "", err
 	}
-	goName := regexp.MustCompile(`^An? \w+Shape is `)
+	goName := regexp.MustCompile(`^An? \w+(Keys|Entry) is `)
 	for name, comment := range r.CommentMap {
 		comment = strings.ReplaceAll(comment, "\n", " ")
 		if begin := goName.FindString(comment); begin != "" {
@@ -29,14 +37,90 @@ func GenerateSchema() (string, error) {
 		}
 		r.CommentMap[name] = comment
 	}
-	s := r.Reflect(FileShape{})
+	s := r.Reflect(fileContent{})
 	s.Title = "warder route policy"
-	long := r.Reflect(MatchShape{})
-	long.Version, long.Definitions = "", nil
-	s.Definitions["match"] = long
+	s.Description = "A route policy of warder: which request needs what."
+	for _, part := range []any{matchKeys{}, allowKeys{}} {
+		long := r.Reflect(part)
+		for name, more := range long.Definitions {
+			s.Definitions[name] = more
+		}
+		long.Version, long.Definitions = "", nil
+		s.Definitions[shortName(reflect.TypeOf(part).Name())] = long
+	}
+	markTexts(s, reflect.TypeFor[fileContent]())
+	markTexts(s.Definitions["route"], reflect.TypeFor[routeKeys]())
+	markTexts(s.Definitions["match"], reflect.TypeFor[matchKeys]())
 	out, err := json.MarshalIndent(s, "", "  ")
 	// What encoding/json escapes for pages of HTML is easier to read as it is.
 	return strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(string(out)) + "\n", err
+}
+
+// comments returns those of the types in this folder and of their fields, by name.
+func comments(path string) (map[string]string, error) {
+	found := map[string]string{}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		return nil, err
+	}
+	for _, source := range sources {
+		file, err := parser.ParseFile(token.NewFileSet(), source, nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range file.Decls {
+			group, ok := d.(*ast.GenDecl)
+			if !ok || group.Tok != token.TYPE {
+				continue
+			}
+			for _, s := range group.Specs {
+				t := s.(*ast.TypeSpec)
+				name := path + "." + t.Name.Name
+				found[name] = strings.TrimSpace(cmp.Or(t.Doc, group.Doc).Text())
+				fields, ok := t.Type.(*ast.StructType)
+				if !ok {
+					continue
+				}
+				for _, f := range fields.Fields.List {
+					for _, n := range f.Names {
+						found[name+"."+n.Name] = strings.TrimSpace(f.Doc.Text())
+					}
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+func shortName(typeName string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(typeName, "Keys"), "Entry")
+}
+
+// markTexts gives the texts of a struct the schemas that their tags name.
+func markTexts(s *jsonschema.Schema, t reflect.Type) {
+	for f := range t.Fields() {
+		if name := f.Tag.Get("schema"); name != "" {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			property, _ := s.Properties.Get(key)
+			examples := property.Items.Examples
+			property.Items = textSchemas[name]()
+			property.Items.Examples = examples
+		}
+	}
+}
+
+// textSchemas are the schemas of texts that are checked when all of a policy is there.
+var textSchemas = map[string]func() *jsonschema.Schema{
+	"list": func() *jsonschema.Schema {
+		return patternText(identifierWord+`|`+network, "Write the name of an ip_list, a network such as 203.0.113.0/24 or an address such as 203.0.113.7.")
+	},
+	"host": func() *jsonschema.Schema {
+		return patternText(`\*|(?:\*\.)?`+hostWord+`|`+ipv6Host, `Write a host name in lower case without scheme, port and path, as in api.example.com, or "*.example.com" for any depth below it.`)
+	},
+	"method": func() *jsonschema.Schema {
+		return patternText(methodWord, "Write a method in upper case, such as GET.")
+	},
+	"path": func() *jsonschema.Schema { return patternText(pathWord, pathHint) },
 }
 
 const (
@@ -82,20 +166,14 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "integer", Const: 1}
 	case reflect.TypeFor[onlyTrue]():
 		return &jsonschema.Schema{Type: "boolean", Const: true}
-	case reflect.TypeFor[identifier](), reflect.TypeFor[listName]():
+	case reflect.TypeFor[strict.String]():
+		return &jsonschema.Schema{Type: "string"}
+	case reflect.TypeFor[identifier]():
 		return patternText(identifierWord, identifierHint)
-	case reflect.TypeFor[listOrNetwork]():
-		return patternText(identifierWord+`|`+network, "Write the name of an ip_list, a network such as 203.0.113.0/24 or an address such as 203.0.113.7.")
-	case reflect.TypeFor[roleOrNone]():
+	case reflect.TypeFor[adminRole]():
 		return patternText(`|`+nameWord, `Write one role, without comma and without space at its ends, or "" for none.`)
-	case reflect.TypeFor[nameText]():
+	case reflect.TypeFor[roleName](), reflect.TypeFor[scopeName]():
 		return patternText(nameWord, "Write one name, without comma and without space at its ends.")
-	case reflect.TypeFor[hostText]():
-		return patternText(`\*|(?:\*\.)?`+hostWord+`|`+ipv6Host, `Write a host name in lower case without scheme, port and path, as in api.example.com, or "*.example.com" for any depth below it.`)
-	case reflect.TypeFor[methodText]():
-		return patternText(methodWord, "Write a method in upper case, such as GET.")
-	case reflect.TypeFor[pathText]():
-		return patternText(pathWord, pathHint)
 	case reflect.TypeFor[formText]():
 		s := &jsonschema.Schema{Type: "string"}
 		for _, f := range formNames {
@@ -108,10 +186,14 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 			"Write a principal as it stands in the certificate; a * may only be the whole last segment of a URI's path, as in spiffe://cluster.local/ns/web/sa/*.")
 	case reflect.TypeFor[originText]():
 		return patternText(`https?://(?:`+hostWord+`|`+ipv6Host+`)(?::[1-9][0-9]{0,4})?`, "Write an origin in lower case, without path and without the default port, such as https://app.example.com.")
-	case reflect.TypeFor[map[listName]networkList]():
+	case reflect.TypeFor[ipLists]():
 		return networkLists()
-	case reflect.TypeFor[matchValue]():
+	case reflect.TypeFor[matchEntry]():
 		return matches()
+	case reflect.TypeFor[allowEntry]():
+		return &jsonschema.Schema{Type: "array", MinItems: new(uint64(1)), MaxItems: new(uint64(3)), Items: &jsonschema.Schema{Ref: "#/$defs/allow"}}
+	case reflect.TypeFor[whenEntry]():
+		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(4096))}
 	}
 	return nil
 }
@@ -140,7 +222,7 @@ func matches() *jsonschema.Schema {
 }
 
 // JSONSchemaExtend says what of a route goes with what.
-func (RouteShape) JSONSchemaExtend(s *jsonschema.Schema) {
+func (routeEntry) JSONSchemaExtend(s *jsonschema.Schema) {
 	s.If = &jsonschema.Schema{Required: []string{"public"}}
 	s.Then = &jsonschema.Schema{Properties: jsonschema.NewProperties()}
 	s.Then.Properties.Set("allow", jsonschema.FalseSchema)
@@ -148,44 +230,44 @@ func (RouteShape) JSONSchemaExtend(s *jsonschema.Schema) {
 }
 
 // JSONSchemaExtend says that an item is one kind.
-func (AllowShape) JSONSchemaExtend(s *jsonschema.Schema) {
+func (allowKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	s.MinProperties, s.MaxProperties = new(uint64(1)), new(uint64(1))
 }
 
 // Tree is a file as a reader of JSON has it; ok is false for one that is no YAML, or
 // none that is read here.
 func Tree(data []byte) (tree any, ok bool) {
-	v, problems := parseYAML(File{Name: "policy.yaml", Data: data})
+	v, problems := strict.Parse(File{Name: "policy.yaml", Data: data}, fileLimits)
 	return treeOf(v), len(problems) == 0
 }
 
-func treeOf(v value) any {
-	switch v.kind {
-	case boolean:
-		return strings.EqualFold(v.text, "true")
-	case number:
-		if n, err := strconv.ParseInt(v.text, 0, 64); err == nil {
+func treeOf(v strict.Value) any {
+	switch v.Kind {
+	case strict.Bool:
+		return v.Text == "true"
+	case strict.Number:
+		if n, err := strconv.ParseInt(v.Text, 0, 64); err == nil {
 			return n
 		}
-		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
+		if n, err := strconv.ParseFloat(v.Text, 64); err == nil {
 			return n
 		}
-		return v.text
-	case text:
-		return v.text
-	case mapping:
+		return v.Text
+	case strict.Text:
+		return v.Text
+	case strict.Group:
 		tree := map[string]any{}
-		for _, e := range v.entries {
-			tree[e.key] = treeOf(e.value)
+		for _, e := range v.Entries {
+			tree[e.Key] = treeOf(e.Value)
 		}
 		return tree
-	case list:
+	case strict.List:
 		tree := []any{}
-		for _, item := range v.items {
+		for _, item := range v.Items {
 			tree = append(tree, treeOf(item))
 		}
 		return tree
-	case broken, null:
+	case strict.Broken, strict.Null:
 	}
 	return nil
 }

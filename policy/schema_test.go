@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -311,32 +310,4 @@ func FuzzSchema(f *testing.F) {
 			t.Error(err)
 		}
 	})
-}
-
-// TestShapesAreRead: each key of the shapes is one that the reader knows. (The other
-// way round the reader itself sees to it.)
-func TestShapesAreRead(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		shape  any
-		policy string // with %s for the key
-	}{
-		{policy.FileShape{}, "%s: {}"},
-		{policy.RouteShape{}, "routes: [{%s: {}}]"},
-		{policy.MatchShape{}, "routes: [{match: {%s: {}}}]"},
-		{policy.AllowShape{}, "routes: [{allow: [{%s: 1}]}]"},
-		{policy.UserShape{}, "routes: [{allow: [{user: {%s: 1}}]}]"},
-		{policy.APIKeyShape{}, "routes: [{allow: [{api_key: {%s: 1}}]}]"},
-		{policy.EmptyShape{}, "routes: [{allow: [{anonymous: {%s: 1}}]}]"},
-		{policy.CORSShape{}, "cors: {%s: 1}"},
-	} {
-		for field := range reflect.TypeOf(tt.shape).Fields() {
-			key := field.Tag.Get("json")
-			data := fmt.Appendf(nil, tt.policy, key)
-			_, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: data}}, badEnv)
-			if err == nil || key == "" || strings.Contains(err.Error(), "unknown") {
-				t.Errorf("%s of %T is not read: %v", key, tt.shape, err)
-			}
-		}
-	}
 }

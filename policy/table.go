@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"warder/policy/strict"
 )
 
 // written is what a route was compiled from: the matcher has it taken apart.
@@ -14,16 +16,16 @@ type written struct {
 }
 
 func writtenOf(e routeEntry, hosts []string) written {
-	return written{hosts: hosts, methods: texts(e.match.methods), paths: texts(e.match.paths)}
+	return written{hosts: hosts, methods: texts(e.Match.Methods), paths: texts(e.Match.Paths)}
 }
 
-func texts(list []stringAt) []string {
+func texts(list []strict.String) []string {
 	if len(list) == 0 {
 		return nil
 	}
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = s.text
+		out[i] = s.Text
 	}
 	return out
 }

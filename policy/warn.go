@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"warder/policy/strict"
 )
 
 // A linter looks for what is allowed but probably not meant. Where it is in doubt it is
@@ -12,7 +14,7 @@ import (
 type linter struct {
 	policy *Policy
 	ids    map[string]routeEntry
-	admin  *stringAt // nil: not written down
+	admin  *adminRole // nil: not written down
 	table  []Entry
 	found  Problems
 	// said are pairs of routes that were warned about: of two warnings about one
@@ -45,7 +47,7 @@ func (c *compiler) lint() Problems {
 
 // warn notes a warning about a key of a route, at the route.
 func (l *linter) warn(r *Route, key, format string, args ...any) {
-	l.found = append(l.found, Problem{r.Position, join(l.ids[r.ID].field, key), fmt.Sprintf(format, args...)})
+	l.found = append(l.found, Problem{Position: r.Position, Field: strict.Join(l.ids[r.ID].field, key), Message: fmt.Sprintf(format, args...)})
 }
 
 func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line) }
@@ -226,7 +228,7 @@ func (l *linter) everyAddress() {
 
 // unusedAdminRole finds an admin_role that somebody wrote down for nothing.
 func (l *linter) unusedAdminRole() {
-	if l.admin == nil || l.admin.text == "" {
+	if l.admin == nil || l.admin.Text == "" {
 		return
 	}
 	for _, r := range l.policy.routes {
@@ -234,7 +236,7 @@ func (l *linter) unusedAdminRole() {
 			return
 		}
 	}
-	l.found = append(l.found, Problem{l.admin.at, l.admin.field, "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
+	l.found = append(l.found, Problem{Position: l.admin.At, Field: l.admin.Field, Message: "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
 }
 
 // shadowed names each route whose denials are not enforced, so that none is forgotten.
@@ -270,7 +272,7 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 		}
 		for _, other := range known {
 			if looksLike(name, other) {
-				l.warn(routes[0], "allow", "the %s %s is used here only, and looks like %s, which is used elsewhere; write that, if it is meant", what, quote(name), quote(other))
+				l.warn(routes[0], "allow", "the %s %s is used here only, and looks like %s, which is used elsewhere; write that, if it is meant", what, strict.Quote(name), strict.Quote(other))
 				break
 			}
 		}
@@ -314,7 +316,7 @@ func isSlip(a, b string) bool {
 	if len(a) < shortestSlip || len(b) < shortestSlip || strings.ContainsFunc(a+b, func(r rune) bool { return !unicode.IsLetter(r) }) {
 		return false
 	}
-	distance := editDistance(a, b)
+	distance := strict.EditDistance(a, b)
 	return distance == 1 || distance == 2 && (min(len(a), len(b)) >= longWord || swapped(a, b))
 }
 

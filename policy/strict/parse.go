@@ -1,0 +1,395 @@
+package strict
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// maxDepth bounds how deep values stand in each other. The deepest format, that of
+// policy tests, needs nine levels.
+const maxDepth = 64
+
+// A File is the name, for messages, and the content of a file.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Limits say what [Parse] takes.
+type Limits struct {
+	// Bytes is the size of a file at most, and TooLarge what to do about a larger one.
+	Bytes    int
+	TooLarge string
+	// Aliases lets an alias (*name) stand for what an anchor (&name) before it names, so
+	// that policy tests share what they have in common. An anchored value holds no alias.
+	Aliases bool
+	// Hint may add to the message about a line that is not YAML. It may be nil.
+	Hint func(line string) string
+}
+
+// A Kind is what a value of a file is.
+type Kind uint8
+
+// The kinds of values. A Broken one was reported already; nothing more is to be said
+// about it.
+const (
+	Broken Kind = iota
+	Null        // no value
+	Text
+	Bool   // true or false
+	Number // as written, which may be in one of several spellings; see [Value.Whole]
+	Group  // keys with values
+	List
+)
+
+// String returns the kind as it stands in a message.
+func (k Kind) String() string {
+	return [...]string{"broken", "empty", "a text", "true or false", "a number", "a group of keys", "a list"}[k]
+}
+
+// A Value is a value of a file with its place.
+type Value struct {
+	At      Position
+	Kind    Kind
+	Text    string // scalars, as written, without quotes
+	Filled  bool   // the text holds a value of a variable, so that its kind is what it reads as
+	Partial bool   // some keys of a group could not be read
+	Entries []Entry
+	Items   []Value
+}
+
+// An Entry is a key of a group and its value.
+type Entry struct {
+	Key   string
+	At    Position
+	Value Value
+}
+
+// Scalar reports whether the value is a text, a number, or true or false.
+func (v Value) Scalar() bool { return v.Kind == Text || v.Kind == Bool || v.Kind == Number }
+
+// Get returns the value of a key of a group.
+func (v Value) Get(key string) (Value, bool) {
+	for _, e := range v.Entries {
+		if e.Key == key {
+			return e.Value, true
+		}
+	}
+	return Value{}, false
+}
+
+// Keys returns the keys of a group, in the order of the file.
+func (v Value) Keys() []string {
+	keys := make([]string, len(v.Entries))
+	for i, e := range v.Entries {
+		keys[i] = e.Key
+	}
+	return keys
+}
+
+// Parse reads a file of one document. A file with nothing in it is [Null]. The value is
+// usable as far as it goes when there are problems, so that one run finds as many as possible.
+func Parse(f File, limits Limits) (Value, Problems) {
+	p := &parser{file: f.Name, limits: limits, anchors: map[*yaml.Node]Value{}}
+	whole := Position{File: f.Name}
+	data, wrong := plainText(f.Data, limits)
+	if wrong.Message != "" {
+		wrong.File = f.Name
+		return Value{At: whole}, Problems{wrong}
+	}
+	p.lines = bytes.Split(data, []byte("\n"))
+	root := p.document(data)
+	switch {
+	case len(p.problems) > 0:
+		return Value{At: whole}, p.problems
+	case root == nil:
+		return Value{At: whole, Kind: Null}, nil
+	}
+	return p.value(root, 0), p.problems
+}
+
+// plainText returns the text without a byte order mark and with one line break for the three
+// that YAML knows (5.4), or what is wrong with it.
+func plainText(data []byte, limits Limits) ([]byte, Problem) {
+	if len(data) > limits.Bytes {
+		size := fmt.Sprintf("%d MiB", limits.Bytes>>20)
+		if limits.Bytes < 1<<20 {
+			size = fmt.Sprintf("%d KiB", limits.Bytes>>10)
+		}
+		return nil, Problem{Message: "is larger than " + size + "; " + limits.TooLarge}
+	}
+	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
+	switch {
+	case !utf8.Valid(data):
+		return nil, Problem{Message: "is not UTF-8; save it as UTF-8"}
+	case bytes.IndexByte(data, 0) >= 0:
+		return nil, Problem{Message: "holds a NUL byte; save it as UTF-8 text"}
+	}
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
+		line := 1 + bytes.Count(data[:at], []byte("\n"))
+		return nil, Problem{Position: Position{Line: line}, Message: "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out"}
+	}
+	return data, Problem{}
+}
+
+// unprintable reports whether YAML lets a character stand nowhere (5.1), or has
+// changed its mind on whether it ends a line, and with that a comment (5.4).
+func unprintable(c rune) bool {
+	switch c {
+	case '\t', '\n':
+		return false
+	case '\u2028', '\u2029', '\uFEFF':
+		return true
+	}
+	return unicode.IsControl(c)
+}
+
+type parser struct {
+	file     string
+	limits   Limits
+	lines    [][]byte
+	problems Problems
+	anchors  map[*yaml.Node]Value
+	anchored bool // what is read stands below an anchor
+}
+
+func (p *parser) report(at Position, format string, args ...any) {
+	p.problems = append(p.problems, Problem{Position: at, Message: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) at(n *yaml.Node) Position { return Position{p.file, n.Line, n.Column} }
+
+// document returns the one document of the file; nil when there is none that can be read.
+func (p *parser) document(data []byte) *yaml.Node {
+	for i, line := range p.lines {
+		if bytes.HasPrefix(line, []byte("%")) {
+			p.report(Position{p.file, i + 1, 1}, "directives (%%) are not read; leave it out")
+			return nil
+		}
+		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 && trimmed[0] != '#' {
+			break
+		}
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err != nil {
+		p.syntax(err)
+		return nil
+	}
+	var first *yaml.Node
+	for {
+		next := new(yaml.Node)
+		err := loader.Load(next)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			p.syntax(err)
+			return nil
+		}
+		if first != nil {
+			p.report(p.at(next), "begins a second YAML document, which other readers pass over; write one document into a file")
+			return nil
+		}
+		first = next
+	}
+	if first == nil || len(first.Content) == 0 {
+		return nil
+	}
+	return first.Content[0]
+}
+
+// syntax reports what is not YAML. The text of the file is not shown: a secret may stand there.
+func (p *parser) syntax(err error) {
+	at, message := Position{File: p.file}, "is not YAML"
+	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
+		message += ": " + e.Message
+		at.Line, at.Column = e.Mark.Line, e.Mark.Column
+	}
+	if at.Line > len(p.lines) {
+		at.Line, at.Column = len(p.lines), 0
+	}
+	if at.Line > 1 && len(bytes.TrimSpace(p.lines[at.Line-1])) == 0 && at.Line == len(p.lines) {
+		at.Line, at.Column = at.Line-1, 0 // the end of the file
+	}
+	if at.Line > 0 {
+		message += "; " + p.hint(at)
+	}
+	p.report(at, "%s", message)
+}
+
+// glued is a key, or a word in its place, with a colon and no space behind it.
+var glued = regexp.MustCompile(`(?:^|[\s{,\[])["']?[A-Za-z_][A-Za-z0-9_-]*["']?:(?:[^\s/]|/[^/])`)
+
+// hint says what to do about a place that is not YAML, by what stands there.
+func (p *parser) hint(at Position) string {
+	line := string(p.lines[at.Line-1])
+	var here rune
+	if runes := []rune(line); 0 < at.Column && at.Column <= len(runes) {
+		here = runes[at.Column-1]
+	}
+	before := ""
+	if at.Line > 1 {
+		before = string(p.lines[at.Line-2])
+	}
+	own := ""
+	if p.limits.Hint != nil {
+		own = p.limits.Hint(line)
+	}
+	switch indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]; {
+	case strings.Contains(indent, "\t"):
+		return "indent with spaces, not with tabs"
+	case here == '*' && !p.limits.Aliases:
+		return noAliases
+	case strings.ContainsRune("*&!@`%|>", here) && here != 0:
+		return "put a text that begins with " + string(here) + " in quotes"
+	case own != "":
+		return own
+	case glued.MatchString(line) || glued.MatchString(before):
+		return "write a space after each colon, and put other texts with a colon in quotes"
+	}
+	return "check the indentation, brackets and quotes of this line and the one before"
+}
+
+const noAliases = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
+
+// value reads a node. What cannot be read is reported, and becomes [Broken].
+func (p *parser) value(n *yaml.Node, depth int) Value {
+	v := Value{At: p.at(n)}
+	switch {
+	case depth > maxDepth:
+		p.report(v.At, "is nested deeper than any file of warder")
+		return v
+	case n.Style&yaml.TaggedStyle != 0:
+		p.report(v.At, "tags (!) are not read; leave it out, and quote a text that begins with !")
+		return v
+	case n.Kind == yaml.AliasNode:
+		return p.alias(n)
+	case n.Anchor != "" && !p.limits.Aliases:
+		p.report(v.At, noAliases)
+		return v
+	case n.Anchor != "":
+		outer := p.anchored
+		p.anchored = true
+		defer func() { p.anchored, p.anchors[n] = outer, v }()
+	}
+	switch n.Kind {
+	case yaml.ScalarNode:
+		v.Kind, v.Text = p.scalar(n), n.Value
+		if v.Kind != Broken && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 && strings.Contains(n.Value, "\t") {
+			p.report(v.At, "has a tab, which some readers leave out of a word; write spaces, or put the text in quotes")
+			v.Kind = Broken
+		}
+	case yaml.SequenceNode:
+		v.Kind = List
+		v.Items = make([]Value, len(n.Content))
+		for i, item := range n.Content {
+			v.Items[i] = p.value(item, depth+1)
+		}
+	case yaml.MappingNode:
+		v.Kind = Group
+		v.Entries, v.Partial = p.entries(n, depth)
+	default:
+		p.report(v.At, "is not read here; use plain keys and values")
+	}
+	return v
+}
+
+func (p *parser) alias(n *yaml.Node) Value {
+	at := p.at(n)
+	v, known := p.anchors[n.Alias]
+	switch {
+	case !p.limits.Aliases:
+		p.report(at, noAliases)
+	case p.anchored:
+		p.report(at, "an alias below an anchor is not read; write the value out")
+	case !known:
+		p.report(at, "no anchor of that name stands before it; write &%s before a value above", n.Value)
+	default:
+		return v
+	}
+	return Value{At: at}
+}
+
+// scalar returns the kind of a scalar.
+func (p *parser) scalar(n *yaml.Node) Kind {
+	switch n.ShortTag() {
+	case "!!null":
+		return Null
+	case "!!bool":
+		if n.Value != "true" && n.Value != "false" {
+			p.report(p.at(n), "is %s, which is a text for some readers; write true or false, or put the text in quotes", n.Value)
+			return Broken
+		}
+		return Bool
+	case "!!int", "!!float":
+		return Number
+	}
+	return Text
+}
+
+func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool) {
+	seen := make(map[string]int, len(n.Content)/2)
+	entries = make([]Entry, 0, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := p.at(key)
+		text := key.Kind == yaml.ScalarNode && (key.ShortTag() == "!!str" || key.ShortTag() == "!!timestamp")
+		switch line, twice := seen[key.Value]; {
+		case p.marked(key):
+			p.report(at, "keys that are marked with ? are not read; write key: value")
+		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
+			p.report(at, "merge keys (<<) are not read; write the keys out")
+		case key.Anchor != "" || key.Kind == yaml.AliasNode || key.Style&yaml.TaggedStyle != 0 || !text:
+			p.report(at, "is not a key; keys are plain words, and any other text is quoted")
+		case n.Style&yaml.FlowStyle != 0 && key.Style == 0 && strings.Contains(key.Value, ":") && value.Value == "" && value.ShortTag() == "!!null":
+			p.report(at, "has no space after its colon, which makes it one word; write key: value")
+		case twice:
+			p.report(at, "%s stands here again; it is already at line %d", KeyName(key.Value), line)
+		default:
+			seen[key.Value] = key.Line
+			entries = append(entries, Entry{key.Value, at, p.value(value, depth+1)})
+		}
+	}
+	return entries, len(entries) < len(n.Content)/2
+}
+
+// marked reports whether a key stands behind a question mark.
+func (p *parser) marked(key *yaml.Node) bool {
+	if key.Line < 1 || key.Line > len(p.lines) {
+		return false
+	}
+	before := []rune(string(p.lines[key.Line-1]))
+	before = before[:min(len(before), key.Column-1)]
+	trimmed := strings.TrimRight(string(before), " ")
+	return len(trimmed) < len(string(before)) && strings.HasSuffix(trimmed, "?")
+}
+
+// KeyName writes a key of a file as part of a field; one that is no plain word is
+// quoted.
+func KeyName(key string) string {
+	for i := range len(key) {
+		c := key[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.') {
+			return Quote(key)
+		}
+	}
+	if key == "" {
+		return `""`
+	}
+	return key
+}
+
+// Lines returns the lines of a file as positions count them.
+func Lines(data []byte) []string {
+	text := strings.TrimPrefix(string(data), "\uFEFF")
+	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+}
