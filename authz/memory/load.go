@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/policy/strict"
 )
 
 // maxFileSize bounds a mistake (the wrong file named), not a directory.
@@ -38,9 +39,6 @@ func Load(path string, now func() time.Time) (*Store, error) {
 	if info.IsDir() {
 		return nil, fmt.Errorf("%s: is a folder; name a file", path)
 	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s: is larger than %d MiB; keep a directory of that size in a database", path, maxFileSize>>20)
-	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -48,157 +46,177 @@ func Load(path string, now func() time.Time) (*Store, error) {
 	return parse(path, data, now)
 }
 
+// A content is what a directory file says.
+type content struct {
+	Users    []userEntry    `json:"users"`
+	APIKeys  []apiKeyEntry  `json:"api_keys"`
+	Sessions []sessionEntry `json:"sessions"`
+}
+
+type userEntry struct {
+	ID     id     `json:"id" jsonschema:"required"`
+	Active bool   `json:"is_active" jsonschema:"required" missing:"; write true or false"` // no default: who is forgotten would be on
+	Roles  []name `json:"roles"`
+}
+
+type apiKeyEntry struct {
+	Prefix  prefix  `json:"prefix" jsonschema:"required"`
+	Hash    keyHash `json:"key_hash" jsonschema:"required"`
+	Scopes  []name  `json:"scopes"`
+	Active  bool    `json:"is_active" jsonschema:"required" missing:"; write true or false"`
+	Expires expiry  `json:"expires_at"`
+	Owner   id      `json:"user_id"`
+}
+
+type sessionEntry struct {
+	User    id `json:"user_id" jsonschema:"required"`
+	Session id `json:"session_id" jsonschema:"required"`
+}
+
+// The texts of a directory, each of which reads and checks itself.
+type (
+	id      strict.String
+	prefix  string
+	name    string
+	expiry  struct{ time.Time }
+	keyHash struct {
+		authz.KeyHash
+		at    strict.Position
+		field string
+	}
+)
+
 func parse(name string, data []byte, now func() time.Time) (*Store, error) {
-	r := &reader{file: name}
-	root, err := r.document(data)
-	if err != nil {
+	v, problems := strict.Parse(strict.File{Name: name, Data: data}, strict.Limits{Bytes: maxFileSize, TooLarge: "keep a directory of that size in a database"})
+	if v.Kind == strict.Null {
+		problems = append(problems, strict.Problem{Position: v.At, Message: "is empty; write users, api_keys or sessions"})
+	}
+	if v.Kind == strict.Broken || v.Kind == strict.Null {
+		return nil, problems.Err()
+	}
+	r := &strict.Reader{Quiet: true, Problems: problems}
+	var c content
+	r.Read("", v, &c)
+	store := New(now)
+	l := loader{r, map[string]int{}}
+	for _, u := range c.Users {
+		if l.once("the user "+u.ID.Text, u.ID.At, u.ID.Field) {
+			store.PutUser(u.ID.Text, authz.User{Active: u.Active, Roles: namesOf(u.Roles)})
+		}
+	}
+	for _, k := range c.APIKeys {
+		if l.once("the key "+hex.EncodeToString(k.Hash.KeyHash[:]), k.Hash.at, k.Hash.field) {
+			store.PutAPIKey(k.Hash.KeyHash, authz.APIKey{
+				Prefix: string(k.Prefix), Active: k.Active, Scopes: namesOf(k.Scopes), ExpiresAt: k.Expires.Time, OwnerID: k.Owner.Text,
+			})
+		}
+	}
+	for _, s := range c.Sessions {
+		if s.User.Field != "" && l.once("the session "+s.Session.Text+" of "+s.User.Text, s.Session.At, s.Session.Field) {
+			store.PutSession(s.User.Text, s.Session.Text, 0)
+		}
+	}
+	if err := r.Problems.Err(); err != nil {
 		return nil, err
 	}
-	l := loader{reader: r, store: New(now), seen: make(map[string]int)}
-	fields := r.fields(root, "", "users", "api_keys", "sessions")
-	l.each(fields["users"], "users", l.user)
-	l.each(fields["api_keys"], "api_keys", l.apiKey)
-	l.each(fields["sessions"], "sessions", l.session)
-	if len(r.problems) > 0 {
-		return nil, r.err()
-	}
-	return l.store, nil
+	return store, nil
 }
 
+// A loader knows what must be there once, and its line.
 type loader struct {
-	*reader
-	store *Store
-	seen  map[string]int // what must be there once, and its line
+	*strict.Reader
+	seen map[string]int
 }
 
-func (l *loader) each(list *value, field string, read func(v *value, field string)) {
-	for i, v := range l.list(list, field) {
-		read(v, fmt.Sprintf("%s[%d]", field, i))
+// once notes what is there and reports what was there before, by its line: a hash is a
+// secret of sorts. What has no field was reported.
+func (l loader) once(what string, at strict.Position, field string) bool {
+	if field == "" {
+		return false
+	}
+	if first, again := l.seen[what]; again {
+		l.Fail(at, field, "stands here again; it is already at line %d", first)
+		return false
+	}
+	l.seen[what] = at.Line
+	return true
+}
+
+// text reads a text that is not empty.
+func text(r *strict.Reader, field string, v strict.Value) (string, bool) {
+	s, ok := r.Text(field, v, "")
+	if ok && s == "" {
+		r.Fail(v.At, field, "is empty")
+	}
+	return s, ok && s != ""
+}
+
+// ReadValue reads a user id or session id. A number would be read as something else by
+// the next program (042, 1e3), so ids are texts.
+func (i *id) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	switch s, ok := text(r, field, v); {
+	case !ok:
+	case !authz.ValidID(s):
+		r.Fail(v.At, field, "is no id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -")
+	default:
+		*i = id{Text: s, At: v.At, Field: field}
 	}
 }
 
-func (l *loader) user(v *value, field string) {
-	f := l.fields(v, field, "id", "is_active", "roles")
-	id := l.id(v, f, field, "id")
-	user := authz.User{Active: l.active(v, f, field), Roles: l.names(f["roles"], field+".roles")}
-	if id != "" && l.once(f["id"], field+".id", "the user "+id) {
-		l.store.PutUser(id, user)
+// ReadValue reads the public prefix of a key.
+func (p *prefix) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	s, ok := text(r, field, v)
+	if ok && !authz.ValidName(s) {
+		r.Fail(v.At, field, "is no prefix; a prefix has no comma, no control character and no space at its ends")
 	}
+	*p = prefix(s)
 }
 
-func (l *loader) apiKey(v *value, field string) {
-	f := l.fields(v, field, "prefix", "key_hash", "scopes", "is_active", "expires_at", "user_id")
-	key := authz.APIKey{Active: l.active(v, f, field), Scopes: l.names(f["scopes"], field+".scopes")}
-	if prefix, ok := l.required(v, f, field, "prefix"); ok {
-		key.Prefix = prefix
-		if !authz.ValidName(prefix) {
-			l.report(f["prefix"], field+".prefix", "a prefix has no comma, no control character and no space at its ends")
-		}
+// ReadValue reads a role or a scope.
+func (n *name) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	s, ok := r.Text(field, v, "")
+	if ok && !authz.ValidName(s) {
+		r.Fail(v.At, field, "is a name that nobody can hold; a name has no comma, no control character, no space at its ends, and is not empty")
 	}
-	if f["user_id"] != nil {
-		key.OwnerID = l.id(v, f, field, "user_id")
+	*n = name(s)
+}
+
+// ReadValue reads a time.
+func (e *expiry) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	s, ok := r.Text(field, v, "")
+	if !ok {
+		return
 	}
-	if expires := f["expires_at"]; expires != nil {
-		text, _ := l.text(expires, field+".expires_at")
-		at, err := time.Parse(time.RFC3339, text)
-		switch {
-		case err != nil:
-			l.report(expires, field+".expires_at", "is no time; write one as 2027-01-01T00:00:00Z")
-		case at.IsZero():
-			l.report(expires, field+".expires_at", "is before all time; set is_active: false to turn a key off")
-		}
-		key.ExpiresAt = at
+	at, err := time.Parse(time.RFC3339, s)
+	switch {
+	case err != nil:
+		r.Fail(v.At, field, "is no time; write one as 2027-01-01T00:00:00Z")
+	case at.IsZero():
+		r.Fail(v.At, field, "is before all time; set is_active: false to turn a key off")
 	}
-	text, ok := l.required(v, f, field, "key_hash")
+	e.Time = at
+}
+
+// ReadValue reads a hash. What stands in its place is not shown: it may be the key itself.
+func (h *keyHash) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	s, ok := text(r, field, v)
 	if !ok {
 		return
 	}
 	var hash authz.KeyHash
-	if len(text) != hex.EncodedLen(len(hash)) || strings.ToLower(text) != text || !decodes(hash[:], text) {
-		// The text is not shown: it may be the key itself.
-		l.report(f["key_hash"], field+".key_hash", "is not 64 lower-case hexadecimal digits; write the SHA-256 of the whole key (printf %s \"$KEY\" | sha256sum), never the key")
+	digits, err := hex.DecodeString(s)
+	if err != nil || copy(hash[:], digits) != len(digits) || len(digits) != len(hash) || strings.ToLower(s) != s {
+		r.Fail(v.At, field, "is not 64 lower-case hexadecimal digits; write the SHA-256 of the whole key (printf %%s \"$KEY\" | sha256sum), never the key")
 		return
 	}
-	if l.once(f["key_hash"], field+".key_hash", "the key with the hash "+text) {
-		l.store.PutAPIKey(hash, key)
-	}
+	*h = keyHash{hash, v.At, field}
 }
 
-func decodes(dst []byte, text string) bool {
-	_, err := hex.Decode(dst, []byte(text))
-	return err == nil
-}
-
-func (l *loader) session(v *value, field string) {
-	f := l.fields(v, field, "user_id", "session_id")
-	user, id := l.id(v, f, field, "user_id"), l.id(v, f, field, "session_id")
-	if user != "" && id != "" && l.once(v, field, "the session "+id+" of the user "+user) {
-		l.store.PutSession(user, id, 0)
+func namesOf(list []name) authz.Names {
+	all := make([]string, len(list))
+	for i, n := range list {
+		all[i] = string(n)
 	}
-}
-
-// once notes what is there and reports what was there before, by its line: a
-// hash is a secret of sorts.
-func (l *loader) once(v *value, field, what string) bool {
-	if first, again := l.seen[what]; again {
-		l.report(v, field, fmt.Sprintf("stands here again; it is already at line %d", first))
-		return false
-	}
-	l.seen[what] = v.line
-	return true
-}
-
-// required returns a text that has to be there and is not empty.
-func (l *loader) required(v *value, f map[string]*value, field, name string) (string, bool) {
-	if f == nil {
-		return "", false // reported: this is no group of keys
-	}
-	if f[name] == nil {
-		l.report(v, field, name+" is missing")
-		return "", false
-	}
-	text, ok := l.text(f[name], field+"."+name)
-	if ok && text == "" {
-		l.report(f[name], field+"."+name, "is empty")
-		return "", false
-	}
-	return text, ok
-}
-
-// id reads a user id or session id. A number would be read as something else by
-// the next program (042, 1e3), so ids are texts.
-func (l *loader) id(v *value, f map[string]*value, field, name string) string {
-	text, ok := l.required(v, f, field, name)
-	if ok && !authz.ValidID(text) {
-		l.report(f[name], field+"."+name, "is no id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -")
-		return ""
-	}
-	return text
-}
-
-// active has no default: a key that somebody forgot to turn off would be on.
-func (l *loader) active(v *value, f map[string]*value, field string) bool {
-	if f == nil {
-		return false
-	}
-	if f["is_active"] == nil {
-		l.report(v, field, "is_active is missing; write true or false")
-		return false
-	}
-	return l.boolean(f["is_active"], field+".is_active")
-}
-
-func (l *loader) names(list *value, field string) authz.Names {
-	var names []string
-	for i, v := range l.list(list, field) {
-		field := fmt.Sprintf("%s[%d]", field, i)
-		name, ok := l.text(v, field)
-		if ok && !authz.ValidName(name) {
-			l.report(v, field, "nobody can hold this name; a name has no comma, no control character, no space at its ends, and is not empty")
-			continue
-		}
-		names = append(names, name)
-	}
-	valid, _ := authz.NewNames(names)
-	return valid
+	names, _ := authz.NewNames(all)
+	return names
 }

@@ -9,47 +9,48 @@ import (
 
 	"warder/authz"
 	"warder/policy"
+	"warder/policy/strict"
 )
 
 // A Case is one request and the answer that it must get.
 type Case struct {
-	Name string `yaml:"name"`
+	Name string `json:"name"`
 	// Want is a verdict, or a verdict and its reason, as in "deny session_revoked".
-	Want string `yaml:"want"`
-	Skip string `yaml:"skip"` // why the case does not run
+	Want string `json:"want"`
+	Skip string `json:"skip"` // why the case does not run
 
-	Request     string  `yaml:"request"`      // METHOD PATH, with the query
-	Host        string  `yaml:"host"`         // absent: api.example.com
-	Peer        string  `yaml:"peer"`         // absent: 127.0.0.1; "none" for a unix socket
-	Principal   string  `yaml:"principal"`    // of the client's certificate; absent: it has none
-	ChosenRoute *string `yaml:"chosen_route"` // by the proxy; absent: it chooses none
-	Headers     Headers `yaml:"headers"`      // in order; placeholders as in Token
-	AsUser      string  `yaml:"as_user"`      // sends the token of this user, with a live session
-	Token       *Token  `yaml:"token"`        // sent as Authorization: Bearer unless the case places it
-	APIKey      string  `yaml:"api_key"`      // sent in the header for API keys
-	Now         string  `yaml:"now"`          // instead of the file's
+	Request     string  `json:"request"`      // METHOD PATH, with the query
+	Host        string  `json:"host"`         // absent: api.example.com
+	Peer        string  `json:"peer"`         // absent: 127.0.0.1; "none" for a unix socket
+	Principal   string  `json:"principal"`    // of the client's certificate; absent: it has none
+	ChosenRoute *string `json:"chosen_route"` // by the proxy; absent: it chooses none
+	Headers     Headers `json:"headers"`      // in order; placeholders as in Token
+	AsUser      string  `json:"as_user"`      // sends the token of this user, with a live session
+	Token       *Token  `json:"token"`        // sent as Authorization: Bearer unless the case places it
+	APIKey      string  `json:"api_key"`      // sent in the header for API keys
+	Now         string  `json:"now"`          // instead of the file's
 
 	// Route is the id of the route that must win, "" for none.
-	Route  *string `yaml:"route"`
-	Status int     `yaml:"status"` // absent: that of the reason
+	Route  *string `json:"route"`
+	Status int     `json:"status"` // absent: that of the reason
 	// As names what the upstream is told, one of the file's identities; Identity
 	// gives it in place. It is complete: what is not said is not told.
-	As       string            `yaml:"as"`
-	Identity map[string]string `yaml:"identity"`
+	As       string            `json:"as"`
+	Identity map[string]string `json:"identity"`
 	// WantClientIP is the address that warder finds; absent: the peer; "unknown" when
 	// it cannot be known.
-	WantClientIP string `yaml:"want_client_ip"`
+	WantClientIP string `json:"want_client_ip"`
 	// UpstreamAbsent must not reach the upstream in any spelling; Upstream must, as given.
-	UpstreamAbsent []string          `yaml:"upstream_absent"`
-	Upstream       map[string]string `yaml:"upstream"`
+	UpstreamAbsent []string          `json:"upstream_absent"`
+	Upstream       map[string]string `json:"upstream"`
 	// Response are fields of a denial.
-	Response  map[string]string `yaml:"response"`
-	Challenge string            `yaml:"challenge"` // absent: Bearer
+	Response  map[string]string `json:"response"`
+	Challenge string            `json:"challenge"` // absent: Bearer
 	// CORS is the origin whose scripts may read the denial.
-	CORS string `yaml:"cors"`
+	CORS string `json:"cors"`
 
-	Engine Exception `yaml:"engine"`
-	Envoy  Exception `yaml:"envoy"` // what a real Envoy in front changes
+	Engine Exception `json:"engine"`
+	Envoy  Exception `json:"envoy"` // what a real Envoy in front changes
 
 	file  *File
 	field string // cases[3]
@@ -59,11 +60,11 @@ type Case struct {
 
 // An Exception is what one depth makes of a case.
 type Exception struct {
-	Skip         string `yaml:"skip"`           // why the case cannot be there
-	Status       int    `yaml:"status"`         // the proxy itself refuses with this status
-	Want         string `yaml:"want"`           // another verdict, and
-	As           string `yaml:"as"`             // another identity
-	WantClientIP string `yaml:"want_client_ip"` // another address
+	Skip         string `json:"skip"`           // why the case cannot be there
+	Status       int    `json:"status"`         // the proxy itself refuses with this status
+	Want         string `json:"want"`           // another verdict, and
+	As           string `json:"as"`             // another identity
+	WantClientIP string `json:"want_client_ip"` // another address
 }
 
 // File returns the file of the case.
@@ -149,7 +150,7 @@ func (c *Case) completeRequest(report func(key, format string, args ...any)) {
 	}
 	for i, h := range c.Headers {
 		if h[0] == "" || strings.HasPrefix(h[0], ":") {
-			report(index("headers", i), "%q is no header; the method and the path are those of request, the host is that of host", h[0])
+			report(strict.Index("headers", i), "%q is no header; the method and the path are those of request, the host is that of host", h[0])
 		}
 	}
 	if c.AsUser != "" && !slices.ContainsFunc(c.file.Users, func(u User) bool { return u.ID == c.AsUser }) {
@@ -279,7 +280,7 @@ func parseWant(want string) (v verdict, wrong string) {
 		v.reason, v.named = r, true
 		return v, ""
 	}
-	if near := policy.Nearest(name, reasons(v)); near != "" {
+	if near := strict.Nearest(name, reasons(v)); near != "" {
 		return v, fmt.Sprintf("%q is no reason to %s; did you mean %s?", name, word, near)
 	}
 	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, strings.Join(reasons(v), ", "))

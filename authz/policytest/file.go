@@ -11,71 +11,71 @@ import (
 
 	"warder/authz"
 	"warder/authz/token"
-	"warder/policy"
+	"warder/policy/strict"
 )
 
 // A File is one file of cases: a policy, what the stores hold, and requests with the
 // answers that they must get.
 type File struct {
-	Path string `yaml:"-"` // as it was named
-	Name string `yaml:"-"` // the file's, without folder and .yaml
+	Path string `json:"-"` // as it was named
+	Name string `json:"-"` // the file's, without folder and .yaml
 
-	About      string  `yaml:"about"`
-	Policy     string  `yaml:"policy"`      // the text of a policy, or
-	PolicyFile string  `yaml:"policy_file"` // a file or folder beside this one; neither: the caller's
-	Config     *Config `yaml:"config"`
-	Now        string  `yaml:"now"` // RFC 3339; absent: the caller's
+	About      string  `json:"about"`
+	Policy     string  `json:"policy"`      // the text of a policy, or
+	PolicyFile string  `json:"policy_file"` // a file or folder beside this one; neither: the caller's
+	Config     *Config `json:"config"`
+	Now        string  `json:"now"` // RFC 3339; absent: the caller's
 
 	// TextIDs says that some user ids are no integers.
-	TextIDs  bool      `yaml:"text_ids"`
-	Users    []User    `yaml:"users"`
-	APIKeys  []APIKey  `yaml:"api_keys"`
-	Sessions []Session `yaml:"sessions"`
+	TextIDs  bool      `json:"text_ids"`
+	Users    []User    `json:"users"`
+	APIKeys  []APIKey  `json:"api_keys"`
+	Sessions []Session `json:"sessions"`
 
 	// Claims are those of every token, unless a case says otherwise.
-	Claims map[string]any `yaml:"claims"`
+	Claims map[string]any `json:"claims"`
 	// Identities are what the upstream is told, by field (auth_method, user …), each
 	// under a name that cases use.
-	Identities map[string]map[string]string `yaml:"identities"`
+	Identities map[string]map[string]string `json:"identities"`
 
-	Cases []*Case `yaml:"cases"`
+	Cases []*Case `json:"cases"`
 
-	places map[string]policy.Position // of values, by field
+	read   *strict.Reader // knows where values stand
 	source []byte
 }
 
 // A Config is the part of warder.yaml that changes decisions, under the same keys.
 type Config struct {
 	JWT struct {
-		Keys         []Key         `yaml:"keys"`
-		Issuer       string        `yaml:"issuer"`
-		Audiences    []string      `yaml:"audiences"`
-		Leeway       time.Duration `yaml:"leeway"`
-		UserClaim    string        `yaml:"user_claim"`
-		SessionClaim string        `yaml:"session_claim"`
-	} `yaml:"jwt"`
+		Keys         []Key         `json:"keys"`
+		Issuer       string        `json:"issuer"`
+		Audiences    []string      `json:"audiences"`
+		Leeway       time.Duration `json:"leeway"`
+		UserClaim    string        `json:"user_claim"`
+		SessionClaim string        `json:"session_claim"`
+	} `json:"jwt"`
 	APIKey struct {
-		Header string `yaml:"header"`
-	} `yaml:"api_key"`
+		Header string `json:"header"`
+	} `json:"api_key"`
 	ClientIP struct {
-		Source         authz.ClientIPSource `yaml:"source"`
-		TrustedProxies []netip.Prefix       `yaml:"trusted_proxies"`
-		TrustedHops    int                  `yaml:"xff_num_trusted_hops"`
-		Header         string               `yaml:"header"`
-	} `yaml:"client_ip"`
+		Source         authz.ClientIPSource `json:"source"`
+		TrustedProxies []netip.Prefix       `json:"trusted_proxies"`
+		TrustedHops    int                  `json:"xff_num_trusted_hops"`
+		Header         string               `json:"header"`
+	} `json:"client_ip"`
 	Identity struct {
-		Headers             map[string]string `yaml:"headers"`
-		RemoveAPIKey        *bool             `yaml:"remove_api_key"` // absent: true
-		RemoveAuthorization bool              `yaml:"remove_authorization"`
-	} `yaml:"identity"`
-	StripHeaders []string `yaml:"strip_headers"`
+		Headers             map[string]string `json:"headers"`
+		RemoveAPIKey        *bool             `json:"remove_api_key"` // absent: true
+		RemoveAuthorization bool              `json:"remove_authorization"`
+	} `json:"identity"`
+	StripHeaders []string `json:"strip_headers"`
 }
 
 // A Key verifies tokens.
 type Key struct {
-	ID        string `yaml:"kid"`
-	Algorithm string `yaml:"algorithm"`
-	Secret    string `yaml:"secret"`
+	ID        string `json:"kid"`
+	Algorithm string `json:"algorithm"`
+	Secret    string `json:"secret"`
 }
 
 // Secret signs the tokens of files that configure no key. It is the text of an HMAC
@@ -84,27 +84,27 @@ const Secret = "test-secret-that-protects-nothing-0123456789"
 
 // A User is a user of the directory.
 type User struct {
-	ID        string   `yaml:"id"`
-	State     string   `yaml:"state"` // active (when absent), inactive or null
-	Roles     []string `yaml:"roles"`
-	RolesJSON *string  `yaml:"roles_json"` // instead of Roles, what the column holds
+	ID        string   `json:"id"`
+	State     string   `json:"state"` // active (when absent), inactive or null
+	Roles     []string `json:"roles"`
+	RolesJSON *string  `json:"roles_json"` // instead of Roles, what the column holds
 }
 
 // An APIKey is an API key of the directory.
 type APIKey struct {
-	Key        string   `yaml:"key"` // the whole key, in clear
-	Prefix     string   `yaml:"prefix"`
-	State      string   `yaml:"state"` // active (when absent), inactive or null
-	Scopes     []string `yaml:"scopes"`
-	ScopesJSON *string  `yaml:"scopes_json"`
-	Expires    string   `yaml:"expires"` // from now, as +1h, or RFC 3339; absent: never
-	Owner      string   `yaml:"owner"`
+	Key        string   `json:"key"` // the whole key, in clear
+	Prefix     string   `json:"prefix"`
+	State      string   `json:"state"` // active (when absent), inactive or null
+	Scopes     []string `json:"scopes"`
+	ScopesJSON *string  `json:"scopes_json"`
+	Expires    string   `json:"expires"` // from now, as +1h, or RFC 3339; absent: never
+	Owner      string   `json:"owner"`
 }
 
 // A Session is a session that lives.
 type Session struct {
-	User    string `yaml:"user"`
-	Session string `yaml:"session"`
+	User    string `json:"user"`
+	Session string `json:"session"`
 }
 
 // testSession is the session of a user that as_user names and that has none of its own.
@@ -127,7 +127,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 	}
 	seen := map[string]bool{}
 	for i, u := range f.Users {
-		at := index("users", i)
+		at := strict.Index("users", i)
 		switch {
 		case u.ID == "":
 			report(at, "has no id; give each user one")
@@ -141,7 +141,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		}
 	}
 	for i, k := range f.APIKeys {
-		at := index("api_keys", i)
+		at := strict.Index("api_keys", i)
 		if k.Key == "" {
 			report(at, "has no key; give the whole key, as a client sends it")
 		}
@@ -155,7 +155,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 	}
 	for i, s := range f.Sessions {
 		if s.User == "" || s.Session == "" {
-			report(index("sessions", i), "needs a user and a session, as in {user: \"42\", session: s-1}")
+			report(strict.Index("sessions", i), "needs a user and a session, as in {user: \"42\", session: s-1}")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Identities)) {
@@ -198,8 +198,8 @@ func checkState(at, state string, report func(field, format string, args ...any)
 func (f *File) completeCases(at []int, report func(field, format string, args ...any)) {
 	seen := map[string]int{}
 	for i, c := range f.Cases {
-		field := index("cases", at[i])
-		c.field, c.file, c.at = field, f, f.place(field)
+		field := strict.Index("cases", at[i])
+		c.field, c.file, c.at = field, f, f.read.Near(field)
 		first, twice := seen[c.Name]
 		switch {
 		case c.Name == "":
@@ -211,7 +211,7 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 		default:
 			seen[c.Name] = i
 		}
-		c.complete(func(key, format string, args ...any) { report(join(field, key), format, args...) })
+		c.complete(func(key, format string, args ...any) { report(strict.Join(field, key), format, args...) })
 		if c.AsUser != "" && !slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.User == c.AsUser }) {
 			f.Sessions = append(f.Sessions, Session{c.AsUser, testSession})
 		}
@@ -272,7 +272,7 @@ func checkIdentityFields(at string, fields map[string]string, report func(field,
 		if _, known := identityFields[field]; !known {
 			report(at, "%q is no field of an identity; use %s", field, identityFieldList())
 		} else if fields[field] == "" {
-			report(join(at, field), "is empty; leave out a field that the upstream is not told")
+			report(strict.Join(at, field), "is empty; leave out a field that the upstream is not told")
 		}
 	}
 }

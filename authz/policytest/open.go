@@ -30,17 +30,16 @@ type Opened struct {
 func (f *File) HasPolicy() (at policy.Position, field string, has bool) {
 	switch {
 	case f.Policy != "":
-		return f.place("policy"), "policy", true
+		return f.read.Near("policy"), "policy", true
 	case f.PolicyFile != "":
-		return f.place("policy_file"), "policy_file", true
+		return f.read.Near("policy_file"), "policy_file", true
 	}
 	return policy.Position{File: f.Path}, "", false
 }
 
 // HasConfig reports where the file has a configuration of its own, if it has one.
 func (f *File) HasConfig() (at policy.Position, has bool) {
-	at, has = f.places["config"]
-	return at, has
+	return f.read.Place("config")
 }
 
 // SetConfig gives the file a configuration from elsewhere.
@@ -67,7 +66,7 @@ func (f *File) LoadPolicy(env func(string) (string, bool)) (*policy.Policy, erro
 	if path := f.PolicyPath(); path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return nil, policy.Problems{{
-				Position: f.place("policy_file"), Field: "policy_file",
+				Position: f.read.Near("policy_file"), Field: "policy_file",
 				Message: fmt.Sprintf("%s cannot be read: %v; the path counts from the folder of this file", path, bare(err)),
 			}}
 		}
@@ -80,7 +79,7 @@ func (f *File) LoadPolicy(env func(string) (string, bool)) (*policy.Policy, erro
 // the file, so that its places are those of the file.
 func (f *File) policyText() []byte {
 	lines := bytes.Split(f.source, []byte("\n"))
-	key := f.places["policy"].Line // of the | in a block
+	key := f.read.Near("policy").Line // of the | in a block
 	first, _, _ := strings.Cut(f.Policy, "\n")
 	if key == 0 || key >= len(lines) || strings.TrimSpace(first) == "" {
 		return []byte(f.Policy)

@@ -6,15 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"warder/policy"
+	"warder/policy/strict"
 )
 
 // maxFile bounds a mistake (the wrong file named), not a file of cases.
@@ -49,8 +44,6 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot be read: %w", bare(err))
 	case len(data) > maxFile:
 		return nil, fmt.Errorf("is larger than %d MiB; name a file of cases", maxFile>>20)
-	case !utf8.Valid(data):
-		return nil, fmt.Errorf("is not UTF-8; save it as UTF-8")
 	}
 	return data, nil
 }
@@ -58,188 +51,58 @@ func readFile(path string) ([]byte, error) {
 // Parse reads a file of cases from its text. path is its name in messages, and the
 // place from which policy_file counts.
 func Parse(path string, data []byte) (*File, error) {
-	r := &reader{path: path, places: map[string]policy.Position{}}
-	f := &File{Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), places: r.places, source: data}
-	root := r.document(data)
-	if root == nil {
-		return nil, r.err()
+	v, problems := strict.Parse(strict.File{Name: path, Data: data}, strict.Limits{Bytes: maxFile, TooLarge: "name a file of cases", Aliases: true})
+	r := &strict.Reader{Digits: true, Problems: problems}
+	f := &File{Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), read: r, source: data}
+	whole := policy.Position{File: path}
+	if v.Kind != strict.Group {
+		switch v.Kind {
+		case strict.Broken: // reported
+		case strict.Null:
+			r.Fail(whole, "", "is empty; write a policy and cases")
+		default:
+			r.Fail(v.At, "", "is no group of keys; write policy: and cases:")
+		}
+		return nil, r.Problems.Err()
 	}
-	if other := policy.OtherFile("a file of cases", keysOf(root)); other != "" {
-		return nil, policy.Problems{{Position: r.at(root), Message: other}}
+	if other := policy.OtherFile("a file of cases", v.Keys()); other != "" {
+		r.Fail(v.At, "", "%s", other)
+		return nil, r.Problems.Err()
 	}
-	cases, at := r.shape(root)
-	if !r.clean("") || !r.decode("", root, f) {
-		return nil, r.err()
+	// Cases are read one by one, so that one that is wrong hides nothing of the others.
+	i := slices.IndexFunc(v.Entries, func(e strict.Entry) bool { return e.Key == "cases" })
+	var cases strict.Value
+	if i >= 0 {
+		cases = v.Entries[i].Value
+		v.Entries = slices.Delete(v.Entries, i, i+1)
 	}
-	if !r.given("cases") {
-		r.report("", "has no cases; give at least one, as in cases: [{name: …, want: deny route_unmatched, request: GET /nowhere}]")
+	r.Read("", v, f)
+	r.SetPlace("", whole)
+	report := func(field, format string, args ...any) { r.Fail(r.Near(field), field, format, args...) }
+	if len(r.Problems) == 0 {
+		f.complete(report)
 	}
-	f.complete(r.report)
 	var kept []int
-	for i, node := range cases {
-		c := new(Case)
-		if r.clean(index("cases", at[i])) && r.decode(index("cases", at[i]), node, c) {
-			f.Cases, kept = append(f.Cases, c), append(kept, at[i])
+	switch {
+	case i < 0:
+		report("", "has no cases; give at least one, as in cases: [{name: …, want: deny route_unmatched, request: GET /nowhere}]")
+	case cases.Kind != strict.List:
+		r.WrongKind("cases", cases, "a list")
+	case len(cases.Items) == 0:
+		r.Fail(cases.At, "cases", "is an empty list; give at least one case")
+	}
+	for i, item := range cases.Items {
+		c, before := new(Case), len(r.Problems)
+		r.Read(strict.Index("cases", i), item, c)
+		if len(r.Problems) == before && item.Kind == strict.Group {
+			f.Cases, kept = append(f.Cases, c), append(kept, i)
 		}
 	}
-	f.completeCases(kept, r.report)
-	if err := r.err(); err != nil {
+	f.completeCases(kept, report)
+	if err := r.Problems.Err(); err != nil {
 		return nil, err
 	}
 	return f, nil
-}
-
-// A reader collects where the values of a file stand, and what is wrong with them.
-type reader struct {
-	path     string
-	places   map[string]policy.Position
-	problems policy.Problems
-}
-
-// report adds a problem of the value at field, or of what holds it when it is absent.
-func (r *reader) report(field, format string, args ...any) {
-	r.problems = append(r.problems, policy.Problem{Position: r.place(field), Field: field, Message: fmt.Sprintf(format, args...)})
-}
-
-func (r *reader) place(field string) policy.Position { return placeIn(r.places, r.path, field) }
-
-func (f *File) place(field string) policy.Position { return placeIn(f.places, f.Path, field) }
-
-func placeIn(places map[string]policy.Position, path, field string) policy.Position {
-	for field != "" {
-		if at, found := places[field]; found {
-			return at
-		}
-		field = field[:max(0, strings.LastIndexAny(field, ".["))]
-	}
-	return policy.Position{File: path}
-}
-
-func (r *reader) given(field string) bool {
-	_, given := r.places[field]
-	return given
-}
-
-// clean reports whether nothing is wrong so far with what is at field and below; "" is
-// the file without its cases.
-func (r *reader) clean(field string) bool {
-	return !slices.ContainsFunc(r.problems, func(p policy.Problem) bool {
-		if field == "" {
-			return !strings.HasPrefix(p.Field, "cases[")
-		}
-		rest, ok := strings.CutPrefix(p.Field, field)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
-}
-
-func (r *reader) err() error {
-	if len(r.problems) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(r.problems, func(a, b policy.Problem) int {
-		if a.Position.Line != b.Position.Line {
-			return a.Position.Line - b.Position.Line
-		}
-		return a.Position.Column - b.Position.Column
-	})
-	return slices.Compact(r.problems)
-}
-
-// document returns the one mapping that a file is; nil when it is none.
-func (r *reader) document(data []byte) *ast.MappingNode {
-	data, found := policy.PlainYAML(policy.File{Name: r.path, Data: data})
-	if len(found) > 0 {
-		r.problems = append(r.problems, found...)
-		return nil
-	}
-	file, err := parser.ParseBytes(data, 0)
-	if err != nil {
-		r.broken("", err)
-		return nil
-	}
-	var docs []ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body != nil && doc.Body.Type() != ast.CommentType {
-			docs = append(docs, doc.Body)
-		}
-	}
-	switch {
-	case len(docs) == 0:
-		r.report("", "is empty; write a policy and cases")
-		return nil
-	case len(docs) > 1:
-		r.problems = append(r.problems, policy.Problem{Position: r.at(docs[1]), Message: "a second YAML document; use one document"})
-		return nil
-	}
-	a := aliases{r: r, anchors: map[string]ast.Node{}}
-	root := mappingOf(a.resolve(docs[0]))
-	if len(r.problems) > 0 {
-		return nil
-	}
-	if root == nil {
-		r.problems = append(r.problems, policy.Problem{Position: r.at(docs[0]), Message: "is no group of keys; write policy: and cases:"})
-	}
-	return root
-}
-
-func keysOf(root *ast.MappingNode) []string {
-	keys := make([]string, len(root.Values))
-	for i, v := range root.Values {
-		keys[i] = v.Key.GetToken().Value
-	}
-	return keys
-}
-
-// mappingOf returns a mapping as one, also that of a single key; nil for other nodes.
-func mappingOf(n ast.Node) *ast.MappingNode {
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return n
-	case *ast.MappingValueNode:
-		return ast.Mapping(n.GetToken(), false, n)
-	}
-	return nil
-}
-
-func (r *reader) at(n ast.Node) policy.Position {
-	t := n.GetToken()
-	if m := mappingOf(n); m != nil && !m.IsFlowStyle && len(m.Values) > 0 {
-		t = m.Values[0].Key.GetToken()
-	}
-	if t == nil || t.Position == nil {
-		return policy.Position{File: r.path}
-	}
-	return policy.Position{File: r.path, Line: t.Position.Line, Column: t.Position.Column}
-}
-
-// decode fills a value whose shape was looked at before.
-func (r *reader) decode(field string, n ast.Node, into any) bool {
-	err := yaml.NodeToValue(n, into, yaml.Strict(), yaml.CustomUnmarshaler(unmarshalPrefix))
-	if err != nil {
-		r.broken(field, err)
-	}
-	return err == nil
-}
-
-// broken reports what the library refused.
-func (r *reader) broken(field string, err error) {
-	p := policy.Problem{Position: r.place(field), Field: field, Message: "is not YAML: " + oneLine(err)}
-	if e, ok := err.(yaml.Error); ok { //nolint:errorlint // the library wraps none
-		p.Message = policy.NotYAML(e.GetMessage())
-		if t := e.GetToken(); t != nil && t.Position != nil {
-			p.Position.Line, p.Position.Column = t.Position.Line, t.Position.Column
-		}
-	}
-	r.problems = append(r.problems, p)
-}
-
-func index(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
-
-func join(field, key string) string {
-	if field == "" {
-		return key
-	}
-	return field + "." + key
 }
 
 // bare takes the path out of a file error: the message names the file already.

@@ -26,17 +26,17 @@ import (
 type Token struct {
 	// Claims are put over those of the file; Without takes some away. exp, nbf and iat
 	// may be a time from now, as +1h.
-	Claims  map[string]any `yaml:"claims"`
-	Without []string       `yaml:"without"`
+	Claims  map[string]any `json:"claims"`
+	Without []string       `json:"without"`
 	// Payload is the JSON text of the claims instead, whatever it is. Times from now
 	// stand in it as {now+1h}.
-	Payload string `yaml:"payload"`
+	Payload string `json:"payload"`
 	// Header is the JSON text of the header; absent: {"alg":"HS256","typ":"JWT"}.
-	Header string `yaml:"header"`
+	Header string `json:"header"`
 	// Secret signs instead of the first key of the file.
-	Secret string `yaml:"secret"`
+	Secret string `json:"secret"`
 	// Method is how it is signed, whatever the header says; absent: HS256.
-	Method string `yaml:"method"`
+	Method string `json:"method"`
 }
 
 func (k *Token) check(report func(key, format string, args ...any)) {

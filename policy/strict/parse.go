@@ -249,6 +249,8 @@ func (p *parser) hint(at Position) string {
 		return "indent with spaces, not with tabs"
 	case here == '*' && !p.limits.Aliases:
 		return noAliases
+	case here == '*':
+		return "an alias needs an anchor before it: write & and the name before a value above"
 	case strings.ContainsRune("*&!@`%|>", here) && here != 0:
 		return "put a text that begins with " + string(here) + " in quotes"
 	case own != "":
@@ -305,16 +307,13 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 
 func (p *parser) alias(n *yaml.Node) Value {
 	at := p.at(n)
-	v, known := p.anchors[n.Alias]
 	switch {
 	case !p.limits.Aliases:
 		p.report(at, noAliases)
 	case p.anchored:
 		p.report(at, "an alias below an anchor is not read; write the value out")
-	case !known:
-		p.report(at, "no anchor of that name stands before it; write &%s before a value above", n.Value)
 	default:
-		return v
+		return p.anchors[n.Alias] // the library refuses one without an anchor
 	}
 	return Value{At: at}
 }
