@@ -27,7 +27,7 @@ import (
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -54,7 +54,7 @@ type shipped struct {
 // rules that come with the messages.
 func decode(t *testing.T, text []byte) shipped {
 	t.Helper()
-	asJSON, err := yaml.YAMLToJSON(text) // JSON is YAML
+	asJSON, err := toJSON(text) // JSON is YAML
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -533,4 +533,13 @@ func resolved(path string) string {
 		return real
 	}
 	return path
+}
+
+// toJSON returns YAML as JSON, of which it is a superset.
+func toJSON(text []byte) ([]byte, error) {
+	var tree any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(tree)
 }

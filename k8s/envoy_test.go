@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,8 +23,8 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/testing/protocmp"
 )
@@ -73,7 +74,7 @@ func checkBootstrap(r *report, f *form, configMap object) {
 
 // parseBootstrap reads Envoy's YAML the way Envoy does: unknown fields are errors.
 func parseBootstrap(text string) (*bootstrapv3.Bootstrap, error) {
-	asJSON, err := yaml.YAMLToJSON([]byte(text))
+	asJSON, err := toJSON([]byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -245,4 +246,13 @@ func TestEnvoyAcceptsManifests(t *testing.T) {
 	if tried == 0 {
 		t.Error("no manifest holds a configuration of Envoy")
 	}
+}
+
+// toJSON returns YAML as JSON, of which it is a superset.
+func toJSON(text []byte) ([]byte, error) {
+	var tree any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(tree)
 }

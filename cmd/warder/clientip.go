@@ -13,8 +13,8 @@ import (
 // policyWarnings are those of the policy itself, and those that show only when
 // it is held against the configuration.
 func policyWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) problems {
-	found := fromPolicy(p.Warnings())
-	return append(found, clientIPWarnings(p, path, c)...).sorted()
+	found := problems(p.Warnings())
+	return append(found, clientIPWarnings(p, path, c)...).Sorted()
 }
 
 // clientIPWarnings: with no trusted proxy the client is whoever opened the
@@ -51,7 +51,7 @@ func clientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) pro
 	if first.File == "" {
 		first.File = path
 	}
-	return problems{{File: first.File, Line: first.Line, Column: first.Column, Field: "client_ips", Message: message}}
+	return problems{{Position: first, Field: "client_ips", Message: message}}
 }
 
 // isPrivate reports whether a network overlaps with those that no client of the

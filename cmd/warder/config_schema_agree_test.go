@@ -13,10 +13,8 @@ import (
 // resolveText reads a configuration from its text, as readConfig does from a file.
 func resolveText(data []byte, env lookupEnv) error {
 	c := defaultConfig()
-	c.reader = &configReader{places: map[string]problem{}}
-	root, found := parseYAML("warder.yaml", data, env)
-	c.reader.problems, c.reader.incomplete = found, len(found) > 0
-	c.read(root)
+	c.reader = newConfigReader()
+	c.read("warder.yaml", data, env)
 	c.readEnvironment(env)
 	_, _, err := c.resolve()
 	return err
@@ -166,7 +164,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 	for range 3000 {
 		tree := map[string]any{}
 		for range 1 + random.IntN(3) {
-			plant(random, reflect.TypeFor[ConfigShape](), tree, trees[random.IntN(len(trees))], values)
+			plant(random, reflect.TypeFor[Config](), tree, trees[random.IntN(len(trees))], values)
 		}
 		check(tree, envs[random.IntN(len(envs))])
 	}
@@ -180,7 +178,7 @@ func plant(random *rand.Rand, shape reflect.Type, tree map[string]any, from any,
 	field := shape.Field(random.IntN(shape.NumField()))
 	key := field.Tag.Get("json")
 	theirs, _ := from.(map[string]any)
-	if strings.HasSuffix(field.Type.Name(), "Shape") && random.IntN(20) > 0 {
+	if strings.HasSuffix(field.Type.Name(), "Keys") && random.IntN(20) > 0 {
 		inner, ok := tree[key].(map[string]any)
 		if !ok {
 			inner = map[string]any{}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
@@ -20,13 +21,13 @@ func generateConfigSchema(t *testing.T) string {
 	t.Helper()
 	r := &jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, RequiredFromJSONSchemaTags: true,
-		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Shape")) },
+		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Keys")) },
 		Mapper: valueSchema,
 	}
 	if err := r.AddGoComments("warder/cmd/warder", ".", jsonschema.WithFullComment()); err != nil {
 		t.Fatal(err)
 	}
-	goName := regexp.MustCompile(`^An? \w+Shape is `)
+	goName := regexp.MustCompile(`^An? \w+ is `)
 	for name, comment := range r.CommentMap {
 		comment = strings.ReplaceAll(comment, "\n", " ")
 		if begin := goName.FindString(comment); begin != "" {
@@ -34,7 +35,7 @@ func generateConfigSchema(t *testing.T) string {
 		}
 		r.CommentMap[name] = comment
 	}
-	s := r.Reflect(ConfigShape{})
+	s := r.Reflect(Config{})
 	s.Title = "warder configuration"
 	for _, group := range append([]*jsonschema.Schema{s}, groupsOf(s)...) {
 		for p := group.Properties.Oldest(); p != nil; p = p.Next() {
@@ -71,9 +72,11 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, variableText()}}
 	}
 	switch t {
+	case reflect.TypeFor[secretText]():
+		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[filePath]():
 		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1))}
-	case reflect.TypeFor[durationText]():
+	case reflect.TypeFor[time.Duration]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{
 				Type:    "string",
@@ -82,12 +85,12 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 			},
 			{Const: 0},
 		}}
-	case reflect.TypeFor[trueOrFalse]():
+	case reflect.TypeFor[bool]():
 		return orVariable(&jsonschema.Schema{Type: "boolean"})
 	case reflect.TypeFor[hopCount]():
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "64"})
 	case reflect.TypeFor[headerCount]():
-		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "100000"})
+		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "16384"})
 	case reflect.TypeFor[headerKB]():
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "8192"})
 	case reflect.TypeFor[fileMode]():
@@ -104,19 +107,19 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 		}})
 		s.AnyOf[1].Pattern = `^$|\$\{` // "" is the first one
 		return s
-	case reflect.TypeFor[textsOrVariable]():
+	case reflect.TypeFor[textsOrVariable](), reflect.TypeFor[checkedTexts]():
 		return orVariable(&jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "string", MinLength: new(uint64(1))}})
 	}
 	return nil
 }
 
 // JSONSchemaExtend says which files a certificate needs.
-func (TLSShape) JSONSchemaExtend(s *jsonschema.Schema) {
+func (TLSKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	s.DependentRequired = map[string][]string{"cert_file": {"key_file"}, "key_file": {"cert_file"}, "client_ca_file": {"cert_file"}}
 }
 
 // JSONSchemaExtend says that a file is there instead of a database.
-func (DirectoryShape) JSONSchemaExtend(s *jsonschema.Schema) {
+func (DirectoryKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	noDatabase := &jsonschema.Schema{Properties: jsonschema.NewProperties()}
 	noDatabase.Properties.Set("database_url", jsonschema.FalseSchema)
 	noDatabase.Properties.Set("database_url_file", jsonschema.FalseSchema)

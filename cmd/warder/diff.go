@@ -105,7 +105,7 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 func loadPolicyArgument(p process, path string) (*policy.Policy, error) {
 	if path != standardInput {
 		loaded, err := policy.Load(path, p.env)
-		return loaded, problemsOf(path, err).err()
+		return loaded, problemsOf(path, err).Err()
 	}
 	name := nameOfInput(path)
 	data, err := readAllOf(p.stdin, maxPolicyInput)
@@ -113,7 +113,7 @@ func loadPolicyArgument(p process, path string) (*policy.Policy, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	loaded, err := policy.Parse([]policy.File{{Name: name, Data: data}}, p.env)
-	return loaded, problemsOf(name, err).err()
+	return loaded, problemsOf(name, err).Err()
 }
 
 // nameOfInput names a file in messages.

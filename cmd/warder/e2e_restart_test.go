@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 
 	"warder/envoy"
 )
@@ -151,7 +151,7 @@ func durationOf(t *testing.T, value any) time.Duration {
 func noticed(t *testing.T, health map[string]any) time.Duration {
 	t.Helper()
 	interval := max(durationOf(t, health["interval"]), durationOf(t, health["no_traffic_interval"]), durationOf(t, health["no_traffic_healthy_interval"]))
-	threshold := health["unhealthy_threshold"].(uint64)
+	threshold := health["unhealthy_threshold"].(int)
 	return time.Duration(threshold)*(interval+durationOf(t, health["interval_jitter"])) + durationOf(t, health["timeout"])
 }
 
@@ -160,7 +160,7 @@ func noticed(t *testing.T, health map[string]any) time.Duration {
 func TestShutdownDelayIsEnough(t *testing.T) {
 	t.Parallel()
 	_, health := shippedService(t, "/tls")
-	delay := defaultConfig().shutdown.Delay
+	delay := defaultConfig().Shutdown.Delay
 	if needed := noticed(t, health); delay < needed+time.Second {
 		t.Errorf("shutdown.delay is %v and Envoy notices after %v; there must be a second between", delay, needed)
 	}

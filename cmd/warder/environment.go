@@ -1,5 +1,7 @@
 package main
 
+import "warder/policy/strict"
+
 // environmentFile is the File of a problem that is about a variable.
 const environmentFile = "environment"
 
@@ -21,45 +23,46 @@ var environmentVariables = []struct{ name, key string }{
 // readEnvironment lets the variables that are set replace what the file says.
 // An empty variable is as good as none, unless it stands for a secret: that was
 // meant to be there.
-func (c *config) readEnvironment(env lookupEnv) {
-	// A secret of the environment replaces the whole pair of the file, so that
-	// REDIS_URL wins over redis_url_file too.
-	var jwtSecret, redisURL, databaseURL secretSource
-	readers := map[string]fieldReader{
-		"WARDER_LISTEN_GRPC":     text(&c.listen.grpc),
-		"WARDER_LISTEN_ADMIN":    text(&c.listen.admin),
-		"WARDER_POLICY":          file(&c.policy),
-		"WARDER_JWT_SECRET":      secretText(&jwtSecret),
-		"WARDER_JWT_SECRET_FILE": secretFile(&jwtSecret),
-		"REDIS_URL":              secretText(&redisURL),
-		"REDIS_URL_FILE":         secretFile(&redisURL),
-		"DATABASE_URL":           secretText(&databaseURL),
-		"DATABASE_URL_FILE":      secretFile(&databaseURL),
-		"WARDER_TRUSTED_PROXIES": textList(&c.clientIP.trustedProxies),
+func (c *Config) readEnvironment(env lookupEnv) {
+	r := c.reader
+	var jwt, redis, database struct {
+		secret secretText
+		file   filePath
 	}
+	into := map[string]any{
+		"WARDER_LISTEN_GRPC":     &c.Listen.GRPC,
+		"WARDER_LISTEN_ADMIN":    &c.Listen.Admin,
+		"WARDER_POLICY":          &c.Policy,
+		"WARDER_JWT_SECRET":      &jwt.secret,
+		"WARDER_JWT_SECRET_FILE": &jwt.file,
+		"REDIS_URL":              &redis.secret,
+		"REDIS_URL_FILE":         &redis.file,
+		"DATABASE_URL":           &database.secret,
+		"DATABASE_URL_FILE":      &database.file,
+		"WARDER_TRUSTED_PROXIES": &c.ClientIP.TrustedProxies,
+	}
+	at := strict.Position{File: environmentFile}
 	for _, v := range environmentVariables {
 		value, set := env(v.name)
-		if !set {
-			continue
+		switch {
+		case !set:
+		case value != "":
+			r.variables[v.key] = v.name
+			r.Read(v.name, strict.Value{At: at, Kind: strict.Text, Text: value, Filled: true}, into[v.name])
+		case isSecretVariable(v.name):
+			r.Fail(at, v.name, "is set but empty; give it a value or unset it")
 		}
-		if value == "" {
-			if isSecretVariable(v.name) {
-				c.reader.problems = append(c.reader.problems, problem{File: environmentFile, Field: v.name,
-					Message: "is set but empty; give it a value or unset it"})
-			}
-			continue
-		}
-		c.reader.places[v.key] = problem{File: environmentFile, Field: v.name}
-		readers[v.name](c.reader, v.key, yamlValue{kind: yamlString, text: value, fromEnv: true})
 	}
-	if redisURL.isSet() {
-		c.sessions.url = redisURL
+	// A secret of the environment replaces the whole pair of the file, so that
+	// REDIS_URL wins over redis_url_file too.
+	if redis.secret.given || redis.file != "" {
+		c.Sessions.RedisURL, c.Sessions.RedisURLFile = redis.secret, redis.file
 	}
-	if databaseURL.isSet() {
-		c.directory.url = databaseURL
+	if database.secret.given || database.file != "" {
+		c.Directory.DatabaseURL, c.Directory.DatabaseURLFile = database.secret, database.file
 	}
-	if jwtSecret.isSet() {
-		c.replaceJWTSecret(jwtSecret)
+	if jwt.secret.given || jwt.file != "" {
+		c.replaceJWTSecret(jwt.secret, jwt.file)
 	}
 }
 
@@ -73,13 +76,13 @@ func isSecretVariable(name string) bool {
 
 // replaceJWTSecret puts the secret of the environment in the place of the one of
 // the file's only key, which keeps its algorithm and kid.
-func (c *config) replaceJWTSecret(secret secretSource) {
-	switch len(c.jwt.keys) {
+func (c *Config) replaceJWTSecret(secret secretText, file filePath) {
+	switch len(c.JWT.Keys) {
 	case 0:
-		c.jwt.keys = []jwtKeyConfig{{algorithm: "HS256", secret: secret}}
+		c.JWT.Keys = []JWTKeyKeys{{Algorithm: "HS256", Secret: secret, SecretFile: file}}
 	case 1:
-		c.jwt.keys[0].secret = secret
+		c.JWT.Keys[0].Secret, c.JWT.Keys[0].SecretFile = secret, file
 	default:
-		c.reader.fail(secret.field, "is set, but jwt.keys lists %d keys, so that it is not clear which one is meant; unset it or list one key", len(c.jwt.keys))
+		c.reader.fail("jwt.keys[0].secret", "is set, but jwt.keys lists %d keys, so that it is not clear which one is meant; unset it or list one key", len(c.JWT.Keys))
 	}
 }

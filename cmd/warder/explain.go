@@ -229,11 +229,11 @@ func (o *explainOptions) settings(cmd *cobra.Command, p process) (explainSetting
 	if err != nil {
 		return explainSettings{}, err
 	}
-	routes, err := loadPolicyArgument(p, cmp.Or(o.policyPath, c.policy))
+	routes, err := loadPolicyArgument(p, cmp.Or(o.policyPath, string(c.Policy)))
 	if err != nil {
 		return explainSettings{}, err
 	}
-	s := settings{APIKeyHeader: c.apiKey, Identity: c.identity}
+	s := settings{APIKeyHeader: c.APIKey.Header, Identity: c.identity()}
 	resolver, err := authz.NewClientIPResolver(client)
 	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.identity(), clientIP: resolver, configured: true}, err
 }

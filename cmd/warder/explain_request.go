@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"warder/policy/strict"
 )
 
 // splitHeader takes 'Name: value' apart, or says why it is none.
@@ -96,14 +97,14 @@ func (o *explainOptions) bareRequest(p process, args []string) (*authv3.CheckReq
 		data, err = os.ReadFile(name)
 	}
 	if err != nil {
-		return nil, problems{{File: name, Message: fmt.Sprintf("cannot be read: %v", cause(err))}}
+		return nil, problems{{Position: strict.Position{File: name}, Message: fmt.Sprintf("cannot be read: %v", cause(err))}}
 	}
 	if len(data) > maxCaptured {
-		return nil, problems{{File: name, Message: "is larger than 16 MiB, which no CheckRequest is"}}
+		return nil, problems{{Position: strict.Position{File: name}, Message: "is larger than 16 MiB, which no CheckRequest is"}}
 	}
 	in, why := decodeCaptured(data)
 	if why != "" {
-		return nil, problems{{File: name, Message: why}}
+		return nil, problems{{Position: strict.Position{File: name}, Message: why}}
 	}
 	return in, nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"warder/policy/strict"
 )
 
 func newHealthCommand(p process) *cobra.Command {
@@ -61,13 +62,13 @@ The address is listen.admin of the configuration, found as serve finds it, unles
 // out of reach for a health check.
 func adminAddress(path string, env lookupEnv) (address, error) {
 	if _, err := os.Stat(path); path != "" && err != nil {
-		return address{}, problems{{File: path, Message: bare(err).Error()}}
+		return address{}, problems{{Position: strict.Position{File: path}, Message: bare(err).Error()}}
 	}
 	c := readConfig(path, env)
-	c.reader.problems = nil
-	a, ok := c.resolveAddress("listen.admin", c.listen.admin)
+	c.reader.Problems = nil
+	a, ok := c.resolveAddress("listen.admin", c.Listen.Admin)
 	if !ok {
-		return address{}, c.reader.problems.err()
+		return address{}, c.reader.Problems.Err()
 	}
 	return a, nil
 }

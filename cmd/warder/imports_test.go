@@ -25,24 +25,25 @@ const module = "../.."
 // mayImport is which packages of ours each package of ours may import: the
 // direction in which this code points. A package that is not in it fails the test.
 var mayImport = map[string][]string{
-	"policy":     {},
-	"authz/mask": {},
+	"policy":        {"policy/strict"},
+	"policy/strict": {},
+	"authz/mask":    {},
 
 	"authz/token": {},
 	"authz":       {"policy", "authz/token", "authz/mask"},
 
 	"authz/redis":    {"authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
-	"authz/memory":   {"policy", "authz", "authz/mask"},
+	"authz/memory":   {"policy/strict", "authz", "authz/mask"},
 
 	// authztest is for tests; no program imports it.
 	"authz/authztest": {"authz", "authz/policytest", "policy"},
 
-	"authz/policytest": {"authz", "authz/token", "authz/memory", "policy"},
+	"authz/policytest": {"authz", "authz/token", "authz/memory", "policy", "policy/strict"},
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder": {"policy", "policy/strict", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
 
 	"k8s": {},
 }
@@ -60,6 +61,7 @@ const (
 // neverReach is what must not be among all that a package imports, directly and
 // indirectly, by the beginning of its import path.
 var neverReach = map[string][]string{
+	"policy/strict":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"policy":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"authz/token":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"authz/mask":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
@@ -78,7 +80,7 @@ var neverReach = map[string][]string{
 var folders = []string{
 	"cmd", "cmd/warder",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs are the functions that decide where a log goes. Only programs do;

@@ -39,7 +39,7 @@ func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, problemsOf("", err)...)
 	}
-	if err := found.err(); err != nil {
+	if err := found.Err(); err != nil {
 		opened.close()
 		return nil, err
 	}

@@ -20,8 +20,10 @@ func TestReadersAreStrict(t *testing.T) {
 			return err
 		},
 		"configuration": func(text string) error {
-			_, found := parseYAML("f.yaml", []byte(text), noEnv)
-			return found.err()
+			c := defaultConfig()
+			c.reader = newConfigReader()
+			c.read("f.yaml", []byte(text), noEnv)
+			return c.reader.Problems.Err()
 		},
 		"directory": func(text string) error {
 			_, err := memory.Load(write(t, t.TempDir(), "f.yaml", text), nil)

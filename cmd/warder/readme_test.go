@@ -45,8 +45,8 @@ func TestReadme(t *testing.T) {
 		}
 		configs++
 		env := func(name string) (string, bool) { return "set", name == "JWT_SECRET" }
-		if found := readConfig(path, env).reader.problems; len(found) > 0 {
-			t.Errorf("configuration %d: %v", configs, found.err())
+		if found := readConfig(path, env).reader.Problems; len(found) > 0 {
+			t.Errorf("configuration %d: %v", configs, found.Err())
 		}
 	}
 	if policies != 3 || configs != 2 || tests != 1 {

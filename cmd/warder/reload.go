@@ -104,7 +104,7 @@ func (p *policyReloader) failed(found problems, again bool) {
 	}
 	p.said = found
 	for _, problem := range found {
-		p.log.Error("policy not reloaded, the last good one stays", problem.logged("problem")...)
+		p.log.Error("policy not reloaded, the last good one stays", logged(problem, "problem")...)
 	}
 }
 
@@ -130,7 +130,7 @@ func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 
 func logWarnings(log *slog.Logger, found problems) {
 	for _, w := range found {
-		log.Warn("configuration", w.logged("warning")...)
+		log.Warn("configuration", logged(w, "warning")...)
 	}
 }
 

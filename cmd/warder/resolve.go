@@ -33,16 +33,16 @@ const (
 // resolve checks the configuration as a whole and reads its secrets. The error
 // holds every problem, those of reading it included; warnings are what is
 // allowed but probably not meant.
-func (c *config) resolve() (s *settings, warnings problems, err error) {
+func (c *Config) resolve() (s *settings, warnings problems, err error) {
 	r := c.reader
 	s = &settings{
-		Policy:       c.policy,
-		Deadline:     c.deadline,
-		APIKeyHeader: c.apiKey,
-		Log:          c.log,
-		Identity:     c.identity,
-		Shutdown:     c.shutdown,
-		Envoy:        c.envoy,
+		Policy:       string(c.Policy),
+		Deadline:     c.Deadline,
+		APIKeyHeader: c.APIKey.Header,
+		Log:          logSettings{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: logDecisions(c.Log.Decisions)},
+		Identity:     c.identity(),
+		Shutdown:     shutdownSettings(c.Shutdown),
+		Envoy:        envoySettings{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()
@@ -55,81 +55,82 @@ func (c *config) resolve() (s *settings, warnings problems, err error) {
 	if s.Sessions.inMemory() && s.Directory.File == "" {
 		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
 	}
-	if len(r.problems) > 0 {
-		return nil, r.warnings.sorted(), r.problems.err()
+	if len(r.Problems) > 0 {
+		return nil, r.warnings.Sorted(), r.Problems.Err()
 	}
-	return s, r.warnings.sorted(), nil
+	return s, r.warnings.Sorted(), nil
 }
 
 // checkBudgets: a store must have failed before the check's deadline, and that
 // before Envoy's timeout, or it is Envoy that answers.
-func (c *config) checkBudgets() {
+func (c *Config) checkBudgets() {
 	r := c.reader
-	if c.deadline <= 0 || c.deadline > maxDeadline {
-		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.deadline, maxDeadline)
+	if c.Deadline <= 0 || c.Deadline > maxDeadline {
+		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.Deadline, maxDeadline)
 	}
-	if c.deadline >= envoyTimeout && c.deadline <= maxDeadline {
-		r.warn("deadline", "is %v, and Envoy gives the whole check %v in the configurations that warder ships: Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it", c.deadline, envoyTimeout)
+	if c.Deadline >= envoyTimeout && c.Deadline <= maxDeadline {
+		r.warn("deadline", "is %v, and Envoy gives the whole check %v in the configurations that warder ships: Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it", c.Deadline, envoyTimeout)
 	}
 	for _, store := range []struct {
 		field   string
 		timeout time.Duration
-	}{{"sessions.timeout", c.sessions.timeout}, {"directory.timeout", c.directory.timeout}} {
+	}{{"sessions.timeout", c.Sessions.Timeout}, {"directory.timeout", c.Directory.Timeout}} {
 		origin := ""
 		if !r.given(store.field) {
 			origin = " (the default)"
 		}
 		switch {
 		case store.timeout <= 0:
-			r.fail(store.field, "is %v; use more than 0s and less than the deadline, %v", store.timeout, c.deadline)
-		case store.timeout >= c.deadline && c.deadline > 0:
-			r.fail(store.field, "is %v%s, which is not below the deadline, %v; lower it or raise the deadline", store.timeout, origin, c.deadline)
+			r.fail(store.field, "is %v; use more than 0s and less than the deadline, %v", store.timeout, c.Deadline)
+		case store.timeout >= c.Deadline && c.Deadline > 0:
+			r.fail(store.field, "is %v%s, which is not below the deadline, %v; lower it or raise the deadline", store.timeout, origin, c.Deadline)
 		}
 	}
-	if c.directory.maxStaleness < 0 || c.directory.maxStaleness > maxStaleness {
-		r.fail("directory.max_staleness", "is %v; use 0s to %v", c.directory.maxStaleness, maxStaleness)
+	if c.Directory.MaxStaleness < 0 || c.Directory.MaxStaleness > maxStaleness {
+		r.fail("directory.max_staleness", "is %v; use 0s to %v", c.Directory.MaxStaleness, maxStaleness)
 	}
-	switch lag := c.directory.maxStandbyLag; {
+	switch lag := c.Directory.MaxStandbyLag; {
 	case lag <= 0 || lag > maxStaleness:
 		r.fail("directory.max_standby_lag", "is %v; use more than 0s and at most %v", lag, maxStaleness)
-	case r.given("directory.max_standby_lag") && !c.directory.standby:
+	case r.given("directory.max_standby_lag") && !c.Directory.Standby:
 		r.warn("directory.max_standby_lag", "is not looked at, because no standby may answer; set directory.standby: true or leave it out")
 	}
-	if c.directory.standby && c.directory.file != "" {
+	if c.Directory.Standby && c.Directory.File != "" {
 		r.warn("directory.standby", "is not looked at, because users and keys are in directory.file; leave it out")
 	}
-	if c.shutdown.Delay < 0 || c.shutdown.Delay > maxShutdown {
-		r.fail("shutdown.delay", "is %v; use %s", c.shutdown.Delay, shutdownRange)
+	if c.Shutdown.Delay < 0 || c.Shutdown.Delay > maxShutdown {
+		r.fail("shutdown.delay", "is %v; use %s", c.Shutdown.Delay, shutdownRange)
 	}
-	if n := c.envoy.MaxHeaders; n < 1 || n > envoy.MaxHeaders {
+	if n := c.Envoy.MaxHeaders; n < 1 || n > envoy.MaxHeaders {
 		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, envoy.MaxHeaders)
 	}
-	if n := c.envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
+	if n := c.Envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
 		r.fail("envoy.max_request_headers_kb", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaderKB)
 	}
-	if c.shutdown.Timeout < 0 || c.shutdown.Timeout > maxShutdown {
-		r.fail("shutdown.timeout", "is %v; use %s", c.shutdown.Timeout, shutdownRange)
+	if c.Shutdown.Timeout < 0 || c.Shutdown.Timeout > maxShutdown {
+		r.fail("shutdown.timeout", "is %v; use %s", c.Shutdown.Timeout, shutdownRange)
 	}
 }
 
-func (c *config) resolveListen() listenSettings {
-	r, l := c.reader, c.listen
-	s := listenSettings{TLS: l.tls, SocketMode: c.socketMode()}
-	s.GRPC, _ = c.resolveAddress("listen.grpc", l.grpc)
-	s.Admin, _ = c.resolveAddress("listen.admin", l.admin)
+func (c *Config) resolveListen() listenSettings {
+	r, l := c.reader, c.Listen
+	tls := tlsSettings{string(l.TLS.CertFile), string(l.TLS.KeyFile), string(l.TLS.ClientCAFile)}
+	s := listenSettings{TLS: tls, SocketMode: c.socketMode()}
+	s.GRPC, _ = c.resolveAddress("listen.grpc", l.GRPC)
+	s.Admin, _ = c.resolveAddress("listen.admin", l.Admin)
 	if s.GRPC == s.Admin && s.GRPC.Address != "" && !strings.HasSuffix(s.GRPC.Address, ":0") {
 		r.fail("listen.admin", "is the address of listen.grpc too; give each its own")
 	}
 	switch {
-	case (l.tls.CertFile == "") != (l.tls.KeyFile == ""):
+	case (tls.CertFile == "") != (tls.KeyFile == ""):
 		r.fail("listen.tls", "needs both cert_file and key_file")
-	case l.tls.ClientCAFile != "" && l.tls.CertFile == "":
+	case tls.ClientCAFile != "" && tls.CertFile == "":
 		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
-	case l.tls.enabled():
-		if _, err := loadTLS(l.tls); err != nil {
+	case tls.enabled():
+		if _, err := loadTLS(tls); err != nil {
 			r.failWith("listen.tls", err)
 		}
-	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.plaintext:
+	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.Plaintext:
 		r.fail("listen.grpc", "%s takes tokens and API keys unencrypted from other machines; listen on a loopback address or a unix socket (unix:///run/warder/warder.sock), "+
 			"or set listen.tls, or accept it with listen.plaintext: true", s.GRPC.Address)
 	}
@@ -138,7 +139,7 @@ func (c *config) resolveListen() listenSettings {
 
 // resolveAddress reads host:port or unix:///path. A host is an address or
 // localhost, so that no name service decides where warder listens.
-func (c *config) resolveAddress(field, value string) (address, bool) {
+func (c *Config) resolveAddress(field, value string) (address, bool) {
 	r := c.reader
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
 		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
@@ -179,41 +180,41 @@ func isLoopback(hostport string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-func (c *config) socketMode() fs.FileMode {
-	mode, err := strconv.ParseUint(strings.TrimPrefix(c.listen.socketMode, "0o"), 8, 32)
+func (c *Config) socketMode() fs.FileMode {
+	mode, err := strconv.ParseUint(strings.TrimPrefix(string(c.Listen.SocketMode), "0o"), 8, 32)
 	if err != nil || mode > 0o777 || mode&0o600 != 0o600 {
-		c.reader.fail("listen.socket_mode", `%q is no file mode for a socket; write one such as "0660", with at least 0600`, c.listen.socketMode)
+		c.reader.fail("listen.socket_mode", `%q is no file mode for a socket; write one such as "0660", with at least 0600`, string(c.Listen.SocketMode))
 		return 0
 	}
 	return fs.FileMode(mode)
 }
 
-func (c *config) resolveJWT() jwtSettings {
+func (c *Config) resolveJWT() jwtSettings {
 	r := c.reader
 	s := jwtSettings{
-		Issuer: c.jwt.issuer, Audiences: c.jwt.audiences, Leeway: c.jwt.leeway,
-		UserClaim: c.jwt.userClaim, SessionClaim: c.jwt.sessionClaim,
+		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim,
 	}
-	if len(c.jwt.keys) == 0 && !r.given("jwt.keys") {
+	if len(c.JWT.Keys) == 0 && !r.given("jwt.keys") {
 		if r.incomplete {
 			return s
 		}
 		r.fail("jwt.keys", "missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET, or list the key in the configuration file")
 		return s
 	}
-	before := len(r.problems)
-	for i := range c.jwt.keys {
-		k := &c.jwt.keys[i]
-		secret, ok := k.secret.read(r)
-		if !ok && !k.secret.isSet() && !r.given(k.secret.field) && !r.given(k.secret.field+"_file") {
-			r.fail(strings.TrimSuffix(k.secret.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
+	before := len(r.Problems)
+	for i := range c.JWT.Keys {
+		k, source := &c.JWT.Keys[i], c.jwtSecret(i)
+		secret, ok := source.read(r)
+		if !ok && !source.isSet() && !r.given(source.field) && !r.given(source.field+"_file") {
+			r.fail(strings.TrimSuffix(source.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
 		}
-		if ok && k.secret.literal {
-			r.warn(k.secret.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
+		if ok && source.literal {
+			r.warn(source.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
 		}
-		s.Keys = append(s.Keys, jwtKey{ID: k.id, Algorithm: k.algorithm, Secret: secret})
+		s.Keys = append(s.Keys, jwtKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
 	}
-	if len(r.problems) > before || len(s.Keys) == 0 {
+	if len(r.Problems) > before || len(s.Keys) == 0 {
 		return s
 	}
 	if r.incomplete && slices.ContainsFunc(s.Keys, func(k jwtKey) bool { return k.Secret.Reveal() == "" }) {
@@ -250,22 +251,18 @@ const (
 	consistencyTracked = "tracked"
 )
 
-func (c *config) resolveSessions() sessionsSettings {
+func (c *Config) resolveSessions() sessionsSettings {
 	r := c.reader
-	switch c.sessions.consistency {
-	case consistencyStrict, consistencyTracked:
-	default:
-		r.fail("sessions.consistency", "%q is unknown; use strict or tracked", c.sessions.consistency)
-	}
 	s := sessionsSettings{
-		KeyTemplate: c.sessions.keyTemplate, Timeout: c.sessions.timeout,
-		Tracked: c.sessions.consistency == consistencyTracked,
+		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
+		Tracked: c.Sessions.Consistency == consistencyTracked,
 	}
-	url, ok := c.sessions.url.read(r)
+	source := c.redisURL()
+	url, ok := source.read(r)
 	switch {
 	case ok:
 		s.RedisURL = url
-	case !c.sessions.url.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
+	case !source.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
 		s.RedisURL = mask.New(defaultRedisURL)
 	default:
 		return s // reported
@@ -282,26 +279,27 @@ func (c *config) resolveSessions() sessionsSettings {
 	return s
 }
 
-func (c *config) resolveDirectory() directorySettings {
-	r, d := c.reader, &c.directory
+func (c *Config) resolveDirectory() directorySettings {
+	r, d := c.reader, &c.Directory
 	s := directorySettings{
-		File: d.file, UsersQuery: d.usersQuery, APIKeysQuery: d.apiKeysQuery,
-		MaxStaleness: d.maxStaleness, Standby: d.standby, MaxStandbyLag: d.maxStandbyLag, Timeout: d.timeout,
+		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery,
+		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
 	}
-	url, ok := d.url.read(r)
+	source := c.databaseURL()
+	url, ok := source.read(r)
 	switch {
-	case d.url.isSet() && d.file != "":
-		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(d.url.field), "database_url"))
+	case source.isSet() && d.File != "":
+		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
 	case ok:
 		s.DatabaseURL = url
 		if err := s.postgres(nil).Validate(); err != nil {
 			r.failWith("directory.database_url", err)
 		}
-	case d.file != "":
+	case d.File != "":
 		if _, err := openDirectoryFile(s); err != nil {
-			r.directoryFile(d.file, err)
+			r.directoryFile(s.File, err)
 		}
-	case !r.incomplete && !d.url.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
+	case !r.incomplete && !source.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
 		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
 	}
 	return s
@@ -314,9 +312,7 @@ func (r *configReader) directoryFile(path string, err error) {
 		r.fail("directory.file", "%s %v", path, bare(pathError))
 		return
 	}
-	for line := range strings.Lines(err.Error()) {
-		r.problems = append(r.problems, problem{Message: strings.TrimSuffix(line, "\n")})
-	}
+	r.Problems = append(r.Problems, problemsOf(path, err)...)
 }
 
 // sourceName says where the other one of two came from.
@@ -327,11 +323,11 @@ func sourceName(place problem, key string) string {
 	return key
 }
 
-func (c *config) resolveClientIP() authz.ClientIPConfig {
+func (c *Config) resolveClientIP() authz.ClientIPConfig {
 	r := c.reader
-	s := authz.ClientIPConfig{Source: authz.ClientIPSource(c.clientIP.source), TrustedHops: c.clientIP.trustedHops, Header: c.clientIP.header}
+	s := authz.ClientIPConfig{Source: authz.ClientIPSource(c.ClientIP.Source), TrustedHops: int(c.ClientIP.TrustedHops), Header: c.ClientIP.Header}
 	const list = "client_ip.trusted_proxies"
-	for i, text := range c.clientIP.trustedProxies {
+	for i, text := range c.ClientIP.TrustedProxies {
 		network, err := proxyNetwork(text)
 		if err != nil {
 			r.fail(list, "%q (entry %d) is no network; write one such as 10.0.0.0/8 or 2001:db8::/32", text, i+1)
@@ -362,19 +358,19 @@ func (c *config) resolveClientIP() authz.ClientIPConfig {
 }
 
 // resolveMask adds the sensitive keys of the configuration to those that are built in.
-func (c *config) resolveMask() *mask.Masker {
-	for i, key := range c.sensitive {
+func (c *Config) resolveMask() *mask.Masker {
+	for i, key := range c.Log.SensitiveKeys {
 		if _, err := mask.NewMasker(key); err != nil {
 			c.reader.fail(fmt.Sprintf("log.sensitive_keys[%d]", i), "%v", err)
 		}
 	}
-	masker, _ := mask.NewMasker(c.sensitive...) // an error was reported above, and stops the start
+	masker, _ := mask.NewMasker(c.Log.SensitiveKeys...) // an error was reported above, and stops the start
 	return masker
 }
 
 // checkIdentity lets package envoy judge the headers, under the names that they
 // have here.
-func (c *config) checkIdentity(s *settings) {
+func (c *Config) checkIdentity(s *settings) {
 	_, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.identity()})
 	if err == nil {
 		return
@@ -385,5 +381,13 @@ func (c *config) checkIdentity(s *settings) {
 			field = "api_key.header"
 		}
 		c.reader.fail(field, "%s", message)
+	}
+}
+
+// identity returns what the application is told.
+func (c *Config) identity() identitySettings {
+	i := c.Identity
+	return identitySettings{
+		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, StripHeaders: c.StripHeaders,
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,11 +13,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
 
 	"warder/envoy"
 	"warder/policy"
+	"warder/policy/strict"
 )
 
 // update writes the schema of the configuration as it is made today.
@@ -47,85 +47,96 @@ func asWritten(name string) (string, bool) { return "${" + name + "}", true }
 // treeOf is a file as a reader of JSON has it, with its variables as they are
 // written; ok is false when it is no YAML, or none that is read here.
 func treeOf(data []byte) (tree any, ok bool) {
-	v, found := parseYAML("warder.yaml", data, asWritten)
-	return v.tree(), len(found) == 0
+	v, found := strict.Parse(strict.File{Name: "warder.yaml", Data: data}, strict.Limits{Bytes: maxConfigSize})
+	f := &filler{env: asWritten}
+	v = f.fill(v)
+	return plainTree(v), len(found)+len(f.problems) == 0
 }
 
-func (v yamlValue) tree() any {
-	switch v.kind {
-	case yamlBool:
-		return strings.EqualFold(v.text, "true")
-	case yamlNumber:
-		if n, err := strconv.ParseInt(v.text, 0, 64); err == nil {
+func plainTree(v strict.Value) any {
+	switch v.Kind {
+	case strict.Bool:
+		return v.Text == "true"
+	case strict.Number:
+		if n, err := strconv.ParseInt(v.Text, 0, 64); err == nil {
 			return n
 		}
-		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
+		if n, err := strconv.ParseFloat(v.Text, 64); err == nil {
 			return n
 		}
-		return v.text
-	case yamlString:
-		return v.text
-	case yamlMap:
+		return v.Text
+	case strict.Text:
+		return v.Text
+	case strict.Group:
 		tree := map[string]any{}
-		for _, e := range v.entries {
-			tree[e.key] = e.value.tree()
+		for _, e := range v.Entries {
+			tree[e.Key] = plainTree(e.Value)
 		}
 		return tree
-	case yamlList:
+	case strict.List:
 		tree := []any{}
-		for _, item := range v.items {
-			tree = append(tree, item.tree())
+		for _, item := range v.Items {
+			tree = append(tree, plainTree(item))
 		}
 		return tree
-	case yamlBroken, yamlNull:
+	case strict.Broken, strict.Null:
 	}
 	return nil
 }
 
-// TestShapesAreRead: each key of the shapes is one that the reader knows. (The other
-// way round the reader itself sees to it.)
-func TestShapesAreRead(t *testing.T) {
+// TestIdentityHeaders: the configuration names every header that there is.
+func TestIdentityHeaders(t *testing.T) {
 	t.Parallel()
-	tree, ok := treeOf(read(t, "testdata/config/full.good.yaml"))
+	keys := strict.KeysOf[IdentityHeadersKeys]()
+	slices.Sort(keys)
+	if want := slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(keys, want) {
+		t.Errorf("identity.headers has %v, want %v", keys, want)
+	}
+	full := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	if got := full.Identity.Headers.renamed(); len(got) != len(keys) {
+		t.Errorf("of %v, %v are read", keys, got)
+	}
+}
+
+// TestFullConfiguration: the file that shows every key has each of them, and says so to
+// the schema.
+func TestFullConfiguration(t *testing.T) {
+	t.Parallel()
+	data := read(t, "testdata/config/full.good.yaml")
+	tree, ok := treeOf(data)
 	if !ok {
 		t.Fatal("full.good.yaml is not read")
 	}
 	c := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
-	if len(c.reader.problems) > 0 {
-		t.Error(c.reader.problems.err())
+	if len(c.reader.Problems) > 0 {
+		t.Error(c.reader.Problems)
 	}
 	delete(tree.(map[string]any)["directory"].(map[string]any), "file") // it excludes a database
 	if err := compileSchema(t, configSchema).Validate(tree); err != nil {
 		t.Error(err)
 	}
-	var check func(shape reflect.Type, field string, tree any)
-	check = func(shape reflect.Type, field string, tree any) {
-		for shape.Kind() == reflect.Slice {
-			var all map[string]any // each item has some of the keys
-			for _, item := range tree.([]any) {
-				if all == nil {
-					all = map[string]any{}
-				}
-				maps.Copy(all, item.(map[string]any))
-			}
-			shape, tree = shape.Elem(), all
-		}
-		for f := range shape.Fields() {
-			key := f.Tag.Get("json")
-			value, given := tree.(map[string]any)[key]
-			if !given && join(field, key) != "directory.file" {
-				t.Errorf("full.good.yaml has no %s", join(field, key))
+	var check func(of reflect.Type, field, below string)
+	check = func(of reflect.Type, field, below string) {
+		for f := range of.Fields() {
+			key, item := f.Tag.Get("json"), f.Type
+			if key == "" {
 				continue
 			}
-			if strings.HasSuffix(f.Type.Name(), "Shape") || f.Type == reflect.TypeFor[[]JWTKeyShape]() {
-				check(f.Type, join(field, key), value)
+			name := strict.Join(field, key)
+			_, given := c.reader.Place(name)
+			_, second := c.reader.Place(strict.Join(below, key))
+			if !given && !second && name != "directory.file" {
+				t.Errorf("full.good.yaml has no %s", name)
+			}
+			switch {
+			case item == reflect.TypeFor[[]JWTKeyKeys]():
+				check(item.Elem(), name+"[0]", name+"[1]")
+			case item.Kind() == reflect.Struct && strings.HasSuffix(item.Name(), "Keys"):
+				check(item, name, name)
 			}
 		}
 	}
-	check(reflect.TypeFor[ConfigShape](), "", tree)
-	if got, want := keysOf(IdentityHeadersShape{}), slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(got, want) {
-		t.Errorf("identity.headers has %v, want %v", got, want)
-	}
+	check(reflect.TypeFor[Config](), "", "")
 }
 
 func read(t testing.TB, path string) []byte {
@@ -172,8 +183,8 @@ func TestSchemaDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := readConfig(write(t, t.TempDir(), "warder.yaml", string(text)), environment())
-	if len(c.reader.problems) > 0 {
-		t.Fatal(c.reader.problems.err())
+	if len(c.reader.Problems) > 0 {
+		t.Fatal(c.reader.Problems.Err())
 	}
 	c.reader = nil
 	if want := defaultConfig(); !reflect.DeepEqual(c, want) {

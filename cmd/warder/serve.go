@@ -111,16 +111,16 @@ func serve(ctx context.Context, p process, o serveOptions) error {
 	}
 	c := readConfig(path, p.env)
 	if o.policyPath != "" {
-		c.policy = o.policyPath
+		c.Policy = filePath(o.policyPath)
 	}
 	s, warnings, err := c.resolve()
 	if err != nil {
 		// What is wrong with the policy is said in the same run.
 		found := problemsOf("", err)
 		if c.policyKnown() {
-			found = append(found, policyProblems(c.policy, p.env)...)
+			found = append(found, policyProblems(string(c.Policy), p.env)...)
 		}
-		return found.err()
+		return found.Err()
 	}
 	dropped := newDroppedLines()
 	log, lines := newQueuedLogger(p.stderr, s.Log, dropped)

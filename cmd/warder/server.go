@@ -101,7 +101,7 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, problemsOf("", err)...)
 	}
-	if err := found.err(); err != nil {
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
 	srv.metrics.speakTo(o.Log)

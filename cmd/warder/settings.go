@@ -165,20 +165,20 @@ func defaultSettings() *settings {
 	c := defaultConfig()
 	return &settings{
 		Listen: listenSettings{
-			GRPC:       address{"tcp", c.listen.grpc},
-			Admin:      address{"tcp", c.listen.admin},
+			GRPC:       address{"tcp", c.Listen.GRPC},
+			Admin:      address{"tcp", c.Listen.Admin},
 			SocketMode: 0o660,
 		},
-		Deadline:     c.deadline,
-		JWT:          jwtSettings{UserClaim: c.jwt.userClaim, SessionClaim: c.jwt.sessionClaim},
-		APIKeyHeader: c.apiKey,
-		Sessions:     sessionsSettings{KeyTemplate: c.sessions.keyTemplate, Timeout: c.sessions.timeout},
+		Deadline:     c.Deadline,
+		JWT:          jwtSettings{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim},
+		APIKeyHeader: c.APIKey.Header,
+		Sessions:     sessionsSettings{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: directorySettings{
-			UsersQuery: c.directory.usersQuery, APIKeysQuery: c.directory.apiKeysQuery, Timeout: c.directory.timeout,
+			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,
 		},
-		Log:      c.log,
+		Log:      logSettings{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: logDecisions(c.Log.Decisions)},
 		Identity: identitySettings{RemoveAPIKey: true},
-		Shutdown: c.shutdown,
-		Envoy:    c.envoy,
+		Shutdown: shutdownSettings(c.Shutdown),
+		Envoy:    envoySettings{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 }

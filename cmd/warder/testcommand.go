@@ -16,6 +16,7 @@ import (
 
 	"warder/authz/policytest"
 	"warder/policy"
+	"warder/policy/strict"
 )
 
 // testOptions are the command line of test.
@@ -211,7 +212,7 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 			t.problems = append(t.problems, problemsOf(path, err)...)
 		}
 	}
-	t.problems = t.problems.sorted()
+	t.problems = t.problems.Sorted()
 	if len(t.results) == 0 && len(t.problems) == 0 {
 		return fmt.Errorf("no case matches --run %q; the names are FILE/NAME, as --verbose lists them", t.options.run.String())
 	}
@@ -224,15 +225,16 @@ func (t *testRun) readConfig() error {
 	if err != nil {
 		return err
 	}
-	t.fallback = c.policy
+	t.fallback = string(c.Policy)
 	var out policytest.Config
-	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = c.jwt.issuer, c.jwt.audiences, c.jwt.leeway
-	out.JWT.UserClaim, out.JWT.SessionClaim = c.jwt.userClaim, c.jwt.sessionClaim
-	out.APIKey.Header = c.apiKey
+	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
+	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
+	out.APIKey.Header = c.APIKey.Header
 	out.ClientIP.Source, out.ClientIP.TrustedProxies = client.Source, client.TrustedProxies
 	out.ClientIP.TrustedHops, out.ClientIP.Header = client.TrustedHops, client.Header
-	out.Identity.Headers, out.Identity.RemoveAPIKey = c.identity.Headers, &c.identity.RemoveAPIKey
-	out.Identity.RemoveAuthorization, out.StripHeaders = c.identity.RemoveAuthorization, c.identity.StripHeaders
+	identity := c.identity()
+	out.Identity.Headers, out.Identity.RemoveAPIKey = identity.Headers, &identity.RemoveAPIKey
+	out.Identity.RemoveAuthorization, out.StripHeaders = identity.RemoveAuthorization, identity.StripHeaders
 	t.config = &out
 	return nil
 }
@@ -242,11 +244,11 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 	if t.config != nil {
 		switch at, has := f.HasConfig(); {
 		case has && t.options.configPath != "":
-			return fromPolicy(policy.Problems{{Position: at, Field: "config", Message: "stands beside the configuration of --config; leave one of them out"}})
+			return policy.Problems{{Position: at, Field: "config", Message: "stands beside the configuration of --config; leave one of them out"}}
 		case has: // as a file's own policy goes before WARDER_POLICY
 		default:
 			if err := f.SetConfig(*t.config); err != nil {
-				return problems{{File: t.configPath, Message: err.Error()}}
+				return problems{{Position: strict.Position{File: t.configPath}, Message: err.Error()}}
 			}
 		}
 	}
@@ -284,10 +286,10 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	path := f.PolicyPath()
 	switch given := cmp.Or(t.options.policyPath, t.fallback); {
 	case own && t.options.policyPath != "":
-		return nil, fromPolicy(policy.Problems{{Position: at, Field: field, Message: "names a policy, and so does --policy; leave one of them out"}}).err()
+		return nil, policy.Problems{{Position: at, Field: field, Message: "names a policy, and so does --policy; leave one of them out"}}.Err()
 	case own:
 	case given == "":
-		return nil, problems{{File: f.Path, Message: "names no policy; write policy_file: policy.yaml into it, or give --policy"}}
+		return nil, problems{{Position: strict.Position{File: f.Path}, Message: "names no policy; write policy_file: policy.yaml into it, or give --policy"}}
 	default:
 		path = given
 	}

@@ -67,9 +67,9 @@ func (v *validation) run(p process) {
 	if v.configPath != "" {
 		c := readConfig(v.configPath, p.env)
 		if policyPath == "" {
-			policyPath = c.policy
+			policyPath = string(c.Policy)
 		} else {
-			c.policy = policyPath
+			c.Policy = filePath(policyPath)
 		}
 		s, warnings, err := c.resolve()
 		v.warnings = append(v.warnings, warnings...)
@@ -89,7 +89,7 @@ func (v *validation) run(p process) {
 		return
 	}
 	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", nameOfInput(policyPath), count(len(routes.Routes()), "route")))
-	v.warnings = append(v.warnings, fromPolicy(routes.Warnings())...)
+	v.warnings = append(v.warnings, routes.Warnings()...)
 	if client != nil {
 		// Without the configuration it is not known where the client's address is read.
 		v.warnings = append(v.warnings, clientIPWarnings(routes, policyPath, *client)...)
@@ -98,7 +98,7 @@ func (v *validation) run(p process) {
 
 func (v *validation) report(p process, output outputFormat, strict bool) error {
 	failed := len(v.problems) > 0 || strict && len(v.warnings) > 0
-	v.problems, v.warnings = v.problems.sorted(), v.warnings.sorted()
+	v.problems, v.warnings = v.problems.Sorted(), v.warnings.Sorted()
 	if output == outputJSON {
 		err := writeJSON(p.stdout, struct {
 			OK       bool     `json:"ok"`

@@ -35,16 +35,15 @@ func FuzzConfig(f *testing.F) {
 		if len(text) > 1<<10 || strings.Contains(text, canary) { // the parser of YAML takes its time with large nonsense
 			return
 		}
-		root, found := parseYAML("warder.yaml", []byte(text), env)
 		c := defaultConfig()
-		c.reader = &configReader{places: map[string]problem{}, problems: found}
-		c.read(root)
-		for _, p := range c.reader.problems {
+		c.reader = newConfigReader()
+		c.read("warder.yaml", []byte(text), env)
+		for _, p := range c.reader.Problems {
 			if p.File != "warder.yaml" || p.Message == "" {
 				t.Errorf("a problem without a place or words: %+v", p)
 			}
 		}
-		if text := c.reader.problems.Error(); strings.Contains(text, canary) && !mayShow(text, canary) {
+		if text := c.reader.Problems.Error(); strings.Contains(text, canary) && !mayShow(text, canary) {
 			t.Errorf("a variable's value is shown: %s", text)
 		}
 	})

@@ -36,7 +36,7 @@ type KeyHinter interface {
 //	Roles []string `json:"roles" jsonschema:"minItems=1,uniqueItems=true,example=CONTROL"`
 //
 // json has the key, and jsonschema what an editor may check too: required, minItems,
-// uniqueItems, and an example, which messages show. The tags missing and empty have the
+// uniqueItems, enum, and an example, which messages show. The tags missing and empty have the
 // words for a required key that is not there and for a list with nothing in it.
 //
 // Texts are never made of numbers or truth values, and the other way round; durations are
@@ -155,7 +155,11 @@ func (r *Reader) read(field string, v Value, into reflect.Value, tag tags) {
 	case reflect.Array:
 		r.tuple(field, v, into)
 	case reflect.String:
-		if text, ok := r.Text(field, v, tag.example); ok {
+		switch text, ok := r.Text(field, v, tag.example); {
+		case !ok:
+		case len(tag.words) > 0 && !slices.Contains(tag.words, text):
+			r.Fail(v.At, field, "%s is unknown; use %s", Quote(text), alternatives(tag.words))
+		default:
 			into.SetString(text)
 		}
 	case reflect.Bool:
@@ -356,7 +360,17 @@ type groupField struct {
 // tags are what the tags of a field say.
 type tags struct {
 	example, missing, empty      string
+	words                        []string // of a closed list
 	required, atLeastOne, unique bool
+}
+
+// alternatives writes "a, b or c".
+func alternatives(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func (t tags) whenEmpty() string {
@@ -402,6 +416,8 @@ func (r *Reader) groupOf(t reflect.Type) *group {
 				tag.atLeastOne = true
 			case "uniqueItems":
 				tag.unique = true
+			case "enum":
+				tag.words = append(tag.words, value)
 			case "example":
 				if tag.example == "" {
 					tag.example = value

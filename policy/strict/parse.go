@@ -108,8 +108,8 @@ func Parse(f File, limits Limits) (Value, Problems) {
 	p.lines = bytes.Split(data, []byte("\n"))
 	root := p.document(data)
 	switch {
-	case len(p.problems) > 0:
-		return Value{At: whole}, p.problems
+	case len(p.problems) > 0 && (root == nil || root.Kind == yaml.ScalarNode):
+		return Value{At: whole}, p.problems // more is hidden than is there
 	case root == nil:
 		return Value{At: whole, Kind: Null}, nil
 	}
@@ -197,7 +197,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 		}
 		if first != nil {
 			p.report(p.at(next), "begins a second YAML document, which other readers pass over; write one document into a file")
-			return nil
+			break
 		}
 		first = next
 	}
