@@ -96,7 +96,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"$/a.yaml: cannot be read: no such file or directory", filepath.Dir(unreadable)},
 		{"$/a.yaml: is larger than 4 MiB; split it into a folder of files", folder(t, "a.yaml", oneRoute+strings.Repeat("#", 4<<20))},
 		// All problems of all files at once, by file.
-		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: holds nothing; a policy has a version and routes\n$/c.yaml:2:2: is not YAML: found unexpected end of stream; check the indentation, brackets and quotes of this line and the one before",
+		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: holds nothing; a policy has a version and routes\n$/c.yaml:2: is not YAML: found unexpected end of stream; check the indentation, brackets and quotes of this line and the one before",
 			folder(t, "c.yaml", "version: 1\n\"", "b.yaml", "", "a.yaml", "version: 2\nroutes: [{id: one, match: /one, public: true}]\n")},
 		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own (route one)\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take the path out of one",
 			folder(t, "a.yaml", oneRoute, "b.yaml", oneRoute)},
@@ -230,7 +230,7 @@ func TestWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := p.Warnings(); len(found) != 1 || found[0].Field != "ip_lists.unused" || found[0].Position.Line != 2 {
+	if found := p.Warnings(); len(found) != 1 || found[0].Field != "ip_lists.unused" || found[0].Line != 2 {
 		t.Errorf("warnings: %v", found)
 	}
 }

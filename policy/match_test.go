@@ -443,7 +443,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%T with a policy %v: %v", err, p, err)
 			}
 			for _, problem := range found {
-				if problem.Position.File != "f.yaml" || problem.Message == "" {
+				if problem.File != "f.yaml" || problem.Message == "" {
 					t.Fatalf("%#v has no place or no message", problem)
 				}
 			}

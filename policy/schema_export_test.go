@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -42,9 +43,7 @@ func GenerateSchema() (string, error) {
 	s.Description = "A route policy of warder: which request needs what."
 	for _, part := range []any{matchKeys{}, allowKeys{}} {
 		long := r.Reflect(part)
-		for name, more := range long.Definitions {
-			s.Definitions[name] = more
-		}
+		maps.Copy(s.Definitions, long.Definitions)
 		long.Version, long.Definitions = "", nil
 		s.Definitions[shortName(reflect.TypeOf(part).Name())] = long
 	}

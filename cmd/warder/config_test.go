@@ -185,7 +185,7 @@ func TestTrackedNeedsOneServer(t *testing.T) {
 			}
 			continue
 		}
-		want := path + ":2:3: sessions.consistency: tracked works with one Redis server, and redis_url names " + tt.want +
+		want := path + ":2:16: sessions.consistency: tracked works with one Redis server, and redis_url names " + tt.want +
 			"; name the primary, as in redis://host:6379/0"
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v\nwant %s", tt.url, err, want)
@@ -264,7 +264,7 @@ func TestProxiesThatCoverEverything(t *testing.T) {
 	} {
 		path := write(t, t.TempDir(), "warder.yaml", "client_ip:\n  trusted_proxies: "+c.list+"\n")
 		_, _, err := readConfig(path, env).resolve()
-		want := path + ":2:3: client_ip.trusted_proxies: together the networks trust every " + c.kind +
+		want := path + ":2:20: client_ip.trusted_proxies: together the networks trust every " + c.kind +
 			" address, so that each client could choose its own; list the networks of your proxies"
 		switch {
 		case c.kind == "" && err != nil:
@@ -286,7 +286,7 @@ func TestDeadlineOfEnvoy(t *testing.T) {
 			t.Errorf("%s: %v", deadline, err)
 			continue
 		}
-		want := path + ":1:1: deadline: is " + deadline + ", and Envoy gives the whole check 500ms in the configurations that warder ships: " +
+		want := path + ":1:11: deadline: is " + deadline + ", and Envoy gives the whole check 500ms in the configurations that warder ships: " +
 			"Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it"
 		switch {
 		case !warned && len(warnings) > 0:

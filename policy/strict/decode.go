@@ -116,7 +116,7 @@ func (r *Reader) read(field string, v Value, into reflect.Value, tag tags) {
 	if v.Kind == Broken {
 		return
 	}
-	if own, ok := into.Addr().Interface().(ValueReader); ok {
+	if own, ok := reflect.TypeAssert[ValueReader](into.Addr()); ok {
 		own.ReadValue(r, field, v)
 		return
 	}
@@ -328,7 +328,7 @@ func (r *Reader) group(field string, v Value, into reflect.Value) {
 		if i < 0 {
 			r.SetPlace(name, e.At)
 			hint := ""
-			if own, ok := into.Addr().Interface().(KeyHinter); ok {
+			if own, ok := reflect.TypeAssert[KeyHinter](into.Addr()); ok {
 				hint = own.HintKey(field, e.Key)
 			}
 			if hint == "" {

@@ -138,6 +138,9 @@ func plainText(data []byte, limits Limits) ([]byte, Problem) {
 		line := 1 + bytes.Count(data[:at], []byte("\n"))
 		return nil, Problem{Position: Position{Line: line}, Message: "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out"}
 	}
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		data = append(data, '\n') // readers differ on a last line without an end
+	}
 	return data, Problem{}
 }
 
@@ -160,6 +163,9 @@ type parser struct {
 	problems Problems
 	anchors  map[*yaml.Node]Value
 	anchored bool // what is read stands below an anchor
+
+	near       Position // the place of the last call of offset, and
+	nearOffset int      // its answer
 }
 
 func (p *parser) report(at Position, format string, args ...any) {
@@ -226,16 +232,39 @@ func (p *parser) syntax(err error) {
 	p.report(at, "%s", message)
 }
 
+// offset returns where in its line a place is, in bytes; the line's length when it has no
+// such column. Nodes come in the order of the file, so most calls go on from the last one.
+func (p *parser) offset(at Position) int {
+	line := p.lines[at.Line-1]
+	if at.Line != p.near.Line || at.Column < p.near.Column {
+		p.near, p.nearOffset = Position{Line: at.Line, Column: 1}, 0
+	}
+	for p.near.Column < at.Column && p.nearOffset < len(line) {
+		_, size := utf8.DecodeRune(line[p.nearOffset:])
+		p.nearOffset += size
+		p.near.Column++
+	}
+	return p.nearOffset
+}
+
+// byteAt returns the first byte of what is at a place, 0 when nothing is there.
+func (p *parser) byteAt(at Position) byte {
+	if at.Line < 1 || at.Line > len(p.lines) || at.Column < 1 {
+		return 0
+	}
+	if i := p.offset(at); i < len(p.lines[at.Line-1]) {
+		return p.lines[at.Line-1][i]
+	}
+	return 0
+}
+
 // glued is a key, or a word in its place, with a colon and no space behind it.
 var glued = regexp.MustCompile(`(?:^|[\s{,\[])["']?[A-Za-z_][A-Za-z0-9_-]*["']?:(?:[^\s/]|/[^/])`)
 
 // hint says what to do about a place that is not YAML, by what stands there.
 func (p *parser) hint(at Position) string {
 	line := string(p.lines[at.Line-1])
-	var here rune
-	if runes := []rune(line); 0 < at.Column && at.Column <= len(runes) {
-		here = runes[at.Column-1]
-	}
+	here := p.byteAt(at)
 	before := ""
 	if at.Line > 1 {
 		before = string(p.lines[at.Line-2])
@@ -251,7 +280,7 @@ func (p *parser) hint(at Position) string {
 		return noAliases
 	case here == '*':
 		return "an alias needs an anchor before it: write & and the name before a value above"
-	case strings.ContainsRune("*&!@`%|>", here) && here != 0:
+	case here != 0 && strings.IndexByte("*&!@`%|>", here) >= 0:
 		return "put a text that begins with " + string(here) + " in quotes"
 	case own != "":
 		return own
@@ -270,7 +299,7 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 	case depth > maxDepth:
 		p.report(v.At, "is nested deeper than any file of warder")
 		return v
-	case n.Style&yaml.TaggedStyle != 0:
+	case n.Style&yaml.TaggedStyle != 0 || p.byteAt(v.At) == '!':
 		p.report(v.At, "tags (!) are not read; leave it out, and quote a text that begins with !")
 		return v
 	case n.Kind == yaml.AliasNode:
@@ -347,9 +376,10 @@ func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool
 			p.report(at, "keys that are marked with ? are not read; write key: value")
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
 			p.report(at, "merge keys (<<) are not read; write the keys out")
-		case key.Anchor != "" || key.Kind == yaml.AliasNode || key.Style&yaml.TaggedStyle != 0 || !text:
+		case key.Anchor != "" || key.Kind == yaml.AliasNode || !text || key.Style == 0 && strings.HasPrefix(key.Value, ":") || key.Style&yaml.TaggedStyle != 0 || p.byteAt(at) == '!':
 			p.report(at, "is not a key; keys are plain words, and any other text is quoted")
-		case n.Style&yaml.FlowStyle != 0 && key.Style == 0 && strings.Contains(key.Value, ":") && value.Value == "" && value.ShortTag() == "!!null":
+		case n.Style&yaml.FlowStyle != 0 && key.Style == 0 && value.Value == "" && value.ShortTag() == "!!null" &&
+			(strings.Contains(key.Value, ":") || p.afterColon(p.at(value))):
 			p.report(at, "has no space after its colon, which makes it one word; write key: value")
 		case twice:
 			p.report(at, "%s stands here again; it is already at line %d", KeyName(key.Value), line)
@@ -366,10 +396,20 @@ func (p *parser) marked(key *yaml.Node) bool {
 	if key.Line < 1 || key.Line > len(p.lines) {
 		return false
 	}
-	before := []rune(string(p.lines[key.Line-1]))
-	before = before[:min(len(before), key.Column-1)]
-	trimmed := strings.TrimRight(string(before), " ")
-	return len(trimmed) < len(string(before)) && strings.HasSuffix(trimmed, "?")
+	line := p.lines[key.Line-1]
+	i := p.offset(p.at(key))
+	start := i
+	for i > 0 && line[i-1] == ' ' {
+		i--
+	}
+	return i < start && i > 0 && line[i-1] == '?'
+}
+
+// afterColon reports whether a colon stands before a place, and something at it.
+func (p *parser) afterColon(at Position) bool {
+	here := p.byteAt(at)
+	i := p.nearOffset
+	return here != 0 && here != ' ' && here != '\t' && i > 0 && p.lines[at.Line-1][i-1] == ':'
 }
 
 // KeyName writes a key of a file as part of a field; one that is no plain word is
@@ -377,7 +417,7 @@ func (p *parser) marked(key *yaml.Node) bool {
 func KeyName(key string) string {
 	for i := range len(key) {
 		c := key[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.') {
+		if !isWordByte(c) {
 			return Quote(key)
 		}
 	}
@@ -391,4 +431,8 @@ func KeyName(key string) string {
 func Lines(data []byte) []string {
 	text := strings.TrimPrefix(string(data), "\uFEFF")
 	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+}
+
+func isWordByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'
 }
