@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -52,19 +51,19 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 		c.Source = SourceTrustedProxies
 	case SourceTrustedProxies, SourceTrustedHops, SourceHeader, SourcePeer, SourceLeftmostForwardedFor:
 	default:
-		return ClientIPResolver{}, fmt.Errorf("client_ip.source: %q is unknown; use %s, %s, %s, %s or %s", string(c.Source),
+		return ClientIPResolver{}, Misconfigured("client_ip.source", "%q is unknown; use %s, %s, %s, %s or %s", string(c.Source),
 			SourceTrustedProxies, SourceTrustedHops, SourceHeader, SourcePeer, SourceLeftmostForwardedFor)
 	}
 	for _, p := range c.TrustedProxies {
 		switch {
 		case !p.IsValid():
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: an entry is no network; write one such as 10.0.0.0/8")
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "an entry is no network; write one such as 10.0.0.0/8")
 		case p.Bits() == 0:
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s trusts every address, so that each client could choose its own; list the networks of your proxies", p)
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "%s trusts every address, so that each client could choose its own; list the networks of your proxies", p)
 		case p != p.Masked():
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s has host bits set; write %s", p, p.Masked())
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "%s has host bits set; write %s", p, p.Masked())
 		case p.Addr().Is4In6():
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: %s is an IPv4 network in IPv6 notation; write it as IPv4", p)
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "%s is an IPv4 network in IPv6 notation; write it as IPv4", p)
 		}
 	}
 	for _, every := range []struct {
@@ -72,14 +71,14 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 		all  netip.Prefix
 	}{{"IPv4", netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, {"IPv6", netip.PrefixFrom(netip.IPv6Unspecified(), 0)}} {
 		if policy.CoversAll(c.TrustedProxies, every.all) {
-			return ClientIPResolver{}, fmt.Errorf("client_ip.trusted_proxies: together the networks trust every %s address, so that each client could choose its own; list the networks of your proxies", every.kind)
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "together the networks trust every %s address, so that each client could choose its own; list the networks of your proxies", every.kind)
 		}
 	}
 	if c.TrustedHops < 0 || c.TrustedHops > maxTrustedHops {
-		return ClientIPResolver{}, fmt.Errorf("client_ip.xff_num_trusted_hops: %d is out of range; use 0 to %d", c.TrustedHops, maxTrustedHops)
+		return ClientIPResolver{}, Misconfigured("client_ip.xff_num_trusted_hops", "%d is out of range; use 0 to %d", c.TrustedHops, maxTrustedHops)
 	}
 	if c.Source == SourceHeader && c.Header == "" {
-		return ClientIPResolver{}, fmt.Errorf("client_ip.header: missing; source: header needs the name of a header that Envoy overwrites")
+		return ClientIPResolver{}, Misconfigured("client_ip.header", "missing; source: header needs the name of a header that Envoy overwrites")
 	}
 	c.Header = strings.ToLower(c.Header)
 	return ClientIPResolver{config: c}, nil

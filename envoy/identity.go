@@ -111,9 +111,9 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 		apiKey = DefaultAPIKeyHeader
 	}
 	if why := unfit(apiKey); why != "" {
-		problems = append(problems, fmt.Errorf("api_key_header: %q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
+		problems = append(problems, authz.Misconfigured("api_key.header", "%q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
 	} else if strings.HasPrefix(authz.FoldHeader(apiKey), namespace) {
-		problems = append(problems, fmt.Errorf("api_key_header: %q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
+		problems = append(problems, authz.Misconfigured("api_key.header", "%q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
 	}
 	problems = append(problems, id.setNames(c.Headers, apiKey)...)
 
@@ -130,7 +130,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	for i, name := range strip {
 		name = lower(name)
 		if why := id.unfitToStrip(name); why != "" {
-			problems = append(problems, fmt.Errorf("strip_headers[%d]: %q %s", i, name, why))
+			problems = append(problems, authz.Misconfigured(fmt.Sprintf("strip_headers[%d]", i), "%q %s", name, why))
 			continue
 		}
 		id.remove = append(id.remove, name)
@@ -158,7 +158,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(renamed)) {
 		if !slices.Contains(fieldNames[:], key) {
-			problems = append(problems, fmt.Errorf("identity.headers: unknown key %q; use %s", key, strings.Join(fieldNames[:], ", ")))
+			problems = append(problems, authz.Misconfigured("identity.headers", "unknown key %q; use %s", key, strings.Join(fieldNames[:], ", ")))
 		}
 	}
 	owner := map[string]string{}
@@ -180,7 +180,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 			why = "is the header of " + other + " too"
 		}
 		if why != "" {
-			problems = append(problems, fmt.Errorf("identity.headers.%s: %q %s; use a header of its own such as %s", key, name, why, defaultHeader(key)))
+			problems = append(problems, authz.Misconfigured("identity.headers."+key, "%q %s; use a header of its own such as %s", name, why, defaultHeader(key)))
 			continue
 		}
 		owner[authz.FoldHeader(name)] = key

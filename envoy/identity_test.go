@@ -55,11 +55,11 @@ func TestIdentityConfig(t *testing.T) {
 		{`identity.headers.roles: "x.user" is the header of user too`, rename("user", "x_user", "roles", "x.user")},
 		{`identity.headers.roles: "x-warder-roles" is the header of user too`, rename("user", "x-warder-roles")},
 
-		{`api_key_header: "authorization" has a meaning`, IdentityConfig{APIKeyHeader: "Authorization"}},
-		{`api_key_header: "x-warder-key" is removed`, IdentityConfig{APIKeyHeader: "x-warder-key"}},
-		{`api_key_header: "x_warder_key" is removed`, IdentityConfig{APIKeyHeader: "x_warder_key"}},
-		{`api_key_header: "a key" is no header name`, IdentityConfig{APIKeyHeader: "a key"}},
-		{`api_key_header: "x-api-` + "\u212A" + `ey" is no header name`, IdentityConfig{APIKeyHeader: "x-api-\u212Aey"}},
+		{`api_key.header: "authorization" has a meaning`, IdentityConfig{APIKeyHeader: "Authorization"}},
+		{`api_key.header: "x-warder-key" is removed`, IdentityConfig{APIKeyHeader: "x-warder-key"}},
+		{`api_key.header: "x_warder_key" is removed`, IdentityConfig{APIKeyHeader: "x_warder_key"}},
+		{`api_key.header: "a key" is no header name`, IdentityConfig{APIKeyHeader: "a key"}},
+		{`api_key.header: "x-api-` + "\u212A" + `ey" is no header name`, IdentityConfig{APIKeyHeader: "x-api-\u212Aey"}},
 
 		{`strip_headers[1]: ":method" is a pseudo-header`, strip("x-a", ":method")},
 		{`strip_headers[0]: "" is no header name`, strip("")},

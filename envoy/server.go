@@ -101,7 +101,7 @@ func NewServer(c Config) (*Server, error) {
 		problems = append(problems, errors.New("envoy: Config.Decider is missing"))
 	}
 	if c.Deadline < 0 {
-		problems = append(problems, fmt.Errorf("deadline: %v is negative; use a duration such as %v", c.Deadline, DefaultDeadline))
+		problems = append(problems, authz.Misconfigured("deadline", "%v is negative; use a duration such as %v", c.Deadline, DefaultDeadline))
 	}
 	if c.MaxRequestBytes < 0 || c.MaxRequestBytes > maxMessageBytes {
 		problems = append(problems, fmt.Errorf("envoy: Config.MaxRequestBytes is %d; use 0 to %d", c.MaxRequestBytes, maxMessageBytes))

@@ -84,11 +84,11 @@ func (c Config) Validate() error {
 func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	address, unprepared, err := readURL(c.DatabaseURL)
 	if err != nil {
-		return nil, nil, fmt.Errorf("directory.database_url: %w", err)
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
 	}
 	pool, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("directory.database_url: %w", refusedBy(address)) // the driver's error shows the URL
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error shows the URL
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),
@@ -104,11 +104,11 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	maxConns := cmp.Or(c.MaxConns, defaultMaxConns)
 	switch {
 	case d.timeout < 0:
-		return nil, nil, fmt.Errorf("directory.timeout: %v is negative; write one such as 150ms", d.timeout)
+		return nil, nil, authz.Misconfigured("directory.timeout", "%v is negative; write one such as 150ms", d.timeout)
 	case d.server.maxLag < 0:
-		return nil, nil, fmt.Errorf("directory.max_standby_lag: %v is negative; write one such as 10s", d.server.maxLag)
+		return nil, nil, authz.Misconfigured("directory.max_standby_lag", "%v is negative; write one such as 10s", d.server.maxLag)
 	case maxConns < 0 || maxConns > 10_000:
-		return nil, nil, fmt.Errorf("directory: a pool of %d connections; use 1 to 10000", maxConns)
+		return nil, nil, authz.Misconfigured("directory", "a pool of %d connections; use 1 to 10000", maxConns)
 	}
 	bound(pool, d.timeout, maxConns, unprepared)
 	choosePrimary(pool.ConnConfig, address, c.Standby)

@@ -93,24 +93,24 @@ func (c Config) Validate() error {
 func (c Config) sessions() (*Sessions, error) {
 	key, err := parseTemplate(cmp.Or(c.KeyTemplate, DefaultKeyTemplate))
 	if err != nil {
-		return nil, fmt.Errorf("sessions.key_template: %w", err)
+		return nil, authz.Misconfigured("sessions.key_template", "%v", err)
 	}
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	if timeout < 0 {
-		return nil, fmt.Errorf("sessions.timeout: %v is negative; write one such as 100ms", timeout)
+		return nil, authz.Misconfigured("sessions.timeout", "%v is negative; write one such as 100ms", timeout)
 	}
 	if c.Tracked {
 		if what := severalServers(c.URL); what != "" {
-			return nil, fmt.Errorf("sessions.consistency: tracked works with one Redis server, and redis_url names %s; name the primary, as in redis://host:6379/0", what)
+			return nil, authz.Misconfigured("sessions.consistency", "tracked works with one Redis server, and redis_url names %s; name the primary, as in redis://host:6379/0", what)
 		}
 	}
 	options, err := parseURL(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("sessions.redis_url: %w", err)
+		return nil, authz.Misconfigured("sessions.redis_url", "%v", err)
 	}
 	options.PoolSize = cmp.Or(c.PoolSize, options.PoolSize, defaultPoolSize)
 	if options.PoolSize < 0 {
-		return nil, fmt.Errorf("sessions: a pool of %d connections is none; use 1 or more", options.PoolSize)
+		return nil, authz.Misconfigured("sessions", "a pool of %d connections is none; use 1 or more", options.PoolSize)
 	}
 	bound(options, timeout)
 	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}, nil

@@ -65,16 +65,16 @@ func NewVerifier(c Config) (*Verifier, error) {
 
 func (c Config) keyProblems() []error {
 	if len(c.Keys) == 0 {
-		return []error{errors.New("token: no key is given; want at least one")}
+		return []error{Misconfigured("keys", "none is given; want at least one")}
 	}
 	var found []error
 	for i, k := range c.Keys {
 		for _, problem := range k.problems() {
-			found = append(found, fmt.Errorf("token: keys[%d]: %w", i, problem))
+			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "%v", problem))
 		}
 		first := slices.IndexFunc(c.Keys, func(other Key) bool { return other.ID == k.ID })
 		if k.ID != "" && first < i {
-			found = append(found, fmt.Errorf("token: keys[%d]: kid %q is the kid of keys[%d] too; want one key for each", i, k.ID, first))
+			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "kid %q is the kid of keys[%d] too; want one key for each", k.ID, first))
 		}
 	}
 	return found
@@ -82,34 +82,34 @@ func (c Config) keyProblems() []error {
 
 func (c Config) claimProblems() []error {
 	var found []error
-	report := func(format string, args ...any) {
-		found = append(found, fmt.Errorf("token: "+format, args...))
+	report := func(field, format string, args ...any) {
+		found = append(found, Misconfigured(field, format, args...))
 	}
 	if slices.Contains(c.Audiences, "") {
-		report("an audience is empty; want the text that stands in aud")
+		report("audiences", "one is empty; want the text that stands in aud")
 	}
 	if c.Remember < 0 {
-		report("remember is %d bytes; want 0 or more", c.Remember)
+		report("", "remember is %d bytes; want 0 or more", c.Remember)
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
-		report("leeway is %v; want 0s to %v", c.Leeway, maxLeeway)
+		report("leeway", "is %v; want 0s to %v", c.Leeway, maxLeeway)
 	}
-	for _, claim := range []struct{ which, name string }{
-		{"user", c.UserClaim},
-		{"session", c.SessionClaim},
+	for _, claim := range []struct{ field, name string }{
+		{"user_claim", c.UserClaim},
+		{"session_claim", c.SessionClaim},
 	} {
 		if strings.TrimSpace(claim.name) != claim.name {
-			report("%s claim %q has white space at its ends; want the name as it stands in a token", claim.which, claim.name)
+			report(claim.field, "%q has white space at its ends; want the name as it stands in a token", claim.name)
 		}
 		for _, read := range readNames {
 			if claim.name != read && fold(claim.name) == fold(read) {
-				report("%s claim %q differs from the claim %q in case only; want %q or another name", claim.which, claim.name, read, read)
+				report(claim.field, "%q differs from the claim %q in case only; want %q or another name", claim.name, read, read)
 			}
 		}
 	}
 	// Names that differ in case only could not stand in one token.
 	if fold(c.UserClaim) == fold(c.SessionClaim) {
-		report("user claim and session claim are both %q; want two different claims", c.UserClaim)
+		report("session_claim", "is %q, as user_claim is; want two different claims", c.SessionClaim)
 	}
 	return found
 }

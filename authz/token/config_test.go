@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func TestNewVerifier(t *testing.T) {
 		{nil, with(token.Config{Issuer: "i", Audiences: []string{"a"}, UserClaim: "uid", SessionClaim: "sub"})},
 		{nil, with(token.Config{UserClaim: "jti", SessionClaim: "sub"})},
 
-		{[]string{"no key is given"}, token.Config{}},
+		{[]string{"keys: none is given"}, token.Config{}},
 		{[]string{"keys[0]: secret is empty"}, keys(token.Key{Algorithm: "HS256"})},
 		{[]string{"keys[1]: secret has 31 bytes; want at least 32"}, keys(good, token.Key{Algorithm: "HS512", Secret: secret[:31]})},
 		{[]string{"keys[0]: secret has 1 bytes"}, keys(token.Key{Algorithm: "HS256", Secret: []byte("!")})},
@@ -39,19 +40,19 @@ func TestNewVerifier(t *testing.T) {
 		{[]string{`algorithm "RS256"`}, keys(token.Key{Algorithm: "RS256", Secret: secret})},
 		{[]string{`keys[2]: kid "a" is the kid of keys[1] too`}, keys(good,
 			token.Key{ID: "a", Algorithm: "HS256", Secret: secret}, token.Key{ID: "a", Algorithm: "HS512", Secret: secret2})},
-		{[]string{"leeway is -1ns; want 0s to 5m0s"}, with(token.Config{Leeway: -1})},
-		{[]string{"leeway is 5m0.000000001s"}, with(token.Config{Leeway: 5*time.Minute + 1})},
-		{[]string{"audience is empty"}, with(token.Config{Audiences: []string{"a", ""}})},
-		{[]string{`user claim and session claim are both "jti"`}, with(token.Config{UserClaim: "jti"})},
-		{[]string{`user claim and session claim are both "sub"`}, with(token.Config{SessionClaim: "sub"})},
-		{[]string{`user claim and session claim are both "UID"`}, with(token.Config{UserClaim: "UID", SessionClaim: "uid"})},
-		{[]string{`user claim " " has white space`}, with(token.Config{UserClaim: " "})},
-		{[]string{`session claim "sid\n" has white space`}, with(token.Config{SessionClaim: "sid\n"})},
-		{[]string{`user claim "Sub" differs from the claim "sub" in case only`}, with(token.Config{UserClaim: "Sub"})},
+		{[]string{"leeway: is -1ns; want 0s to 5m0s"}, with(token.Config{Leeway: -1})},
+		{[]string{"leeway: is 5m0.000000001s"}, with(token.Config{Leeway: 5*time.Minute + 1})},
+		{[]string{"audiences: one is empty"}, with(token.Config{Audiences: []string{"a", ""}})},
+		{[]string{`session_claim: is "jti", as user_claim is`}, with(token.Config{UserClaim: "jti"})},
+		{[]string{`session_claim: is "sub", as user_claim is`}, with(token.Config{SessionClaim: "sub"})},
+		{[]string{`session_claim: is "uid", as user_claim is`}, with(token.Config{UserClaim: "UID", SessionClaim: "uid"})},
+		{[]string{`user_claim: " " has white space`}, with(token.Config{UserClaim: " "})},
+		{[]string{`session_claim: "sid\n" has white space`}, with(token.Config{SessionClaim: "sid\n"})},
+		{[]string{`user_claim: "Sub" differs from the claim "sub" in case only`}, with(token.Config{UserClaim: "Sub"})},
 
 		// All problems at once.
 		{
-			[]string{"keys[0]: secret is empty", `keys[1]: algorithm "x"`, "keys[1]: secret has 3 bytes", "keys[1]: kid", "audience", "leeway", "both"},
+			[]string{"keys[0]: secret is empty", `keys[1]: algorithm "x"`, "keys[1]: secret has 3 bytes", "keys[1]: kid", "audiences", "leeway", "as user_claim is"},
 			token.Config{
 				Keys:      []token.Key{{ID: "a", Algorithm: "HS256"}, {ID: "a", Algorithm: "x", Secret: []byte("c0r")}},
 				Audiences: []string{""}, Leeway: time.Hour, UserClaim: "x", SessionClaim: "x",
@@ -75,9 +76,12 @@ func TestNewVerifier(t *testing.T) {
 			continue
 		}
 		for i, line := range lines {
-			if !strings.HasPrefix(line, "token: ") || !strings.Contains(line, test.want[i]) {
+			if !strings.Contains(line, test.want[i]) {
 				t.Errorf("%v: got %q; want %q in it", test.config, line, test.want[i])
 			}
+		}
+		if _, typed := errors.AsType[*token.ConfigError](err); !typed {
+			t.Errorf("%v: %T is no ConfigError", test.config, err)
 		}
 		for _, k := range test.config.Keys {
 			if len(k.Secret) > 0 && strings.Contains(err.Error(), string(k.Secret)) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"warder/authz"
 	"warder/authz/mask"
 	"warder/policy/strict"
 )
@@ -40,21 +41,20 @@ func (r *configReader) at(field string) problem {
 	return problem{Field: field}
 }
 
-// failWith reports an error that names its own field, as in
-// "sessions.key_template: …", or is about the given one.
-func (r *configReader) failWith(field string, err error) {
+// failWith reports errors that name their keys, and others as ones about the field. What
+// stands under section is named without it.
+func (r *configReader) failWith(field, section string, err error) {
 	for _, e := range split(err) {
-		at, message := field, e.Error()
-		if own, rest, ok := strings.Cut(message, ": "); ok && strings.HasPrefix(own, section(field)+".") && !strings.Contains(own, " ") {
-			at, message = own, rest
+		known, ok := errors.AsType[*authz.ConfigError](e)
+		switch {
+		case !ok:
+			r.fail(field, "%v", e)
+		case known.Field == "":
+			r.fail(field, "%s", known.Problem)
+		default:
+			r.fail(strict.Join(section, known.Field), "%s", known.Problem)
 		}
-		r.fail(at, "%s", message)
 	}
-}
-
-func section(field string) string {
-	name, _, _ := strings.Cut(field, ".")
-	return name
 }
 
 func (r *configReader) given(field string) bool {

@@ -86,9 +86,9 @@ func credentialWords(r *policy.Route) string {
 	if r.Public || r.Shadow {
 		return "everybody"
 	}
-	ways := slices.DeleteFunc(whoMayPass(r), narrows)
+	ways := waysIn(r)
 	for i, way := range ways {
-		if way == "anyone (anonymous)" {
+		if way == anonymousWords {
 			ways[i] = "everybody without a credential"
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -54,6 +53,7 @@ type explainedRoute struct {
 	Path    string   `json:"path"`
 	Methods []string `json:"methods"`
 	Who     []string `json:"who"`
+	Ways    int      `json:"ways"` // of Who are ways in; all of these need the others
 	File    string   `json:"file"`
 	Line    int      `json:"line"`
 	Column  int      `json:"column"`
@@ -164,7 +164,7 @@ func (x explained) winner(route *policy.Route) *explainedRoute {
 
 func routeOf(e policy.Entry) explainedRoute {
 	row := rowOf(0, e)
-	return explainedRoute{row.Route, row.Host, row.Path, row.Methods, row.Who, row.File, row.Line, row.Column, row.MethodsListed}
+	return explainedRoute{row.Route, row.Host, row.Path, row.Methods, row.Who, row.Ways, row.File, row.Line, row.Column, row.MethodsListed}
 }
 
 // whyLost says in words why an entry did not win.
@@ -429,9 +429,6 @@ func (x explained) failure(route *policy.Route) string {
 	}
 }
 
-// waysIn are the words of whoMayPass without those for what all ways need.
-func waysIn(route *policy.Route) []string { return slices.DeleteFunc(whoMayPass(route), narrows) }
-
 // malformed says why a request could not be read.
 func (x explained) malformed() string {
 	if host := x.Request.Host; host != "" && !policy.ValidHost(host) {
@@ -499,7 +496,7 @@ func (e *explanation) text() string {
 	client := cmp.Or(e.Request.ClientIP, "an unknown address")
 	fmt.Fprintf(&b, "\n\nRequest\n  %s %s%s from %s\n", printable(e.Request.Method), printable(e.Request.Host), printable(e.Request.Path), client)
 	if e.Route != nil {
-		fmt.Fprintf(&b, "\nRoute\n  %s\n  %s\n", e.Route.line(), whoCell(e.Route.Who))
+		fmt.Fprintf(&b, "\nRoute\n  %s\n  %s\n", e.Route.line(), whoCell(e.Route.Who, e.Route.Ways))
 	}
 	b.WriteString("\nChecks\n")
 	for _, c := range e.Checks {

@@ -128,7 +128,7 @@ func (c *Config) resolveListen() listenSettings {
 		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
 	case tls.enabled():
 		if _, err := loadTLS(tls); err != nil {
-			r.failWith("listen.tls", err)
+			r.failWith("listen.tls", "", err)
 		}
 	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.Plaintext:
 		r.fail("listen.grpc", "%s takes tokens and API keys unencrypted from other machines; listen on a loopback address or a unix socket (unix:///run/warder/warder.sock), "+
@@ -221,13 +221,7 @@ func (c *Config) resolveJWT() jwtSettings {
 		return s // of a variable that is not set, which was said
 	}
 	if _, err := s.verifier(); err != nil {
-		for _, e := range split(err) {
-			field, message := "jwt", strings.TrimPrefix(e.Error(), "token: ")
-			if item, rest, ok := strings.Cut(message, ": "); ok && strings.HasPrefix(item, "keys[") {
-				field, message = "jwt."+item, rest
-			}
-			r.fail(field, "%s", message)
-		}
+		r.failWith("jwt", "jwt", err)
 	}
 	return s
 }
@@ -274,7 +268,7 @@ func (c *Config) resolveSessions() sessionsSettings {
 		return s
 	}
 	if err := s.redis(nil).Validate(); err != nil {
-		r.failWith("sessions.redis_url", err)
+		r.failWith("sessions.redis_url", "", err)
 	}
 	return s
 }
@@ -293,7 +287,7 @@ func (c *Config) resolveDirectory() directorySettings {
 	case ok:
 		s.DatabaseURL = url
 		if err := s.postgres(nil).Validate(); err != nil {
-			r.failWith("directory.database_url", err)
+			r.failWith("directory.database_url", "", err)
 		}
 	case d.File != "":
 		if _, err := openDirectoryFile(s); err != nil {
@@ -336,8 +330,7 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 		s.TrustedProxies = append(s.TrustedProxies, network)
 	}
 	if _, err := authz.NewClientIPResolver(s); err != nil {
-		field, message, _ := strings.Cut(err.Error(), ": ")
-		r.fail(field, "%s", message)
+		r.failWith("client_ip", "", err)
 	}
 	if s.Source == authz.SourceLeftmostForwardedFor {
 		r.warn("client_ip.source", "leftmost_forwarded_for believes what any client writes into X-Forwarded-For, so that client_ips keep nobody out; use trusted_proxies with the networks of your proxies")
@@ -371,16 +364,8 @@ func (c *Config) resolveMask() *mask.Masker {
 // checkIdentity lets package envoy judge the headers, under the names that they
 // have here.
 func (c *Config) checkIdentity(s *settings) {
-	_, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.identity()})
-	if err == nil {
-		return
-	}
-	for _, e := range split(err) {
-		field, message, _ := strings.Cut(e.Error(), ": ")
-		if field == "api_key_header" {
-			field = "api_key.header"
-		}
-		c.reader.fail(field, "%s", message)
+	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.identity()}); err != nil {
+		c.reader.failWith("identity", "", err)
 	}
 }
 

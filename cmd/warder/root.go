@@ -161,20 +161,20 @@ func flagError(cmd *cobra.Command, err error) error {
 			names = append(names, "--"+f.Name)
 		}
 	})
-	message := err.Error()
-	if unknown, ok := strings.CutPrefix(message, "unknown flag: --"); ok {
-		hint := didYouMean("--"+unknown, names)
-		if c, _, wrong := cmd.Find([]string{unknown}); wrong == nil && c != cmd {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		given := "--" + unknown.GetSpecifiedName()
+		hint := didYouMean(given, names)
+		if shorts := unknown.GetSpecifiedShortnames(); shorts != "" {
+			given = "-" + shorts
+			hint = didYouMean("-"+given, names)
+		}
+		if c, _, wrong := cmd.Find([]string{unknown.GetSpecifiedName()}); wrong == nil && c != cmd {
 			hint = fmt.Sprintf("; write %s for the command", c.CommandPath())
 		}
-		err = fmt.Errorf("unknown flag --%s%s", unknown, hint)
+		err = fmt.Errorf("unknown flag %s%s", given, hint)
 	}
-	if _, given, ok := strings.Cut(message, "unknown shorthand flag: "); ok {
-		_, given, _ = strings.Cut(given, " in ")
-		err = fmt.Errorf("unknown flag %s%s", given, didYouMean("-"+given, names))
-	}
-	if before, _, ok := strings.Cut(message, ": strconv.ParseBool"); ok {
-		err = fmt.Errorf("%s: leave the value out, or write true or false", before)
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && invalid.GetFlag().Value.Type() == "bool" {
+		err = fmt.Errorf("--%s=%s: leave the value out, or write true or false", invalid.GetFlag().Name, invalid.GetValue())
 	}
 	return &usageError{cmd.CommandPath(), err}
 }

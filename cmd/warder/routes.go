@@ -82,7 +82,8 @@ type routeRow struct {
 	Methods       []string   `json:"methods"`
 	MethodsListed bool       `json:"methods_listed"` // false: those of a route that lists none
 	Path          string     `json:"path"`
-	Who           []string   `json:"who"` // in words
+	Who           []string   `json:"who"`  // in words
+	Ways          int        `json:"ways"` // how many of them are ways in; all of these need the others
 	Public        bool       `json:"public"`
 	Anonymous     bool       `json:"anonymous"`
 	Shadow        bool       `json:"shadow"` // no denial is enforced
@@ -122,9 +123,10 @@ func rowOf(order int, e policy.Entry) routeRow {
 	r := e.Route
 	row := routeRow{
 		Order: order, Route: r.ID, Host: cmp.Or(e.Host, "*"), Methods: e.Methods, MethodsListed: len(e.Methods) > 0, Path: e.Path,
-		Who: whoMayPass(r), Public: r.Public, Anonymous: r.Anonymous, Shadow: r.Shadow, PathAllows: []string{},
+		Public: r.Public, Anonymous: r.Anonymous, Shadow: r.Shadow, PathAllows: []string{},
 		File: r.Position.File, Line: r.Position.Line, Column: r.Position.Column,
 	}
+	row.Who, row.Ways = whoMayPass(r)
 	if !row.MethodsListed {
 		row.Methods = policy.UsualMethods()
 	}
@@ -171,7 +173,7 @@ func writeRows(w io.Writer, rows []routeRow) error {
 	}
 	cells := [][]string{{"#", "HOST", "METHODS", "PATH", "ROUTE", "WHO MAY PASS"}}
 	for _, r := range rows {
-		cells = append(cells, []string{fmt.Sprint(r.Order), r.Host, methodsCell(r.Methods, r.MethodsListed), r.Path, r.Route, whoCell(r.Who)})
+		cells = append(cells, []string{fmt.Sprint(r.Order), r.Host, methodsCell(r.Methods, r.MethodsListed), r.Path, r.Route, whoCell(r.Who, r.Ways)})
 	}
 	last := len(cells[0]) - 1
 	widths, before := make([]int, last), 0
@@ -207,16 +209,16 @@ func methodsCell(methods []string, listed bool) string {
 }
 
 // whoCell joins the ways in, of which each is enough, and what all of them need.
-func whoCell(who []string) string {
+func whoCell(words []string, ways int) string {
 	var b strings.Builder
-	for i, way := range who {
+	for i, word := range words {
 		switch {
-		case narrows(way):
+		case i >= ways:
 			b.WriteString("; ")
 		case i > 0:
 			b.WriteString(" or ")
 		}
-		b.WriteString(way)
+		b.WriteString(word)
 	}
 	return b.String()
 }

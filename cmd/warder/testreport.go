@@ -93,7 +93,7 @@ func (r testResult) where() string {
 	case r.route() == "":
 		return "none"
 	case x.Route != nil:
-		return fmt.Sprintf("%s (%s:%d): %s", x.Route.ID, x.Route.File, x.Route.Line, whoCell(x.Route.Who))
+		return fmt.Sprintf("%s (%s:%d): %s", x.Route.ID, x.Route.File, x.Route.Line, whoCell(x.Route.Who, x.Route.Ways))
 	}
 	return r.route()
 }

@@ -7,45 +7,43 @@ import (
 	"warder/policy"
 )
 
-// whoMayPass says in words who gets through a route: each way in, then from where, through
-// whom and when.
-func whoMayPass(r *policy.Route) []string {
-	var ways []string
+const anonymousWords = "anyone (anonymous)"
+
+// whoMayPass says in words who gets through a route: the ways in, each of which is enough,
+// then from where, through whom and when, which all of them need.
+func whoMayPass(r *policy.Route) (words []string, ways int) {
 	if r.Public {
-		ways = append(ways, "public")
+		words = append(words, "public")
 	}
 	if r.Anonymous {
-		ways = append(ways, "anyone (anonymous)")
+		words = append(words, anonymousWords)
 	}
 	if r.User != nil {
-		ways = append(ways, userWords(r))
+		words = append(words, userWords(r))
 	}
 	if r.APIKey != nil {
-		ways = append(ways, apiKeyWords(r))
+		words = append(words, apiKeyWords(r))
 	}
+	ways = len(words)
 	if r.ClientIPs != nil {
-		ways = append(ways, "from "+strings.Join(r.ClientIPs.Names(), ", "))
+		words = append(words, "from "+strings.Join(r.ClientIPs.Names(), ", "))
 	}
 	if r.Principals != nil {
-		ways = append(ways, "through "+strings.Join(r.Principals.Patterns(), ", "))
+		words = append(words, "through "+strings.Join(r.Principals.Patterns(), ", "))
 	}
 	if r.Condition != nil {
-		ways = append(ways, "when "+r.Condition.String())
+		words = append(words, "when "+r.Condition.String())
 	}
 	if r.Shadow {
-		ways = append(ways, "in shadow: no denial is enforced")
+		words = append(words, "in shadow: no denial is enforced")
 	}
-	return ways
+	return words, ways
 }
 
-// narrows reports whether words of whoMayPass are no way in, but what all ways need.
-func narrows(way string) bool {
-	for _, word := range []string{"from ", "through ", "when ", "in shadow"} {
-		if strings.HasPrefix(way, word) {
-			return true
-		}
-	}
-	return false
+// waysIn are the ways in of a route, each of which is enough.
+func waysIn(r *policy.Route) []string {
+	words, ways := whoMayPass(r)
+	return words[:ways]
 }
 
 func userWords(r *policy.Route) string {

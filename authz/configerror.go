@@ -1,0 +1,12 @@
+package authz
+
+import "warder/authz/token"
+
+// A ConfigError is something wrong with a configuration: at which key of warder.yaml, and what
+// would be right. The stores and the packages in front of authz report theirs as one too.
+type ConfigError = token.ConfigError
+
+// Misconfigured returns a [*ConfigError] about a key.
+func Misconfigured(field, format string, args ...any) error {
+	return token.Misconfigured(field, format, args...)
+}
