@@ -116,7 +116,7 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin address)
 
 // noAnswer says why an admin listener did not answer.
 func noAnswer(err error) error {
-	if strings.Contains(err.Error(), "malformed HTTP response") {
+	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no value for it
 		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
 	}
 	return fmt.Errorf("no answer: %w", err)

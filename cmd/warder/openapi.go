@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"go.yaml.in/yaml/v4"
 
 	"warder/policy"
 )
@@ -86,11 +90,12 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 		return nil, fmt.Errorf("is nested deeper than %d levels", maxNesting)
 	}
 	doc, err := openapi3.NewLoader().LoadFromData(data)
+	_, refers := errors.AsType[*openapi3.DisallowedExternalRefError](err)
 	switch {
-	case err != nil && strings.Contains(err.Error(), "disallowed external reference"):
+	case refers:
 		return nil, errors.New("refers to other files ($ref), which are not read; bundle it into one document first")
 	case err != nil:
-		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", unreadableBecause(err))
+		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", unreadableBecause(data, err))
 	}
 	switch version := doc.OpenAPI; {
 	case version == "" && doc.Extensions["swagger"] != nil:
@@ -105,18 +110,27 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	return doc, nil
 }
 
-// unreadableBecause takes out of the library's message what only a Go programmer could use,
-// and of two readers' opinions the second one.
-func unreadableBecause(err error) string {
-	message := strings.TrimPrefix(err.Error(), "failed to unmarshal data: ")
-	if asJSON, found := strings.CutPrefix(message, "json error: "); found {
-		message, _, _ = strings.Cut(asJSON, ", yaml error: ")
+// unreadableBecause says where a document cannot be read. The library tries it as JSON
+// and as YAML, and joins what both say.
+func unreadableBecause(data []byte, err error) string {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && isJSON(data) {
+		before := data[:min(int(syntax.Offset), len(data))]
+		return fmt.Sprintf("line %d: %v", 1+bytes.Count(before, []byte("\n")), syntax)
 	}
-	message = strings.NewReplacer("yaml error: ", "", "yaml: ", "", "json: ", "", "construct errors: ", "", "!!str ", "", "field T.", "the field ",
-		"into value of type openapi3.T", "where an object is wanted", "into openapi3.T", "where an object is wanted",
-		"map[string]interface {}", "object", "Go value of type ", "").Replace(message)
-	return oneLine(message, 200)
+	if field, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && isJSON(data) {
+		return fmt.Sprintf("%s is a %s, where it has another type", cmp.Or(field.Field, "the document"), field.Value)
+	}
+	if place, ok := errors.AsType[*yaml.LoadError](err); ok {
+		return fmt.Sprintf("line %d: %s", place.Mark.Line, oneLine(place.Message, 200))
+	}
+	var root yaml.Node
+	if yaml.Unmarshal(data, &root) == nil && len(root.Content) == 1 && root.Content[0].Kind != yaml.MappingNode {
+		return fmt.Sprintf("line %d: no object stands there", root.Content[0].Line)
+	}
+	return oneLine(err.Error(), 200)
 }
+
+func isJSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
 
 // nestedTooDeep looks at the brackets of JSON; YAML's reader has a limit of its own.
 func nestedTooDeep(data []byte) bool {
