@@ -120,12 +120,12 @@ func unreadableBecause(data []byte, err error) string {
 	if field, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && isJSON(data) {
 		return fmt.Sprintf("%s is a %s, where it has another type", cmp.Or(field.Field, "the document"), field.Value)
 	}
-	if place, ok := errors.AsType[*yaml.LoadError](err); ok {
-		return fmt.Sprintf("line %d: %s", place.Mark.Line, oneLine(place.Message, 200))
-	}
 	var root yaml.Node
 	if yaml.Unmarshal(data, &root) == nil && len(root.Content) == 1 && root.Content[0].Kind != yaml.MappingNode {
 		return fmt.Sprintf("line %d: no object stands there", root.Content[0].Line)
+	}
+	if place, ok := errors.AsType[*yaml.LoadError](err); ok {
+		return fmt.Sprintf("line %d: %s", place.Mark.Line, oneLine(place.Message, 200))
 	}
 	return oneLine(err.Error(), 200)
 }
