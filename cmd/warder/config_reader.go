@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"warder/authz"
@@ -76,32 +75,6 @@ func (r *configReader) warn(field, format string, args ...any) {
 
 // maxConfigSize bounds a mistake (the wrong file named), not a configuration.
 const maxConfigSize = 1 << 20
-
-// readBounded reads a whole file that must be small.
-func readBounded(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, bare(err)
-	case info.IsDir():
-		return nil, errors.New("is a folder; name a file")
-	case info.Size() > limit:
-		return nil, fmt.Errorf("is larger than %d KiB; name the right file", limit>>10)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, bare(err)
-	}
-	return data, nil
-}
-
-// bare takes the path out of a file error: the message names the file already.
-func bare(err error) error {
-	if pathError, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("cannot be read: %w", pathError.Err)
-	}
-	return err
-}
 
 // A secretSource says where a secret is: in x itself or in the file that x_file
 // names. The zero source is none.

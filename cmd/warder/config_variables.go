@@ -6,9 +6,6 @@ import (
 	"warder/policy/strict"
 )
 
-// lookupEnv is os.LookupEnv or a stand-in.
-type lookupEnv func(name string) (value string, set bool)
-
 // A filler replaces the variables in the texts of a file.
 type filler struct {
 	env      lookupEnv

@@ -13,9 +13,6 @@ import (
 	"warder/policy"
 )
 
-// standardInput is the name of a file that is read from there.
-const standardInput = "-"
-
 func newDiffCommand(p process) *cobra.Command {
 	var d diffCommand
 	cmd := &cobra.Command{
@@ -101,41 +98,6 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// loadPolicyArgument loads a policy from a file, a folder or standard input.
-func loadPolicyArgument(p process, path string) (*policy.Policy, error) {
-	if path != standardInput {
-		loaded, err := policy.Load(path, p.env)
-		return loaded, problemsOf(path, err).Err()
-	}
-	name := nameOfInput(path)
-	data, err := readAllOf(p.stdin, maxPolicyInput)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	loaded, err := policy.Parse([]policy.File{{Name: name, Data: data}}, p.env)
-	return loaded, problemsOf(name, err).Err()
-}
-
-// nameOfInput names a file in messages.
-func nameOfInput(path string) string {
-	if path == standardInput {
-		return "standard input"
-	}
-	return path
-}
-
-// maxPolicyInput is more than the largest policy file that is read.
-const maxPolicyInput = 16 << 20
-
-// readAllOf reads all of r, which must not be longer than limit.
-func readAllOf(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("is larger than %d MiB", limit>>20)
-	}
-	return data, err
-}
-
 func (d *diffCommand) policies(p process, oldPath, newPath string) error {
 	before, oldErr := loadPolicyArgument(p, oldPath)
 	after, newErr := loadPolicyArgument(p, newPath)
@@ -202,13 +164,6 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 		return fmt.Errorf("writing the difference: %w", err)
 	}
 	return nil
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 func sectionsOf(found policy.Diff) []diffSection {

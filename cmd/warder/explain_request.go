@@ -6,10 +6,11 @@ import (
 	"os"
 	"strings"
 
+	"warder/policy/strict"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-	"warder/policy/strict"
 )
 
 // splitHeader takes 'Name: value' apart, or says why it is none.

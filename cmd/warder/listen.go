@@ -110,18 +110,3 @@ func removeOldSocket(ctx context.Context, path string) error {
 	}
 	return nil
 }
-
-// cause takes the operation and the address off an error of net or os: the
-// message around it names them already.
-func cause(err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		err = e.Err
-	}
-	if e, ok := errors.AsType[*os.SyscallError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[*os.PathError](err); ok {
-		return e.Err
-	}
-	return err
-}

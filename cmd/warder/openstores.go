@@ -46,13 +46,6 @@ func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 	return opened, nil
 }
 
-func openDirectoryFile(d directorySettings) (*memory.Store, error) {
-	if d.File == "" {
-		return nil, nil
-	}
-	return memory.Load(d.File, nil)
-}
-
 // addRedis makes Redis the store of sessions; asked hears of each question to it, nil:
 // nobody does.
 func (s *stores) addRedis(c sessionsSettings, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
@@ -87,10 +80,6 @@ func trackingWarnings(err error) []string {
 	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
 }
 
-func (c sessionsSettings) redis(log *slog.Logger) redis.Config {
-	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
-}
-
 func (s *stores) addPostgres(c directorySettings, log *slog.Logger, m *metrics) error {
 	directory, err := postgres.New(c.postgres(log))
 	if err != nil {
@@ -120,11 +109,4 @@ func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
 	s.Users, s.APIKeys = users, keys
 	s.Caches = append(s.Caches, countedCache{"users", users.Counts}, countedCache{"api_keys", keys.Counts})
 	s.Close = append(s.Close, directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
-}
-
-func (c directorySettings) postgres(log *slog.Logger) postgres.Config {
-	return postgres.Config{
-		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
-		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,
-	}
 }

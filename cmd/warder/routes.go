@@ -151,19 +151,7 @@ func rowOf(order int, e policy.Entry) routeRow {
 	return row
 }
 
-// someOrEmpty makes JSON print [] for none.
-func someOrEmpty(words []string) []string {
-	if words == nil {
-		return []string{}
-	}
-	return words
-}
 
-const (
-	tableWidth = 120 // what the table keeps to where its columns let it
-	leastWho   = 24  // a last column that is narrower is not worth folding
-	columnGap  = "  "
-)
 
 // writeRows writes an aligned table. Its last column is folded where a line would be
 // too long.
@@ -221,29 +209,4 @@ func whoCell(words []string, ways int) string {
 		b.WriteString(word)
 	}
 	return b.String()
-}
-
-// fold breaks a text between words, so that its first line is at most width long and the
-// others leave room for an indent of a gap.
-func fold(s string, width int) []string {
-	if width < leastWho {
-		return []string{s}
-	}
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(s) {
-		room := width
-		if len(lines) > 0 {
-			room -= len(columnGap)
-		}
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > room {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

@@ -75,14 +75,6 @@ type serveOptions struct {
 	nextPath               string
 }
 
-func addConfigFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVarP(path, "config", "c", "", "the configuration `file` (WARDER_CONFIG)")
-}
-
-func addPolicyFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVarP(path, "policy", "p", "", "the policy: a `file`, or a folder of *.yaml (WARDER_POLICY)")
-}
-
 func environmentTable() string {
 	var b strings.Builder
 	for _, v := range environmentVariables {

@@ -249,19 +249,3 @@ func uniqueID(id string, used map[string]bool) string {
 	used[unique] = true
 	return unique
 }
-
-// oneLine makes a text of the document fit for a comment or a message: printable, on
-// one line, not long.
-func oneLine(s string, limit int) string {
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
-			return c
-		}
-		return ' '
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if runes := []rune(s); len(runes) > limit {
-		s = strings.TrimSpace(string(runes[:limit])) + "…"
-	}
-	return s
-}

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -74,44 +71,4 @@ func (r *tlsReloader) warnExpired(c *tls.Config) {
 // watch reloads when a file changes, until the context ends.
 func (r *tlsReloader) watch(ctx context.Context) error {
 	return r.changes.run(ctx, r.reload)
-}
-
-// loadTLS reads a certificate, its key, and the CA of clients when there is one.
-func loadTLS(files tlsSettings) (*tls.Config, error) {
-	certPEM, certErr := readBounded(files.CertFile, maxConfigSize)
-	keyPEM, keyErr := readBounded(files.KeyFile, maxConfigSize)
-	if err := errors.Join(named(files.CertFile, certErr), named(files.KeyFile, keyErr)); err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s are no pair of a certificate and its key: %w", files.CertFile, files.KeyFile, err)
-	}
-	c := &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2"},
-		// A ticket would outlive the CA that its client was checked against.
-		SessionTicketsDisabled: true,
-	}
-	if files.ClientCAFile == "" {
-		return c, nil
-	}
-	caPEM, err := readBounded(files.ClientCAFile, maxConfigSize)
-	if err != nil {
-		return nil, named(files.ClientCAFile, err)
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(caPEM) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", files.ClientCAFile)
-	}
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	return c, nil
-}
-
-func named(path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s %w", path, err)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -125,26 +123,4 @@ func (v *validation) report(p process, output outputFormat, strict bool) error {
 		return errReported
 	}
 	return nil
-}
-
-// orEmpty makes JSON print [] for none.
-func orEmpty(ps problems) problems {
-	if ps == nil {
-		return problems{}
-	}
-	return ps
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
