@@ -33,7 +33,7 @@ func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reaso
 		who.UserID = row.OwnerID
 	}
 	who.Scopes = row.Scopes
-	return who, ReasonAPIKey
+	return who, passed
 }
 
 // validAPIKey reports whether a key could be one at all, so that a flood of

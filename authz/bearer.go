@@ -32,7 +32,7 @@ func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Princi
 		return who, reason
 	}
 	who.Roles = user.Roles
-	return who, ReasonSession
+	return who, passed
 }
 
 // bearerToken takes the token out of "Bearer <token>" (RFC 6750 section 2.1, the

@@ -92,7 +92,7 @@ func (r ClientIPResolver) Resolve(peer netip.Addr, h Headers) netip.Addr {
 	case SourcePeer:
 		return peer
 	case SourceHeader:
-		return onlyAddress(h.Only(r.config.Header))
+		return onlyAddress(h.First(r.config.Header))
 	case SourceLeftmostForwardedFor:
 		return leftmost(peer, h)
 	case SourceTrustedHops:
@@ -145,7 +145,7 @@ func (r ClientIPResolver) countHops(peer netip.Addr, h Headers) netip.Addr {
 }
 
 func leftmost(peer netip.Addr, h Headers) netip.Addr {
-	value, count := h.Only("x-forwarded-for")
+	value, count := h.First("x-forwarded-for")
 	if count == 0 {
 		return peer
 	}

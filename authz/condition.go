@@ -29,7 +29,7 @@ func (e *Engine) holds(ctx context.Context, c *policy.Condition, r *Request, who
 	}
 	if who.Method == MethodSession {
 		in.Claims = func() (string, error) {
-			authorization, _ := r.Headers.Only("authorization")
+			authorization, _ := r.Headers.First("authorization")
 			text, ok := bearerToken(authorization)
 			if !ok {
 				return "", errNoToken

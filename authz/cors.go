@@ -9,7 +9,7 @@ func preflightRoute(p *policy.Policy, r *Request) *policy.Route {
 	if r.Method != "OPTIONS" {
 		return nil
 	}
-	requested, count := r.Headers.Only("access-control-request-method")
+	requested, count := r.Headers.First("access-control-request-method")
 	origin := originOf(r)
 	if count != 1 || origin == "" {
 		return nil
@@ -25,7 +25,7 @@ func preflightRoute(p *policy.Policy, r *Request) *policy.Route {
 
 // originOf returns the one Origin of the request; "" when there is none, or more.
 func originOf(r *Request) string {
-	if origin, count := r.Headers.Only("origin"); count == 1 {
+	if origin, count := r.Headers.First("origin"); count == 1 {
 		return origin
 	}
 	return ""

@@ -178,18 +178,18 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 		return allow(ReasonPublic, Principal{})
 	}
 	who, reason := e.verify(ctx, route, r)
-	if !reason.Allows() {
+	if reason != passed {
 		return Deny(reason).about(who)
 	}
-	if missing := require(route, who, adminRole); missing != passed {
-		return Deny(missing).about(who)
+	if reason := require(route, who, adminRole); reason != passed {
+		return Deny(reason).about(who)
 	}
 	if route.Condition != nil {
 		if holds, err := e.holds(ctx, route.Condition, r, who); !holds {
 			return Deny(ReasonConditionFalse).about(who).because(err)
 		}
 	}
-	return allow(reason, who)
+	return allow(who.Method.reason(), who)
 }
 
 // checkClientIP holds the route's allowlist against the client's address.

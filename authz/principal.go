@@ -31,6 +31,20 @@ func (m AuthMethod) String() string {
 	return ""
 }
 
+// reason is why a principal of this method is allowed.
+func (m AuthMethod) reason() Reason {
+	switch m {
+	case MethodSession:
+		return ReasonSession
+	case MethodAPIKey:
+		return ReasonAPIKey
+	case MethodAnonymous:
+		return ReasonAnonymous
+	case MethodNone:
+	}
+	return ReasonInternal
+}
+
 // A Principal is who a credential proves.
 type Principal struct {
 	Method    AuthMethod

@@ -13,9 +13,9 @@ type Header struct{ Name, Value string }
 // may stand there more than once.
 type Headers []Header
 
-// Only returns the value of the named field and how often the field is there. The
-// value is that of the first one. The name is in lower case.
-func (h Headers) Only(name string) (value string, count int) {
+// First returns the value of the first field of a name and how many fields have the name,
+// which is in lower case.
+func (h Headers) First(name string) (value string, count int) {
 	for i := range h {
 		if h[i].Name == name {
 			if count == 0 {
@@ -64,6 +64,6 @@ func NewRequest(a Attributes) *Request {
 	return &Request{Attributes: a, path: path, pathErr: err, hostOK: policy.ValidHost(a.Host)}
 }
 
-// CanonicalPath returns the path as it was sent, without its query; the zero Path when it
-// is ambiguous.
-func (r *Request) CanonicalPath() policy.Path { return r.path }
+// ParsedPath returns the path as policies match it; the zero Path when it has no canonical
+// form.
+func (r *Request) ParsedPath() policy.Path { return r.path }

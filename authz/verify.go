@@ -7,21 +7,21 @@ import (
 	"warder/policy"
 )
 
-// verify finds the one credential that the route looks at and proves who holds
-// it. The reason is one for a yes only when somebody, or on a route that says so
-// nobody, was proven. A bad credential is final: no other kind is tried.
+// verify finds the one credential that the route looks at and proves who holds it. It
+// returns passed only when somebody was proven, or nobody on a route that allows that. A bad
+// credential is final: no other kind is tried.
 func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, Reason) {
 	var bearer, key string
 	var bearers, keys int
 	if route.User != nil {
-		bearer, bearers = r.Headers.Only("authorization")
+		bearer, bearers = r.Headers.First("authorization")
 	}
 	if route.APIKey != nil {
-		key, keys = r.Headers.Only(e.apiKeyHeader)
+		key, keys = r.Headers.First(e.apiKeyHeader)
 	}
 	switch {
 	case bearers+keys == 0 && route.Anonymous:
-		return Principal{Method: MethodAnonymous}, ReasonAnonymous
+		return Principal{Method: MethodAnonymous}, passed
 	case bearers+keys == 0:
 		return Principal{}, ReasonCredentialsMissing
 	case bearers+keys > 1 || joined(bearer) || joined(key):
@@ -38,7 +38,7 @@ func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (P
 func joined(value string) bool { return strings.Contains(value, ",") }
 
 // verifyUser asks the directory for an active user: the signed-in one, or the
-// owner of an API key. Its answer is final unless it is for a yes.
+// owner of an API key.
 func (e *Engine) verifyUser(ctx context.Context, id string) (User, Reason) {
 	if !ValidID(id) {
 		return User{}, ReasonUserUnknown

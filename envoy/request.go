@@ -187,7 +187,7 @@ const maxIDLength = 128
 // requestID returns the x-request-id when there is one and it is fit for a log
 // line, else Envoy's own id of the stream.
 func requestID(h authz.Headers, stream string) string {
-	if id, count := h.Only("x-request-id"); count == 1 && saneID(id) {
+	if id, count := h.First("x-request-id"); count == 1 && saneID(id) {
 		return id
 	}
 	if saneID(stream) {

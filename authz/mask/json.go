@@ -45,133 +45,178 @@ type jsonReader struct {
 	first   bool   // an array has just been opened
 	pair    bool   // the last value was "password", the first of an array in an array
 	flag    bool   // the last string of an array was "--password"
+	masked  bool   // the last key was sensitive
+	member  bool   // the last key was "name", whose value may be
 	last    int    // behind the opening quote of the last string, or behind a value that was skipped; 0 for none
 	whole   bool   // the value is known to be whole JSON
 	dry     bool   // only read
 	torn    int    // where it showed that it is not
 }
 
+// read reads one value that begins at t[i]. It returns what [scanner.json] does.
 func (r *jsonReader) read(i int) (int, bool) {
-	t := r.t
-	start, member, masked := i, false, false
+	start, opened, done, ok := i, false, false, true
 	for {
 		if !r.dry && r.spent() {
-			return len(t), false
+			return len(r.t), false
 		}
-		// A key, when in an object.
+		r.member, r.masked = false, false
 		if r.depth > 0 && r.objects&1 != 0 {
-			i = skipSpace(t, i)
-			if i == len(t) || t[i] != '"' {
+			if i, ok = r.name(start, i); !ok {
 				return i, false
 			}
-			end, seen := stringEnd(t, i+1)
-			if r.last = i + 1; end < 0 {
-				return ^end, false
-			}
-			masked, member = r.key(i+1, end, seen)
-			if seen.needsScan() && !r.text(start, i+1, end) {
-				return r.torn, false
-			}
-			if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
-				return i, false
-			}
-			i++
 		}
-		// A value.
+		if i, opened, ok = r.value(start, i); !ok {
+			return i, false
+		}
+		if opened {
+			continue
+		}
+		if i, done, ok = r.after(i); done || !ok {
+			return i, ok
+		}
+	}
+}
+
+// name reads a key of an object and its colon.
+func (r *jsonReader) name(start, i int) (int, bool) {
+	t := r.t
+	i = skipSpace(t, i)
+	if i == len(t) || t[i] != '"' {
+		return i, false
+	}
+	end, seen := stringEnd(t, i+1)
+	if r.last = i + 1; end < 0 {
+		return ^end, false
+	}
+	r.masked, r.member = r.key(i+1, end, seen)
+	if seen.needsScan() && !r.text(start, i+1, end) {
+		return r.torn, false
+	}
+	if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
+		return i, false
+	}
+	return i + 1, true
+}
+
+// value reads a value, or the bracket that opens one that is not empty.
+func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
+	t := r.t
+	if i = skipSpace(t, i); i == len(t) {
+		return i, false, false
+	}
+	switch c := t[i]; {
+	case r.masked || r.pair || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
+		i, ok = r.replace(i)
+		return i, false, ok
+	case c == '{' || c == '[':
+		i, opened = r.open(i)
+		return i, opened, true
+	case c == '"':
+		i, ok = r.string(start, i)
+		return i, false, ok
+	}
+	end := literalEnd(t, i)
+	if end < 0 {
+		return i, false, false
+	}
+	r.flag, r.first = false, false
+	return end, false, true
+}
+
+// replace masks a whole value.
+func (r *jsonReader) replace(i int) (int, bool) {
+	t := r.t
+	r.flag, r.pair, r.first = false, false, false
+	end := valueEnd(t, i)
+	if end < 0 {
+		r.last = 0
+		return len(t), false
+	}
+	isString := t[i] == '"'
+	if r.last = end; isString {
+		r.last = i + 1
+	}
+	if !r.dry && (!isString || !replaced(t[i+1:end-1])) {
+		r.maskAs(i, end, '"')
+	}
+	return end, true
+}
+
+// open reads the bracket that opens an object or an array, and the one that closes it
+// when nothing stands between them.
+func (r *jsonReader) open(i int) (next int, opened bool) {
+	t, c := r.t, r.t[i]
+	r.depth++
+	r.objects <<= 1
+	r.named <<= 1
+	r.located <<= 1
+	r.absent <<= 1
+	r.places <<= 1
+	if c == '{' {
+		r.objects |= 1
+	} else if r.loc {
+		r.places |= 1
+	}
+	r.flag, r.loc, r.first = false, false, c == '['
+	i = skipSpace(t, i+1)
+	return i, i == len(t) || t[i] != c+2 // } is { plus 2, ] is [ plus 2
+}
+
+// string reads a string that is not masked as a whole.
+func (r *jsonReader) string(start, i int) (int, bool) {
+	t := r.t
+	end, seen := stringEnd(t, i+1)
+	if r.last = i + 1; end < 0 {
+		return ^end, false
+	}
+	inObject := r.objects&1 != 0
+	if r.kind && inObject && string(t[i+1:end]) == "missing" {
+		r.absent |= 1
+	}
+	if r.member && !r.dry && r.words.sensitive(t[i+1:end]) {
+		r.named |= 1
+	}
+	r.flag = !inObject && seen&escapes == 0 && r.isFlag(t[i+1:end])
+	if !r.dry && !inObject && (r.places&1 != 0 || r.first && r.depth > 1 && r.objects&2 == 0) && r.words.sensitive(t[i+1:end]) {
+		r.pair = r.places&1 == 0
+		r.located |= r.places & 1 << 1
+	}
+	r.first = false
+	if seen.needsScan() && !r.text(start, i+1, end) {
+		return r.torn, false
+	}
+	return end + 1, true
+}
+
+// after reads what follows a value: brackets that close, and the comma before the next one.
+// It is done when the outermost value has ended.
+func (r *jsonReader) after(i int) (next int, done, ok bool) {
+	t := r.t
+	for {
+		if r.depth == 0 {
+			return i, true, true
+		}
 		if i = skipSpace(t, i); i == len(t) {
-			return i, false
+			return i, false, false
 		}
-		c := t[i]
-		switch {
-		case masked || r.pair || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
-			r.flag, r.pair, r.first = false, false, false
-			end := valueEnd(t, i)
-			if end < 0 {
-				r.last = 0
-				return len(t), false
-			}
-			if r.last = end; c == '"' {
-				r.last = i + 1
-			}
-			if !r.dry && (c != '"' || !replaced(t[i+1:end-1])) {
-				r.maskAs(i, end, '"')
-			}
-			i = end
-		case c == '{' || c == '[':
-			r.depth++
-			r.objects <<= 1
-			r.named <<= 1
-			r.located <<= 1
-			r.absent <<= 1
-			r.places <<= 1
-			if c == '{' {
-				r.objects |= 1
-			} else if r.loc {
-				r.places |= 1
-			}
-			r.flag, r.loc, r.first = false, false, c == '['
-			if i = skipSpace(t, i+1); i < len(t) && t[i] != c+2 { // not empty: } is { plus 2, ] is [ plus 2
-				continue
-			}
-		case c == '"':
-			end, seen := stringEnd(t, i+1)
-			if r.last = i + 1; end < 0 {
-				return ^end, false
-			}
-			if r.kind && r.objects&1 != 0 && string(t[i+1:end]) == "missing" {
-				r.absent |= 1
-			}
-			if member && !r.dry && r.words.sensitive(t[i+1:end]) {
-				r.named |= 1
-			}
-			r.flag = r.objects&1 == 0 && seen&escapes == 0 && r.isFlag(t[i+1:end])
-			if !r.dry && r.objects&1 == 0 && (r.places&1 != 0 || r.first && r.depth > 1 && r.objects&2 == 0) && r.words.sensitive(t[i+1:end]) {
-				r.pair = r.places&1 == 0
-				r.located |= r.places & 1 << 1
-			}
-			r.first = false
-			if seen.needsScan() && !r.text(start, i+1, end) {
-				return r.torn, false
-			}
-			i = end + 1
-		default:
-			end := literalEnd(t, i)
-			if end < 0 {
-				return i, false
-			}
-			r.flag, r.first = false, false
-			i = end
+		closing := byte(']')
+		if r.objects&1 != 0 {
+			closing = '}'
 		}
-		member, masked = false, false
-		// What follows it.
-		for {
-			if r.depth == 0 {
-				return i, true
-			}
-			if i = skipSpace(t, i); i == len(t) {
-				return i, false
-			}
-			closing := byte(']')
-			if r.objects&1 != 0 {
-				closing = '}'
-			}
-			if t[i] != closing {
-				break
-			}
-			i++
-			r.depth--
-			r.objects >>= 1
-			r.named >>= 1
-			r.located >>= 1
-			r.absent >>= 1
-			r.places >>= 1
-			r.flag, r.pair, r.first = false, false, false
-		}
-		if t[i] != ',' {
-			return i, false
+		if t[i] != closing {
+			break
 		}
 		i++
+		r.depth--
+		r.objects >>= 1
+		r.named >>= 1
+		r.located >>= 1
+		r.absent >>= 1
+		r.places >>= 1
+		r.flag, r.pair, r.first = false, false, false
 	}
+	return i + 1, false, t[i] == ','
 }
 
 // key reports whether the value of the key t[i:end] is masked, and whether it is
