@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,9 +25,10 @@ type Config struct {
 
 	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
 	APIKeyHeader string
-	// HiddenHeaders are fields that no condition sees, beside the one of API keys and x-warder-*:
-	// under them the application is told who somebody is, and only clients send them here.
-	HiddenHeaders []string
+	// IdentityHeaders are the headers that tell the upstream who a principal is and that have
+	// names of their own, by field. No condition sees them, nor the one of API keys and
+	// x-warder-*: what a client sends under these names says nothing.
+	IdentityHeaders map[string]string
 	// Shadow enforces no denial, whatever the policy says: for a run beside checks that
 	// the application makes by itself.
 	Shadow bool
@@ -79,7 +82,7 @@ func NewEngine(c Config) (*Engine, error) {
 	if e.apiKeyHeader == "" {
 		e.apiKeyHeader = "x-api-key"
 	}
-	e.hidden = append([]string{e.apiKeyHeader}, c.HiddenHeaders...)
+	e.hidden = slices.AppendSeq([]string{e.apiKeyHeader}, maps.Values(c.IdentityHeaders))
 	if e.now == nil {
 		e.now = time.Now
 	}

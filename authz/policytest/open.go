@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -122,7 +120,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	o.Engine, err = authz.NewEngine(authz.Config{
 		Policy: routes, Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
 		APIKeyHeader: f.Config.APIKey.Header, Now: o.clock,
-		HiddenHeaders: slices.Collect(maps.Values(f.Config.Identity.Headers)),
+		IdentityHeaders: f.Config.Identity.Headers,
 	})
 	return o, err
 }

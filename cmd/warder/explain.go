@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -260,7 +258,7 @@ func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s
 	}
 	engine, err := authz.NewEngine(authz.Config{
 		Policy: s.routes, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.apiKeyHeader, Shadow: s.shadow,
-		HiddenHeaders: slices.Collect(maps.Values(s.identity.Headers)),
+		IdentityHeaders: s.identity.Headers,
 	})
 	if err != nil {
 		return nil, err

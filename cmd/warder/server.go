@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/authz/token"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -81,73 +81,110 @@ func newServer(s *settings, o serverOptions) (*server, error) {
 	if o.Dropped == nil {
 		o.Dropped = newDroppedLines()
 	}
-	files := newFileWatch([]string{s.Policy}, o.Log)
-	var found problems
-	routes, err := policy.Load(s.Policy, o.Env)
-	found = append(found, problemsOf(s.Policy, err)...)
-	var next *policy.Policy
-	var nextFiles *fileWatch
-	if o.NextPolicy != "" {
-		nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
-		next, err = policy.Load(o.NextPolicy, o.Env)
-		found = append(found, problemsOf(o.NextPolicy, err)...)
-	}
-	verifier, err := s.JWT.verifier()
-	found = append(found, problemsOf("", err)...)
-	resolver, err := authz.NewClientIPResolver(s.ClientIP)
-	found = append(found, problemsOf("", err)...)
-	srv := &server{settings: s, options: o, log: o.Log, clientIP: resolver, metrics: newMetricsWith(o.Dropped)}
-	if s.Listen.TLS.enabled() {
-		srv.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
-		found = append(found, problemsOf("", err)...)
-	}
-	if err := found.Err(); err != nil {
-		return nil, err
-	}
-	srv.metrics.speakTo(o.Log)
-	if o.Stores != nil {
-		srv.stores = o.Stores.metered(srv.metrics)
-	} else if srv.stores, err = openStores(s, o.Log, srv.metrics); err != nil {
-		return nil, err
-	}
-	srv.metrics.countCaches(append(srv.stores.Caches, tokenCache(verifier))...)
-	c := authz.Config{
-		Policy: routes, Tokens: verifier, APIKeyHeader: s.APIKeyHeader,
-		Sessions: srv.stores.Sessions, Users: srv.stores.Users, APIKeys: srv.stores.APIKeys, Shadow: o.Shadow,
-		HiddenHeaders: slices.Collect(maps.Values(s.Identity.Headers)),
-	}
-	srv.engine, err = authz.NewEngine(c)
-	if c.Policy = next; err == nil && next != nil {
-		srv.next, err = newNextPolicy(c, s, o, nextFiles, srv.metrics.next)
-		srv.metrics.showNext()
-	}
+	in, err := readInputs(s, o)
 	if err != nil {
+		return nil, err
+	}
+	srv := &server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: newMetricsWith(o.Dropped)}
+	srv.metrics.speakTo(o.Log)
+	if err := srv.makeStores(in.tokens); err != nil {
+		return nil, err
+	}
+	if err := srv.makeEngines(in); err != nil {
 		srv.stores.close()
 		return nil, err
 	}
-	srv.metrics.showShadow(o.Shadow, srv.engine)
 	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.dropped, linesOfDecisions, linesOfAccess)
 	if err := srv.makeGRPC(); err != nil {
 		srv.close()
 		return nil, err
 	}
-	status := newPolicyStatus(routes.Hash(), time.Now())
-	srv.metrics.registry.MustRegister(status)
-	srv.ready = newReadiness(srv.stores.names(), srv.details(status), srv.grpc.SetServing)
-	srv.reloader = &policyReloader{path: s.Policy, env: o.Env, engine: srv.engine, client: s.ClientIP, log: o.Log, files: files, status: status, routesGone: srv.metrics.routesGone}
-	srv.reloader.alsoOnHangup = func() {
-		if srv.tls != nil {
-			srv.tls.reloadNow()
-		}
-		if srv.next != nil {
-			srv.next.lookAgain()
-		}
-	}
-	logWarnings(o.Log, policyWarnings(routes, s.Policy, s.ClientIP))
+	srv.makeReloader(in)
+	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
 	if o.Shadow {
 		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
 	}
 	return srv, nil
+}
+
+// inputs are what a server reads before it opens anything.
+type inputs struct {
+	files, nextFiles *fileWatch
+	routes, next     *policy.Policy // next is nil without one
+	tokens           *token.Verifier
+	clientIP         authz.ClientIPResolver
+	tls              *tlsReloader // nil: plaintext
+}
+
+// readInputs reads the policies and the certificates, and reports all that is wrong with them.
+func readInputs(s *settings, o serverOptions) (in inputs, err error) {
+	var found problems
+	in.files = newFileWatch([]string{s.Policy}, o.Log)
+	in.routes, err = policy.Load(s.Policy, o.Env)
+	found = append(found, problemsOf(s.Policy, err)...)
+	if o.NextPolicy != "" {
+		in.nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
+		in.next, err = policy.Load(o.NextPolicy, o.Env)
+		found = append(found, problemsOf(o.NextPolicy, err)...)
+	}
+	in.tokens, err = s.JWT.verifier()
+	found = append(found, problemsOf("", err)...)
+	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
+	found = append(found, problemsOf("", err)...)
+	if s.Listen.TLS.enabled() {
+		in.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
+		found = append(found, problemsOf("", err)...)
+	}
+	return in, found.Err()
+}
+
+// makeStores opens the stores without asking them yet.
+func (s *server) makeStores(tokens *token.Verifier) (err error) {
+	if s.options.Stores != nil {
+		s.stores = s.options.Stores.metered(s.metrics)
+	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
+		return err
+	}
+	s.metrics.countCaches(append(s.stores.Caches, tokenCache(tokens))...)
+	return nil
+}
+
+// makeEngines makes the engine that decides, and the one of the policy to come.
+func (s *server) makeEngines(in inputs) (err error) {
+	c := authz.Config{
+		Policy: in.routes, Tokens: in.tokens, APIKeyHeader: s.settings.APIKeyHeader, IdentityHeaders: s.settings.Identity.Headers,
+		Sessions: s.stores.Sessions, Users: s.stores.Users, APIKeys: s.stores.APIKeys, Shadow: s.options.Shadow,
+	}
+	if s.engine, err = authz.NewEngine(c); err != nil {
+		return err
+	}
+	s.metrics.showShadow(s.options.Shadow, s.engine)
+	if in.next == nil {
+		return nil
+	}
+	c.Policy = in.next
+	s.next, err = newNextPolicy(c, s.settings, s.options, in.nextFiles, s.metrics.next)
+	s.metrics.showNext()
+	return err
+}
+
+// makeReloader keeps the policy the one of its files, and says at /readyz how that went.
+func (s *server) makeReloader(in inputs) {
+	status := newPolicyStatus(in.routes.Hash(), time.Now())
+	s.metrics.registry.MustRegister(status)
+	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
+	s.reloader = &policyReloader{
+		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, log: s.log,
+		files: in.files, status: status, routesGone: s.metrics.routesGone,
+	}
+	s.reloader.alsoOnHangup = func() {
+		if s.tls != nil {
+			s.tls.reloadNow()
+		}
+		if s.next != nil {
+			s.next.lookAgain()
+		}
+	}
 }
 
 // details returns what /readyz has to say beside whether the server is ready, a line each.
