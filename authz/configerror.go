@@ -10,3 +10,7 @@ type ConfigError = token.ConfigError
 func Misconfigured(field, format string, args ...any) error {
 	return token.Misconfigured(field, format, args...)
 }
+
+// ConfigErrors takes joined errors apart. One that is no [*ConfigError] becomes one without a
+// field.
+func ConfigErrors(err error) []*ConfigError { return token.ConfigErrors(err) }

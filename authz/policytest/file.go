@@ -173,10 +173,10 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 		}
 	}
 	if _, err := token.NewVerifier(f.TokenConfig()); err != nil {
-		report("config.jwt", "%s", oneLine(err))
+		reportConfig("config.jwt", err, report)
 	}
 	if _, err := authz.NewClientIPResolver(f.ClientIPConfig()); err != nil {
-		report("config.client_ip", "%s", oneLine(err))
+		reportConfig("config", err, report)
 	}
 	for _, field := range slices.Sorted(maps.Keys(f.Config.Identity.Headers)) {
 		if _, known := identityFields[field]; !known {
@@ -185,7 +185,15 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 	}
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+func reportConfig(section string, err error, report func(field, format string, args ...any)) {
+	for _, e := range authz.ConfigErrors(err) {
+		field := section
+		if e.Field != "" {
+			field = strict.Join(section, e.Field)
+		}
+		report(field, "%s", e.Problem)
+	}
+}
 
 func checkState(at, state string, report func(field, format string, args ...any)) {
 	if !slices.Contains([]string{"", "active", "inactive", "null"}, state) {

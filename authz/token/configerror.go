@@ -1,6 +1,9 @@
 package token
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A ConfigError is something wrong with a configuration: at which key, and what would be right.
 // The packages that check configurations use it, so that a program can add the place of
@@ -21,4 +24,20 @@ func (e *ConfigError) Error() string {
 // Misconfigured returns a [*ConfigError].
 func Misconfigured(field, format string, args ...any) error {
 	return &ConfigError{field, fmt.Sprintf(format, args...)}
+}
+
+// ConfigErrors takes joined errors apart. One that is no [*ConfigError] becomes one without a
+// field.
+func ConfigErrors(err error) []*ConfigError {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what it wraps
+		var all []*ConfigError
+		for _, e := range joined.Unwrap() {
+			all = append(all, ConfigErrors(e)...)
+		}
+		return all
+	}
+	if known, ok := errors.AsType[*ConfigError](err); ok {
+		return []*ConfigError{known}
+	}
+	return []*ConfigError{{Problem: err.Error()}}
 }

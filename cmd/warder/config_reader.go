@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -40,19 +39,15 @@ func (r *configReader) at(field string) problem {
 	return problem{Field: field}
 }
 
-// failWith reports errors that name their keys, and others as ones about the field. What
-// stands under section is named without it.
+// failWith reports errors that name their keys, below section, and others as ones about
+// the field.
 func (r *configReader) failWith(field, section string, err error) {
-	for _, e := range split(err) {
-		known, ok := errors.AsType[*authz.ConfigError](e)
-		switch {
-		case !ok:
-			r.fail(field, "%v", e)
-		case known.Field == "":
-			r.fail(field, "%s", known.Problem)
-		default:
-			r.fail(strict.Join(section, known.Field), "%s", known.Problem)
+	for _, e := range authz.ConfigErrors(err) {
+		at := field
+		if e.Field != "" {
+			at = strict.Join(section, e.Field)
 		}
+		r.fail(at, "%s", e.Problem)
 	}
 }
 

@@ -226,19 +226,6 @@ func (c *Config) resolveJWT() jwtSettings {
 	return s
 }
 
-// split takes joined errors apart.
-func split(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, split(e)...)
-	}
-	return all
-}
-
 // The values of sessions.consistency.
 const (
 	consistencyStrict  = "strict"

@@ -151,8 +151,6 @@ func rowOf(order int, e policy.Entry) routeRow {
 	return row
 }
 
-
-
 // writeRows writes an aligned table. Its last column is folded where a line would be
 // too long.
 func writeRows(w io.Writer, rows []routeRow) error {

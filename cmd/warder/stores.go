@@ -126,8 +126,8 @@ func look(ctx context.Context, c storeCheck) ([]string, error) {
 // fields themselves.
 func storeError(err error) error {
 	var found problems
-	for _, e := range split(err) {
-		found = append(found, problem{Message: e.Error()})
+	for _, e := range authz.ConfigErrors(err) {
+		found = append(found, problem{Field: e.Field, Message: e.Problem})
 	}
 	return found
 }
