@@ -55,7 +55,8 @@ type jsonReader struct {
 
 // read reads one value that begins at t[i]. It returns what [scanner.json] does.
 func (r *jsonReader) read(i int) (int, bool) {
-	start, opened, done, ok := i, false, false, true
+	var opened, done, ok bool
+	start := i
 	for {
 		if !r.dry && r.spent() {
 			return len(r.t), false

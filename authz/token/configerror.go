@@ -29,7 +29,7 @@ func Misconfigured(field, format string, args ...any) error {
 // ConfigErrors takes joined errors apart. One that is no [*ConfigError] becomes one without a
 // field.
 func ConfigErrors(err error) []*ConfigError {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what it wraps
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []*ConfigError
 		for _, e := range joined.Unwrap() {
 			all = append(all, ConfigErrors(e)...)
