@@ -4,6 +4,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"warder/policy/pattern"
 )
 
 // A Who is a kind of requests, by the credential that they carry.
@@ -43,7 +45,7 @@ type Access struct {
 	// From, Through, Forms and When say what is new, with WhoPasses: one of them.
 	From    *Addresses
 	Through *Peers
-	Forms   Forms
+	Forms   pattern.Forms
 	// When: those for whom the route's condition is true and the other route's is not, when
 	// there are any.
 	When bool

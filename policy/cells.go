@@ -4,7 +4,9 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
+	"strconv"
+
+	"warder/policy/pattern"
 )
 
 // ErrTooManyCells is what two policies are refused with whose patterns cut the requests
@@ -17,21 +19,21 @@ const maxCells = 1 << 17
 // A cell is a set of hosts and paths that no pattern of the tables tells apart: what is
 // true of its sample is true of all of it.
 type cell struct {
-	host     string           // the narrowest pattern that its hosts match
-	segments []patternSegment // a parameter stands for all that no literal there is
-	below    bool             // and every path below
+	host     string            // the narrowest pattern that its hosts match
+	segments []pattern.Segment // a parameter stands for all that no literal there is
+	below    bool              // and every path below
 	sample   sample
 }
 
 // A sample is one request of a cell, but for the method.
 type sample struct {
 	host string
-	path Path
+	path pattern.Path
 }
 
 // free reports whether paths of the cell have a segment that is not given.
 func (c cell) free() bool {
-	return c.below || slices.ContainsFunc(c.segments, func(s patternSegment) bool { return s.param })
+	return c.below || slices.ContainsFunc(c.segments, func(s pattern.Segment) bool { return s.Param })
 }
 
 // A cutter cuts all requests into cells.
@@ -51,14 +53,14 @@ func cut(allHosts bool, tables ...[]Entry) ([]cell, error) {
 		if hosts[e.Host] == nil {
 			hosts[e.Host] = hostPatterns{}
 		}
-		hosts[e.Host][e.pattern.key()] = e.pattern
-		for _, s := range e.pattern.segments {
-			if !s.param {
-				c.literals[s.text] = true
+		hosts[e.Host][e.Pattern.Key()] = e.Pattern
+		for _, s := range e.Pattern.Segments() {
+			if !s.Param {
+				c.literals[s.Text] = true
 			}
 		}
 	}
-	for _, host := range slices.SortedFunc(maps.Keys(hosts), compareHosts) {
+	for _, host := range slices.SortedFunc(maps.Keys(hosts), pattern.CompareHosts) {
 		all := hostPatterns{}
 		for _, wide := range hostsAround(host) {
 			maps.Copy(all, hosts[wide])
@@ -76,10 +78,10 @@ func cut(allHosts bool, tables ...[]Entry) ([]cell, error) {
 }
 
 // hostPatterns are the patterns under one host, by their key.
-type hostPatterns map[string]pattern
+type hostPatterns map[string]pattern.Pattern
 
 // hostsAround returns all host patterns that match every host that this one matches,
-// the way [coversHost] tells them; there are few, however many hosts a policy has.
+// the way [pattern.HostCovers] tells them; there are few, however many hosts a policy has.
 func hostsAround(host string) []string {
 	around := []string{host}
 	if host != "" {
@@ -94,11 +96,11 @@ func hostsAround(host string) []string {
 }
 
 // sampleHost returns a host that matches the pattern and none that is narrower.
-func sampleHost(pattern string, all map[string]hostPatterns) string {
+func sampleHost(wide string, all map[string]hostPatterns) string {
 	for n := 0; ; n++ {
-		host := exampleHost(pattern, n)
+		host := pattern.ExampleHost(wide, n)
 		narrower := slices.ContainsFunc(hostsAround(host), func(other string) bool {
-			return all[other] != nil && !coversHost(other, pattern)
+			return all[other] != nil && !pattern.HostCovers(other, wide)
 		})
 		if !narrower {
 			return host
@@ -108,7 +110,7 @@ func sampleHost(pattern string, all map[string]hostPatterns) string {
 
 // walk cuts the paths that begin as the cell's. The patterns are those that such paths
 // may still match; of the cells, those are kept that one of its own patterns takes.
-func (c *cutter) walk(at cell, patterns, own []pattern) error {
+func (c *cutter) walk(at cell, patterns, own []pattern.Pattern) error {
 	depth := len(at.segments)
 	longer, rests, ended := split(patterns, depth)
 	ownLonger, ownRests, ownEnded := split(own, depth)
@@ -123,11 +125,11 @@ func (c *cutter) walk(at cell, patterns, own []pattern) error {
 	}
 	literals := map[string]bool{}
 	for _, p := range longer {
-		if s := p.segments[depth]; !s.param {
-			literals[s.text] = true
+		if s := p.Segments()[depth]; !s.Param {
+			literals[s.Text] = true
 		}
 	}
-	next := func(s patternSegment, literal string) error {
+	next := func(s pattern.Segment, literal string) error {
 		own := append(fitting(ownLonger, depth, literal), ownRests...)
 		if len(own) == 0 {
 			return nil
@@ -135,21 +137,21 @@ func (c *cutter) walk(at cell, patterns, own []pattern) error {
 		return c.walk(at.then(s), append(fitting(longer, depth, literal), rests...), own)
 	}
 	for _, text := range slices.Sorted(maps.Keys(literals)) {
-		if err := next(patternSegment{text, false}, text); err != nil {
+		if err := next(pattern.Segment{Text: text}, text); err != nil {
 			return err
 		}
 	}
-	return next(patternSegment{c.fresh(), true}, "")
+	return next(pattern.Segment{Text: c.fresh(), Param: true}, "")
 }
 
 // split tells apart the patterns that go on at a depth, those that take all from there,
 // and whether one ends there.
-func split(patterns []pattern, depth int) (longer, rests []pattern, ended bool) {
+func split(patterns []pattern.Pattern, depth int) (longer, rests []pattern.Pattern, ended bool) {
 	for _, p := range patterns {
 		switch {
-		case len(p.segments) > depth:
+		case len(p.Segments()) > depth:
 			longer = append(longer, p)
-		case p.rest:
+		case p.Rest():
 			rests = append(rests, p)
 		default:
 			ended = true
@@ -159,15 +161,15 @@ func split(patterns []pattern, depth int) (longer, rests []pattern, ended bool) 
 }
 
 // then returns the cell that is a segment longer.
-func (c cell) then(s patternSegment) cell {
+func (c cell) then(s pattern.Segment) cell {
 	c.segments = append(slices.Clone(c.segments), s)
 	return c
 }
 
 // fitting returns the patterns that take a segment: this literal, or with "" what is none.
-func fitting(patterns []pattern, depth int, text string) (fit []pattern) {
+func fitting(patterns []pattern.Pattern, depth int, text string) (fit []pattern.Pattern) {
 	for _, p := range patterns {
-		if s := p.segments[depth]; s.param || text != "" && s.text == text {
+		if s := p.Segments()[depth]; s.Param || text != "" && s.Text == text {
 			fit = append(fit, p)
 		}
 	}
@@ -176,11 +178,11 @@ func fitting(patterns []pattern, depth int, text string) (fit []pattern) {
 
 // fresh returns a segment that is no literal of any pattern.
 func (c *cutter) fresh() string {
-	n := 0
-	for c.literals[nth("x", n)] {
-		n++
+	text := "x"
+	for n := 1; c.literals[text]; n++ {
+		text = "x" + strconv.Itoa(n)
 	}
-	return nth("x", n)
+	return text
 }
 
 // add makes the sample of a cell and keeps it.
@@ -188,24 +190,15 @@ func (c *cutter) add(at cell) error {
 	if len(c.cells) >= maxCells {
 		return ErrTooManyCells
 	}
-	path, err := ParsePath(pattern{segments: at.segments}.sample())
+	literals := slices.Clone(at.segments)
+	for i := range literals {
+		literals[i].Param = false
+	}
+	path, err := pattern.ParsePath(pattern.New(literals, false).String())
 	if err != nil {
 		return nil //nolint:nilerr // a path without a canonical form is no request's
 	}
 	at.sample.path = path
 	c.cells = append(c.cells, at)
 	return nil
-}
-
-// sample writes the path that a cell is looked at by: its parameters hold their value.
-func (p pattern) sample() string {
-	var b strings.Builder
-	for _, s := range p.segments {
-		b.WriteByte('/')
-		b.WriteString(escapeSegment(s.text))
-	}
-	if b.Len() == 0 {
-		return "/"
-	}
-	return b.String()
 }

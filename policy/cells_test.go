@@ -4,17 +4,19 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"warder/policy/pattern"
 )
 
-// TestHostsAround holds the list against what [coversHost] says.
+// TestHostsAround holds the list against what [pattern.HostCovers] says.
 func TestHostsAround(t *testing.T) {
 	t.Parallel()
 	all := []string{"", "a", "a.b", "a.b.c", "b.c", "*.c", "*.b.c", "*.b", "*.a.b.c", "c", "x.b.c", "*.bb.c"}
 	for _, p := range all {
 		around := hostsAround(p)
 		for _, q := range all {
-			if slices.Contains(around, q) != coversHost(q, p) {
-				t.Errorf("%q is around %q: %v", q, p, !coversHost(q, p))
+			if slices.Contains(around, q) != pattern.HostCovers(q, p) {
+				t.Errorf("%q is around %q: %v", q, p, !pattern.HostCovers(q, p))
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -243,7 +244,7 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 			c.fail(h.At, h.Field, `"any" is the word for any address; write ["*"] for any host`)
 			continue
 		}
-		if wrong := checkHost(h.Text); wrong != "" {
+		if wrong := pattern.WrongHost(h.Text); wrong != "" {
 			c.fail(h.At, h.Field, "%s %s", strict.Quote(h.Text), wrong)
 			continue
 		}
@@ -260,20 +261,20 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 	}
 	seen := map[string]bool{}
 	for _, path := range e.Match.Paths {
-		p, wrong := parsePattern(path.Text)
+		p, wrong := pattern.Parse(path.Text)
 		if wrong != "" {
 			c.fail(path.At, path.Field, "%s", "the path "+wrong)
 			continue
 		}
-		if missing := p.forms &^ route.PathAllows; missing != 0 {
+		if missing := p.Forms() &^ route.PathAllows; missing != 0 {
 			c.fail(path.At, path.Field, "the path is written with what the route refuses in a request; add path_allows: [%s]", missing)
 			continue
 		}
-		if seen[p.key()] {
+		if seen[p.Key()] {
 			c.fail(path.At, path.Field, "%s matches what another path of this route matches; write it once", strict.Quote(path.Text))
 			continue
 		}
-		seen[p.key()] = true
+		seen[p.Key()] = true
 		placed = append(placed, placedPattern{p, path.Text})
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {

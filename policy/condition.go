@@ -12,6 +12,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -21,7 +22,7 @@ type Condition struct {
 	text     string // on one line, for people
 	source   string // as written
 	program  cel.Program
-	patterns []pattern // of the route, the most specific first
+	patterns []pattern.Pattern // of the route, the most specific first
 
 	// wholeQuery and wholeFields say that the expression goes over all names, so that
 	// one that comes twice has no place in any of them.
@@ -33,7 +34,7 @@ type Condition struct {
 type ConditionInput struct {
 	Method   string
 	Host     string // as sent
-	Path     Path
+	Path     pattern.Path
 	Query    string // as sent, without its "?"
 	Fields   Fields
 	ClientIP netip.Addr
@@ -108,7 +109,7 @@ func (c *Condition) Holds(ctx context.Context, in *ConditionInput) (holds bool, 
 // seen: it is the same text, and where it speaks of parameters, over the same paths.
 func (c *Condition) same(other *Condition) bool {
 	return other != nil && c.source == other.source &&
-		(!strings.Contains(c.source, "params") || slices.EqualFunc(c.patterns, other.patterns, func(a, b pattern) bool { return a.String() == b.String() }))
+		(!strings.Contains(c.source, "params") || slices.EqualFunc(c.patterns, other.patterns, func(a, b pattern.Pattern) bool { return a.String() == b.String() }))
 }
 
 var (
@@ -119,13 +120,13 @@ var (
 // params returns the decoded parameters of the path, by the first of the route's
 // patterns that takes it. That none does is an error and no empty map, of which
 // params.all(n, params[n] != "0") would be true.
-func (c *Condition) params(path Path) (paramTexts, error) {
-	if len(path.raw) > maxText {
+func (c *Condition) params(path pattern.Path) (paramTexts, error) {
+	if len(path.Raw()) > maxText {
 		return paramTexts{}, errParamsLong
 	}
 	for i := range c.patterns {
-		if _, whole := c.patterns[i].shared(path.segments); whole {
-			return paramTexts{c.patterns[i].segments, path.segments}, nil
+		if c.patterns[i].Matches(path) {
+			return paramTexts{c.patterns[i].Segments(), path.Segments()}, nil
 		}
 	}
 	return paramTexts{}, errParamsOther
@@ -133,13 +134,13 @@ func (c *Condition) params(path Path) (paramTexts, error) {
 
 // paramTexts are the parameters of a path: the segments of its pattern beside its own.
 type paramTexts struct {
-	pattern []patternSegment
+	pattern []pattern.Segment
 	path    []string
 }
 
 func (p paramTexts) find(name string) (value string, found bool, err error) {
 	for i, s := range p.pattern {
-		if s.param && s.text == name {
+		if s.Param && s.Text == name {
 			return p.path[i], true, nil
 		}
 	}
@@ -148,8 +149,8 @@ func (p paramTexts) find(name string) (value string, found bool, err error) {
 
 func (p paramTexts) names() (names []string) {
 	for _, s := range p.pattern {
-		if s.param {
-			names = append(names, s.text)
+		if s.Param {
+			names = append(names, s.Text)
 		}
 	}
 	return names

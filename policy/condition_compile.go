@@ -11,6 +11,7 @@ import (
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/ext"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -94,13 +95,13 @@ func (c *compiler) condition(route *Route, e routeEntry, patterns []placedPatter
 	for _, p := range patterns {
 		r.condition.patterns = append(r.condition.patterns, p.pattern)
 	}
-	slices.SortStableFunc(r.condition.patterns, comparePatterns)
+	slices.SortStableFunc(r.condition.patterns, pattern.Pattern.Compare)
 	route.Condition = r.condition
 }
 
 // A placedPattern is a path of a route with its place.
 type placedPattern struct {
-	pattern pattern
+	pattern pattern.Pattern
 	text    string
 }
 
@@ -252,17 +253,12 @@ func (r *conditionReader) nameFrom(offset int, name string) int {
 func (r *conditionReader) wrongParams(patterns []placedPattern) (problems []conditionProblem) {
 	for _, use := range r.params {
 		for _, p := range patterns {
-			var names []string
-			for _, s := range p.pattern.segments {
-				if s.param {
-					names = append(names, s.text)
-				}
-			}
+			names := p.pattern.Params()
 			switch {
 			case slices.Contains(names, use.name):
 				continue
 			case len(names) == 0:
-				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s: the path %s has no parameter; write {%s} for a segment of it", use.name, strict.Quote(p.text), nameOf(use.name))})
+				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s: the path %s has no parameter; write {%s} for a segment of it", use.name, strict.Quote(p.text), pattern.ParamNameLike(use.name))})
 			default:
 				problems = append(problems, conditionProblem{use.offset, fmt.Sprintf("there is no params.%s in the path %s; %s", use.name, strict.Quote(p.text), strict.DidYouMean(use.name, names))})
 			}

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types/ref"
+
+	"warder/policy/pattern"
 )
 
 // maxQuery bounds how many names and values of a query are read.
@@ -141,20 +143,20 @@ var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 // Envoy makes of the request's first line (a name that begins with a colon, folded).
 func (t fieldTexts) hides(folded string) bool {
 	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
-		slices.ContainsFunc(t.hidden, func(name string) bool { return FoldHeader(name) == folded })
+		slices.ContainsFunc(t.hidden, func(name string) bool { return pattern.FoldHeader(name) == folded })
 }
 
 // find finds a field. Names that an application may take for one (x_tenant for x-tenant)
 // count as the same one that comes twice.
 func (t fieldTexts) find(name string) (value string, found bool, err error) {
-	wanted := FoldHeader(name)
+	wanted := pattern.FoldHeader(name)
 	if t.hides(wanted) {
 		return "", false, nil
 	}
 	for i := range t.fields.Len() {
 		got, v := t.fields.Field(i)
 		switch {
-		case !sameField(got, wanted):
+		case !pattern.FoldsTo(got, wanted):
 		case found || got != name:
 			return "", false, fmt.Errorf("request.headers has %q more than once, or in another spelling", name)
 		case len(v) > maxText:
@@ -171,7 +173,7 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 func (t fieldTexts) names() []string {
 	set := map[string]struct{}{}
 	for i := range t.fields.Len() {
-		if name, _ := t.fields.Field(i); !t.hides(FoldHeader(name)) {
+		if name, _ := t.fields.Field(i); !t.hides(pattern.FoldHeader(name)) {
 			set[name] = struct{}{}
 		}
 	}
@@ -185,7 +187,7 @@ func (t fieldTexts) ambiguous() bool {
 	seen := map[string]struct{}{}
 	for i := range t.fields.Len() {
 		name, _ := t.fields.Field(i)
-		folded := FoldHeader(name)
+		folded := pattern.FoldHeader(name)
 		if t.hides(folded) {
 			continue
 		}
@@ -212,16 +214,3 @@ type noFields struct{}
 
 func (noFields) Len() int                   { return 0 }
 func (noFields) Field(int) (string, string) { return "", "" }
-
-// sameField reports whether a name folds to one that is folded, without a copy of it.
-func sameField(name, folded string) bool {
-	if len(name) != len(folded) {
-		return false
-	}
-	for i := range len(name) {
-		if foldedByte(name[i]) != folded[i] {
-			return false
-		}
-	}
-	return true
-}

@@ -10,6 +10,7 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -197,7 +198,7 @@ func (r *conditionReader) named(m, name string, at int) {
 // header refuses names of headers that no expression ever sees.
 func (r *conditionReader) header(name string, at int) {
 	lower := strings.ToLower(name)
-	switch folded := FoldHeader(name); {
+	switch folded := pattern.FoldHeader(name); {
 	case strings.HasPrefix(folded, "x-warder-"):
 		r.fail(at, "%s is hidden, since a client could send it; read principal or request.client_ip", strict.Quote(name))
 	case slices.Contains(hiddenFields, folded):

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // fields are header fields, their names in lower case.
@@ -41,9 +42,9 @@ func conditionOf(tb testing.TB, expression string, paths ...string) *policy.Cond
 	return p.Routes()[0].Condition
 }
 
-func pathOf(tb testing.TB, raw string) policy.Path {
+func pathOf(tb testing.TB, raw string) pattern.Path {
 	tb.Helper()
-	p, err := policy.ParsePath(raw)
+	p, err := pattern.ParsePath(raw)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"request.client_ip is absent", "no address", conditionOf(t, `request.client_ip != "203.0.113.9"`), t.Context(), func(in *policy.ConditionInput) { in.ClientIP = netip.Addr{} }},
 		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = "" }},
 		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = strings.Repeat("a", 300) }},
-		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = policy.Path{} }},
+		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pattern.Path{} }},
 		{"none of the route's", "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
 		{"no token", "claims that cannot be had", conditionOf(t, `principal.claims.tenant != "x"`), t.Context(), func(in *policy.ConditionInput) {
 			in.Claims = func() (string, error) { return "", errors.New("no token") }
@@ -308,7 +309,7 @@ func FuzzConditionHeaders(f *testing.F) {
 		if holds, _ := lacks.Holds(t.Context(), in); holds && len(values) > 0 {
 			t.Errorf("%s holds for %q", lacks, request)
 		}
-		p, err := policy.ParsePath("/users/" + url.PathEscape(asked))
+		p, err := pattern.ParsePath("/users/" + url.PathEscape(asked))
 		if err != nil || len(p.Segments()) != 2 {
 			return
 		}

@@ -10,6 +10,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"warder/policy/pattern"
 )
 
 // An evaluation is one check of a condition. It reads each part of the input at most
@@ -54,12 +56,12 @@ type field struct {
 var requestFields = []field{
 	{"method", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.Method), nil }},
 	{"host", cel.StringType, func(e *evaluation) (ref.Val, error) {
-		var buf [maxHost]byte
-		name, _ := foldHost(e.in.Host, &buf)
+		var buf [pattern.MaxHost]byte
+		name, _ := pattern.CanonicalHost(e.in.Host, &buf)
 		return textOr(string(name)), nil
 	}},
 	{"path", cel.StringType, func(e *evaluation) (ref.Val, error) {
-		if e.in.Path.raw == "" || len(e.in.Path.raw) > maxText {
+		if e.in.Path.Raw() == "" || len(e.in.Path.Raw()) > maxText {
 			return nil, nil
 		}
 		return types.String(e.in.Path.Canonical()), nil

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -29,7 +30,7 @@ func (s *OriginSet) Origins() []string { return s.origins }
 // Preflight returns the route that a CORS preflight asks for, or nil when the
 // OPTIONS request is one like any other: nothing is there for the requested method,
 // the origin is not listed, or a route lists OPTIONS and so answers for itself.
-func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
+func (p *Policy) Preflight(origin, requested, host string, path pattern.Path) *Route {
 	route := p.Match(requested, host, path)
 	if route == nil || !route.Preflights(origin, requested) {
 		return nil
@@ -100,7 +101,7 @@ func wrongOrigin(s string) string {
 		return "has a scheme that is not http or https; write an origin such as " + exampleOrigin
 	}
 	authority, _, _ := strings.Cut(rest, "/")
-	host := cutPort(authority)
+	host := pattern.WithoutPort(authority)
 	port := strings.TrimPrefix(authority[len(host):], ":")
 	plain := scheme + "://" + host
 	switch {
@@ -115,7 +116,7 @@ func wrongOrigin(s string) string {
 	case strings.Contains(host, ":") && host[0] != '[':
 		return "has more than one colon; write an IPv6 address in brackets, as in http://[::1]:3000"
 	}
-	if wrong := checkHost(host); wrong != "" {
+	if wrong := pattern.WrongHost(host); wrong != "" {
 		return "has a host that " + wrong
 	}
 	if s != lower {

@@ -4,22 +4,23 @@ import (
 	"fmt"
 	"slices"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
 // WrongPath says why a policy cannot hold a path; "" when it can without path_allows.
 func WrongPath(path string) string {
-	p, wrong := parsePattern(path)
-	if wrong == "" && p.forms != 0 {
-		return fmt.Sprintf("is written with what a route refuses unless it says path_allows: [%s]", p.forms)
+	p, wrong := pattern.Parse(path)
+	if wrong == "" && p.Forms() != 0 {
+		return fmt.Sprintf("is written with what a route refuses unless it says path_allows: [%s]", p.Forms())
 	}
 	return wrong
 }
 
 // SamePaths returns a text that is the same for paths that match the same requests.
 func SamePaths(path string) string {
-	p, _ := parsePattern(path)
-	return p.key()
+	p, _ := pattern.Parse(path)
+	return p.Key()
 }
 
 // An Operation is a method and a path, as a policy writes it, that an application answers.
@@ -49,11 +50,11 @@ func (p *Policy) Cover(operations []Operation) (Coverage, error) {
 	table := p.Table()
 	wanted := make([]Entry, len(operations))
 	for i, o := range operations {
-		pattern, wrong := parsePattern(o.Path)
+		compiled, wrong := pattern.Parse(o.Path)
 		if wrong != "" {
 			return Coverage{}, fmt.Errorf("the path %s %s", strict.Quote(o.Path), wrong)
 		}
-		wanted[i] = Entry{Methods: []string{o.Method}, Path: o.Path, pattern: pattern}
+		wanted[i] = Entry{Methods: []string{o.Method}, Path: o.Path, Pattern: compiled}
 	}
 	cells, err := cut(true, table, wanted)
 	if err != nil {
@@ -64,7 +65,7 @@ func (p *Policy) Cover(operations []Operation) (Coverage, error) {
 		c.byMethod[o.Method] = append(c.byMethod[o.Method], i)
 	}
 	for _, list := range c.byMethod {
-		slices.SortStableFunc(list, func(a, b int) int { return comparePatterns(wanted[a].pattern, wanted[b].pattern) })
+		slices.SortStableFunc(list, func(a, b int) int { return wanted[a].Pattern.Compare(wanted[b].Pattern) })
 	}
 	c.answers = make([][]answer, len(operations))
 	for _, at := range cells {
@@ -98,12 +99,12 @@ type reachedKey struct {
 func (c *covering) look(at cell) {
 	for method, list := range c.byMethod {
 		for _, i := range list {
-			pattern := c.wanted[i].pattern
-			if !pattern.takesCell(at) {
+			wanted := c.wanted[i].Pattern
+			if !takesCell(wanted, at) {
 				continue
 			}
 			route := c.policy.winner(method, at)
-			c.answers[i] = append(c.answers[i], answer{at.host, pattern.isWhole(at), route})
+			c.answers[i] = append(c.answers[i], answer{at.host, isWhole(wanted, at), route})
 			c.note(route, method, at)
 			break // the others are less specific
 		}
@@ -111,9 +112,9 @@ func (c *covering) look(at cell) {
 }
 
 // isWhole reports whether the cell is free where the pattern is.
-func (p pattern) isWhole(at cell) bool {
-	for i, s := range p.segments {
-		if s.param != at.segments[i].param {
+func isWhole(p pattern.Pattern, at cell) bool {
+	for i, s := range p.Segments() {
+		if s.Param != at.segments[i].Param {
 			return false
 		}
 	}
@@ -127,8 +128,8 @@ func (c *covering) note(r *Route, method string, at cell) {
 	}
 	for _, host := range r.written.hosts {
 		for _, path := range r.written.paths {
-			pattern, _ := parsePattern(path)
-			if coversHost(host, at.host) && pattern.takesCell(at) {
+			compiled, _ := pattern.Parse(path)
+			if pattern.HostCovers(host, at.host) && takesCell(compiled, at) {
 				c.reached[reachedKey{r, host, path, method}] = true
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"warder/policy/pattern"
 )
 
 // A Diff is what two policies decide differently. It is exact: all requests are cut into
@@ -44,7 +46,7 @@ type Place struct {
 	Partly  bool
 	Example Example
 
-	pattern     pattern
+	pattern     pattern.Pattern
 	exampleHost string // the pattern that the example's host is a sample of
 }
 
@@ -130,7 +132,7 @@ func passageOf(at cell, before, after *Route) passage {
 	if before == nil && after == nil {
 		return p
 	}
-	forms := at.sample.path.forms
+	forms := at.sample.path.Forms()
 	p.oldRefuses = before != nil && forms&^before.PathAllows != 0
 	p.newRefuses = after != nil && forms&^after.PathAllows != 0
 	p.free = at.free() && formsDiffer(before, after)
@@ -170,8 +172,8 @@ func (c *comparison) put(p passage, method string, at cell) {
 	if p.old == nil && p.new == nil {
 		return
 	}
-	host, pattern, path := c.place(p, method, at)
-	key := host + "\x00" + pattern.key()
+	host, both, path := c.place(p, method, at)
+	key := host + "\x00" + both.Key()
 	places := c.groups[p]
 	if places == nil {
 		places = map[string]*Place{}
@@ -180,11 +182,11 @@ func (c *comparison) put(p passage, method string, at cell) {
 	}
 	place := places[key]
 	if place == nil {
-		place = &Place{Host: host, Path: path, pattern: pattern}
+		place = &Place{Host: host, Path: path, pattern: both}
 		places[key] = place
 	}
 	if place.Example == (Example{}) || place.exampleHost != host && at.host == host {
-		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.raw}, at.host
+		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.Raw()}, at.host
 	}
 	if !slices.Contains(place.Methods, method) {
 		place.Methods = append(place.Methods, method)
@@ -192,19 +194,19 @@ func (c *comparison) put(p passage, method string, at cell) {
 }
 
 // place writes a cell the way the two policies do: what both of the winning entries take.
-func (c *comparison) place(p passage, method string, at cell) (host string, both pattern, path string) {
+func (c *comparison) place(p passage, method string, at cell) (host string, both pattern.Pattern, path string) {
 	first := true
 	for i, r := range []*Route{p.old, p.new} {
 		e, found := entryOf(c.entries[i][r], method, p.origin != "", at)
 		switch {
 		case !found:
 		case first:
-			host, both, first = e.Host, e.pattern, false
+			host, both, first = e.Host, e.Pattern, false
 		default:
-			if compareHosts(e.Host, host) < 0 {
+			if pattern.CompareHosts(e.Host, host) < 0 {
 				host = e.Host
 			}
-			both = e.pattern.and(both)
+			both = intersection(e.Pattern, both)
 		}
 	}
 	return host, both, both.String()
@@ -220,18 +222,19 @@ func entryOf(entries []Entry, method string, preflight bool, at cell) (Entry, bo
 	return Entry{}, false
 }
 
-// and returns what takes the paths that both patterns take, of which there is one.
-func (p pattern) and(q pattern) pattern {
-	if len(p.segments) < len(q.segments) {
+// intersection returns the pattern that matches the paths that both patterns match. Both must
+// match some path.
+func intersection(p, q pattern.Pattern) pattern.Pattern {
+	if len(p.Segments()) < len(q.Segments()) {
 		p, q = q, p
 	}
-	both := pattern{segments: slices.Clone(p.segments), rest: p.rest && q.rest}
-	for i, s := range q.segments {
-		if !s.param {
-			both.segments[i] = s
+	both := slices.Clone(p.Segments())
+	for i, s := range q.Segments() {
+		if !s.Param {
+			both[i] = s
 		}
 	}
-	return both
+	return pattern.New(both, p.Rest() && q.Rest())
 }
 
 // diff says of each passage what it comes to.
@@ -294,7 +297,7 @@ func (change Change) key() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%p %p %v %v %d %d", change.Old, change.New, change.OldRefuses, change.NewRefuses, len(change.Gained), len(change.Lost))
 	for _, place := range change.Places {
-		fmt.Fprintf(&b, "\n%s %s %q", place.Host, place.pattern.key(), place.Methods)
+		fmt.Fprintf(&b, "\n%s %s %q", place.Host, place.pattern.Key(), place.Methods)
 	}
 	return b.String()
 }
@@ -342,7 +345,7 @@ func gainedPreflights(p passage, from, to side) []Access {
 // partly reports whether some requests of a place go by another passage.
 func (c *comparison) partly(p passage, place *Place) bool {
 	for _, d := range c.cells {
-		if !coversHost(place.Host, d.host) || !place.pattern.takesCell(d.cell) {
+		if !pattern.HostCovers(place.Host, d.host) || !takesCell(place.pattern, d.cell) {
 			continue
 		}
 		for i, method := range c.methods {
@@ -354,13 +357,11 @@ func (c *comparison) partly(p passage, place *Place) bool {
 	return false
 }
 
-// takesCell reports whether the pattern takes the paths of a cell.
-func (p pattern) takesCell(c cell) bool {
-	return covers(p, pattern{segments: c.segments, rest: c.below})
-}
+// takesCell reports whether the pattern matches the paths of a cell.
+func takesCell(p pattern.Pattern, c cell) bool { return p.Covers(pattern.New(c.segments, c.below)) }
 
 func comparePlaces(a, b Place) int {
-	return cmp.Or(compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern), slices.Compare(a.Methods, b.Methods))
+	return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.pattern.Compare(b.pattern), slices.Compare(a.Methods, b.Methods))
 }
 
 func compareChanges(a, b Change) int {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"warder/policy/pattern"
 )
 
 // A call is a request with all that a decision looks at.
@@ -32,7 +34,7 @@ func (c call) String() string {
 // decides is the oracle: it walks through the checks as the engine does, and knows nothing
 // of comparing.
 func decides(p *Policy, c call) bool {
-	path, err := ParsePath(c.path)
+	path, err := pattern.ParsePath(c.path)
 	if err != nil {
 		return false
 	}
@@ -233,7 +235,7 @@ func reported(d Diff, before, after *Policy, c call, gained bool) bool {
 }
 
 func speaksOf(change Change, a Access, passes, refuses *Route, admin string, before, after *Policy, c call) bool {
-	path, _ := ParsePath(c.path)
+	path, _ := pattern.ParsePath(c.path)
 	method := c.method
 	if a.Who == WhoPreflight {
 		if !slices.Contains(a.Origins, c.origin) || c.origin == "" {
@@ -256,7 +258,7 @@ func speaksOf(change Change, a Access, passes, refuses *Route, admin string, bef
 		}
 	}
 	in := slices.ContainsFunc(change.Places, func(p Place) bool {
-		e := Entry{Host: p.Host, Methods: p.Methods, pattern: p.pattern}
+		e := Entry{Host: p.Host, Methods: p.Methods, Pattern: p.pattern}
 		return e.Takes(method, c.host, path)
 	})
 	if !in {
@@ -358,7 +360,7 @@ func witness(change Change, place Place, a Access, passes, refuses *Route, admin
 		c.peer = strings.Replace(a.Through.Patterns[0], "*", "z9", 1)
 	case a.Forms != 0:
 		form := "%2F"
-		if a.Forms&Semicolon != 0 {
+		if a.Forms&pattern.Semicolon != 0 {
 			form = ";"
 		}
 		if strings.Contains(c.path, "x") {

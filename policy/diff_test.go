@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"warder/policy/pattern"
 )
 
 // said writes a diff in short, a line for each access: sign, who, where, from which route to
@@ -222,7 +224,7 @@ func TestDiffKnowsAllOfARoute(t *testing.T) {
 		"Anonymous":  func(r *Route) { r.Anonymous = true },
 		"ClientIPs":  func(r *Route) { r.ClientIPs = &IPSet{prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}} },
 		"Principals": func(r *Route) { r.Principals = &PrincipalSet{exact: map[string]struct{}{"CN=x": {}}} },
-		"PathAllows": func(r *Route) { r.PathAllows = Semicolon },
+		"PathAllows": func(r *Route) { r.PathAllows = pattern.Semicolon },
 		"Condition":  func(r *Route) { r.Condition = new(Condition) },
 		"Shadow":     func(r *Route) { r.Shadow = true },
 		"Origins":    nil, // compared in preflights

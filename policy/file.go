@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -197,21 +198,16 @@ func readName(r *strict.Reader, field string, v strict.Value, what, example stri
 // ReadValue reads the name of a spelling.
 func (f *formText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	text, ok := r.Text(field, v, "encoded_slash")
-	known := make([]string, len(formNames))
-	for i, n := range formNames {
-		known[i] = n.name
-	}
+	known := pattern.FormNames()
 	if ok && !slices.Contains(known, text) {
 		r.Fail(v.At, field, "%s is unknown; %s", strict.Quote(text), strict.DidYouMean(text, known))
 	}
 	*f = formText(text)
 }
 
-func formsOf(names []formText) (forms Forms) {
-	for _, n := range formNames {
-		if slices.Contains(names, formText(n.name)) {
-			forms |= n.form
-		}
+func formsOf(names []formText) (forms pattern.Forms) {
+	for _, n := range names {
+		forms |= pattern.FormNamed(string(n))
 	}
 	return forms
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -87,7 +88,7 @@ func isVariable(s string) bool {
 // fromEnvironment reads networks from a variable, separated by commas or spaces.
 func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string, bool)) (prefixes []netip.Prefix) {
 	name := s.Text[2 : len(s.Text)-1]
-	if !validParam(name) {
+	if !pattern.ValidParam(name) {
 		r.Fail(s.At, s.Field, "%s names no variable; write ${NAME} with letters, digits and underscores", strict.Quote(s.Text))
 		return nil
 	}

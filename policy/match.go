@@ -3,9 +3,9 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -54,18 +54,19 @@ var absentMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 // Match returns the route that wins the request, or nil when none matches. The
 // host is as sent: case, port and trailing dot are taken off here. The zero Path and a
-// host that [ValidHost] refuses match nothing.
-func (p *Policy) Match(method, host string, path Path) *Route {
-	if path.raw == "" {
+// host that [pattern.ValidHost] refuses match nothing.
+func (p *Policy) Match(method, host string, path pattern.Path) *Route {
+	if path.Raw() == "" {
 		return nil
 	}
 	m := &p.matcher
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
 	if !ok {
 		return nil
 	}
-	if route := m.exact[string(name)].match(path.segments, method); route != nil {
+	segments := path.Segments()
+	if route := m.exact[string(name)].match(segments, method); route != nil {
 		return route
 	}
 	// From the left, a dot at a time: the longest wildcard is met first.
@@ -73,11 +74,11 @@ func (p *Policy) Match(method, host string, path Path) *Route {
 		if c != '.' || i == 0 || len(m.wildcard) == 0 {
 			continue
 		}
-		if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
+		if route := m.wildcard[string(name[i+1:])].match(segments, method); route != nil {
 			return route
 		}
 	}
-	return m.any.match(path.segments, method)
+	return m.any.match(segments, method)
 }
 
 // match walks down the tree. A branch that has the path but not the method is left
@@ -122,22 +123,22 @@ func (m *methods) match(method string) *Route {
 // add puts a route into the tree under one host, path and all its methods. It
 // returns the route that is there already, when there is one, and for which method:
 // "" for those of a route without a list.
-func (m *matcher) add(route *Route, host string, pattern pattern, listed []string) (other *Route, method string) {
+func (m *matcher) add(route *Route, host string, p pattern.Pattern, listed []string) (other *Route, method string) {
 	n := m.tree(host)
-	for _, s := range pattern.segments {
-		if s.param {
+	for _, s := range p.Segments() {
+		if s.Param {
 			n = child(&n.param)
 			continue
 		}
 		if n.literal == nil {
 			n.literal = map[string]*node{}
 		}
-		next := n.literal[s.text]
-		n.literal[s.text] = child(&next)
+		next := n.literal[s.Text]
+		n.literal[s.Text] = child(&next)
 		n = next
 	}
 	at := &n.end
-	if pattern.rest {
+	if p.Rest() {
 		at = &n.rest
 	}
 	if *at == nil {
@@ -189,7 +190,7 @@ type conflict struct {
 	route, other *Route
 	at           strict.String
 	host         string // "" for any
-	pattern      pattern
+	pattern      pattern.Pattern
 	method       string // "" for routes without a list of methods
 }
 
@@ -206,12 +207,12 @@ func (p *Policy) example(c conflict) string {
 	}
 	for n := range exampleTries {
 		for _, tail := range []int{n + 1, 0} {
-			path := c.pattern.example(n, tail)
-			parsed, err := ParsePath(path)
+			path := c.pattern.Example(n, tail)
+			parsed, err := pattern.ParsePath(path)
 			if err != nil {
 				continue
 			}
-			for _, host := range []string{exampleHost(c.host, 0), exampleHost(c.host, n)} {
+			for _, host := range []string{pattern.ExampleHost(c.host, 0), pattern.ExampleHost(c.host, n)} {
 				for _, method := range methods {
 					if p.Match(method, host, parsed) == c.other {
 						return fmt.Sprintf("%s https://%s%s", method, host, path)
@@ -220,46 +221,5 @@ func (p *Policy) example(c conflict) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s https://%s%s", methods[0], exampleHost(c.host, 0), c.pattern.example(0, 1))
-}
-
-// exampleHost writes the n-th host that a host pattern matches.
-func exampleHost(host string, n int) string {
-	below, wildcard := strings.CutPrefix(host, "*.")
-	switch {
-	case wildcard:
-		return nth("a", n) + "." + below
-	case host != "":
-		return host
-	case n == 0:
-		return "example.com"
-	}
-	return nth("host", n) // one label: no wildcard matches it
-}
-
-// example writes the n-th path that a pattern matches, with tail segments for **.
-func (p pattern) example(n, tail int) string {
-	var b strings.Builder
-	for _, s := range p.segments {
-		b.WriteByte('/')
-		if s.param {
-			b.WriteString(nth("x", n))
-		} else {
-			b.WriteString(escapeSegment(s.text))
-		}
-	}
-	if p.rest {
-		b.WriteString(strings.Repeat("/"+nth("x", n), tail))
-	}
-	if b.Len() == 0 {
-		return "/"
-	}
-	return b.String()
-}
-
-func nth(word string, n int) string {
-	if n == 0 {
-		return word
-	}
-	return word + strconv.Itoa(n)
+	return fmt.Sprintf("%s https://%s%s", methods[0], pattern.ExampleHost(c.host, 0), c.pattern.Example(0, 1))
 }

@@ -3,6 +3,8 @@ package policy
 import (
 	"cmp"
 	"slices"
+
+	"warder/policy/pattern"
 )
 
 // A Near is an entry that did not win a request, and came close.
@@ -33,12 +35,12 @@ const (
 // its path but not its method or host. When no route takes the path, it returns those that share
 // the longest beginning with it, at least one literal segment. At most limit of them are
 // returned; more says how many there are beside them.
-func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, more int) {
-	if path.raw == "" {
+func (p *Policy) Near(method, host string, path pattern.Path, limit int) (found []Near, more int) {
+	if path.Raw() == "" {
 		return nil, 0
 	}
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
 	if !ok {
 		return nil, 0
 	}
@@ -46,15 +48,15 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 	best := map[*Route]Near{}
 	var won *Near
 	for _, e := range p.table {
-		n := Near{Entry: e, TakesHost: e.takesHost(string(name)), TakesMethod: e.takesMethod(method)}
-		n.Segment, n.TakesPath = e.pattern.shared(path.segments)
+		n := Near{Entry: e, TakesHost: pattern.HostMatches(e.Host, string(name)), TakesMethod: e.takesMethod(method)}
+		n.Segment, n.TakesPath = e.Pattern.Prefix(path)
 		if e.Route == winner {
 			if won == nil && n.closeness() == 0 {
 				won = &n
 			}
 			continue
 		}
-		if !n.TakesPath && !e.pattern.hasLiteral(n.Segment) {
+		if !n.TakesPath && !hasLiteral(e.Pattern.Segments()[:n.Segment]) {
 			continue
 		}
 		// The table is sorted: of two that are as close the first is the better one.
@@ -78,7 +80,7 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 		found = append(found, n)
 	}
 	slices.SortStableFunc(found, func(a, b Near) int {
-		return cmp.Or(cmp.Compare(a.closeness(), b.closeness()), compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern))
+		return cmp.Or(cmp.Compare(a.closeness(), b.closeness()), pattern.CompareHosts(a.Host, b.Host), a.Pattern.Compare(b.Pattern))
 	})
 	if len(found) > limit {
 		return found[:limit], len(found) - limit
@@ -113,22 +115,16 @@ func (n Near) closer(than Near) bool {
 
 // lostBy says in what the winner is the more specific one, and after how many segments.
 func lostBy(winner, loser Entry) (Part, int) {
-	if compareHosts(winner.Host, loser.Host) != 0 {
+	if pattern.CompareHosts(winner.Host, loser.Host) != 0 {
 		return PartHost, 0
 	}
-	for i := 0; ; i++ {
-		switch x, y := kindAt(winner.pattern, i), kindAt(loser.pattern, i); {
-		case x != y:
-			return PartPath, i
-		case x == kindEnd || x == kindRest:
-			return PartMethod, i
-		}
+	if segment, found := winner.Pattern.FirstDifference(loser.Pattern); found {
+		return PartPath, segment
 	}
+	return PartMethod, len(winner.Pattern.Segments())
 }
 
-func (p pattern) hasLiteral(n int) bool {
-	return slices.ContainsFunc(p.segments[:n], func(s patternSegment) bool { return !s.param })
+// hasLiteral reports whether one of the segments is a literal.
+func hasLiteral(segments []pattern.Segment) bool {
+	return slices.ContainsFunc(segments, func(s pattern.Segment) bool { return !s.Param })
 }
-
-// Segments returns the segments of the path, decoded. The caller may change them.
-func (p Path) Segments() []string { return slices.Clone(p.segments) }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -65,7 +66,7 @@ type Route struct {
 	// Condition, when not nil, must be true of the request and of who was proven.
 	Condition *Condition
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
-	PathAllows Forms
+	PathAllows pattern.Forms
 	// Shadow: what the route decides is to be logged and counted, and a denial is not
 	// to be enforced.
 	Shadow bool

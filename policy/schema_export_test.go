@@ -15,6 +15,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -175,8 +176,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return patternText(nameWord, "Write one name, without comma and without space at its ends.")
 	case reflect.TypeFor[formText]():
 		s := &jsonschema.Schema{Type: "string"}
-		for _, f := range formNames {
-			s.Enum = append(s.Enum, f.name)
+		for _, name := range pattern.FormNames() {
+			s.Enum = append(s.Enum, name)
 		}
 		return s
 	case reflect.TypeFor[principalText]():

@@ -3,8 +3,8 @@ package policy
 import (
 	"cmp"
 	"slices"
-	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -49,11 +49,10 @@ func UsualMethods() []string { return slices.Clone(absentMethods) }
 // one of its paths.
 type Entry struct {
 	Route   *Route
-	Host    string   // "" for any
-	Methods []string // nil when none is listed; the caller must not change them
-	Path    string   // as written
-
-	pattern pattern
+	Host    string          // "" for any
+	Methods []string        // nil when none is listed; the caller must not change them
+	Path    string          // as written
+	Pattern pattern.Pattern // the path, compiled
 }
 
 // Table returns the compiled table in the order in which a request meets it: the
@@ -67,14 +66,14 @@ func (p *Policy) sortedTable() []Entry {
 	var table []Entry
 	for _, r := range p.routes {
 		for _, path := range r.written.paths {
-			pattern, _ := parsePattern(path) // it was compiled before
+			compiled, _ := pattern.Parse(path) // it was compiled before
 			for _, host := range r.written.hosts {
-				table = append(table, Entry{Route: r, Host: host, Methods: r.written.methods, Path: path, pattern: pattern})
+				table = append(table, Entry{Route: r, Host: host, Methods: r.written.methods, Path: path, Pattern: compiled})
 			}
 		}
 	}
 	slices.SortStableFunc(table, func(a, b Entry) int {
-		return cmp.Or(compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern), cmp.Compare(unlisted(a), unlisted(b)))
+		return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.Pattern.Compare(b.Pattern), cmp.Compare(unlisted(a), unlisted(b)))
 	})
 	return table
 }
@@ -86,85 +85,11 @@ func unlisted(e Entry) int {
 	return 0
 }
 
-// compareHosts puts exact hosts first, then wildcards, the longest first, then any.
-func compareHosts(a, b string) int {
-	if rank := cmp.Compare(hostRank(a), hostRank(b)); rank != 0 {
-		return rank
-	}
-	if hostRank(a) == rankWildcard {
-		if length := cmp.Compare(len(b), len(a)); length != 0 {
-			return length
-		}
-	}
-	return cmp.Compare(a, b)
-}
-
-const (
-	rankExact = iota
-	rankWildcard
-	rankAny
-)
-
-func hostRank(host string) int {
-	switch {
-	case host == "":
-		return rankAny
-	case strings.HasPrefix(host, "*."):
-		return rankWildcard
-	}
-	return rankExact
-}
-
-// comparePatterns compares segment by segment: a literal, {name}, the end, **.
-func comparePatterns(a, b pattern) int {
-	for i := 0; ; i++ {
-		x, y := kindAt(a, i), kindAt(b, i)
-		switch {
-		case x != y:
-			return cmp.Compare(x, y)
-		case x == kindEnd || x == kindRest:
-			return 0
-		case x == kindLiteral:
-			if c := cmp.Compare(a.segments[i].text, b.segments[i].text); c != 0 {
-				return c
-			}
-		}
-	}
-}
-
-const (
-	kindLiteral = iota
-	kindParam
-	kindEnd
-	kindRest
-)
-
-func kindAt(p pattern, i int) int {
-	switch {
-	case i < len(p.segments) && p.segments[i].param:
-		return kindParam
-	case i < len(p.segments):
-		return kindLiteral
-	case p.rest:
-		return kindRest
-	}
-	return kindEnd
-}
-
 // Takes reports whether the entry is for a request, as [Policy.Match] would read it.
-func (e Entry) Takes(method, host string, path Path) bool {
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
-	_, whole := e.pattern.shared(path.segments)
-	return ok && path.raw != "" && whole && e.takesHost(string(name)) && e.takesMethod(method)
-}
-
-// takesHost reports whether the entry is for a host that was folded.
-func (e Entry) takesHost(name string) bool {
-	if suffix, wildcard := strings.CutPrefix(e.Host, "*"); wildcard {
-		return len(name) > len(suffix) && strings.HasSuffix(name, suffix)
-	}
-	return e.Host == "" || e.Host == name
+func (e Entry) Takes(method, host string, path pattern.Path) bool {
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
+	return ok && e.Pattern.Matches(path) && pattern.HostMatches(e.Host, string(name)) && e.takesMethod(method)
 }
 
 // takesMethod reports whether the entry is for a method.
@@ -173,13 +98,4 @@ func (e Entry) takesMethod(method string) bool {
 		return slices.Contains(absentMethods, method)
 	}
 	return slices.Contains(e.Methods, method) || method == "HEAD" && slices.Contains(e.Methods, "GET")
-}
-
-// shared returns how many segments from the left fit, and whether the whole path
-// does.
-func (p pattern) shared(segments []string) (n int, whole bool) {
-	for n < len(p.segments) && n < len(segments) && (p.segments[n].param || p.segments[n].text == segments[n]) {
-		n++
-	}
-	return n, n == len(p.segments) && (p.rest || n == len(segments))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -60,8 +61,8 @@ func (l *linter) unreachable() {
 	for _, e := range l.table {
 		n := l.policy.matcher.nodeOf(e)
 		for _, method := range e.allMethods() {
-			if n.end.match(method) == e.Route && !e.pattern.rest ||
-				n.rest.match(method) == e.Route && e.pattern.rest && (n.end.match(method) == nil || !n.param.takesAll(method)) {
+			if n.end.match(method) == e.Route && !e.Pattern.Rest() ||
+				n.rest.match(method) == e.Route && e.Pattern.Rest() && (n.end.match(method) == nil || !n.param.takesAll(method)) {
 				reached[e.Route] = true
 			}
 		}
@@ -81,11 +82,11 @@ func (n *node) takesAll(method string) bool {
 // nodeOf returns the place of an entry in the tree.
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
-	for _, s := range e.pattern.segments {
-		if s.param {
+	for _, s := range e.Pattern.Segments() {
+		if s.Param {
 			n = n.param
 		} else {
-			n = n.literal[s.text]
+			n = n.literal[s.Text]
 		}
 	}
 	return n
@@ -108,7 +109,7 @@ func (e Entry) allMethods() []string {
 func (l *linter) publicUnderProtected() {
 	var closed []Entry
 	for _, q := range l.table {
-		if !q.Route.Public && !q.Route.Anonymous && len(q.pattern.segments) > 0 {
+		if !q.Route.Public && !q.Route.Anonymous && len(q.Pattern.Segments()) > 0 {
 			closed = append(closed, q)
 		}
 	}
@@ -117,11 +118,11 @@ func (l *linter) publicUnderProtected() {
 			continue
 		}
 		for _, q := range closed {
-			if !covers(q.pattern, p.pattern) || !sharesMethod(p, q) {
+			if !q.Pattern.Covers(p.Pattern) || !sharesMethod(p, q) {
 				continue
 			}
 			otherHost := p.Host != q.Host
-			if otherHost && !coversHost(q.Host, p.Host) || l.said[[2]*Route{p.Route, q.Route}] {
+			if otherHost && !pattern.HostCovers(q.Host, p.Host) || l.said[[2]*Route{p.Route, q.Route}] {
 				continue
 			}
 			switch {
@@ -129,7 +130,7 @@ func (l *linter) publicUnderProtected() {
 				l.say(p, q)
 				l.warn(p.Route, "public", "is public on %s, while route %s protects %s on %s; a client chooses its Host, so give it allow, or see that Envoy keeps the hosts apart",
 					p.Host, at(q.Route), q.Path, hostName(q.Host))
-			case q.pattern.rest && (p.pattern.rest || isNarrow(q.Route)):
+			case q.Pattern.Rest() && (p.Pattern.Rest() || isNarrow(q.Route)):
 				l.say(p, q)
 				l.warn(p.Route, "public", "%s is public under %s, which route %s protects; give it allow, or move it elsewhere", p.Path, q.Path, at(q.Route))
 			default:
@@ -164,14 +165,14 @@ func (l *linter) publicBesideList() {
 	listed := map[string][]Entry{} // by their paths
 	for _, q := range l.table {
 		if q.Route.ClientIPs != nil {
-			listed[q.pattern.key()] = append(listed[q.pattern.key()], q)
+			listed[q.Pattern.Key()] = append(listed[q.Pattern.Key()], q)
 		}
 	}
 	for _, p := range l.table {
-		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.pattern.segments) == 0 { // two sites, each as a whole
+		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.Pattern.Segments()) == 0 { // two sites, each as a whole
 			continue
 		}
-		for _, q := range listed[p.pattern.key()] {
+		for _, q := range listed[p.Pattern.Key()] {
 			pair := [2]*Route{p.Route, q.Route}
 			if p.Host == q.Host || l.said[pair] || !sharesMethod(p, q) {
 				continue
@@ -188,25 +189,6 @@ func hostName(host string) string {
 		return "any host"
 	}
 	return host
-}
-
-// covers reports whether q matches all that p matches.
-func covers(q, p pattern) bool {
-	if len(q.segments) > len(p.segments) || !q.rest && (p.rest || len(q.segments) != len(p.segments)) {
-		return false
-	}
-	for i, s := range q.segments {
-		if !s.param && (p.segments[i].param || p.segments[i].text != s.text) {
-			return false
-		}
-	}
-	return true
-}
-
-// coversHost reports whether the pattern q matches every host that p matches.
-func coversHost(q, p string) bool {
-	suffix, wildcard := strings.CutPrefix(q, "*")
-	return q == "" || q == p || wildcard && strings.HasSuffix(p, suffix)
 }
 
 func sharesMethod(p, q Entry) bool {

@@ -25,12 +25,13 @@ const module = "../.."
 // mayImport is which packages of ours each package of ours may import: the
 // direction in which this code points. A package that is not in it fails the test.
 var mayImport = map[string][]string{
-	"policy":        {"policy/strict"},
-	"policy/strict": {},
-	"authz/mask":    {},
+	"policy":         {"policy/strict", "policy/pattern"},
+	"policy/strict":  {},
+	"policy/pattern": {"policy/strict"},
+	"authz/mask":     {},
 
 	"authz/token": {},
-	"authz":       {"policy", "authz/token", "authz/mask"},
+	"authz":       {"policy", "policy/pattern", "authz/token", "authz/mask"},
 
 	"authz/redis":    {"authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "policy/strict", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
 
 	"k8s": {},
 }
@@ -56,12 +57,14 @@ const (
 	redisModule   = "github.com/redis"
 	metricsModule = "github.com/prometheus"
 	cobraModule   = "github.com/spf13"
+	celModule     = "cel.dev/cel-go"
 )
 
 // neverReach is what must not be among all that a package imports, directly and
 // indirectly, by the beginning of its import path.
 var neverReach = map[string][]string{
-	"policy/strict":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"policy/strict":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/pattern": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
 	"policy":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"authz/token":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"authz/mask":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
@@ -80,7 +83,7 @@ var neverReach = map[string][]string{
 var folders = []string{
 	"cmd", "cmd/warder",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/pattern", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs are the functions that decide where a log goes. Only programs do;
@@ -162,6 +165,8 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"cmd/warder imports authz/authztest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/authz/authztest"}}},
 		{"authz reaches google.golang.org/grpc/codes", listed{ImportPath: "warder/authz", Deps: []string{"google.golang.org/grpc/codes"}}},
 		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},
+		{"policy/pattern imports policy", listed{ImportPath: "warder/policy/pattern", Imports: []string{"warder/policy"}}},
+		{"policy/pattern reaches cel.dev/cel-go/cel", listed{ImportPath: "warder/policy/pattern", Deps: []string{"cel.dev/cel-go/cel"}}},
 		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
 		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
 	} {
@@ -214,7 +219,7 @@ func TestLayout(t *testing.T) {
 func TestAuthzSetsUpNoLog(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
-		if p.name() != "policy" && p.name() != "authz" && p.name() != "authz/token" {
+		if !strings.HasPrefix(p.name(), "policy") && p.name() != "authz" && p.name() != "authz/token" {
 			continue
 		}
 		for _, name := range p.GoFiles {
