@@ -95,7 +95,7 @@ func gains(from, to side, free bool) []Access {
 		return ways(to)
 	}
 	gained := gainedCredentials(from, to)
-	if from.route.Condition != nil && (!from.route.Condition.same(to.route.Condition) || asksOthers(from.route, to.route)) {
+	if from.route.Condition != nil && (!from.route.Condition.SameAs(to.route.Condition) || asksOthers(from.route, to.route)) {
 		gained = append(gained, Access{Who: WhoPasses, When: true})
 	}
 	return append(gained, gainedGates(from.route, to.route, free)...)

@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
-
+	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
 )
@@ -89,7 +88,7 @@ type compiler struct {
 	conflicts []conflict
 	problems  Problems
 
-	conditions *cel.Env // made with the first when
+	conditions condition.Compiler
 }
 
 type ipList struct {
@@ -170,7 +169,12 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	}
 	names := c.hosts(hosts)
 	route.written = writtenOf(e, names)
-	c.condition(route, e, c.place(route, e, names))
+	paths := c.place(route, e, names)
+	if e.When != nil && e.When.Field != "" { // given, and read without a problem
+		compiled, problems := c.conditions.Compile(e.When, paths)
+		c.problems = append(c.problems, problems...)
+		route.Condition = compiled
+	}
 	c.policy.routes = append(c.policy.routes, route)
 	c.policy.byID[route.ID] = route
 }
@@ -255,7 +259,7 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 
 // place puts a route into the matcher under each of its hosts and paths. It returns the
 // paths that have nothing wrong with them.
-func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []placedPattern) {
+func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []pattern.Pattern) {
 	for _, m := range e.Match.Methods {
 		route.Methods = append(route.Methods, m.Text)
 	}
@@ -275,7 +279,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 			continue
 		}
 		seen[p.Key()] = true
-		placed = append(placed, placedPattern{p, path.Text})
+		placed = append(placed, p)
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
 				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})

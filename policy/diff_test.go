@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/policy/condition"
 	"warder/policy/pattern"
 )
 
@@ -225,7 +226,7 @@ func TestDiffKnowsAllOfARoute(t *testing.T) {
 		"ClientIPs":  func(r *Route) { r.ClientIPs = &IPSet{prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}} },
 		"Principals": func(r *Route) { r.Principals = &PrincipalSet{exact: map[string]struct{}{"CN=x": {}}} },
 		"PathAllows": func(r *Route) { r.PathAllows = pattern.Semicolon },
-		"Condition":  func(r *Route) { r.Condition = new(Condition) },
+		"Condition":  func(r *Route) { r.Condition = new(condition.Condition) },
 		"Shadow":     func(r *Route) { r.Shadow = true },
 		"Origins":    nil, // compared in preflights
 	}

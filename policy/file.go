@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
 )
@@ -36,7 +37,6 @@ type routeEntry struct {
 	field    string
 	at       strict.Position
 	publicAt strict.Position
-	lines    []string // of the file
 }
 
 // A routeKeys has the keys of a route.
@@ -52,7 +52,7 @@ type routeKeys struct {
 	// Names of ip_lists, networks and addresses that the client's address has to be in one of. Absent: any address, or the file's default, which [any] lifts.
 	ClientIPs []strict.String `json:"client_ips" schema:"list" jsonschema:"minItems=1,uniqueItems=true,example=office"`
 	// A CEL expression over request, params and principal that has to be true too: params.user_id == principal.user. At most 4096 bytes.
-	When *whenEntry `json:"when"`
+	When *condition.Source `json:"when"`
 	// The mTLS names of Envoy's peer (source.principal) that may come; a * stands for the last segment of a URI's path. Absent: any.
 	Principals []principalText `json:"principals" jsonschema:"minItems=1,uniqueItems=true,example=spiffe://cluster.local/ns/web/sa/*"`
 	// Which browser applications may ask for a preflight and read a denial. Absent: the file's default, or none.
@@ -237,7 +237,7 @@ func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 
 // ReadValue reads a route, and checks what goes with what in it.
 func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
-	e.field, e.at, e.lines = field, v.At, r.Lines
+	e.field, e.at = field, v.At
 	r.Read(field, v, &e.routeKeys)
 	if v.Kind != strict.Group || v.Partial {
 		return

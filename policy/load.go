@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"warder/policy/condition"
 	"warder/policy/strict"
 )
 
@@ -18,7 +19,7 @@ type File = strict.File
 // maxFile bounds a policy file, in bytes. Ten thousand routes fit.
 const maxFile = 4 << 20
 
-var fileLimits = strict.Limits{Bytes: maxFile, TooLarge: "split it into a folder of files", Hint: conditionHint}
+var fileLimits = strict.Limits{Bytes: maxFile, TooLarge: "split it into a folder of files", Hint: condition.HintYAML}
 
 // Load reads a policy from a file, or from a folder of *.yaml and *.yml files, by
 // name. What else is in the folder is left out, with a warning for what somebody may

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
 )
@@ -64,7 +65,7 @@ type Route struct {
 	// preflights and read denials.
 	Origins *OriginSet
 	// Condition, when not nil, must be true of the request and of who was proven.
-	Condition *Condition
+	Condition *condition.Condition
 	// PathAllows are the ambiguous spellings that this route accepts in a path.
 	PathAllows pattern.Forms
 	// Shadow: what the route decides is to be logged and counted, and a denial is not

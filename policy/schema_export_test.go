@@ -15,6 +15,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
 )
@@ -192,8 +193,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return matches()
 	case reflect.TypeFor[allowEntry]():
 		return &jsonschema.Schema{Type: "array", MinItems: new(uint64(1)), MaxItems: new(uint64(3)), Items: &jsonschema.Schema{Ref: "#/$defs/allow"}}
-	case reflect.TypeFor[whenEntry]():
-		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(4096))}
+	case reflect.TypeFor[condition.Source]():
+		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(condition.MaxText))}
 	}
 	return nil
 }

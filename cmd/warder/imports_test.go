@@ -25,13 +25,14 @@ const module = "../.."
 // mayImport is which packages of ours each package of ours may import: the
 // direction in which this code points. A package that is not in it fails the test.
 var mayImport = map[string][]string{
-	"policy":         {"policy/strict", "policy/pattern"},
-	"policy/strict":  {},
-	"policy/pattern": {"policy/strict"},
-	"authz/mask":     {},
+	"policy":           {"policy/strict", "policy/pattern", "policy/condition"},
+	"policy/strict":    {},
+	"policy/pattern":   {"policy/strict"},
+	"policy/condition": {"policy/strict", "policy/pattern"},
+	"authz/mask":       {},
 
 	"authz/token": {},
-	"authz":       {"policy", "policy/pattern", "authz/token", "authz/mask"},
+	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/token", "authz/mask"},
 
 	"authz/redis":    {"authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
@@ -63,16 +64,17 @@ const (
 // neverReach is what must not be among all that a package imports, directly and
 // indirectly, by the beginning of its import path.
 var neverReach = map[string][]string{
-	"policy/strict":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
-	"policy/pattern": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
-	"policy":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/token":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/mask":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz":          {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/redis":    {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
-	"authz/postgres": {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
-	"authz/memory":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
-	"envoy":          {pgxModule, redisModule, cobraModule},
+	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/redis":      {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
+	"authz/postgres":   {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
+	"authz/memory":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
+	"envoy":            {pgxModule, redisModule, cobraModule},
 
 	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
 
@@ -83,7 +85,7 @@ var neverReach = map[string][]string{
 var folders = []string{
 	"cmd", "cmd/warder",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "policy/pattern", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/pattern", "policy/condition", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs are the functions that decide where a log goes. Only programs do;
@@ -167,6 +169,7 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},
 		{"policy/pattern imports policy", listed{ImportPath: "warder/policy/pattern", Imports: []string{"warder/policy"}}},
 		{"policy/pattern reaches cel.dev/cel-go/cel", listed{ImportPath: "warder/policy/pattern", Deps: []string{"cel.dev/cel-go/cel"}}},
+		{"policy/condition imports policy", listed{ImportPath: "warder/policy/condition", Imports: []string{"warder/policy"}}},
 		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
 		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
 	} {

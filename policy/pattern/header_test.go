@@ -25,6 +25,9 @@ func TestFoldHeader(t *testing.T) {
 			if got := pattern.FoldHeader(name); got != wanted {
 				t.Errorf("%q folds to %q, want %q", name, got, wanted)
 			}
+			if !pattern.FoldsTo(name, wanted) || pattern.FoldsTo(name, wanted+"-") || pattern.FoldsTo(name, "a"+wanted[1:]) != (wanted[0] == 'a') {
+				t.Errorf("FoldsTo does not agree about %q", name)
+			}
 			if once := pattern.FoldHeader(name); pattern.FoldHeader(once) != once {
 				t.Errorf("%q: folding twice is not folding once", name)
 			}
