@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"policy/strict":    {},
 	"policy/pattern":   {"policy/strict"},
 	"policy/condition": {"policy/strict", "policy/pattern"},
+	"policy/compare":   {"policy", "policy/strict", "policy/pattern", "policy/condition"},
 	"authz/mask":       {},
 
 	"authz/token": {},
@@ -45,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "policy/compare", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
 
 	"k8s": {},
 }
@@ -66,6 +67,7 @@ const (
 var neverReach = map[string][]string{
 	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
 	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/compare":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
 	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
@@ -85,7 +87,7 @@ var neverReach = map[string][]string{
 var folders = []string{
 	"cmd", "cmd/warder",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "policy/pattern", "policy/condition", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs are the functions that decide where a log goes. Only programs do;
@@ -170,6 +172,8 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"policy/pattern imports policy", listed{ImportPath: "warder/policy/pattern", Imports: []string{"warder/policy"}}},
 		{"policy/pattern reaches cel.dev/cel-go/cel", listed{ImportPath: "warder/policy/pattern", Deps: []string{"cel.dev/cel-go/cel"}}},
 		{"policy/condition imports policy", listed{ImportPath: "warder/policy/condition", Imports: []string{"warder/policy"}}},
+		{"policy imports policy/compare", listed{ImportPath: "warder/policy", Imports: []string{"warder/policy/compare"}}},
+		{"authz imports policy/compare", listed{ImportPath: "warder/authz", Imports: []string{"warder/policy/compare"}}},
 		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
 		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
 	} {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"warder/policy"
+	"warder/policy/pattern"
 )
 
 const (
@@ -240,7 +240,7 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 		}
 	}
 	path = strings.Join(segments, "/")
-	if wrong := policy.WrongPath(path); wrong != "" {
+	if wrong := pattern.WrongPath(path); wrong != "" {
 		return "", "the path " + oneLine(wrong, 200)
 	}
 	return path, ""

@@ -238,6 +238,22 @@ func Parse(text string) (p Pattern, wrong string) {
 	return p, ""
 }
 
+// WrongPath says what is wrong with a path of a policy that has no path_allows. It returns ""
+// for a valid path.
+func WrongPath(path string) string {
+	p, wrong := Parse(path)
+	if wrong == "" && p.forms != 0 {
+		return "is written with what a route refuses unless it says path_allows: [" + p.forms.String() + "]"
+	}
+	return wrong
+}
+
+// PathKey returns the [Pattern.Key] of a path of a policy.
+func PathKey(path string) string {
+	p, _ := Parse(path)
+	return p.Key()
+}
+
 func wrongParam(s string) string {
 	inner := strings.Trim(s, "{}")
 	if name, kind, found := strings.Cut(inner, ":"); found && s[0] == '{' {

@@ -1,66 +1,56 @@
-package policy
+package compare
 
 import (
 	"fmt"
 	"slices"
 
+	"warder/policy"
 	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// WrongPath says why a policy cannot hold a path; "" when it can without path_allows.
-func WrongPath(path string) string {
-	p, wrong := pattern.Parse(path)
-	if wrong == "" && p.Forms() != 0 {
-		return fmt.Sprintf("is written with what a route refuses unless it says path_allows: [%s]", p.Forms())
-	}
-	return wrong
-}
-
-// SamePaths returns a text that is the same for paths that match the same requests.
-func SamePaths(path string) string {
-	p, _ := pattern.Parse(path)
-	return p.Key()
-}
-
-// An Operation is a method and a path, as a policy writes it, that an application answers.
+// An Operation is a method and a path of an application. The path is written as in a policy.
 type Operation struct{ Method, Path string }
 
-// A Coverage is how a policy and the operations of an application fit.
+// A Coverage is how a policy fits the operations of an application.
 type Coverage struct {
-	// Missing are operations that no route takes, but for those of their paths that a
-	// more specific route takes: by their places in the list.
+	// Missing are the indexes of operations that no route matches, except for paths that a
+	// more specific route matches.
 	Missing []int
-	// Apart are operations that more than one answer of the policy is for.
+	// Apart are operations whose requests are decided by more than one route.
 	Apart []Apart
-	// Idle are entries of the table that take no request to any operation.
-	Idle []Entry
+	// Idle are entries of the table that win no request to an operation.
+	Idle []policy.Entry
 }
 
-// Apart is an operation of which routes take parts; nil stands for no route.
+// Apart is an operation whose requests are decided by several routes. One of them may be nil,
+// for no route.
 type Apart struct {
 	Operation int
 	Host      string // where; "" for any
-	Routes    []*Route
+	Routes    []*policy.Route
 }
 
-// Cover holds a policy against operations. Where operations overlap, the more specific
-// one is meant.
-func (p *Policy) Cover(operations []Operation) (Coverage, error) {
+// Operations compares a policy with the operations of an application. A request that several
+// operations match is one to the most specific of them.
+func Operations(p *policy.Policy, operations []Operation) (Coverage, error) {
 	table := p.Table()
-	wanted := make([]Entry, len(operations))
+	wanted := make([]policy.Entry, len(operations))
 	for i, o := range operations {
 		compiled, wrong := pattern.Parse(o.Path)
 		if wrong != "" {
 			return Coverage{}, fmt.Errorf("the path %s %s", strict.Quote(o.Path), wrong)
 		}
-		wanted[i] = Entry{Methods: []string{o.Method}, Path: o.Path, Pattern: compiled}
+		wanted[i] = policy.Entry{Methods: []string{o.Method}, Path: o.Path, Pattern: compiled}
 	}
 	cells, err := cut(true, table, wanted)
 	if err != nil {
 		return Coverage{}, err
 	}
-	c := &covering{policy: p, wanted: wanted, byMethod: map[string][]int{}, reached: map[reachedKey]bool{}}
+	c := &covering{policy: p, wanted: wanted, byMethod: map[string][]int{}, entries: map[*policy.Route][]policy.Entry{}, reached: map[reachedKey]bool{}}
+	for _, e := range table {
+		c.entries[e.Route] = append(c.entries[e.Route], e)
+	}
 	for i, o := range operations {
 		c.byMethod[o.Method] = append(c.byMethod[o.Method], i)
 	}
@@ -74,24 +64,25 @@ func (p *Policy) Cover(operations []Operation) (Coverage, error) {
 	return c.coverage(table), nil
 }
 
-// A covering gathers which routes the requests to each operation go to.
+// A covering collects the routes that decide the requests to each operation.
 type covering struct {
-	policy   *Policy
-	wanted   []Entry
+	policy   *policy.Policy
+	entries  map[*policy.Route][]policy.Entry
+	wanted   []policy.Entry
 	byMethod map[string][]int // operations, the most specific first
 	answers  [][]answer       // by operation
 	reached  map[reachedKey]bool
 }
 
-// An answer is the route of one cell of an operation.
+// An answer is the route that decides one cell of an operation.
 type answer struct {
 	host  string
-	whole bool // the cell is where all of the operation's parameters are no literal of any path
-	route *Route
+	whole bool // no parameter of the operation has the value of a literal in a pattern
+	route *policy.Route
 }
 
 type reachedKey struct {
-	route      *Route
+	route      *policy.Route
 	host, path string
 	method     string
 }
@@ -103,7 +94,7 @@ func (c *covering) look(at cell) {
 			if !takesCell(wanted, at) {
 				continue
 			}
-			route := c.policy.winner(method, at)
+			route := winner(c.policy, method, at)
 			c.answers[i] = append(c.answers[i], answer{at.host, isWhole(wanted, at), route})
 			c.note(route, method, at)
 			break // the others are less specific
@@ -111,7 +102,7 @@ func (c *covering) look(at cell) {
 	}
 }
 
-// isWhole reports whether the cell is free where the pattern is.
+// isWhole reports whether the cell has a parameter wherever the pattern has one.
 func isWhole(p pattern.Pattern, at cell) bool {
 	for i, s := range p.Segments() {
 		if s.Param != at.segments[i].Param {
@@ -121,22 +112,19 @@ func isWhole(p pattern.Pattern, at cell) bool {
 	return true
 }
 
-// note keeps which entries of the table the request goes to.
-func (c *covering) note(r *Route, method string, at cell) {
+// note records the entry of the table that wins the requests of a cell.
+func (c *covering) note(r *policy.Route, method string, at cell) {
 	if r == nil {
 		return
 	}
-	for _, host := range r.written.hosts {
-		for _, path := range r.written.paths {
-			compiled, _ := pattern.Parse(path)
-			if pattern.HostCovers(host, at.host) && takesCell(compiled, at) {
-				c.reached[reachedKey{r, host, path, method}] = true
-			}
+	for _, e := range c.entries[r] {
+		if pattern.HostCovers(e.Host, at.host) && takesCell(e.Pattern, at) {
+			c.reached[reachedKey{r, e.Host, e.Path, method}] = true
 		}
 	}
 }
 
-func (c *covering) coverage(table []Entry) (found Coverage) {
+func (c *covering) coverage(table []policy.Entry) (found Coverage) {
 	for i, answers := range c.answers {
 		taken := map[string]bool{}
 		for _, a := range answers {
@@ -158,10 +146,10 @@ func (c *covering) coverage(table []Entry) (found Coverage) {
 	return found
 }
 
-// apart finds hosts on which the requests to one operation go several ways.
+// apart returns the hosts on which several routes decide the requests to one operation.
 func apart(operation int, answers []answer, taken map[string]bool) (found []Apart) {
 	for _, host := range hostsOf(answers) {
-		var routes []*Route
+		var routes []*policy.Route
 		for _, a := range answers {
 			if a.host == host && !slices.Contains(routes, a.route) {
 				routes = append(routes, a.route)
@@ -183,15 +171,15 @@ func hostsOf(answers []answer) (hosts []string) {
 	return hosts
 }
 
-// idleMethods returns the methods of an entry that no operation uses: those that it lists,
-// or all where it lists none and no operation is there at all.
-func (c *covering) idleMethods(e Entry) (idle []string) {
+// idleMethods returns the listed methods of an entry that no operation uses. An entry without
+// a list is idle, with all usual methods, if no operation uses it at all.
+func (c *covering) idleMethods(e policy.Entry) (idle []string) {
 	used := func(method string) bool { return c.reached[reachedKey{e.Route, e.Host, e.Path, method}] }
 	if len(e.Methods) == 0 {
-		if slices.ContainsFunc(absentMethods, used) {
+		if slices.ContainsFunc(policy.UsualMethods(), used) {
 			return nil
 		}
-		return absentMethods
+		return policy.UsualMethods()
 	}
 	for _, method := range e.Methods {
 		if !used(method) && (method != "HEAD" || !used("GET")) {

@@ -1,4 +1,4 @@
-package policy
+package compare
 
 import (
 	"errors"
@@ -6,46 +6,48 @@ import (
 	"slices"
 	"strconv"
 
+	"warder/policy"
 	"warder/policy/pattern"
 )
 
-// ErrTooManyCells is what two policies are refused with whose patterns cut the requests
-// into more cells than can be compared.
+// ErrTooManyCells is returned for policies whose patterns divide the requests into more cells
+// than can be compared.
 var ErrTooManyCells = errors.New("the paths of the two policies overlap in too many ways to compare")
 
-// maxCells bounds the work: n patterns with a literal each at another place overlap in 2ⁿ ways.
+// maxCells bounds the work: n patterns that each have a literal at another place overlap in
+// 2ⁿ ways.
 const maxCells = 1 << 17
 
-// A cell is a set of hosts and paths that no pattern of the tables tells apart: what is
-// true of its sample is true of all of it.
+// A cell is a set of hosts and paths that no pattern of the tables tells apart, so that a
+// policy decides all of its requests like its sample.
 type cell struct {
-	host     string            // the narrowest pattern that its hosts match
-	segments []pattern.Segment // a parameter stands for all that no literal there is
-	below    bool              // and every path below
+	host     string            // the narrowest pattern that matches its hosts
+	segments []pattern.Segment // a parameter stands for all segments that are no literal of a pattern
+	below    bool              // paths below belong to the cell too
 	sample   sample
 }
 
-// A sample is one request of a cell, but for the method.
+// A sample is one request of a cell, without its method.
 type sample struct {
 	host string
 	path pattern.Path
 }
 
-// free reports whether paths of the cell have a segment that is not given.
+// free reports whether the paths of the cell have a segment that is not a literal.
 func (c cell) free() bool {
 	return c.below || slices.ContainsFunc(c.segments, func(s pattern.Segment) bool { return s.Param })
 }
 
-// A cutter cuts all requests into cells.
+// A cutter divides all requests into cells.
 type cutter struct {
 	literals map[string]bool
 	cells    []cell
 }
 
-// cut returns the cells in which a path of the tables matches. Where no pattern of its
-// own host takes a cell, requests are decided as on the next wider host: such cells are
-// left out unless all hosts are wanted.
-func cut(allHosts bool, tables ...[]Entry) ([]cell, error) {
+// cut returns the cells that a path of the tables matches. If no pattern under the host of a
+// cell matches it, its requests are decided as under the next wider host; such cells are left
+// out unless allHosts is true.
+func cut(allHosts bool, tables ...[]policy.Entry) ([]cell, error) {
 	entries := slices.Concat(tables...)
 	c := &cutter{literals: map[string]bool{}}
 	hosts := map[string]hostPatterns{}
@@ -77,11 +79,11 @@ func cut(allHosts bool, tables ...[]Entry) ([]cell, error) {
 	return c.cells, nil
 }
 
-// hostPatterns are the patterns under one host, by their key.
+// hostPatterns are the patterns under one host, by their keys.
 type hostPatterns map[string]pattern.Pattern
 
-// hostsAround returns all host patterns that match every host that this one matches,
-// the way [pattern.HostCovers] tells them; there are few, however many hosts a policy has.
+// hostsAround returns all host patterns that cover this one in the sense of
+// [pattern.HostCovers]. They are few, however many hosts a policy has.
 func hostsAround(host string) []string {
 	around := []string{host}
 	if host != "" {
@@ -95,7 +97,7 @@ func hostsAround(host string) []string {
 	return around
 }
 
-// sampleHost returns a host that matches the pattern and none that is narrower.
+// sampleHost returns a host that the pattern matches, and no narrower one.
 func sampleHost(wide string, all map[string]hostPatterns) string {
 	for n := 0; ; n++ {
 		host := pattern.ExampleHost(wide, n)
@@ -108,8 +110,8 @@ func sampleHost(wide string, all map[string]hostPatterns) string {
 	}
 }
 
-// walk cuts the paths that begin as the cell's. The patterns are those that such paths
-// may still match; of the cells, those are kept that one of its own patterns takes.
+// walk divides the paths that begin like those of a cell. patterns are those that may still
+// match such paths. Only cells that one of the own patterns matches are kept.
 func (c *cutter) walk(at cell, patterns, own []pattern.Pattern) error {
 	depth := len(at.segments)
 	longer, rests, ended := split(patterns, depth)
@@ -144,8 +146,8 @@ func (c *cutter) walk(at cell, patterns, own []pattern.Pattern) error {
 	return next(pattern.Segment{Text: c.fresh(), Param: true}, "")
 }
 
-// split tells apart the patterns that go on at a depth, those that take all from there,
-// and whether one ends there.
+// split returns the patterns that have another segment at a depth, those that match
+// everything from there, and whether one ends there.
 func split(patterns []pattern.Pattern, depth int) (longer, rests []pattern.Pattern, ended bool) {
 	for _, p := range patterns {
 		switch {
@@ -160,13 +162,14 @@ func split(patterns []pattern.Pattern, depth int) (longer, rests []pattern.Patte
 	return longer, rests, ended
 }
 
-// then returns the cell that is a segment longer.
+// then returns the cell with one more segment.
 func (c cell) then(s pattern.Segment) cell {
 	c.segments = append(slices.Clone(c.segments), s)
 	return c
 }
 
-// fitting returns the patterns that take a segment: this literal, or with "" what is none.
+// fitting returns the patterns that match a literal at a depth, or, for "", a segment that is
+// no literal of any pattern.
 func fitting(patterns []pattern.Pattern, depth int, text string) (fit []pattern.Pattern) {
 	for _, p := range patterns {
 		if s := p.Segments()[depth]; s.Param || text != "" && s.Text == text {
@@ -185,7 +188,7 @@ func (c *cutter) fresh() string {
 	return text
 }
 
-// add makes the sample of a cell and keeps it.
+// add keeps a cell, with a sample of it.
 func (c *cutter) add(at cell) error {
 	if len(c.cells) >= maxCells {
 		return ErrTooManyCells
@@ -196,7 +199,7 @@ func (c *cutter) add(at cell) error {
 	}
 	path, err := pattern.ParsePath(pattern.New(literals, false).String())
 	if err != nil {
-		return nil //nolint:nilerr // a path without a canonical form is no request's
+		return nil //nolint:nilerr // no request has a path without a canonical form
 	}
 	at.sample.path = path
 	c.cells = append(c.cells, at)
