@@ -9,9 +9,9 @@ import (
 	"warder/policy/strict"
 )
 
-// A fileContent is what one file says, checked as far as the file alone tells. Its tags and
-// comments, and those of what it is made of, are the one list of the keys of a policy:
-// the reader, the JSON Schema and the reference take them from here.
+// A fileContent is the content of one file, after the checks that need no other file. Its tags
+// and comments, and those of the types of its fields, are the one list of the keys of a
+// policy. The reader, the JSON Schema and the reference are made from them.
 type fileContent struct {
 	// The version of this format: 1.
 	Version versionOne `json:"version" jsonschema:"required" missing:"; write version: 1"`
@@ -105,7 +105,7 @@ type apiKeyKeys struct {
 // An emptyKeys is {}: there is nothing to say.
 type emptyKeys struct{}
 
-// An allowEntry is the list of allow, taken together.
+// An allowEntry is the list under allow, as one value.
 type allowEntry struct {
 	user      *UserRule
 	apiKey    *APIKeyRule
@@ -117,7 +117,7 @@ type listEntry struct {
 	value strict.Value
 }
 
-// The scalars of a file, each of which reads and checks itself.
+// The scalars of a file. Each type reads and checks its own values.
 type (
 	versionOne    int
 	onlyTrue      bool
@@ -144,8 +144,7 @@ func (*versionOne) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	}
 }
 
-// ReadValue reads a word that opens something, so that it has one spelling: true. A
-// false is refused, since it changes nothing.
+// ReadValue reads true, in this spelling only. It refuses false, which is the default.
 func (b *onlyTrue) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	switch {
 	case v.Kind == strict.Bool && v.Text == "true":
@@ -168,7 +167,7 @@ func (id *identifier) ReadValue(r *strict.Reader, field string, v strict.Value) 
 	}
 }
 
-// ReadValue reads the admin role, which may be none.
+// ReadValue reads the admin role, which may be empty.
 func (a *adminRole) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	text, ok := r.Text(field, v, `ADMIN, or "" for none`)
 	if ok && text != "" && !ValidName(text) {
@@ -212,7 +211,7 @@ func formsOf(names []formText) (forms pattern.Forms) {
 	return forms
 }
 
-// ReadValue reads the lists of networks, as far as their names.
+// ReadValue reads the names of the ip_lists. Their networks are read when the policy is compiled.
 func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind != strict.Group {
 		r.WrongKind(field, v, "names with their networks, such as office: [203.0.113.0/24]")
@@ -235,7 +234,7 @@ func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	}
 }
 
-// ReadValue reads a route, and checks what goes with what in it.
+// ReadValue reads a route, and checks which of its keys go together.
 func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	e.field, e.at = field, v.At
 	r.Read(field, v, &e.routeKeys)

@@ -10,16 +10,15 @@ import (
 	"warder/policy/strict"
 )
 
-// A linter looks for what is allowed but probably not meant. Where it is in doubt it is
-// silent: a warning that is wrong once is not read again.
+// A linter looks for what is valid but probably not meant. In doubt it does not warn, since
+// people stop reading warnings that are wrong.
 type linter struct {
 	policy *Policy
 	ids    map[string]routeEntry
-	admin  *adminRole // nil: not written down
+	admin  *adminRole // nil if no file sets it
 	table  []Entry
 	found  Problems
-	// said are pairs of routes that were warned about: of two warnings about one
-	// mistake the first is enough.
+	// said are the pairs of routes with a warning. One warning about a mistake is enough.
 	said map[[2]*Route]bool
 }
 
@@ -46,16 +45,16 @@ func (c *compiler) lint() Problems {
 	return l.found
 }
 
-// warn notes a warning about a key of a route, at the route.
+// warn adds a warning about a key of a route, at the position of the route.
 func (l *linter) warn(r *Route, key, format string, args ...any) {
 	l.found = append(l.found, Problem{Position: r.Position, Field: strict.Join(l.ids[r.ID].field, key), Message: fmt.Sprintf(format, args...)})
 }
 
 func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line) }
 
-// unreachable finds routes that win no request at all. Only methods that others list and
-// ** below which others take everything can do that to a route: of what {name} and
-// wildcards match, no number of other routes takes all.
+// unreachable finds routes that win no request. That can happen if other routes list all of
+// its methods, or match everything below its **. Literal segments and hosts can never match
+// everything that a parameter or a wildcard matches.
 func (l *linter) unreachable() {
 	reached := map[*Route]bool{}
 	for _, e := range l.table {
@@ -74,12 +73,12 @@ func (l *linter) unreachable() {
 	}
 }
 
-// takesAll reports whether every path here and below is taken by routes at or below n.
+// takesAll reports whether routes at or below n match every path at or below it.
 func (n *node) takesAll(method string) bool {
 	return n != nil && (n.rest.match(method) != nil || n.end.match(method) != nil && n.param.takesAll(method))
 }
 
-// nodeOf returns the place of an entry in the tree.
+// nodeOf returns the node of an entry.
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
 	for _, s := range e.Pattern.Segments() {
@@ -102,10 +101,10 @@ func (e Entry) allMethods() []string {
 	return e.Methods
 }
 
-// publicUnderProtected finds public routes inside what another route keeps closed. One
-// public page among those of signed-in users (a login) is how things are; one in a
-// place that asks for roles, scopes or an address, a whole public area, and a public
-// host over a place that is closed on all hosts are worth a look.
+// publicUnderProtected finds public routes below the path of a protected one. A single public
+// page below paths for signed-in users is common, such as a login page. It warns if the
+// protected route requires roles, scopes or an address, if the public path ends with **, or if
+// a path is public on one host and protected on all others.
 func (l *linter) publicUnderProtected() {
 	var closed []Entry
 	for _, q := range l.table {
@@ -136,14 +135,14 @@ func (l *linter) publicUnderProtected() {
 			default:
 				continue
 			}
-			break // one warning for an entry: the most specific route that it opens
+			break // one warning for each entry, about the most specific route that it opens
 		}
 	}
 }
 
 func (l *linter) say(p, q Entry) { l.said[[2]*Route{p.Route, q.Route}] = true }
 
-// isNarrow reports whether a route wants more than a signed-in user or a key.
+// isNarrow reports whether a route requires more than a signed-in user or an API key.
 func isNarrow(r *Route) bool {
 	switch {
 	case r.ClientIPs != nil:
@@ -156,8 +155,8 @@ func isNarrow(r *Route) bool {
 	return true
 }
 
-// publicBesideList finds a path that is open to everybody on one host and to some
-// addresses only on another.
+// publicBesideList finds paths that are public on one host and restricted to some addresses on
+// another.
 func (l *linter) publicBesideList() {
 	if !l.policy.UsesClientIPs() {
 		return
@@ -169,7 +168,7 @@ func (l *linter) publicBesideList() {
 		}
 	}
 	for _, p := range l.table {
-		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.Pattern.Segments()) == 0 { // two sites, each as a whole
+		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.Pattern.Segments()) == 0 { // the roots of two sites
 			continue
 		}
 		for _, q := range listed[p.Pattern.Key()] {
@@ -195,8 +194,8 @@ func sharesMethod(p, q Entry) bool {
 	return slices.ContainsFunc(p.allMethods(), q.takesMethod)
 }
 
-// everyAddress finds routes whose lists and networks together keep nobody out. A list
-// that does so alone has its own warning.
+// everyAddress finds routes whose lists and networks together contain every address. A single
+// list that does has its own warning.
 func (l *linter) everyAddress() {
 	for _, r := range l.policy.routes {
 		if r.ClientIPs == nil || r.ClientIPs.everybody {
@@ -208,7 +207,7 @@ func (l *linter) everyAddress() {
 	}
 }
 
-// unusedAdminRole finds an admin_role that somebody wrote down for nothing.
+// unusedAdminRole finds an admin_role in a policy whose routes require no roles.
 func (l *linter) unusedAdminRole() {
 	if l.admin == nil || l.admin.Text == "" {
 		return
@@ -221,7 +220,7 @@ func (l *linter) unusedAdminRole() {
 	l.found = append(l.found, Problem{Position: l.admin.At, Field: l.admin.Field, Message: "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
 }
 
-// shadowed names each route whose denials are not enforced, so that none is forgotten.
+// shadowed warns about each route in shadow, so that none is forgotten.
 func (l *linter) shadowed() {
 	for _, r := range l.policy.routes {
 		if r.Shadow {
@@ -230,7 +229,7 @@ func (l *linter) shadowed() {
 	}
 }
 
-// misspelled finds a name that is used once and looks like one that is used elsewhere.
+// misspelled finds names that are used once and resemble a name that is used more often.
 func (l *linter) misspelled(what string, names func(*Route) []string) {
 	uses := map[string][]*Route{}
 	for _, r := range l.policy.routes {
@@ -239,7 +238,7 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 		}
 	}
 	if what == "role" && l.policy.adminRole != "" {
-		uses[l.policy.adminRole] = append(uses[l.policy.adminRole], nil, nil) // meant, however often it is used
+		uses[l.policy.adminRole] = append(uses[l.policy.adminRole], nil, nil) // never a misspelling, however rarely it is used
 	}
 	var known []string
 	for name, routes := range uses {
@@ -261,9 +260,9 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 	}
 }
 
-// looksLike reports whether one name is probably a slip for the other: one part of them,
-// of at least four letters, differs by a letter, or by two where it is long. Names that
-// differ in their digits are meant.
+// looksLike reports whether a name is probably a misspelling of the other. They must differ in
+// one part of at least four letters only, by one letter, or by two if the part is long. A
+// difference in digits is not a misspelling.
 func looksLike(name, other string) bool {
 	if strings.EqualFold(name, other) {
 		return true // names are compared exactly
@@ -290,7 +289,7 @@ func nameParts(name string) []string {
 }
 
 const (
-	shortestSlip = 4 // letters: shorter words are near to many
+	shortestSlip = 4 // letters; shorter words resemble many others
 	longWord     = 8
 )
 
@@ -302,7 +301,7 @@ func isSlip(a, b string) bool {
 	return distance == 1 || distance == 2 && (min(len(a), len(b)) >= longWord || swapped(a, b))
 }
 
-// swapped reports whether two letters that stand side by side changed places.
+// swapped reports whether a and b differ only by the order of two adjacent letters.
 func swapped(a, b string) bool {
 	if len(a) != len(b) {
 		return false
