@@ -64,6 +64,6 @@ func NewRequest(a Attributes) *Request {
 	return &Request{Attributes: a, path: path, pathErr: err, hostOK: pattern.ValidHost(a.Host)}
 }
 
-// CanonicalPath returns the path as it was sent, without its query; the zero Path when it
-// is ambiguous.
-func (r *Request) CanonicalPath() pattern.Path { return r.path }
+// ParsedPath returns the path as it was read when the request was made. It is the zero Path if
+// the path has no canonical form.
+func (r *Request) ParsedPath() pattern.Path { return r.path }

@@ -73,7 +73,7 @@ func (c *Coverage) Add(r *authz.Request, d authz.Decision) {
 	}
 	s := &seen{request: r, decision: d}
 	for _, e := range c.entries[rc.Route] {
-		if e.Takes(r.Method, r.Host, r.CanonicalPath()) {
+		if e.Takes(r.Method, r.Host, r.ParsedPath()) {
 			s.paths = append(s.paths, e.Path)
 			break // the most specific one, which is how the route won
 		}

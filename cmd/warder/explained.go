@@ -131,7 +131,7 @@ func (e *explanation) addClose(x explained) {
 	if x.Decision.Reason() == authz.ReasonRequestMalformed {
 		return
 	}
-	near, more := x.settings.routes.Near(x.Method, x.Request.Host, x.Request.CanonicalPath(), maxClose)
+	near, more := x.settings.routes.Near(x.Method, x.Request.Host, x.Request.ParsedPath(), maxClose)
 	for _, n := range near {
 		e.Close = append(e.Close, explainedClose{routeOf(n.Entry), whyLost(n, x, e.Route)})
 	}
@@ -155,7 +155,7 @@ func (x explained) route() *policy.Route {
 // winner describes a route by the entry that takes the request.
 func (x explained) winner(route *policy.Route) *explainedRoute {
 	for _, e := range x.settings.routes.Table() {
-		if e.Route == route && e.Takes(x.Method, x.Request.Host, x.Request.CanonicalPath()) {
+		if e.Route == route && e.Takes(x.Method, x.Request.Host, x.Request.ParsedPath()) {
 			r := routeOf(e)
 			return &r
 		}
@@ -170,7 +170,7 @@ func routeOf(e policy.Entry) explainedRoute {
 
 // whyLost says in words why an entry did not win.
 func whyLost(n policy.Near, x explained, won *explainedRoute) string {
-	segments := x.Request.CanonicalPath().Segments()
+	segments := x.Request.ParsedPath().Segments()
 	var misses []string
 	if !n.TakesPath {
 		misses = append(misses, pathMiss(n, segments))
@@ -327,7 +327,7 @@ func (x explained) success(step int, route *policy.Route) (outcome, string) {
 	case stepRequest:
 		return passed, "it can be read in one way only"
 	case stepPath:
-		if forms := x.Request.CanonicalPath().Forms(); forms != 0 {
+		if forms := x.Request.ParsedPath().Forms(); forms != 0 {
 			return passed, fmt.Sprintf("it has a canonical form; the route allows %s", forms)
 		}
 		return passed, "it has a canonical form"
