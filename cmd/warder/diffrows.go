@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"net/netip"
-	"strings"
 
 	"warder/policy"
 	"warder/policy/compare"
@@ -122,7 +121,7 @@ func accessRows(c compare.Change, list []compare.Access, gained bool) []accessRo
 			row.Principals, row.PrincipalsUnlisted = someOrEmpty(a.Through.Patterns), a.Through.Unlisted
 		}
 		if a.Forms != 0 {
-			row.PathAllows = strings.Split(a.Forms.String(), ", ")
+			row.PathAllows = a.Forms.Names()
 		}
 		rows = append(rows, row)
 	}

@@ -47,14 +47,16 @@ func FormNamed(name string) Forms {
 }
 
 // String returns the words of path_allows, separated by commas.
-func (f Forms) String() string {
-	var names []string
+func (f Forms) String() string { return strings.Join(f.Names(), ", ") }
+
+// Names returns the words of path_allows that stand for the forms.
+func (f Forms) Names() (names []string) {
 	for _, n := range formNames {
 		if f&n.form != 0 {
 			names = append(names, n.name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // ErrPath matches every error of [ParsePath]. The text of such an error never contains any
