@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"warder/policy"
+	"warder/policy/condition"
 )
 
 // Len returns how many fields there are.
@@ -19,10 +19,10 @@ var errNoToken = errors.New("the token of the request is no longer good")
 
 // holds asks the condition of a route about a request and who was proven. An error is a
 // no, and says why there is no answer.
-func (e *Engine) holds(ctx context.Context, c *policy.Condition, r *Request, who Principal) (bool, error) {
+func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, who Principal) (bool, error) {
 	now := e.now()
 	_, query, _ := strings.Cut(r.Path, "?")
-	in := policy.ConditionInput{
+	in := condition.Input{
 		Method: r.Method, Host: r.Host, Path: r.path, Query: query, Fields: r.Headers, ClientIP: r.ClientIP, Time: now,
 		HiddenFields: e.hidden,
 		AuthMethod:   who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes,

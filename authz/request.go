@@ -3,7 +3,7 @@ package authz
 import (
 	"net/netip"
 
-	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // A Header is one field of a request. The name is in lower case.
@@ -27,8 +27,8 @@ func (h Headers) First(name string) (value string, count int) {
 	return value, count
 }
 
-// FoldHeader is [policy.FoldHeader], for those who know no policies.
-func FoldHeader(name string) string { return policy.FoldHeader(name) }
+// FoldHeader is [pattern.FoldHeader], for packages that do not import policies.
+func FoldHeader(name string) string { return pattern.FoldHeader(name) }
 
 // Attributes are the parts of a request as the proxy gives them.
 type Attributes struct {
@@ -51,7 +51,7 @@ type Attributes struct {
 // [NewRequest] is the only way to one that can be allowed.
 type Request struct {
 	Attributes
-	path    policy.Path
+	path    pattern.Path
 	pathErr error
 	hostOK  bool
 }
@@ -60,10 +60,10 @@ type Request struct {
 // host that is none are kept as the request's own refusal, so that the decision can still
 // be logged whole.
 func NewRequest(a Attributes) *Request {
-	path, err := policy.ParsePath(a.Path)
-	return &Request{Attributes: a, path: path, pathErr: err, hostOK: policy.ValidHost(a.Host)}
+	path, err := pattern.ParsePath(a.Path)
+	return &Request{Attributes: a, path: path, pathErr: err, hostOK: pattern.ValidHost(a.Host)}
 }
 
-// ParsedPath returns the path as policies match it; the zero Path when it has no canonical
-// form.
-func (r *Request) ParsedPath() policy.Path { return r.path }
+// ParsedPath returns the path as it was read when the request was made. It is the zero Path if
+// the path has no canonical form.
+func (r *Request) ParsedPath() pattern.Path { return r.path }

@@ -121,7 +121,7 @@ func TestRequestFrom(t *testing.T) {
 	if diff := cmp.Diff(want, r.Attributes, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("attributes (-want +got):\n%s", diff)
 	}
-	if got := r.ParsedPath().String(); got != "/a/b" {
+	if got := r.ParsedPath().Raw(); got != "/a/b" {
 		t.Errorf("canonical path %q", got)
 	}
 }

@@ -206,7 +206,7 @@ func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision
 // pathOf returns the path without its query. One that has no canonical form is
 // what somebody will want to see in a log, cut where a query could begin.
 func pathOf(r *authz.Request) string {
-	if path := r.ParsedPath().String(); path != "" {
+	if path := r.ParsedPath().Raw(); path != "" {
 		return path
 	}
 	if end := strings.IndexAny(r.Path, "?#"); end >= 0 {

@@ -94,25 +94,19 @@ var elsewhere = map[string]string{
 	"path has no canonical form":                                                                         "TestParsePath",
 	"give it with --policy":                                                                              "TestOtherFile",
 	"the paths of the two policies overlap in too many ways to compare":                                  "TestDiffIsBounded",
-	"is written with what a route refuses unless it says path_allows: [%s]":                              "TestWrongPath",
-	"is no CEL expression":                                                                               "for a parser that does not say why; this one always does",
+	"is written with what a route refuses unless it says path_allows: [":                                 "TestWrongPath",
+	"is not a CEL expression":                                                                            "for a parser that does not say why; this one always does",
 	"cannot be compiled: ":                                                                               "for a library that refuses at the end what it has checked",
 	"reads nothing of the request and cannot be compiled":                                                "the same",
-	"does not fit together: ":                                                                            "for what the library may once find; all that it finds today is in other words",
 }
 
 // ofRequests are files that say what is wrong with a request, not with a policy: their texts
-// are held by TestConditionNeverHoldsByMistake.
-var ofRequests = []string{"condition.go", "condition_values.go", "condition_query.go", "condition_claims.go", "condition_functions.go"}
-
-// libraryWords are what messages of the library are known by.
-var libraryWords = []string{
-	"error parsing regexp: ", "token recognition", "has() macro", "found no matching overload for ", "expected type ", "does not support field selection",
-	"cannot be range of a comprehension", "invalid ip", "invalid cidr", "invalid timestamp", "invalid duration",
-}
+// are held by TestConditionNeverHoldsByMistake of package condition.
+var ofRequests = []string{"condition/condition.go", "condition/values.go", "condition/query.go", "condition/claims.go", "condition/functions.go"}
 
 // TestBadHasEveryMessage: a message that no bad policy is refused with is a rule
-// that nothing tests. All prose of the package is taken for messages.
+// that nothing tests. All prose of the package, and of those
+// below it that read a policy, is taken for messages.
 func TestBadHasEveryMessage(t *testing.T) {
 	t.Parallel()
 	var said strings.Builder
@@ -135,14 +129,18 @@ func TestBadHasEveryMessage(t *testing.T) {
 		}
 		said.Write(text)
 	}
-	sources, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var sources []string
+	for _, folder := range []string{".", "pattern", "condition", "compare"} {
+		found, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil || len(found) == 0 {
+			t.Fatal(folder, found, err)
+		}
+		sources = append(sources, found...)
 	}
 	verb := regexp.MustCompile(`%[a-z]`)
 	messages, known := 0, map[string]bool{}
 	for _, path := range sources {
-		if strings.HasSuffix(path, "_test.go") || slices.Contains(ofRequests, path) {
+		if strings.HasSuffix(path, "_test.go") || slices.Contains(ofRequests, filepath.ToSlash(path)) {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
@@ -167,7 +165,7 @@ func TestBadHasEveryMessage(t *testing.T) {
 			if tag := reflect.StructTag(message); tag.Get("json") != "" {
 				message = tag.Get("missing")
 			}
-			if !strings.Contains(message, " ") || slices.Contains(libraryWords, message) {
+			if !strings.Contains(message, " ") {
 				return true
 			}
 			if _, ok := elsewhere[message]; ok {

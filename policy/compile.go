@@ -8,17 +8,17 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
-
+	"warder/policy/condition"
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// defaultAdminRole is the admin role of a policy that names none.
+// defaultAdminRole is the admin role of a policy that does not set one.
 const defaultAdminRole = "ADMIN"
 
-// Parse compiles the files as one policy: routes and lists together, each file's
-// hosts and client_ips the defaults of its own routes. The error is [Problems],
-// everything that is wrong with any of the files.
+// Parse compiles the files into one policy. Routes and ip_lists are those of all files; hosts,
+// client_ips and cors are defaults for the routes of their own file. The error is of type
+// [Problems], with all problems of all files. env looks up the ${VAR} of ip_lists.
 func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	c := &compiler{
 		policy: &Policy{adminRole: defaultAdminRole, byID: map[string]*Route{}, hash: hashOf(files)},
@@ -54,10 +54,9 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 			c.addRoute(content, e)
 		}
 	}
-	c.reportConflicts()
 	c.checkDefaults(contents)
 	ids := idsByField(contents)
-	if err := withIDs(c.problems, ids).Err(); err != nil {
+	if err := append(withIDs(c.problems, ids), c.conflictProblems()...).Err(); err != nil {
 		return nil, err
 	}
 	c.policy.table = c.policy.sortedTable()
@@ -66,8 +65,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	return c.policy, nil
 }
 
-// idsByField returns the ids of the routes, by the file and the field that a problem with
-// a route begins with.
+// idsByField returns the ids of the routes, by their file and their field, as in routes[0].
 func idsByField(contents []fileContent) map[[2]string]string {
 	ids := map[[2]string]string{}
 	for _, content := range contents {
@@ -78,7 +76,7 @@ func idsByField(contents []fileContent) map[[2]string]string {
 	return ids
 }
 
-// A compiler gathers the files into a policy.
+// A compiler compiles files into a policy.
 type compiler struct {
 	policy    *Policy
 	env       func(string) (string, bool)
@@ -88,7 +86,7 @@ type compiler struct {
 	conflicts []conflict
 	problems  Problems
 
-	conditions *cel.Env // made with the first when
+	conditions condition.Compiler
 }
 
 type ipList struct {
@@ -125,8 +123,7 @@ func (c *compiler) addLists(content fileContent) {
 	}
 }
 
-// checkDefaults looks at defaults that no route made use of: they are checked all
-// the same.
+// checkDefaults checks the defaults of the files, which routes may not use.
 func (c *compiler) checkDefaults(contents []fileContent) {
 	for _, content := range contents {
 		if content.Hosts != nil {
@@ -169,13 +166,17 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	}
 	names := c.hosts(hosts)
 	route.written = writtenOf(e, names)
-	c.condition(route, e, c.place(route, e, names))
+	paths := c.place(route, e, names)
+	if e.When != nil && e.When.Field != "" { // given, and read without a problem
+		compiled, problems := c.conditions.Compile(e.When, paths)
+		c.problems = append(c.problems, problems...)
+		route.Condition = compiled
+	}
 	c.policy.routes = append(c.policy.routes, route)
 	c.policy.byID[route.ID] = route
 }
 
-// ipSet joins the lists that a route names and the networks that stand beside them;
-// nil means any address.
+// ipSet returns the union of the lists and networks that a route names, or nil for any address.
 func (c *compiler) ipSet(names []strict.String) *IPSet {
 	if len(names) == 1 && names[0].Text == "any" {
 		return nil
@@ -210,8 +211,8 @@ func (c *compiler) ipSet(names []strict.String) *IPSet {
 	return set
 }
 
-// looksLikeNetwork tells a network or an address from the name of a list. No list has a
-// name that looks like one.
+// looksLikeNetwork reports whether s is a network or an address and not the name of a list.
+// Such names of lists are refused.
 func looksLikeNetwork(s string) bool {
 	return strings.ContainsAny(s, "/:") || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == ""
 }
@@ -228,7 +229,7 @@ func (c *compiler) knownLists(word string) string {
 	return strict.DidYouMean(word, names)
 }
 
-// hosts returns the host patterns of a route: one empty text for any host.
+// hosts returns the host patterns of a route, or one empty text for any host.
 func (c *compiler) hosts(hosts []strict.String) []string {
 	if len(hosts) == 0 || len(hosts) == 1 && hosts[0].Text == "*" {
 		return []string{""}
@@ -243,7 +244,7 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 			c.fail(h.At, h.Field, `"any" is the word for any address; write ["*"] for any host`)
 			continue
 		}
-		if wrong := checkHost(h.Text); wrong != "" {
+		if wrong := pattern.WrongHost(h.Text); wrong != "" {
 			c.fail(h.At, h.Field, "%s %s", strict.Quote(h.Text), wrong)
 			continue
 		}
@@ -252,29 +253,29 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 	return names
 }
 
-// place puts a route into the matcher under each of its hosts and paths. It returns the
-// paths that have nothing wrong with them.
-func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []placedPattern) {
+// place adds a route to the matcher under each of its hosts and paths. It returns the valid
+// paths.
+func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []pattern.Pattern) {
 	for _, m := range e.Match.Methods {
 		route.Methods = append(route.Methods, m.Text)
 	}
 	seen := map[string]bool{}
 	for _, path := range e.Match.Paths {
-		p, wrong := parsePattern(path.Text)
+		p, wrong := pattern.Parse(path.Text)
 		if wrong != "" {
 			c.fail(path.At, path.Field, "%s", "the path "+wrong)
 			continue
 		}
-		if missing := p.forms &^ route.PathAllows; missing != 0 {
+		if missing := p.Forms() &^ route.PathAllows; missing != 0 {
 			c.fail(path.At, path.Field, "the path is written with what the route refuses in a request; add path_allows: [%s]", missing)
 			continue
 		}
-		if seen[p.key()] {
+		if seen[p.Key()] {
 			c.fail(path.At, path.Field, "%s matches what another path of this route matches; write it once", strict.Quote(path.Text))
 			continue
 		}
-		seen[p.key()] = true
-		placed = append(placed, placedPattern{p, path.Text})
+		seen[p.Key()] = true
+		placed = append(placed, p)
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
 				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
@@ -285,16 +286,19 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 	return placed
 }
 
-// reportConflicts comes when all routes are in place: the example of a conflict is
-// a request that none of the others wins.
-func (c *compiler) reportConflicts() {
+// conflictProblems returns the conflicts, whose messages name both routes. It is called after
+// all routes have been added, since the example of a conflict must be a request that no other
+// route wins.
+func (c *compiler) conflictProblems() (problems Problems) {
 	for _, x := range c.conflicts {
-		c.fail(x.at.At, x.at.Field, "route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
+		message := fmt.Sprintf("route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
 			nameOfRoute(x.route), nameOfRoute(x.other), x.other.Position.File, x.other.Position.Line, c.policy.example(x))
+		problems = append(problems, Problem{Position: x.at.At, Field: x.at.Field, Message: message})
 	}
+	return problems
 }
 
-// nameOfRoute names a route whose id may be what is wrong with it.
+// nameOfRoute returns the id of a route, which may be missing.
 func nameOfRoute(r *Route) string {
 	if r.ID == "" {
 		return "without an id"
@@ -302,7 +306,7 @@ func nameOfRoute(r *Route) string {
 	return r.ID
 }
 
-// warn notes what is allowed but probably not meant.
+// warn collects the warnings.
 func (c *compiler) warn() {
 	var found Problems
 	for _, l := range c.lists {
@@ -316,12 +320,12 @@ func (c *compiler) warn() {
 	c.policy.warnings = append(found, c.lint()...).Sorted()
 }
 
-// UsesClientIPs reports whether any route lists who may come by address.
+// UsesClientIPs reports whether any route restricts client addresses.
 func (p *Policy) UsesClientIPs() bool {
 	return slices.ContainsFunc(p.routes, func(r *Route) bool { return r.ClientIPs != nil })
 }
 
-// ClientIPRoutes returns the routes that list who may come by address.
+// ClientIPRoutes returns the routes that restrict client addresses.
 func (p *Policy) ClientIPRoutes() []*Route {
 	var routes []*Route
 	for _, r := range p.routes {
@@ -332,8 +336,8 @@ func (p *Policy) ClientIPRoutes() []*Route {
 	return routes
 }
 
-// hashOf hashes names and contents, each with its length before it, so that no
-// two sets of files run together to one text.
+// hashOf hashes names and contents, each after its length, so that different files are never
+// the same text.
 func hashOf(files []File) string {
 	h := sha256.New()
 	for _, f := range files {

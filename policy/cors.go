@@ -4,17 +4,18 @@ import (
 	"strconv"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// An OriginSet lists the origins whose scripts may ask for a preflight and read a
-// denial. The nil set lists none.
+// An OriginSet is the list of origins whose scripts may send preflights and read denials. The
+// nil set is empty.
 type OriginSet struct {
 	origins []string
 	listed  map[string]struct{}
 }
 
-// Contains reports whether an origin is listed, byte for byte as browsers send it.
+// Contains reports whether the set contains an origin, which is compared byte for byte.
 func (s *OriginSet) Contains(origin string) bool {
 	if s == nil {
 		return false
@@ -23,13 +24,13 @@ func (s *OriginSet) Contains(origin string) bool {
 	return listed
 }
 
-// Origins returns the list as it was written.
+// Origins returns the origins as written.
 func (s *OriginSet) Origins() []string { return s.origins }
 
-// Preflight returns the route that a CORS preflight asks for, or nil when the
-// OPTIONS request is one like any other: nothing is there for the requested method,
-// the origin is not listed, or a route lists OPTIONS and so answers for itself.
-func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
+// Preflight returns the route that a CORS preflight is about, or nil if the OPTIONS request is
+// to be decided like any other: no route matches the requested method, the origin is not
+// listed, or a route lists OPTIONS itself.
+func (p *Policy) Preflight(origin, requested, host string, path pattern.Path) *Route {
 	route := p.Match(requested, host, path)
 	if route == nil || !route.Preflights(origin, requested) {
 		return nil
@@ -40,8 +41,8 @@ func (p *Policy) Preflight(origin, requested, host string, path Path) *Route {
 	return route
 }
 
-// Preflights reports whether the OPTIONS request of a listed origin asks for the
-// route: it takes the requested method, and does not list OPTIONS itself.
+// Preflights reports whether a CORS preflight may be about the route: the origin is listed, and
+// the route matches the requested method and does not list OPTIONS itself.
 func (r *Route) Preflights(origin, requested string) bool {
 	return r.Origins.Contains(origin) && r.Takes(requested) && !r.lists(methodOptions)
 }
@@ -65,7 +66,7 @@ func (o *originText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	*o = originText{Text: text, At: v.At, Field: field}
 }
 
-// set returns the origins; nil when there is no entry.
+// set returns the origins, or nil if there is no entry.
 func (c *corsEntry) set() *OriginSet {
 	if c == nil {
 		return nil
@@ -78,8 +79,8 @@ func (c *corsEntry) set() *OriginSet {
 	return set
 }
 
-// wrongOrigin says why no browser sends an origin so, or why it must not be listed;
-// "" when it may.
+// wrongOrigin says why a text is not an origin as browsers send it, or why it must not be
+// listed. It returns "" for a valid origin.
 func wrongOrigin(s string) string {
 	lower := strings.ToLower(s)
 	scheme, rest, schemed := strings.Cut(lower, "://")
@@ -100,7 +101,7 @@ func wrongOrigin(s string) string {
 		return "has a scheme that is not http or https; write an origin such as " + exampleOrigin
 	}
 	authority, _, _ := strings.Cut(rest, "/")
-	host := cutPort(authority)
+	host := pattern.WithoutPort(authority)
 	port := strings.TrimPrefix(authority[len(host):], ":")
 	plain := scheme + "://" + host
 	switch {
@@ -115,7 +116,7 @@ func wrongOrigin(s string) string {
 	case strings.Contains(host, ":") && host[0] != '[':
 		return "has more than one colon; write an IPv6 address in brackets, as in http://[::1]:3000"
 	}
-	if wrong := checkHost(host); wrong != "" {
+	if wrong := pattern.WrongHost(host); wrong != "" {
 		return "has a host that " + wrong
 	}
 	if s != lower {

@@ -4,12 +4,14 @@ import (
 	"slices"
 	"strings"
 
+	"warder/policy/condition"
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// A fileContent is what one file says, checked as far as the file alone tells. Its tags and
-// comments, and those of what it is made of, are the one list of the keys of a policy:
-// the reader, the JSON Schema and the reference take them from here.
+// A fileContent is the content of one file, after the checks that need no other file. Its tags
+// and comments, and those of the types of its fields, are the one list of the keys of a
+// policy. The reader, the JSON Schema and the reference are made from them.
 type fileContent struct {
 	// The version of this format: 1.
 	Version versionOne `json:"version" jsonschema:"required" missing:"; write version: 1"`
@@ -35,7 +37,6 @@ type routeEntry struct {
 	field    string
 	at       strict.Position
 	publicAt strict.Position
-	lines    []string // of the file
 }
 
 // A routeKeys has the keys of a route.
@@ -51,7 +52,7 @@ type routeKeys struct {
 	// Names of ip_lists, networks and addresses that the client's address has to be in one of. Absent: any address, or the file's default, which [any] lifts.
 	ClientIPs []strict.String `json:"client_ips" schema:"list" jsonschema:"minItems=1,uniqueItems=true,example=office"`
 	// A CEL expression over request, params and principal that has to be true too: params.user_id == principal.user. At most 4096 bytes.
-	When *whenEntry `json:"when"`
+	When *condition.Source `json:"when"`
 	// The mTLS names of Envoy's peer (source.principal) that may come; a * stands for the last segment of a URI's path. Absent: any.
 	Principals []principalText `json:"principals" jsonschema:"minItems=1,uniqueItems=true,example=spiffe://cluster.local/ns/web/sa/*"`
 	// Which browser applications may ask for a preflight and read a denial. Absent: the file's default, or none.
@@ -104,7 +105,7 @@ type apiKeyKeys struct {
 // An emptyKeys is {}: there is nothing to say.
 type emptyKeys struct{}
 
-// An allowEntry is the list of allow, taken together.
+// An allowEntry is the list under allow, as one value.
 type allowEntry struct {
 	user      *UserRule
 	apiKey    *APIKeyRule
@@ -116,7 +117,7 @@ type listEntry struct {
 	value strict.Value
 }
 
-// The scalars of a file, each of which reads and checks itself.
+// The scalars of a file. Each type reads and checks its own values.
 type (
 	versionOne    int
 	onlyTrue      bool
@@ -143,8 +144,7 @@ func (*versionOne) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	}
 }
 
-// ReadValue reads a word that opens something, so that it has one spelling: true. A
-// false is refused, since it changes nothing.
+// ReadValue reads true, in this spelling only. It refuses false, which is the default.
 func (b *onlyTrue) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	switch {
 	case v.Kind == strict.Bool && v.Text == "true":
@@ -167,7 +167,7 @@ func (id *identifier) ReadValue(r *strict.Reader, field string, v strict.Value) 
 	}
 }
 
-// ReadValue reads the admin role, which may be none.
+// ReadValue reads the admin role, which may be empty.
 func (a *adminRole) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	text, ok := r.Text(field, v, `ADMIN, or "" for none`)
 	if ok && text != "" && !ValidName(text) {
@@ -197,26 +197,21 @@ func readName(r *strict.Reader, field string, v strict.Value, what, example stri
 // ReadValue reads the name of a spelling.
 func (f *formText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	text, ok := r.Text(field, v, "encoded_slash")
-	known := make([]string, len(formNames))
-	for i, n := range formNames {
-		known[i] = n.name
-	}
+	known := pattern.FormNames()
 	if ok && !slices.Contains(known, text) {
 		r.Fail(v.At, field, "%s is unknown; %s", strict.Quote(text), strict.DidYouMean(text, known))
 	}
 	*f = formText(text)
 }
 
-func formsOf(names []formText) (forms Forms) {
-	for _, n := range formNames {
-		if slices.Contains(names, formText(n.name)) {
-			forms |= n.form
-		}
+func formsOf(names []formText) (forms pattern.Forms) {
+	for _, n := range names {
+		forms |= pattern.FormNamed(string(n))
 	}
 	return forms
 }
 
-// ReadValue reads the lists of networks, as far as their names.
+// ReadValue reads the names of the ip_lists. Their networks are read when the policy is compiled.
 func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind != strict.Group {
 		r.WrongKind(field, v, "names with their networks, such as office: [203.0.113.0/24]")
@@ -239,9 +234,9 @@ func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	}
 }
 
-// ReadValue reads a route, and checks what goes with what in it.
+// ReadValue reads a route, and checks which of its keys go together.
 func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
-	e.field, e.at, e.lines = field, v.At, r.Lines
+	e.field, e.at = field, v.At
 	r.Read(field, v, &e.routeKeys)
 	if v.Kind != strict.Group || v.Partial {
 		return

@@ -5,11 +5,12 @@ import (
 	"net/netip"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// prefixes reads the networks of an ip_list: a list of addresses, networks and
-// ${VAR}, or one ${VAR} alone.
+// prefixes reads the networks of an ip_list: a list of addresses, networks and ${VAR}, or a
+// single ${VAR}.
 func prefixes(r *strict.Reader, l listEntry, env func(string) (string, bool)) (prefixes []netip.Prefix) {
 	items := l.value.Items
 	field := l.name.Field
@@ -46,8 +47,8 @@ func prefixes(r *strict.Reader, l listEntry, env func(string) (string, bool)) (p
 	return prefixes
 }
 
-// everyAddress names the kind of address, IPv4 or IPv6, of which the networks together
-// hold every one; "" when there is none.
+// everyAddress returns the kind of address, IPv4 or IPv6, of which the networks together
+// contain every address, or "".
 func everyAddress(networks []netip.Prefix) string {
 	switch {
 	case CoversAll(networks, netip.PrefixFrom(netip.IPv4Unspecified(), 0)):
@@ -58,7 +59,7 @@ func everyAddress(networks []netip.Prefix) string {
 	return ""
 }
 
-// CoversAll reports whether every address of a network is in one of the others.
+// CoversAll reports whether the networks together contain every address of another network.
 func CoversAll(networks []netip.Prefix, all netip.Prefix) bool {
 	var inside []netip.Prefix
 	for _, n := range networks {
@@ -70,7 +71,7 @@ func CoversAll(networks []netip.Prefix, all netip.Prefix) bool {
 			inside = append(inside, n)
 		}
 	}
-	if len(inside) < 2 { // no single network in it is all of it
+	if len(inside) < 2 { // a single network that is smaller than all
 		return false
 	}
 	low := netip.PrefixFrom(all.Addr(), all.Bits()+1)
@@ -84,10 +85,10 @@ func isVariable(s string) bool {
 	return strings.HasPrefix(s, "${") && strings.HasSuffix(s, "}")
 }
 
-// fromEnvironment reads networks from a variable, separated by commas or spaces.
+// fromEnvironment reads networks, separated by commas or white space, from a variable.
 func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string, bool)) (prefixes []netip.Prefix) {
 	name := s.Text[2 : len(s.Text)-1]
-	if !validParam(name) {
+	if !pattern.ValidParam(name) {
 		r.Fail(s.At, s.Field, "%s names no variable; write ${NAME} with letters, digits and underscores", strict.Quote(s.Text))
 		return nil
 	}
@@ -114,8 +115,8 @@ func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string
 	return prefixes
 }
 
-// parseNetwork reads a network, or an address as a network of one. wrong says what
-// is wrong with it; "" when nothing is.
+// parseNetwork reads a network, or an address as a network of one. wrong says what is wrong
+// with it; it is "" for a valid one.
 func parseNetwork(s string) (_ netip.Prefix, wrong string) {
 	const example = "; write a network such as 203.0.113.0/24 or an address such as 203.0.113.7"
 	if !strings.Contains(s, "/") {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // BenchmarkLarge loads a policy of 10,000 routes, of which 1,000 have a condition, says
@@ -42,7 +43,7 @@ func BenchmarkLarge(b *testing.B) {
 	})
 	b.Run("match", func(b *testing.B) {
 		p := load(b)
-		path, err := policy.ParsePath("/api/v1/s90/42/a9990")
+		path, err := pattern.ParsePath("/api/v1/s90/42/a9990")
 		if err != nil {
 			b.Fatal(err)
 		}

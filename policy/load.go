@@ -9,21 +9,22 @@ import (
 	"path/filepath"
 	"strings"
 
+	"warder/policy/condition"
 	"warder/policy/strict"
 )
 
 // A File is the name, for messages, and the content of a policy file.
 type File = strict.File
 
-// maxFile bounds a policy file, in bytes. Ten thousand routes fit.
+// maxFile bounds a policy file, in bytes. It is enough for ten thousand routes.
 const maxFile = 4 << 20
 
-var fileLimits = strict.Limits{Bytes: maxFile, TooLarge: "split it into a folder of files", Hint: conditionHint}
+var fileLimits = strict.Limits{Bytes: maxFile, TooLarge: "split it into a folder of files", Hint: condition.HintYAML}
 
-// Load reads a policy from a file, or from a folder of *.yaml and *.yml files, by
-// name. What else is in the folder is left out, with a warning for what somebody may
-// take for a part of the policy. Every problem of every file is in the error, a
-// [Problems] value. env looks up the ${VAR} of ip_lists, like os.LookupEnv.
+// Load reads a policy from a file, or from the *.yaml and *.yml files of a folder in the order
+// of their names. Other files of the folder are not read; there is a warning about those that
+// somebody may take for a part of the policy. The error is of type [Problems], with all
+// problems of all files. env looks up the ${VAR} of ip_lists, like os.LookupEnv.
 func Load(path string, env func(string) (string, bool)) (*Policy, error) {
 	files, left, err := readFiles(path)
 	if err != nil {
@@ -37,14 +38,14 @@ func Load(path string, env func(string) (string, bool)) (*Policy, error) {
 	return p, nil
 }
 
-// readFiles reads the files of a policy, and warns about what it leaves out.
+// readFiles reads the files of a policy. left are warnings about files that it does not read.
 func readFiles(path string) (files []File, left Problems, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, nil, unreadable(path, err)
 	}
 	if !info.IsDir() {
-		// A pipe of the shell, as in <(…), has a writer. Another one could make this wait forever.
+		// A pipe of the shell, as in <(…), has a writer. Reading any other could block forever.
 		if !info.Mode().IsRegular() && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
 			return nil, nil, Problems{{Position: Position{File: path}, Message: "is no regular file; name a file, or a folder of *.yaml"}}
 		}
@@ -74,7 +75,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 			left = append(left, Problem{Position: Position{File: file}, Message: leftOut(name)})
 			continue
 		case err == nil && !info.Mode().IsRegular():
-			// Reading a pipe could wait forever.
+			// Reading a pipe could block forever.
 			problems = append(problems, Problem{Position: Position{File: file}, Message: "is no regular file; take it out of the folder, or put a file in its place"})
 			continue
 		}
@@ -94,7 +95,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 	return files, left, nil
 }
 
-// leftOut says why a name in the folder of a policy is not read.
+// leftOut says why a file in the folder of a policy is not read.
 func leftOut(name string) string {
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case strings.HasPrefix(name, "."):
@@ -105,8 +106,8 @@ func leftOut(name string) string {
 	return "is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it"
 }
 
-// isLeftover reports whether a name is one that editors, systems and Kubernetes leave
-// beside files of their own accord, and that nobody takes for a policy.
+// isLeftover reports whether editors, operating systems and Kubernetes create files of this
+// name, which nobody takes for a policy.
 func isLeftover(name string) bool {
 	switch {
 	case strings.HasPrefix(name, ".."): // ..data and ..2026_01_31 of a mounted ConfigMap
@@ -127,7 +128,7 @@ func isLeftover(name string) bool {
 	return false
 }
 
-// readFile reads no more than is needed to see that a file is too large.
+// readFile reads a file, up to one byte more than is allowed.
 func readFile(path string) (File, error) {
 	f, err := os.Open(path)
 	if err != nil {

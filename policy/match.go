@@ -3,18 +3,18 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// A matcher finds the route that wins a request. Its cost grows with the length
-// of the host and of the path, not with the number of routes: the host is looked
-// up in maps, the path walked down a tree of segments.
+// A matcher finds the route that wins a request. The host is looked up in maps, and the path
+// in a tree of segments, so that the cost depends on the length of the host and of the path
+// but not on the number of routes.
 //
-// Among the routes whose host, path and method all match, the most specific wins,
-// whatever the order in the file:
+// Of the routes whose host, path and method match, the most specific one wins, whatever their
+// order in the file:
 //
 //	host    api.example.com     API.Example.com:8443, api.example.com.   not a.api.example.com
 //	        *.example.com       a.example.com, a.b.example.com           not example.com
@@ -25,17 +25,17 @@ import (
 //	method  GET (listed)        GET, and HEAD where no route lists it    not get
 //	        (absent)            GET HEAD POST PUT PATCH DELETE OPTIONS   not TRACE
 //
-// Hosts come first (exact, the longest wildcard, any), then the path segment by
+// Hosts are compared first (exact, the longest wildcard, any), then the path, segment by
 // segment from the left (literal, {name}, the end of the pattern, **), then the method
-// (listed, GET standing for HEAD, absent).
+// (listed, GET for HEAD, absent).
 type matcher struct {
 	exact    map[string]*node
-	wildcard map[string]*node // by what stands after "*."
+	wildcard map[string]*node // by the text after "*."
 	any      *node
 }
 
-// A node is a place in the tree of one host: what the patterns say after the
-// segments that lead there.
+// A node is a node in the tree of one host: the patterns that begin with the segments that
+// lead to it.
 type node struct {
 	literal map[string]*node
 	param   *node
@@ -43,45 +43,46 @@ type node struct {
 	rest    *methods // patterns that end with ** here
 }
 
-// methods are the routes of one host and path by method.
+// methods are the routes of one host and path, by method.
 type methods struct {
 	listed map[string]*Route
 	absent *Route
 }
 
-// absentMethods are those that a route without a list of methods takes.
+// absentMethods are the methods that a route without a list of methods matches.
 var absentMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-// Match returns the route that wins the request, or nil when none matches. The
-// host is as sent: case, port and trailing dot are taken off here. The zero Path and a
-// host that [ValidHost] refuses match nothing.
-func (p *Policy) Match(method, host string, path Path) *Route {
-	if path.raw == "" {
+// Match returns the route that wins the request, or nil if none matches. The host is as sent;
+// Match ignores its case, port and trailing dot. Nothing matches the zero Path or a host that
+// [pattern.ValidHost] refuses.
+func (p *Policy) Match(method, host string, path pattern.Path) *Route {
+	if path.Raw() == "" {
 		return nil
 	}
 	m := &p.matcher
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
 	if !ok {
 		return nil
 	}
-	if route := m.exact[string(name)].match(path.segments, method); route != nil {
+	segments := path.Segments()
+	if route := m.exact[string(name)].match(segments, method); route != nil {
 		return route
 	}
-	// From the left, a dot at a time: the longest wildcard is met first.
+	// The dots are tried from the left, so that the longest wildcard comes first.
 	for i, c := range name {
 		if c != '.' || i == 0 || len(m.wildcard) == 0 {
 			continue
 		}
-		if route := m.wildcard[string(name[i+1:])].match(path.segments, method); route != nil {
+		if route := m.wildcard[string(name[i+1:])].match(segments, method); route != nil {
 			return route
 		}
 	}
-	return m.any.match(path.segments, method)
+	return m.any.match(segments, method)
 }
 
-// match walks down the tree. A branch that has the path but not the method is left
-// again for the next less specific one.
+// match finds the route for the rest of a path. If a branch of the tree matches the path but
+// not the method, the next less specific branch is tried.
 func (n *node) match(segments []string, method string) *Route {
 	if n == nil {
 		return nil
@@ -119,25 +120,24 @@ func (m *methods) match(method string) *Route {
 	return nil
 }
 
-// add puts a route into the tree under one host, path and all its methods. It
-// returns the route that is there already, when there is one, and for which method:
-// "" for those of a route without a list.
-func (m *matcher) add(route *Route, host string, pattern pattern, listed []string) (other *Route, method string) {
+// add adds a route under one host, one path and all of its methods. If another route has the
+// same place, add returns it and the method; the method is "" for routes without a list.
+func (m *matcher) add(route *Route, host string, p pattern.Pattern, listed []string) (other *Route, method string) {
 	n := m.tree(host)
-	for _, s := range pattern.segments {
-		if s.param {
+	for _, s := range p.Segments() {
+		if s.Param {
 			n = child(&n.param)
 			continue
 		}
 		if n.literal == nil {
 			n.literal = map[string]*node{}
 		}
-		next := n.literal[s.text]
-		n.literal[s.text] = child(&next)
+		next := n.literal[s.Text]
+		n.literal[s.Text] = child(&next)
 		n = next
 	}
 	at := &n.end
-	if pattern.rest {
+	if p.Rest() {
 		at = &n.rest
 	}
 	if *at == nil {
@@ -159,7 +159,7 @@ func (m *matcher) add(route *Route, host string, pattern pattern, listed []strin
 	return nil, ""
 }
 
-// tree returns the root for a host pattern, "" for any.
+// tree returns the root of the tree for a host pattern; "" is any host.
 func (m *matcher) tree(host string) *node {
 	if host == "" {
 		return child(&m.any)
@@ -176,7 +176,7 @@ func (m *matcher) tree(host string) *node {
 	return n
 }
 
-// child makes the node when it is not there yet.
+// child returns the node, which it creates if it does not exist.
 func child(n **node) *node {
 	if *n == nil {
 		*n = new(node)
@@ -184,21 +184,21 @@ func child(n **node) *node {
 	return *n
 }
 
-// A conflict is two routes under one host, path and method.
+// A conflict is a pair of routes with the same host, path and method.
 type conflict struct {
 	route, other *Route
 	at           strict.String
 	host         string // "" for any
-	pattern      pattern
+	pattern      pattern.Pattern
 	method       string // "" for routes without a list of methods
 }
 
-// exampleTries bounds the search for an example. Each more specific route can take
-// one try away.
+// exampleTries bounds the search for an example. Each more specific route can win one of the
+// tries.
 const exampleTries = 100
 
-// example writes a request that both routes of a conflict could win: one that no
-// more specific route takes from them. When it finds none, it writes one that both match.
+// example returns a request that both routes of a conflict could win, so that no more specific
+// route wins it. If it finds none, it returns one that both match.
 func (p *Policy) example(c conflict) string {
 	methods := absentMethods
 	if c.method != "" {
@@ -206,12 +206,12 @@ func (p *Policy) example(c conflict) string {
 	}
 	for n := range exampleTries {
 		for _, tail := range []int{n + 1, 0} {
-			path := c.pattern.example(n, tail)
-			parsed, err := ParsePath(path)
+			path := c.pattern.Example(n, tail)
+			parsed, err := pattern.ParsePath(path)
 			if err != nil {
 				continue
 			}
-			for _, host := range []string{exampleHost(c.host, 0), exampleHost(c.host, n)} {
+			for _, host := range []string{pattern.ExampleHost(c.host, 0), pattern.ExampleHost(c.host, n)} {
 				for _, method := range methods {
 					if p.Match(method, host, parsed) == c.other {
 						return fmt.Sprintf("%s https://%s%s", method, host, path)
@@ -220,46 +220,5 @@ func (p *Policy) example(c conflict) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s https://%s%s", methods[0], exampleHost(c.host, 0), c.pattern.example(0, 1))
-}
-
-// exampleHost writes the n-th host that a host pattern matches.
-func exampleHost(host string, n int) string {
-	below, wildcard := strings.CutPrefix(host, "*.")
-	switch {
-	case wildcard:
-		return nth("a", n) + "." + below
-	case host != "":
-		return host
-	case n == 0:
-		return "example.com"
-	}
-	return nth("host", n) // one label: no wildcard matches it
-}
-
-// example writes the n-th path that a pattern matches, with tail segments for **.
-func (p pattern) example(n, tail int) string {
-	var b strings.Builder
-	for _, s := range p.segments {
-		b.WriteByte('/')
-		if s.param {
-			b.WriteString(nth("x", n))
-		} else {
-			b.WriteString(escapeSegment(s.text))
-		}
-	}
-	if p.rest {
-		b.WriteString(strings.Repeat("/"+nth("x", n), tail))
-	}
-	if b.Len() == 0 {
-		return "/"
-	}
-	return b.String()
-}
-
-func nth(word string, n int) string {
-	if n == 0 {
-		return word
-	}
-	return word + strconv.Itoa(n)
+	return fmt.Sprintf("%s https://%s%s", methods[0], pattern.ExampleHost(c.host, 0), c.pattern.Example(0, 1))
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // compile compiles routes that are written one a line.
@@ -33,7 +34,7 @@ func tryCompile(routes ...string) (*policy.Policy, error) {
 func winner(t testing.TB, p *policy.Policy, request string) string {
 	t.Helper()
 	parts := strings.Split(request, " ")
-	path, err := policy.ParsePath(parts[2])
+	path, err := pattern.ParsePath(parts[2])
 	if err != nil {
 		t.Fatalf("%s: %v", request, err)
 	}
@@ -158,7 +159,7 @@ func TestMatch(t *testing.T) {
 		}
 		random.Shuffle(len(routes), func(i, j int) { routes[i], routes[j] = routes[j], routes[i] })
 	}
-	if route := compile(t, `{id: all, match: "/**", public: true}`).Match("GET", "x", policy.Path{}); route != nil {
+	if route := compile(t, `{id: all, match: "/**", public: true}`).Match("GET", "x", pattern.Path{}); route != nil {
 		t.Error("the path of no request matches")
 	}
 }
@@ -369,7 +370,7 @@ func TestMatchAllocates(t *testing.T) {
 			"GET API.Example.com:8443 /api/v1/kind7/42/audit", "POST api.example.com /api/v1/kind7/42/audit", "GET a.b.example.com /files/a/b/c", "GET x /nowhere",
 		} {
 			parts := strings.Split(request, " ")
-			path, err := policy.ParsePath(parts[2])
+			path, err := pattern.ParsePath(parts[2])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -385,7 +386,7 @@ func TestMatchAllocates(t *testing.T) {
 func BenchmarkMatch(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		p := manyRoutes(b, n)
-		path, err := policy.ParsePath(fmt.Sprintf("/api/v1/kind%d/42/audit", n-1))
+		path, err := pattern.ParsePath(fmt.Sprintf("/api/v1/kind%d/42/audit", n-1))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -397,16 +398,6 @@ func BenchmarkMatch(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// BenchmarkParsePath makes the canonical form of an ordinary path.
-func BenchmarkParsePath(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := policy.ParsePath("/api/v1/kind9/42/audit?page=2"); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 
@@ -431,7 +422,7 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	path, err := policy.ParsePath("/a/b")
+	path, err := pattern.ParsePath("/a/b")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -8,13 +8,13 @@ import (
 	"warder/policy/strict"
 )
 
-// OtherFile says what a file is that was given in the place of another: want is what it
-// should be, "a policy", "a configuration" or "a file of cases", and keys are those at its
-// top. It returns "" for a file that has a key of what it should be, or of nothing known.
+// OtherFile says what kind of file was given instead of the wanted one, which is "a policy",
+// "a configuration" or "a file of cases". keys are the top-level keys of the file. It returns
+// "" for a file of the wanted kind, and for one of an unknown kind.
 func OtherFile(want string, keys []string) string {
 	kinds := []struct {
 		name, instead string
-		keys          []string // each tells it from the others
+		keys          []string // each identifies the kind
 	}{
 		{"a policy", "give it with --policy", []string{"routes", "ip_lists"}},
 		{"a configuration", "give it with --config", []string{"jwt", "listen", "directory"}},
@@ -35,7 +35,7 @@ func OtherFile(want string, keys []string) string {
 	return found
 }
 
-// HintKey says where a key belongs that is none of a whole file.
+// HintKey implements [strict.KeyHinter] for keys at the top of a file.
 func (*fileContent) HintKey(_, key string) string {
 	switch {
 	case key == "shadow":
@@ -46,7 +46,7 @@ func (*fileContent) HintKey(_, key string) string {
 	return ""
 }
 
-// HintKey says where a key belongs that is none of a route.
+// HintKey implements [strict.KeyHinter] for keys of a route.
 func (*routeKeys) HintKey(_, key string) string {
 	match := strict.KeysOf[matchKeys]()
 	switch {
@@ -62,7 +62,7 @@ func (*routeKeys) HintKey(_, key string) string {
 	return ""
 }
 
-// HintKey says where a key belongs that is no kind of caller.
+// HintKey implements [strict.KeyHinter] for keys of an item of allow.
 func (*allowKeys) HintKey(_, key string) string {
 	switch {
 	case slices.Contains(strict.KeysOf[userKeys](), key):

@@ -8,17 +8,17 @@ import (
 	"warder/policy/strict"
 )
 
-// ValidName reports whether a role or scope can be held by anybody: valid UTF-8,
-// not empty, no comma, no control character, no space at its ends (a header
-// would lose it and so turn " ADMIN" into ADMIN).
+// ValidName reports whether a text can be the name of a role or scope. It is valid UTF-8, is not
+// empty, and has no comma, no control character and no space at its ends: a header would lose
+// the space, and " ADMIN" would become ADMIN.
 func ValidName(name string) bool {
 	return name != "" && utf8.ValidString(name) &&
 		!strings.ContainsFunc(name, func(r rune) bool { return r == ',' || unicode.IsControl(r) }) &&
 		strings.TrimFunc(name, unicode.IsSpace) == name
 }
 
-// wrongName says why nobody can hold a role or scope. apart is what to write instead
-// of several in one text.
+// wrongName says why a text is not the name of a role or scope. apart is what to write instead
+// of several names in one text.
 func wrongName(what, name, apart string) string {
 	switch {
 	case name == "":
@@ -31,8 +31,8 @@ func wrongName(what, name, apart string) string {
 	return "is " + strict.Quote(name) + ", a " + what + " with a control character, which nobody can hold; write its name"
 }
 
-// maxIdentifier bounds the ids of routes and the names of lists, in bytes: they
-// stand in every log line and metric.
+// maxIdentifier bounds the ids of routes and the names of lists, in bytes. Ids are written to
+// every log line and metric.
 const maxIdentifier = 128
 
 // validIdentifier reports whether s is [a-z0-9._-]{1,128}.
@@ -46,8 +46,7 @@ func validIdentifier(s string) bool {
 	return s != "" && len(s) <= maxIdentifier
 }
 
-// validMethod reports whether s is a token of RFC 9110 section 5.6.2 without
-// lower-case letters.
+// validMethod reports whether s is a token (RFC 9110 section 5.6.2) without lower-case letters.
 func validMethod(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -3,22 +3,24 @@ package policy
 import (
 	"cmp"
 	"slices"
+
+	"warder/policy/pattern"
 )
 
-// A Near is an entry that did not win a request, and came close.
+// A Near is an entry that nearly matched a request, or matched it and did not win.
 type Near struct {
 	Entry
-	// TakesHost, TakesPath and TakesMethod say what of the request the entry is
-	// for. One that takes all three lost to an entry that is more specific in LostBy.
+	// TakesHost, TakesPath and TakesMethod say which parts of the request the entry matches.
+	// If it matches all of them, another entry won, whose part LostBy is more specific.
 	TakesHost, TakesPath, TakesMethod bool
 	LostBy                            Part
-	// Segment counts the segments of the path, from the left, that fit: for an entry
-	// that does not take the path, and for one that lost by it those on which it is as
-	// specific as the winner.
+	// Segment is a number of segments of the path, from the left. If the entry does not match
+	// the path, it matches these segments. If it lost by its path, it is as specific as the
+	// winner on them.
 	Segment int
 }
 
-// A Part is what of two entries decides which is the more specific one.
+// A Part is the part of two entries that decides which of them is more specific.
 type Part uint8
 
 const (
@@ -28,17 +30,17 @@ const (
 	PartMethod
 )
 
-// Near returns the routes that came close to a request, each by its best entry: those that
-// take the request but are less specific than the one that won, then those that take
-// its path but not its method or host. When no route takes the path, it returns those that share
-// the longest beginning with it, at least one literal segment. At most limit of them are
-// returned; more says how many there are beside them.
-func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, more int) {
-	if path.raw == "" {
+// Near returns the routes that came close to winning a request, each with its best entry:
+// first those that match it but are less specific than the winner, then those that match its
+// path but not its method or host. If no route matches the path, it returns those that match
+// the longest beginning of it, with at least one literal segment. It returns at most limit
+// routes; more is the number of the others.
+func (p *Policy) Near(method, host string, path pattern.Path, limit int) (found []Near, more int) {
+	if path.Raw() == "" {
 		return nil, 0
 	}
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
 	if !ok {
 		return nil, 0
 	}
@@ -46,18 +48,18 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 	best := map[*Route]Near{}
 	var won *Near
 	for _, e := range p.table {
-		n := Near{Entry: e, TakesHost: e.takesHost(string(name)), TakesMethod: e.takesMethod(method)}
-		n.Segment, n.TakesPath = e.pattern.shared(path.segments)
+		n := Near{Entry: e, TakesHost: pattern.HostMatches(e.Host, string(name)), TakesMethod: e.takesMethod(method)}
+		n.Segment, n.TakesPath = e.Pattern.Prefix(path)
 		if e.Route == winner {
 			if won == nil && n.closeness() == 0 {
 				won = &n
 			}
 			continue
 		}
-		if !n.TakesPath && !e.pattern.hasLiteral(n.Segment) {
+		if !n.TakesPath && !hasLiteral(e.Pattern.Segments()[:n.Segment]) {
 			continue
 		}
-		// The table is sorted: of two that are as close the first is the better one.
+		// The table is sorted, so that the first of two equally close entries is the better one.
 		if before, seen := best[e.Route]; !seen || n.closer(before) {
 			best[e.Route] = n
 		}
@@ -78,7 +80,7 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 		found = append(found, n)
 	}
 	slices.SortStableFunc(found, func(a, b Near) int {
-		return cmp.Or(cmp.Compare(a.closeness(), b.closeness()), compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern))
+		return cmp.Or(cmp.Compare(a.closeness(), b.closeness()), pattern.CompareHosts(a.Host, b.Host), a.Pattern.Compare(b.Pattern))
 	})
 	if len(found) > limit {
 		return found[:limit], len(found) - limit
@@ -86,7 +88,8 @@ func (p *Policy) Near(method, host string, path Path, limit int) (found []Near, 
 	return found, 0
 }
 
-// closeness is 0 for an entry that takes the request, and more the less it does.
+// closeness is 0 for an entry that matches the request, and greater for one that matches less
+// of it.
 func (n Near) closeness() int {
 	miss := 0
 	if !n.TakesPath {
@@ -111,24 +114,19 @@ func (n Near) closer(than Near) bool {
 	return n.closeness() < than.closeness()
 }
 
-// lostBy says in what the winner is the more specific one, and after how many segments.
+// lostBy returns the part in which the winner is more specific, and for a path the number of
+// segments before it.
 func lostBy(winner, loser Entry) (Part, int) {
-	if compareHosts(winner.Host, loser.Host) != 0 {
+	if pattern.CompareHosts(winner.Host, loser.Host) != 0 {
 		return PartHost, 0
 	}
-	for i := 0; ; i++ {
-		switch x, y := kindAt(winner.pattern, i), kindAt(loser.pattern, i); {
-		case x != y:
-			return PartPath, i
-		case x == kindEnd || x == kindRest:
-			return PartMethod, i
-		}
+	if segment, found := winner.Pattern.FirstDifference(loser.Pattern); found {
+		return PartPath, segment
 	}
+	return PartMethod, len(winner.Pattern.Segments())
 }
 
-func (p pattern) hasLiteral(n int) bool {
-	return slices.ContainsFunc(p.segments[:n], func(s patternSegment) bool { return !s.param })
+// hasLiteral reports whether one of the segments is a literal.
+func hasLiteral(segments []pattern.Segment) bool {
+	return slices.ContainsFunc(segments, func(s pattern.Segment) bool { return !s.Param })
 }
-
-// Segments returns the segments of the path, decoded. The caller may change them.
-func (p Path) Segments() []string { return slices.Clone(p.segments) }

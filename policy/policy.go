@@ -4,11 +4,13 @@ import (
 	"net/netip"
 	"slices"
 
+	"warder/policy/condition"
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// A Policy is a compiled set of routes. It is immutable, so that any number of
-// requests may read it while another one is swapped in beside it.
+// A Policy is a compiled set of routes. It is immutable, so that any number of requests may use
+// it while another policy replaces it.
 type Policy struct {
 	adminRole string
 	routes    []*Route
@@ -19,63 +21,59 @@ type Policy struct {
 	table     []Entry
 }
 
-// AdminRole returns the role that passes every role check, or "" when none does.
+// AdminRole returns the role that passes every role check, or "" if there is none.
 func (p *Policy) AdminRole() string { return p.adminRole }
 
-// Routes returns the routes in the order of the files. The caller must not
-// change them.
+// Routes returns the routes in the order of the files. The caller must not change them.
 func (p *Policy) Routes() []*Route { return p.routes }
 
-// Route returns the route of that id, or nil when there is none: for a proxy that
-// chooses by itself which route a request is for.
+// Route returns the route with an id, or nil if there is none. It serves proxies that choose
+// the route of a request themselves.
 func (p *Policy) Route(id string) *Route { return p.byID[id] }
 
-// Hash returns the hex SHA-256 of the policy's files: the same bytes, the same hash.
+// Hash returns the SHA-256 of the names and contents of the policy's files, in hexadecimal.
 func (p *Policy) Hash() string { return p.hash }
 
-// Warnings returns what is allowed but probably not meant, sorted by position.
+// Warnings returns warnings about what is valid but probably not meant, sorted by position.
 func (p *Policy) Warnings() []Problem { return p.warnings }
 
-// A Route is one entry of the policy, ready to be looked at by a request.
-// Exactly one of Public and the three ways in (User, APIKey, Anonymous) is set.
+// A Route is one compiled route of the policy. Either Public is set, or at least one of User,
+// APIKey and Anonymous.
 type Route struct {
 	ID       string
 	Position Position
 
-	// Methods are those that the route lists; nil when it takes the default ones.
+	// Methods are the listed methods. If it is nil, the route matches the usual ones.
 	Methods []string
 
-	// Public: no credential is needed and none is looked at.
+	// Public allows every request. Credentials are not verified.
 	Public bool
-	// User, when not nil, accepts a bearer token that proves a signed-in user.
+	// User, if not nil, allows signed-in users, who present a bearer token.
 	User *UserRule
-	// APIKey, when not nil, accepts an API key.
+	// APIKey, if not nil, allows API keys.
 	APIKey *APIKeyRule
-	// Anonymous lets a request without any credential through.
+	// Anonymous allows requests without a credential.
 	Anonymous bool
 
-	// ClientIPs, when not nil, lists who may come at all.
+	// ClientIPs, if not nil, are the client addresses that the route allows.
 	ClientIPs *IPSet
-	// Principals, when not nil, lists whose connections may come at all, by the
-	// name in the client certificate.
+	// Principals, if not nil, are the mTLS principals of the peers that the route allows.
 	Principals *PrincipalSet
-	// Origins, when not nil, lists the browser applications that may send
+	// Origins, if not nil, are the origins of the browser applications that may send
 	// preflights and read denials.
 	Origins *OriginSet
-	// Condition, when not nil, must be true of the request and of who was proven.
-	Condition *Condition
-	// PathAllows are the ambiguous spellings that this route accepts in a path.
-	PathAllows Forms
-	// Shadow: what the route decides is to be logged and counted, and a denial is not
-	// to be enforced.
+	// Condition, if not nil, must be true for the request and the verified principal.
+	Condition *condition.Condition
+	// PathAllows are the ambiguous spellings of a path that the route accepts.
+	PathAllows pattern.Forms
+	// Shadow says that decisions are logged and counted, but denials are not enforced.
 	Shadow bool
 
 	written written
 }
 
-// Takes reports whether requests of the method can be for the route, wherever they
-// go: it is listed, or GET stands for HEAD, or nothing is listed and it is one of the
-// default ones.
+// Takes reports whether the route matches a method: it is listed, or it is HEAD and GET is
+// listed, or no method is listed and it is one of the usual ones.
 func (r *Route) Takes(method string) bool {
 	if r.Methods == nil {
 		return slices.Contains(absentMethods, method)
@@ -83,42 +81,42 @@ func (r *Route) Takes(method string) bool {
 	return r.lists(method) || method == "HEAD" && r.lists("GET")
 }
 
-// lists reports whether the method stands in the route's own list.
+// lists reports whether the route lists the method.
 func (r *Route) lists(method string) bool { return slices.Contains(r.Methods, method) }
 
-// A UserRule says which signed-in users may pass. The zero rule means any.
+// A UserRule says which signed-in users the route allows. The zero UserRule allows all.
 type UserRule struct {
-	Roles    []string // at least one of these, when not empty
-	AllRoles []string // and every one of these
+	Roles    []string // at least one of these, if there are any
+	AllRoles []string // and all of these
 }
 
-// An APIKeyRule says which API keys may pass. The zero rule means any valid key.
+// An APIKeyRule says which API keys the route allows. The zero APIKeyRule allows all.
 type APIKeyRule struct {
-	Scopes    []string // every one of these
-	AnyScopes []string // and at least one of these, when not empty
+	Scopes    []string // all of these
+	AnyScopes []string // and at least one of these, if there are any
 }
 
-// An IPSet is the union of the ip_lists and networks that a route names. The nil set is
-// never asked; an empty one contains nobody.
+// An IPSet is the union of the ip_lists and networks that a route names. An empty set contains
+// no address. Contains must not be called on nil.
 type IPSet struct {
 	names     []string
 	prefixes  []netip.Prefix
-	everybody bool // one of the lists holds every address, and has a warning of its own
+	everybody bool // one of the lists contains every address, which has its own warning
 }
 
-// Contains reports whether addr is in one of the lists. The zero Addr, an
-// address with a zone and a 4-in-6 address that was not unmapped are in none.
+// Contains reports whether one of the lists contains an address. None contains the zero Addr,
+// an address with a zone, or an IPv4-mapped IPv6 address.
 func (s *IPSet) Contains(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// Names returns the ip_lists that make up the set.
+// Names returns the ip_lists and networks that the route names.
 func (s *IPSet) Names() []string { return s.names }
 
 // Prefixes returns the networks of the set.
 func (s *IPSet) Prefixes() []netip.Prefix { return s.prefixes }
 
-// What is wrong with a policy, by place: Problems is the error that [Load] and [Parse] return.
+// The problems of a policy, with their places. Problems is the error of [Load] and [Parse].
 type (
 	Position = strict.Position
 	Problem  = strict.Problem

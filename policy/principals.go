@@ -7,16 +7,16 @@ import (
 	"warder/policy/strict"
 )
 
-// A PrincipalSet lists the mTLS principals that a route lets come. The nil set is
-// never asked; an empty one contains nobody.
+// A PrincipalSet is the list of mTLS principals that a route allows. An empty set contains no
+// principal. Contains must not be called on nil.
 type PrincipalSet struct {
 	patterns []string            // as written
 	exact    map[string]struct{} // whole principals
-	below    map[string]struct{} // what stands before a last "*", with its slash
+	below    map[string]struct{} // the text before a final "*", with its slash
 }
 
-// Contains reports whether a principal is in the list: as a whole, byte for byte, or
-// by its last path segment where the list has a "*". No principal is in no list.
+// Contains reports whether the set contains a principal. It is compared byte for byte; a "*" of
+// the list matches any last path segment. No set contains the empty principal.
 func (s *PrincipalSet) Contains(principal string) bool {
 	if principal == "" {
 		return false
@@ -32,11 +32,11 @@ func (s *PrincipalSet) Contains(principal string) bool {
 	return listed
 }
 
-// Patterns returns the list as it was written.
+// Patterns returns the list as written.
 func (s *PrincipalSet) Patterns() []string { return s.patterns }
 
-// isNameSegment reports whether s is one segment of the path of a URI that names
-// something: dot segments name what is above them, and ? and # end the path.
+// isNameSegment reports whether s is a path segment of a URI that a "*" may match. A dot segment
+// refers to another segment, and ? and # end the path.
 func isNameSegment(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "?#")
 }
@@ -52,7 +52,7 @@ func (p *principalText) ReadValue(r *strict.Reader, field string, v strict.Value
 	*p = principalText{Text: text, At: v.At, Field: field}
 }
 
-// newPrincipalSet returns the list of a route; nil when it has none.
+// newPrincipalSet returns the set of a route, or nil if the route has no list.
 func newPrincipalSet(list []principalText) *PrincipalSet {
 	if list == nil {
 		return nil
@@ -69,7 +69,7 @@ func newPrincipalSet(list []principalText) *PrincipalSet {
 	return set
 }
 
-// wrongPrincipal says why no principal can be meant; "" when one can.
+// wrongPrincipal says why a text matches no principal. It returns "" for a valid one.
 func wrongPrincipal(s string) string {
 	trimmed := strings.TrimFunc(s, unicode.IsSpace)
 	switch {
@@ -87,8 +87,8 @@ func wrongPrincipal(s string) string {
 	return ""
 }
 
-// endsInOpenSegment reports whether s is a URI whose one "*" is the last segment of
-// its path: in spiffe://* it would stand for a trust domain.
+// endsInOpenSegment reports whether s is a URI with a single "*", which is the last segment of
+// its path. In spiffe://* it would match a trust domain.
 func endsInOpenSegment(s string) bool {
 	before, open := strings.CutSuffix(s, "/*")
 	if !open || strings.ContainsAny(before, "*?#") {

@@ -6,8 +6,8 @@ import (
 	"warder/policy/strict"
 )
 
-// withIDs ends the message of each problem with a route with the route's id, unless it
-// says it already. ids has them by the file and the field of the route.
+// withIDs adds the id of the route to the message of each problem with a route. ids are the ids
+// by the file and the field of the route.
 func withIDs(p Problems, ids map[[2]string]string) Problems {
 	for i := range p {
 		end := strings.IndexByte(p[i].Field, ']')
@@ -15,14 +15,14 @@ func withIDs(p Problems, ids map[[2]string]string) Problems {
 			continue
 		}
 		id := ids[[2]string{p[i].File, p[i].Field[:end+1]}]
-		if id != "" && !strings.Contains(p[i].Message, "route "+id) {
+		if id != "" {
 			p[i].Message += " (route " + quoteOdd(id) + ")"
 		}
 	}
 	return p
 }
 
-// quoteOdd quotes an id that is none.
+// quoteOdd quotes an id that is not valid.
 func quoteOdd(id string) string {
 	if validIdentifier(id) {
 		return id

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 func TestRouteByID(t *testing.T) {
@@ -30,7 +31,7 @@ routes:
 		if r == nil || r.ID != id {
 			t.Fatalf("Route(%q) is %v", id, r)
 		}
-		path, err := policy.ParsePath(map[string]string{"listed": "/a", "default": "/b"}[id])
+		path, err := pattern.ParsePath(map[string]string{"listed": "/a", "default": "/b"}[id])
 		if err != nil {
 			t.Fatal(err)
 		}

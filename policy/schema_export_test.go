@@ -15,6 +15,8 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"warder/policy/condition"
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
@@ -175,8 +177,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return patternText(nameWord, "Write one name, without comma and without space at its ends.")
 	case reflect.TypeFor[formText]():
 		s := &jsonschema.Schema{Type: "string"}
-		for _, f := range formNames {
-			s.Enum = append(s.Enum, f.name)
+		for _, name := range pattern.FormNames() {
+			s.Enum = append(s.Enum, name)
 		}
 		return s
 	case reflect.TypeFor[principalText]():
@@ -191,8 +193,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return matches()
 	case reflect.TypeFor[allowEntry]():
 		return &jsonschema.Schema{Type: "array", MinItems: new(uint64(1)), MaxItems: new(uint64(3)), Items: &jsonschema.Schema{Ref: "#/$defs/allow"}}
-	case reflect.TypeFor[whenEntry]():
-		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(4096))}
+	case reflect.TypeFor[condition.Source]():
+		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(condition.MaxText))}
 	}
 	return nil
 }

@@ -3,15 +3,15 @@ package policy
 import (
 	"cmp"
 	"slices"
-	"strings"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// written is what a route was compiled from: the matcher has it taken apart.
+// written is the match of a route as it was written in the file.
 type written struct {
-	hosts   []string // one empty text for any
-	methods []string // nil: none listed
+	hosts   []string // one empty text for any host
+	methods []string // nil if none are listed
 	paths   []string
 }
 
@@ -30,8 +30,8 @@ func texts(list []strict.String) []string {
 	return out
 }
 
-// Hosts returns the host patterns of the route, its own or those of its file; none
-// for any host. The caller may change them.
+// Hosts returns the host patterns of the route, which are its own or those of its file. It
+// returns nil for any host. The caller may change them.
 func (r *Route) Hosts() []string {
 	if slices.Equal(r.written.hosts, []string{""}) {
 		return nil
@@ -42,39 +42,37 @@ func (r *Route) Hosts() []string {
 // Paths returns the paths of the route as they are written. The caller may change them.
 func (r *Route) Paths() []string { return slices.Clone(r.written.paths) }
 
-// UsualMethods returns the methods that a route takes which lists none.
+// UsualMethods returns the methods that a route matches if it lists none.
 func UsualMethods() []string { return slices.Clone(absentMethods) }
 
-// An Entry is one line of the compiled table: a route under one of its hosts and
-// one of its paths.
+// An Entry is one line of the compiled table: a route with one of its hosts and one of its
+// paths.
 type Entry struct {
 	Route   *Route
-	Host    string   // "" for any
-	Methods []string // nil when none is listed; the caller must not change them
-	Path    string   // as written
-
-	pattern pattern
+	Host    string          // "" for any
+	Methods []string        // nil if none are listed; the caller must not change them
+	Path    string          // as written
+	Pattern pattern.Pattern // the path, compiled
 }
 
-// Table returns the compiled table in the order in which a request meets it: the
-// first entry that takes a request is the one that wins it. (But HEAD: it looks for
-// a route that lists HEAD before it takes one that lists GET for the same path.)
-// Entries that no request meets both are in the order of their names, so that the
-// order of the file changes nothing. The caller may change it.
+// Table returns the compiled table, the most specific entry first: the first entry that matches
+// a request wins it. HEAD is the exception: a route that lists HEAD wins over one that lists
+// GET for the same path. Entries that match no common request are ordered by their text, so
+// that the order of the file does not matter. The caller may change the table.
 func (p *Policy) Table() []Entry { return slices.Clone(p.table) }
 
 func (p *Policy) sortedTable() []Entry {
 	var table []Entry
 	for _, r := range p.routes {
 		for _, path := range r.written.paths {
-			pattern, _ := parsePattern(path) // it was compiled before
+			compiled, _ := pattern.Parse(path) // valid: it was parsed before
 			for _, host := range r.written.hosts {
-				table = append(table, Entry{Route: r, Host: host, Methods: r.written.methods, Path: path, pattern: pattern})
+				table = append(table, Entry{Route: r, Host: host, Methods: r.written.methods, Path: path, Pattern: compiled})
 			}
 		}
 	}
 	slices.SortStableFunc(table, func(a, b Entry) int {
-		return cmp.Or(compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern), cmp.Compare(unlisted(a), unlisted(b)))
+		return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.Pattern.Compare(b.Pattern), cmp.Compare(unlisted(a), unlisted(b)))
 	})
 	return table
 }
@@ -86,100 +84,17 @@ func unlisted(e Entry) int {
 	return 0
 }
 
-// compareHosts puts exact hosts first, then wildcards, the longest first, then any.
-func compareHosts(a, b string) int {
-	if rank := cmp.Compare(hostRank(a), hostRank(b)); rank != 0 {
-		return rank
-	}
-	if hostRank(a) == rankWildcard {
-		if length := cmp.Compare(len(b), len(a)); length != 0 {
-			return length
-		}
-	}
-	return cmp.Compare(a, b)
+// Takes reports whether the entry matches a request, which it reads like [Policy.Match].
+func (e Entry) Takes(method, host string, path pattern.Path) bool {
+	var buf [pattern.MaxHost]byte
+	name, ok := pattern.CanonicalHost(host, &buf)
+	return ok && e.Pattern.Matches(path) && pattern.HostMatches(e.Host, string(name)) && e.takesMethod(method)
 }
 
-const (
-	rankExact = iota
-	rankWildcard
-	rankAny
-)
-
-func hostRank(host string) int {
-	switch {
-	case host == "":
-		return rankAny
-	case strings.HasPrefix(host, "*."):
-		return rankWildcard
-	}
-	return rankExact
-}
-
-// comparePatterns compares segment by segment: a literal, {name}, the end, **.
-func comparePatterns(a, b pattern) int {
-	for i := 0; ; i++ {
-		x, y := kindAt(a, i), kindAt(b, i)
-		switch {
-		case x != y:
-			return cmp.Compare(x, y)
-		case x == kindEnd || x == kindRest:
-			return 0
-		case x == kindLiteral:
-			if c := cmp.Compare(a.segments[i].text, b.segments[i].text); c != 0 {
-				return c
-			}
-		}
-	}
-}
-
-const (
-	kindLiteral = iota
-	kindParam
-	kindEnd
-	kindRest
-)
-
-func kindAt(p pattern, i int) int {
-	switch {
-	case i < len(p.segments) && p.segments[i].param:
-		return kindParam
-	case i < len(p.segments):
-		return kindLiteral
-	case p.rest:
-		return kindRest
-	}
-	return kindEnd
-}
-
-// Takes reports whether the entry is for a request, as [Policy.Match] would read it.
-func (e Entry) Takes(method, host string, path Path) bool {
-	var buf [maxHost]byte
-	name, ok := foldHost(host, &buf)
-	_, whole := e.pattern.shared(path.segments)
-	return ok && path.raw != "" && whole && e.takesHost(string(name)) && e.takesMethod(method)
-}
-
-// takesHost reports whether the entry is for a host that was folded.
-func (e Entry) takesHost(name string) bool {
-	if suffix, wildcard := strings.CutPrefix(e.Host, "*"); wildcard {
-		return len(name) > len(suffix) && strings.HasSuffix(name, suffix)
-	}
-	return e.Host == "" || e.Host == name
-}
-
-// takesMethod reports whether the entry is for a method.
+// takesMethod reports whether the entry matches a method.
 func (e Entry) takesMethod(method string) bool {
 	if len(e.Methods) == 0 {
 		return slices.Contains(absentMethods, method)
 	}
 	return slices.Contains(e.Methods, method) || method == "HEAD" && slices.Contains(e.Methods, "GET")
-}
-
-// shared returns how many segments from the left fit, and whether the whole path
-// does.
-func (p pattern) shared(segments []string) (n int, whole bool) {
-	for n < len(p.segments) && n < len(segments) && (p.segments[n].param || p.segments[n].text == segments[n]) {
-		n++
-	}
-	return n, n == len(p.segments) && (p.rest || n == len(segments))
 }

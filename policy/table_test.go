@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 const tablePolicy = `version: 1
@@ -106,7 +107,7 @@ func TestTableIsTheMatcher(t *testing.T) {
 			if !found || len(f) != 4 || f[1] == "HEAD" {
 				continue
 			}
-			path, err := policy.ParsePath(f[3])
+			path, err := pattern.ParsePath(f[3])
 			if err != nil {
 				continue
 			}
@@ -150,7 +151,7 @@ routes:
 		{"GET y /zzz", ""},
 	} {
 		f := strings.Fields(tt.request)
-		path, err := policy.ParsePath(f[2])
+		path, err := pattern.ParsePath(f[2])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,19 +6,19 @@ import (
 	"strings"
 	"unicode"
 
+	"warder/policy/pattern"
 	"warder/policy/strict"
 )
 
-// A linter looks for what is allowed but probably not meant. Where it is in doubt it is
-// silent: a warning that is wrong once is not read again.
+// A linter looks for what is valid but probably not meant. In doubt it does not warn, since
+// people stop reading warnings that are wrong.
 type linter struct {
 	policy *Policy
 	ids    map[string]routeEntry
-	admin  *adminRole // nil: not written down
+	admin  *adminRole // nil if no file sets it
 	table  []Entry
 	found  Problems
-	// said are pairs of routes that were warned about: of two warnings about one
-	// mistake the first is enough.
+	// said are the pairs of routes with a warning. One warning about a mistake is enough.
 	said map[[2]*Route]bool
 }
 
@@ -45,23 +45,23 @@ func (c *compiler) lint() Problems {
 	return l.found
 }
 
-// warn notes a warning about a key of a route, at the route.
+// warn adds a warning about a key of a route, at the position of the route.
 func (l *linter) warn(r *Route, key, format string, args ...any) {
 	l.found = append(l.found, Problem{Position: r.Position, Field: strict.Join(l.ids[r.ID].field, key), Message: fmt.Sprintf(format, args...)})
 }
 
 func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line) }
 
-// unreachable finds routes that win no request at all. Only methods that others list and
-// ** below which others take everything can do that to a route: of what {name} and
-// wildcards match, no number of other routes takes all.
+// unreachable finds routes that win no request. That can happen if other routes list all of
+// its methods, or match everything below its **. Literal segments and hosts can never match
+// everything that a parameter or a wildcard matches.
 func (l *linter) unreachable() {
 	reached := map[*Route]bool{}
 	for _, e := range l.table {
 		n := l.policy.matcher.nodeOf(e)
 		for _, method := range e.allMethods() {
-			if n.end.match(method) == e.Route && !e.pattern.rest ||
-				n.rest.match(method) == e.Route && e.pattern.rest && (n.end.match(method) == nil || !n.param.takesAll(method)) {
+			if n.end.match(method) == e.Route && !e.Pattern.Rest() ||
+				n.rest.match(method) == e.Route && e.Pattern.Rest() && (n.end.match(method) == nil || !n.param.takesAll(method)) {
 				reached[e.Route] = true
 			}
 		}
@@ -73,19 +73,19 @@ func (l *linter) unreachable() {
 	}
 }
 
-// takesAll reports whether every path here and below is taken by routes at or below n.
+// takesAll reports whether routes at or below n match every path at or below it.
 func (n *node) takesAll(method string) bool {
 	return n != nil && (n.rest.match(method) != nil || n.end.match(method) != nil && n.param.takesAll(method))
 }
 
-// nodeOf returns the place of an entry in the tree.
+// nodeOf returns the node of an entry.
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
-	for _, s := range e.pattern.segments {
-		if s.param {
+	for _, s := range e.Pattern.Segments() {
+		if s.Param {
 			n = n.param
 		} else {
-			n = n.literal[s.text]
+			n = n.literal[s.Text]
 		}
 	}
 	return n
@@ -101,14 +101,14 @@ func (e Entry) allMethods() []string {
 	return e.Methods
 }
 
-// publicUnderProtected finds public routes inside what another route keeps closed. One
-// public page among those of signed-in users (a login) is how things are; one in a
-// place that asks for roles, scopes or an address, a whole public area, and a public
-// host over a place that is closed on all hosts are worth a look.
+// publicUnderProtected finds public routes below the path of a protected one. A single public
+// page below paths for signed-in users is common, such as a login page. It warns if the
+// protected route requires roles, scopes or an address, if the public path ends with **, or if
+// a path is public on one host and protected on all others.
 func (l *linter) publicUnderProtected() {
 	var closed []Entry
 	for _, q := range l.table {
-		if !q.Route.Public && !q.Route.Anonymous && len(q.pattern.segments) > 0 {
+		if !q.Route.Public && !q.Route.Anonymous && len(q.Pattern.Segments()) > 0 {
 			closed = append(closed, q)
 		}
 	}
@@ -117,11 +117,11 @@ func (l *linter) publicUnderProtected() {
 			continue
 		}
 		for _, q := range closed {
-			if !covers(q.pattern, p.pattern) || !sharesMethod(p, q) {
+			if !q.Pattern.Covers(p.Pattern) || !sharesMethod(p, q) {
 				continue
 			}
 			otherHost := p.Host != q.Host
-			if otherHost && !coversHost(q.Host, p.Host) || l.said[[2]*Route{p.Route, q.Route}] {
+			if otherHost && !pattern.HostCovers(q.Host, p.Host) || l.said[[2]*Route{p.Route, q.Route}] {
 				continue
 			}
 			switch {
@@ -129,20 +129,20 @@ func (l *linter) publicUnderProtected() {
 				l.say(p, q)
 				l.warn(p.Route, "public", "is public on %s, while route %s protects %s on %s; a client chooses its Host, so give it allow, or see that Envoy keeps the hosts apart",
 					p.Host, at(q.Route), q.Path, hostName(q.Host))
-			case q.pattern.rest && (p.pattern.rest || isNarrow(q.Route)):
+			case q.Pattern.Rest() && (p.Pattern.Rest() || isNarrow(q.Route)):
 				l.say(p, q)
 				l.warn(p.Route, "public", "%s is public under %s, which route %s protects; give it allow, or move it elsewhere", p.Path, q.Path, at(q.Route))
 			default:
 				continue
 			}
-			break // one warning for an entry: the most specific route that it opens
+			break // one warning for each entry, about the most specific route that it opens
 		}
 	}
 }
 
 func (l *linter) say(p, q Entry) { l.said[[2]*Route{p.Route, q.Route}] = true }
 
-// isNarrow reports whether a route wants more than a signed-in user or a key.
+// isNarrow reports whether a route requires more than a signed-in user or an API key.
 func isNarrow(r *Route) bool {
 	switch {
 	case r.ClientIPs != nil:
@@ -155,8 +155,8 @@ func isNarrow(r *Route) bool {
 	return true
 }
 
-// publicBesideList finds a path that is open to everybody on one host and to some
-// addresses only on another.
+// publicBesideList finds paths that are public on one host and restricted to some addresses on
+// another.
 func (l *linter) publicBesideList() {
 	if !l.policy.UsesClientIPs() {
 		return
@@ -164,14 +164,14 @@ func (l *linter) publicBesideList() {
 	listed := map[string][]Entry{} // by their paths
 	for _, q := range l.table {
 		if q.Route.ClientIPs != nil {
-			listed[q.pattern.key()] = append(listed[q.pattern.key()], q)
+			listed[q.Pattern.Key()] = append(listed[q.Pattern.Key()], q)
 		}
 	}
 	for _, p := range l.table {
-		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.pattern.segments) == 0 { // two sites, each as a whole
+		if !p.Route.Public || p.Route.ClientIPs != nil || len(p.Pattern.Segments()) == 0 { // the roots of two sites
 			continue
 		}
-		for _, q := range listed[p.pattern.key()] {
+		for _, q := range listed[p.Pattern.Key()] {
 			pair := [2]*Route{p.Route, q.Route}
 			if p.Host == q.Host || l.said[pair] || !sharesMethod(p, q) {
 				continue
@@ -190,31 +190,12 @@ func hostName(host string) string {
 	return host
 }
 
-// covers reports whether q matches all that p matches.
-func covers(q, p pattern) bool {
-	if len(q.segments) > len(p.segments) || !q.rest && (p.rest || len(q.segments) != len(p.segments)) {
-		return false
-	}
-	for i, s := range q.segments {
-		if !s.param && (p.segments[i].param || p.segments[i].text != s.text) {
-			return false
-		}
-	}
-	return true
-}
-
-// coversHost reports whether the pattern q matches every host that p matches.
-func coversHost(q, p string) bool {
-	suffix, wildcard := strings.CutPrefix(q, "*")
-	return q == "" || q == p || wildcard && strings.HasSuffix(p, suffix)
-}
-
 func sharesMethod(p, q Entry) bool {
 	return slices.ContainsFunc(p.allMethods(), q.takesMethod)
 }
 
-// everyAddress finds routes whose lists and networks together keep nobody out. A list
-// that does so alone has its own warning.
+// everyAddress finds routes whose lists and networks together contain every address. A single
+// list that does has its own warning.
 func (l *linter) everyAddress() {
 	for _, r := range l.policy.routes {
 		if r.ClientIPs == nil || r.ClientIPs.everybody {
@@ -226,7 +207,7 @@ func (l *linter) everyAddress() {
 	}
 }
 
-// unusedAdminRole finds an admin_role that somebody wrote down for nothing.
+// unusedAdminRole finds an admin_role in a policy whose routes require no roles.
 func (l *linter) unusedAdminRole() {
 	if l.admin == nil || l.admin.Text == "" {
 		return
@@ -239,7 +220,7 @@ func (l *linter) unusedAdminRole() {
 	l.found = append(l.found, Problem{Position: l.admin.At, Field: l.admin.Field, Message: "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
 }
 
-// shadowed names each route whose denials are not enforced, so that none is forgotten.
+// shadowed warns about each route in shadow, so that none is forgotten.
 func (l *linter) shadowed() {
 	for _, r := range l.policy.routes {
 		if r.Shadow {
@@ -248,7 +229,7 @@ func (l *linter) shadowed() {
 	}
 }
 
-// misspelled finds a name that is used once and looks like one that is used elsewhere.
+// misspelled finds names that are used once and resemble a name that is used more often.
 func (l *linter) misspelled(what string, names func(*Route) []string) {
 	uses := map[string][]*Route{}
 	for _, r := range l.policy.routes {
@@ -257,7 +238,7 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 		}
 	}
 	if what == "role" && l.policy.adminRole != "" {
-		uses[l.policy.adminRole] = append(uses[l.policy.adminRole], nil, nil) // meant, however often it is used
+		uses[l.policy.adminRole] = append(uses[l.policy.adminRole], nil, nil) // never a misspelling, however rarely it is used
 	}
 	var known []string
 	for name, routes := range uses {
@@ -279,9 +260,9 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 	}
 }
 
-// looksLike reports whether one name is probably a slip for the other: one part of them,
-// of at least four letters, differs by a letter, or by two where it is long. Names that
-// differ in their digits are meant.
+// looksLike reports whether a name is probably a misspelling of the other. They must differ in
+// one part of at least four letters only, by one letter, or by two if the part is long. A
+// difference in digits is not a misspelling.
 func looksLike(name, other string) bool {
 	if strings.EqualFold(name, other) {
 		return true // names are compared exactly
@@ -308,7 +289,7 @@ func nameParts(name string) []string {
 }
 
 const (
-	shortestSlip = 4 // letters: shorter words are near to many
+	shortestSlip = 4 // letters; shorter words resemble many others
 	longWord     = 8
 )
 
@@ -320,7 +301,7 @@ func isSlip(a, b string) bool {
 	return distance == 1 || distance == 2 && (min(len(a), len(b)) >= longWord || swapped(a, b))
 }
 
-// swapped reports whether two letters that stand side by side changed places.
+// swapped reports whether a and b differ only by the order of two adjacent letters.
 func swapped(a, b string) bool {
 	if len(a) != len(b) {
 		return false

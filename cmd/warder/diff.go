@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/policy"
+	"warder/policy/compare"
 )
 
 func newDiffCommand(p process) *cobra.Command {
@@ -104,7 +105,7 @@ func (d *diffCommand) policies(p process, oldPath, newPath string) error {
 	if err := errors.Join(oldErr, newErr); err != nil {
 		return err
 	}
-	found, err := policy.Compare(before, after)
+	found, err := compare.Policies(before, after)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (d *diffCommand) policies(p process, oldPath, newPath string) error {
 }
 
 // differ reports whether anything is decided otherwise. An id that is gone refuses only.
-func differ(found policy.Diff) bool { return len(found.Changes)+len(found.OtherIDs) > 0 }
+func differ(found compare.Diff) bool { return len(found.Changes)+len(found.OtherIDs) > 0 }
 
 // A diffSection is one kind of requests and all places where they gained or lost access.
 type diffSection struct {
@@ -138,7 +139,7 @@ const (
 )
 
 // writeDiff writes a diff in words.
-func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all bool) error {
+func writeDiff(w io.Writer, found compare.Diff, before, after *policy.Policy, all bool) error {
 	var b strings.Builder
 	if old, now := before.AdminRole(), after.AdminRole(); old != now {
 		fmt.Fprintf(&b, "admin_role: %s → %s\n\n", cmp.Or(old, "none"), cmp.Or(now, "none"))
@@ -149,7 +150,7 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 	if all && len(found.Moved) > 0 {
 		b.WriteString("decided alike by another route\n")
 		for _, c := range found.Moved {
-			b.WriteString(blockOf(c, reasonOf(c, policy.Access{})))
+			b.WriteString(blockOf(c, reasonOf(c, compare.Access{})))
 		}
 		b.WriteString("\n")
 	}
@@ -166,9 +167,9 @@ func writeDiff(w io.Writer, found policy.Diff, before, after *policy.Policy, all
 	return nil
 }
 
-func sectionsOf(found policy.Diff) []diffSection {
+func sectionsOf(found compare.Diff) []diffSection {
 	var sections []diffSection
-	add := func(c policy.Change, a policy.Access, gained bool) {
+	add := func(c compare.Change, a compare.Access, gained bool) {
 		heading, rank := headingOf(c, a, gained)
 		i := slices.IndexFunc(sections, func(s diffSection) bool { return s.heading == heading })
 		if i < 0 {
@@ -189,12 +190,12 @@ func sectionsOf(found policy.Diff) []diffSection {
 	return sections
 }
 
-func headingOf(c policy.Change, a policy.Access, gained bool) (string, int) {
+func headingOf(c compare.Change, a compare.Access, gained bool) (string, int) {
 	words := accessWords(c, a, gained)
 	switch {
-	case a.Who == policy.WhoPreflight && gained:
+	case a.Who == compare.WhoPreflight && gained:
 		return "gained by " + words, rankPreflights
-	case a.Who == policy.WhoPreflight:
+	case a.Who == compare.WhoPreflight:
 		return "lost by " + words, rankPreflights
 	case gained && opens(c, a):
 		return "OPENED TO " + strings.Replace(words, "everybody", "EVERYBODY", 1), rankOpened
@@ -205,12 +206,12 @@ func headingOf(c policy.Change, a policy.Access, gained bool) (string, int) {
 }
 
 // opens reports whether requests without a credential are among those that gained.
-func opens(c policy.Change, a policy.Access) bool {
-	return a.Who == policy.WhoAnybody || a.Who == policy.WhoNoCredential || a.Who == policy.WhoPasses && needsNoCredential(c.New)
+func opens(c compare.Change, a compare.Access) bool {
+	return a.Who == compare.WhoAnybody || a.Who == compare.WhoNoCredential || a.Who == compare.WhoPasses && needsNoCredential(c.New)
 }
 
 // blockOf writes the places of a change, and below them what changed.
-func blockOf(c policy.Change, reason string) string {
+func blockOf(c compare.Change, reason string) string {
 	var b strings.Builder
 	for _, place := range c.Places {
 		fmt.Fprintf(&b, "  %s\n", placeWords(place))
@@ -220,12 +221,12 @@ func blockOf(c policy.Change, reason string) string {
 }
 
 // reasonOf names the routes and what they ask for.
-func reasonOf(c policy.Change, a policy.Access) string {
+func reasonOf(c compare.Change, a compare.Access) string {
 	old, now := ruleWords(c.Old, c.OldRefuses), ruleWords(c.New, c.NewRefuses)
 	switch {
-	case a.Who == policy.WhoPreflight && c.Old == nil:
+	case a.Who == compare.WhoPreflight && c.Old == nil:
 		return "passed now: " + routeAt(c.New)
-	case a.Who == policy.WhoPreflight && c.New == nil:
+	case a.Who == compare.WhoPreflight && c.New == nil:
 		return "passed before: " + routeAt(c.Old)
 	case c.Old == nil:
 		return fmt.Sprintf("no route → %s: %s", routeAt(c.New), now)
@@ -243,7 +244,7 @@ func routeAt(r *policy.Route) string {
 	return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line)
 }
 
-func summaryOf(found policy.Diff, before, after *policy.Policy, all bool) string {
+func summaryOf(found compare.Diff, before, after *policy.Policy, all bool) string {
 	if len(found.Changes) > 0 {
 		return ""
 	}

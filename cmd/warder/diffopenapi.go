@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"warder/policy"
+	"warder/policy/compare"
+	"warder/policy/pattern"
 )
 
 // An openAPIDiff is how a policy and an OpenAPI document fit, as programs read it.
@@ -70,7 +72,7 @@ func (d *diffCommand) againstOpenAPI(p process, path string) error {
 
 func compareOpenAPI(a application, routes *policy.Policy) (openAPIDiff, error) {
 	found := openAPIDiff{Missing: []operationRow{}, Apart: []apartRow{}, Idle: []idleRow{}, Unreadable: []unreadRow{}}
-	var operations []policy.Operation
+	var operations []compare.Operation
 	var rows []operationRow
 	seen := map[string]bool{}
 	for _, o := range a.operations {
@@ -80,13 +82,13 @@ func compareOpenAPI(a application, routes *policy.Policy) (openAPIDiff, error) {
 			found.Unreadable = append(found.Unreadable, unreadRow{row, o.wrong})
 			continue
 		}
-		if key := o.method + " " + policy.SamePaths(o.loose); !seen[key] {
+		if key := o.method + " " + pattern.PathKey(o.loose); !seen[key] {
 			seen[key] = true
-			operations = append(operations, policy.Operation{Method: o.method, Path: o.loose})
+			operations = append(operations, compare.Operation{Method: o.method, Path: o.loose})
 			rows = append(rows, row)
 		}
 	}
-	c, err := routes.Cover(operations)
+	c, err := compare.Operations(routes, operations)
 	if err != nil {
 		return found, err
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"cmp"
 	"net/netip"
-	"strings"
 
 	"warder/policy"
+	"warder/policy/compare"
 )
 
 // A diffRow is a comparison as programs read it.
@@ -63,7 +63,7 @@ type placeRow struct {
 	Example string   `json:"example"`
 }
 
-func diffRowOf(found policy.Diff, before, after *policy.Policy) diffRow {
+func diffRowOf(found compare.Diff, before, after *policy.Policy) diffRow {
 	return diffRow{
 		Differ:  differ(found),
 		Old:     sideRow{before.Hash(), before.AdminRole()},
@@ -75,7 +75,7 @@ func diffRowOf(found policy.Diff, before, after *policy.Policy) diffRow {
 	}
 }
 
-func changeRows(changes []policy.Change) []changeRow {
+func changeRows(changes []compare.Change) []changeRow {
 	rows := []changeRow{}
 	for _, c := range changes {
 		row := changeRow{
@@ -100,7 +100,7 @@ func ruleRowOf(r *policy.Route, refuses bool) *ruleRow {
 	return &ruleRow{r.ID, ruleWords(r, refuses), r.Position.File, r.Position.Line, r.Position.Column}
 }
 
-func accessRows(c policy.Change, list []policy.Access, gained bool) []accessRow {
+func accessRows(c compare.Change, list []compare.Access, gained bool) []accessRow {
 	rows := []accessRow{}
 	for _, a := range list {
 		row := accessRow{
@@ -121,7 +121,7 @@ func accessRows(c policy.Change, list []policy.Access, gained bool) []accessRow 
 			row.Principals, row.PrincipalsUnlisted = someOrEmpty(a.Through.Patterns), a.Through.Unlisted
 		}
 		if a.Forms != 0 {
-			row.PathAllows = strings.Split(a.Forms.String(), ", ")
+			row.PathAllows = a.Forms.Names()
 		}
 		rows = append(rows, row)
 	}
@@ -129,25 +129,25 @@ func accessRows(c policy.Change, list []policy.Access, gained bool) []accessRow 
 }
 
 // whoName is a stable word for programs.
-func whoName(w policy.Who) string {
+func whoName(w compare.Who) string {
 	switch w {
-	case policy.WhoAnybody:
+	case compare.WhoAnybody:
 		return "anybody"
-	case policy.WhoNoCredential:
+	case compare.WhoNoCredential:
 		return "no_credential"
-	case policy.WhoUsers:
+	case compare.WhoUsers:
 		return "users"
-	case policy.WhoAPIKeys:
+	case compare.WhoAPIKeys:
 		return "api_keys"
-	case policy.WhoBadToken:
+	case compare.WhoBadToken:
 		return "bad_token"
-	case policy.WhoBadKey:
+	case compare.WhoBadKey:
 		return "bad_api_key"
-	case policy.WhoBoth:
+	case compare.WhoBoth:
 		return "token_and_api_key"
-	case policy.WhoPreflight:
+	case compare.WhoPreflight:
 		return "preflights"
-	case policy.WhoPasses:
+	case compare.WhoPasses:
 	}
 	return "all_who_pass"
 }

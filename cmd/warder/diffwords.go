@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"warder/policy"
+	"warder/policy/compare"
 )
 
 // visible shows what a reader would not see: a name may hold what turns the text around it,
@@ -26,7 +27,7 @@ func visible(s string) string {
 }
 
 // accessWords says whose requests gained or lost access.
-func accessWords(c policy.Change, a policy.Access, gained bool) string {
+func accessWords(c compare.Change, a compare.Access, gained bool) string {
 	passes, refuses, admin := c.New, c.Old, c.NewAdmin
 	if !gained {
 		passes, refuses, admin = c.Old, c.New, c.OldAdmin
@@ -36,7 +37,7 @@ func accessWords(c policy.Change, a policy.Access, gained bool) string {
 	}
 	words := ""
 	switch a.Who {
-	case policy.WhoAnybody:
+	case compare.WhoAnybody:
 		words = "everybody"
 		if refuses != nil {
 			words += " but " + credentialWords(refuses)
@@ -44,9 +45,9 @@ func accessWords(c policy.Change, a policy.Access, gained bool) string {
 		if gained {
 			words = "everybody, without a credential"
 		}
-	case policy.WhoNoCredential:
+	case compare.WhoNoCredential:
 		words = "everybody, without a credential"
-	case policy.WhoUsers:
+	case compare.WhoUsers:
 		words = peopleWords("users", "any signed-in user", "role", a.Sets)
 		if len(a.Sets) == 0 {
 			words = "users with the admin role " + admin
@@ -54,20 +55,20 @@ func accessWords(c policy.Change, a policy.Access, gained bool) string {
 		if !gained && refuses != nil && refuses.User != nil && words == "any signed-in user" {
 			words += ", but for " + userWords(refuses)
 		}
-	case policy.WhoAPIKeys:
+	case compare.WhoAPIKeys:
 		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
 		if !gained && refuses != nil && refuses.APIKey != nil && words == "any valid API key" {
 			words += ", but for " + apiKeyWords(refuses)
 		}
-	case policy.WhoBadToken:
+	case compare.WhoBadToken:
 		words = "requests with a token that is refused" + otherwise(gained)
-	case policy.WhoBadKey:
+	case compare.WhoBadKey:
 		words = "requests with an API key that is refused" + otherwise(gained)
-	case policy.WhoBoth:
+	case compare.WhoBoth:
 		words = "requests with a token and an API key at once"
-	case policy.WhoPreflight:
+	case compare.WhoPreflight:
 		words = "preflights of " + strings.Join(a.Origins, ", ")
-	case policy.WhoPasses:
+	case compare.WhoPasses:
 		words = credentialWords(passes)
 	}
 	return words + fromWords(a, passes, refuses)
@@ -96,7 +97,7 @@ func credentialWords(r *policy.Route) string {
 }
 
 // fromWords says from where: what changed, and what else the route asks for.
-func fromWords(a policy.Access, passes, refuses *policy.Route) string {
+func fromWords(a compare.Access, passes, refuses *policy.Route) string {
 	var b strings.Builder
 	switch {
 	case a.From != nil && a.From.Unlisted:
@@ -124,7 +125,7 @@ func fromWords(a policy.Access, passes, refuses *policy.Route) string {
 		b.WriteString(", where this is true only of whom a credential proves: " + passes.Condition.String())
 	case a.When:
 		b.WriteString(", where this is true: " + passes.Condition.String() + ", and this is not: " + refuses.Condition.String())
-	case passes.Condition != nil && !passes.Shadow && a.Who != policy.WhoPreflight:
+	case passes.Condition != nil && !passes.Shadow && a.Who != compare.WhoPreflight:
 		b.WriteString(", when " + passes.Condition.String())
 	}
 	return b.String()
@@ -196,7 +197,7 @@ func ruleWords(r *policy.Route, refuses bool) string {
 }
 
 // placeWords writes a place like the short form of a policy.
-func placeWords(p policy.Place) string {
+func placeWords(p compare.Place) string {
 	var b strings.Builder
 	if methods := methodWords(p.Methods); methods != "" {
 		b.WriteString(methods + " ")

@@ -13,6 +13,7 @@ import (
 	"warder/authz"
 	"warder/envoy"
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // explained is what an explanation is made of: the service has decided already.
@@ -431,7 +432,7 @@ func (x explained) failure(route *policy.Route) string {
 
 // malformed says why a request could not be read.
 func (x explained) malformed() string {
-	if host := x.Request.Host; host != "" && !policy.ValidHost(host) {
+	if host := x.Request.Host; host != "" && !pattern.ValidHost(host) {
 		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
 	}
 	return "its method or its host is missing, or its headers cannot be read in one way only, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
@@ -440,7 +441,7 @@ func (x explained) malformed() string {
 // ambiguous says why a path has no canonical form, or which form of it is not
 // accepted, and what would accept it.
 func (x explained) ambiguous() string {
-	path, err := policy.ParsePath(x.Request.Path)
+	path, err := pattern.ParsePath(x.Request.Path)
 	if err != nil {
 		return err.Error() + "; no path_allows accepts that"
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 func newImportCommand(p process) *cobra.Command {
@@ -71,7 +72,7 @@ func prefixGiven(cmd *cobra.Command, prefix string) (*string, error) {
 	if prefix == "" {
 		return &prefix, nil
 	}
-	if wrong := policy.WrongPath(prefix); wrong != "" {
+	if wrong := pattern.WrongPath(prefix); wrong != "" {
 		return nil, &usageError{cmd.CommandPath(), fmt.Errorf("--prefix %s", wrong)}
 	}
 	if strings.HasSuffix(prefix, "**") {

@@ -25,12 +25,15 @@ const module = "../.."
 // mayImport is which packages of ours each package of ours may import: the
 // direction in which this code points. A package that is not in it fails the test.
 var mayImport = map[string][]string{
-	"policy":        {"policy/strict"},
-	"policy/strict": {},
-	"authz/mask":    {},
+	"policy":           {"policy/strict", "policy/pattern", "policy/condition"},
+	"policy/strict":    {},
+	"policy/pattern":   {"policy/strict"},
+	"policy/condition": {"policy/strict", "policy/pattern"},
+	"policy/compare":   {"policy", "policy/strict", "policy/pattern", "policy/condition"},
+	"authz/mask":       {},
 
 	"authz/token": {},
-	"authz":       {"policy", "authz/token", "authz/mask"},
+	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/token", "authz/mask"},
 
 	"authz/redis":    {"authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
@@ -43,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "policy/strict", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "policy/compare", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
 
 	"k8s": {},
 }
@@ -56,20 +59,24 @@ const (
 	redisModule   = "github.com/redis"
 	metricsModule = "github.com/prometheus"
 	cobraModule   = "github.com/spf13"
+	celModule     = "cel.dev/cel-go"
 )
 
 // neverReach is what must not be among all that a package imports, directly and
 // indirectly, by the beginning of its import path.
 var neverReach = map[string][]string{
-	"policy/strict":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"policy":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/token":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/mask":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz":          {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/redis":    {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
-	"authz/postgres": {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
-	"authz/memory":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
-	"envoy":          {pgxModule, redisModule, cobraModule},
+	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
+	"policy/compare":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
+	"authz/redis":      {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
+	"authz/postgres":   {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
+	"authz/memory":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
+	"envoy":            {pgxModule, redisModule, cobraModule},
 
 	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
 
@@ -80,7 +87,7 @@ var neverReach = map[string][]string{
 var folders = []string{
 	"cmd", "cmd/warder",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs are the functions that decide where a log goes. Only programs do;
@@ -162,6 +169,11 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"cmd/warder imports authz/authztest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/authz/authztest"}}},
 		{"authz reaches google.golang.org/grpc/codes", listed{ImportPath: "warder/authz", Deps: []string{"google.golang.org/grpc/codes"}}},
 		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},
+		{"policy/pattern imports policy", listed{ImportPath: "warder/policy/pattern", Imports: []string{"warder/policy"}}},
+		{"policy/pattern reaches cel.dev/cel-go/cel", listed{ImportPath: "warder/policy/pattern", Deps: []string{"cel.dev/cel-go/cel"}}},
+		{"policy/condition imports policy", listed{ImportPath: "warder/policy/condition", Imports: []string{"warder/policy"}}},
+		{"policy imports policy/compare", listed{ImportPath: "warder/policy", Imports: []string{"warder/policy/compare"}}},
+		{"authz imports policy/compare", listed{ImportPath: "warder/authz", Imports: []string{"warder/policy/compare"}}},
 		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
 		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
 	} {
@@ -214,7 +226,7 @@ func TestLayout(t *testing.T) {
 func TestAuthzSetsUpNoLog(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
-		if p.name() != "policy" && p.name() != "authz" && p.name() != "authz/token" {
+		if !strings.HasPrefix(p.name(), "policy") && p.name() != "authz" && p.name() != "authz/token" {
 			continue
 		}
 		for _, name := range p.GoFiles {

@@ -14,7 +14,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"go.yaml.in/yaml/v4"
 
-	"warder/policy"
+	"warder/policy/pattern"
 )
 
 const (
@@ -254,7 +254,7 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 		}
 	}
 	path = strings.Join(segments, "/")
-	if wrong := policy.WrongPath(path); wrong != "" {
+	if wrong := pattern.WrongPath(path); wrong != "" {
 		return "", "the path " + oneLine(wrong, 200)
 	}
 	return path, ""

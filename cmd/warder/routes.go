@@ -146,7 +146,7 @@ func rowOf(order int, e policy.Entry) routeRow {
 		row.When = new(r.Condition.String())
 	}
 	if r.PathAllows != 0 {
-		row.PathAllows = strings.Split(r.PathAllows.String(), ", ")
+		row.PathAllows = r.PathAllows.Names()
 	}
 	return row
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // undecided is the role and the scope that nobody holds: it keeps a route closed until
@@ -50,7 +51,7 @@ func skeletonOf(a application) skeleton {
 	groups := map[string]*skeletonRoute{}
 	first := map[*skeletonRoute]operation{}
 	for _, o := range a.operations {
-		requests := policy.SamePaths(o.path)
+		requests := pattern.PathKey(o.path)
 		switch {
 		case o.path == "":
 			s.refused = append(s.refused, o)
@@ -83,7 +84,7 @@ func skeletonOf(a application) skeleton {
 // what they let pass for one operation they would let pass for the other.
 func (s skeleton) closeContested(a application, taken map[string]*skeletonRoute) {
 	for _, o := range slices.Concat(s.refused, s.twice) {
-		r := taken[o.method+" "+policy.SamePaths(o.loose)]
+		r := taken[o.method+" "+pattern.PathKey(o.loose)]
 		if o.loose == "" || r == nil || o.path != "" && r.rule.key() == ruleOf(a, o.security).key() {
 			continue
 		}

@@ -23,7 +23,7 @@ import (
 type testOptions struct {
 	policyPath, configPath string
 	output                 testOutput
-	run                    pattern
+	run                    caseNames
 	verbose                bool
 	coverage               bool
 	least                  percent
@@ -110,7 +110,7 @@ const (
 	testJUnit testOutput = "junit"
 )
 
-var _, _, _ pflag.Value = new(testOutput), new(pattern), new(percent)
+var _, _, _ pflag.Value = new(testOutput), new(caseNames), new(percent)
 
 func (o *testOutput) String() string { return string(*o) }
 func (o *testOutput) Type() string   { return "text|json|junit" }
@@ -123,22 +123,22 @@ func (o *testOutput) Set(s string) error {
 	return errors.New("use text, json or junit")
 }
 
-// A pattern is the flag --run; the zero pattern takes every case.
-type pattern struct{ *regexp.Regexp }
+// caseNames is the value of the flag --run. Its zero value selects every case.
+type caseNames struct{ *regexp.Regexp }
 
-func (p *pattern) String() string {
+func (p *caseNames) String() string {
 	if p.Regexp == nil {
 		return ""
 	}
 	return p.Regexp.String()
 }
-func (p *pattern) Type() string { return "regexp" }
-func (p *pattern) Set(s string) (err error) {
+func (p *caseNames) Type() string { return "regexp" }
+func (p *caseNames) Set(s string) (err error) {
 	p.Regexp, err = regexp.Compile(s)
 	return err
 }
 
-func (p *pattern) takes(name string) bool { return p.Regexp == nil || p.MatchString(name) }
+func (p *caseNames) takes(name string) bool { return p.Regexp == nil || p.MatchString(name) }
 
 // A percent is the flag --coverage-min.
 type percent float64

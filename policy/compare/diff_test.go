@@ -1,12 +1,15 @@
-package policy
+package compare
 
 import (
 	"fmt"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"warder/policy"
+	"warder/policy/condition"
+	"warder/policy/pattern"
 )
 
 // said writes a diff in short, a line for each access: sign, who, where, from which route to
@@ -61,7 +64,7 @@ func shortAccess(a Access) string {
 
 func shortPlace(p Place) string {
 	text := p.Path
-	if len(p.Methods) < len(absentMethods) {
+	if len(p.Methods) < len(policy.UsualMethods()) {
 		text = strings.Join(p.Methods, ",") + " " + text
 	}
 	if p.Host != "" {
@@ -151,9 +154,9 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func diffOf(t *testing.T, before, after *Policy) Diff {
+func diffOf(t *testing.T, before, after *policy.Policy) Diff {
 	t.Helper()
-	d, err := Compare(before, after)
+	d, err := Policies(before, after)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +164,7 @@ func diffOf(t *testing.T, before, after *Policy) Diff {
 }
 
 // shortPolicy makes a policy of lines like "id: GET,POST /path on host user{…} api_key; more".
-func shortPolicy(t *testing.T, short string) *Policy {
+func shortPolicy(t *testing.T, short string) *policy.Policy {
 	t.Helper()
 	text := "version: 1\nip_lists: {ten: [10.0.0.0/8], one: [192.0.2.7], halves: [10.0.0.0/9, 10.128.0.0/9], part: [10.1.0.0/16]}\nroutes:\n"
 	for line := range strings.Lines(short) {
@@ -195,7 +198,7 @@ func shortPolicy(t *testing.T, short string) *Policy {
 			text += "  " + more + "\n"
 		}
 	}
-	p, err := Parse([]File{{Name: "short.yaml", Data: []byte(text)}}, nil)
+	p, err := policy.Parse([]policy.File{{Name: "short.yaml", Data: []byte(text)}}, nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -212,22 +215,23 @@ func TestDiffKnowsAllOfARoute(t *testing.T) {
 		"Methods":  "part of which requests it takes: cells have it",
 		"written":  "part of which requests it takes: cells have it",
 	}
-	base := func() Route {
-		return Route{User: &UserRule{Roles: []string{"A"}}}
+	base := func() policy.Route {
+		return policy.Route{User: &policy.UserRule{Roles: []string{"A"}}}
 	}
-	changed := map[string]func(*Route){
-		"Public":     func(r *Route) { r.Public, r.User = true, nil },
-		"User":       func(r *Route) { r.User = &UserRule{Roles: []string{"B"}} },
-		"APIKey":     func(r *Route) { r.APIKey = new(APIKeyRule) },
-		"Anonymous":  func(r *Route) { r.Anonymous = true },
-		"ClientIPs":  func(r *Route) { r.ClientIPs = &IPSet{prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}} },
-		"Principals": func(r *Route) { r.Principals = &PrincipalSet{exact: map[string]struct{}{"CN=x": {}}} },
-		"PathAllows": func(r *Route) { r.PathAllows = Semicolon },
-		"Condition":  func(r *Route) { r.Condition = new(Condition) },
-		"Shadow":     func(r *Route) { r.Shadow = true },
+	limited := shortPolicy(t, "a: /a user; client_ips: [ten]\nb: /b user; principals: [CN=x]").Routes()
+	changed := map[string]func(*policy.Route){
+		"Public":     func(r *policy.Route) { r.Public, r.User = true, nil },
+		"User":       func(r *policy.Route) { r.User = &policy.UserRule{Roles: []string{"B"}} },
+		"APIKey":     func(r *policy.Route) { r.APIKey = new(policy.APIKeyRule) },
+		"Anonymous":  func(r *policy.Route) { r.Anonymous = true },
+		"ClientIPs":  func(r *policy.Route) { r.ClientIPs = limited[0].ClientIPs },
+		"Principals": func(r *policy.Route) { r.Principals = limited[1].Principals },
+		"PathAllows": func(r *policy.Route) { r.PathAllows = pattern.Semicolon },
+		"Condition":  func(r *policy.Route) { r.Condition = new(condition.Condition) },
+		"Shadow":     func(r *policy.Route) { r.Shadow = true },
 		"Origins":    nil, // compared in preflights
 	}
-	for field := range reflect.TypeFor[Route]().Fields() {
+	for field := range reflect.TypeFor[policy.Route]().Fields() {
 		change, compared := changed[field.Name]
 		switch _, irrelevant := same[field.Name]; {
 		case irrelevant:
@@ -242,7 +246,7 @@ func TestDiffKnowsAllOfARoute(t *testing.T) {
 			}
 		}
 	}
-	for _, rule := range []reflect.Type{reflect.TypeFor[UserRule](), reflect.TypeFor[APIKeyRule]()} {
+	for _, rule := range []reflect.Type{reflect.TypeFor[policy.UserRule](), reflect.TypeFor[policy.APIKeyRule]()} {
 		var names []string
 		for field := range rule.Fields() {
 			names = append(names, field.Name)
@@ -283,9 +287,9 @@ func TestDiffOtherIDs(t *testing.T) {
 // TestDiffAdminRole: the role that passes every check touches each route that checks one.
 func TestDiffAdminRole(t *testing.T) {
 	t.Parallel()
-	parse := func(role string) *Policy {
+	parse := func(role string) *policy.Policy {
 		text := "version: 1\nadmin_role: " + role + "\nroutes: [{id: a, match: /a, allow: [{user: {roles: [A]}}]}, {id: b, match: /b, allow: [{user: {}}]}, {id: c, match: /c, allow: [{user: {roles: [ROOT]}}]}]\n"
-		p, err := Parse([]File{{Name: "p.yaml", Data: []byte(text)}}, nil)
+		p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(text)}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +317,7 @@ func TestDiffIsBounded(t *testing.T) {
 		fmt.Fprintf(&short, "r%d: /%s user\n", i, strings.Join(segments, "/"))
 	}
 	p := shortPolicy(t, short.String())
-	if _, err := Compare(p, p); err != ErrTooManyCells { //nolint:errorlint // it is returned as it is
+	if _, err := Policies(p, p); err != ErrTooManyCells { //nolint:errorlint // it is returned as it is
 		t.Errorf("got %v", err)
 	}
 }

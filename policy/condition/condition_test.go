@@ -1,4 +1,4 @@
-package policy_test
+package condition_test
 
 import (
 	"context"
@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"warder/policy"
+	"warder/policy/condition"
+	"warder/policy/pattern"
+	"warder/policy/strict"
 )
 
 // fields are header fields, their names in lower case.
@@ -26,33 +28,55 @@ type brokenFields struct{}
 func (brokenFields) Len() int                   { panic("broken") }
 func (brokenFields) Field(int) (string, string) { panic("broken") }
 
+// compile compiles the value of the key when in a file, for a route with these paths.
+func compile(tb testing.TB, file string, paths ...string) (*condition.Condition, strict.Problems) {
+	tb.Helper()
+	f := strict.File{Name: "policy.yaml", Data: []byte(file)}
+	v, problems := strict.Parse(f, strict.Limits{Bytes: 1 << 20, Hint: condition.HintYAML})
+	var read struct {
+		When condition.Source `json:"when"`
+	}
+	r := &strict.Reader{Lines: strict.Lines(f.Data)}
+	r.Read("", v, &read)
+	if problems = append(problems, r.Problems...); len(problems) > 0 {
+		return nil, problems
+	}
+	var patterns []pattern.Pattern
+	for _, path := range paths {
+		p, wrong := pattern.Parse(path)
+		if wrong != "" {
+			tb.Fatal(path, wrong)
+		}
+		patterns = append(patterns, p)
+	}
+	return new(condition.Compiler).Compile(&read.When, patterns)
+}
+
 // conditionOf compiles a condition on a route with the paths.
-func conditionOf(tb testing.TB, expression string, paths ...string) *policy.Condition {
+func conditionOf(tb testing.TB, expression string, paths ...string) *condition.Condition {
 	tb.Helper()
 	if len(paths) == 0 {
 		paths = []string{"/users/{user_id}"}
 	}
-	text := "version: 1\nroutes:\n  - id: r\n    match: {paths: [\"" + strings.Join(paths, `", "`) + "\"]}\n    allow: [{user: {}}]\n    when: |-\n" +
-		"      " + strings.ReplaceAll(expression, "\n", "\n      ") + "\n"
-	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
-	if err != nil {
+	c, problems := compile(tb, "when: |-\n  "+strings.ReplaceAll(expression, "\n", "\n  ")+"\n", paths...)
+	if err := problems.Err(); err != nil {
 		tb.Fatal(err)
 	}
-	return p.Routes()[0].Condition
+	return c
 }
 
-func pathOf(tb testing.TB, raw string) policy.Path {
+func pathOf(tb testing.TB, raw string) pattern.Path {
 	tb.Helper()
-	p, err := policy.ParsePath(raw)
+	p, err := pattern.ParsePath(raw)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return p
 }
 
-func inputOf(tb testing.TB) *policy.ConditionInput {
+func inputOf(tb testing.TB) *condition.Input {
 	tb.Helper()
-	return &policy.ConditionInput{
+	return &condition.Input{
 		Method: "GET", Host: "api.example.com", Path: pathOf(tb, "/users/42"), Query: "page=1", Fields: fields{{"x-tenant", "acme"}},
 		ClientIP: netip.MustParseAddr("203.0.113.9"), Time: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC),
 		AuthMethod: "session", User: "42", Roles: []string{"CONTROL"}, HiddenFields: []string{"x-api-key", "X_User.Id"},
@@ -61,7 +85,7 @@ func inputOf(tb testing.TB) *policy.ConditionInput {
 }
 
 // twoLongTexts gives a request as much as a condition reads of it.
-func twoLongTexts(in *policy.ConditionInput) {
+func twoLongTexts(in *condition.Input) {
 	in.Query = "a=" + strings.Repeat("a", 4000) + "&b=" + strings.Repeat("b", 4000)
 }
 
@@ -73,40 +97,40 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 	for _, row := range []struct {
 		want  string // "" for true; else what the error says; "false" for none
 		name  string
-		c     *policy.Condition
+		c     *condition.Condition
 		ctx   context.Context
-		spoil func(*policy.ConditionInput)
+		spoil func(*condition.Input)
 	}{
 		{"", "all is well", conditionOf(t, "params.user_id == principal.user"), t.Context(), nil},
 		{"false", "false", conditionOf(t, "params.user_id != principal.user"), t.Context(), nil},
-		{"never compiled", "the zero condition", new(policy.Condition), t.Context(), nil},
+		{"never compiled", "the zero condition", new(condition.Condition), t.Context(), nil},
 		{"canceled", "a cancelled request", conditionOf(t, "params.user_id == principal.user"), cancelled, nil},
-		{"broken", "a panic", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *policy.ConditionInput) { in.Fields = brokenFields{} }},
-		{"broken", "a panic under a negation", conditionOf(t, `!("x-tenant" in request.headers)`), t.Context(), func(in *policy.ConditionInput) { in.Fields = brokenFields{} }},
-		{"principal.user is absent", "nobody", conditionOf(t, "principal.user != params.user_id"), t.Context(), func(in *policy.ConditionInput) { in.User = "" }},
-		{"request.client_ip is absent", "no address", conditionOf(t, `request.client_ip != "203.0.113.9"`), t.Context(), func(in *policy.ConditionInput) { in.ClientIP = netip.Addr{} }},
-		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = "" }},
-		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *policy.ConditionInput) { in.Host = strings.Repeat("a", 300) }},
-		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = policy.Path{} }},
-		{"none of the route's", "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
-		{"no token", "claims that cannot be had", conditionOf(t, `principal.claims.tenant != "x"`), t.Context(), func(in *policy.ConditionInput) {
+		{"broken", "a panic", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *condition.Input) { in.Fields = brokenFields{} }},
+		{"broken", "a panic under a negation", conditionOf(t, `!("x-tenant" in request.headers)`), t.Context(), func(in *condition.Input) { in.Fields = brokenFields{} }},
+		{"principal.user is absent", "nobody", conditionOf(t, "principal.user != params.user_id"), t.Context(), func(in *condition.Input) { in.User = "" }},
+		{"request.client_ip is absent", "no address", conditionOf(t, `request.client_ip != "203.0.113.9"`), t.Context(), func(in *condition.Input) { in.ClientIP = netip.Addr{} }},
+		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *condition.Input) { in.Host = "" }},
+		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *condition.Input) { in.Host = strings.Repeat("a", 300) }},
+		{"request.path is absent", "no path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *condition.Input) { in.Path = pattern.Path{} }},
+		{"none of the route's", "a path that the route has not", conditionOf(t, `params.user_id != "7"`), t.Context(), func(in *condition.Input) { in.Path = pathOf(t, "/other/7") }},
+		{"no token", "claims that cannot be had", conditionOf(t, `principal.claims.tenant != "x"`), t.Context(), func(in *condition.Input) {
 			in.Claims = func() (string, error) { return "", errors.New("no token") }
 		}},
-		{"no JSON object", "claims that are none", conditionOf(t, `!has(principal.claims.tenant)`), t.Context(), func(in *policy.ConditionInput) {
+		{"not a JSON object", "claims that are none", conditionOf(t, `!has(principal.claims.tenant)`), t.Context(), func(in *condition.Input) {
 			in.Claims = func() (string, error) { return "null", nil }
 		}},
-		{"is absent", "nothing at all", conditionOf(t, `principal.user != "1" && request.method != "GET"`), t.Context(), func(in *policy.ConditionInput) { *in = policy.ConditionInput{} }},
-		{"there is no \"x\"", "no headers", conditionOf(t, `request.headers.x != "1"`), t.Context(), func(in *policy.ConditionInput) { *in = policy.ConditionInput{} }},
-		{"costs more", "a long query", conditionOf(t, `request.query.all(a, request.query.all(b, a != "1" || b != "2"))`), t.Context(), func(in *policy.ConditionInput) {
+		{"is absent", "nothing at all", conditionOf(t, `principal.user != "1" && request.method != "GET"`), t.Context(), func(in *condition.Input) { *in = condition.Input{} }},
+		{"no such key: x", "no headers", conditionOf(t, `request.headers.x != "1"`), t.Context(), func(in *condition.Input) { *in = condition.Input{} }},
+		{"more than its limit", "a long query", conditionOf(t, `request.query.all(a, request.query.all(b, a != "1" || b != "2"))`), t.Context(), func(in *condition.Input) {
 			for i := range 200 {
 				in.Query += fmt.Sprintf("&n%d", i)
 			}
 		}},
-		{"more than 256", "a query without end", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a=1&", 300) }},
-		{"more than", "a long query text", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = strings.Repeat("a", 9000) }},
-		{"request.path is absent", "a long path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
-		{"none of the route's", "no parameters, of which all are something", conditionOf(t, `params.all(n, params[n] != "7")`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/other/7") }},
-		{"more than 8192", "a long path, whose parameters are not there", conditionOf(t, `params.all(n, params[n] != "0") && !(principal.user in params)`, "/users/{user_id}/**"), t.Context(), func(in *policy.ConditionInput) {
+		{"more than 256", "a query without end", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = strings.Repeat("a=1&", 300) }},
+		{"more than", "a long query text", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = strings.Repeat("a", 9000) }},
+		{"request.path is absent", "a long path", conditionOf(t, `request.path != "/"`), t.Context(), func(in *condition.Input) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
+		{"none of the route's", "no parameters, of which all are something", conditionOf(t, `params.all(n, params[n] != "7")`), t.Context(), func(in *condition.Input) { in.Path = pathOf(t, "/other/7") }},
+		{"more than 8192", "a long path, whose parameters are not there", conditionOf(t, `params.all(n, params[n] != "0") && !(principal.user in params)`, "/users/{user_id}/**"), t.Context(), func(in *condition.Input) {
 			in.Path = pathOf(t, "/users/0/"+strings.Repeat("a", 9000))
 		}},
 		{"longer than 8192", "a text made of two that is too long", conditionOf(t, `request.query.a.replace("", request.query.b) != "x"`), t.Context(), twoLongTexts},
@@ -118,35 +142,35 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"more than 256", "a text in too many parts", conditionOf(t, `request.query.a.split("").size() > 0`), t.Context(), twoLongTexts},
 		{"more than 256", "too many by a text", conditionOf(t, `request.query.a.split("a").size() > 0`), t.Context(), twoLongTexts},
 		{"", "not by a limit", conditionOf(t, `request.query.a.split("a", 3)[1] == "" && request.query.b.split("a").size() == 1`), t.Context(), twoLongTexts},
-		{"no finite number", "no number", conditionOf(t, `!(double(request.query.n) > 100.0)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=NaN" }},
-		{"no finite number", "more than any number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=1e999" }},
-		{"no finite number", "infinity", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=%2BInfinity" }},
-		{"", "a number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *policy.ConditionInput) { in.Query = "n=1e3" }},
-		{"out of range", "a claim that a double does not hold", conditionOf(t, `principal.claims.account == 9007199254740992`), t.Context(), func(in *policy.ConditionInput) {
+		{"not a finite number", "no number", conditionOf(t, `!(double(request.query.n) > 100.0)`), t.Context(), func(in *condition.Input) { in.Query = "n=NaN" }},
+		{"not a finite number", "more than any number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *condition.Input) { in.Query = "n=1e999" }},
+		{"not a finite number", "infinity", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *condition.Input) { in.Query = "n=%2BInfinity" }},
+		{"", "a number", conditionOf(t, `double(request.query.n) > 100.0`), t.Context(), func(in *condition.Input) { in.Query = "n=1e3" }},
+		{"out of range", "a claim that a double does not hold", conditionOf(t, `principal.claims.account == 9007199254740992`), t.Context(), func(in *condition.Input) {
 			in.Claims = func() (string, error) { return `{"account": 9007199254740993.0}`, nil }
 		}},
-		{"more than 8192", "a long parameter", conditionOf(t, `params.user_id != "/"`), t.Context(), func(in *policy.ConditionInput) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
-		{"more than 8192", "a long header", conditionOf(t, `request.headers["x-tenant"] != "a"`), t.Context(), func(in *policy.ConditionInput) {
+		{"more than 8192", "a long parameter", conditionOf(t, `params.user_id != "/"`), t.Context(), func(in *condition.Input) { in.Path = pathOf(t, "/users/"+strings.Repeat("a", 9000)) }},
+		{"more than 8192", "a long header", conditionOf(t, `request.headers["x-tenant"] != "a"`), t.Context(), func(in *condition.Input) {
 			in.Fields = fields{{"x-tenant", strings.Repeat("a", 9000)}}
 		}},
-		{"more than once", "two headers, and all are looked at", conditionOf(t, `size(request.headers) < 9`), t.Context(), func(in *policy.ConditionInput) {
+		{"more than once", "two headers, and all are looked at", conditionOf(t, `size(request.headers) < 9`), t.Context(), func(in *condition.Input) {
 			in.Fields = fields{{"x-a", "1"}, {"x_a", "1"}}
 		}},
-		{"false", "a pseudo-header", conditionOf(t, `params.user_id in request.headers`), t.Context(), func(in *policy.ConditionInput) {
+		{"false", "a pseudo-header", conditionOf(t, `params.user_id in request.headers`), t.Context(), func(in *condition.Input) {
 			in.Path, in.Fields = pathOf(t, "/users/:path"), fields{{":path", "/"}}
 		}},
-		{"more than 256", "too many texts put together", conditionOf(t, `principal.roles.join() != ""`), t.Context(), func(in *policy.ConditionInput) { in.Roles = slices.Repeat([]string{"a"}, 257) }},
-		{"holds a #", "a query that ends for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "a=1#x=2" }},
-		{"holds a ;", "a query in other parts for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "a=1;x=2" }},
-		{"another spelling", "a name of a query in another case", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "X=2" }},
-		{"another spelling", "a name of a query with a dot", conditionOf(t, `!("user_id" in request.query)`), t.Context(), func(in *policy.ConditionInput) { in.Query = "user.id=2" }},
-		{"another spelling", "one header in another spelling", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *policy.ConditionInput) {
+		{"more than 256", "too many texts put together", conditionOf(t, `principal.roles.join() != ""`), t.Context(), func(in *condition.Input) { in.Roles = slices.Repeat([]string{"a"}, 257) }},
+		{"contains a #", "a query that ends for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = "a=1#x=2" }},
+		{"contains a ;", "a query in other parts for some", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = "a=1;x=2" }},
+		{"another spelling", "a name of a query in another case", conditionOf(t, `!("x" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = "X=2" }},
+		{"another spelling", "a name of a query with a dot", conditionOf(t, `!("user_id" in request.query)`), t.Context(), func(in *condition.Input) { in.Query = "user.id=2" }},
+		{"another spelling", "one header in another spelling", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *condition.Input) {
 			in.Fields = fields{{"x_tenant", "acme"}}
 		}},
-		{"there is no", "a header that only warder sets", conditionOf(t, `request.headers["x-user-id"] == "42"`), t.Context(), func(in *policy.ConditionInput) {
+		{"no such key", "a header that only warder sets", conditionOf(t, `request.headers["x-user-id"] == "42"`), t.Context(), func(in *condition.Input) {
 			in.Fields = fields{{"x-user-id", "42"}}
 		}},
-		{"not UTF-8", "a header that is no text", conditionOf(t, `request.headers["x-tenant"] != "acme"`), t.Context(), func(in *policy.ConditionInput) {
+		{"not UTF-8", "a header that is no text", conditionOf(t, `request.headers["x-tenant"] != "acme"`), t.Context(), func(in *condition.Input) {
 			in.Fields = fields{{"x-tenant", "\xff"}}
 		}},
 	} {
@@ -171,6 +195,30 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 	}
 }
 
+// TestConditionStops: an expression that runs for too long ends with the context of its check,
+// and with its own limit, and the errors can be told apart.
+func TestConditionStops(t *testing.T) {
+	t.Parallel()
+	c := conditionOf(t, `principal.claims.list.all(a, principal.claims.list.all(b, a != "x" || b != "x"))`)
+	list := `{"list": [` + strings.TrimSuffix(strings.Repeat(`"a",`, 500), ",") + `]}`
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, row := range []struct {
+		want        string
+		interrupted bool
+		claims      func() (string, error)
+	}{
+		{"more than its limit", false, func() (string, error) { return list, nil }},
+		{"was interrupted", true, func() (string, error) { cancel(); return list, nil }},
+	} {
+		in := inputOf(t)
+		in.Claims = row.claims
+		holds, err := c.Holds(ctx, in)
+		if holds || err == nil || !strings.Contains(err.Error(), row.want) || errors.Is(err, context.Canceled) != row.interrupted {
+			t.Errorf("holds %v with %v, want one with %q", holds, err, row.want)
+		}
+	}
+}
+
 // TestConditionClaimsAreLazy: a condition that reads no claims does not ask for them.
 func TestConditionClaimsAreLazy(t *testing.T) {
 	t.Parallel()
@@ -182,7 +230,7 @@ func TestConditionClaimsAreLazy(t *testing.T) {
 	}
 	for _, row := range []struct {
 		want int
-		c    *policy.Condition
+		c    *condition.Condition
 	}{
 		{0, conditionOf(t, "params.user_id == principal.user")},
 		{0, conditionOf(t, `params.user_id == principal.user || principal.claims.tenant == "acme"`)},
@@ -209,15 +257,10 @@ func TestConditionParams(t *testing.T) {
 		{"8", "/a/7/8/", []string{"/a/7/{id}", "/a/{id}/8", "/{x}/{y}/{id}"}},
 		{"ü/%", "/a/%C3%BC%2F%25", []string{"/a/{id}"}},
 	} {
-		text := "version: 1\nroutes:\n  - {id: r, path_allows: [encoded_slash, encoded_percent], match: {paths: [\"" + strings.Join(row.paths, `", "`) +
-			"\"]}, allow: [{user: {}}], when: params.id == principal.user}\n"
-		p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := conditionOf(t, "params.id == principal.user", row.paths...)
 		in := inputOf(t)
 		in.Path, in.User = pathOf(t, row.path), row.want
-		if holds, err := p.Routes()[0].Condition.Holds(t.Context(), in); !holds || err != nil {
+		if holds, err := c.Holds(t.Context(), in); !holds || err != nil {
 			t.Errorf("%s by %q: the parameter is not %q: %v", row.path, row.paths, row.want, err)
 		}
 	}
@@ -246,7 +289,7 @@ func FuzzConditionQuery(f *testing.F) {
 			}
 		}
 		for _, row := range []struct {
-			c    *policy.Condition
+			c    *condition.Condition
 			want bool // what may be true at most
 		}{
 			{is, slices.Equal(values["user"], []string{"42"})},
@@ -255,7 +298,7 @@ func FuzzConditionQuery(f *testing.F) {
 			{lacks, len(values["user"]) == 0},
 			{only, len(values) == 0 || len(values) == 1 && len(values["user"]) == 1},
 		} {
-			holds, err := row.c.Holds(t.Context(), &policy.ConditionInput{Path: path, Query: query})
+			holds, err := row.c.Holds(t.Context(), &condition.Input{Path: path, Query: query})
 			if holds && (!row.want || !readable) {
 				t.Errorf("%s holds for %q", row.c, query)
 			}
@@ -301,14 +344,14 @@ func FuzzConditionHeaders(f *testing.F) {
 				exact = exact && h[0] == "x-tenant"
 			}
 		}
-		in := &policy.ConditionInput{Path: path, Fields: request, HiddenFields: []string{"x-api-key", "X_User.Id"}}
+		in := &condition.Input{Path: path, Fields: request, HiddenFields: []string{"x-api-key", "X_User.Id"}}
 		if holds, _ := is.Holds(t.Context(), in); holds && (!exact || !slices.Equal(values, []string{"acme"})) {
 			t.Errorf("%s holds for %q", is, request)
 		}
 		if holds, _ := lacks.Holds(t.Context(), in); holds && len(values) > 0 {
 			t.Errorf("%s holds for %q", lacks, request)
 		}
-		p, err := policy.ParsePath("/users/" + url.PathEscape(asked))
+		p, err := pattern.ParsePath("/users/" + url.PathEscape(asked))
 		if err != nil || len(p.Segments()) != 2 {
 			return
 		}
@@ -341,16 +384,14 @@ func FuzzCondition(f *testing.F) {
 		if !ok {
 			return
 		}
-		text := "version: 1\nroutes:\n  - {id: r, match: \"/users/{user_id}\", allow: [{user: {}}], when: " + quoted + "}\n"
-		p, err := policy.Parse([]policy.File{{Name: "p", Data: []byte(text)}}, goodEnv)
-		if err != nil {
-			found, ok := errors.AsType[policy.Problems](err)
-			if !ok || strings.Count(err.Error(), "\n") != len(found)-1 {
+		c, problems := compile(t, "when: "+quoted+"\n", "/users/{user_id}")
+		if err := problems.Err(); err != nil {
+			if strings.Count(err.Error(), "\n") != len(problems)-1 {
 				t.Errorf("%q: %v", expression, err)
 			}
 			return
 		}
-		holds, err := p.Routes()[0].Condition.Holds(t.Context(), &policy.ConditionInput{})
+		holds, err := c.Holds(t.Context(), &condition.Input{})
 		if holds && err != nil {
 			t.Errorf("%q holds with %v", expression, err)
 		}
@@ -414,18 +455,16 @@ func BenchmarkCondition(b *testing.B) {
 func TestConditionLines(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"\n", "\r\n", "\r"} {
-		text := strings.Join([]string{
-			"version: 1", "routes:", "  - id: r", "    match: /users/{user_id}", "    allow: [{user: {}}]", "    when: |",
-			"      params.user_id == principal.user // the owner", "        && request.method == \"PUT\"", "",
-		}, end)
-		p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}, goodEnv)
-		if err != nil {
+		c, problems := compile(t, strings.Join([]string{
+			"when: |", "  params.user_id == principal.user // the owner", "    && request.method == \"PUT\"", "",
+		}, end), "/users/{user_id}")
+		if err := problems.Err(); err != nil {
 			t.Fatal(err)
 		}
 		in := inputOf(t)
 		for method, want := range map[string]bool{"GET": false, "PUT": true} {
 			in.Method = method
-			if holds, err := p.Routes()[0].Condition.Holds(t.Context(), in); holds != want || err != nil {
+			if holds, err := c.Holds(t.Context(), in); holds != want || err != nil {
 				t.Errorf("%q: %s is %v, %v", end, method, holds, err)
 			}
 		}

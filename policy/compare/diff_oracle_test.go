@@ -1,4 +1,4 @@
-package policy
+package compare
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"warder/policy"
+	"warder/policy/pattern"
 )
 
 // A call is a request with all that a decision looks at.
@@ -31,13 +34,13 @@ func (c call) String() string {
 
 // decides is the oracle: it walks through the checks as the engine does, and knows nothing
 // of comparing.
-func decides(p *Policy, c call) bool {
-	path, err := ParsePath(c.path)
+func decides(p *policy.Policy, c call) bool {
+	path, err := pattern.ParsePath(c.path)
 	if err != nil {
 		return false
 	}
 	preflight := false
-	var r *Route
+	var r *policy.Route
 	if c.method == "OPTIONS" && c.origin != "" && c.requested != "" {
 		r = p.Preflight(c.origin, c.requested, c.host, path)
 		preflight = r != nil
@@ -69,14 +72,14 @@ func decides(p *Policy, c call) bool {
 	return r.Anonymous
 }
 
-func passesRoles(p *Policy, u *UserRule, held []string) bool {
+func passesRoles(p *policy.Policy, u *policy.UserRule, held []string) bool {
 	if p.AdminRole() != "" && slices.Contains(held, p.AdminRole()) {
 		return true
 	}
 	return holdsAny(held, u.Roles) && holdsAll(held, u.AllRoles)
 }
 
-func passesScopes(k *APIKeyRule, held []string) bool {
+func passesScopes(k *policy.APIKeyRule, held []string) bool {
 	return holdsAll(held, k.Scopes) && holdsAny(held, k.AnyScopes)
 }
 
@@ -109,11 +112,11 @@ var (
 	makerForms   = []string{"semicolon", "encoded_slash"}
 )
 
-func (m maker) policy(t testing.TB) *Policy {
+func (m maker) policy(t testing.TB) *policy.Policy {
 	t.Helper()
 	for range 1000 {
 		text := m.text()
-		if p, err := Parse([]File{{Name: "p.yaml", Data: []byte(text)}}, nil); err == nil {
+		if p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(text)}}, nil); err == nil {
 			return p
 		}
 	}
@@ -216,7 +219,7 @@ func (m maker) credential() credential {
 }
 
 // reported reports whether a line of the diff speaks of the request.
-func reported(d Diff, before, after *Policy, c call, gained bool) bool {
+func reported(d Diff, before, after *policy.Policy, c call, gained bool) bool {
 	for _, change := range d.Changes {
 		lines, passes, refuses := change.Gained, change.New, change.Old
 		admin := change.NewAdmin
@@ -232,8 +235,8 @@ func reported(d Diff, before, after *Policy, c call, gained bool) bool {
 	return false
 }
 
-func speaksOf(change Change, a Access, passes, refuses *Route, admin string, before, after *Policy, c call) bool {
-	path, _ := ParsePath(c.path)
+func speaksOf(change Change, a Access, passes, refuses *policy.Route, admin string, before, after *policy.Policy, c call) bool {
+	path, _ := pattern.ParsePath(c.path)
 	method := c.method
 	if a.Who == WhoPreflight {
 		if !slices.Contains(a.Origins, c.origin) || c.origin == "" {
@@ -256,7 +259,7 @@ func speaksOf(change Change, a Access, passes, refuses *Route, admin string, bef
 		}
 	}
 	in := slices.ContainsFunc(change.Places, func(p Place) bool {
-		e := Entry{Host: p.Host, Methods: p.Methods, pattern: p.pattern}
+		e := policy.Entry{Host: p.Host, Methods: p.Methods, Pattern: p.pattern}
 		return e.Takes(method, c.host, path)
 	})
 	if !in {
@@ -300,7 +303,7 @@ func speaksOf(change Change, a Access, passes, refuses *Route, admin string, bef
 }
 
 // witness makes a request that a line speaks of and that passes the route.
-func witness(change Change, place Place, a Access, passes, refuses *Route, admin string) call {
+func witness(change Change, place Place, a Access, passes, refuses *policy.Route, admin string) call {
 	c := call{method: place.Example.Method, host: place.Example.Host, path: place.Example.Path}
 	if passes.ClientIPs != nil {
 		c.addr = passes.ClientIPs.Prefixes()[0].Addr()
@@ -358,7 +361,7 @@ func witness(change Change, place Place, a Access, passes, refuses *Route, admin
 		c.peer = strings.Replace(a.Through.Patterns[0], "*", "z9", 1)
 	case a.Forms != 0:
 		form := "%2F"
-		if a.Forms&Semicolon != 0 {
+		if a.Forms&pattern.Semicolon != 0 {
 			form = ";"
 		}
 		if strings.Contains(c.path, "x") {
@@ -371,9 +374,9 @@ func witness(change Change, place Place, a Access, passes, refuses *Route, admin
 }
 
 // checkDiff holds a diff against the oracle, in both directions.
-func checkDiff(t *testing.T, m maker, before, after *Policy) {
+func checkDiff(t *testing.T, m maker, before, after *policy.Policy) {
 	t.Helper()
-	d, err := Compare(before, after)
+	d, err := Policies(before, after)
 	if err != nil {
 		t.Fatal(err)
 	}

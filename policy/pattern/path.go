@@ -1,4 +1,4 @@
-package policy
+package pattern
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Forms are the spellings that make a path ambiguous and that a route may accept
-// by name (path_allows), as a bit set.
+// Forms is a bit set of the ambiguous spellings that a route may accept in a path, by
+// their names under path_allows.
 type Forms uint8
 
 const (
@@ -26,22 +26,44 @@ var formNames = []struct {
 	{"semicolon", Semicolon},
 }
 
+// FormNames returns the words of path_allows.
+func FormNames() []string {
+	names := make([]string, len(formNames))
+	for i, n := range formNames {
+		names[i] = n.name
+	}
+	return names
+}
+
+// FormNamed returns the form that a word of path_allows stands for, or 0 if the word is
+// unknown.
+func FormNamed(name string) Forms {
+	for _, n := range formNames {
+		if n.name == name {
+			return n.form
+		}
+	}
+	return 0
+}
+
 // String returns the words of path_allows, separated by commas.
-func (f Forms) String() string {
-	var names []string
+func (f Forms) String() string { return strings.Join(f.Names(), ", ") }
+
+// Names returns the words of path_allows that stand for the forms.
+func (f Forms) Names() (names []string) {
 	for _, n := range formNames {
 		if f&n.form != 0 {
 			names = append(names, n.name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
-// ErrPath is what every path without a canonical form is refused with. Its text
-// never holds any of the path.
+// ErrPath matches every error of [ParsePath]. The text of such an error never contains any
+// part of the path.
 var ErrPath = errors.New("path has no canonical form")
 
-// The ways in which a path has no canonical form. Each is an [ErrPath].
+// The reasons for which a path has no canonical form. errors.Is reports each as [ErrPath].
 var (
 	errNoSlash      = pathError("does not begin with /")
 	errEmptySegment = pathError("has an empty segment")
@@ -58,20 +80,24 @@ type pathError string
 func (e pathError) Error() string        { return "path " + string(e) }
 func (e pathError) Is(target error) bool { return target == ErrPath }
 
-// A Path is a request path in its one canonical form: cut at the first "?",
-// split at "/", decoded per segment. "/" has no segment, and a trailing slash
-// makes none. The zero Path is that of no request: it was refused, and matches nothing.
+// A Path is a request path in its one canonical form: cut at the first "?", split at "/",
+// and decoded segment by segment. The path "/" has no segments, and a trailing slash adds
+// none. The zero Path stands for a path that was refused; no pattern matches it.
 type Path struct {
 	raw      string
 	segments []string
 	forms    Forms
 }
 
-// String returns the path as it was sent, without its query.
-func (p Path) String() string { return p.raw }
+// Raw returns the path as it was sent, without its query. It is empty for the zero Path.
+func (p Path) Raw() string { return p.raw }
 
-// Canonical returns the path in its one spelling: parsed again it is the same, and two
-// paths that match the same have it in common. It has no trailing slash.
+// Segments returns the decoded segments of the path. The caller must not change them.
+func (p Path) Segments() []string { return p.segments }
+
+// Canonical returns the one spelling of the path. Parsing it again gives the same path, and
+// two paths have it in common exactly if they have the same segments. It has no trailing
+// slash.
 func (p Path) Canonical() string {
 	if len(p.segments) == 0 {
 		return "/"
@@ -87,15 +113,15 @@ func (p Path) Canonical() string {
 // Forms returns the ambiguous spellings that the path uses.
 func (p Path) Forms() Forms { return p.forms }
 
-// ParsePath makes the canonical form of a request path, or says why it has none.
+// ParsePath returns the canonical form of a request path, or an error if it has none.
 //
-// Refused are a path that does not begin with /, empty segments, dot segments raw
-// or encoded, encoded backslashes and control characters, bytes that RFC 3986 does
-// not let stand raw where two parsers read them in two ways (space, control,
-// backslash, #, non-ASCII), bad escapes, and what is not UTF-8 when decoded. The
-// spellings that some applications need for object names (an encoded slash, an
-// encoded percent sign, a semicolon) are read and reported by [Path.Forms]: they are for
-// the route to accept or refuse.
+// It refuses a path that does not begin with /, empty segments, dot segments (raw or
+// encoded), encoded backslashes and control characters, raw bytes that RFC 3986 forbids and
+// that parsers read in different ways (space, control characters, backslash, #, non-ASCII),
+// invalid escapes, and text that is not UTF-8 when decoded. The spellings that some
+// applications need for object names (an encoded slash, an encoded percent sign, a
+// semicolon) are accepted here and reported by [Path.Forms], so that a route can accept or
+// refuse them.
 func ParsePath(raw string) (Path, error) {
 	raw, _, _ = strings.Cut(raw, "?")
 	if raw == "" || raw[0] != '/' {
@@ -123,7 +149,7 @@ func ParsePath(raw string) (Path, error) {
 	return p, nil
 }
 
-// parseSegment decodes what stands between two slashes.
+// parseSegment decodes the text between two slashes.
 func parseSegment(raw string) (decoded string, forms Forms, err error) {
 	escaped := false
 	for i := 0; i < len(raw); i++ {
@@ -165,8 +191,8 @@ func parseSegment(raw string) (decoded string, forms Forms, err error) {
 	return decoded, forms, checkParts(decoded)
 }
 
-// checkParts looks for empty and dot segments the way an application would see
-// them that decodes slashes first or takes parameters off at a semicolon.
+// checkParts refuses empty and dot segments as an application would see them that decodes
+// slashes before it splits the path, or that cuts parameters off at a semicolon.
 func checkParts(decoded string) error {
 	for more := true; more; {
 		var part string
@@ -203,7 +229,7 @@ func hexDigit(c byte) (byte, bool) {
 	return 0, false
 }
 
-// unescape decodes escapes that were checked before.
+// unescape decodes the escapes of s, which must be valid.
 func unescape(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -218,7 +244,7 @@ func unescape(s string) string {
 	return string(b)
 }
 
-// escapeSegment writes a decoded segment as a path holds it.
+// escapeSegment returns a decoded segment as it is written in a path.
 func escapeSegment(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder

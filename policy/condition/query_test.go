@@ -1,10 +1,11 @@
-package policy_test
+package condition_test
 
 import (
 	"strings"
 	"testing"
 
-	"warder/policy"
+	"warder/policy/condition"
+	"warder/policy/pattern"
 )
 
 // TestConditionSeparators: whatever byte stands between the words of a header's name, no
@@ -19,9 +20,9 @@ func TestConditionSeparators(t *testing.T) {
 		if c >= 0x80 {
 			name = "x" + string([]byte{byte(c)}) + "tenant"
 		}
-		folded := policy.FoldHeader(name) == "x-tenant"
+		folded := pattern.FoldHeader(name) == "x-tenant"
 		for _, all := range []fields{{{name, "acme"}}, {{"x-tenant", "acme"}, {name, "evil"}}, {{name, "evil"}, {"x-tenant", "acme"}}} {
-			in := &policy.ConditionInput{Path: path, Fields: all}
+			in := &condition.Input{Path: path, Fields: all}
 			if holds, _ := is.Holds(t.Context(), in); holds != (!folded && len(all) == 2 || name == "x-tenant" && len(all) == 1) {
 				t.Errorf("%s with %q: %v", is, all, holds)
 			}
@@ -31,9 +32,9 @@ func TestConditionSeparators(t *testing.T) {
 		}
 		for _, hidden := range []string{"x-warder-user", "proxy-authorization", "x-user-id"} {
 			forged := strings.ReplaceAll(hidden, "-", name[1:len(name)-len("tenant")])
-			in := &policy.ConditionInput{Path: path, Fields: fields{{forged, "1"}}, HiddenFields: []string{"x_user.id"}}
+			in := &condition.Input{Path: path, Fields: fields{{forged, "1"}}, HiddenFields: []string{"x_user.id"}}
 			seen := conditionOf(t, `request.headers.exists(h, true)`)
-			if holds, _ := seen.Holds(t.Context(), in); holds != (policy.FoldHeader(forged) != hidden) {
+			if holds, _ := seen.Holds(t.Context(), in); holds != (pattern.FoldHeader(forged) != hidden) {
 				t.Errorf("%q is seen: %v", forged, holds)
 			}
 		}

@@ -1,4 +1,4 @@
-package policy
+package condition
 
 import (
 	"errors"
@@ -10,24 +10,26 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types/ref"
+
+	"warder/policy/pattern"
 )
 
-// maxQuery bounds how many names and values of a query are read.
+// maxQuery is the maximum number of values in a query.
 const maxQuery = 256
 
 var (
-	errQuerySemicolon = errors.New("request.query holds a ; which some applications read as &")
-	errQueryHash      = errors.New("request.query holds a #, where some readers end it")
+	errQuerySemicolon = errors.New("request.query contains a ; which some applications read as &")
+	errQueryHash      = errors.New("request.query contains a #, where some parsers end it")
 	errQueryEscape    = errors.New("request.query has a % that no two hexadecimal digits follow")
-	errQueryText      = errors.New("request.query is not UTF-8 when decoded, or holds a control character")
+	errQueryText      = errors.New("request.query is not UTF-8 when decoded, or contains a control character")
 	errQueryLong      = fmt.Errorf("request.query has more than %d values or %d bytes", maxQuery, maxText)
 )
 
 // queryTexts are the names and values of a query, decoded.
 type queryTexts struct{ pairs [][2]string }
 
-// parseQuery reads a query in the one way that all readers share, or says why there is
-// none. An application that reads what is refused here would see other values.
+// parseQuery reads a query that all parsers read in the same way, and refuses others: an
+// application might see other values in them.
 func parseQuery(raw string) (*queryTexts, error) {
 	q := new(queryTexts)
 	switch {
@@ -64,8 +66,8 @@ func parseQuery(raw string) (*queryTexts, error) {
 	return q, nil
 }
 
-// find finds a value. A name in brackets (user[], user[id]) or in another spelling (User)
-// counts as the same one that comes twice: many frameworks put it in its place.
+// find returns the value of a name. The name with brackets (user[], user[id]) or in another
+// spelling (User) counts as a second value, since many frameworks take it for the same name.
 func (q *queryTexts) find(name string) (value string, found bool, err error) {
 	base := baseName(name)
 	for _, p := range q.pairs {
@@ -79,8 +81,8 @@ func (q *queryTexts) find(name string) (value string, found bool, err error) {
 	return value, found, nil
 }
 
-// baseName returns what an application may take for the same name: what stands before the
-// brackets, in any case, without spaces before it, and with a space or a dot as _.
+// baseName returns the form that names have in common which an application may take for one:
+// without brackets and leading spaces, in lower case, and with _ for a space or a dot.
 func baseName(name string) string {
 	base, _, _ := strings.Cut(name, "[")
 	return strings.Map(func(r rune) rune {
@@ -94,7 +96,7 @@ func baseName(name string) string {
 	}, strings.TrimLeft(base, " "))
 }
 
-// ambiguous reports whether two values may be taken for one.
+// ambiguous reports whether an application may take two of the names for one.
 func (q *queryTexts) ambiguous() bool {
 	seen := make(map[string]struct{}, len(q.pairs))
 	for _, p := range q.pairs {
@@ -127,34 +129,34 @@ func (e *evaluation) queryMap() (ref.Val, error) {
 	return textMap{e.query}, nil
 }
 
-// fieldTexts are the header fields that an expression may look at.
+// fieldTexts are the header fields that an expression may read.
 type fieldTexts struct {
 	fields Fields
 	hidden []string
 }
 
-// hiddenFields are never seen by an expression, by their folded names: secrets are not for
-// policies to compare.
+// hiddenFields are the folded names of header fields that no expression can read: policies do
+// not compare secrets.
 var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 
-// hides reports whether a field is hidden: a secret, what only warder says, and what
-// Envoy makes of the request's first line (a name that begins with a colon, folded).
+// hides reports whether the field with this folded name is hidden: a secret, a header that
+// only warder may set, or a pseudo-header (whose name begins with a colon, folded).
 func (t fieldTexts) hides(folded string) bool {
 	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
-		slices.ContainsFunc(t.hidden, func(name string) bool { return FoldHeader(name) == folded })
+		slices.ContainsFunc(t.hidden, func(name string) bool { return pattern.FoldHeader(name) == folded })
 }
 
-// find finds a field. Names that an application may take for one (x_tenant for x-tenant)
-// count as the same one that comes twice.
+// find returns the value of a field. A field that an application may take for it (x_tenant
+// for x-tenant) counts as a second value.
 func (t fieldTexts) find(name string) (value string, found bool, err error) {
-	wanted := FoldHeader(name)
+	wanted := pattern.FoldHeader(name)
 	if t.hides(wanted) {
 		return "", false, nil
 	}
 	for i := range t.fields.Len() {
 		got, v := t.fields.Field(i)
 		switch {
-		case !sameField(got, wanted):
+		case !pattern.FoldsTo(got, wanted):
 		case found || got != name:
 			return "", false, fmt.Errorf("request.headers has %q more than once, or in another spelling", name)
 		case len(v) > maxText:
@@ -171,7 +173,7 @@ func (t fieldTexts) find(name string) (value string, found bool, err error) {
 func (t fieldTexts) names() []string {
 	set := map[string]struct{}{}
 	for i := range t.fields.Len() {
-		if name, _ := t.fields.Field(i); !t.hides(FoldHeader(name)) {
+		if name, _ := t.fields.Field(i); !t.hides(pattern.FoldHeader(name)) {
 			set[name] = struct{}{}
 		}
 	}
@@ -180,12 +182,12 @@ func (t fieldTexts) names() []string {
 
 func (t fieldTexts) count() int { return len(t.names()) }
 
-// ambiguous reports whether two visible fields may be taken for one.
+// ambiguous reports whether an application may take two of the visible fields for one.
 func (t fieldTexts) ambiguous() bool {
 	seen := map[string]struct{}{}
 	for i := range t.fields.Len() {
 		name, _ := t.fields.Field(i)
-		folded := FoldHeader(name)
+		folded := pattern.FoldHeader(name)
 		if t.hides(folded) {
 			continue
 		}
@@ -212,16 +214,3 @@ type noFields struct{}
 
 func (noFields) Len() int                   { return 0 }
 func (noFields) Field(int) (string, string) { return "", "" }
-
-// sameField reports whether a name folds to one that is folded, without a copy of it.
-func sameField(name, folded string) bool {
-	if len(name) != len(folded) {
-		return false
-	}
-	for i := range len(name) {
-		if foldedByte(name[i]) != folded[i] {
-			return false
-		}
-	}
-	return true
-}

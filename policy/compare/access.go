@@ -1,90 +1,97 @@
-package policy
+package compare
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
+	"strings"
+
+	"warder/policy"
+	"warder/policy/pattern"
 )
 
-// A Who is a kind of requests, by the credential that they carry.
+// A Who is a kind of requests, distinguished by the credential that they carry.
 type Who uint8
 
 const (
-	// WhoAnybody is every request, whatever it carries.
+	// WhoAnybody is every request, with or without credentials.
 	WhoAnybody Who = iota
-	// WhoNoCredential is requests without any credential that the route looks at.
+	// WhoNoCredential is requests without a credential of a kind that the route accepts.
 	WhoNoCredential
 	// WhoUsers is signed-in users with the roles of one of Sets.
 	WhoUsers
 	// WhoAPIKeys is API keys with the scopes of one of Sets.
 	WhoAPIKeys
-	// WhoBadToken and WhoBadKey are requests with a token or an API key that the other
-	// policy's route looks at and refuses.
+	// WhoBadToken and WhoBadKey are requests with an invalid token or API key, of a kind that
+	// only the route of the other policy verifies.
 	WhoBadToken
 	WhoBadKey
-	// WhoBoth is requests that carry a token and an API key at once.
+	// WhoBoth is requests that carry both a token and an API key.
 	WhoBoth
 	// WhoPreflight is CORS preflights of Origins.
 	WhoPreflight
-	// WhoPasses is all that the route lets pass, from where the other one does not.
+	// WhoPasses is the requests that pass the route but do not pass a gate of the other
+	// policy's route: its addresses, principals, path forms or condition.
 	WhoPasses
 )
 
 // An Access is a set of requests to one route that gained or lost access.
 type Access struct {
 	Who Who
-	// Sets are of roles or scopes: each of them is enough. An empty one is anybody of the kind.
+	// Sets are sets of roles or scopes, each of which suffices. An empty set stands for
+	// everybody of the kind.
 	Sets [][]string
-	// Admin: those with the admin role are among the users.
+	// Admin says that users with the admin role are included.
 	Admin bool
-	// Origins are those of preflights.
+	// Origins are the origins of the preflights.
 	Origins []string
 
-	// From, Through, Forms and When say what is new, with WhoPasses: one of them.
+	// From, Through, Forms and When say what differs, for WhoPasses and WhoPreflight. At most
+	// one of them is set.
 	From    *Addresses
 	Through *Peers
-	Forms   Forms
-	// When: those for whom the route's condition is true and the other route's is not, when
-	// there are any.
+	Forms   pattern.Forms
+	// When says that the conditions differ, so that there may be requests for which the
+	// condition of the route is true and that of the other route is not.
 	When bool
 }
 
 // Addresses are client addresses.
 type Addresses struct {
 	Prefixes []netip.Prefix
-	// Unlisted: all that the other policy's lists leave out, requests whose address is not
-	// known among them.
+	// Unlisted says that these are all addresses that the lists of the other policy leave
+	// out, and requests whose address is unknown.
 	Unlisted bool
 }
 
-// Peers are principals by their patterns.
+// Peers are mTLS principals, by their patterns.
 type Peers struct {
 	Patterns []string
-	// Unlisted: all that the other policy's list leaves out, connections without a principal
-	// among them.
+	// Unlisted says that these are all principals that the list of the other policy leaves
+	// out, and connections without a principal.
 	Unlisted bool
 }
 
-// A side is one policy's answer for a cell. Without a route nobody passes.
+// A side is how one policy decides a cell. Without a route nobody passes.
 type side struct {
-	route     *Route
+	route     *policy.Route
 	adminRole string
 }
 
-// enforced returns a side with what of the route is enforced. In shadow only the forms of a
-// path are, and everybody passes.
+// enforced returns the side with the rules of the route that are enforced. Of a route in
+// shadow, only the forms of its paths are, and everybody passes.
 func (s side) enforced() side {
 	if s.route != nil && s.route.Shadow {
-		s.route = &Route{ID: s.route.ID, Public: true, Origins: s.route.Origins, PathAllows: s.route.PathAllows}
+		s.route = &policy.Route{ID: s.route.ID, Public: true, Origins: s.route.Origins, PathAllows: s.route.PathAllows}
 	}
 	return s
 }
 
-// gains returns what passes to and does not pass from, where both are for the same
-// requests. This is the one place where the fields of routes are compared.
+// gains returns the accesses that pass one side and do not pass the other, for the same
+// requests. It is the one place where the fields of routes are compared. free says that the
+// paths may have forms other than those of the cell's example.
 //
-// A request passes a route when it passes each of its gates (address, peer, path
-// form, credential), so that what is gained is what one of the gates gained.
+// A request passes a route if it passes each of its gates (address, peer, path form,
+// credential, condition). Every access that is gained is therefore gained at one of them.
 func gains(from, to side, free bool) []Access {
 	switch {
 	case to.route == nil:
@@ -93,20 +100,20 @@ func gains(from, to side, free bool) []Access {
 		return ways(to)
 	}
 	gained := gainedCredentials(from, to)
-	if from.route.Condition != nil && (!from.route.Condition.same(to.route.Condition) || asksOthers(from.route, to.route)) {
+	if from.route.Condition != nil && (!from.route.Condition.SameAs(to.route.Condition) || asksOthers(from.route, to.route)) {
 		gained = append(gained, Access{Who: WhoPasses, When: true})
 	}
 	return append(gained, gainedGates(from.route, to.route, free)...)
 }
 
-// asksOthers reports whether one condition may be asked about somebody else: who passed
-// as nobody, whatever they carried, is looked at now.
-func asksOthers(from, to *Route) bool {
+// asksOthers reports whether the same condition may now be asked about another principal:
+// a credential that was ignored, so that the request was anonymous, is now verified.
+func asksOthers(from, to *policy.Route) bool {
 	return from.Anonymous && (from.User == nil && to.User != nil || from.APIKey == nil && to.APIKey != nil)
 }
 
-// gainedGates compares all but the credential.
-func gainedGates(from, to *Route, free bool) (gained []Access) {
+// gainedGates compares the gates other than credential and condition.
+func gainedGates(from, to *policy.Route, free bool) (gained []Access) {
 	if a := addressesBeyond(from.ClientIPs, to.ClientIPs); a != nil {
 		gained = append(gained, Access{Who: WhoPasses, From: a})
 	}
@@ -119,10 +126,10 @@ func gainedGates(from, to *Route, free bool) (gained []Access) {
 	return gained
 }
 
-// ways returns all who pass a route, by their credential.
+// ways returns everybody who passes a route, by credential.
 func ways(to side) (all []Access) {
 	r := to.route
-	if r.open() {
+	if open(r) {
 		return []Access{{Who: WhoAnybody}}
 	}
 	if r.Anonymous {
@@ -138,17 +145,17 @@ func ways(to side) (all []Access) {
 	return all
 }
 
-// open reports whether no credential is looked at and none is needed.
-func (r *Route) open() bool {
+// open reports whether the route verifies no credential and needs none.
+func open(r *policy.Route) bool {
 	return r.Public || r.Anonymous && r.User == nil && r.APIKey == nil
 }
 
 func gainedCredentials(from, to side) (gained []Access) {
 	f, t := from.route, to.route
 	switch {
-	case f.open():
+	case open(f):
 		return nil
-	case t.open():
+	case open(t):
 		return []Access{{Who: WhoAnybody}}
 	}
 	if t.Anonymous && !f.Anonymous {
@@ -164,7 +171,7 @@ func gainedCredentials(from, to side) (gained []Access) {
 			gained = append(gained, a)
 		}
 	}
-	// What is not looked at does no harm, and what is looked at must be good.
+	// A credential that the route does not accept is ignored; one that it accepts must be valid.
 	if f.Anonymous && f.User != nil && t.User == nil && (t.Anonymous || f.APIKey == nil) {
 		gained = append(gained, Access{Who: WhoBadToken})
 	}
@@ -177,12 +184,12 @@ func gainedCredentials(from, to side) (gained []Access) {
 	return gained
 }
 
-// gainedUsers compares the rules by the least sets of roles that pass them: who holds
-// more roles passes too, so that a set that is refused shows all that is gained.
+// gainedUsers compares the rules by the smallest sets of roles that pass them. Users with
+// more roles pass too, so that the sets that the other side refuses are all that is gained.
 func gainedUsers(from, to side) Access {
 	a := Access{Who: WhoUsers}
 	if from.route.User == nil && from.route.Anonymous {
-		return a // no token was looked at
+		return a // tokens were ignored
 	}
 	sets, admin := to.roleSets()
 	for _, set := range sets {
@@ -194,10 +201,10 @@ func gainedUsers(from, to side) Access {
 	return a
 }
 
-func gainedKeys(from, to *Route) Access {
+func gainedKeys(from, to *policy.Route) Access {
 	a := Access{Who: WhoAPIKeys}
 	if from.APIKey == nil && from.Anonymous {
-		return a // no key was looked at
+		return a // keys were ignored
 	}
 	for _, set := range scopeSets(to.APIKey) {
 		if from.APIKey == nil || !containsSet(scopeSets(from.APIKey), set) {
@@ -207,8 +214,8 @@ func gainedKeys(from, to *Route) Access {
 	return a
 }
 
-// roleSets returns the least sets of roles that a user passes with. The admin role, where
-// it makes a difference, is told apart.
+// roleSets returns the smallest sets of roles with which a user passes. admin says that the
+// admin role passes too; the sets are then those without it.
 func (s side) roleSets() (sets [][]string, admin bool) {
 	u := s.route.User
 	sets = leastSets(u.AllRoles, u.Roles)
@@ -227,10 +234,10 @@ func (s side) takesRoles(held []string) bool {
 	return admin && slices.Contains(held, s.adminRole) || containsSet(sets, held)
 }
 
-func scopeSets(k *APIKeyRule) [][]string { return leastSets(k.Scopes, k.AnyScopes) }
+func scopeSets(k *policy.APIKeyRule) [][]string { return leastSets(k.Scopes, k.AnyScopes) }
 
-// leastSets returns the sets that are enough where all of the one list and any of the
-// other are wanted.
+// leastSets returns the smallest sets that contain all names of one list and at least one of
+// the other.
 func leastSets(all, anyOf []string) [][]string {
 	base := slices.Sorted(slices.Values(all))
 	if len(anyOf) == 0 || slices.ContainsFunc(anyOf, func(name string) bool { return slices.Contains(all, name) }) {
@@ -243,22 +250,23 @@ func leastSets(all, anyOf []string) [][]string {
 	return sets
 }
 
-// containsSet reports whether one of the sets is part of what is held.
+// containsSet reports whether held contains one of the sets.
 func containsSet(sets [][]string, held []string) bool {
 	return slices.ContainsFunc(sets, func(set []string) bool {
 		return !slices.ContainsFunc(set, func(name string) bool { return !slices.Contains(held, name) })
 	})
 }
 
-// addressesBeyond returns what the one set has and the other has not; nil for nothing.
-func addressesBeyond(from, to *IPSet) *Addresses {
+// addressesBeyond returns the addresses of one set that the other lacks, or nil if there are
+// none. A nil set contains every address.
+func addressesBeyond(from, to *policy.IPSet) *Addresses {
 	switch {
 	case from == nil:
 		return nil
 	case to == nil:
-		return &Addresses{Prefixes: subtract(everywhere(), from.prefixes), Unlisted: true}
+		return &Addresses{Prefixes: subtract(everywhere(), from.Prefixes()), Unlisted: true}
 	}
-	if rest := subtract(to.prefixes, from.prefixes); len(rest) > 0 {
+	if rest := subtract(to.Prefixes(), from.Prefixes()); len(rest) > 0 {
 		return &Addresses{Prefixes: rest}
 	}
 	return nil
@@ -268,7 +276,7 @@ func everywhere() []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 }
 
-// subtract returns the networks that make up what is in a and not in b, sorted.
+// subtract returns the networks that make up a without b, sorted.
 func subtract(a, b []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for i, p := range a {
@@ -282,7 +290,8 @@ func subtract(a, b []netip.Prefix) []netip.Prefix {
 	return out
 }
 
-// without cuts a network in halves until each is in b as a whole or not at all.
+// without halves a network until each part is either completely inside or outside of b, and
+// returns the parts outside.
 func without(p netip.Prefix, b []netip.Prefix) []netip.Prefix {
 	var inside []netip.Prefix
 	for _, q := range b {
@@ -303,11 +312,12 @@ func without(p netip.Prefix, b []netip.Prefix) []netip.Prefix {
 	return append(without(low, inside), without(netip.PrefixFrom(start, p.Bits()+1), inside)...)
 }
 
-// covered reports whether all of p is in q.
+// covered reports whether q contains all of p.
 func covered(p, q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Overlaps(p) }
 
-// peersBeyond returns what the one list has and the other has not; nil for nothing.
-func peersBeyond(from, to *PrincipalSet) *Peers {
+// peersBeyond returns the principals of one list that the other lacks, or nil if there are
+// none. A nil list contains every principal.
+func peersBeyond(from, to *policy.PrincipalSet) *Peers {
 	switch {
 	case from == nil:
 		return nil
@@ -315,14 +325,9 @@ func peersBeyond(from, to *PrincipalSet) *Peers {
 		return &Peers{Unlisted: true}
 	}
 	var patterns []string
-	for name := range to.exact {
-		if !from.Contains(name) {
-			patterns = append(patterns, name)
-		}
-	}
-	for before := range to.below {
-		if _, same := from.below[before]; !same {
-			patterns = append(patterns, before+"*")
+	for _, p := range to.Patterns() {
+		if !slices.Contains(from.Patterns(), p) && (strings.HasSuffix(p, "*") || !from.Contains(p)) {
+			patterns = append(patterns, p)
 		}
 	}
 	if len(patterns) == 0 {
@@ -333,12 +338,13 @@ func peersBeyond(from, to *PrincipalSet) *Peers {
 }
 
 // allOrigins returns the origins of both routes, sorted.
-func allOrigins(routes ...*Route) []string {
-	all := map[string]struct{}{}
+func allOrigins(routes ...*policy.Route) []string {
+	var all []string
 	for _, r := range routes {
 		if r != nil && r.Origins != nil {
-			maps.Copy(all, r.Origins.listed)
+			all = append(all, r.Origins.Origins()...)
 		}
 	}
-	return slices.Sorted(maps.Keys(all))
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -1,9 +1,11 @@
-package policy
+package compare
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"warder/policy"
 )
 
 // coverWords writes a coverage in short.
@@ -21,7 +23,7 @@ func coverWords(c Coverage, operations []Operation) string {
 	}
 	for _, e := range c.Idle {
 		methods := strings.Join(e.Methods, ",")
-		if len(e.Methods) == len(absentMethods) {
+		if len(e.Methods) == len(policy.UsualMethods()) {
 			methods = "usual"
 		}
 		lines = append(lines, fmt.Sprintf("idle %s %s%s %s", methods, e.Path, e.Host, e.Route.ID))
@@ -60,7 +62,7 @@ func TestCover(t *testing.T) {
 			method, path, _ := strings.Cut(strings.TrimSpace(line), " ")
 			operations = append(operations, Operation{method, path})
 		}
-		c, err := shortPolicy(t, test.policy).Cover(operations)
+		c, err := Operations(shortPolicy(t, test.policy), operations)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,25 +70,7 @@ func TestCover(t *testing.T) {
 			t.Errorf("%s\nwith\n%s\ngot\n%s\nwant\n%s", test.policy, test.operations, got, test.want)
 		}
 	}
-	if _, err := shortPolicy(t, "a: /a user").Cover([]Operation{{"GET", "a"}}); err == nil || !strings.Contains(err.Error(), "does not begin with /") {
+	if _, err := Operations(shortPolicy(t, "a: /a user"), []Operation{{"GET", "a"}}); err == nil || !strings.Contains(err.Error(), "does not begin with /") {
 		t.Errorf("got %v for a path that is none", err)
-	}
-}
-
-func TestWrongPath(t *testing.T) {
-	t.Parallel()
-	for path, want := range map[string]string{
-		"/a/{x}/**": "",
-		"/a%2Fb":    "path_allows: [encoded_slash]",
-		"/a;b":      "path_allows: [semicolon]",
-		"/a//b":     "empty segment",
-		"a":         "does not begin with /",
-	} {
-		if got := WrongPath(path); (got == "") != (want == "") || !strings.Contains(got, want) {
-			t.Errorf("%s: %q, want %q", path, got, want)
-		}
-	}
-	if SamePaths("/a/{x}/") != SamePaths("/a/{y}") || SamePaths("/a/{x}") == SamePaths("/a/x") {
-		t.Error("SamePaths tells apart by names, or not by literals")
 	}
 }

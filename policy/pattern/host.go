@@ -1,37 +1,39 @@
-package policy
+package pattern
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
 	"warder/policy/strict"
 )
 
-// maxHost bounds a host name without its trailing dot (RFC 1035 section 2.3.4), in bytes.
-const maxHost = 253
+// MaxHost is the maximum length in bytes of a host name without its trailing dot (RFC 1035
+// section 2.3.4).
+const MaxHost = 253
 
-// ValidHost reports whether a host is one as a request names it: a name, an IPv4 address
-// or an IPv6 address in brackets, with or without a port (RFC 9110 section 7.2, RFC 3986
-// section 3.2.2). A name is labels of 1 to 63 letters, digits, hyphens and underscores; one
-// dot may follow it. The empty host is that of a request that names none.
+// ValidHost reports whether a request may name this host: a name, an IPv4 address or an
+// IPv6 address in brackets, with or without a port (RFC 9110 section 7.2, RFC 3986 section
+// 3.2.2). The labels of a name are 1 to 63 letters, digits, hyphens and underscores, and one
+// dot may follow the name. The empty host is valid; it is that of a request without one.
 //
 //	api.example.com  API.example.com.:443  127.0.0.1  [::1]:8080
 //	not user@api.example.com  a,b  a:80:80  a..  a:x  ::1  [a]  256.0.0.1  [fe80::1%25eth0]
 func ValidHost(host string) bool {
-	var buf [maxHost]byte
-	_, ok := foldHost(host, &buf)
+	var buf [MaxHost]byte
+	_, ok := CanonicalHost(host, &buf)
 	return ok
 }
 
-// foldHost returns the host in the form that policies are written in, in buf: lower
-// case, without port and trailing dot, an IPv6 address in its shortest form. ok is false
-// for what [ValidHost] refuses, which matches no route.
-func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
+// CanonicalHost returns the host in the form in which policies write it: in lower case,
+// without port and trailing dot, and an IPv6 address in its shortest form. The result is
+// stored in buf, so that it costs no allocation. ok is false if [ValidHost] refuses the host.
+func CanonicalHost(host string, buf *[MaxHost]byte) (name []byte, ok bool) {
 	if host == "" {
 		return nil, true
 	}
 	if host[0] == '[' {
-		return foldIPv6(host, buf)
+		return canonicalIPv6(host, buf)
 	}
 	if colon := strings.IndexByte(host, ':'); colon >= 0 {
 		if !isPort(host[colon+1:]) {
@@ -40,7 +42,7 @@ func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
 		host = host[:colon]
 	}
 	host = strings.TrimSuffix(host, ".")
-	if host == "" || len(host) > maxHost {
+	if host == "" || len(host) > MaxHost {
 		return nil, false
 	}
 	label := 0 // where the label begins
@@ -60,8 +62,8 @@ func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
 	if n := len(host) - label; n == 0 || n > maxLabel {
 		return nil, false
 	}
-	// No top-level domain is a number (RFC 1123 section 2.1): what ends with one is an
-	// IPv4 address, or is read as one by somebody.
+	// No top-level domain is a number (RFC 1123 section 2.1). A name that ends with one is an
+	// IPv4 address, or some resolver reads it as one.
 	if isNumber(string(buf[label:len(host)])) {
 		if _, err := netip.ParseAddr(host); err != nil {
 			return nil, false
@@ -70,11 +72,11 @@ func foldHost(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
 	return buf[:len(host)], true
 }
 
-// maxLabel bounds a label of a host name (RFC 1035 section 2.3.4), in bytes.
+// maxLabel is the maximum length in bytes of a label of a host name (RFC 1035 section 2.3.4).
 const maxLabel = 63
 
-// foldIPv6 is foldHost for an address in brackets.
-func foldIPv6(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
+// canonicalIPv6 implements CanonicalHost for an address in brackets.
+func canonicalIPv6(host string, buf *[MaxHost]byte) (name []byte, ok bool) {
 	text, port, closed := strings.Cut(host[1:], "]")
 	if !closed || port != "" && (port[0] != ':' || !isPort(port[1:])) {
 		return nil, false
@@ -86,8 +88,8 @@ func foldIPv6(host string, buf *[maxHost]byte) (folded []byte, ok bool) {
 	return append(addr.AppendTo(append(buf[:0], '[')), ']'), true
 }
 
-// isPort reports whether s is a port as it stands behind a host: a number up to 65535,
-// or nothing (RFC 3986 section 3.2.3).
+// isPort reports whether s may follow the colon after a host: a number up to 65535, or
+// nothing (RFC 3986 section 3.2.3).
 func isPort(s string) bool {
 	n := 0
 	for i := range len(s) {
@@ -101,8 +103,8 @@ func isPort(s string) bool {
 	return true
 }
 
-// isNumber reports whether a label in lower case is decimal or hexadecimal, as in the
-// forms of IPv4 that inet_aton reads.
+// isNumber reports whether a lower-case label is a decimal or hexadecimal number, as in the
+// spellings of IPv4 addresses that inet_aton accepts.
 func isNumber(label string) bool {
 	digits, hex := strings.CutPrefix(label, "0x")
 	for i := range len(digits) {
@@ -114,8 +116,8 @@ func isNumber(label string) bool {
 	return true
 }
 
-// cutPort takes ":8080" off a host, and leaves an IPv6 address in its brackets.
-func cutPort(host string) string {
+// WithoutPort returns the host without its port. An IPv6 address keeps its brackets.
+func WithoutPort(host string) string {
 	colon := strings.LastIndexByte(host, ':')
 	if colon < 0 || strings.LastIndexByte(host, ']') > colon {
 		return host
@@ -128,8 +130,9 @@ func cutPort(host string) string {
 	return host[:colon]
 }
 
-// checkHost says what is wrong with a host pattern; "" when nothing is.
-func checkHost(host string) string {
+// WrongHost says what is wrong with a host pattern of a policy, and what would be right. It
+// returns "" for a valid pattern.
+func WrongHost(host string) string {
 	name := strings.TrimPrefix(host, "*.")
 	lower := strings.ToLower(host)
 	switch {
@@ -150,14 +153,14 @@ func checkHost(host string) string {
 	case strings.Count(host, ":") > 1:
 		return "has more than one colon; write an IPv6 address in brackets, such as [::1], and no port"
 	case strings.Contains(host, ":"):
-		return "has a port, which takes no part in matching; write " + strict.Quote(cutPort(host))
+		return "has a port, which takes no part in matching; write " + strict.Quote(WithoutPort(host))
 	case name == "":
 		return `has nothing after *.; write "*.example.com" for any depth below it, or ["*"] for any host`
 	case strings.HasSuffix(host, "."):
 		return "ends with a dot; write " + strict.Quote(strings.TrimSuffix(host, "."))
 	case strings.Contains(name, "*"):
 		return `has a * elsewhere than as its first label; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
-	case len(host) > maxHost:
+	case len(host) > MaxHost:
 		return "is longer than any host name"
 	}
 	for label := range strings.SplitSeq(name, ".") {
@@ -184,4 +187,63 @@ func validLabel(label string) bool {
 		}
 	}
 	return true
+}
+
+// CompareHosts orders host patterns by how specific they are: exact names first, then
+// wildcards, the longest first, then any host, which is the empty pattern. Patterns that are
+// equally specific are ordered by their text.
+func CompareHosts(a, b string) int {
+	if c := cmp.Compare(hostRank(a), hostRank(b)); c != 0 {
+		return c
+	}
+	if hostRank(a) == rankWildcard {
+		if c := cmp.Compare(len(b), len(a)); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(a, b)
+}
+
+const (
+	rankExact = iota
+	rankWildcard
+	rankAny
+)
+
+func hostRank(host string) int {
+	switch {
+	case host == "":
+		return rankAny
+	case strings.HasPrefix(host, "*."):
+		return rankWildcard
+	}
+	return rankExact
+}
+
+// HostMatches reports whether a host pattern matches a host in canonical form.
+func HostMatches(pattern, name string) bool {
+	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
+		return len(name) > len(suffix) && strings.HasSuffix(name, suffix)
+	}
+	return pattern == "" || pattern == name
+}
+
+// HostCovers reports whether a host pattern matches every host that another one matches.
+func HostCovers(pattern, other string) bool {
+	suffix, wildcard := strings.CutPrefix(pattern, "*")
+	return pattern == "" || pattern == other || wildcard && strings.HasSuffix(other, suffix)
+}
+
+// ExampleHost returns the n-th example of a host that a host pattern matches.
+func ExampleHost(pattern string, n int) string {
+	below, wildcard := strings.CutPrefix(pattern, "*.")
+	switch {
+	case wildcard:
+		return numbered("a", n) + "." + below
+	case pattern != "":
+		return pattern
+	case n == 0:
+		return "example.com"
+	}
+	return numbered("host", n) // one label: no wildcard matches it
 }

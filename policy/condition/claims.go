@@ -1,4 +1,4 @@
-package policy
+package condition
 
 import (
 	"encoding/json"
@@ -12,9 +12,9 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-var errClaims = errors.New("principal.claims is no JSON object")
+var errClaims = errors.New("principal.claims is not a JSON object")
 
-// claimMap returns the claims of the token; an empty map when there is no token.
+// claimMap returns the claims of the token, or an empty map if there is no token.
 func (e *evaluation) claimMap() (ref.Val, error) {
 	if e.claims != nil {
 		return e.claims, nil
@@ -33,8 +33,8 @@ func (e *evaluation) claimMap() (ref.Val, error) {
 	return e.claims, nil
 }
 
-// decodeClaims reads a JSON object. That no member stands in it twice, and that it is not
-// too deep, was checked with the token.
+// decodeClaims reads a JSON object. Package token has checked that no member occurs twice and
+// that the object is not nested too deep.
 func decodeClaims(text string) (map[string]any, error) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
@@ -44,7 +44,7 @@ func decodeClaims(text string) (map[string]any, error) {
 	}
 	for name, v := range claims {
 		value, err := claimValue(v)
-		if err != nil { // with all that stands beside it in a list: no part of it compares as if it were not there
+		if err != nil { // the whole claim is an error, so that the rest of a list does not compare without this item
 			claims[name] = types.WrapErr(err)
 			continue
 		}
@@ -53,7 +53,8 @@ func decodeClaims(text string) (map[string]any, error) {
 	return claims, nil
 }
 
-// claimValue puts numbers in the place of their text: whole ones as int, others as double.
+// claimValue replaces the text of each number by its value: int for whole numbers, double for
+// others.
 func claimValue(v any) (any, error) {
 	switch v := v.(type) {
 	case json.Number:
@@ -78,11 +79,11 @@ func claimValue(v any) (any, error) {
 	return v, nil
 }
 
-// maxExact is where a double begins to stand for more than one whole number.
+// maxExact is the first number from which a double represents more than one whole number.
 const maxExact = 1 << 53
 
-// claimNumber reads a number. One that would be rounded to another is an error when the
-// claim is read: 99999999999999999999 and its neighbour are two accounts.
+// claimNumber reads a number. A number that would be rounded is an error: it could be the
+// id of an account, and would compare equal to that of another one.
 func claimNumber(text string) (any, error) {
 	if !strings.ContainsAny(text, ".eE") {
 		n, err := strconv.ParseInt(text, 10, 64)

@@ -1,6 +1,7 @@
-package policy
+package condition
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,13 +11,15 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"warder/policy/pattern"
 )
 
-// An evaluation is one check of a condition. It reads each part of the input at most
-// once, and only when the expression asks for it.
+// An evaluation is one check of a condition. It parses the query and the claims at most once,
+// and only if the expression reads them.
 type evaluation struct {
 	condition *Condition
-	in        *ConditionInput
+	in        *Input
 
 	query  *queryTexts
 	claims traits.Mapper
@@ -42,24 +45,24 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 // Parent implements cel.Activation.
 func (*evaluation) Parent() cel.Activation { return nil }
 
-// A field is something that an expression can read of an object.
+// A field is one field of request or principal.
 type field struct {
 	name string
 	typ  *cel.Type
-	// get returns the value, of the type that is declared; nil when it is absent.
+	// get returns the value, which has the declared type, or nil if it is absent.
 	get func(*evaluation) (ref.Val, error)
 }
 
-// requestFields are what request has, in the order in which messages name them.
+// requestFields are the fields of request, in the order in which messages list them.
 var requestFields = []field{
 	{"method", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.Method), nil }},
 	{"host", cel.StringType, func(e *evaluation) (ref.Val, error) {
-		var buf [maxHost]byte
-		name, _ := foldHost(e.in.Host, &buf)
+		var buf [pattern.MaxHost]byte
+		name, _ := pattern.CanonicalHost(e.in.Host, &buf)
 		return textOr(string(name)), nil
 	}},
 	{"path", cel.StringType, func(e *evaluation) (ref.Val, error) {
-		if e.in.Path.raw == "" || len(e.in.Path.raw) > maxText {
+		if e.in.Path.Raw() == "" || len(e.in.Path.Raw()) > maxText {
 			return nil, nil
 		}
 		return types.String(e.in.Path.Canonical()), nil
@@ -75,7 +78,7 @@ var requestFields = []field{
 	{"time", cel.TimestampType, func(e *evaluation) (ref.Val, error) { return types.Timestamp{Time: e.in.Time.UTC()}, nil }},
 }
 
-// principalFields are what principal has.
+// principalFields are the fields of principal.
 var principalFields = []field{
 	{"user", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.User), nil }},
 	{"roles", textsType, func(e *evaluation) (ref.Val, error) {
@@ -93,7 +96,7 @@ var (
 	textsType   = cel.ListType(cel.StringType)
 )
 
-// textOr returns a text; nil, which is absent, for the empty one.
+// textOr returns a text, or nil for the empty one, which is absent.
 func textOr(s string) ref.Val {
 	if s == "" {
 		return nil
@@ -101,14 +104,14 @@ func textOr(s string) ref.Val {
 	return types.String(s)
 }
 
-// The two objects of an expression.
+// The types of the two objects that an expression can read.
 var (
 	requestType   = newObjectType("request", requestFields)
 	principalType = newObjectType("principal", principalFields)
 )
 
-// An objectType is the type of request or of principal. It implements
-// types.StructTypeDescriptor, so that a field that is not there is found at load.
+// An objectType is the type of request or principal. It implements
+// types.StructTypeDescriptor, so that the type checker of cel-go knows its fields.
 type objectType struct {
 	*types.Type
 	name   string
@@ -119,10 +122,10 @@ func newObjectType(name string, fields []field) *objectType {
 	return &objectType{types.NewObjectType("warder." + name), name, fields}
 }
 
-// ReflectType says that no Go type stands behind it.
+// ReflectType implements types.StructTypeDescriptor. There is no Go type for it.
 func (*objectType) ReflectType() reflect.Type { return nil }
 
-// FieldNames returns the fields in their order.
+// FieldNames implements types.StructTypeDescriptor.
 func (t *objectType) FieldNames() []string {
 	names := make([]string, len(t.fields))
 	for i, f := range t.fields {
@@ -131,7 +134,7 @@ func (t *objectType) FieldNames() []string {
 	return names
 }
 
-// FindFieldType returns how a field is read.
+// FindFieldType implements types.StructTypeDescriptor.
 func (t *objectType) FindFieldType(name string) (*types.FieldType, bool) {
 	i := slices.IndexFunc(t.fields, func(f field) bool { return f.name == name })
 	if i < 0 {
@@ -162,50 +165,50 @@ func (t *objectType) FindFieldType(name string) (*types.FieldType, bool) {
 	}, true
 }
 
-// NewValue refuses: no expression makes a request of its own.
+// NewValue implements types.StructTypeDescriptor. An expression cannot create a request.
 func (t *objectType) NewValue(types.Adapter, map[string]ref.Val) ref.Val {
-	return types.NewErr("%s cannot be made", t.name)
+	return types.NewErr("%s cannot be created", t.name)
 }
 
-// Adapt refuses too.
+// Adapt implements types.StructTypeDescriptor.
 func (t *objectType) Adapt(types.Adapter, any) ref.Val {
-	return types.NewErr("%s cannot be made", t.name)
+	return types.NewErr("%s cannot be created", t.name)
 }
 
-// An object is request or principal in one evaluation.
+// An object is the value of request or principal in one evaluation.
 type object struct {
 	evaluation *evaluation
 	typ        *objectType
 }
 
-// ConvertToNative implements ref.Val. Nothing asks for it.
+// ConvertToNative implements ref.Val. Nothing calls it.
 func (o object) ConvertToNative(reflect.Type) (any, error) {
-	return nil, fmt.Errorf("%s is no value of its own", o.typ.name)
+	return nil, fmt.Errorf("%s is not a value", o.typ.name)
 }
 
 // ConvertToType implements ref.Val.
 func (o object) ConvertToType(ref.Type) ref.Val {
-	return types.NewErr("%s is no value of its own", o.typ.name)
+	return types.NewErr("%s is not a value", o.typ.name)
 }
 
 // Equal implements ref.Val.
-func (o object) Equal(ref.Val) ref.Val { return types.NewErr("%s is no value of its own", o.typ.name) }
+func (o object) Equal(ref.Val) ref.Val { return types.NewErr("%s is not a value", o.typ.name) }
 
 // Type implements ref.Val.
 func (o object) Type() ref.Type { return o.typ.Type }
 
-// Value returns what the fields are read from.
+// Value implements ref.Val. The fields are read from it.
 func (o object) Value() any { return o.evaluation }
 
-// namedTexts find a value by its name. A name that is there and has no one value is an error.
+// namedTexts are texts by name. To find a name that has no single value is an error.
 type namedTexts interface {
 	find(name string) (value string, found bool, err error)
 	names() []string
 	count() int
 }
 
-// A textMap is params, request.query or request.headers: a map for the expression, in which
-// a name that is ambiguous is an error wherever it is touched.
+// A textMap is the value of params, request.query or request.headers: a map in which reading
+// an ambiguous name is an error, also with in and has.
 type textMap struct {
 	namedTexts
 }
@@ -239,22 +242,22 @@ func (m textMap) Get(key ref.Val) ref.Val {
 func (m textMap) Contains(key ref.Val) ref.Val {
 	value, found := m.Find(key)
 	if value != nil && !found {
-		return value // the error
+		return value // an error
 	}
 	return types.Bool(found)
 }
 
-// Iterator implements traits.Iterable: over the names.
+// Iterator implements traits.Iterable. It iterates over the names.
 func (m textMap) Iterator() traits.Iterator {
 	return types.NewStringList(types.DefaultTypeAdapter, m.names()).Iterator()
 }
 
-// Size implements traits.Sizer. The cost of a check is counted by it too.
+// Size implements traits.Sizer. cel-go also uses it to count the cost of a check.
 func (m textMap) Size() ref.Val { return types.Int(m.count()) }
 
-// ConvertToNative implements ref.Val. Nothing asks for it.
+// ConvertToNative implements ref.Val. Nothing calls it.
 func (m textMap) ConvertToNative(reflect.Type) (any, error) {
-	return nil, fmt.Errorf("names are read one by one")
+	return nil, errors.New("names are read one by one")
 }
 
 // ConvertToType implements ref.Val.
@@ -269,5 +272,5 @@ func (m textMap) Type() ref.Type { return types.MapType }
 // Value implements ref.Val.
 func (m textMap) Value() any { return m }
 
-// sortedNames returns the keys of a set, so that every evaluation goes over them in one order.
+// sortedNames returns the keys of a set in one order for all evaluations.
 func sortedNames(set map[string]struct{}) []string { return slices.Sorted(maps.Keys(set)) }

@@ -1,6 +1,7 @@
-package policy
+package condition
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -13,18 +14,19 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// maxParts bounds how many parts split makes of a text, and how many join takes.
+// maxParts bounds the number of texts that split returns and join accepts.
 const maxParts = 256
 
 var (
 	errTextLong = fmt.Errorf("a text would be longer than %d bytes", maxText)
 	errParts    = fmt.Errorf("a list of texts would have more than %d of them", maxParts)
-	errNumber   = fmt.Errorf("a text is no finite number")
+	errNumber   = errors.New("a text is not a finite number")
 )
 
-// textFunctions are the library's functions for texts, and what stands in the place of some
-// of them. Cost is counted when a call is over: what makes much of little is bounded before
-// it, or two long texts of a client would take all memory.
+// textFunctions are the functions of cel-go for texts, some of them with implementations of
+// this package. The cost of a call is counted after it, so that functions whose result can
+// be much larger than their arguments are bounded before: otherwise two long texts of a
+// client could take all memory.
 func textFunctions() []cel.EnvOption {
 	texts := cel.ListType(cel.StringType)
 	return []cel.EnvOption{
@@ -43,11 +45,11 @@ func textFunctions() []cel.EnvOption {
 	}
 }
 
-// notOffered are functions that come with the others.
+// notOffered are functions of cel-go that conditions must not call.
 var notOffered = []string{"format", "reverse", "strings.quote"}
 
-// countOf returns the last argument, a number that bounds something; -1, which bounds
-// nothing, when there is none.
+// countOf returns the argument that limits a number of parts, or -1 for no limit if there is
+// no such argument.
 func countOf(args []ref.Val, at int) int {
 	if len(args) <= at {
 		return -1
@@ -64,7 +66,7 @@ func textOf(v ref.Val) string {
 func replaceText(args ...ref.Val) ref.Val {
 	text, before, after := textOf(args[0]), textOf(args[1]), textOf(args[2])
 	limit := countOf(args, 3)
-	n := strings.Count(text, before) // of an empty text: at each character, and at the end
+	n := strings.Count(text, before) // an empty text is found at each character, and at the end
 	if limit >= 0 {
 		n = min(n, limit)
 	}
@@ -115,8 +117,8 @@ func joinTexts(list, between ref.Val) ref.Val {
 	return types.String(b.String())
 }
 
-// finiteNumber reads a number. NaN, which a client could send, is not more than any limit
-// and not less: !(double(request.query.amount) > 100.0) would be true of it.
+// finiteNumber implements double for texts. It refuses NaN, which a client could send and for
+// which !(double(request.query.amount) > 100.0) is true.
 func finiteNumber(text ref.Val) ref.Val {
 	number, ok := text.ConvertToType(types.DoubleType).(types.Double)
 	if !ok || math.IsNaN(float64(number)) || math.IsInf(float64(number), 0) {

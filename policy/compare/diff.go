@@ -1,32 +1,36 @@
-package policy
+package compare
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"warder/policy"
+	"warder/policy/pattern"
 )
 
-// A Diff is what two policies decide differently. It is exact: all requests are cut into
-// cells that neither policy tells apart, and each cell is looked at.
+// A Diff is what two policies decide differently. It is exact: all requests are divided into
+// cells that neither policy tells apart, and each cell is compared.
 type Diff struct {
 	// Changes are requests that gained or lost access, in the order of the new policy.
 	Changes []Change
-	// Moved are requests that another route decides now, alike.
+	// Moved are requests that another route now decides in the same way.
 	Moved []Change
-	// GoneIDs are ids of routes that are no more: a proxy that chooses a route by one of
-	// them is refused.
+	// GoneIDs are ids of routes that no longer exist. A proxy that chooses a route by one of
+	// them is denied.
 	GoneIDs []string
-	// OtherIDs are ids whose routes let others pass than before, where no change says so:
-	// they matter to such a proxy only.
+	// OtherIDs are ids of routes that now let other requests pass, although no change says
+	// so. They matter only to a proxy that chooses routes by id.
 	OtherIDs []string
 }
 
-// A Change is requests that went from one route to another, or to the same with other rules.
+// A Change is a set of requests that gained or lost access because another route decides
+// them, or because the same route has other rules.
 type Change struct {
-	Old, New *Route // nil: no route takes them, so that nobody passes
-	// OldRefuses and NewRefuse: the route takes the requests but refuses a form that all
-	// of their paths have.
+	Old, New *policy.Route // nil: no route matches them, so that nobody passes
+	// OldRefuses and NewRefuses say that the route matches the requests, but refuses an
+	// ambiguous form that all of their paths have.
 	OldRefuses, NewRefuses bool
 	// OldAdmin and NewAdmin are the admin roles of the policies.
 	OldAdmin, NewAdmin string
@@ -35,41 +39,43 @@ type Change struct {
 	Gained, Lost []Access
 }
 
-// A Place is hosts, methods and paths of one change.
+// A Place is the hosts, methods and paths of one change.
 type Place struct {
 	Host    string // "" for any
 	Methods []string
 	Path    string // as a policy would write it
-	// Partly: some of what the path matches is decided elsewhere.
+	// Partly: some of the requests that the place matches are not part of the change.
 	Partly  bool
 	Example Example
 
-	pattern     pattern
-	exampleHost string // the pattern that the example's host is a sample of
+	pattern     pattern.Pattern
+	exampleHost string // the host pattern that the example's host was made for
 }
 
 // An Example is a request of a place.
 type Example struct{ Method, Host, Path string }
 
-// A passage is from which route to which a request goes.
+const methodOptions = "OPTIONS"
+
+// A passage is the pair of routes that decide a request before and after.
 type passage struct {
-	old, new               *Route
+	old, new               *policy.Route
 	oldRefuses, newRefuses bool // the route refuses a form that the path must have
 	free                   bool // the path may have other forms
-	// preflight: which origins' preflights are meant; "" for the request itself.
+	// origin is that of CORS preflights for the request; "" for the request itself.
 	origin string
 }
 
-// Compare says which requests gain or lose access when the new policy comes after the old.
-func Compare(before, after *Policy) (Diff, error) {
-	tables := [2][]Entry{before.Table(), after.Table()}
+// Policies says which requests gain or lose access when one policy replaces another.
+func Policies(before, after *policy.Policy) (Diff, error) {
+	tables := [2][]policy.Entry{before.Table(), after.Table()}
 	cells, err := cut(false, tables[0], tables[1])
 	if err != nil {
 		return Diff{}, err
 	}
 	c := &comparison{before: before, after: after, methods: methodsOf(tables[0], tables[1])}
 	for i, table := range tables {
-		c.entries[i] = map[*Route][]Entry{}
+		c.entries[i] = map[*policy.Route][]policy.Entry{}
 		for _, e := range table {
 			c.entries[i][e.Route] = append(c.entries[i][e.Route], e)
 		}
@@ -78,9 +84,9 @@ func Compare(before, after *Policy) (Diff, error) {
 	return c.diff(), nil
 }
 
-// methodsOf returns all methods that the tables tell apart.
-func methodsOf(tables ...[]Entry) []string {
-	methods := slices.Clone(absentMethods)
+// methodsOf returns all methods that the tables distinguish.
+func methodsOf(tables ...[]policy.Entry) []string {
+	methods := policy.UsualMethods()
 	for _, e := range slices.Concat(tables...) {
 		for _, m := range e.Methods {
 			if !slices.Contains(methods, m) {
@@ -91,10 +97,10 @@ func methodsOf(tables ...[]Entry) []string {
 	return methods
 }
 
-// A comparison gathers what the cells say.
+// A comparison collects the passages of all cells.
 type comparison struct {
-	before, after *Policy
-	entries       [2]map[*Route][]Entry
+	before, after *policy.Policy
+	entries       [2]map[*policy.Route][]policy.Entry
 	methods       []string
 
 	cells  []decided
@@ -113,7 +119,7 @@ func (c *comparison) collect(cells []cell) {
 	for _, at := range cells {
 		d := decided{at, make([]passage, len(c.methods))}
 		for i, method := range c.methods {
-			d.passages[i] = passageOf(at, c.before.winner(method, at), c.after.winner(method, at))
+			d.passages[i] = passageOf(at, winner(c.before, method, at), winner(c.after, method, at))
 			c.put(d.passages[i], method, at)
 			c.preflights(d.passages[i], method, at)
 		}
@@ -121,31 +127,34 @@ func (c *comparison) collect(cells []cell) {
 	}
 }
 
-func (p *Policy) winner(method string, at cell) *Route {
+// winner returns the route that decides the requests of a cell.
+func winner(p *policy.Policy, method string, at cell) *policy.Route {
 	return p.Match(method, at.sample.host, at.sample.path)
 }
 
-func passageOf(at cell, before, after *Route) passage {
+func passageOf(at cell, before, after *policy.Route) passage {
 	p := passage{old: before, new: after}
 	if before == nil && after == nil {
 		return p
 	}
-	forms := at.sample.path.forms
+	forms := at.sample.path.Forms()
 	p.oldRefuses = before != nil && forms&^before.PathAllows != 0
 	p.newRefuses = after != nil && forms&^after.PathAllows != 0
 	p.free = at.free() && formsDiffer(before, after)
 	return p
 }
 
-func formsDiffer(a, b *Route) bool { return a != nil && b != nil && a.PathAllows != b.PathAllows }
+func formsDiffer(a, b *policy.Route) bool {
+	return a != nil && b != nil && a.PathAllows != b.PathAllows
+}
 
-// preflights puts the preflights for a method that pass by another route than the method
-// itself, or pass in one policy only.
+// preflights notes the CORS preflights for a method that another route decides than the
+// method itself, or that pass in one of the policies only.
 func (c *comparison) preflights(p passage, method string, at cell) {
 	for _, origin := range allOrigins(p.old, p.new) {
-		before, after := c.before.preflightGate(origin, method, at), c.after.preflightGate(origin, method, at)
+		before, after := preflightRoute(c.before, origin, method, at), preflightRoute(c.after, origin, method, at)
 		if (before == nil) == (after == nil) && before == p.old && after == p.new {
-			continue // what differs is said of the request itself
+			continue // the change of the request itself covers its preflights
 		}
 		own := passageOf(at, before, after)
 		own.origin = origin
@@ -153,25 +162,25 @@ func (c *comparison) preflights(p passage, method string, at cell) {
 	}
 }
 
-// preflightGate returns the route whose gates a preflight has to pass; nil when it does not
-// pass at all.
-func (p *Policy) preflightGate(origin, method string, at cell) *Route {
+// preflightRoute returns the route whose addresses and principals a preflight has to pass, or
+// nil if it does not pass at all.
+func preflightRoute(p *policy.Policy, origin, method string, at cell) *policy.Route {
 	if r := p.Preflight(origin, method, at.sample.host, at.sample.path); r != nil {
 		return r
 	}
-	if r := p.winner(methodOptions, at); r != nil && (r.Public || r.Anonymous || r.Shadow) {
-		return r // like any request without a credential
+	if r := winner(p, methodOptions, at); r != nil && (r.Public || r.Anonymous || r.Shadow) {
+		return r // as for any request without a credential
 	}
 	return nil
 }
 
-// put notes one method of a cell at its place.
+// put adds one method of a cell to the place that the cell belongs to.
 func (c *comparison) put(p passage, method string, at cell) {
 	if p.old == nil && p.new == nil {
 		return
 	}
-	host, pattern, path := c.place(p, method, at)
-	key := host + "\x00" + pattern.key()
+	host, both, path := c.place(p, method, at)
+	key := host + "\x00" + both.Key()
 	places := c.groups[p]
 	if places == nil {
 		places = map[string]*Place{}
@@ -180,63 +189,65 @@ func (c *comparison) put(p passage, method string, at cell) {
 	}
 	place := places[key]
 	if place == nil {
-		place = &Place{Host: host, Path: path, pattern: pattern}
+		place = &Place{Host: host, Path: path, pattern: both}
 		places[key] = place
 	}
 	if place.Example == (Example{}) || place.exampleHost != host && at.host == host {
-		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.raw}, at.host
+		place.Example, place.exampleHost = Example{method, at.sample.host, at.sample.path.Raw()}, at.host
 	}
 	if !slices.Contains(place.Methods, method) {
 		place.Methods = append(place.Methods, method)
 	}
 }
 
-// place writes a cell the way the two policies do: what both of the winning entries take.
-func (c *comparison) place(p passage, method string, at cell) (host string, both pattern, path string) {
+// place returns the host pattern and the path pattern that both of the winning entries match,
+// in which the policies would write the cell.
+func (c *comparison) place(p passage, method string, at cell) (host string, both pattern.Pattern, path string) {
 	first := true
-	for i, r := range []*Route{p.old, p.new} {
+	for i, r := range []*policy.Route{p.old, p.new} {
 		e, found := entryOf(c.entries[i][r], method, p.origin != "", at)
 		switch {
 		case !found:
 		case first:
-			host, both, first = e.Host, e.pattern, false
+			host, both, first = e.Host, e.Pattern, false
 		default:
-			if compareHosts(e.Host, host) < 0 {
+			if pattern.CompareHosts(e.Host, host) < 0 {
 				host = e.Host
 			}
-			both = e.pattern.and(both)
+			both = intersection(e.Pattern, both)
 		}
 	}
 	return host, both, both.String()
 }
 
-// entryOf returns the one of a route's entries that takes the requests of a cell.
-func entryOf(entries []Entry, method string, preflight bool, at cell) (Entry, bool) {
+// entryOf returns the entry of a route that matches the requests of a cell.
+func entryOf(entries []policy.Entry, method string, preflight bool, at cell) (policy.Entry, bool) {
 	for _, e := range entries {
 		if e.Takes(method, at.sample.host, at.sample.path) || preflight && e.Takes(methodOptions, at.sample.host, at.sample.path) {
 			return e, true
 		}
 	}
-	return Entry{}, false
+	return policy.Entry{}, false
 }
 
-// and returns what takes the paths that both patterns take, of which there is one.
-func (p pattern) and(q pattern) pattern {
-	if len(p.segments) < len(q.segments) {
+// intersection returns the pattern that matches the paths that both patterns match. Both must
+// match some path.
+func intersection(p, q pattern.Pattern) pattern.Pattern {
+	if len(p.Segments()) < len(q.Segments()) {
 		p, q = q, p
 	}
-	both := pattern{segments: slices.Clone(p.segments), rest: p.rest && q.rest}
-	for i, s := range q.segments {
-		if !s.param {
-			both.segments[i] = s
+	both := slices.Clone(p.Segments())
+	for i, s := range q.Segments() {
+		if !s.Param {
+			both[i] = s
 		}
 	}
-	return both
+	return pattern.New(both, p.Rest() && q.Rest())
 }
 
-// diff says of each passage what it comes to.
+// diff returns the changes that the passages amount to.
 func (c *comparison) diff() (d Diff) {
-	preflights := map[string]int{} // where in d.Changes
+	preflights := map[string]int{} // the index in d.Changes, by key
 	for _, p := range c.order {
 		change := c.change(p)
 		moved := len(change.Gained)+len(change.Lost) == 0
@@ -271,16 +282,16 @@ func (c *comparison) diff() (d Diff) {
 	return d
 }
 
-// compareIDs looks at the routes as a proxy sees them that chooses one by its id.
+// compareIDs compares the routes by id, as a proxy that chooses them by id uses them.
 func (c *comparison) compareIDs(d *Diff) {
-	for _, before := range c.before.routes {
+	for _, before := range c.before.Routes() {
 		after := c.after.Route(before.ID)
 		if after == nil {
 			d.GoneIDs = append(d.GoneIDs, before.ID)
 			continue
 		}
 		known := slices.ContainsFunc(d.Changes, func(change Change) bool { return change.Old == before && change.New == after })
-		from, to := side{before, c.before.adminRole}.enforced(), side{after, c.after.adminRole}.enforced()
+		from, to := side{before, c.before.AdminRole()}.enforced(), side{after, c.after.AdminRole()}.enforced()
 		other := len(gains(from, to, true))+len(gains(to, from, true)) > 0 ||
 			slices.ContainsFunc(c.methods, func(m string) bool { return before.Takes(m) != after.Takes(m) })
 		if other && !known {
@@ -289,12 +300,13 @@ func (c *comparison) compareIDs(d *Diff) {
 	}
 }
 
-// key is the same for preflights that differ in their origin only.
+// key returns a text that changes of preflights have in common if they differ only in their
+// origins.
 func (change Change) key() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%p %p %v %v %d %d", change.Old, change.New, change.OldRefuses, change.NewRefuses, len(change.Gained), len(change.Lost))
 	for _, place := range change.Places {
-		fmt.Fprintf(&b, "\n%s %s %q", place.Host, place.pattern.key(), place.Methods)
+		fmt.Fprintf(&b, "\n%s %s %q", place.Host, place.pattern.Key(), place.Methods)
 	}
 	return b.String()
 }
@@ -308,7 +320,7 @@ func (change Change) addOrigin(origin string) {
 }
 
 func (c *comparison) change(p passage) Change {
-	change := Change{Old: p.old, New: p.new, OldRefuses: p.oldRefuses, NewRefuses: p.newRefuses, OldAdmin: c.before.adminRole, NewAdmin: c.after.adminRole}
+	change := Change{Old: p.old, New: p.new, OldRefuses: p.oldRefuses, NewRefuses: p.newRefuses, OldAdmin: c.before.AdminRole(), NewAdmin: c.after.AdminRole()}
 	before, after := side{p.old, change.OldAdmin}.enforced(), side{p.new, change.NewAdmin}.enforced()
 	if p.oldRefuses {
 		before.route = nil
@@ -324,7 +336,7 @@ func (c *comparison) change(p passage) Change {
 	return change
 }
 
-// gainedPreflights compares only the gates: a preflight carries no credential.
+// gainedPreflights compares everything but credentials, which a preflight does not carry.
 func gainedPreflights(p passage, from, to side) []Access {
 	switch {
 	case to.route == nil:
@@ -339,10 +351,10 @@ func gainedPreflights(p passage, from, to side) []Access {
 	return gained
 }
 
-// partly reports whether some requests of a place go by another passage.
+// partly reports whether some of the requests that a place matches have another passage.
 func (c *comparison) partly(p passage, place *Place) bool {
 	for _, d := range c.cells {
-		if !coversHost(place.Host, d.host) || !place.pattern.takesCell(d.cell) {
+		if !pattern.HostCovers(place.Host, d.host) || !takesCell(place.pattern, d.cell) {
 			continue
 		}
 		for i, method := range c.methods {
@@ -354,20 +366,18 @@ func (c *comparison) partly(p passage, place *Place) bool {
 	return false
 }
 
-// takesCell reports whether the pattern takes the paths of a cell.
-func (p pattern) takesCell(c cell) bool {
-	return covers(p, pattern{segments: c.segments, rest: c.below})
-}
+// takesCell reports whether the pattern matches the paths of a cell.
+func takesCell(p pattern.Pattern, c cell) bool { return p.Covers(pattern.New(c.segments, c.below)) }
 
 func comparePlaces(a, b Place) int {
-	return cmp.Or(compareHosts(a.Host, b.Host), comparePatterns(a.pattern, b.pattern), slices.Compare(a.Methods, b.Methods))
+	return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.pattern.Compare(b.pattern), slices.Compare(a.Methods, b.Methods))
 }
 
 func compareChanges(a, b Change) int {
 	return cmp.Or(comparePlaces(a.Places[0], b.Places[0]), cmp.Compare(idOf(a.Old), idOf(b.Old)), cmp.Compare(idOf(a.New), idOf(b.New)))
 }
 
-func idOf(r *Route) string {
+func idOf(r *policy.Route) string {
 	if r == nil {
 		return ""
 	}
