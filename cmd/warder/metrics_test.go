@@ -7,9 +7,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -308,37 +305,5 @@ func TestCallMetrics(t *testing.T) {
 	next := answers(nil)
 	if n := testing.AllocsPerRun(100, func() { _, _ = m.unary(t.Context(), nil, check, next) }); n != 0 {
 		t.Errorf("%v allocations for a check, want none", n)
-	}
-}
-
-// TestReadmeMetrics: README names every metric of the contract, and its alerts no other.
-func TestReadmeMetrics(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(module, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shadow := []string{"warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
-	for _, name := range slices.Concat(contractMetrics, shadow) {
-		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") && !strings.Contains(string(text), "| `"+name) && !strings.Contains(string(text), ", `"+name) {
-			t.Errorf("the table of README has no row for %s", name)
-		}
-	}
-	_, rules, _ := strings.Cut(string(text), "```yaml\ngroups:\n")
-	rules, _, _ = strings.Cut(rules, "```")
-	named := regexp.MustCompile(`warder_[a-z_]+`).FindAllString(rules, -1)
-	if len(named) < 4 || strings.Count(rules, "- alert:") != 3 {
-		t.Errorf("README has no alert rules: %q", rules)
-	}
-	for _, name := range named {
-		if !slices.Contains(contractMetrics, name) {
-			t.Errorf("an alert of README names %s, which is none", name)
-		}
-	}
-	reasons := regexp.MustCompile(`reason=~"([a-z_|]+)"`).FindStringSubmatch(rules)
-	for word := range strings.SplitSeq(reasons[1], "|") {
-		if !slices.ContainsFunc(authz.Reasons(), func(r authz.Reason) bool { return r.String() == word }) {
-			t.Errorf("an alert of README names the reason %s, which is none", word)
-		}
 	}
 }
