@@ -18,7 +18,7 @@ func documentedRights(t *testing.T) []string {
 	}
 	var rights []string
 	for _, block := range regexp.MustCompile("(?s)```text\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		for _, word := range strings.Fields(block[1]) {
+		for word := range strings.FieldsSeq(block[1]) {
 			if strings.HasPrefix(word, "+") || strings.HasPrefix(word, "&") {
 				rights = append(rights, word)
 			}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	reflected "github.com/invopop/jsonschema"
 
@@ -193,18 +193,45 @@ func TestReadmeIsTheMap(t *testing.T) {
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	text := pageAt(t, "cmd/warder/README.md").text
-	for _, c := range newRootCommand(process{}).Commands() {
-		if c.Name() != "help" && !strings.Contains(text, "\n| `warder "+c.Name()) {
-			t.Errorf("the command %s has no row under Commands", c.Name())
+	_, commands, _ := strings.Cut(text, "\n## Commands\n")
+	commands, _, _ = strings.Cut(commands, "\n## ")
+	_, variables, _ := strings.Cut(text, "\n### Environment\n")
+	variables, _, _ = strings.Cut(variables, "\n## ")
+	for _, c := range []struct {
+		args         []string
+		help, row    string
+		least        int
+		page, called string
+	}{
+		{[]string{"--help"}, `(?m)^  ([a-z]+) {2,}[A-Z]`, "\n| `warder %s", 10, commands, "Commands"},
+		{[]string{"serve", "--help"}, `(?m)^  ([A-Z_]+) {2,}[a-z]`, "`%s`", 10, variables, "Environment"},
+	} {
+		found := regexp.MustCompile(c.help).FindAllStringSubmatch(asked(t, c.args...), -1)
+		if len(found) < c.least {
+			t.Errorf("warder %s names %d: this tests too little", c.args, len(found))
+		}
+		for _, name := range found {
+			if name[1] != "help" && !strings.Contains(c.page, fmt.Sprintf(c.row, name[1])) {
+				t.Errorf("%s has no row under %s", name[1], c.called)
+			}
 		}
 	}
-	_, table, _ := strings.Cut(text, "\n### Environment\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	for _, v := range environmentVariables {
-		if !strings.Contains(table, "`"+v.name+"`") {
-			t.Errorf("%s has no row under Environment", v.name)
-		}
+}
+
+// asked returns what the program prints.
+func asked(t *testing.T, args ...string) string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
+	command := exec.CommandContext(t.Context(), program, args...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("warder %s: %v\n%s", args, err, out)
+	}
+	return string(out)
 }
 
 // TestDocumentedReasons: the table has each reason once, with its status.
@@ -227,66 +254,13 @@ func TestDocumentedReasons(t *testing.T) {
 	}
 }
 
-// TestDocumentedMetrics: the table has each metric that is registered and no other, and
-// the alerts use metrics and reasons that there are.
-func TestDocumentedMetrics(t *testing.T) {
-	t.Parallel()
-	text := pageAt(t, "cmd/warder/README.md").text
-	names := []string{"warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
-	m := newMetrics()
-	m.countCaches(countedCache{"users", func() authz.CacheCounts { return authz.CacheCounts{} }})
-	m.registry.MustRegister(newPolicyStatus("0123", time.Now()))
-	families, err := m.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		names = append(names, f.GetName())
-	}
-	names = slices.DeleteFunc(append(names, contractMetrics...), func(name string) bool {
-		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
-	})
-	slices.Sort(names)
-	names = slices.Compact(names)
-	var rows []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `((?:warder|grpc)_[a-z_]+)` \\|").FindAllStringSubmatch(text, -1) {
-		rows = append(rows, row[1])
-	}
-	slices.Sort(rows)
-	if !slices.Equal(rows, names) {
-		t.Errorf("the table of metrics has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(names, "\n"))
-	}
-
-	_, rules, _ := strings.Cut(text, "```yaml\n# alerts.yaml\n")
-	rules, _, _ = strings.Cut(rules, "```")
-	named := regexp.MustCompile(`warder_[a-z_]+`).FindAllString(rules, -1)
-	if len(named) < 4 || strings.Count(rules, "- alert:") != 3 {
-		t.Fatalf("there are no alert rules: %q", rules)
-	}
-	for _, name := range named {
-		if !slices.Contains(names, name) {
-			t.Errorf("an alert names %s, which is no metric", name)
-		}
-	}
-	reasons := regexp.MustCompile(`reason=~"([a-z_|]+)"`).FindStringSubmatch(rules)
-	for word := range strings.SplitSeq(reasons[1], "|") {
-		if !slices.ContainsFunc(authz.Reasons(), func(r authz.Reason) bool { return r.String() == word }) {
-			t.Errorf("an alert names the reason %s, which is none", word)
-		}
-	}
-}
-
 // TestDocumentedKeys: the tables of keys are what the schemas say, which are made of the
 // types that are read and their comments. With -update it writes them.
 func TestDocumentedKeys(t *testing.T) {
 	t.Parallel()
 	for name, schema := range map[string]string{"policy/README.md": "policy", "cmd/warder/README.md": "config"} {
-		var text bytes.Buffer
-		if code := run([]string{"schema", schema}, process{env: environment(), stdout: &text, stderr: &text}); code != exitGood {
-			t.Fatalf("warder schema %s: %s", schema, &text)
-		}
 		root := new(reflected.Schema)
-		if err := json.Unmarshal(text.Bytes(), root); err != nil {
+		if err := json.Unmarshal([]byte(asked(t, "schema", schema)), root); err != nil {
 			t.Fatal(err)
 		}
 		k := keyTable{root: root}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -305,5 +307,54 @@ func TestCallMetrics(t *testing.T) {
 	next := answers(nil)
 	if n := testing.AllocsPerRun(100, func() { _, _ = m.unary(t.Context(), nil, check, next) }); n != 0 {
 		t.Errorf("%v allocations for a check, want none", n)
+	}
+}
+
+// TestDocumentedMetrics: the table has each metric that is registered and no other, and
+// the alerts use metrics and reasons that there are.
+func TestDocumentedMetrics(t *testing.T) {
+	t.Parallel()
+	text := string(read(t, filepath.Join(module, "cmd", "warder", "README.md")))
+	names := []string{"warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
+	m := newMetrics()
+	m.countCaches(countedCache{"users", func() authz.CacheCounts { return authz.CacheCounts{} }})
+	m.registry.MustRegister(newPolicyStatus("0123", time.Now()))
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		names = append(names, f.GetName())
+	}
+	names = slices.DeleteFunc(append(names, contractMetrics...), func(name string) bool {
+		return strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")
+	})
+	slices.Sort(names)
+	names = slices.Compact(names)
+	var rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `((?:warder|grpc)_[a-z_]+)` \\|").FindAllStringSubmatch(text, -1) {
+		rows = append(rows, row[1])
+	}
+	slices.Sort(rows)
+	if !slices.Equal(rows, names) {
+		t.Errorf("the table of metrics has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(names, "\n"))
+	}
+
+	_, rules, _ := strings.Cut(text, "```yaml\n# alerts.yaml\n")
+	rules, _, _ = strings.Cut(rules, "```")
+	named := regexp.MustCompile(`warder_[a-z_]+`).FindAllString(rules, -1)
+	if len(named) < 4 || strings.Count(rules, "- alert:") != 3 {
+		t.Fatalf("there are no alert rules: %q", rules)
+	}
+	for _, name := range named {
+		if !slices.Contains(names, name) {
+			t.Errorf("an alert names %s, which is no metric", name)
+		}
+	}
+	reasons := regexp.MustCompile(`reason=~"([a-z_|]+)"`).FindStringSubmatch(rules)
+	for word := range strings.SplitSeq(reasons[1], "|") {
+		if !slices.ContainsFunc(authz.Reasons(), func(r authz.Reason) bool { return r.String() == word }) {
+			t.Errorf("an alert names the reason %s, which is none", word)
+		}
 	}
 }

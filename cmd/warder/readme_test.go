@@ -22,12 +22,6 @@ import (
 // What pages show as an example works as it stands. The first line of a block of YAML is a
 // comment that says what it is, and so which test it gets. Blocks of a console are run.
 
-// exampleEnvironment is what the examples take from the environment.
-func exampleEnvironment(name string) (string, bool) {
-	value, set := map[string]string{"PARTNER_NETWORKS": "192.0.2.0/24 198.51.100.7", "JWT_SECRET": testSecret}[name]
-	return value, set
-}
-
 // TestExamplesInYAML: each block of YAML is good for what it says it is.
 func TestExamplesInYAML(t *testing.T) {
 	t.Parallel()
@@ -54,7 +48,7 @@ func TestExamplesInYAML(t *testing.T) {
 				kind = "envoy"
 				err = partOf(string(read(t, filepath.Join(module, b.name))), body)
 			case first == "version":
-				_, err = policy.Load(file, exampleEnvironment)
+				_, err = policy.Load(file, func(name string) (string, bool) { return "192.0.2.0/24 198.51.100.7", name == "PARTNER_NETWORKS" })
 			case first == "policy_file":
 				// TestExamplesInConsole runs it.
 			case first == "groups":
@@ -66,9 +60,7 @@ func TestExamplesInYAML(t *testing.T) {
 				err = yaml.Unmarshal([]byte(body), new(map[string]any)) // envoy.TestBoundedWebsocket uses them
 			case strings.HasSuffix(b.name, ".yaml"):
 				kind = "configuration"
-				if found := readConfig(file, exampleEnvironment).reader.Problems; len(found) > 0 {
-					err = found.Err()
-				}
+				err = newExamples(t, p).validate(t, b)
 			default:
 				err = fmt.Errorf("its first line does not say what it is, as # policy.yaml does")
 			}
@@ -163,6 +155,9 @@ func newExamples(t *testing.T, p page) *examples {
 	write(t, c.dir, "warder.yaml", "client_ip: {trusted_proxies: [10.0.0.0/8]}\n")
 	write(t, c.dir, "openapi.json", `{"openapi": "3.1.0", "info": {"title": "a", "version": "1"}, "paths": {"/orders": {"get": {"responses": {}}}}}`)
 	write(t, c.dir, "etc/policy.yaml", some)
+	for _, key := range []string{"jwt-new", "jwt-old"} {
+		write(t, c.dir, "secrets/"+key, testSecret+key)
+	}
 	write(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
 	write(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
 	moved := strings.NewReplacer("/etc/warder/", filepath.Join(c.dir, "etc")+"/", "/run/secrets/", filepath.Join(c.dir, "secrets")+"/")
@@ -175,6 +170,23 @@ func newExamples(t *testing.T, p page) *examples {
 		c.serve(t, program)
 	}
 	return c
+}
+
+// validate holds a configuration against warder validate. What a block leaves out is in the
+// environment.
+func (c *examples) validate(t *testing.T, b block) error {
+	t.Helper()
+	validate := exec.CommandContext(t.Context(), filepath.Join(c.dir, ".bin", "warder"), "validate", "-c", b.name)
+	validate.Dir, validate.Env = c.dir, append(c.environ(), "WARDER_POLICY=policy.yaml")
+	for key, variable := range map[string]string{"jwt:": "WARDER_JWT_SECRET=" + testSecret, "directory: {file:": "DATABASE_URL=postgres://warder@db/app"} {
+		if !strings.Contains(b.text, key) {
+			validate.Env = append(validate.Env, variable)
+		}
+	}
+	if out, err := validate.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // environ is what a line of a page finds.
