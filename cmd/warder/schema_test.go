@@ -233,7 +233,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, b := range p.blocks(t) {
 			_, body, _ := strings.Cut(b.text, "\n")
-			if key, _, _ := strings.Cut(body, ":"); slices.Contains(configKeys, key) {
+			if key, _, _ := strings.Cut(body, ":"); slices.Contains(configKeys, key) && !strings.HasSuffix(b.name, "_test.yaml") {
 				check(fmt.Sprintf("%s:%d", p.name, b.line), configs, []byte(b.text))
 			}
 		}
