@@ -509,7 +509,7 @@ func TestStreamStaysBehind(t *testing.T) {
 func TestCheckTracking(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
-	needs := []string{"+exists", "+role", "+pttl", "+client|id", "+client|tracking", "+subscribe", "+ping", "+pubsub|numsub", "&__redis__:invalidate*"}
+	needs := documentedRights(t)
 	user := func(name string, without string) string {
 		args := []string{"ACL", "SETUSER", name, "on", ">" + name + "-canary", "resetchannels", "~session:*"}
 		for _, right := range needs {

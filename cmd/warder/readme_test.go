@@ -1,92 +1,274 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"go.yaml.in/yaml/v4"
+
+	"warder/authz/memory"
 	"warder/policy"
 )
 
-// TestReadme: what README shows works as it stands.
-func TestReadme(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(module, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	policies, configs, tests := 0, 0, 0
-	var reference string // the path of the policy with all keys
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		path := filepath.Join(t.TempDir(), "block.yaml")
-		if err := os.WriteFile(path, []byte(block[1]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasPrefix(block[1], "version: 1\n") {
-			policies++
-			env := func(name string) (string, bool) { return "192.0.2.0/24 198.51.100.7", name == "PARTNER_NETWORKS" }
-			if _, err := policy.Load(path, env); err != nil {
-				t.Errorf("policy %d: %v", policies, err)
-			}
-			if strings.Contains(block[1], "\nadmin_role:") {
-				reference = path
-			}
-			continue
-		}
-		if strings.HasPrefix(block[1], "policy_file: policy.yaml") {
-			tests++
-			testReadmeCases(t, block[1], reference)
-			continue
-		}
-		if strings.HasPrefix(block[1], "groups:\n") {
-			continue // alert rules, see TestReadmeMetrics
-		}
-		configs++
-		env := func(name string) (string, bool) { return "set", name == "JWT_SECRET" }
-		if found := readConfig(path, env).reader.Problems; len(found) > 0 {
-			t.Errorf("configuration %d: %v", configs, found.Err())
-		}
-	}
-	if policies != 3 || configs != 2 || tests != 1 {
-		t.Errorf("found %d policies, %d configurations and %d policy tests, want 3, 2 and 1", policies, configs, tests)
-	}
+// What pages show as an example works as it stands. The first line of a block of YAML is a
+// comment that says what it is, and so which test it gets. Blocks of a console are run.
 
-	// Each file that is named is there, and each environment variable and command is named.
-	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text), -1) {
-		if _, err := os.Stat(filepath.Join(module, link[1])); err != nil {
-			t.Errorf("a link leads nowhere: %v", err)
+// TestExamplesInYAML: each block of YAML is good for what it says it is.
+func TestExamplesInYAML(t *testing.T) {
+	t.Parallel()
+	count := map[string]int{}
+	for _, p := range pages(t) {
+		for _, b := range p.blocks(t) {
+			at := fmt.Sprintf("%s:%d: %s", p.name, b.line, b.name)
+			file := write(t, t.TempDir(), "block.yaml", b.text)
+			_, body, _ := strings.Cut(b.text, "\n")
+			first, _, _ := strings.Cut(body, ":")
+			kind := first
+			var err error
+			switch {
+			case b.language == "json":
+				kind = "json"
+				if !json.Valid([]byte(b.text)) {
+					err = fmt.Errorf("it is no JSON")
+				}
+			case b.language != "yaml":
+				continue
+			case b.name == "mistake.yaml": // the console below it shows what is wrong
+				kind = "mistake"
+			case strings.HasPrefix(b.name, "envoy/"):
+				kind = "envoy"
+				err = partOf(string(read(t, filepath.Join(module, b.name))), body)
+			case first == "version":
+				_, err = policy.Load(file, func(name string) (string, bool) { return "192.0.2.0/24 198.51.100.7", name == "PARTNER_NETWORKS" })
+			case first == "policy_file", strings.HasSuffix(b.name, "_test.yaml"):
+				// TestExamplesInConsole runs it.
+			case first == "groups":
+				err = yaml.Unmarshal([]byte(body), new(any)) // TestDocumentedMetrics reads them
+			case first == "users":
+				_, err = memory.Load(file, time.Now)
+			case strings.HasSuffix(b.name, " of envoy.yaml"):
+				kind = "envoy"
+				err = yaml.Unmarshal([]byte(body), new(map[string]any)) // envoy.TestBoundedWebsocket uses them
+			case strings.HasSuffix(b.name, ".yaml"):
+				kind = "configuration"
+				err = newExamples(t, p).validate(t, b)
+			default:
+				err = fmt.Errorf("its first line does not say what it is, as # policy.yaml does")
+			}
+			if err != nil {
+				t.Errorf("%s: %v", at, err)
+			}
+			count[kind]++
 		}
 	}
-	for _, link := range regexp.MustCompile(`\]\(#([^)]+)\)`).FindAllStringSubmatch(string(text), -1) {
-		heading := regexp.MustCompile(`(?mi)^##+ ` + strings.ReplaceAll(link[1], "-", "[ ,-]+") + `$`)
-		if !heading.Match(text) {
-			t.Errorf("the contents name #%s, and no heading is it", link[1])
-		}
-	}
-	for _, v := range environmentVariables {
-		if !strings.Contains(string(text), v.name) {
-			t.Errorf("%s is not named", v.name)
-		}
-	}
-	for _, c := range newRootCommand(process{}).Commands() {
-		if c.Name() != "help" && !strings.Contains(string(text), "\n| `warder "+c.Name()) {
-			t.Errorf("the command %s has no row under Commands", c.Name())
+	for kind, least := range map[string]int{"version": 8, "configuration": 5, "policy_file": 1, "groups": 1, "users": 1, "envoy": 4, "json": 4} {
+		if count[kind] < least {
+			t.Errorf("%d examples that are %s, want %d: this tests too little", count[kind], kind, least)
 		}
 	}
 }
 
-// testReadmeCases runs the cases that README shows on the policy that it shows.
-func testReadmeCases(t *testing.T, cases, policyPath string) {
+// partOf holds each line of an example against a file: they stand there, in this order.
+func partOf(file, example string) error {
+	for line := range strings.Lines(example) {
+		line = strings.TrimSpace(line)
+		_, rest, found := strings.Cut(file, line+"\n")
+		if !found {
+			return fmt.Errorf("the file has no line %q there", line)
+		}
+		file = rest
+	}
+	return nil
+}
+
+// TestExamplesInConsole runs the lines of each console, with the files that the page shows
+// and stand-ins for programs of others. Where the page shows output, it is that.
+func TestExamplesInConsole(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("there is no shell")
+	}
+	lines := 0
+	for _, p := range pages(t) {
+		t.Run(p.name, func(t *testing.T) {
+			c := newExamples(t, p)
+			for _, b := range p.blocks(t) {
+				if b.language == "console" {
+					lines += c.run(t, b)
+				}
+			}
+		})
+	}
+	if lines < 40 {
+		t.Errorf("%d lines were run: this tests too little", lines)
+	}
+}
+
+// examples are the console of one page.
+type examples struct {
+	dir, admin string
+}
+
+// Stand-ins for programs that pages use beside warder.
+var standIns = map[string]string{
+	"git":       `cat policy.yaml`,
+	"curl":      `cat openapi.json`,
+	"celery":    `echo password=hunter2`,
+	"redis-cli": `exit 0`,
+	"kubectl": `case "$1" in get) echo '{"data":{"password":"x"}}';; esac
+while [ $# -gt 0 ]; do [ "$1" != -f ] || [ -e "$MODULE/$2" ] || exit 1; shift; done`,
+}
+
+// newExamples makes the folder in which the lines of a page are run.
+func newExamples(t *testing.T, p page) *examples {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "policy_test.yaml")
-	if err := os.WriteFile(path, []byte(strings.Replace(cases, "policy.yaml", policyPath, 1)), 0o600); err != nil {
+	c := &examples{dir: t.TempDir(), admin: freePort(t)}
+	program, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	p := process{env: func(name string) (string, bool) { return "192.0.2.0/24", name == "PARTNER_NETWORKS" }, stdout: &out, stderr: &out}
-	if code := run([]string{"test", path}, p); code != exitGood || !strings.Contains(out.String(), "5 passed, 0 failed") {
-		t.Errorf("the cases: exit %d\n%s", code, &out)
+	bin := filepath.Join(c.dir, ".bin")
+	for _, folder := range []string{bin, filepath.Join(c.dir, "etc"), filepath.Join(c.dir, "secrets")} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
+	for name, body := range standIns {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(program, filepath.Join(bin, "warder")); err != nil {
+		t.Fatal(err)
+	}
+	some := "version: 1\nroutes:\n  - {id: all, match: \"/**\", public: true}\n"
+	write(t, c.dir, "policy.yaml", some)
+	write(t, c.dir, "warder.yaml", "client_ip: {trusted_proxies: [10.0.0.0/8]}\n")
+	write(t, c.dir, "openapi.json", `{"openapi": "3.1.0", "info": {"title": "a", "version": "1"}, "paths": {"/orders": {"get": {"responses": {}}}}}`)
+	write(t, c.dir, "etc/policy.yaml", some)
+	for _, key := range []string{"jwt-new", "jwt-old"} {
+		write(t, c.dir, "secrets/"+key, testSecret+key)
+	}
+	write(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
+	write(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
+	moved := strings.NewReplacer("/etc/warder/", filepath.Join(c.dir, "etc")+"/", "/run/secrets/", filepath.Join(c.dir, "secrets")+"/")
+	for _, b := range p.blocks(t) {
+		if regexp.MustCompile(`^[a-z_-]+\.yaml$`).MatchString(b.name) {
+			write(t, c.dir, b.name, moved.Replace(b.text))
+		}
+	}
+	if strings.Contains(p.text, "http://127.0.0.1:9192 ") {
+		c.serve(t, program)
+	}
+	return c
+}
+
+// validate holds a configuration against warder validate. What a block leaves out is in the
+// environment.
+func (c *examples) validate(t *testing.T, b block) error {
+	t.Helper()
+	validate := exec.CommandContext(t.Context(), filepath.Join(c.dir, ".bin", "warder"), "validate", "-c", b.name)
+	validate.Dir, validate.Env = c.dir, append(c.environ(), "WARDER_POLICY=policy.yaml")
+	for key, variable := range map[string]string{"jwt:": "WARDER_JWT_SECRET=" + testSecret, "directory: {file:": "DATABASE_URL=postgres://warder@db/app"} {
+		if !strings.Contains(b.text, key) {
+			validate.Env = append(validate.Env, variable)
+		}
+	}
+	if out, err := validate.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// environ is what a line of a page finds.
+func (c *examples) environ() []string {
+	return append(os.Environ(), asProgram+"=1", "MODULE="+must(filepath.Abs(module)), "JWT_SECRET="+testSecret,
+		"PARTNER_NETWORKS=192.0.2.0/24", "PATH="+filepath.Join(c.dir, ".bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// serve runs a warder with the policy of the page, for lines that ask one.
+func (c *examples) serve(t *testing.T, program string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	serving := exec.CommandContext(ctx, program, "serve", "-c", write(t, c.dir, "serving.yaml", "sessions: {redis_url: \"memory://\"}\ndirectory: {file: "+write(t, c.dir, "nobody.yaml", "users: []\n")+"}\n"), "-p", "policy.yaml")
+	serving.Dir = c.dir
+	serving.Env = append(c.environ(), "WARDER_JWT_SECRET="+testSecret, "WARDER_LISTEN_ADMIN="+c.admin, "WARDER_LISTEN_GRPC=127.0.0.1:0")
+	var log bytes.Buffer
+	serving.Stderr = &log
+	if err := serving.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = serving.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		health := exec.CommandContext(t.Context(), program, "health", "--url", "http://"+c.admin+"/readyz")
+		health.Env = c.environ()
+		if health.Run() == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			cancel()
+			_ = serving.Wait()
+			t.Fatalf("the warder of the page is not ready: %s", &log)
+		}
+	}
+}
+
+// run runs the lines of a block, and returns how many there were.
+func (c *examples) run(t *testing.T, b block) (lines int) {
+	t.Helper()
+	settings := ""
+	for _, part := range regexp.MustCompile(`(?m)^\$ `).Split(b.text, -1)[1:] {
+		command, want, _ := strings.Cut(part, "\n")
+		lines++
+		switch {
+		case strings.HasPrefix(command, "make "):
+			target := strings.Fields(command)[1]
+			if !bytes.Contains(read(t, filepath.Join(module, "Makefile")), []byte("\n"+target+":")) {
+				t.Errorf("line %d: %s: make has no such target", b.line, command)
+			}
+			continue
+		case regexp.MustCompile(`^(export )?[A-Za-z_]+=\S+`).MatchString(command):
+			settings += command + "\n"
+			continue
+		case regexp.MustCompile(`^warder (serve|demo)\b`).MatchString(command):
+			// It would not end. What it cannot be told is an error before its help.
+			line, _, _ := strings.Cut(command, " #")
+			command = line + " --help"
+		}
+		command = strings.ReplaceAll(command, "127.0.0.1:9192", c.admin)
+		shell := exec.CommandContext(t.Context(), "sh", "-c", settings+command)
+		shell.Dir, shell.Env = c.dir, c.environ()
+		out, err := shell.CombinedOutput()
+		if err != nil && (!strings.Contains(command, "# exit 1") || shell.ProcessState.ExitCode() != exitFailure) {
+			t.Errorf("line %d: $ %s\n%v\n%s", b.line, command, err, out)
+			continue
+		}
+		if want = strings.TrimSpace(want); want == "" {
+			continue
+		}
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(want), "…", `(?s:.*)`)
+		if !regexp.MustCompile(`^` + pattern + `$`).MatchString(strings.TrimSpace(string(out))) {
+			t.Errorf("line %d: $ %s\nprints\n%s\nand the page says\n%s", b.line, command, out, want)
+		}
+	}
+	return lines
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,10 +209,11 @@ func asJSON(t testing.TB, text []byte) any {
 }
 
 // TestSchemasTakeWhatIsShown: the schemas take each policy and configuration that is
-// shipped, shown in README or decided by in testdata/decisions.
+// shipped, shown in a README or decided by in testdata/decisions.
 func TestSchemasTakeWhatIsShown(t *testing.T) {
 	t.Parallel()
 	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, configSchema)
+	configKeys := []string{"listen", "policy", "jwt", "sessions", "directory", "client_ip"}
 	count := map[*jsonschema.Schema]int{}
 	check := func(name string, schema *jsonschema.Schema, text []byte) {
 		tree, ok := treeOf(text)
@@ -230,12 +230,12 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 			check(file, policies, text)
 		}
 	}
-	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(read(t, filepath.Join(module, "README.md")), -1) {
-		// The others are a policy, alert rules or a policy test.
-		if first, _, _ := strings.Cut(string(block[1]), ":"); !slices.Contains([]string{"version", "groups", "policy_file"}, first) {
-			// One block shows every key; this one stands instead of a database.
-			text := strings.Replace(string(block[1]), "\n  file: …", "\n  # file: …", 1)
-			check(fmt.Sprintf("README.md, block %d", i+1), configs, []byte(text))
+	for _, p := range pages(t) {
+		for _, b := range p.blocks(t) {
+			_, body, _ := strings.Cut(b.text, "\n")
+			if key, _, _ := strings.Cut(body, ":"); slices.Contains(configKeys, key) && !strings.HasSuffix(b.name, "_test.yaml") {
+				check(fmt.Sprintf("%s:%d", p.name, b.line), configs, []byte(b.text))
+			}
 		}
 	}
 	manifests, err := filepath.Glob(filepath.Join(module, "k8s", "*.yaml"))

@@ -43,7 +43,11 @@ func shippedPolicies(t *testing.T) map[string][][]byte {
 	// A policy, as a document, in a fence of Markdown or indented in a manifest.
 	begins := regexp.MustCompile(`(?m)^( *)version: 1\n`)
 	policies := map[string][][]byte{}
-	for _, file := range append(manifests, "demo-policy.yaml", filepath.Join(module, "README.md")) {
+	files := append(manifests, "demo-policy.yaml")
+	for _, p := range pages(t) {
+		files = append(files, filepath.Join(module, p.name))
+	}
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

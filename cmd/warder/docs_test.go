@@ -1,0 +1,373 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	reflected "github.com/invopop/jsonschema"
+
+	"warder/authz"
+	"warder/envoy"
+)
+
+// The tests here hold the pages of documentation, which are all files README.md, against
+// the program: their links, and their tables of keys, reasons and metrics. What the pages
+// show as examples is run in readme_test.go.
+
+// A page is one README.md.
+type page struct {
+	name string // from the root of the module, as in policy/README.md
+	text string
+}
+
+// pages returns every page of the module.
+func pages(t *testing.T) (found []page) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(module), ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || name == "bin"):
+			return fs.SkipDir
+		case entry.Name() == "README.md":
+			found = append(found, page{name, string(read(t, filepath.Join(module, name)))})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) < 8 {
+		t.Fatalf("%d pages found: this tests too little", len(found))
+	}
+	return found
+}
+
+func pageAt(t *testing.T, name string) page {
+	t.Helper()
+	for _, p := range pages(t) {
+		if p.name == name {
+			return p
+		}
+	}
+	t.Fatalf("there is no page %s", name)
+	return page{}
+}
+
+// A block is a fenced block of a page.
+type block struct {
+	language string
+	name     string // what its first line calls it: "# policy.yaml"
+	text     string
+	line     int
+}
+
+// blocks returns the fenced blocks of a page, without their indentation.
+func (p page) blocks(t *testing.T) (found []block) {
+	t.Helper()
+	fence := regexp.MustCompile("^( *)```([a-z]*)$")
+	var open *block
+	indent, number := "", 0
+	for line := range strings.Lines(p.text) {
+		number++
+		mark := fence.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		switch {
+		case mark == nil && open != nil:
+			open.text += strings.TrimPrefix(line, indent)
+		case mark == nil:
+		case open == nil:
+			open, indent = &block{language: mark[2], line: number}, mark[1]
+		default:
+			first, _, _ := strings.Cut(open.text, "\n")
+			open.name, _ = strings.CutPrefix(first, "# ")
+			found = append(found, *open)
+			open = nil
+		}
+	}
+	if open != nil {
+		t.Errorf("%s:%d: the block does not end", p.name, open.line)
+	}
+	return found
+}
+
+// prose is the page without its blocks.
+func (p page) prose() string {
+	return regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(p.text, "")
+}
+
+// anchors are the names under which links find the headings of a page, as GitHub makes
+// them.
+func (p page) anchors() map[string]bool {
+	found := map[string]bool{}
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(p.prose(), -1) {
+		found[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(heading[1]), ""), " ", "-")] = true
+	}
+	return found
+}
+
+// TestLinksOfPages: each link leads to a file that is there, and to a heading of it; each
+// file that is named in code is there too.
+func TestLinksOfPages(t *testing.T) {
+	t.Parallel()
+	byName := map[string]page{}
+	for _, p := range pages(t) {
+		byName[p.name] = p
+	}
+	links := 0
+	for _, p := range byName {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(p.prose(), -1) {
+			if strings.HasPrefix(link[1], "https://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(link[1], "#")
+			target := p.name
+			if file != "" {
+				target = path.Join(path.Dir(p.name), file)
+			}
+			info, err := os.Stat(filepath.Join(module, target))
+			if err != nil {
+				t.Errorf("%s: (%s) leads nowhere: %v", p.name, link[1], err)
+				continue
+			}
+			if info.IsDir() {
+				target = path.Join(target, "README.md")
+			}
+			if to, isPage := byName[target]; anchor != "" && (!isPage || !to.anchors()[anchor]) {
+				t.Errorf("%s: (%s): %s has no such heading", p.name, link[1], target)
+			}
+		}
+		for _, named := range regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_.-]+)+)`").FindAllStringSubmatch(p.prose(), -1) {
+			top, _, _ := strings.Cut(named[1], "/")
+			if _, err := os.Stat(filepath.Join(module, top)); err != nil {
+				continue // it is no file of ours
+			}
+			if _, err := os.Stat(filepath.Join(module, named[1])); err != nil {
+				t.Errorf("%s names a file: %v", p.name, err)
+			}
+		}
+	}
+	if links < 80 {
+		t.Errorf("%d links found: this tests too little", links)
+	}
+}
+
+// TestReadmeIsTheMap: README is short, names every page and every file that a request
+// passes.
+func TestReadmeIsTheMap(t *testing.T) {
+	t.Parallel()
+	readme := pageAt(t, "README.md")
+	if lines := strings.Count(readme.text, "\n"); lines >= 200 {
+		t.Errorf("README.md has %d lines; what is about one subject belongs on its page", lines)
+	}
+	for _, p := range pages(t) {
+		if p.name != readme.name && p.name != "testdata/masking/README.md" && !strings.Contains(readme.text, "| ["+p.name+"]("+p.name+") |") {
+			t.Errorf("the table of documentation has no row for %s", p.name)
+		}
+	}
+	_, walk, _ := strings.Cut(readme.text, "\n## Reading the code\n")
+	walk, _, _ = strings.Cut(walk, "\n\nEach package")
+	files := regexp.MustCompile(`(?m)^\| \[([a-z/]+\.go)\]\(([a-z/]+\.go)\) \|`).FindAllStringSubmatch(walk, -1)
+	if len(files) != 7 {
+		t.Fatalf("the walk has %d files, want 7:\n%s", len(files), walk)
+	}
+	for at, want := range map[int]string{0: ") Check(", 2: ") Decide(", 3: ") Match(", 6: "responseFor("} {
+		if source := read(t, filepath.Join(module, files[at][2])); !bytes.Contains(source, []byte(want)) {
+			t.Errorf("%s has no %q: the walk is another", files[at][1], want)
+		}
+	}
+}
+
+// TestDocumentedCommands: each command has a row, and each environment variable.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	text := pageAt(t, "cmd/warder/README.md").text
+	_, commands, _ := strings.Cut(text, "\n## Commands\n")
+	commands, _, _ = strings.Cut(commands, "\n## ")
+	_, variables, _ := strings.Cut(text, "\n### Environment\n")
+	variables, _, _ = strings.Cut(variables, "\n## ")
+	for _, c := range []struct {
+		args         []string
+		help, row    string
+		least        int
+		page, called string
+	}{
+		{[]string{"--help"}, `(?m)^  ([a-z]+) {2,}[A-Z]`, "\n| `warder %s", 10, commands, "Commands"},
+		{[]string{"serve", "--help"}, `(?m)^  ([A-Z_]+) {2,}[a-z]`, "`%s`", 10, variables, "Environment"},
+	} {
+		found := regexp.MustCompile(c.help).FindAllStringSubmatch(asked(t, c.args...), -1)
+		if len(found) < c.least {
+			t.Errorf("warder %s names %d: this tests too little", c.args, len(found))
+		}
+		for _, name := range found {
+			if name[1] != "help" && !strings.Contains(c.page, fmt.Sprintf(c.row, name[1])) {
+				t.Errorf("%s has no row under %s", name[1], c.called)
+			}
+		}
+	}
+}
+
+// asked returns what the program prints.
+func asked(t *testing.T, args ...string) string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), program, args...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("warder %s: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// TestDocumentedReasons: the table has each reason once, with its status.
+func TestDocumentedReasons(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(pageAt(t, "authz/README.md").text, "\n## Reasons\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (\\d+) \\| .+ \\|$").FindAllStringSubmatch(table, -1)
+	var have, want []string
+	for _, row := range rows {
+		have = append(have, row[1]+" "+row[2])
+	}
+	for _, reason := range authz.Reasons() {
+		want = append(want, fmt.Sprintf("%s %d", reason, envoy.StatusOf(reason)))
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("the table of reasons has\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestDocumentedKeys: the tables of keys are what the schemas say, which are made of the
+// types that are read and their comments. With -update it writes them.
+func TestDocumentedKeys(t *testing.T) {
+	t.Parallel()
+	for name, schema := range map[string]string{"policy/README.md": "policy", "cmd/warder/README.md": "config"} {
+		root := new(reflected.Schema)
+		if err := json.Unmarshal([]byte(asked(t, "schema", schema)), root); err != nil {
+			t.Fatal(err)
+		}
+		k := keyTable{root: root}
+		k.properties("", root)
+		if len(k.rows) < 25 {
+			t.Errorf("the schema %s has %d keys: this tests too little", schema, len(k.rows))
+		}
+		begin, end := "<!-- table of the schema: "+schema+"; go test ./cmd/warder -run Documented -update -->\n", "<!-- end of the table -->"
+		p := pageAt(t, name)
+		before, rest, found := strings.Cut(p.text, begin)
+		_, after, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no table between %q and %q", name, begin, end)
+		}
+		want := before + begin + "| Key | Value | Default | |\n|---|---|---|---|\n" + strings.Join(k.rows, "") + end + after
+		if *update {
+			if err := os.WriteFile(filepath.Join(module, name), []byte(want), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if p.text != want {
+			t.Errorf("%s: the table of keys is not what the schema says; run go test ./cmd/warder -run Documented -update", name)
+		}
+	}
+}
+
+// A keyTable makes a table of the keys that a schema has.
+type keyTable struct {
+	root *reflected.Schema
+	rows []string
+}
+
+// properties adds the keys of a mapping, in their order.
+func (k *keyTable) properties(at string, s *reflected.Schema) {
+	if at != "" {
+		at += "."
+	}
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		k.key(at+p.Key, p.Value, slices.Contains(s.Required, p.Key))
+	}
+}
+
+// key adds a key, and those below it.
+func (k *keyTable) key(name string, s *reflected.Schema, required bool) {
+	kind := k.kind(s)
+	if required {
+		kind += ", required"
+	}
+	preset := ""
+	if s.Default != nil {
+		text, isText := s.Default.(string)
+		if preset = fmt.Sprint(s.Default); isText && text == "" {
+			preset = `""`
+		}
+		preset = "`" + preset + "`"
+	}
+	cell := strings.NewReplacer("|", `\|`, "*", `\*`, "<", "&lt;").Replace
+	k.rows = append(k.rows, fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, kind, strings.ReplaceAll(preset, "|", `\|`), cell(s.Description)))
+	switch {
+	case s.Ref != "":
+		k.properties(name, k.resolve(s))
+	case s.Items != nil && s.Items.Ref != "":
+		k.properties(name+"[]", k.resolve(s.Items))
+	}
+	for _, form := range s.OneOf {
+		if form.Ref != "" {
+			k.properties(name, k.resolve(form))
+		}
+	}
+}
+
+func (k *keyTable) resolve(s *reflected.Schema) *reflected.Schema {
+	if name, isRef := strings.CutPrefix(s.Ref, "#/$defs/"); isRef {
+		return k.root.Definitions[name]
+	}
+	return s
+}
+
+// kind says in words what a value may be.
+func (k *keyTable) kind(s *reflected.Schema) string {
+	forms := slices.Concat(s.AnyOf, s.OneOf)
+	switch {
+	case len(forms) > 0 && strings.Contains(forms[0].Pattern, "ns|us"):
+		return "duration"
+	case len(forms) > 0 && strings.Contains(forms[0].Pattern, "0o"):
+		return "file mode"
+	case len(s.AnyOf) > 0:
+		return k.kind(s.AnyOf[0]) // the other form is a variable
+	case len(s.OneOf) > 0:
+		return k.kind(s.OneOf[0]) + " or " + k.kind(s.OneOf[1])
+	case len(s.Enum) > 0:
+		words := make([]string, len(s.Enum))
+		for i, word := range s.Enum {
+			words[i] = fmt.Sprintf("`%v`", word)
+		}
+		return strings.Join(words, ", ")
+	case s.Const != nil:
+		return fmt.Sprintf("`%v`", s.Const)
+	case s.Items != nil && len(s.Items.Enum) > 0:
+		return "list of " + k.kind(s.Items)
+	case s.Items != nil && s.Items.Ref != "":
+		return "list of mappings"
+	case s.Items != nil:
+		return "list of strings"
+	case s.Ref != "" || s.Type == "object":
+		return "mapping"
+	case s.Type == "integer":
+		return "number"
+	}
+	return s.Type
+}
