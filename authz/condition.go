@@ -15,7 +15,7 @@ func (h Headers) Len() int { return len(h) }
 func (h Headers) Field(i int) (name, value string) { return h[i].Name, h[i].Value }
 
 // errNoToken is not expected: the token was verified earlier in the same check.
-var errNoToken = errors.New("the token of the request is no longer good")
+var errNoToken = errors.New("the token of the request is no longer valid")
 
 // holds evaluates the route's condition for the request and its principal. With an
 // error, which says why the condition could not be evaluated, the bool is false.

@@ -58,7 +58,7 @@ func TestHandlerKit(t *testing.T) {
 	})
 }
 
-// Values with methods that panic or fail.
+// Types of values for the handler. Most have methods that panic, fail or never end.
 type (
 	panics      struct{ secret string }
 	panicString string
