@@ -56,8 +56,8 @@ type Outcome struct {
 
 // A Runner runs the cases of any number of files, one after the other.
 type Runner struct {
-	// Complete means that cases are complete: an identity, challenge or CORS header that a
-	// case does not specify must be absent.
+	// Complete checks the client address, the challenge and the CORS headers also in cases
+	// that do not specify them, against their defaults.
 	Complete bool
 
 	denials map[int]denial // the first denial with each status

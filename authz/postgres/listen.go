@@ -114,7 +114,7 @@ func (l *listener) run(ctx context.Context) {
 }
 
 // listen connects and listens until the connection breaks. proven reports whether the
-// connection lasted for at least one ping.
+// connection lasted until its first ping.
 func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 	// Each server has connectTimeout. The fallbacks are the other servers of the URL.
 	connecting, cancel := context.WithTimeout(ctx, time.Duration(1+len(l.config.Fallbacks))*connectTimeout)
