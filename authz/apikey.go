@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// verifyAPIKey proves an API key: its hash is known, it is active and not
-// expired, and its owner, when it has one, is an active user. It has its own
-// scopes and never its owner's roles.
+// verifyAPIKey authenticates an API key. Its hash must be known, the key must be active
+// and not expired, and its owner, if any, must be an active user. The key has its own
+// scopes and does not inherit its owner's roles.
 func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reason) {
 	if !validAPIKey(key) {
 		return Principal{}, ReasonAPIKeyMalformed
@@ -36,8 +36,8 @@ func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reaso
 	return who, passed
 }
 
-// validAPIKey reports whether a key could be one at all, so that a flood of
-// garbage costs no query: [A-Za-z0-9._~+/=-]{8,256}.
+// validAPIKey reports whether key has the form of an API key,
+// [A-Za-z0-9._~+/=-]{8,256}. Other values are denied without a query.
 func validAPIKey(key string) bool {
 	if len(key) < 8 || len(key) > 256 {
 		return false

@@ -8,8 +8,9 @@ import (
 	"warder/authz/token"
 )
 
-// verifyBearer proves a signed-in user: the token's signature and claims, then
-// the session, then the user's row. Roles come from the directory only.
+// verifyBearer authenticates a user by a bearer token. It checks the token's signature
+// and claims, then the session, then the user's row. Roles come from the directory,
+// never from the token.
 func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, Reason) {
 	text, ok := bearerToken(authorization)
 	if !ok {
@@ -35,8 +36,8 @@ func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Princi
 	return who, passed
 }
 
-// bearerToken takes the token out of "Bearer <token>" (RFC 6750 section 2.1, the
-// scheme in any case as RFC 9110 section 11.1 says, one or more spaces between).
+// bearerToken returns the token in "Bearer <token>" (RFC 6750 section 2.1). The scheme
+// is matched in any case (RFC 9110 section 11.1), followed by one or more spaces.
 func bearerToken(authorization string) (string, bool) {
 	scheme, text, found := strings.Cut(authorization, " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") {

@@ -7,44 +7,44 @@ import (
 	"warder/policy"
 )
 
-// A ClientIPSource names where the client's address is read.
+// A ClientIPSource names where the client's address is taken from.
 type ClientIPSource string
 
 const (
-	// SourceTrustedProxies walks X-Forwarded-For from the right, beginning with
-	// the connection's peer, and stops at the first address that is no trusted proxy.
+	// SourceTrustedProxies walks from the connection's peer through X-Forwarded-For,
+	// right to left, and takes the first address that is not a trusted proxy.
 	SourceTrustedProxies ClientIPSource = "trusted_proxies"
-	// SourceTrustedHops counts X-Forwarded-For entries from the right as Envoy's
-	// xff_num_trusted_hops does.
+	// SourceTrustedHops counts X-Forwarded-For entries from the right, like Envoy's
+	// xff_num_trusted_hops.
 	SourceTrustedHops ClientIPSource = "xff_num_trusted_hops"
-	// SourceHeader reads one header that Envoy itself overwrites.
+	// SourceHeader reads one header, which Envoy must overwrite.
 	SourceHeader ClientIPSource = "header"
-	// SourcePeer takes the connection's peer.
+	// SourcePeer uses the address of the connection's peer.
 	SourcePeer ClientIPSource = "peer"
-	// SourceLeftmostForwardedFor takes the first X-Forwarded-For value. Any client
-	// can forge it: it stands here for applications that do so today.
+	// SourceLeftmostForwardedFor uses the leftmost X-Forwarded-For entry, which any
+	// client can forge. It exists for compatibility with applications that do the same.
 	SourceLeftmostForwardedFor ClientIPSource = "leftmost_forwarded_for"
 )
 
-// ClientIPConfig says where the client's address is read. Only the fields of the
-// chosen source are looked at; the zero source is SourceTrustedProxies.
+// ClientIPConfig says where the client's address is taken from. Every field must be
+// valid; only those of Source are used. An empty Source means SourceTrustedProxies.
 type ClientIPConfig struct {
 	Source         ClientIPSource
 	TrustedProxies []netip.Prefix
-	TrustedHops    int    // as Envoy's xff_num_trusted_hops, 0 or more
-	Header         string // for SourceHeader
+	TrustedHops    int    // Envoy's xff_num_trusted_hops, from 0 to 64
+	Header         string // for SourceHeader, in any case
 }
 
-// maxTrustedHops bounds a configuration mistake, not a network.
+// maxTrustedHops is more than any real network has. It catches configuration mistakes.
 const maxTrustedHops = 64
 
-// A ClientIPResolver finds the client's address of a request. The zero resolver
-// takes the connection's peer, since it trusts nobody.
+// A ClientIPResolver resolves the client's address of a request. The zero resolver
+// trusts no proxy and returns the connection's peer.
 type ClientIPResolver struct {
 	config ClientIPConfig
 }
 
-// NewClientIPResolver checks the configuration.
+// NewClientIPResolver returns a resolver. The error is a [*ConfigError].
 func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 	switch c.Source {
 	case "":
@@ -57,7 +57,7 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 	for _, p := range c.TrustedProxies {
 		switch {
 		case !p.IsValid():
-			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "an entry is no network; write one such as 10.0.0.0/8")
+			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "an entry is not a network; write one such as 10.0.0.0/8")
 		case p.Bits() == 0:
 			return ClientIPResolver{}, Misconfigured("client_ip.trusted_proxies", "%s trusts every address, so that each client could choose its own; list the networks of your proxies", p)
 		case p != p.Masked():
@@ -84,8 +84,9 @@ func NewClientIPResolver(c ClientIPConfig) (ClientIPResolver, error) {
 	return ClientIPResolver{config: c}, nil
 }
 
-// Resolve returns the client's address, unmapped from 4-in-6, or the zero Addr
-// when it cannot be known. peer is the connection's peer, zero when it has no address.
+// Resolve returns the client's address, or the zero Addr when it is unknown. An
+// IPv4-mapped IPv6 address is returned as IPv4. peer is the address of the connection's
+// peer, or the zero Addr when it has none.
 func (r ClientIPResolver) Resolve(peer netip.Addr, h Headers) netip.Addr {
 	peer = plain(peer)
 	switch r.config.Source {
@@ -102,16 +103,16 @@ func (r ClientIPResolver) Resolve(peer netip.Addr, h Headers) netip.Addr {
 	}
 }
 
-// walk goes from the connection towards the client while it is among proxies that
-// are known to write the truth, and believes nothing to the left of the first
-// address that is not: whoever that is could have written it.
+// walk goes from the connection's peer towards the client as long as each address is a
+// trusted proxy. It ignores everything left of the first untrusted address, which that
+// address's owner could have forged.
 func (r ClientIPResolver) walk(peer netip.Addr, h Headers) netip.Addr {
 	client := peer
 	hops := newHops(h)
 	for r.trusts(client) {
 		value, more := hops.next()
 		if !more {
-			return client // all are trusted: the left-most
+			return client // every address is a trusted proxy
 		}
 		client = parseAddress(value)
 	}
@@ -127,9 +128,9 @@ func (r ClientIPResolver) trusts(addr netip.Addr) bool {
 	return false
 }
 
-// countHops follows Envoy: with use_remote_address, Envoy has appended its own peer
-// before it asks, so that n trusted hops means the entry n+1 from the right,
-// counted with the appended one; fewer entries than that leave the peer.
+// countHops follows Envoy. With use_remote_address, Envoy appends its own peer before it
+// calls warder, so n trusted hops select entry n+1 from the right, counting the appended
+// one. With fewer entries the result is the peer.
 func (r ClientIPResolver) countHops(peer netip.Addr, h Headers) netip.Addr {
 	hops := newHops(h)
 	for range r.config.TrustedHops {
@@ -160,11 +161,11 @@ func onlyAddress(value string, count int) netip.Addr {
 	return parseAddress(value)
 }
 
-// hops yields the X-Forwarded-For entries from the right, over all values.
+// hops iterates over the entries of all X-Forwarded-For fields from right to left.
 type hops struct {
 	headers Headers
-	field   int    // the fields before this one are still to come
-	rest    string // what is left of the current field
+	field   int    // index of the current field; those before it are still unread
+	rest    string // the unread part of the current field
 	open    bool
 }
 
@@ -190,8 +191,8 @@ func (s *hops) next() (string, bool) {
 	return entry, true
 }
 
-// parseAddress reads an address, or ip:port without its port. What cannot be
-// read, and an address with a zone, is unknown.
+// parseAddress parses an address or ip:port, of which it ignores the port. It returns
+// the zero Addr for anything else and for an address with a zone.
 func parseAddress(s string) netip.Addr {
 	s = strings.Trim(s, " \t")
 	if addr, err := netip.ParseAddr(s); err == nil {
@@ -212,8 +213,8 @@ func parseAddress(s string) netip.Addr {
 	return netip.Addr{}
 }
 
-// plain unmaps 4-in-6 and refuses zones: a zone is this machine's word for one of
-// its links and says nothing about a client.
+// plain converts an IPv4-mapped IPv6 address to IPv4. An address with a zone becomes the
+// zero Addr: a zone names a network interface of one host and does not identify a client.
 func plain(addr netip.Addr) netip.Addr {
 	if addr.Zone() != "" {
 		return netip.Addr{}

@@ -8,17 +8,17 @@ import (
 	"warder/policy/condition"
 )
 
-// Len returns how many fields there are.
+// Len returns the number of fields.
 func (h Headers) Len() int { return len(h) }
 
-// Field returns the i-th field.
+// Field returns the name and value of the i-th field.
 func (h Headers) Field(i int) (name, value string) { return h[i].Name, h[i].Value }
 
-// errNoToken cannot come of a request: the token was verified before.
-var errNoToken = errors.New("the token of the request is no longer good")
+// errNoToken is not expected: the token was verified earlier in the same check.
+var errNoToken = errors.New("the token of the request is no longer valid")
 
-// holds asks the condition of a route about a request and who was proven. An error is a
-// no, and says why there is no answer.
+// holds evaluates the route's condition for the request and its principal. With an
+// error, which says why the condition could not be evaluated, the bool is false.
 func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, who Principal) (bool, error) {
 	now := e.now()
 	_, query, _ := strings.Cut(r.Path, "?")
@@ -34,7 +34,7 @@ func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, 
 			if !ok {
 				return "", errNoToken
 			}
-			// It is verified once more, which a token that is remembered costs nothing.
+			// Payload verifies the token again. The verifier's cache makes this cheap.
 			payload, err := e.tokens.Payload(text, now)
 			if err != nil {
 				return "", errNoToken

@@ -2,11 +2,11 @@ package authz
 
 import "warder/authz/token"
 
-// A ConfigError is something wrong with a configuration: at which key of warder.yaml, and what
-// would be right. The stores and the packages in front of authz report theirs as one too.
+// A ConfigError is a problem with the configuration. It names the key in warder.yaml and
+// says what to write instead. The stores and the packages that call authz use it too.
 type ConfigError = token.ConfigError
 
-// Misconfigured returns a [*ConfigError] about a key.
+// Misconfigured returns a [*ConfigError] for the key field.
 func Misconfigured(field, format string, args ...any) error {
 	return token.Misconfigured(field, format, args...)
 }

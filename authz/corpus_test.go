@@ -12,7 +12,7 @@ import (
 
 const corpusDir = "../testdata/decisions"
 
-// TestCorpus plays the decision corpus on the engine alone.
+// TestCorpus runs the decision corpus against the engine alone.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *policytest.File) policytest.Depth {
@@ -24,7 +24,7 @@ func TestCorpus(t *testing.T) {
 	})
 }
 
-// An engineDepth asks the engine, at one moment.
+// An engineDepth runs cases against an engine.
 type engineDepth struct {
 	opened   *policytest.Opened
 	clientIP authz.ClientIPResolver
@@ -67,14 +67,15 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// TestCorpusCoversReasons: a reason that no case has is a rule that nothing holds.
+// TestCorpusCoversReasons checks that the corpus has a case for every reason, so that
+// every reason is tested.
 func TestCorpusCoversReasons(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[authz.Reason]string{
-		authz.ReasonOverloaded:           "a store that refuses: TestDecideOverloaded",
+		authz.ReasonOverloaded:           "an overloaded store: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",
 		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",
-		authz.ReasonInternal:             "a fault of warder: package envoy",
+		authz.ReasonInternal:             "a fault in warder: package envoy",
 	}
 	files := authztest.LoadCorpus(t, corpusDir)
 	covered := map[authz.Reason]bool{}
@@ -86,7 +87,7 @@ func TestCorpusCoversReasons(t *testing.T) {
 	for _, reason := range authz.Reasons() {
 		switch why, listed := elsewhere[reason]; {
 		case listed && covered[reason]:
-			t.Errorf("%s has a case: take it off the list (%s)", reason, why)
+			t.Errorf("%s has a case; remove it from the list (%s)", reason, why)
 		case !listed && !covered[reason]:
 			t.Errorf("%s has no case", reason)
 		}

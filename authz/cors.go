@@ -2,9 +2,10 @@ package authz
 
 import "warder/policy"
 
-// preflightRoute returns the route that a CORS preflight (Fetch standard, section
-// 3.3) is about; nil when the request is none. Browsers send no credential with one,
-// and the application answers it: what passes says nothing of anybody.
+// preflightRoute returns the route that a CORS preflight request (Fetch standard,
+// section 3.3) asks about, or nil when r is not a preflight that a route accepts.
+// Browsers send preflights without credentials, so they pass without authentication,
+// and the upstream answers them.
 func preflightRoute(p *policy.Policy, r *Request) *policy.Route {
 	if r.Method != "OPTIONS" {
 		return nil
@@ -23,7 +24,7 @@ func preflightRoute(p *policy.Policy, r *Request) *policy.Route {
 	return p.Preflight(origin, requested, r.Host, r.path)
 }
 
-// originOf returns the one Origin of the request; "" when there is none, or more.
+// originOf returns the request's Origin, or "" unless there is exactly one.
 func originOf(r *Request) string {
 	if origin, count := r.Headers.First("origin"); count == 1 {
 		return origin
@@ -31,7 +32,7 @@ func originOf(r *Request) string {
 	return ""
 }
 
-// readableBy returns the request's origin when the route lists it.
+// readableBy returns the request's origin if the route lists it, else "".
 func readableBy(route *policy.Route, r *Request) string {
 	if route.Origins == nil {
 		return ""

@@ -2,30 +2,31 @@ package authz
 
 import "sync/atomic"
 
-// CacheCounts say what came of the questions to something that answers from memory.
+// CacheCounts are the counters of a cache in front of a store.
 type CacheCounts struct {
-	Hits     uint64 // answered from memory
-	Shared   uint64 // answered by a question to the store that was under way
-	Misses   uint64 // asked of the store
-	Bypasses uint64 // asked of the store, since nothing may be kept now
+	Hits     uint64 // lookups answered from the cache
+	Shared   uint64 // lookups that joined a query in progress
+	Misses   uint64 // lookups that started a query
+	Bypasses uint64 // lookups that started a query while the cache could not be used
 }
 
-// A CacheCounter counts for [CacheCounts]. The zero CacheCounter is ready for use.
+// A CacheCounter counts for [CacheCounts]. The zero CacheCounter is ready for use. It
+// is safe for concurrent use.
 type CacheCounter struct{ hits, shared, misses, bypasses atomic.Uint64 }
 
-// Hit counts an answer from memory.
+// Hit counts a lookup answered from the cache.
 func (c *CacheCounter) Hit() { c.hits.Add(1) }
 
-// Shared counts an answer that somebody else has asked the store for.
+// Shared counts a lookup that joined a query in progress.
 func (c *CacheCounter) Shared() { c.shared.Add(1) }
 
-// Miss counts a question to the store.
+// Miss counts a lookup that started a query.
 func (c *CacheCounter) Miss() { c.misses.Add(1) }
 
-// Bypass counts a question to the store while nothing may be kept.
+// Bypass counts a lookup that started a query while the cache could not be used.
 func (c *CacheCounter) Bypass() { c.bypasses.Add(1) }
 
-// Counts returns what was counted so far.
+// Counts returns the current values.
 func (c *CacheCounter) Counts() CacheCounts {
 	return CacheCounts{Hits: c.hits.Load(), Shared: c.shared.Load(), Misses: c.misses.Load(), Bypasses: c.bypasses.Load()}
 }

@@ -2,8 +2,8 @@ package authz
 
 import "net/netip"
 
-// A Decision is the answer to one request. Its zero value is a denial with
-// [ReasonInternal]; nothing outside this package can make it a yes.
+// A Decision is the outcome for one request. The zero Decision is a denial with
+// [ReasonInternal]. Only this package can make a Decision that allows.
 type Decision struct {
 	allowed   bool
 	reason    Reason
@@ -13,24 +13,25 @@ type Decision struct {
 	clientIP  netip.Addr
 	origin    string
 	shadow    bool
-	fault     error // why a condition had no answer
+	fault     error // why the condition could not be evaluated
 }
 
-// A Challenge names the credential that a client is asked for in a 401.
+// A Challenge names the credential that a 401 response asks for.
 type Challenge uint8
 
 const (
 	ChallengeBearer Challenge = iota // Authorization: Bearer
-	ChallengeAPIKey                  // only API keys are accepted
+	ChallengeAPIKey                  // the route accepts only API keys
 )
 
-// allow is the only way to a yes. A reason that is none for a yes stays a denial.
+// allow is the only function that makes a Decision that allows. With a reason that
+// does not allow, the Decision is a denial.
 func allow(reason Reason, who Principal) Decision {
 	return Decision{allowed: reason.Allows(), reason: reason, principal: who}
 }
 
-// Deny makes a denial. A reason for a yes is a mistake of the caller and
-// becomes ReasonInternal.
+// Deny returns a denial. A reason that allows is a bug in the caller and becomes
+// ReasonInternal.
 func Deny(reason Reason) Decision {
 	if reason.Allows() {
 		reason = ReasonInternal
@@ -38,13 +39,15 @@ func Deny(reason Reason) Decision {
 	return Decision{reason: reason}
 }
 
-// about notes who was proven, on a denial that came after the proof.
+// about returns d with the principal. It is for denials made after a credential was
+// at least partly verified.
 func (d Decision) about(who Principal) Decision {
 	d.principal = who
 	return d
 }
 
-// because notes why a condition had no answer; nil when it had one.
+// because returns d with the error from evaluating the condition, or nil when the
+// condition was false.
 func (d Decision) because(fault error) Decision {
 	d.fault = fault
 	return d
@@ -53,22 +56,23 @@ func (d Decision) because(fault error) Decision {
 // Allowed reports whether the request may go on.
 func (d Decision) Allowed() bool { return d.allowed && d.reason.Allows() }
 
-// Shadow reports whether the request was decided beside the application's own checks:
-// those go on, and a denial is not enforced.
+// Shadow reports whether the decision was made in shadow mode: a denial is not
+// enforced, except for a few reasons, and the application's own checks still apply.
+// See [Decision.WouldDeny].
 func (d Decision) Shadow() bool { return d.shadow }
 
-// WouldDeny reports whether the decision is a denial that is not enforced: the request
-// goes on in the name of nobody.
+// WouldDeny reports whether the decision is a denial that is not enforced. The
+// request goes to the upstream without a principal.
 func (d Decision) WouldDeny() bool { return d.shadow && !d.Allowed() && !d.reason.always() }
 
-// The words of [Decision.Verdict].
+// The results of [Decision.Verdict].
 const (
 	VerdictAllow     = "allow"
 	VerdictDeny      = "deny"
 	VerdictWouldDeny = "would_deny" // a denial that is not enforced
 )
 
-// Verdict is the word for the decision in logs, metrics and metadata.
+// Verdict returns the name of the decision in logs, metrics and metadata.
 func (d Decision) Verdict() string {
 	switch {
 	case d.Allowed():
@@ -79,25 +83,29 @@ func (d Decision) Verdict() string {
 	return VerdictDeny
 }
 
-// Reason says why.
+// Reason returns the reason for the decision.
 func (d Decision) Reason() Reason { return d.reason }
 
-// Route returns the id of the route that won, or "" when none did.
+// Route returns the id of the route whose checks ran. It is "" when no route
+// matched and when the request was denied before the route's checks.
 func (d Decision) Route() string { return d.route }
 
-// Challenge returns the credential to ask for when the answer is a 401.
+// Challenge returns the credential to ask for when the response is a 401.
 func (d Decision) Challenge() Challenge { return d.challenge }
 
-// Principal returns who was proven: the zero Principal when nobody was. A
-// denied request has one when the denial came after the proof (a role missing).
+// Principal returns the principal that the credential proves, or the zero Principal
+// when it proves none. A denial has a principal when it was made after the credential
+// was read, for example when a role is missing or the session is revoked.
 func (d Decision) Principal() Principal { return d.principal }
 
-// Origin returns the origin whose scripts may read a denial; "" when none may.
+// Origin returns the CORS origin whose scripts may read the response to a denial,
+// or "" when there is none.
 func (d Decision) Origin() string { return d.origin }
 
-// Fault says why the condition of the route was neither true nor false; nil when it was
-// one of them, or was not asked. It is for people: it may hold what the client sent.
+// Fault returns why the route's condition could not be evaluated. It is nil when the
+// condition was true or false or was not evaluated. The error is for logs and people
+// only: its text may hold data that the client sent.
 func (d Decision) Fault() error { return d.fault }
 
-// ClientIP returns the resolved client address; the zero Addr is unknown.
+// ClientIP returns the resolved client address, or the zero Addr when it is unknown.
 func (d Decision) ClientIP() netip.Addr { return d.clientIP }

@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// TestShadowEnforces: which denials are enforced in shadow too, of all that there are and
-// of a reason that is none.
+// TestShadowEnforces checks which denials are enforced in shadow mode too, for every
+// reason and for values that are not a reason.
 func TestShadowEnforces(t *testing.T) {
 	t.Parallel()
 	enforced := []Reason{ReasonInternal, ReasonRequestMalformed, ReasonPathAmbiguous, reasonCount, reasonCount + 1}
 	for _, r := range append(Reasons(), reasonCount, reasonCount+1) {
 		if r.Allows() {
-			continue // Deny makes no denial of it
+			continue // not a denial
 		}
 		want := VerdictWouldDeny
 		if slices.Contains(enforced, r) {

@@ -5,6 +5,6 @@
 // each check. It never sees gRPC, a database driver, metrics or a log: what a
 // caller wants to record is in the Decision.
 //
-// A yes can come from one place only, [Engine.Decide]; the zero Decision, the
-// zero Reason and every error are a no.
+// Only [Engine.Decide] can allow a request. The zero Decision, the zero Reason
+// and every error deny.
 package authz

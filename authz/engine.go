@@ -14,8 +14,8 @@ import (
 	"warder/policy"
 )
 
-// Config is what an [Engine] is made of. Policy, Tokens, Sessions, Users and
-// APIKeys are required.
+// Config configures an [Engine]. Policy, Tokens, Sessions, Users and APIKeys are
+// required.
 type Config struct {
 	Policy   *policy.Policy
 	Tokens   *token.Verifier
@@ -25,12 +25,12 @@ type Config struct {
 
 	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
 	APIKeyHeader string
-	// IdentityHeaders are the headers that tell the upstream who a principal is and that have
-	// names of their own, by field. No condition sees them, nor the one of API keys and
-	// x-warder-*: what a client sends under these names says nothing.
+	// IdentityHeaders are the names of renamed identity headers, by field. They carry the
+	// principal to the upstream. In an incoming request their values come from the client and
+	// cannot be trusted, so conditions cannot read them, nor APIKeyHeader and x-warder-*.
 	IdentityHeaders map[string]string
-	// Shadow enforces no denial, whatever the policy says: for a run beside checks that
-	// the application makes by itself.
+	// Shadow puts every route in shadow mode, whatever the policy says: denials are
+	// reported and not enforced. It is for running beside the application's own checks.
 	Shadow bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -45,12 +45,12 @@ type Engine struct {
 	users        Users
 	apiKeys      APIKeys
 	apiKeyHeader string
-	hidden       []string // fields, from conditions
+	hidden       []string // header fields that conditions cannot read
 	shadow       bool
 	now          func() time.Time
 }
 
-// NewEngine makes an engine, or says what is missing.
+// NewEngine returns an engine, or an error that names every missing field of c.
 func NewEngine(c Config) (*Engine, error) {
 	var missing []error
 	for _, part := range []struct {
@@ -90,20 +90,20 @@ func NewEngine(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Policy returns the policy that the next request will be decided by.
+// Policy returns the policy in force.
 func (e *Engine) Policy() *policy.Policy { return e.policy.Load() }
 
-// SetPolicy swaps the policy at once: a request is decided by the old one or by
-// the new one, never by parts of both. A nil policy is ignored.
+// SetPolicy replaces the policy atomically: each request is decided by the old
+// policy or by the new one, never by parts of both. A nil policy is ignored.
 func (e *Engine) SetPolicy(p *policy.Policy) {
 	if p != nil {
 		e.policy.Store(p)
 	}
 }
 
-// Decide answers one request. The order of the checks is part of the contract:
+// Decide decides one request. The order of the checks is part of the contract:
 // host, path, route, client IP, peer, public or preflight, credential, session, user or
-// key, roles or scopes, condition. What comes first hides what comes later.
+// key, roles or scopes, condition. The first check that fails gives the reason.
 func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	p := e.policy.Load()
 	found := find(p, r)
@@ -121,14 +121,15 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	return d
 }
 
-// A finding is the route that a request is for. Its zero value is a refusal.
+// A finding is the route that a request matched. Its zero value is a denial.
 type finding struct {
-	route     *policy.Route // nil: none
-	preflight bool          // asks whether a request to the route may be sent
-	refusal   Reason        // passed: the route decides
+	route     *policy.Route // nil when no route matched
+	preflight bool          // the request is a CORS preflight for the route
+	refusal   Reason        // passed when the route's own checks are to run
 }
 
-// find finds the route that wins, or the reason why there is none.
+// find returns the matching route, or the reason for denying the request without
+// running a route's checks.
 func find(p *policy.Policy, r *Request) finding {
 	if !r.hostOK {
 		return finding{refusal: ReasonRequestMalformed}
@@ -156,8 +157,9 @@ func find(p *policy.Policy, r *Request) finding {
 	return finding{route, preflight, passed}
 }
 
-// chosenRoute returns the route that the proxy has chosen by its own rules for hosts
-// and paths; nil when there is none of that id, or it does not take the method.
+// chosenRoute returns the route that the proxy's own configuration selected. It
+// returns nil when the policy has no route with that id or when the route does not
+// accept the method.
 func chosenRoute(p *policy.Policy, r *Request) *policy.Route {
 	if route := p.Route(r.RouteID); route != nil && route.Takes(r.Method) {
 		return route
@@ -165,7 +167,7 @@ func chosenRoute(p *policy.Policy, r *Request) *policy.Route {
 	return nil
 }
 
-// decideRoute runs the checks of the route that won.
+// decideRoute runs the checks of the matching route.
 func (e *Engine) decideRoute(ctx context.Context, adminRole string, found finding, r *Request) Decision {
 	route := found.route
 	if reason := checkClientIP(route, r); reason != passed {
@@ -195,7 +197,7 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 	return allow(who.Method.reason(), who)
 }
 
-// checkClientIP holds the route's allowlist against the client's address.
+// checkClientIP checks the client's address against the route's allowlist.
 func checkClientIP(route *policy.Route, r *Request) Reason {
 	switch {
 	case route.ClientIPs == nil:

@@ -17,7 +17,7 @@ import (
 
 const engineSecret = "0123456789abcdef0123456789abcdef"
 
-// facts are stores in which everything is well; a test makes one of them otherwise.
+// facts implements every store: the session lives, and the user and the key are active.
 type facts struct{ owner string }
 
 func (facts) Alive(context.Context, string, string) (bool, error) { return true, nil }
@@ -62,9 +62,10 @@ func decide(ctx context.Context, t *testing.T, e *authz.Engine, path string) aut
 	}}))
 }
 
-// RD-*, PG-*: what a store says beside its error is never believed, and its
-// silence is neither a yes nor a 401, on a route that lets nobody through too.
-func TestStoreThatCannotAnswer(t *testing.T) {
+// RD-*, PG-*: a value that a store returns along with an error is ignored. A store that
+// fails or does not answer in time leads to a 503 denial, never to an allow or a 401, also
+// on a route that allows anonymous access.
+func TestDecideFailingStores(t *testing.T) {
 	t.Parallel()
 	broken := authztest.Lying{Err: errors.New("connection refused")}
 	good := facts{owner: "42"}
@@ -77,8 +78,8 @@ func TestStoreThatCannotAnswer(t *testing.T) {
 		want     authz.Reason
 		who      authz.Principal
 	}{
-		{"all well, a token", good, good, good, "/user", authz.ReasonSession, authz.Principal{Method: authz.MethodSession, UserID: "42"}},
-		{"all well, a key", good, good, good, "/key", authz.ReasonAPIKey, authz.Principal{Method: authz.MethodAPIKey, UserID: "42", KeyPrefix: "wk_live"}},
+		{"good stores, a token", good, good, good, "/user", authz.ReasonSession, authz.Principal{Method: authz.MethodSession, UserID: "42"}},
+		{"good stores, a key", good, good, good, "/key", authz.ReasonAPIKey, authz.Principal{Method: authz.MethodAPIKey, UserID: "42", KeyPrefix: "wk_live"}},
 		{"sessions", broken, good, good, "/user", authz.ReasonSessionsUnavailable, authz.Principal{Method: authz.MethodSession, UserID: "42"}},
 		{"users", good, broken, good, "/user", authz.ReasonDirectoryUnavailable, authz.Principal{Method: authz.MethodSession, UserID: "42"}},
 		{"keys", good, good, broken, "/key", authz.ReasonDirectoryUnavailable, authz.Principal{}},
@@ -95,18 +96,18 @@ func TestStoreThatCannotAnswer(t *testing.T) {
 			if d.Reason() != test.want || d.Allowed() != test.want.Allows() {
 				t.Errorf("allowed %v, %v; want %v", d.Allowed(), d.Reason(), test.want)
 			}
-			// Logs and metadata say whom it was about, as far as it was proven.
+			// Logs and metadata name the principal as far as it was verified.
 			who := d.Principal()
 			if who.Method != test.who.Method || who.UserID != test.who.UserID || who.KeyPrefix != test.who.KeyPrefix {
-				t.Errorf("about %+v, want %+v", who, test.who)
+				t.Errorf("principal %+v, want %+v", who, test.who)
 			}
 		})
 	}
 }
 
-// An owner's id comes from a column of somebody else's: what could be no user of
-// ours asks for nobody and reaches no header.
-func TestOwnerThatIsNoID(t *testing.T) {
+// An owner's id comes from a database that warder does not control. An owner that is not
+// a valid user id is not looked up and never reaches a header.
+func TestInvalidOwnerID(t *testing.T) {
 	t.Parallel()
 	for _, owner := range []string{"4 2", "42,43", "42:s", "42\r\nx-warder-roles: ADMIN", "\xff", strings.Repeat("1", 129)} {
 		d := decide(t.Context(), t, engineOf(t, facts{}, facts{}, facts{owner: owner}), "/key")
@@ -116,11 +117,12 @@ func TestOwnerThatIsNoID(t *testing.T) {
 	}
 }
 
-// Nothing but the engine makes a yes: not the zero decision, and no reason for one.
-func TestDenyIsNoYes(t *testing.T) {
+// Only the engine can allow. The zero Decision denies, and so does Deny with a reason
+// that allows.
+func TestDenyNeverAllows(t *testing.T) {
 	t.Parallel()
 	if d := (authz.Decision{}); d.Allowed() || d.Reason() != authz.ReasonInternal {
-		t.Errorf("the zero decision: allowed %v, %v", d.Allowed(), d.Reason())
+		t.Errorf("zero Decision: allowed %v, %v", d.Allowed(), d.Reason())
 	}
 	for _, reason := range append(authz.Reasons(), 255) {
 		d := authz.Deny(reason)
@@ -128,7 +130,7 @@ func TestDenyIsNoYes(t *testing.T) {
 			t.Errorf("Deny(%v): allowed %v, %v", reason, d.Allowed(), d.Reason())
 		}
 		if reason.Allows() && d.Reason() != authz.ReasonInternal {
-			t.Errorf("Deny(%v) says %v", reason, d.Reason())
+			t.Errorf("Deny(%v) has reason %v, want internal", reason, d.Reason())
 		}
 	}
 }
@@ -151,7 +153,7 @@ func TestNewClientIPResolver(t *testing.T) {
 		{false, proxies("10.0.0.0/8", "0.0.0.0/0")},
 		{false, proxies("::/0")},
 		{false, proxies("10.0.0.1/8")},
-		{false, proxies("::ffff:10.0.0.0/104")}, // would match no address: they are unmapped first
+		{false, proxies("::ffff:10.0.0.0/104")}, // could match no address, because addresses are unmapped first
 		{false, authz.ClientIPConfig{TrustedProxies: make([]netip.Prefix, 1)}},
 		{true, authz.ClientIPConfig{Source: authz.SourceTrustedHops}},
 		{true, authz.ClientIPConfig{Source: authz.SourceTrustedHops, TrustedHops: 64}},
@@ -169,8 +171,8 @@ func TestNewClientIPResolver(t *testing.T) {
 	}
 }
 
-// Envoy calls n trusted hops the entry n+1 from the right; 0 is the one that it has
-// appended itself.
+// With n trusted hops, Envoy takes entry n+1 from the right. With 0 it takes the entry
+// that it appended itself.
 func TestTrustedHops(t *testing.T) {
 	t.Parallel()
 	peer := netip.MustParseAddr("127.0.0.1")

@@ -12,54 +12,51 @@ import (
 )
 
 const (
-	// maxAbsence bounds how long it is remembered that there is no such user or
-	// key: long enough for a client that tries again at once, short enough for
-	// somebody who waits for a key that was made just now.
+	// maxAbsence bounds how long it is cached that a user or key does not exist. It
+	// covers clients that retry at once, and a key that was just created works soon.
 	maxAbsence = time.Second
-	// absences is how many of these are remembered. They have a cache of their own,
-	// so that no number of invented keys drives out a fact.
+	// absences bounds how many such absences are cached. They have a separate cache,
+	// so that requests with made-up keys cannot evict facts.
 	absences = 10_000
 )
 
-// errUnanswered is for those who wait for a question whose goroutine ended
-// without an answer.
+// errUnanswered is the result of a question whose goroutine ended without setting one.
 var errUnanswered = errors.New("the store did not answer")
 
-// facts are answers of a store that may be used again until they are too old or
-// are forgotten.
+// facts caches the answers of a store until they are too old or are forgotten.
 type facts[K comparable, V any] struct {
 	ask     func(context.Context, K) (V, error)
 	maxAge  time.Duration
 	timeout time.Duration
 	now     func() time.Time
 
-	// The caches have no clock and only bound how many answers there are: the age is
-	// held against ours at each reading.
+	// The caches bound only the number of answers. The age of an answer is checked
+	// against now on every read.
 	found  *otter.Cache[K, fact[V]]
 	absent *otter.Cache[K, fact[struct{}]]
-	// epoch is the one that answers have to be of. A new one forgets them all.
+	// Only answers with the current epoch are used. Incrementing it forgets them all.
 	epoch atomic.Uint64
 
-	// mu is over storing and forgetting, so that what was asked before something
-	// was forgotten is not stored after it.
+	// mu guards questions and is held while an answer is stored or forgotten, so that
+	// an answer to a question asked before forget is not stored after it.
 	mu sync.Mutex
-	// questions are those under way that may be joined and whose answer will be
-	// stored. One that is no longer here still answers who waits for it.
+	// questions holds the questions in progress that checks may join and whose answers
+	// will be stored. A question removed from it still answers those waiting for it.
 	questions map[K]*pending[V]
 
 	counts CacheCounter
 }
 
-// A fact is what a store said. It was true at some time after asked, so that
-// counting its age from there never makes it younger than it is.
+// A fact is the answer of a store. It was true at some time after asked. Measuring its
+// age from asked therefore never makes it look younger than it is.
 type fact[V any] struct {
 	value V
 	asked time.Time
 	epoch uint64
 }
 
-// A pending question is one that was sent. All but asked is for reading when done
-// is closed.
+// A pending question is one that was sent. Its other fields may be read only after
+// done is closed; asked may be read at any time.
 type pending[V any] struct {
 	asked time.Time
 	done  chan struct{}
@@ -80,8 +77,8 @@ func newFacts[K comparable, V any](ask func(context.Context, K) (V, error), c St
 	}
 }
 
-// get answers from what is known, else from a question under way, else from one of
-// its own. The answer was asked for at most maxAge before get was called.
+// get returns a cached answer, or joins a question in progress, or asks a new one. The
+// answer was asked for at most maxAge before get was called.
 func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 	var none V
 	if err := ctx.Err(); err != nil {
@@ -102,7 +99,7 @@ func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 	}
 	switch {
 	case question.panic != nil:
-		// As if this check had asked by itself: whoever called it handles panics.
+		// Panic as if this check had asked the store itself. Its caller recovers.
 		panic(question.panic)
 	case question.err != nil:
 		return none, question.err
@@ -110,7 +107,7 @@ func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 	return question.value, nil
 }
 
-// known looks for an answer that is not too old at the time now.
+// known returns the cached answer if it is not too old at the time now.
 func (f *facts[K, V]) known(key K, now time.Time) (value V, err error, ok bool) {
 	if known, is := f.found.GetIfPresent(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, f.maxAge) {
 		return known.value, nil, true
@@ -121,17 +118,16 @@ func (f *facts[K, V]) known(key K, now time.Time) (value V, err error, ok bool) 
 	return value, nil, false
 }
 
-// within reports whether what was asked is at most maxAge old, by both clocks that
-// a time has: the monotonic one, which nobody sets but which stands still while
-// the machine sleeps, and the wall clock. One that was set back makes a fact of
-// the future: that is asked again.
+// within reports whether asked is at most maxAge before now by both the monotonic
+// clock, which stops while the machine is suspended, and the wall clock, which can be
+// set. It is false when either clock puts asked after now.
 func within(asked, now time.Time, maxAge time.Duration) bool {
 	age, wallAge := now.Sub(asked), now.Round(0).Sub(asked.Round(0))
 	return min(age, wallAge) >= 0 && max(age, wallAge) <= maxAge
 }
 
-// join returns a question under way, or begins one; or no question and the answer,
-// where one has come meanwhile.
+// join returns the question in progress for key, or starts one. When an answer was
+// stored since the caller looked, it returns a nil question and that answer.
 func (f *facts[K, V]) join(key K) (question *pending[V], value V, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,21 +148,22 @@ func (f *facts[K, V]) join(key K) (question *pending[V], value V, err error) {
 	return question, value, nil
 }
 
-// send asks the store, on its own time.
+// send asks the store under f.timeout, not under the context of a check.
 func (f *facts[K, V]) send(key K, question *pending[V]) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 	defer cancel()
 	defer close(question.done)
 	defer func() {
-		// A panic here would end the process, and not just the checks that wait.
+		// An unrecovered panic in this goroutine would end the process. get panics
+		// with it in each waiting check instead.
 		question.panic = recover()
 		f.settle(key, question)
 	}()
 	question.value, question.err = f.ask(ctx, key)
 }
 
-// settle stores the answer, unless it was forgotten before it came or a later
-// question has taken its place.
+// settle stores the answer, unless the key was forgotten while the question was in
+// progress or a later question replaced it.
 func (f *facts[K, V]) settle(key K, question *pending[V]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

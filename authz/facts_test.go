@@ -11,21 +11,20 @@ import (
 	"time"
 )
 
-// A slowStore answers with what is true when the question comes, but only after a
-// second: time enough for anything to happen meanwhile. For use in a bubble of
-// synctest, where it takes none.
+// A slowStore answers each question with the state at the time of the question, one
+// second later. It is for use in a synctest bubble, where the second takes no real time.
 type slowStore struct {
 	mu    sync.Mutex
 	now   truth
 	asked int
-	ctx   context.Context // of the last question
+	ctx   context.Context // of the latest question
 }
 
 type truth struct {
 	user  User
 	err   error
 	throw any
-	takes time.Duration // 0 for a second
+	takes time.Duration // 0 means one second
 }
 
 func slow(now truth) *slowStore { return &slowStore{now: now} }
@@ -49,7 +48,7 @@ func (s *slowStore) become(now truth) {
 	s.now = now
 }
 
-// wantAsked is how many questions there were.
+// wantAsked fails the test unless the store was asked want times.
 func (s *slowStore) wantAsked(t *testing.T, want int) {
 	t.Helper()
 	s.mu.Lock()
@@ -61,7 +60,7 @@ func (s *slowStore) wantAsked(t *testing.T, want int) {
 
 var active = truth{user: User{Active: true}}
 
-// An outcome is how one User ended.
+// An outcome is the result of one call of User.
 type outcome struct {
 	user  User
 	err   error
@@ -69,7 +68,7 @@ type outcome struct {
 	after time.Duration
 }
 
-// ask asks in the background, and returns where the outcome will be.
+// ask calls User in a goroutine and returns a channel that receives the outcome.
 func ask(ctx context.Context, users Users, id string) <-chan outcome {
 	out := make(chan outcome, 1)
 	started := time.Now()
@@ -112,8 +111,9 @@ func TestFactsOneQuestionForMany(t *testing.T) {
 	})
 }
 
-// Who began the question may leave: the others get their answer, in their time.
-func TestFactsEachHasItsOwnDeadline(t *testing.T) {
+// When the check that started a question is cancelled, the other checks still get the
+// answer, each within its own deadline.
+func TestFactsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := slow(active)
@@ -128,22 +128,22 @@ func TestFactsEachHasItsOwnDeadline(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		cancel()
 		if o := <-first; !errors.Is(o.err, context.Canceled) || o.user.Active || o.after != 200*time.Millisecond {
-			t.Errorf("who left got %+v", o)
+			t.Errorf("the cancelled check got %+v", o)
 		}
 		if o := <-second; !errors.Is(o.err, context.DeadlineExceeded) || o.after != 200*time.Millisecond {
-			t.Errorf("who had little time got %+v", o)
+			t.Errorf("the check with a short deadline got %+v", o)
 		}
 		if o := <-third; o.err != nil || !o.user.Active {
-			t.Errorf("who stayed got %+v", o)
+			t.Errorf("the third check got %+v", o)
 		}
 		store.wantAsked(t, 1)
 		if at, ok := store.ctx.Deadline(); !ok || time.Until(at) > time.Minute {
-			t.Error("the question itself has no bound")
+			t.Error("the question has no deadline")
 		}
 	})
 }
 
-// A question that hangs ends by its own bound, and the next check asks again.
+// A question that hangs ends at its timeout, and the next check asks again.
 func TestFactsQuestionsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -164,8 +164,8 @@ type usersFunc func(context.Context, string) (User, error)
 
 func (f usersFunc) User(ctx context.Context, id string) (User, error) { return f(ctx, id) }
 
-// An error is for those who wait at that moment. What a store returns beside it is
-// for nobody.
+// An error reaches the checks that are waiting and is not cached. A value that a store
+// returns along with an error is dropped.
 func TestFactsErrorsAreSharedAndNotKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -188,7 +188,8 @@ func TestFactsErrorsAreSharedAndNotKept(t *testing.T) {
 	})
 }
 
-// A panic of a store reaches who asked, as without a cache, and not the process.
+// A panic in a store reaches each waiting check, as it would without a cache, and does not
+// end the process.
 func TestFactsPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -207,8 +208,8 @@ func TestFactsPanics(t *testing.T) {
 	})
 }
 
-// A check may use an answer that was asked for at most MaxAge before it began: a
-// question that has been under way for longer is not joined.
+// A check may use an answer that was asked for at most MaxAge before the check began. It
+// does not join a question that has been in progress for longer.
 func TestFactsOldQuestionIsNotJoined(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -220,7 +221,7 @@ func TestFactsOldQuestionIsNotJoined(t *testing.T) {
 			users := NewStaleUsers(store, config(100*time.Millisecond, time.Now))
 			first := ask(t.Context(), users, "42")
 			time.Sleep(test.later)
-			store.become(truth{}) // turned off
+			store.become(truth{}) // the user is deactivated
 			second := ask(t.Context(), users, "42")
 			<-first
 			if o := <-second; o.err != nil || o.user.Active != (test.asks == 1) {
@@ -231,7 +232,7 @@ func TestFactsOldQuestionIsNotJoined(t *testing.T) {
 	}
 }
 
-// A question that began earlier and ends later does not replace a newer fact.
+// A question that starts earlier and ends later does not replace a newer fact.
 func TestFactsNewerStays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,7 +250,7 @@ func TestFactsNewerStays(t *testing.T) {
 	})
 }
 
-// forgetting is each way to forget the user 42.
+// forgetting holds each way to forget user 42.
 var forgetting = map[string]func(*StaleUsers){
 	"Forget":    func(s *StaleUsers) { s.Forget("42") },
 	"ForgetAll": func(s *StaleUsers) { s.ForgetAll() },
@@ -275,8 +276,8 @@ func TestFactsForget(t *testing.T) {
 	}
 }
 
-// What was asked before a change was announced and ends after it: who asked gets
-// the answer, no later check does, neither from the cache nor by joining.
+// A question asked before Forget and answered after it answers the checks that were
+// waiting. No later check gets its answer, from the cache or by joining it.
 func TestFactsForgetDuringQuestion(t *testing.T) {
 	t.Parallel()
 	for name, forget := range forgetting {
@@ -317,7 +318,7 @@ func TestFactsForgetAllKeys(t *testing.T) {
 func TestFactsAbsence(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		asks   int // of the store, for two questions
+		asks   int // calls to the store, for two lookups
 		maxAge time.Duration
 		later  time.Duration
 	}{
@@ -343,7 +344,8 @@ func TestFactsAbsence(t *testing.T) {
 	}
 }
 
-// What is found after it was absent, and absent after it was found, is so at once.
+// After Forget, a user that was created is found at once, and a user that was deleted is
+// absent at once.
 func TestFactsAbsenceEnds(t *testing.T) {
 	t.Parallel()
 	for name, forget := range forgetting {
@@ -353,18 +355,18 @@ func TestFactsAbsenceEnds(t *testing.T) {
 		store.err, store.user = nil, User{Active: true}
 		forget(users)
 		if user, err := users.User(t.Context(), "42"); err != nil || !user.Active {
-			t.Errorf("%s: User = %+v, %v; the absence stayed", name, user, err)
+			t.Errorf("%s: User = %+v, %v; the absence is still cached", name, user, err)
 		}
 		store.err = ErrNotFound
 		forget(users)
 		if user, err := users.User(t.Context(), "42"); !errors.Is(err, ErrNotFound) || user.Active {
-			t.Errorf("%s: User = %+v, %v; the fact stayed", name, user, err)
+			t.Errorf("%s: User = %+v, %v; the fact is still cached", name, user, err)
 		}
 	}
 }
 
-// What has become otherwise stays so when the clock is set back to where the older
-// answer would be young enough.
+// A newer answer replaces an older one of the other kind for good: the older one does not
+// come back when the clock is set back to a time at which it was not too old.
 func TestFactsOlderAnswerIsGone(t *testing.T) {
 	t.Parallel()
 	for _, absent := range []bool{false, true} {
@@ -388,7 +390,7 @@ func TestFactsOlderAnswerIsGone(t *testing.T) {
 	}
 }
 
-// No number of invented keys drives out a fact.
+// Requests with made-up keys do not evict facts.
 func TestFactsAbsencesLeaveFactsAlone(t *testing.T) {
 	t.Parallel()
 	store := &script{key: APIKey{Active: true}}
@@ -405,7 +407,7 @@ func TestFactsAbsencesLeaveFactsAlone(t *testing.T) {
 		_, _ = keys.APIKey(t.Context(), KeyHash{n})
 	}
 	if store.asked != asked {
-		t.Errorf("%d of 100 facts were driven out", store.asked-asked)
+		t.Errorf("%d of 100 facts were evicted", store.asked-asked)
 	}
 	keys.facts.absent.CleanUp()
 	if n := keys.facts.absent.EstimatedSize(); n > 100 {
@@ -425,7 +427,7 @@ func TestFactsEndedContext(t *testing.T) {
 	}
 }
 
-// BenchmarkFactsHit is the way of nearly all checks.
+// BenchmarkFactsHit measures a cache hit, the usual case.
 func BenchmarkFactsHit(b *testing.B) {
 	users := NewStaleUsers(&script{user: User{Active: true}}, config(time.Hour, time.Now))
 	b.ReportAllocs()

@@ -11,8 +11,8 @@ import (
 	"warder/policy"
 )
 
-// A store that refuses is a reason of its own; everything else that is no answer
-// is an outage.
+// ErrOverloaded has its own reason. Every other error of a store means that it is
+// unavailable.
 func TestDecideOverloaded(t *testing.T) {
 	t.Parallel()
 	secret := []byte("0123456789abcdef0123456789abcdef")

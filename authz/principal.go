@@ -7,7 +7,7 @@ import (
 	"warder/policy"
 )
 
-// An AuthMethod is how a principal was proven.
+// An AuthMethod is how a principal was authenticated.
 type AuthMethod uint8
 
 const (
@@ -17,7 +17,7 @@ const (
 	MethodAnonymous
 )
 
-// String returns the word used in headers, logs and metadata; "" for none.
+// String returns the name used in headers, logs and metadata, or "" for MethodNone.
 func (m AuthMethod) String() string {
 	switch m {
 	case MethodSession:
@@ -31,7 +31,7 @@ func (m AuthMethod) String() string {
 	return ""
 }
 
-// reason is why a principal of this method is allowed.
+// reason returns the reason for allowing a principal of this method.
 func (m AuthMethod) reason() Reason {
 	switch m {
 	case MethodSession:
@@ -48,20 +48,19 @@ func (m AuthMethod) reason() Reason {
 // A Principal is who a credential proves.
 type Principal struct {
 	Method    AuthMethod
-	UserID    string // for an API key its owner, "" when it has none
+	UserID    string // for an API key, its owner; "" when it has none
 	SessionID string // sessions only
-	Roles     Names  // sessions only: an API key never has its owner's roles
-	KeyPrefix string // API keys only: the public part
+	Roles     Names  // sessions only; an API key does not inherit its owner's roles
+	KeyPrefix string // API keys only: the public prefix
 	Scopes    Names  // API keys only
 }
 
-// Names are role or scope names: sorted, without duplicates, and each fit to
-// stand in a comma-separated header. Make them with [NewNames].
+// Names are role or scope names, sorted and without duplicates. Each can be part of a
+// comma-separated header value. Use [NewNames] to make them.
 type Names []string
 
-// NewNames sorts names and drops those that no rule could name and that a
-// header could not carry without becoming two: see [ValidName]. dropped is how many
-// were left out.
+// NewNames returns the valid names, sorted and without duplicates, and the number of
+// names that it dropped because they are not valid. See [ValidName].
 func NewNames(names []string) (valid Names, dropped int) {
 	for _, n := range names {
 		if !ValidName(n) {
@@ -74,16 +73,16 @@ func NewNames(names []string) (valid Names, dropped int) {
 	return slices.Compact(valid), dropped
 }
 
-// ValidName reports whether a role or scope can be held by anybody, by the same
-// rule that the policy is checked with.
+// ValidName reports whether name can be a role or a scope. The policy is checked with
+// the same rule.
 func ValidName(name string) bool { return policy.ValidName(name) }
 
-// Has reports whether name is one of the names, compared exactly.
+// Has reports whether n contains name. The comparison is exact.
 func (n Names) Has(name string) bool {
 	_, found := slices.BinarySearch(n, name)
 	return found
 }
 
-// ValidID reports whether s can be a user id or a session id, by the same rule
-// that tokens are checked with.
+// ValidID reports whether s can be a user id or a session id. Tokens are checked with
+// the same rule.
 func ValidID(s string) bool { return token.ValidID(s) }

@@ -1,25 +1,25 @@
 package authz
 
-// A Reason says why a request was allowed or denied. The words are an API:
-// logs, metrics, dynamic metadata and the command line use them. The zero
-// Reason is a denial.
+// A Reason says why a request was allowed or denied. The names that String returns
+// are an API: logs, metrics, dynamic metadata and the command line use them. The
+// zero Reason denies.
 type Reason uint8
 
 const (
-	ReasonInternal Reason = iota // a fault of warder itself
+	ReasonInternal Reason = iota // a fault in warder itself
 
-	// Allowed.
+	// The request is allowed.
 	ReasonPublic
 	ReasonPreflight
 	ReasonAnonymous
 	ReasonSession
 	ReasonAPIKey
 
-	// The request cannot be read in one way only.
+	// The request is invalid, or its path can be read in more than one way.
 	ReasonRequestMalformed
 	ReasonPathAmbiguous
 
-	// Nobody is proven.
+	// The request is not authenticated.
 	ReasonCredentialsMissing
 	ReasonCredentialsAmbiguous
 	ReasonTokenMalformed
@@ -37,7 +37,7 @@ const (
 	ReasonAPIKeyInactive
 	ReasonAPIKeyExpired
 
-	// Not for this one.
+	// The request may not use the route, or no route matches it.
 	ReasonRouteUnmatched
 	ReasonClientIPDenied
 	ReasonClientIPUnknown
@@ -46,7 +46,7 @@ const (
 	ReasonScopeMissing
 	ReasonConditionFalse
 
-	// The answer cannot be known now.
+	// A store could not answer.
 	ReasonSessionsUnavailable
 	ReasonDirectoryUnavailable
 	ReasonOverloaded
@@ -54,11 +54,11 @@ const (
 	reasonCount
 )
 
-// passed is what a single check says when it has no objection. It is no reason
-// for a yes: a decision made of it is a denial.
+// passed is the result of a check that does not deny the request. It is not a reason
+// to allow: a Decision made from it is a denial.
 const passed = reasonCount
 
-// Reasons returns every reason, for tests and tables that must name them all.
+// Reasons returns every reason, for tests and tables that must list them all.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasonCount)
 	for r := range reasonCount {
@@ -67,7 +67,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// Allows reports whether the reason is one for a yes.
+// Allows reports whether a decision with this reason allows the request.
 func (r Reason) Allows() bool {
 	switch r {
 	case ReasonPublic, ReasonPreflight, ReasonAnonymous, ReasonSession, ReasonAPIKey:
@@ -77,9 +77,9 @@ func (r Reason) Allows() bool {
 	}
 }
 
-// always reports whether a denial for the reason is enforced in shadow too: of a request
-// that can be read in two ways the application may read the other one, and a fault of
-// warder itself is no decision.
+// always reports whether a denial with this reason is enforced in shadow mode too.
+// The application may read an ambiguous request differently than warder does, and
+// after a fault in warder there is no decision to report.
 func (r Reason) always() bool {
 	switch r {
 	case ReasonRequestMalformed, ReasonPathAmbiguous, ReasonInternal:
@@ -89,7 +89,7 @@ func (r Reason) always() bool {
 	}
 }
 
-// String returns the word that the contract gives the reason.
+// String returns the name of the reason, such as "token_expired".
 func (r Reason) String() string {
 	if r >= reasonCount {
 		return reasonNames[ReasonInternal]

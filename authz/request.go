@@ -6,15 +6,15 @@ import (
 	"warder/policy/pattern"
 )
 
-// A Header is one field of a request. The name is in lower case.
+// A Header is one header field of a request. Name is in lower case.
 type Header struct{ Name, Value string }
 
-// Headers are the fields of a request in the order in which they came. A name
-// may stand there more than once.
+// Headers are the header fields of a request in the order received. A name may
+// occur more than once.
 type Headers []Header
 
-// First returns the value of the first field of a name and how many fields have the name,
-// which is in lower case.
+// First returns the value of the first field called name and the number of fields
+// with that name. The name must be in lower case.
 func (h Headers) First(name string) (value string, count int) {
 	for i := range h {
 		if h[i].Name == name {
@@ -30,25 +30,25 @@ func (h Headers) First(name string) (value string, count int) {
 // FoldHeader is [pattern.FoldHeader], for packages that do not import policies.
 func FoldHeader(name string) string { return pattern.FoldHeader(name) }
 
-// Attributes are the parts of a request as the proxy gives them.
+// Attributes are the parts of a request as the proxy reports them.
 type Attributes struct {
 	Method   string
-	Host     string // as sent: case, port and trailing dot are the policy's to fold
-	Path     string // with its query
+	Host     string // as sent; the policy normalizes case, port and trailing dot
+	Path     string // including the query
 	Headers  Headers
-	ClientIP netip.Addr // resolved, see [ClientIPResolver]; zero when unknown
+	ClientIP netip.Addr // from a [ClientIPResolver]; the zero Addr when unknown
 	ID       string     // x-request-id
-	// Principal is the name in the certificate that the proxy has verified of the
-	// other end of the connection; "" when there is none.
+	// Principal is the name in the peer certificate that the proxy verified, or ""
+	// when there is none.
 	Principal string
-	// RouteChosen says that the proxy's own configuration has chosen the policy's
-	// route, by its id. Nothing that a client sends may set it.
+	// RouteChosen reports that the proxy's own configuration selected the route
+	// RouteID. It must never be set from anything that a client sends.
 	RouteChosen bool
 	RouteID     string
 }
 
-// A Request is what is decided: attributes with the path in canonical form.
-// [NewRequest] is the only way to one that can be allowed.
+// A Request is a request to decide: its attributes and its path in canonical form.
+// Only a Request made by [NewRequest] can be allowed.
 type Request struct {
 	Attributes
 	path    pattern.Path
@@ -56,9 +56,9 @@ type Request struct {
 	hostOK  bool
 }
 
-// NewRequest reads the path and the host once. A path without a canonical form and a
-// host that is none are kept as the request's own refusal, so that the decision can still
-// be logged whole.
+// NewRequest parses the path and the host. A path without a canonical form or an
+// invalid host is not an error here: [Engine.Decide] denies the request, and the
+// decision is logged like any other.
 func NewRequest(a Attributes) *Request {
 	path, err := pattern.ParsePath(a.Path)
 	return &Request{Attributes: a, path: path, pathErr: err, hostOK: pattern.ValidHost(a.Host)}

@@ -6,8 +6,8 @@ import (
 	"warder/policy"
 )
 
-// require holds the principal against what the route wants of its kind. The
-// admin role replaces the role check of a user and nothing else.
+// require checks the principal's roles or scopes against the route. The admin role
+// replaces the role check of a user and nothing else.
 func require(route *policy.Route, who Principal, adminRole string) Reason {
 	switch who.Method {
 	case MethodAnonymous:
@@ -30,12 +30,12 @@ func require(route *policy.Route, who Principal, adminRole string) Reason {
 	return ReasonInternal
 }
 
-// hasAny reports whether one of the wanted names is held; wanting none is held by all.
+// hasAny reports whether held contains one of the wanted names, or wanted is empty.
 func hasAny(held Names, wanted []string) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(wanted, held.Has)
 }
 
-// hasAll reports whether every wanted name is held.
+// hasAll reports whether held contains every wanted name.
 func hasAll(held Names, wanted []string) bool {
 	return !slices.ContainsFunc(wanted, func(name string) bool { return !held.Has(name) })
 }

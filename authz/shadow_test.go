@@ -21,7 +21,7 @@ routes:
   - {id: open, match: GET /open, public: true, shadow: true}
 `
 
-// TestShadow: what is not enforced, and what is all the same.
+// TestShadow checks which denials shadow mode does not enforce and which it does.
 func TestShadow(t *testing.T) {
 	t.Parallel()
 	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(shadowPolicy)}}, nil)
@@ -35,8 +35,8 @@ func TestShadow(t *testing.T) {
 	store := memory.New(nil)
 	down := authztest.Lying{Err: errors.New("connection refused")}
 	for _, test := range []struct {
-		want   string // of a policy whose routes say so, and
-		all    string // with every route in shadow
+		want   string // with the policy's own shadow settings
+		all    string // with Config.Shadow
 		reason authz.Reason
 		path   string
 	}{
@@ -70,15 +70,15 @@ func TestShadow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := decide(t.Context(), t, e, "/watched/7"); d.Verdict() != "would_deny" || d.Reason() != authz.ReasonSessionsUnavailable {
-		t.Errorf("a store that is down denies in shadow: %s %s", d.Verdict(), d.Reason())
+		t.Errorf("store down, shadow route: %s %s", d.Verdict(), d.Reason())
 	}
 	if d := decide(t.Context(), t, e, "/closed/7"); d.Verdict() != "deny" || d.Reason() != authz.ReasonSessionsUnavailable {
-		t.Errorf("a store that is down: %s %s", d.Verdict(), d.Reason())
+		t.Errorf("store down, enforced route: %s %s", d.Verdict(), d.Reason())
 	}
 }
 
-// TestShadowIsADecision: what is none, since nobody made it, is never let through.
-func TestShadowIsADecision(t *testing.T) {
+// TestShadowOnlyByEngine checks that a Decision that the engine did not make is enforced.
+func TestShadowOnlyByEngine(t *testing.T) {
 	t.Parallel()
 	for _, d := range []authz.Decision{{}, authz.Deny(authz.ReasonInternal), authz.Deny(authz.ReasonRoleMissing), authz.Deny(authz.ReasonRequestMalformed)} {
 		if d.WouldDeny() || d.Shadow() || d.Allowed() || d.Verdict() != "deny" {

@@ -5,28 +5,27 @@ import (
 	"time"
 )
 
-// StaleConfig says how old what a store said may be when it is used again.
+// StaleConfig configures a cache of directory facts.
 type StaleConfig struct {
-	// MaxAge is how old a fact may be at the beginning of the check that uses it.
-	// It has to be above 0: where nothing may be old, ask the store itself.
+	// MaxAge is the greatest age of a fact at the start of the check that uses it.
+	// It must be positive. To use no cached facts, use the store directly.
 	MaxAge time.Duration
-	// Timeout bounds a question, which goes on when the check that began it is
-	// over: others may be waiting for its answer. 0 means a second.
+	// Timeout bounds one query. A query outlives the check that started it, because
+	// other checks may be waiting for its result. 0 means one second.
 	Timeout time.Duration
-	// Size is how many facts are kept at most.
+	// Size is the greatest number of facts kept.
 	Size int
 	// Now is the clock.
 	Now func() time.Time
 }
 
-// StaleUsers answers with what its Users said at most MaxAge ago: the price of a
-// query less is that a change of a user that nobody announces ([StaleUsers.Forget])
-// is seen that much later. Checks that miss the same user at the same time share
-// one question. Only facts are kept: a user as it is and, for a second at most,
-// that there is none; never an error, never a decision.
+// StaleUsers caches the results of a [Users] for at most MaxAge. A change to a user
+// is seen up to MaxAge late unless [StaleUsers.Forget] is called for it. Concurrent
+// misses for the same user share one query. Users are cached, and that a user does not
+// exist is cached for at most one second. Errors and decisions are never cached.
 type StaleUsers struct{ facts *facts[string, User] }
 
-// NewStaleUsers keeps what u says.
+// NewStaleUsers returns a cache of u.
 func NewStaleUsers(u Users, c StaleConfig) *StaleUsers {
 	return &StaleUsers{newFacts(u.User, c)}
 }
@@ -36,22 +35,22 @@ func (s *StaleUsers) User(ctx context.Context, id string) (User, error) {
 	return s.facts.get(ctx, id)
 }
 
-// Forget drops what is known of a user. A question about it that is under way
-// answers who asked already, and nobody later.
+// Forget drops what is cached about a user. A query in progress still answers the
+// checks that are waiting for it, and no later ones.
 func (s *StaleUsers) Forget(id string) { s.facts.forget(id) }
 
-// Counts says how often users were answered from memory.
+// Counts returns the cache's counters.
 func (s *StaleUsers) Counts() CacheCounts { return s.facts.counts.Counts() }
 
-// ForgetAll is Forget for every user. It costs next to nothing.
+// ForgetAll is Forget for every user, in constant time when no query is in progress.
 func (s *StaleUsers) ForgetAll() { s.facts.forgetAll() }
 
-// StaleAPIKeys is [StaleUsers] for API keys. A key that expires is refused in time
-// all the same, since the engine looks at the clock. There is no forgetting a single
-// one: what announces a change does not know the hash.
+// StaleAPIKeys is [StaleUsers] for API keys. A cached key still expires on time,
+// because the engine compares ExpiresAt with the clock in every check. A single key
+// cannot be forgotten, because change notifications do not contain the hash.
 type StaleAPIKeys struct{ facts *facts[KeyHash, APIKey] }
 
-// NewStaleAPIKeys keeps what k says.
+// NewStaleAPIKeys returns a cache of k.
 func NewStaleAPIKeys(k APIKeys, c StaleConfig) *StaleAPIKeys {
 	return &StaleAPIKeys{newFacts(k.APIKey, c)}
 }
@@ -61,8 +60,8 @@ func (s *StaleAPIKeys) APIKey(ctx context.Context, hash KeyHash) (APIKey, error)
 	return s.facts.get(ctx, hash)
 }
 
-// Counts says how often API keys were answered from memory.
+// Counts returns the cache's counters.
 func (s *StaleAPIKeys) Counts() CacheCounts { return s.facts.counts.Counts() }
 
-// ForgetAll drops what is known of API keys, like [StaleUsers.ForgetAll].
+// ForgetAll drops everything that is cached about API keys, like [StaleUsers.ForgetAll].
 func (s *StaleAPIKeys) ForgetAll() { s.facts.forgetAll() }

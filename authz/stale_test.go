@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// script answers each question with the next of its answers, and counts.
+// script is a store that returns its fields and counts the calls.
 type script struct {
 	user  User
 	key   APIKey
@@ -43,7 +43,7 @@ func TestStaleUsersAge(t *testing.T) {
 	t.Parallel()
 	const maxAge = 5 * time.Second
 	for _, c := range []struct {
-		asks int // of the store, for two questions
+		asks int // calls to the store, for two lookups
 		name string
 		step time.Duration
 	}{
@@ -70,8 +70,7 @@ func TestStaleUsersAge(t *testing.T) {
 	}
 }
 
-// The age counts from before the query: what a slow query brings is older than
-// its end.
+// The age of a fact is counted from the start of its query, however long the query takes.
 func TestStaleUsersAgeCountsFromTheQuestion(t *testing.T) {
 	t.Parallel()
 	clock := &clock{time.Unix(1e9, 0)}
@@ -81,7 +80,7 @@ func TestStaleUsersAgeCountsFromTheQuestion(t *testing.T) {
 	clock.t = clock.t.Add(2*time.Second + 1)
 	_, _ = users.User(t.Context(), "42")
 	if store.asked != 2 {
-		t.Errorf("the store was asked %d times, want 2: the fact is older than 5s, counted from the question", store.asked)
+		t.Errorf("the store was asked %d times, want 2: the fact is older than 5s, counted from the start of the query", store.asked)
 	}
 }
 
@@ -100,12 +99,13 @@ func TestStaleKeepsFactsOnly(t *testing.T) {
 			}
 		}
 		if store.asked != 4 {
-			t.Errorf("%v: the store was asked %d times, want 4: an error is no fact", err, store.asked)
+			t.Errorf("%v: the store was asked %d times, want 4: errors are not cached", err, store.asked)
 		}
 	}
 }
 
-// An error never replaces a fact, and a fact that is too old never covers an error.
+// A store's outage does not matter while a fact is young enough. After that the check gets
+// the error, not the old fact.
 func TestStaleErrorAfterFact(t *testing.T) {
 	t.Parallel()
 	clock := &clock{time.Unix(1e9, 0)}
@@ -130,7 +130,7 @@ func TestStaleKeysAreApart(t *testing.T) {
 	_, _ = users.User(t.Context(), "1")
 	store.user = User{}
 	if user, _ := users.User(t.Context(), "2"); user.Active {
-		t.Error("user 2 has what is known of user 1")
+		t.Error("User(2) returned the fact about user 1")
 	}
 	if user, _ := users.User(t.Context(), "1"); !user.Active {
 		t.Error("user 1 was asked again within the bound")

@@ -10,17 +10,18 @@ import (
 )
 
 var (
-	// ErrNotFound is what a store returns, wrapped or not, when it answered and
-	// has no such row. Any other error means that the store could not answer.
+	// ErrNotFound is returned, possibly wrapped, by a store that has no such row.
+	// Any other error means that the store could not answer.
 	ErrNotFound = errors.New("not found")
-	// ErrOverloaded is what a store returns, wrapped or not, when it did not ask,
-	// so that the questions of others can be answered.
+	// ErrOverloaded is returned, possibly wrapped, by a store that rejected the query
+	// without sending it, to keep its capacity for other queries.
 	ErrOverloaded = errors.New("overloaded")
 )
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
 
-// unanswered is the reason for an error of a store that is no answer.
+// unanswered returns the reason for denying after an error that means the store could
+// not answer.
 func unanswered(err error, unavailable Reason) Reason {
 	if errors.Is(err, ErrOverloaded) {
 		return ReasonOverloaded
@@ -28,51 +29,53 @@ func unanswered(err error, unavailable Reason) Reason {
 	return unavailable
 }
 
-// Sessions says whether a session still lives.
+// Sessions reports which sessions exist.
 type Sessions interface {
-	// Alive reports whether the session exists. An error is not an answer.
+	// Alive reports whether the session exists. On an error the result is unknown and
+	// the bool is ignored.
 	Alive(ctx context.Context, userID, sessionID string) (bool, error)
 }
 
-// Users finds users by id, exactly as spelled: an id that is not the store's
-// own spelling of it (042 for 42) is ErrNotFound, and so is one that the
-// store could not hold.
+// Users looks up users by id. The comparison is exact: an id that differs from the
+// store's own spelling (042 for 42) is ErrNotFound, and so is an id that the store's
+// column type cannot hold.
 type Users interface {
 	User(ctx context.Context, id string) (User, error)
 }
 
-// APIKeys finds API keys by the hash of the whole key.
+// APIKeys looks up API keys by the hash of the whole key. An unknown key is
+// ErrNotFound.
 type APIKeys interface {
 	APIKey(ctx context.Context, hash KeyHash) (APIKey, error)
 }
 
-// A User is what the directory says of a user. The zero User is inactive.
+// A User is the directory's record of a user. The zero User is inactive.
 type User struct {
 	Active bool
 	Roles  Names
 }
 
-// An APIKey is what the directory says of a key. The zero APIKey is inactive.
+// An APIKey is the directory's record of a key. The zero APIKey is inactive.
 type APIKey struct {
 	Prefix    string // public, for logs and the upstream
 	Scopes    Names
 	Active    bool
-	ExpiresAt time.Time // the zero time: never
-	OwnerID   string    // "" when it belongs to nobody
+	ExpiresAt time.Time // the zero Time means that the key does not expire
+	OwnerID   string    // "" when the key has no owner
 }
 
-// A KeyHash is the SHA-256 of a whole API key. It prints masked: with the key's
-// length bounded, a hash in a log is worth attacking.
+// A KeyHash is the SHA-256 of a whole API key. It prints masked, because keys may be
+// short enough for an offline attack on a logged hash.
 type KeyHash [sha256.Size]byte
 
 // HashAPIKey hashes the key as it was presented.
 func HashAPIKey(key string) KeyHash { return sha256.Sum256([]byte(key)) }
 
-// Hex returns the hash as stores hold it: 64 lower-case hexadecimal digits.
+// Hex returns the hash as 64 lower-case hexadecimal digits, the form used in stores.
 func (h KeyHash) Hex() string { return hex.EncodeToString(h[:]) }
 
-// Format implements fmt.Formatter and prints the mask, whatever the verb.
+// Format implements [fmt.Formatter]. It prints a mask for every verb.
 func (h KeyHash) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("***FILTERED***")) }
 
-// MarshalText makes JSON and slog print the mask.
+// MarshalText implements [encoding.TextMarshaler], so that JSON and slog print a mask.
 func (h KeyHash) MarshalText() ([]byte, error) { return []byte("***FILTERED***"), nil }

@@ -7,9 +7,10 @@ import (
 	"warder/policy"
 )
 
-// verify finds the one credential that the route looks at and proves who holds it. It
-// returns passed only when somebody was proven, or nobody on a route that allows that. A bad
-// credential is final: no other kind is tried.
+// verify authenticates the request by the one credential that the route reads. It
+// returns passed for an authenticated principal, and for a request without credentials
+// on a route that allows anonymous access. A bad credential is final: verify does not
+// try another kind and does not fall back to anonymous.
 func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, Reason) {
 	var bearer, key string
 	var bearers, keys int
@@ -33,11 +34,11 @@ func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (P
 	}
 }
 
-// joined reports whether a proxy may have made one value of two: neither a
-// token nor an API key can hold a comma.
+// joined reports whether a proxy may have joined two header fields into one value
+// (RFC 9110 section 5.3). Neither a token nor an API key can contain a comma.
 func joined(value string) bool { return strings.Contains(value, ",") }
 
-// verifyUser asks the directory for an active user: the signed-in one, or the
+// verifyUser looks up an active user in the directory: the subject of a token or the
 // owner of an API key.
 func (e *Engine) verifyUser(ctx context.Context, id string) (User, Reason) {
 	if !ValidID(id) {

@@ -39,8 +39,8 @@ func RunCorpus(t *testing.T, dir string, open func(t *testing.T, f *policytest.F
 	}
 }
 
-// LoadCorpus reads every *.yaml file of a folder, sorted by name, and holds it to what a
-// corpus has to say beyond other files of cases.
+// LoadCorpus reads every *.yaml file of a folder, sorted by name. It fails the test if a file
+// does not meet the additional rules for a corpus.
 func LoadCorpus(t *testing.T, dir string) []*policytest.File {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
@@ -62,12 +62,12 @@ func LoadCorpus(t *testing.T, dir string) []*policytest.File {
 	return files
 }
 
-// checkCorpus: a case of the corpus leaves nothing open, and runs at every depth or says
-// why not.
+// checkCorpus checks that each case specifies its whole result, and that it runs at every
+// depth or gives a reason for an exception.
 func checkCorpus(t *testing.T, f *policytest.File) {
 	t.Helper()
 	if f.About == "" || f.Policy == "" {
-		t.Errorf("%s: about and policy are wanted", f.Path)
+		t.Errorf("%s: about or policy is missing", f.Path)
 	}
 	for _, c := range f.Cases {
 		report := func(message string) { t.Errorf("%s: %s: %s", c.Position(), c.Field(), message) }
@@ -76,7 +76,7 @@ func checkCorpus(t *testing.T, f *policytest.File) {
 			report("want has no reason")
 		}
 		if allow && (reason == authz.ReasonSession || reason == authz.ReasonAPIKey) && c.As == "" && c.Identity == nil {
-			report("as or identity is missing: a request that is let through for somebody has to say for whom")
+			report("as or identity is missing: an allowed request with a principal must specify the identity")
 		}
 		if c.Envoy.Skip != "" || c.Envoy.Status != 0 {
 			continue
@@ -86,12 +86,12 @@ func checkCorpus(t *testing.T, f *policytest.File) {
 			report("peer: no client can connect to Envoy from there; want an address of 127.0.0.0/8, or envoy: {skip: why}")
 		}
 		if c.Now != "" || f.Now != "" {
-			report("now: the clock of this Envoy cannot be set; want envoy: {skip: why}")
+			report("now: Envoy's clock cannot be set; want envoy: {skip: why}")
 		}
 	}
 }
 
-// Open makes what the cases of a file of the corpus run on, its policy without variables.
+// Open opens a file of the corpus. Its policy has no environment variables.
 func Open(t *testing.T, f *policytest.File, now time.Time) *policytest.Opened {
 	t.Helper()
 	routes, err := policy.Parse([]policy.File{{Name: f.Name, Data: []byte(f.Policy)}}, func(string) (string, bool) { return "", false })

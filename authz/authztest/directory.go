@@ -13,33 +13,33 @@ import (
 	"warder/authz"
 )
 
-// A UserRow is a user as a table holds it.
+// A UserRow is a row of a table of users.
 type UserRow struct {
 	ID     string
 	Active *bool  // nil for NULL
-	Roles  string // JSON text, or text that is none; "" for NULL
+	Roles  string // valid or invalid JSON text; "" for NULL
 }
 
-// An APIKeyRow is an API key as a table holds it.
+// An APIKeyRow is a row of a table of API keys.
 type APIKeyRow struct {
 	Hash    authz.KeyHash
 	Prefix  string
-	Scopes  string // JSON text, or text that is none; "" for NULL
+	Scopes  string // valid or invalid JSON text; "" for NULL
 	Active  *bool  // nil for NULL
 	Expires string // RFC 3339, "infinity", "-infinity"; "" for NULL
-	OwnerID string // "" for NULL; else a user that was put
+	OwnerID string // "" for NULL; else the id of an existing user
 }
 
-// An IDKind is how a store spells user ids.
+// An IDKind is the type of a store's user ids.
 type IDKind string
 
 const (
 	TextIDs    IDKind = "text"
-	IntegerIDs IDKind = "integer" // of 8 bytes, unless an exception says less
+	IntegerIDs IDKind = "integer" // 8 bytes, unless there is an exception
 	UUIDs      IDKind = "uuid"
 )
 
-// A DirectoryFixture is a directory under test, empty, and the means to fill it.
+// A DirectoryFixture is an empty directory under test and the functions to fill it.
 type DirectoryFixture struct {
 	Users   authz.Users
 	APIKeys authz.APIKeys
@@ -50,13 +50,13 @@ type DirectoryFixture struct {
 	PutAPIKey    func(testing.TB, APIKeyRow)
 	DeleteAPIKey func(testing.TB, authz.KeyHash)
 
-	// Exceptions names the cases that the store cannot hold, each with the reason.
-	// Cases are named group/case; a name that ends in "/" stands for the whole group.
+	// Exceptions has the cases that the store cannot represent, each with the reason. The
+	// name of a case is group/case. A name that ends in "/" is that of a whole group.
 	Exceptions map[string]string
 }
 
-// RunDirectory runs the suite that every store of users and API keys passes.
-// open returns an empty store each time.
+// RunDirectory runs the conformance suite for a store of users and API keys. open must return
+// an empty store each time.
 func RunDirectory(t *testing.T, open func(testing.TB) DirectoryFixture) {
 	t.Helper()
 	d := &directorySuite{open: open, used: make(map[string]bool)}
@@ -70,17 +70,17 @@ func RunDirectory(t *testing.T, open func(testing.TB) DirectoryFixture) {
 	t.Run("contexts", d.contexts)
 	for name := range open(t).Exceptions {
 		if !d.used[name] {
-			t.Errorf("the exception %q is for no case", name)
+			t.Errorf("the exception %q matches no case", name)
 		}
 	}
 }
 
 type directorySuite struct {
 	open func(testing.TB) DirectoryFixture
-	used map[string]bool // exceptions
+	used map[string]bool // the exceptions that matched a case
 }
 
-// run runs one case on an empty store, unless the store makes an exception.
+// run runs one case on an empty store, unless the store has an exception for it.
 func (d *directorySuite) run(t *testing.T, group, name string, f func(*testing.T, DirectoryFixture)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
@@ -93,20 +93,20 @@ func (d *directorySuite) run(t *testing.T, group, name string, f func(*testing.T
 			if reason == "" {
 				t.Errorf("the exception %q has no reason", exception)
 			}
-			t.Logf("not for this store: %s", reason)
+			t.Logf("not applicable to this store: %s", reason)
 			return
 		}
 		f(t, fixture)
 	})
 }
 
-// Yes and No are for the flags of rows, which may also be NULL.
+// Yes and No are values for the flags of rows. nil is NULL.
 var (
 	yes, no = true, false
 	Yes, No = &yes, &no
 )
 
-// id returns the store's spelling of the n-th user, n from 1 to 9.
+// id returns the id of the n-th user, for n from 1 to 9.
 func (f DirectoryFixture) id(n int) string {
 	switch f.IDs {
 	case IntegerIDs:
@@ -156,14 +156,14 @@ func (d *directorySuite) users(t *testing.T) {
 	})
 }
 
-// A nameList is what a column of roles or scopes holds and what of it counts.
+// A nameList is the text of a column of roles or scopes and the expected names.
 type nameList struct {
 	want authz.Names
 	name string
 	text string
 }
 
-// nameLists are arrays of strings. Of these the names count that a header can carry.
+// nameLists are arrays of strings, of which the valid names count.
 var nameLists = []nameList{
 	{authz.Names{"ADMIN"}, "one", `["ADMIN"]`},
 	{authz.Names{"A", "B", "C"}, "sorted", `["C","A","B"]`},
@@ -181,7 +181,7 @@ var nameLists = []nameList{
 	{authz.Names{"A"}, "space at an end dropped", `["A"," ADMIN","ADMIN "]`},
 }
 
-// otherShapes are JSON that is no array of strings.
+// otherShapes are JSON values that are not arrays of strings.
 var otherShapes = []nameList{
 	{nil, "string", `"ADMIN"`},
 	{nil, "string that holds an array", `"[\"ADMIN\"]"`},
@@ -197,7 +197,7 @@ var otherShapes = []nameList{
 	{nil, "array with an object", `["ADMIN",{"name":"X"}]`},
 }
 
-// brokenShapes are no JSON at all, which only a text column can hold.
+// brokenShapes are not JSON. Only a text column can contain them.
 var brokenShapes = []nameList{
 	{nil, "truncated", `["ADMIN"`},
 	{nil, "more after the array", `["ADMIN"] ["ADMIN"]`},
@@ -225,7 +225,7 @@ func (d *directorySuite) nameLists(t *testing.T, group string, lists []nameList)
 	}
 }
 
-// otherSpellings are ids that a lenient reader would take for the first user.
+// otherSpellings are ids that a lenient store would take for that of the first user.
 func otherSpellings(kind IDKind, id string) []string {
 	common := []string{
 		"", " " + id, id + " ", id + "\x00", id + "\n", "\t" + id, id + "'", id + "' OR '1'='1", id + ";", "%", "_", "*", "NULL", "null",
@@ -245,7 +245,7 @@ func otherSpellings(kind IDKind, id string) []string {
 }
 
 func (d *directorySuite) ids(t *testing.T) {
-	d.run(t, "ids", "not the store's own spelling", func(t *testing.T, f DirectoryFixture) {
+	d.run(t, "ids", "other spellings", func(t *testing.T, f DirectoryFixture) {
 		f.PutUser(t, UserRow{ID: f.id(1), Active: Yes, Roles: `["ADMIN"]`})
 		for _, id := range otherSpellings(f.IDs, f.id(1)) {
 			wantNoUser(t, f, id)
@@ -266,7 +266,7 @@ func (d *directorySuite) ids(t *testing.T) {
 			wantUser(t, f, id, authz.User{Active: true, Roles: authz.Names{"R"}})
 		}
 		if f.IDs == IntegerIDs {
-			wantNoUser(t, f, "9007199254740992") // what a float makes of …993
+			wantNoUser(t, f, "9007199254740992") // …993 rounded to a float64
 		}
 	})
 }
@@ -293,7 +293,7 @@ func (d *directorySuite) keys(t *testing.T) {
 	d.run(t, "keys", "owned", func(t *testing.T, f DirectoryFixture) {
 		f.PutUser(t, UserRow{ID: f.id(1), Active: No, Roles: `["ADMIN"]`})
 		f.PutAPIKey(t, APIKeyRow{Hash: hash, Prefix: "wk_live", Active: Yes, OwnerID: f.id(1)})
-		// The key's own row does not depend on its owner's: that is the engine's check.
+		// The store returns the key whatever its owner's state, which the engine checks.
 		wantAPIKey(t, f, hash, authz.APIKey{Prefix: "wk_live", Active: true, OwnerID: f.id(1)})
 	})
 
@@ -346,7 +346,7 @@ func (d *directorySuite) expiry(t *testing.T) {
 			wantAPIKey(t, f, hash, authz.APIKey{Prefix: "wk", Active: true, ExpiresAt: tt.want})
 		})
 	}
-	// The zero time means never, so a time before all times must not become it.
+	// These must not become the zero Time, which means never.
 	for _, expires := range []string{"-infinity", "0001-01-01T00:00:00Z"} {
 		d.run(t, "expiry", expires+" is expired", func(t *testing.T, f DirectoryFixture) {
 			f.PutAPIKey(t, APIKeyRow{Hash: hash, Prefix: "wk", Active: Yes, Expires: expires})
@@ -355,7 +355,7 @@ func (d *directorySuite) expiry(t *testing.T) {
 				t.Fatal(err)
 			}
 			if key.ExpiresAt.IsZero() || key.ExpiresAt.After(time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)) {
-				t.Errorf("ExpiresAt = %v, want long ago and not the zero time", key.ExpiresAt)
+				t.Errorf("ExpiresAt = %v, want a time in the past that is not the zero Time", key.ExpiresAt)
 			}
 		})
 	}
@@ -409,7 +409,7 @@ func wantAPIKey(t testing.TB, f DirectoryFixture, hash authz.KeyHash, want authz
 		return
 	}
 	if len(got.Scopes) == 0 {
-		got.Scopes = nil // how nothing is spelled is the store's business
+		got.Scopes = nil // nil and empty are equivalent
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("APIKey (-want +got):\n%s", diff)

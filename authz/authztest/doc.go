@@ -1,7 +1,7 @@
-// Package authztest is what tests of warder share: the conformance suites that
-// every store passes ([RunSessions], [RunDirectory]), the decision corpus as tests
-// ([RunCorpus], on package policytest), stores that fail, hang,
-// panic or count, token minting, and real throwaway Redis and Postgres servers.
+// Package authztest has the shared parts of warder's tests: the conformance suites for
+// stores ([RunSessions], [RunDirectory]), the decision corpus as tests ([RunCorpus]), stores
+// that fail, hang, panic or count, token minting, and real Redis and Postgres servers that
+// are started for a test.
 //
-// It is called by tests only. It decides nothing, and no program imports it.
+// Only tests import it.
 package authztest

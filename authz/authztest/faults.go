@@ -7,14 +7,14 @@ import (
 	"warder/authz"
 )
 
-// Stores are all that an engine asks.
+// Stores combines the stores of an engine.
 type Stores interface {
 	authz.Sessions
 	authz.Users
 	authz.APIKeys
 }
 
-// Failing answers every question with its error.
+// Failing returns Err from every method.
 type Failing struct{ Err error }
 
 func (f Failing) Alive(context.Context, string, string) (bool, error) { return false, f.Err }
@@ -25,8 +25,8 @@ func (f Failing) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 	return authz.APIKey{}, f.Err
 }
 
-// Lying answers every question with its error and, beside it, with all that a
-// request could wish for: whoever looks at the answer before the error is caught.
+// Lying returns Err from every method, along with a result that would allow the request. A
+// caller that uses the result without checking the error fails its test.
 type Lying struct{ Err error }
 
 func (l Lying) Alive(context.Context, string, string) (bool, error) { return true, l.Err }
@@ -39,7 +39,7 @@ func (l Lying) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 	return authz.APIKey{Active: true, Scopes: authz.Names{"*"}}, l.Err
 }
 
-// Hanging never answers: it returns the context's error when the context ends.
+// Hanging blocks in every method until the context ends, and returns the context's error.
 type Hanging struct{}
 
 func (Hanging) Alive(ctx context.Context, _, _ string) (bool, error) {
@@ -57,7 +57,7 @@ func (Hanging) APIKey(ctx context.Context, _ authz.KeyHash) (authz.APIKey, error
 	return authz.APIKey{}, ctx.Err()
 }
 
-// Panicking panics with its value.
+// Panicking panics with Value in every method.
 type Panicking struct{ Value any }
 
 func (p Panicking) Alive(context.Context, string, string) (bool, error) { panic(p.Value) }
@@ -66,7 +66,7 @@ func (p Panicking) User(context.Context, string) (authz.User, error) { panic(p.V
 
 func (p Panicking) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) { panic(p.Value) }
 
-// Counting counts the questions that pass through it to Next. It is safe for
+// Counting counts the calls of its methods and forwards them to Next. It is safe for
 // concurrent use.
 type Counting struct {
 	Next Stores
@@ -89,7 +89,7 @@ func (c *Counting) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey
 	return c.Next.APIKey(ctx, hash)
 }
 
-// Total returns how many questions were asked.
+// Total returns the number of all calls.
 func (c *Counting) Total() int64 {
 	return c.Sessions.Load() + c.Users.Load() + c.APIKeys.Load()
 }

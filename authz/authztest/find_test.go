@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Debian's redis-server is a symlink to redis-check-rdb, which is a server only under
-// the other name.
+// Debian's redis-server is a symlink to redis-check-rdb, which is a server only if it is
+// started by the name of the symlink.
 func TestProgramIsStartedByItsName(t *testing.T) {
 	folder := t.TempDir()
 	script := "#!/bin/sh\ncase \"$0\" in *-server) echo 'v=7.0.0' ;; *) exit 1 ;; esac\n"

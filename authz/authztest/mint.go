@@ -9,7 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A Token is a JWT to mint: right unless the test makes it wrong.
+// A Token is a JWT to mint.
 type Token struct {
 	Secret []byte
 	Claims map[string]any
@@ -17,8 +17,8 @@ type Token struct {
 	Method jwt.SigningMethod // nil means HS256
 }
 
-// Mint signs the token and returns it in compact form (RFC 7515). The header's
-// alg names the method, unless overridden: the signature does not follow it.
+// Mint signs the token and returns it in compact serialization (RFC 7515). An alg in
+// Header does not change the signing method.
 func Mint(t testing.TB, tok Token) string {
 	t.Helper()
 	method := tok.Method
@@ -40,9 +40,9 @@ func Mint(t testing.TB, tok Token) string {
 	return signed
 }
 
-// MintRaw makes a compact JWS of header and payload exactly as written, whatever
-// they are, with an HS256 signature that fits. Use it for what no library would
-// sign: duplicate members, text that is no JSON.
+// MintRaw returns a compact JWS of header and payload, exactly as written, with a valid HS256
+// signature. It is for tokens that a library would not sign, such as those with duplicate
+// members or text that is not JSON.
 func MintRaw(secret []byte, header, payload string) string {
 	input := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." +
 		base64.RawURLEncoding.EncodeToString([]byte(payload))

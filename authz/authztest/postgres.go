@@ -21,11 +21,11 @@ import (
 
 const (
 	postgresUser     = "warder_test"
-	postgresPassword = "postgres-canary-7d1f" // no test may find it anywhere but in a URL
+	postgresPassword = "postgres-canary-7d1f" // must never appear in errors or logs
 )
 
-// A Postgres is a fresh database on a real server that listens on a loopback port
-// and a unix socket. Its user is a superuser.
+// A Postgres is a new database on a real server that listens on a loopback port and a unix
+// socket. Its user is a superuser.
 type Postgres struct {
 	Addr     string // 127.0.0.1:port, the same after a restart
 	Socket   string // the folder of the unix socket
@@ -35,7 +35,7 @@ type Postgres struct {
 
 	server *postgresCluster
 	mu     sync.Mutex
-	conn   *pgx.Conn // of Exec; nil before the first, and after the server was away
+	conn   *pgx.Conn // used by Exec; nil before the first call and after Stop
 }
 
 // A postgresCluster is a server with its data folder.
@@ -47,17 +47,17 @@ type postgresCluster struct {
 	process *process
 }
 
-// StartPostgres returns a fresh database on the one server of this test process,
-// which is started for the first caller and ends with the process. It cannot be
-// stopped or paused: see [StartPostgresServer].
+// StartPostgres returns a new database on a server that all tests of the process share. The
+// server is started by the first call and ends with the process. It cannot be stopped or
+// paused: see [StartPostgresServer].
 func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	server := sharedPostgres.get(t)
 	return server.database(t)
 }
 
-// StartPostgresServer returns a fresh database on a server of its own, for tests
-// that stop or pause it. The server ends with the test.
+// StartPostgresServer returns a new database on a separate server, for tests that stop or
+// pause it. The server ends with the test.
 func StartPostgresServer(t testing.TB) *Postgres {
 	t.Helper()
 	server, remove := newPostgresCluster(t)
@@ -66,8 +66,8 @@ func StartPostgresServer(t testing.TB) *Postgres {
 	return server.database(t)
 }
 
-// StartStandby copies the server of p, which must be its own (see
-// [StartPostgresServer]), and starts the copy as a streaming standby of it.
+// StartStandby starts a streaming standby of the server of p, which must be from
+// [StartPostgresServer].
 func (p *Postgres) StartStandby(t testing.TB) *Postgres {
 	t.Helper()
 	p.own(t)
@@ -77,7 +77,7 @@ func (p *Postgres) StartStandby(t testing.TB) *Postgres {
 	}
 	t.Cleanup(remove)
 	s := &postgresCluster{bin: p.server.bin, dir: dir, port: freePort(t)}
-	// --write-recovery-conf makes it a standby, with the password.
+	// --write-recovery-conf configures the copy as a standby, with the primary's password.
 	backup := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "--dbname", p.server.url("postgres"),
 		"--pgdata", filepath.Join(dir, "data"), "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
 	backup.SysProcAttr = userAttributes()
@@ -94,8 +94,8 @@ func (p *Postgres) StartStandby(t testing.TB) *Postgres {
 	return standby
 }
 
-// sharedPostgres is the server of this test process: starting one for each test
-// would take most of the tests' time.
+// sharedPostgres is shared by the tests of this process, because starting a server for each
+// test would take most of their time.
 var sharedPostgres lazyCluster
 
 type lazyCluster struct {
@@ -115,7 +115,7 @@ func (l *lazyCluster) get(t testing.TB) *postgresCluster {
 	return l.server
 }
 
-// newPostgresCluster makes a data folder and starts a server on it.
+// newPostgresCluster creates a data folder and starts a server with it.
 func newPostgresCluster(t testing.TB) (server *postgresCluster, remove func()) {
 	t.Helper()
 	dir, remove, err := shortDir()
@@ -153,10 +153,10 @@ func (s *postgresCluster) initialize() error {
 func (s *postgresCluster) start() error {
 	process, err := startProcess(true, filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
 		"-c", "listen_addresses=127.0.0.1", "-p", strconv.Itoa(s.port), "-c", "unix_socket_directories="+s.dir,
-		// Throwaway: nothing has to survive, and all of it has to be quick.
+		// The data need not survive a crash, so favor speed.
 		"-c", "fsync=off", "-c", "full_page_writes=off",
 		"-c", "shared_buffers=16MB", "-c", "max_connections=100", "-c", "autovacuum=off",
-		// A standby whose first connection to the primary fails tries again at once.
+		// A standby retries soon if its first connection to the primary fails.
 		"-c", "max_wal_size=1GB", "-c", "log_min_messages=fatal", "-c", "wal_retrieve_retry_interval=100ms")
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func (p *Postgres) Try(t testing.TB, sql string) error {
 	return p.exec(ctx, sql)
 }
 
-// exec keeps its connection: to make one takes longer than most statements.
+// exec reuses its connection, because connecting takes longer than most statements.
 func (p *Postgres) exec(ctx context.Context, sql string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -242,7 +242,7 @@ func (p *Postgres) exec(ctx context.Context, sql string) error {
 		}
 		p.conn = conn
 	}
-	_, err := p.conn.PgConn().Exec(ctx, sql).ReadAll() // the simple protocol takes several statements
+	_, err := p.conn.PgConn().Exec(ctx, sql).ReadAll() // the simple protocol allows several statements
 	return err
 }
 
@@ -257,8 +257,8 @@ func (p *Postgres) hangUp() {
 	}
 }
 
-// Start starts the server again on the same port after Stop, with what it held,
-// and returns when it answers.
+// Start restarts the server after Stop, on the same port and with its data. It returns when
+// the server answers.
 func (p *Postgres) Start(t testing.TB) {
 	t.Helper()
 	p.own(t)
@@ -275,7 +275,7 @@ func (p *Postgres) Stop(t testing.TB) {
 	p.hangUp()
 }
 
-// Pause leaves connections open and answers nothing until Resume.
+// Pause stops the server from answering until Resume. Connections stay open.
 func (p *Postgres) Pause(t testing.TB) {
 	t.Helper()
 	p.own(t)

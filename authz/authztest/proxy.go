@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A Proxy passes connections on to a server, until it is cut: then it is a network
-// that loses everything. Connections are made and nothing comes through, and what
-// was open or was opened meanwhile stays dead when the network is back.
+// A Proxy forwards connections to a server. After Cut it behaves like a network that drops
+// all packets: connections are accepted, but no data is forwarded. Connections that were
+// open during a cut stay dead after Mend.
 type Proxy struct {
 	Addr string // 127.0.0.1:port
 
@@ -45,7 +45,7 @@ func StartProxy(t testing.TB, addr string) *Proxy {
 	return p
 }
 
-// Cut loses everything from now on.
+// Cut drops all data from now on.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +71,7 @@ func (p *Proxy) accept() {
 		}
 		select {
 		case <-cut:
-			continue // it stays open, and dead
+			continue // the connection stays open, and dead
 		default:
 		}
 		server, err := net.Dial("tcp", p.target)
@@ -87,7 +87,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// keep notes a connection to close at the end, and returns the cut that it lives under.
+// keep records a connection, to be closed at the end of the test. It returns the channel that
+// is closed when the connection is cut.
 func (p *Proxy) keep(conn net.Conn) (cut chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +106,7 @@ func pass(to, from net.Conn, cut chan struct{}) {
 		n, err := from.Read(buf)
 		select {
 		case <-cut:
-			_, _ = io.Copy(io.Discard, from) // lost, the end too
+			_, _ = io.Copy(io.Discard, from) // neither data nor the end is forwarded
 			return
 		default:
 		}

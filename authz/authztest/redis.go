@@ -13,19 +13,19 @@ import (
 	"testing"
 )
 
-// A Redis is a real server (Valkey or Redis) on a loopback port and a unix
-// socket, empty at its start, which keeps nothing on disk.
+// A Redis is a real server (Valkey or Redis) on a loopback port and a unix socket. It starts
+// empty and does not persist its data.
 type Redis struct {
 	Addr     string // 127.0.0.1:port, the same after a restart
 	Socket   string // the path of the unix socket
-	Password string // "" when it asks for none
+	Password string // "" for none
 
 	path    string
 	dir     string
 	process *process
 }
 
-// StartRedis starts a server that stops with the test. password may be "".
+// StartRedis starts a server that stops when the test ends. password may be "".
 func StartRedis(t testing.TB, password string) *Redis {
 	t.Helper()
 	dir, remove, err := shortDir()
@@ -54,8 +54,8 @@ func (r *Redis) URL() string {
 	return u.String()
 }
 
-// Start starts the server again on the same port after Stop, empty, and returns
-// when it answers.
+// Start restarts the server after Stop, on the same port and empty. It returns when the server
+// answers.
 func (r *Redis) Start(t testing.TB) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(r.Addr)
@@ -76,7 +76,7 @@ func (r *Redis) Start(t testing.TB) {
 	}
 }
 
-// Stop kills the server: what it held is lost.
+// Stop kills the server. Its data is lost.
 func (r *Redis) Stop(t testing.TB) {
 	t.Helper()
 	r.stop()
@@ -84,7 +84,7 @@ func (r *Redis) Stop(t testing.TB) {
 
 func (r *Redis) stop() { r.process.kill() }
 
-// Pause leaves connections open and answers nothing until Resume.
+// Pause stops the server from answering until Resume. Connections stay open.
 func (r *Redis) Pause(t testing.TB) {
 	t.Helper()
 	r.process.pause()
@@ -96,8 +96,8 @@ func (r *Redis) Resume(t testing.TB) {
 	r.process.resume()
 }
 
-// Do sends one command on a connection of its own and returns the first line of
-// the reply as the server sent it: "+OK", ":1", "$-1". An error reply fails the test.
+// Do sends one command on a new connection and returns the first line of the reply as sent by
+// the server: "+OK", ":1", "$-1". An error reply fails the test.
 func (r *Redis) Do(t testing.TB, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
@@ -148,7 +148,7 @@ func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
 	return send(args...)
 }
 
-// command spells a command as an array of bulk strings (RESP 2).
+// command encodes a command as an array of bulk strings (RESP 2).
 func command(args []string) []byte {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, arg := range args {

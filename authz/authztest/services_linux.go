@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// unprivilegedID is who root becomes for a server that refuses to run as root.
+// unprivilegedID is the user and group id of a server that refuses to run as root.
 const unprivilegedID = 1000
 
-// processAttributes makes a child die with its parent. With isolate and as root
-// the child lives in namespaces of its own, in which it is not root (Postgres
-// refuses to be) although its files stay root's, and in which all that it forks
-// and all its shared memory go with it.
+// processAttributes makes the kernel kill a child when its parent ends. With isolate and as
+// root, the child also gets new namespaces: a user namespace, in which it is not root, as
+// Postgres requires; a PID namespace, so that its own children end with it; and an IPC
+// namespace, so that its shared memory does.
 func processAttributes(isolate bool) *syscall.SysProcAttr {
 	attr := userAttributes()
 	attr.Pdeathsig = syscall.SIGKILL
@@ -27,7 +27,8 @@ func processAttributes(isolate bool) *syscall.SysProcAttr {
 	return attr
 }
 
-// userAttributes makes root somebody else and leaves anybody else alone.
+// userAttributes maps root to unprivilegedID in a new user namespace. For other users it does
+// nothing.
 func userAttributes() *syscall.SysProcAttr {
 	if os.Getuid() != 0 {
 		return &syscall.SysProcAttr{}
@@ -43,9 +44,9 @@ func childrenOf(pid int) []int {
 	for _, path := range stats {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			continue // gone meanwhile
+			continue // the process has ended
 		}
-		// pid (name) state ppid …, and the name may hold anything.
+		// The format is "pid (name) state ppid …", and name may contain any character.
 		_, rest, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
 		fields := strings.Fields(rest)
 		if len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
@@ -58,5 +59,5 @@ func childrenOf(pid int) []int {
 	return children
 }
 
-// dieWithParent has nothing to add to processAttributes.
+// dieWithParent does nothing, because processAttributes is sufficient.
 func dieWithParent(*process) error { return nil }

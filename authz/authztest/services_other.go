@@ -31,7 +31,7 @@ func childrenOf(pid int) []int {
 	return children
 }
 
-// dieWithParent has the server killed when this process ends.
+// dieWithParent arranges for the server to be killed when this process ends.
 func dieWithParent(p *process) error {
 	now, err := atEnd(`kill -KILL "$0" 2>/dev/null`, strconv.Itoa(p.cmd.Process.Pid))
 	if err != nil {

@@ -9,19 +9,19 @@ import (
 	"warder/authz"
 )
 
-// A SessionsFixture is a store under test, empty, and the means to fill it.
+// A SessionsFixture is an empty store under test and the functions to fill it.
 type SessionsFixture struct {
 	Sessions authz.Sessions
-	// Put makes a session live, Delete ends it at once.
+	// Put adds a session, and Delete removes it.
 	Put    func(t testing.TB, userID, sessionID string)
 	Delete func(t testing.TB, userID, sessionID string)
-	// PutAs makes a session live with a value of another type, where the store
-	// has types of values, named by what they are.
+	// PutAs has functions that add a session with a value of another type, by the name of
+	// the type. It is nil if the store has no such types.
 	PutAs map[string]func(t testing.TB, userID, sessionID string)
 }
 
-// RunSessions runs the suite that every store of sessions passes. open returns
-// an empty store each time.
+// RunSessions runs the conformance suite for a store of sessions. open must return an empty
+// store each time.
 func RunSessions(t *testing.T, open func(testing.TB) SessionsFixture) {
 	t.Helper()
 	type session struct{ user, id string }
@@ -50,8 +50,8 @@ func RunSessions(t *testing.T, open func(testing.TB) SessionsFixture) {
 		{false, "the next number that a float cannot tell apart", []session{{"9007199254740992", "s1"}}, session{"9007199254740993", "s1"}},
 		{false, "a glob for the session", []session{{"42", "s1"}}, session{"42", "*"}},
 		{false, "a glob for the user", []session{{"42", "s1"}}, session{"*", "s1"}},
-		// Ids with a colon never come this far. If one did, the store still has to
-		// see two sessions where there are two.
+		// Ids with a colon are rejected before. If a store got one, it must still
+		// distinguish the two sessions.
 		{false, "a colon moved from the session to the user", []session{{"42", "a:b"}}, session{"42:a", "b"}},
 		{false, "no user", []session{{"42", "s1"}}, session{"", "s1"}},
 		{false, "no session", []session{{"42", "s1"}}, session{"42", ""}},
@@ -133,7 +133,7 @@ func wantAlive(t testing.TB, s authz.Sessions, user, id string, want bool) {
 	}
 }
 
-// endedContexts are contexts that have ended, each in its own way.
+// endedContexts returns a cancelled context and one past its deadline.
 func endedContexts(t testing.TB) map[string]context.Context {
 	t.Helper()
 	cancelled, cancel := context.WithCancel(t.Context())

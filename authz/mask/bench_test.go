@@ -8,7 +8,7 @@ import (
 	"warder/authz/mask"
 )
 
-// Lines as services write them, and what is masked in them.
+// Typical log lines, with the number of secrets in them.
 var benchLines = []struct {
 	name, line string
 	secrets    int
@@ -58,7 +58,7 @@ func BenchmarkWriter(b *testing.B) {
 	}
 }
 
-// A counter counts what was masked in the first write to it.
+// A counter counts the replacements in the first write to it.
 type counter struct {
 	secrets int
 	seen    bool

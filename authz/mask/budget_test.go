@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// pieces are the literals and separators that the scanner looks for.
+// pieces returns the literals and separators that the scanner looks for.
 func pieces() []string {
 	return append(strings.Fields(builtin+schemes),
 		"=", ":", ":=", "==", "=>", "'", `"`, "`", "(", ")", "[", "]", "{", "}", ",", ";", "&", "?", "#", "+", " ", "\t", "\n", "\r\n", "-", "--", "_", ".", "@",
@@ -17,8 +17,8 @@ func pieces() []string {
 		"&lt;", "&gt;", "&quot;", "&#39;", "&#x22;", "&amp;", "&amp;quot;", "&lt;password&gt;", "&lt;/", "{&quot;pin&quot;:")
 }
 
-// checkWork fails when masking a text takes more than a fixed number of steps a
-// byte, or masking it again changes it.
+// checkWork fails the test if masking a text takes more than a fixed number of steps per byte,
+// or if masking the result again changes it.
 func checkWork(t *testing.T, seed string) {
 	t.Helper()
 	var work [2]int
@@ -26,8 +26,8 @@ func checkWork(t *testing.T, seed string) {
 		text := strings.Repeat(seed, n/len(seed)+1)
 		s := scanner{words: builtinWords}
 		got := string(s.append(nil, []byte(text)))
-		// What stands behind a value may be read once more when the limit is reached.
-		// A replacement may be longer than its value, and is masked again.
+		// The text after a value may be read once more when the limit is reached. The result
+		// is masked again and may be longer than the text.
 		if most := 3 * (maxSteps(len(text)) + maxSteps(len(got))); s.work > most {
 			t.Errorf("%q repeated to %d bytes: %d steps, at most %d", seed, len(text), s.work, most)
 		}
@@ -39,7 +39,7 @@ func checkWork(t *testing.T, seed string) {
 			t.Errorf("%q repeated to %d bytes: masked again", seed, len(text))
 		}
 	}
-	// A text at the limit costs what the limit is, whatever its length.
+	// A text that reaches the limit takes linear time.
 	if spare := maxSteps(1<<13) / 8; work[1] > 4*work[0]+work[0]+spare && work[0] < maxSteps(1<<13) {
 		t.Errorf("%q repeated: %d steps for 8 KiB, %d for 32 KiB", seed, work[0], work[1])
 	}
@@ -64,12 +64,11 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 }
 
-// TestMixesAreMaskedOnce: masking what is masked changes nothing, whatever the text is
-// put together from.
+// TestMixesAreMaskedOnce checks that masking is idempotent for random combinations of pieces.
 func TestMixesAreMaskedOnce(t *testing.T) {
 	t.Parallel()
 	all := pieces()
-	// Half of the pieces are from the last ones and from words that make keys and values.
+	// Half of the pieces are from the last ones and from words that form keys and values.
 	near := append(all[len(all)-16:len(all):len(all)], "password=", "token: ", "x y", "hunter2", "password", "&apos;", "curl -u ", "?a=1&pin=2")
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 200_000 {
@@ -88,7 +87,7 @@ func TestMixesAreMaskedOnce(t *testing.T) {
 	}
 }
 
-// FuzzWork fails on steps a byte.
+// FuzzWork checks the number of steps per byte.
 func FuzzWork(f *testing.F) {
 	for _, piece := range pieces() {
 		f.Add(piece)

@@ -2,20 +2,20 @@ package mask
 
 import "unicode/utf8"
 
-// A class says what a byte may be part of, so that runs of bytes that are part
-// of nothing are passed over quickly.
+// A class is a set of properties of a byte. The scanner uses it to skip bytes quickly that
+// cannot begin a secret.
 type class uint16
 
 const (
-	wakes   class = 1 << iota // the scanner of text looks at it
-	sign                      // = and : end keys, ' is around keys, < opens elements
-	blank                     // white space, in front of credentials and values of flags
-	escapes                   // \, %, & and the escape of terminals
-	jay                       // J, of eyJ
-	wk                        // w, of wk_
-	bar                       // _, of wk_
-	endsRun                   // the scanner of JSON strings looks at it
-	plain                     // a value of these is a word wherever it stands
+	wakes   class = 1 << iota // the text scanner must look at the byte
+	sign                      // = and : end keys, ' surrounds keys, < begins elements
+	blank                     // white space, which precedes credentials and values of flags
+	escapes                   // \, %, & and ESC
+	jay                       // J, as in eyJ
+	wk                        // w, as in wk_
+	bar                       // _, as in wk_
+	endsRun                   // the scanner of JSON strings must look at the byte
+	plain                     // a value of such bytes does not affect how the text around it is read
 )
 
 // classes is never changed.
@@ -48,8 +48,8 @@ var classes = func() (table [256]class) {
 	return table
 }()
 
-// needsScan reports whether a JSON string of bytes of these classes can hold a
-// secret at all.
+// needsScan reports whether a JSON string whose bytes have these classes can contain a
+// secret.
 func (c class) needsScan() bool {
 	return c&(sign|blank|escapes|jay) != 0 || c&(wk|bar) == wk|bar
 }
@@ -66,7 +66,7 @@ func isKeyByte(c byte) bool {
 	return isAlnum(c) || c == '_' || c == '-' || c == '.' || c >= utf8.RuneSelf
 }
 
-// isBase64 is about the alphabet of JWT segments.
+// isBase64 reports whether c is in the base64url alphabet, that of JWT segments.
 func isBase64(c byte) bool { return isAlnum(c) || c == '-' || c == '_' }
 
 // hexDigit returns the value of a hex digit, or -1.

@@ -10,7 +10,7 @@ import (
 	"warder/authz/mask"
 )
 
-// A corpusCase is a text of the corpus and what it becomes.
+// A corpusCase is a text of the corpus and the expected result.
 type corpusCase struct{ file, in, want string }
 
 func corpus(tb testing.TB) []corpusCase {
@@ -100,11 +100,11 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	if masked < 60 || kept < 60 {
-		t.Errorf("%d lines are masked and %d kept; the corpus was larger", masked, kept)
+		t.Errorf("%d lines are masked and %d kept; the corpus should be larger", masked, kept)
 	}
 }
 
-// What is handed to a masker or comes from it is the caller's.
+// A Masker does not change its input. If there is nothing to mask it returns the input itself.
 func TestUnchanged(t *testing.T) {
 	t.Parallel()
 	m := &mask.Masker{}
@@ -115,7 +115,7 @@ func TestUnchanged(t *testing.T) {
 			t.Errorf("the input was changed: %s", b)
 		}
 		if c.in == c.want && (len(got) != len(b) || len(b) > 0 && &got[0] != &b[0]) {
-			t.Errorf("a copy of what did not change: %s", b)
+			t.Errorf("unchanged text was copied: %s", b)
 		}
 	}
 }

@@ -1,10 +1,8 @@
-// Package mask owns what a secret looks like, to a reader of logs and output: a
-// [Secret] prints as [Replacement] wherever it ends up, a [Masker] finds secrets
-// in texts that are already written, and no other package decides what stands in
-// a secret's place. [NewHandler] masks what goes through slog, [NewWriter] and
-// [NewJSONWriter] what goes through a stream.
+// Package mask keeps secrets out of logs and output. A [Secret] prints as [Replacement]
+// everywhere. A [Masker] finds and replaces secrets in text. [NewHandler] masks slog
+// records, and [NewWriter] and [NewJSONWriter] mask streams. No other package decides what a
+// secret looks like or what replaces it.
 //
-// It is called by whoever holds a secret or writes text that may hold one. It
-// uses the standard library only, reads no configuration, and never opens or
-// writes a file itself.
+// Packages that hold secrets, or write text that may contain one, call it. It imports only
+// the standard library, reads no configuration and opens no files.
 package mask

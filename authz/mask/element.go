@@ -7,7 +7,7 @@ const (
 	cdataEnd   = "]]>"
 )
 
-// namesSecret reports whether the attributes t[i:end] have a sensitive key as a name, as
+// namesSecret reports whether an attribute name or key in t[i:end] has a sensitive value, as
 // in <property name="password">.
 func (s *scanner) namesSecret(t []byte, i, end int) bool {
 	for ; i < end; i++ {
@@ -24,16 +24,16 @@ func (s *scanner) namesSecret(t []byte, i, end int) bool {
 	return false
 }
 
-// element masks the content of an element of XML with a sensitive name or attribute
-// name, as in <password>x</password> and <property name="pin">x</property>, of which the < is at t[i]. Attributes are keys and values as
-// any others. An element that does not end in its line goes on in the next ones only when it
-// begins a line: elsewhere it may be a word in brackets, as in usage: login <user>
-// <password>.
+// element masks the content of the XML element that begins at t[i] if its name or that of an
+// attribute is sensitive, as in <password>x</password> and <property name="pin">x</property>.
+// Attributes themselves are masked like other keys and values. An element that does not end in
+// its line continues in the next lines only if it begins a line. Elsewhere it may be a
+// placeholder, as in usage: login <user> <password>.
 func (s *scanner) element(t []byte, from, i, end int, look *lookout) int {
 	name := i + 1
 	p := name
 	for p < end && p < name+maxKey && (isKeyByte(t[p]) || t[p] == ':') {
-		if t[p] == ':' { // a prefix
+		if t[p] == ':' { // after a namespace prefix
 			name = p + 1
 		}
 		p++
@@ -51,7 +51,7 @@ func (s *scanner) element(t []byte, from, i, end int, look *lookout) int {
 		s.words.find(t, name, tag, wholeKey) == 0 && !s.namesSecret(t, tag, p) {
 		return i + 1
 	}
-	if p > tag { // the attributes, first
+	if p > tag { // mask the attributes first
 		s.line(t[:p], tag, p)
 	}
 	start := p + 1
@@ -60,7 +60,7 @@ func (s *scanner) element(t []byte, from, i, end int, look *lookout) int {
 		start += len(cdataBegin)
 		known, ends = &look.cdata, cdataEnd
 	}
-	if *known < start { // one search for all elements that end there
+	if *known < start { // search once for all elements before the next end
 		*known = end
 		if n := bytes.Index(t[start:end], []byte(ends)); n >= 0 {
 			*known = start + n

@@ -5,25 +5,25 @@ import (
 	"unicode/utf8"
 )
 
-// MaxRead is how many bytes of a client's text are masked for a log. What follows is
-// neither masked nor logged.
+// MaxRead is the greatest length in bytes of a client's text in a log. The rest is neither
+// masked nor logged.
 const MaxRead = 8 << 10
 
-// excerptMark is written where a text was cut.
+// excerptMark marks the end of a truncated text.
 const excerptMark = "…(cut)"
 
-// separators are the bytes behind which a cut leaves no half of a token: no shape that
-// is masked without a key holds one.
+// separators are the bytes after which a text can be truncated without splitting a token:
+// no token that is recognized without a key contains one.
 const separators = "/?&;,# \t\r\n\"'<>|()[]{}"
 
-// An Excerpt is the beginning of a text that a client sent, before it is masked.
+// An Excerpt is the beginning of a text that a client sent. It is not masked yet.
 type Excerpt struct {
 	Text string // at most [MaxRead] bytes
-	Cut  bool   // the client's text goes on
+	Cut  bool   // Text is truncated
 }
 
-// NewExcerpt cuts a text to [MaxRead]. A text that is cut ends at a separator: half
-// of a token would not be recognized, and so not be masked.
+// NewExcerpt truncates a text to [MaxRead] bytes. A truncated text ends at a separator,
+// because a part of a token would not be recognized and masked.
 func NewExcerpt(s string) Excerpt {
 	if len(s) <= MaxRead {
 		return Excerpt{Text: s}
@@ -34,7 +34,7 @@ func NewExcerpt(s string) Excerpt {
 // Clone returns an excerpt that does not keep the whole text in memory.
 func (e Excerpt) Clone() Excerpt { return Excerpt{strings.Clone(e.Text), e.Cut} }
 
-// Marked returns the text, with a mark when it is cut.
+// Marked returns the text, with a mark if it is truncated.
 func (e Excerpt) Marked() string {
 	if e.Cut {
 		return e.Text + excerptMark
@@ -42,8 +42,8 @@ func (e Excerpt) Marked() string {
 	return e.Text
 }
 
-// Shown returns the masked text of e, cut to at most limit bytes and marked when
-// anything is missing.
+// Shown returns masked, which is the masked text of e, truncated to at most limit bytes and
+// marked if anything is missing.
 func (e Excerpt) Shown(masked string, limit int) string {
 	if len(masked) > limit {
 		cut := limit
@@ -55,8 +55,8 @@ func (e Excerpt) Shown(masked string, limit int) string {
 	return Excerpt{masked, e.Cut}.Marked()
 }
 
-// Without replaces a secret in the text of e. Of a text that was cut, an end that
-// is the beginning of the secret is replaced too. The work is linear.
+// Without returns the text of e with a secret replaced. In a truncated text, a suffix that is
+// a prefix of the secret is replaced too. It takes linear time.
 func (e Excerpt) Without(secret string) string {
 	text := strings.ReplaceAll(e.Text, secret, Replacement)
 	if !e.Cut {
@@ -68,8 +68,8 @@ func (e Excerpt) Without(secret string) string {
 	return text
 }
 
-// overlap returns the length of the longest end of text that is a beginning of
-// prefix, by the failure function of Knuth, Morris and Pratt.
+// overlap returns the length of the longest suffix of text that is a prefix of prefix, with
+// the failure function of Knuth, Morris and Pratt.
 func overlap(text, prefix string) int {
 	prefix = prefix[:min(len(prefix), len(text))]
 	fail := make([]int, len(prefix)+1)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Secrets that stand across the first cut leave no half of themselves, wherever it is.
-func TestExcerptLeavesNoHalf(t *testing.T) {
+// A secret that extends beyond MaxRead leaves no part of itself in the result.
+func TestExcerptSplitsNoSecret(t *testing.T) {
 	t.Parallel()
 	const half = "canary"
 	long := strings.Repeat(half, 40)
@@ -27,7 +27,7 @@ func TestExcerptLeavesNoHalf(t *testing.T) {
 	}
 }
 
-// A credential of the request is removed before the cut, also one that the cut divides.
+// Without removes a credential of the request, even if the text ends within it.
 func TestExcerptWithout(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

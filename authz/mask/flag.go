@@ -2,8 +2,8 @@ package mask
 
 import "bytes"
 
-// dash looks at the - at t[i]: a flag and its value, as in --password x, also in
-// a list of arguments ['--password', 'x'], or the beginning of a private key.
+// dash handles the - at t[i]. It masks the value of a sensitive flag, as in --password x and
+// in a list of arguments ['--password', 'x'], and a private key in PEM.
 func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	if i > from && isKeyByte(t[i-1]) {
 		return i + 1
@@ -57,7 +57,7 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	return max(stop, v)
 }
 
-// isCurl reports whether the command before a flag is curl.
+// isCurl reports whether the text before a flag contains curl. It searches once per line.
 func (l *lookout) isCurl(before []byte) bool {
 	if l.curl == 0 {
 		l.curl = -1
@@ -82,7 +82,7 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 	}
 	s.work += stop - v
 	n := bytes.IndexByte(t[v:stop], ':')
-	if n < 0 || s.words.find(t, v, v+n, beforeColon) != 0 { // a key and its value, if anything
+	if n < 0 || s.words.find(t, v, v+n, beforeColon) != 0 { // not a user, but a sensitive key
 		return v
 	}
 	s.line(t[:v+n], v, v+n)
@@ -92,8 +92,9 @@ func (s *scanner) userAndPassword(t []byte, p, end int) int {
 	return max(stop, v)
 }
 
-// pair masks the second element of a list of two in a list, as [b'cookie', b'x'] in
-// [[b'cookie', b'x']]. The bracket is at t[i]. ['password', 'email'] alone may be names.
+// pair masks the second element of a pair in a list, such as [b'cookie', b'x'] in
+// [[b'cookie', b'x']]. The bracket is at t[i]. A list that is not in another one, such as
+// ['password', 'email'], may be a list of names and is kept.
 func (s *scanner) pair(t []byte, from, i, end int) int {
 	before := i
 	for before > from && before > i-maxKey && isBlank(t[before-1]) {
@@ -106,8 +107,8 @@ func (s *scanner) pair(t []byte, from, i, end int) int {
 	return s.tuple(t, i+1, end)
 }
 
-// tuple masks the second element of 'password', 'x' and b'cookie', b'x', of which
-// the first begins at t[i].
+// tuple masks the second element of 'password', 'x' or b'cookie', b'x', whose first element
+// begins at t[i].
 func (s *scanner) tuple(t []byte, i, end int) int {
 	p := quotePrefix(t, i, end)
 	if p >= end || t[p] != '"' && t[p] != '\'' {
@@ -139,8 +140,8 @@ func (s *scanner) tuple(t []byte, i, end int) int {
 	return s.quotedValue(t, v, end, mark)
 }
 
-// quoted masks SQL's PASSWORD 'x', of which the quote is at t[i], and the header
-// fields in Envoy's debug log, 'cookie', 'x' in a line of its own.
+// quoted masks PASSWORD 'x' of SQL, whose quote is at t[i], and a header field of Envoy's
+// debug log, which is 'cookie', 'x' in a separate line.
 func (s *scanner) quoted(t []byte, from, lo, i, end int) int {
 	if lo == from && atLineStart(t, from, i) {
 		return max(i+1, s.tuple(t, i, end))

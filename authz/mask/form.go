@@ -2,33 +2,33 @@ package mask
 
 import "bytes"
 
-// A form is what a line leaves for the lines behind it: values that stand in
-// lines of their own.
+// A form is the state that a line passes to the following lines, for values that span
+// several lines.
 type form struct {
 	state formState
-	seen  int  // bytes of the value so far
-	depth int  // of the key's indentation, for formBlock
-	named bool // the line before is the name of a sensitive field, alone
+	seen  int  // length of the value so far, in bytes
+	depth int  // indentation of the key, for formBlock
+	named bool // the previous line is just the name of a sensitive field
 }
 
 type formState uint8
 
 const (
 	formNone    formState = iota
-	formHeaders           // a part of a multipart form, of a sensitive name; its value is behind the blank line
-	formValue             // that value
-	formPEM               // a private key
-	formBlock             // a block of YAML, behind password: |
-	formElement           // the content of an element of XML
+	formHeaders           // in the headers of a part of a multipart form with a sensitive name
+	formValue             // in the value of that part, after the blank line
+	formPEM               // in a private key
+	formBlock             // in a block scalar of YAML, after password: |
+	formElement           // in the content of an XML element
 )
 
-// maxHeaders and maxForm bound, in bytes, how long a form that never ends goes on.
+// maxHeaders and maxForm bound the length in bytes of a form whose end is missing.
 const (
 	maxHeaders = 1 << 12
 	maxForm    = MaxLine
 )
 
-// hides reports whether a line is part of a value.
+// hides reports whether a line is part of a value that must be masked. It updates f.
 func (f *form) hides(line []byte) bool {
 	f.seen += len(line) + 1
 	switch f.state {
@@ -73,8 +73,8 @@ func (f *form) hides(line []byte) bool {
 	}
 }
 
-// disposition looks whether the : at t[i] ends Content-Disposition, and the field
-// names a sensitive part of a form, whose value is in later lines.
+// disposition reports whether the : at t[i] follows Content-Disposition. If the field names a
+// sensitive part of a multipart form, it sets s.form, because the value is in later lines.
 func (s *scanner) disposition(t []byte, lo, i, end int) bool {
 	const name = "content-disposition"
 	if i-lo < len(name) || t[i-1]|0x20 != 'n' || !hasFold(t[i-len(name):i], name) {
@@ -108,8 +108,8 @@ const (
 	pemEnd   = "-----END "
 )
 
-// pem masks the private key that begins at t[i], as far as it is in this line; behind
-// a sensitive key, whatever it is that begins there.
+// pem masks the part in this line of the private key that begins at t[i]. If keyed, which
+// means that it is the value of a sensitive key, it masks any PEM block.
 func (s *scanner) pem(t []byte, i, end int, keyed bool) int {
 	head := t[i:min(end, i+len(pemBegin)+len(pemKey)+16)]
 	start := 0

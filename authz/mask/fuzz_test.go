@@ -12,13 +12,13 @@ import (
 	"warder/authz/mask"
 )
 
-// secretKeys are spellings of sensitive keys.
+// secretKeys are sensitive keys in various forms.
 var secretKeys = []string{
 	"password", "PASSWORD", "db_password", "DB_PASSWORD", "db-password", "db.password", "dbPassword", "user_pin", "userPin", "pin",
 	"X-Api-Key", "apiKey", "api_key", "access_token", "Secret", "client_secret", "session_id", "Set-Cookie", "jwt", "creditCard", "passphrase", "pwd",
 }
 
-// secretForms put a key and a secret that needs no quotes into a text.
+// secretForms return a text with a key and a secret that needs no quotes.
 var secretForms = []func(key, secret string) string{
 	func(k, s string) string { return k + "=" + s },
 	func(k, s string) string { return "msg=x " + k + "=" + s + " user=bob" },
@@ -110,7 +110,7 @@ var secretForms = []func(key, secret string) string{
 	func(_, s string) string { return "got wk_reports_" + s + "0123456789abcdef from bob" },
 }
 
-// nestings put a text into another.
+// nestings embed a text in another one.
 var nestings = []func(text string) string{
 	func(text string) string { return text },
 	func(text string) string { return `{"level":"INFO","msg":` + quoteJSON(text) + `,"n":1}` },
@@ -131,7 +131,7 @@ var nestings = []func(text string) string{
 	func(text string) string { return `x ` + named.Replace(html.EscapeString(text)) },
 }
 
-// named escapes as XML is written, with names.
+// named escapes a text with the named entities of XML.
 var named = strings.NewReplacer("<", "&lt;", ">", "&gt;", "&", "&amp;", `"`, "&quot;", "'", "&apos;")
 
 func quoteJSON(text string) string {
@@ -145,13 +145,13 @@ func unicodeEscaped(key string) string {
 
 func percentEscaped(key string) string { return fmt.Sprintf(`%s%%%02X%s`, key[:1], key[1], key[2:]) }
 
-// FuzzSecretNeverSurvives plants a secret in each form, key and nesting.
+// FuzzSecretNeverSurvives inserts a secret in each form, with each key and nesting.
 func FuzzSecretNeverSurvives(f *testing.F) {
 	n := 0
 	for form := range secretForms {
 		for nesting := range nestings {
 			for key := range secretKeys {
-				if n++; form < 3 || nesting < 2 || n%7 == 0 { // a part of the product; the test walks all of it
+				if n++; form < 3 || nesting < 2 || n%7 == 0 { // a part of the combinations; the test covers all
 					f.Add(uint8(form), uint8(nesting), uint8(key), "c4n4ry")
 				}
 			}
@@ -160,7 +160,7 @@ func FuzzSecretNeverSurvives(f *testing.F) {
 	f.Add(uint8(1), uint8(0), uint8(0), "a)b")
 	f.Add(uint8(0), uint8(1), uint8(0), "a,b;c&d")
 	f.Fuzz(func(t *testing.T, form, nesting, key uint8, secret string) {
-		// Beside it, so that it is found: what is secret has an X at each end.
+		// The secret has an X at each end, so that it is found in the text.
 		secret = "X7" + keepOnly(secret, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.~+/") + "7X"
 		planted(t, int(form)%len(secretForms), int(nesting)%len(nestings), int(key)%len(secretKeys), secret)
 	})
@@ -175,10 +175,10 @@ func keepOnly(text, allowed string) string {
 	}, text)
 }
 
-// planted fails when a planted secret, or its beginning or its end, is still there.
+// planted fails the test if an inserted secret, or its beginning or end, is in the result.
 func planted(t *testing.T, form, nesting, key int, secret string) {
 	t.Helper()
-	if shape := secretForms[form]("key", "s"); strings.Contains(shape, "eyJ") || strings.Contains(shape, "wk_") { // their alphabet
+	if shape := secretForms[form]("key", "s"); strings.Contains(shape, "eyJ") || strings.Contains(shape, "wk_") { // these have a limited alphabet
 		secret = strings.NewReplacer(".", "", "~", "", "+", "", "/", "").Replace(secret)
 	}
 	text := nestings[nesting](secretForms[form](secretKeys[key], secret))
@@ -207,18 +207,18 @@ func TestSecretNeverSurvives(t *testing.T) {
 	}
 }
 
-// FuzzAnyText states what holds for every text.
+// FuzzAnyText checks the properties that hold for every text.
 func FuzzAnyText(f *testing.F) {
 	for _, c := range corpus(f) {
 		f.Add(c.in)
 	}
 	f.Add(`{"a":"\ud800"}`)                                  // half of a surrogate pair
-	f.Add(`{"password":`)                                    // a value that never comes
-	f.Add(`password='a\`)                                    // an escape of nothing
+	f.Add(`{"password":`)                                    // a missing value
+	f.Add(`password='a\`)                                    // an incomplete escape
 	f.Add(strings.Repeat(`{"a":`, 70))                       // too deep
-	f.Add(strings.Repeat(`[`, 70) + strings.Repeat(`]`, 70)) // too deep and whole
+	f.Add(strings.Repeat(`[`, 70) + strings.Repeat(`]`, 70)) // too deep but complete
 	f.Add("\"password\":\n\n{\"a\":\n\"b\"\n")               // a value in later lines
-	f.Add("password==***FILTERED***=\xff\xfe")               // what is no UTF-8
+	f.Add("password==***FILTERED***=\xff\xfe")               // not UTF-8
 	f.Fuzz(func(t *testing.T, text string) {
 		m := &mask.Masker{}
 		got := m.String(text)
@@ -246,7 +246,7 @@ func FuzzAnyText(f *testing.F) {
 	})
 }
 
-// A line may end anywhere.
+// Masking is idempotent for texts truncated at any position.
 func TestCutAnywhere(t *testing.T) {
 	t.Parallel()
 	m := &mask.Masker{}
@@ -260,12 +260,12 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// Where a key is to the left of it, a secret is masked however little of it there is.
+// A truncated secret after its key is masked, however short it is.
 func TestCutSecret(t *testing.T) {
 	t.Parallel()
-	const secret = "ZZZZZZZZ" // a letter that no form and no escape has
+	const secret = "ZZZZZZZZ" // a letter that occurs in no form and no escape
 	for number, form := range secretForms {
-		// Credentials that their shape shows are not known before there is enough of them.
+		// Credentials without a key are recognized only if they are long enough.
 		shape := form("key", "")
 		if strings.Contains(shape, "got ") && !strings.Contains(shape, "key") || strings.Contains(shape, "curl") || strings.Contains(shape, "://") {
 			continue

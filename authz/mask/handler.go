@@ -10,21 +10,22 @@ import (
 	"reflect"
 )
 
-// maxGroups bounds how deep groups that come out of LogValuers stand in one another.
+// maxGroups is the greatest nesting depth of groups. It bounds LogValuers that return groups
+// without end.
 const maxGroups = 32
 
-// NewHandler returns a handler that masks records and passes them to next: the
-// message, and each attribute by its key and by the text of its value.
+// NewHandler returns a handler that masks records and passes them to next. It masks the
+// message and each attribute, by its key and by its value:
 //
-//   - An attribute of a sensitive key is [Replacement], whatever its value; so is
-//     a group of such a name with all that is in it, and a key that is sensitive
-//     together with its group, as id in a group session.
-//   - A string is masked as text; an error, a TextMarshaler, a Stringer and bytes
-//     become their text.
-//   - Other values (maps, structs, slices, pointers) become their JSON, masked.
+//   - The value of a sensitive key becomes [Replacement], and so does a group with a
+//     sensitive name. A key may be sensitive together with the name of its group, such as
+//     id in a group session.
+//   - Strings are masked as text. Errors, TextMarshalers, Stringers and byte slices are
+//     converted to text, which is masked.
+//   - Other values (maps, structs, slices, pointers) are converted to JSON, which is masked.
 //   - Booleans, numbers, times and durations are kept.
 //
-// A value whose methods panic is described instead.
+// A value whose methods panic is replaced by a description of the panic.
 func NewHandler(next slog.Handler, m *Masker) slog.Handler {
 	return &handler{next: next, masker: m}
 }
@@ -32,8 +33,8 @@ func NewHandler(next slog.Handler, m *Masker) slog.Handler {
 type handler struct {
 	next   slog.Handler
 	masker *Masker
-	group  string // the innermost open group
-	hidden bool   // a group of a sensitive name is open
+	group  string // name of the innermost open group
+	hidden bool   // an open group has a sensitive name
 }
 
 func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
@@ -75,7 +76,7 @@ func (h *handler) sensitive(group, key string) bool {
 }
 
 func (h *handler) attr(group string, a slog.Attr, hidden bool, depth int) slog.Attr {
-	if a.Equal(slog.Attr{}) { // handlers leave it out
+	if a.Equal(slog.Attr{}) { // handlers ignore it
 		return a
 	}
 	hidden = hidden || a.Key != "" && h.sensitive(group, a.Key)
@@ -98,7 +99,7 @@ func (h *handler) value(group, key string, v slog.Value, hidden bool, depth int)
 	case slog.KindGroup:
 		attrs := v.Group()
 		switch {
-		case len(attrs) == 0: // handlers leave it out
+		case len(attrs) == 0: // handlers ignore it
 			return v
 		case hidden && key != "":
 			return slog.StringValue(Replacement)
@@ -113,7 +114,7 @@ func (h *handler) value(group, key string, v slog.Value, hidden bool, depth int)
 		return slog.GroupValue(masked...)
 	case slog.KindAny:
 		return h.any(v.Any())
-	case slog.KindLogValuer: // Resolve leaves none
+	case slog.KindLogValuer: // cannot happen after Resolve
 		return slog.StringValue(Replacement)
 	default:
 		return v
@@ -150,27 +151,26 @@ func (h *handler) any(value any) (masked slog.Value) {
 		return slog.StringValue(h.masker.String("!ERROR:" + err.Error()))
 	}
 	text := h.masker.Bytes(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
-	if !json.Valid(text) { // a handler would not write it
+	if !json.Valid(text) { // a JSON handler would reject it
 		return slog.StringValue(string(text))
 	}
 	return slog.AnyValue(maskedJSON(text))
 }
 
-// panicText describes a value whose methods panic. A nil pointer is what it
-// nearly always is.
+// panicText describes a value whose methods panic. Usually it is a nil pointer.
 func panicText(value, p any) (text string) {
 	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
 		return "<nil>"
 	}
 	defer func() {
-		if recover() != nil { // the panic's value panics in its turn
+		if recover() != nil { // formatting the value of the panic panicked too
 			text = "!PANIC"
 		}
 	}()
 	return fmt.Sprintf("!PANIC: %v", p)
 }
 
-// maskedJSON is JSON to handlers that write JSON, and its text to others.
+// maskedJSON is a value that JSON handlers write as JSON and other handlers as text.
 type maskedJSON []byte
 
 func (j maskedJSON) MarshalJSON() ([]byte, error) { return j, nil }

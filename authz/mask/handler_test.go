@@ -58,7 +58,7 @@ func TestHandlerKit(t *testing.T) {
 	})
 }
 
-// These values are hostile, each in its own way.
+// Types of values for the handler. Most have methods that panic, fail or never end.
 type (
 	panics      struct{ secret string }
 	panicString string
@@ -144,13 +144,13 @@ func TestHandler(t *testing.T) {
 		}
 		for line := range strings.Lines(jsonOut.String()) {
 			if !json.Valid([]byte(line)) {
-				t.Errorf("%s: no JSON: %s", name, line)
+				t.Errorf("%s: not JSON: %s", name, line)
 			}
 		}
 	}
 }
 
-// What is no secret is logged as it would be without the handler.
+// Values without secrets are logged as they are without the handler.
 func TestHandlerKeeps(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)

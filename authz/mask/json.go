@@ -2,17 +2,15 @@ package mask
 
 import "bytes"
 
-// maxNesting bounds how deep objects and arrays stand in one another; what is
-// deeper is replaced. It is the number of bits that hold which is which.
+// maxNesting is the greatest nesting depth of objects and arrays. Deeper values are replaced.
+// It is the number of bits in the sets of jsonReader.
 const maxNesting = 64
 
-// json masks the JSON value that begins at t[i], and returns where it ends. When
-// it is no JSON, or no whole one, nothing is masked and end is where to look for
-// JSON again.
+// json masks the JSON value that begins at t[i] and returns its end. If it is not JSON, or
+// not complete, json masks nothing, and end is where to look for JSON again.
 //
-// Strings are bounds: what looks like a key and its value in one is masked within
-// it. White space and commas are checked, numbers loosely; duplicate keys are no
-// concern, each value is masked.
+// A secret in a string is masked without affecting the rest of the value. White space and
+// commas are checked, numbers only roughly. The values of duplicate keys are all masked.
 func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 	r := jsonReader{scanner: s, t: t}
 	from, start := s.n, i
@@ -20,9 +18,9 @@ func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 	s.work += end - start
 	if !ok {
 		s.n = from
-		// The last string may be none: in {"a":"{"b":1}, whose quotes lack their
-		// escapes, it is what stands between two. Its inside is looked at again, and
-		// no more of it than once, as then its quote at the end is one that opens.
+		// In {"a":"{"b":1}, whose inner quotes are not escaped, the last string is in fact
+		// the text between two strings. Look for JSON in it. This happens only once, as the
+		// quote at its end is then an opening one.
 		if r.last != 0 {
 			end = r.last
 		}
@@ -33,27 +31,30 @@ func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 // A jsonReader reads one JSON value without recursion.
 type jsonReader struct {
 	*scanner
-	t       []byte
-	depth   int
-	objects uint64 // bit n: the n-th open bracket is an object's
-	named   uint64 // bit n: that object has {"name": "password"}, so that its "value" is masked
-	located uint64 // bit n: that object has "loc" with a sensitive key, so that its "input" is masked
-	absent  uint64 // bit n: that object has "type": "missing", so that its "input" is what is around
-	places  uint64 // bit n: the n-th open bracket is the array of a "loc"
-	loc     bool   // the last key was "loc"
-	kind    bool   // the last key was "type"
-	first   bool   // an array has just been opened
-	pair    bool   // the last value was "password", the first of an array in an array
-	flag    bool   // the last string of an array was "--password"
-	masked  bool   // the last key was sensitive
-	member  bool   // the last key was "name", whose value may be
-	last    int    // behind the opening quote of the last string, or behind a value that was skipped; 0 for none
-	whole   bool   // the value is known to be whole JSON
-	dry     bool   // only read
-	torn    int    // where it showed that it is not
+	t     []byte
+	depth int
+
+	// Sets of open brackets. Bit 0 is the innermost one.
+	objects uint64 // the bracket is that of an object
+	named   uint64 // the object has "name": "password", so its "value" is masked
+	located uint64 // the object has a "loc" with a sensitive key, so its "input" is masked
+	absent  uint64 // the object has "type": "missing", so its "input" is the surrounding object
+	places  uint64 // the bracket is that of the array of a "loc"
+
+	loc    bool // the last key was "loc"
+	kind   bool // the last key was "type"
+	first  bool // an array has just been opened
+	pair   bool // the last value was "password", the first element of an array in an array
+	flag   bool // the last value was "--password" in an array
+	masked bool // the last key was sensitive
+	member bool // the last key was "name", whose value may be a sensitive key
+	last   int  // the position after the opening quote of the last string, or after a skipped value; 0 for none
+	whole  bool // the value is known to be complete JSON
+	dry    bool // only read, without masking
+	torn   int  // where the value turned out not to be JSON
 }
 
-// read reads one value that begins at t[i]. It returns what [scanner.json] does.
+// read reads the value that begins at t[i]. It returns the same as [scanner.json].
 func (r *jsonReader) read(i int) (int, bool) {
 	var opened, done, ok bool
 	start := i
@@ -79,7 +80,7 @@ func (r *jsonReader) read(i int) (int, bool) {
 	}
 }
 
-// name reads a key of an object and its colon.
+// name reads a key of an object and the colon.
 func (r *jsonReader) name(start, i int) (int, bool) {
 	t := r.t
 	i = skipSpace(t, i)
@@ -100,7 +101,7 @@ func (r *jsonReader) name(start, i int) (int, bool) {
 	return i + 1, true
 }
 
-// value reads a value, or the bracket that opens one that is not empty.
+// value reads a value, or only the opening bracket of a nonempty object or array.
 func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
 	t := r.t
 	if i = skipSpace(t, i); i == len(t) {
@@ -144,8 +145,8 @@ func (r *jsonReader) replace(i int) (int, bool) {
 	return end, true
 }
 
-// open reads the bracket that opens an object or an array, and the one that closes it
-// when nothing stands between them.
+// open reads the opening bracket of an object or an array. opened is false if the closing
+// bracket follows.
 func (r *jsonReader) open(i int) (next int, opened bool) {
 	t, c := r.t, r.t[i]
 	r.depth++
@@ -190,8 +191,8 @@ func (r *jsonReader) string(start, i int) (int, bool) {
 	return end + 1, true
 }
 
-// after reads what follows a value: brackets that close, and the comma before the next one.
-// It is done when the outermost value has ended.
+// after reads closing brackets and the comma after a value. done means that the outermost
+// value has ended.
 func (r *jsonReader) after(i int) (next int, done, ok bool) {
 	t := r.t
 	for {
@@ -220,8 +221,8 @@ func (r *jsonReader) after(i int) (next int, done, ok bool) {
 	return i + 1, false, t[i] == ','
 }
 
-// key reports whether the value of the key t[i:end] is masked, and whether it is
-// itself the name of another member's value, as in {"name": "password", "value": "x"}.
+// key reports whether the value of the key t[i:end] must be masked, and whether that value may
+// itself be a key, as in {"name": "password", "value": "x"}.
 func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 	if r.dry {
 		return false, false
@@ -243,14 +244,14 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 	return r.words.sensitive(key), false
 }
 
-// isFlag reports whether a string of an array is the name of a flag whose value
-// is the next string, as in ["--password", "x"].
+// isFlag reports whether a string in an array is a sensitive flag, whose value is the next
+// string, as in ["--password", "x"].
 func (r *jsonReader) isFlag(text []byte) bool {
 	return !r.dry && len(text) > 2 && text[0] == '-' && r.words.sensitive(bytes.TrimLeft(text, "-"))
 }
 
-// text masks the inside t[i:end] of a string of the value that begins at start.
-// It reports whether that value can still be JSON.
+// text masks secrets in the contents t[i:end] of a string. The outermost value begins at start.
+// text reports whether that value can still be JSON.
 func (r *jsonReader) text(start, i, end int) bool {
 	if r.dry {
 		return true
@@ -259,9 +260,9 @@ func (r *jsonReader) text(start, i, end int) bool {
 		r.line(r.t[:end], i, end)
 		return true
 	}
-	// Reading an escaped text is much work. It is done twice when the value turns
-	// out to be no JSON but text; if so at each level of strings in strings, it
-	// would be too much: within one it is first made sure that this is JSON.
+	// An escaped text is expensive to read, and it is read again if the value turns out not to
+	// be JSON. With nested strings that could happen at each level. So inside a string, first
+	// make sure that the value is JSON.
 	if !r.whole && r.scanner.depth > 0 {
 		dry := jsonReader{t: r.t, dry: true}
 		r.torn, r.whole = dry.read(start)
@@ -274,8 +275,8 @@ func (r *jsonReader) text(start, i, end int) bool {
 	return true
 }
 
-// stringEnd returns where the string that begins at t[i], behind its quote, ends:
-// the place of the other quote, or ^i for none up to i. It tells which classes of bytes are in it.
+// stringEnd returns the index of the closing quote of the string whose contents begin at t[i],
+// or ^n if there is none before n. seen is the union of the classes of its bytes.
 func stringEnd(t []byte, i int) (end int, seen class) {
 	for i < len(t) {
 		c := classes[t[i]]
@@ -284,7 +285,7 @@ func stringEnd(t []byte, i int) (end int, seen class) {
 			switch t[i] {
 			case '"':
 				return i, seen
-			case '\n': // no JSON; a line that was torn ends here
+			case '\n': // not JSON; the end of a truncated line
 				return ^i, seen
 			}
 			i++
@@ -294,8 +295,7 @@ func stringEnd(t []byte, i int) (end int, seen class) {
 	return ^len(t), seen
 }
 
-// valueEnd returns the end of the JSON value at t[i], which need not be right
-// inside, or -1.
+// valueEnd returns the end of the JSON value at t[i], or -1. It does not check the contents.
 func valueEnd(t []byte, i int) int {
 	depth := 0
 	for i < len(t) {
@@ -342,7 +342,7 @@ func literalEnd(t []byte, i int) int {
 		i += 4
 	case c == 'f' && hasPrefix(t[i:], "false"):
 		i += 5
-	case c == 'N' && hasPrefix(t[i:], "NaN"): // Python writes it
+	case c == 'N' && hasPrefix(t[i:], "NaN"): // written by Python
 		i += 3
 	default:
 		return -1
@@ -364,7 +364,7 @@ func hasPrefix(t []byte, prefix string) bool {
 	return len(t) >= len(prefix) && string(t[:len(prefix)]) == prefix
 }
 
-// replaced reports whether the content of a string has been masked before.
+// replaced reports whether the contents of a string have been masked already.
 func replaced(t []byte) bool {
 	n := len(t) - len(Replacement)
 	return n == 0 && string(t) == Replacement ||

@@ -2,31 +2,30 @@ package mask
 
 import "bytes"
 
-// MaxLine is the length in bytes from which a [Writer] cuts a line.
+// MaxLine is the greatest length in bytes of a line that a [Writer] does not truncate.
 const MaxLine = 1 << 20
 
-// A Masker knows which keys are sensitive, and replaces their values. Immutable,
-// safe for concurrent use. A nil *Masker and the zero Masker mask with the
-// built-in list.
+// A Masker finds secrets in text and replaces them with [Replacement]. It is immutable and safe
+// for concurrent use. A nil *Masker and the zero Masker use the built-in list of sensitive
+// keys.
 //
-// What follows is masked, each with a text that is like it and is kept. Where it
-// is in doubt what a text means, more is masked.
+// The following is masked. The examples in the left columns are masked, and similar texts in
+// the right columns are kept. In case of doubt, text is masked.
 //
-// Keys. The normal form of a key is in lower case and without _ - . and spaces. A
-// key is sensitive when its normal form ends with a listed word; words of up to
-// three letters count only as a whole word of the key, a plural only as the whole
-// key. One or two digits may follow a longer word, and [0] or [] any.
+// Keys. The normal form of a key is in lower case and without _ - . and spaces. A key is
+// sensitive if its normal form ends with a listed word. A word of up to three letters counts
+// only as a whole word of the key, and a plural only as the whole key. A longer word may be
+// followed by one or two digits, and every word by [] or a number in brackets.
 //
 //	DB_PASSWORD dbPassword db.password X-Api-Key     passwordless secretary author
 //	pin user_pin userPin userPIN                     spin shipping pin1
 //	tokens password2 user[password]                  max_tokens token_count
 //
-// JSON, also with text around it, over lines, in a string of JSON, and when it is
-// cut off: a sensitive key's value of any type becomes a string. It is scanned,
-// and whatever is outside of masked values is kept byte for byte. Strings are
-// masked as text. A string of an array that is a flag masks the next one, and
-// "name" with a sensitive key masks the "value" behind it. Values under more than
-// 64 brackets, and texts in more than 6 strings, are replaced as a whole.
+// JSON, also with text around it, over several lines, in a JSON string, and truncated. The
+// value of a sensitive key, of any type, becomes a string. Everything else is kept byte for
+// byte. Strings are masked as text. In an array, a sensitive flag masks the next string. A
+// "name" whose value is a sensitive key masks the "value" after it. Values nested in more than
+// 64 objects and arrays, and texts nested in more than 6 strings, are replaced as a whole.
 //
 //	{"password": {"a": [1]}}     becomes {"password": "***FILTERED***"}
 //	{"p\u0061ssword": "x          becomes {"p\u0061ssword": "***FILTERED***
@@ -35,8 +34,8 @@ const MaxLine = 1 << 20
 //	{"name": "pin", "value": 1}  becomes {"name": "pin", "value": "***FILTERED***"}
 //	{"loc": ["body", "password"], "max_tokens": 5}   is kept
 //
-// Keys in text, with the signs = : == := => and blanks around them, in any quotes
-// or none; Python's dictionaries and pairs, flags, queries, forms.
+// Keys in text, followed by one of = : == := =>, with optional blanks and quotes; dictionaries
+// and tuples of Python, flags, queries and forms.
 //
 //	password=x  token: x  api key: x  "pin" => 1     password reset for bob
 //	password='a b'  password="a \"b\""               passwordless: true
@@ -50,33 +49,34 @@ const MaxLine = 1 << 20
 //	db:1433;password=x  redis://h:6379,password=x    redis://h:6379,db=1
 //	{'loc': ('body', 'password'), 'input': 'x'}      {'loc': ('body', 'name'), 'input': 'x'}
 //
-// Colours of a terminal between a key, its sign and its value are passed over. What is
-// escaped as HTML and XML are (&lt; &gt; &quot; &apos; &amp; and numbers of ASCII) is read
-// as what it spells, also when it is escaped twice.
+// Terminal colours between a key, its sign and its value are ignored. The entities of HTML and
+// XML (&lt; &gt; &quot; &apos; &amp; and numeric references to ASCII characters) are unescaped,
+// also twice.
 //
 //	&lt;password&gt;x&lt;/password&gt;   {&quot;pin&quot;:&quot;x&quot;}   login &lt;user&gt; &lt;password&gt;
 //
-//	'x-api-key', 'x' as a line, as Envoy logs fields ':authority', 'example.com'
+// Header fields in Envoy's debug log, each in a line of its own.
 //
-// A value without quotes ends at white space, at , ; & in front of another key,
-// and at a bracket or quote that closes one around it. With key: at the beginning
-// of a line it ends with the line or in front of another key. A field Cookie,
-// Set-Cookie or Authorization ends with the line, or with the quotes that it is
-// in; the scheme of Authorization is kept when it is a known one, and replaced with what
-// follows it when it is not.
+//	'x-api-key', 'x'                                 ':authority', 'example.com'
+//
+// An unquoted value ends at white space, at , ; & before another key, and at a bracket or quote
+// that closes one around it. After key: at the beginning of a line, it ends at the end of the
+// line or before another key. The value of Cookie, Set-Cookie and Authorization ends at the end
+// of the line, or of the quotes around the field. A known scheme of Authorization is kept. An
+// unknown one is masked with the credentials.
 //
 //	Cookie: a=b; c=d                 becomes Cookie: ***FILTERED***
 //	Authorization: Bearer x          becomes Authorization: Bearer ***FILTERED***
 //	passphrase: correct horse        becomes passphrase: ***FILTERED***
 //	login, password: x for bob       becomes login, password: ***FILTERED*** for bob
 //
-// Values in lines of their own: of a multipart form's part with a sensitive name,
-// up to the next line that begins with --, private keys in PEM, blocks of YAML behind a
-// sensitive key (password: |), and elements of XML.
+// Values in the lines after their key: a part of a multipart form with a sensitive name, up to
+// the next line that begins with --; private keys in PEM; block scalars of YAML after a
+// sensitive key (password: |); and XML elements.
 //
-// Without any key: what is shaped like a JWT, credentials, passwords in URLs and
-// of curl -u, and API keys of warder, which are wk_, a name, _, and at least 20
-// letters and digits, or at least 10 with a digit among them.
+// Secrets without a key: JWTs, credentials, passwords in URLs and after curl -u, and API keys
+// of warder. These have the form wk_name_tail, with a tail of at least 20 letters and digits,
+// or of at least 10 with a digit among them.
 //
 //	eyJhbGciOiJub25lIn0.e30.             eyJhbGciOiJub25lIn0
 //	Bearer abc123  Basic Ym9iOng=        Bearer token required  Basic usage of
@@ -85,14 +85,14 @@ const MaxLine = 1 << 20
 //	curl -u bob:x                        docker run -u 1000:1000
 //	wk_reports_<26 letters and digits>   wk_reports
 //
-// Masking what is masked changes nothing. The work is linear in the length of the
-// text, whatever the text: one that takes more than a fixed number of steps a byte
-// is replaced line by line.
+// Masking is idempotent. It takes linear time: a text that needs more than a fixed number of
+// steps per byte is replaced line by line.
 type Masker struct {
-	words *words // nil: the built-in ones
+	words *words // nil means builtinWords
 }
 
-// NewMasker returns a masker that knows the given keys besides the built-in ones.
+// NewMasker returns a Masker with the given sensitive keys in addition to the built-in ones.
+// The error describes the first invalid key.
 func NewMasker(keys ...string) (*Masker, error) {
 	if len(keys) == 0 {
 		return &Masker{}, nil
@@ -111,13 +111,13 @@ func (m *Masker) list() *words {
 	return m.words
 }
 
-// SensitiveKey reports whether the value of a key is masked.
+// SensitiveKey reports whether key is sensitive.
 func (m *Masker) SensitiveKey(key string) bool {
 	return m.list().sensitive([]byte(key))
 }
 
-// String masks text that may span several lines. It returns s itself when there
-// is nothing to mask.
+// String masks a text, which may have several lines. It returns s itself if there is nothing to
+// mask.
 func (m *Masker) String(s string) string {
 	t := []byte(s)
 	masked := m.Bytes(t)
@@ -127,7 +127,7 @@ func (m *Masker) String(s string) string {
 	return string(masked)
 }
 
-// Bytes is String for bytes. It never changes b.
+// Bytes is like [Masker.String] for bytes. It does not change b, which it may return.
 func (m *Masker) Bytes(b []byte) []byte {
 	s := scanner{words: m.list()}
 	s.lines(b)
@@ -137,8 +137,7 @@ func (m *Masker) Bytes(b []byte) []byte {
 	return s.settle(nil, b)
 }
 
-// Append appends the masked text to dst. It allocates nothing when dst has room
-// and the line holds nothing exotic.
+// Append appends the masked line to dst. It usually does not allocate if dst has room.
 func (m *Masker) Append(dst, line []byte) []byte {
 	s := scanner{words: m.list()}
 	return s.append(dst, line)

@@ -35,7 +35,7 @@ func TestSensitiveKey(t *testing.T) {
 			if got := test.m.SensitiveKey(key); got != test.want {
 				t.Errorf("SensitiveKey(%q) = %v", key, got)
 			}
-			// A key means the same wherever it stands.
+			// A key is treated alike in every format.
 			if strings.ContainsAny(key, "*\x00[") || strings.HasPrefix(key, "-") || key == "." || key == "_" {
 				continue
 			}
@@ -59,12 +59,12 @@ func TestSensitiveKey(t *testing.T) {
 func TestNewMaskerErrors(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{
-		"":                            `sensitive key 2 is "", which names nothing`,
-		" _-. ":                       `sensitive key 2 is " _-. ", which names nothing`,
-		"a=b":                         `'=' is never part of a key`,
-		"a\nb":                        `'\n' is never part of a key`,
+		"":                            `sensitive key 2 is "", which has no letter or digit`,
+		" _-. ":                       `sensitive key 2 is " _-. ", which has no letter or digit`,
+		"a=b":                         `a key cannot contain '='`,
+		"a\nb":                        `a key cannot contain '\n'`,
 		"\xff":                        `which is not UTF-8`,
-		strings.Repeat("abcdef", 5e3): `more than 16384 bytes together`,
+		strings.Repeat("abcdef", 5e3): `more than 16384 bytes in total`,
 	} {
 		m, err := mask.NewMasker("good", key)
 		if err == nil || m != nil || !strings.Contains(err.Error(), want) {

@@ -1,13 +1,14 @@
 package mask
 
-// An openJSON follows JSON over lines until its brackets are closed, in constant
-// memory. It does not check it.
+// An openJSON tracks JSON over several lines until its brackets are closed, in constant
+// memory. It does not check that it is valid.
 type openJSON struct {
-	depth           int
-	inString, after bool // after: a backslash
+	depth    int
+	inString bool
+	after    bool // after a backslash
 }
 
-// opens reports whether a line begins JSON that goes on behind the line.
+// opens reports whether a line begins JSON that continues in the next line.
 func (o *openJSON) opens(line []byte) bool {
 	*o = openJSON{}
 	i := skipSpace(line, 0)
@@ -17,8 +18,8 @@ func (o *openJSON) opens(line []byte) bool {
 	return o.read(line[i:])
 }
 
-// read reads a part of the JSON and reports whether it goes on. A string that
-// goes on behind the end of a line is no JSON.
+// read reads a part of the JSON and reports whether the JSON continues. A string must end in
+// its line.
 func (o *openJSON) read(part []byte) bool {
 	for _, c := range part {
 		switch {
@@ -48,7 +49,7 @@ func (o *openJSON) read(part []byte) bool {
 	return o.depth > 0
 }
 
-// goesOn reports whether a line may be one of JSON that has begun before it.
+// goesOn reports whether a line may be part of JSON that began in an earlier line.
 func (o *openJSON) goesOn(line []byte) bool {
 	i := skipSpace(line, 0)
 	if i == len(line) {

@@ -8,19 +8,18 @@ import (
 	"runtime"
 )
 
-// LogPanic logs a panic that was recovered: where it happened and the type of what was
-// thrown. Its value may hold a token in any form, and is not printed. Call it in the deferred
-// function itself.
+// LogPanic logs a recovered panic: where it was recovered, the type of its value and the
+// stack. It does not log the value, which may contain a token in any form. It must be called
+// by the deferred function itself, so that the stack begins at the panic.
 func LogPanic(ctx context.Context, log *slog.Logger, where string, fault any) {
 	log.ErrorContext(ctx, "panic",
 		slog.String("in", where), slog.String("type", fmt.Sprintf("%T", fault)), slog.Any("stack", stack()))
 }
 
-// stack returns the functions that are on the stack with their places, and no
-// arguments.
+// stack returns the functions on the stack with their positions, without arguments.
 func stack() []string {
 	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // not Callers, stack and LogPanic
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)]) // skip Callers, stack and LogPanic
 	var lines []string
 	for {
 		f, more := frames.Next()

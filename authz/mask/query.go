@@ -2,9 +2,8 @@ package mask
 
 import "strings"
 
-// Header masks the value of a header field of the given name: all of it when the
-// name is sensitive, else what a text would have masked. Of an Authorization
-// field the scheme is kept.
+// Header masks the value of the header field name. The value of a sensitive name is replaced,
+// except for the scheme of an Authorization field. Other values are masked as text.
 func (m *Masker) Header(name, value string) string {
 	w := m.list()
 	mark := w.find([]byte(name), 0, len(name), wholeKey)
@@ -22,9 +21,9 @@ func (m *Masker) Header(name, value string) string {
 	return Replacement
 }
 
-// Query masks a path or URL with a query: the values of sensitive keys, and
-// values that hide a secret in a query, in JSON or in another text of their own.
-// Everything else is kept byte for byte, and s itself is returned when nothing changed.
+// Query masks a path or URL with a query. It replaces the values of sensitive keys, and keys
+// and values that contain a secret themselves, such as JSON or another query. Everything else
+// is kept byte for byte. It returns s itself if nothing changed.
 func (m *Masker) Query(s string) string {
 	cut := strings.IndexAny(s, "?#")
 	if cut < 0 {
@@ -41,7 +40,7 @@ func (m *Masker) Query(s string) string {
 		}
 		key, value, found := strings.Cut(pair[:end], "=")
 		if name, _ := unescape(nil, []byte(strings.ReplaceAll(key, "+", " ")), true); found && m.SensitiveKey(string(name)) {
-			// To the next &, whatever a reader of ; and ? would make of it.
+			// The value ends at the next &. Other readers may also split it at ; or ?.
 			if end = strings.IndexAny(pair, "&#"); end < 0 {
 				end = len(pair)
 			}
@@ -69,7 +68,7 @@ func (m *Masker) Query(s string) string {
 	return b.String()
 }
 
-// hides reports whether there is a secret in a key or value of a query.
+// hides reports whether a key or value of a query contains a secret.
 func (m *Masker) hides(text string) bool {
 	if text == "" {
 		return false

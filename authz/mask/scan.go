@@ -6,34 +6,34 @@ import (
 	"slices"
 )
 
-// maxEdits is how many values of a line are masked without allocating.
+// maxEdits is the number of edits of a text that need no allocation.
 const maxEdits = 24
 
-// An edit replaces text[start:end]. The scanner collects edits and leaves the
-// text alone, so that everything between them is kept byte for byte.
+// An edit replaces text[start:end]. The scanner collects edits and does not change the text,
+// so that everything between them is kept byte for byte.
 type edit struct {
 	start, end int
-	quote      byte // around the replacement, 0 for none, & for &quot;
-	level      int8 // of JSON strings in JSON strings, or of &amp;: how often the quote is escaped
+	quote      byte // quote around the replacement; 0 for none, & for &quot;
+	level      int8 // how often the quote is escaped, with backslashes or as &amp;
 }
 
 // A scanner looks for secrets in one text.
 type scanner struct {
 	words  *words
-	room   [maxEdits]edit // here and not behind a slice, so that it can be on the stack
-	more   []edit         // all edits, when room is not enough
+	room   [maxEdits]edit // an array, so that it can be on the stack
+	more   []edit         // all edits, if there are more than maxEdits
 	n      int            // number of edits
-	form   form           // what goes on in the next line
-	before form           // form as it was at the beginning of the text
-	depth  int8           // of escaped texts in one another
-	odd    bool           // an edit was made where masking again may find another
-	noJSON int            // no JSON begins before, in the text that is scanned
-	work   int            // steps taken
-	limit  int            // of steps; 0 before the text is known
+	form   form           // state for the next line
+	before form           // form at the beginning of the text
+	depth  int8           // nesting depth of escaped texts
+	odd    bool           // masking the result again may find more secrets
+	noJSON int            // no JSON begins before this index of the scanned text
+	work   int            // number of steps taken
+	limit  int            // greatest number of steps; 0 before the text is known
 }
 
-// A text that takes more steps than this is replaced as a whole: reading parts of
-// it again and again must not hold up whoever waits for the masked text.
+// stepsPerByte and minSteps bound the number of steps for a text. A text that takes more is
+// replaced as a whole, so that a crafted text that is read many times cannot delay the caller.
 const (
 	stepsPerByte = 128
 	minSteps     = 1 << 12
@@ -41,11 +41,10 @@ const (
 
 func maxSteps(n int) int { return minSteps + stepsPerByte*n }
 
-// spent reports whether the text has taken more steps than it may.
+// spent reports whether the text has taken more steps than allowed.
 func (s *scanner) spent() bool { return s.work > s.limit }
 
-// hideLines appends a replacement for each line of t that is not empty. The ends of
-// lines are kept.
+// hideLines appends a replacement for each nonempty line of t. It keeps the line ends.
 func hideLines(dst, t []byte) []byte {
 	for len(t) > 0 {
 		end := lineEnd(t, 0)
@@ -59,7 +58,7 @@ func hideLines(dst, t []byte) []byte {
 	return dst
 }
 
-// mask replaces a value in text.
+// mask replaces the value t[start:end].
 func (s *scanner) mask(t []byte, start, end int) { s.maskText(t, start, end, 0) }
 
 // maskText is mask with quotes around the replacement.
@@ -68,8 +67,8 @@ func (s *scanner) maskText(t []byte, start, end int, quote byte) {
 	s.maskAs(start, end, quote)
 }
 
-// isPlain reports whether there is nothing in a value that structure is made of:
-// the text around it then reads the same when it is replaced.
+// isPlain reports whether a value has only bytes without a meaning for the scanner. Replacing
+// such a value does not affect how the text around it is read.
 func isPlain(value []byte) bool {
 	for _, c := range value {
 		if classes[c]&plain == 0 {
@@ -79,7 +78,7 @@ func isPlain(value []byte) bool {
 	return true
 }
 
-// maskAs replaces a value.
+// maskAs adds an edit.
 func (s *scanner) maskAs(start, end int, quote byte) {
 	e := edit{start: start, end: end, quote: quote}
 	if s.more == nil {
@@ -111,18 +110,17 @@ func (s *scanner) append(dst, t []byte) []byte {
 	return s.settle(dst, t)
 }
 
-// settle appends the edited text to dst. Text has no grammar, and what is left of
-// it may read as another thing than before: that is masked too, until nothing more
-// changes.
+// settle appends the edited text to dst. Edits may change how the rest of the text is read, so
+// settle masks the result again until nothing changes.
 func (s *scanner) settle(dst, t []byte) []byte {
 	from := len(dst)
 	if s.spent() {
 		return hideLines(dst, t)
 	}
 	dst = s.apply(dst, t)
-	// Where there are escapes, a value may end elsewhere once it is replaced.
+	// In a text with escapes, a value may end elsewhere after it is replaced.
 	odd := s.odd || bytes.IndexByte(t, '%') >= 0 || bytes.IndexByte(t, '\\') >= 0 || bytes.IndexByte(t, escapeByte) >= 0 ||
-		s.work > maxSteps(len(dst)-from)/2 // the masked text must not exceed its own, smaller limit
+		s.work > maxSteps(len(dst)-from)/2 // masking the result must not exceed its limit, which may be smaller
 	for round := 0; odd; round++ {
 		if round == maxRounds {
 			return hideLines(dst[:from], t)
@@ -141,7 +139,7 @@ func (s *scanner) settle(dst, t []byte) []byte {
 	return dst
 }
 
-// maxRounds bounds how often a text is masked again.
+// maxRounds is the greatest number of times that a text is masked again.
 const maxRounds = 8
 
 // apply appends the edited text to dst.
@@ -174,7 +172,7 @@ func (e edit) appendQuote(dst []byte) []byte {
 	return append(dst, e.quote)
 }
 
-// merge sorts the edits from the given one on and joins those that overlap.
+// merge sorts the edits from the given one on and merges those that overlap.
 func (s *scanner) merge(from int) {
 	edits := s.edits(from)
 	if len(edits) < 2 {
@@ -191,7 +189,7 @@ func (s *scanner) merge(from int) {
 		case e.start >= last.end:
 			n++
 			edits[n] = e
-		case e.end > last.end: // neither holds the other
+		case e.end > last.end: // neither contains the other
 			*last = edit{start: last.start, end: e.end}
 			s.odd = true
 		}

@@ -7,25 +7,24 @@ import (
 	"unique"
 )
 
-// Replacement stands where a secret stood.
+// Replacement replaces secrets.
 const Replacement = "***FILTERED***"
 
-// A Secret holds a text that must not be printed. It prints as [Replacement]
-// with every verb of fmt, in JSON and every other encoding that knows
-// [encoding.TextMarshaler], and in slog; also as part of structs, maps and
-// errors, and in fields that are not exported. Only [Secret.Reveal] gives the text.
+// A Secret is a string that must not be printed. It prints as [Replacement] with every verb
+// of fmt, in JSON and other encodings that use [encoding.TextMarshaler], and in slog. That
+// includes Secrets in structs, maps, errors and unexported fields. Only [Secret.Reveal]
+// returns the string.
 //
-// The zero Secret holds the empty text, which is nothing to hide: it prints as
-// nothing, so that output tells whether a secret was set. Secrets can be
-// compared with ==, which takes no care to hide how long it takes.
+// The zero Secret is the empty string and prints as the empty string, so that output shows
+// whether a secret is set. Secrets can be compared with ==, but not in constant time.
 type Secret struct {
-	// Behind a pointer, because fmt prints a field that is not exported, and a
-	// value that is given to a wrong verb, without calling any method of it.
-	// The pointers of equal texts are equal.
+	// A handle is a pointer. fmt prints unexported fields, and values with a wrong verb,
+	// without calling their methods, and then shows only the pointer. The handles of equal
+	// strings are equal.
 	text unique.Handle[string]
 }
 
-// New returns a secret that holds s.
+// New returns the secret s.
 func New(s string) Secret {
 	if s == "" {
 		return Secret{}
@@ -33,7 +32,7 @@ func New(s string) Secret {
 	return Secret{unique.Make(s)}
 }
 
-// Reveal returns the text itself.
+// Reveal returns the string.
 func (s Secret) Reveal() string {
 	if s.IsZero() {
 		return ""
@@ -41,7 +40,7 @@ func (s Secret) Reveal() string {
 	return s.text.Value()
 }
 
-// IsZero reports whether the secret is empty; a JSON field with omitzero is then left out.
+// IsZero reports whether the secret is empty. It makes omitzero work for JSON fields.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
 // String returns [Replacement], or "" for the empty secret.
@@ -52,22 +51,21 @@ func (s Secret) String() string {
 	return Replacement
 }
 
-// GoString returns what String returns.
+// GoString implements [fmt.GoStringer] and returns the result of String.
 func (s Secret) GoString() string { return s.String() }
 
-// Format implements [fmt.Formatter] and prints what String returns, whatever
-// the verb, the width and the flags.
+// Format implements [fmt.Formatter]. It prints the result of String for every verb, width and
+// flag.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText returns what String returns.
+// MarshalText implements [encoding.TextMarshaler] and returns the result of String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText makes the text the secret, so that a file can be decoded
-// straight into one.
+// UnmarshalText implements [encoding.TextUnmarshaler]. It sets the secret to text.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = New(string(text))
 	return nil
 }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer] and returns the result of String.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -21,7 +21,7 @@ import (
 
 const canary = `c4n/ary+"Secret"=7Qz`
 
-// leaks returns the spellings of the canary, or of half of it, that a text holds.
+// leaks returns the encodings of the canary, or of half of it, that a text contains.
 func leaks(text string) []string {
 	reversed := []byte(canary)
 	slices.Reverse(reversed)
@@ -50,8 +50,7 @@ func leaks(text string) []string {
 	return found
 }
 
-// hidden fails unless the text is free of the canary, and holds the replacement
-// where it must.
+// hidden fails the test if the text contains the canary, or lacks a required replacement.
 func hidden(t *testing.T, how, text string, replaced bool) {
 	t.Helper()
 	if found := leaks(text); found != nil {
@@ -93,7 +92,7 @@ func TestSecretReveal(t *testing.T) {
 		}
 	}
 	if (mask.Secret{}).Reveal() != "" {
-		t.Error("the zero Secret holds a text")
+		t.Error("the zero Secret is not empty")
 	}
 }
 
@@ -133,8 +132,8 @@ func TestSecretFormat(t *testing.T) {
 		for _, verb := range "vsqxXdtbcoOUeEfFgG" {
 			for _, flags := range []string{"", "+", "#", "-", " ", "0", "3", "60", ".2", "#+60.1"} {
 				format := "%" + flags + string(verb)
-				// A pointer inside prints as an address, and so does an error
-				// with a verb that is not for text: no leak, no replacement.
+				// A nested pointer prints as an address, and so does an error
+				// with a verb that is not for text. There is no replacement.
 				hidden(t, name+" "+format, fmt.Sprintf(format, value), name == "value" || name == "struct" || name == "slice")
 			}
 		}
@@ -150,7 +149,7 @@ func TestSecretFormat(t *testing.T) {
 	}
 }
 
-// In these places fmt calls no method.
+// In these cases fmt does not call methods.
 func TestSecretFormatWithoutMethods(t *testing.T) {
 	t.Parallel()
 	s := mask.New(canary)
@@ -207,7 +206,7 @@ func TestSecretEncoded(t *testing.T) {
 	hidden(t, "template", out.String(), true)
 
 	out.Reset()
-	_ = gob.NewEncoder(&out).Encode(exported{"n", s}) // whether it can or not
+	_ = gob.NewEncoder(&out).Encode(exported{"n", s}) // may fail
 	hidden(t, "gob", out.String(), false)
 }
 
@@ -239,7 +238,7 @@ func TestSecretDecoded(t *testing.T) {
 	}
 }
 
-// The empty secret shows that it is empty.
+// The empty secret prints as the empty string.
 func TestSecretEmpty(t *testing.T) {
 	t.Parallel()
 	for _, s := range []mask.Secret{{}, mask.New("")} {

@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 )
 
-// userinfo masks the password of the authority that begins at t[i], behind ://.
+// userinfo masks the password in the authority of a URL, which begins at t[i] after ://.
 func (s *scanner) userinfo(t []byte, i, end int, look *lookout) int {
 	colon, at, stop := 0, 0, i
 authority:
@@ -22,7 +22,7 @@ authority:
 	}
 	s.work += stop - i
 	if at == 0 && colon != 0 && t[i] != '[' && stop > look.at && stop < end && !allDigits(t[colon+1:stop]) {
-		// A password with a / in it, which should have been escaped.
+		// The password may contain a / that should have been escaped.
 		p := stop
 		for ; p < end && t[p] > ' ' && !isQuote(t[p]) && t[p] != '\\'; p++ {
 			if t[p] == '@' {
@@ -43,14 +43,14 @@ authority:
 		if colon+1 < at && string(t[colon+1:at]) != Replacement {
 			s.mask(t, colon+1, at)
 		}
-	case string(t[i:at]) == "git": // of hosts of repositories, also over https
+	case string(t[i:at]) == "git": // the user of repository hosts, also with https
 	case at > i && (isHTTP(t[:i-len("://")]) || len(bytes.TrimLeft(t[i:at], "0123456789")) < len(t[i:at]) && at-i >= minKeyTail) && string(t[i:at]) != Replacement:
-		s.mask(t, i, at) // a token instead of a user; ssh://git@host is a user
+		s.mask(t, i, at) // a token in place of a user
 	}
 	return at + 1
 }
 
-// isHTTP reports whether a text ends with the scheme http or https.
+// isHTTP reports whether t ends with http or https.
 func isHTTP(t []byte) bool {
 	t = t[max(0, len(t)-len("https")):]
 	return hasFold(t, "https") || hasFold(t[max(0, len(t)-len("http")):], "http")
@@ -65,7 +65,7 @@ func allDigits(t []byte) bool {
 	return true
 }
 
-// jwt masks what is shaped like a JWT, of which the J at t[i] is the third letter.
+// jwt masks text with the form of a JWT. The J at t[i] is its third letter.
 func (s *scanner) jwt(t []byte, from, i, end int, look *lookout) int {
 	start := i - 2
 	if start < from || start < look.jwt || t[start] != 'e' || t[i-1] != 'y' {
@@ -88,14 +88,14 @@ func (s *scanner) jwt(t []byte, from, i, end int, look *lookout) int {
 	return p
 }
 
-// The tail of wk_name_tail is a secret when it is that long; those that warder
-// makes have 26 letters and digits. A shorter one may be a word, but not with a digit.
+// In wk_name_tail, a tail of minKeyTail bytes, or of minKeyDigits bytes with a digit, is a
+// secret. Others may be words. The tails of warder's keys have 26 letters and digits.
 const (
 	minKeyTail   = 20
 	minKeyDigits = 10
 )
 
-// apiKey masks an API key of warder, of which the k at t[i] is the second letter.
+// apiKey masks an API key of warder. The k at t[i] is its second letter.
 func (s *scanner) apiKey(t []byte, from, i, end int) int {
 	if i+1 >= end || i-1 < from || t[i-1] != 'w' || t[i+1] != '_' || i-2 >= from && isAlnum(t[i-2]) {
 		return i + 1
@@ -119,10 +119,10 @@ func (s *scanner) apiKey(t []byte, from, i, end int) int {
 	return p
 }
 
-// maxJudged is how much of a word is looked at to tell whether it is a credential.
+// maxJudged is the length of the part of a word that decides whether it is a credential.
 const maxJudged = 256
 
-// credential masks the token behind Bearer or Basic, of which t[i] is the first letter.
+// credential masks the token after Bearer or Basic, whose first letter is at t[i].
 func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 	if i > from && isAlnum(t[i-1]) {
 		return i + 1
@@ -149,11 +149,11 @@ func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 	s.work += p - max(start, look.word) + start - i
 	look.word = p
 	token := bytes.TrimRight(t[start:p], ".")
-	if len(token) > maxJudged { // what it is shows at its beginning
+	if len(token) > maxJudged {
 		token = token[:maxJudged]
 	}
 	s.work += len(token)
-	if n := bytes.IndexByte(token, '+'); n > 0 && s.depth > 0 { // a blank of a form, for all that is known
+	if n := bytes.IndexByte(token, '+'); n > 0 && s.depth > 0 { // may be a space in a form
 		token = token[:n]
 	}
 	if p < end && isQuote(t[p]) && bytes.HasSuffix(token, []byte("=")) && !stops(t, p+1, end) {
@@ -163,7 +163,7 @@ func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 		return start
 	}
 	if basic && !isBasic(token) || !basic && !isBearer(token, t[p:end]) {
-		s.odd = s.odd || equalsInside(token) // what is behind the = may be replaced
+		s.odd = s.odd || equalsInside(token) // the value after the = may be replaced
 		return start
 	}
 	stop := bareEnd(t, start, end, false)
@@ -172,17 +172,17 @@ func (s *scanner) credential(t []byte, from, i, end int, look *lookout) int {
 	return stop
 }
 
-// isBasic reports whether a word behind Basic is a user and a password.
+// isBasic reports whether a word after Basic is a user and a password.
 func isBasic(token []byte) bool {
 	bare := bytes.TrimRight(token, "=")
 	if equalsInside(token) { // realm=x
 		return false
 	}
 	if len(bare) < len(token) && len(bare) > 1 {
-		return true // nothing but base64 ends so
+		return true // base64 padding
 	}
 	var room [96]byte
-	head := bare[:min(len(bare), 128)/4*4] // the colon is not far
+	head := bare[:min(len(bare), 128)/4*4] // assume that the user is short
 	if len(bare) < 128 {
 		head = bare
 	}
@@ -194,7 +194,7 @@ func isBasic(token []byte) bool {
 	return len(bare) >= 8 && digits > 0 && upper > 0 && lower > 0 || len(bare) >= 20
 }
 
-// isBearer reports whether a word behind Bearer is a token, not the next word of a sentence.
+// isBearer reports whether a word after Bearer is a token and not the next word of a sentence.
 func isBearer(token, rest []byte) bool {
 	if len(token) == 0 || equalsInside(token) { // error=invalid_token
 		return false
@@ -215,7 +215,7 @@ func isBearer(token, rest []byte) bool {
 	return len(rest) == 0 || !isBlank(rest[0]) || len(rest) == 1 || !isLetter(rest[1]) && rest[1] != Replacement[0]
 }
 
-// equalsInside reports whether there is a = that is no padding at the end.
+// equalsInside reports whether token contains a = other than padding at its end.
 func equalsInside(token []byte) bool {
 	return bytes.IndexByte(bytes.TrimRight(token, "="), '=') >= 0
 }
@@ -234,11 +234,10 @@ func count(t []byte) (digits, upper, lower int) {
 	return digits, upper, lower
 }
 
-// schemes are the words that may stand before the credentials of an
-// Authorization field. They are kept.
+// schemes are the known authentication schemes, which are not masked.
 const schemes = " bearer basic digest token apikey negotiate ntlm hawk hmac signature aws4-hmac-sha256 scram-sha-256 dpop oauth mutual vapid "
 
-// schemeEnd returns the end of the scheme at t[v], 0 for none that is known.
+// schemeEnd returns the end of the known scheme at t[v], or 0 if there is none.
 func schemeEnd(t []byte, v, end int) int {
 	p := v
 	for p < end && p < v+20 && (isAlnum(t[p]) || t[p] == '-') {
@@ -268,7 +267,7 @@ func knownScheme(word []byte) bool {
 	return bytes.Contains([]byte(schemes), append(b, ' '))
 }
 
-// oneToken reports whether the credentials at the beginning of t are one word.
+// oneToken reports whether the credentials at the beginning of t are a single word.
 func oneToken(t []byte) bool {
 	for i, c := range t {
 		if c <= ' ' {
@@ -281,7 +280,7 @@ func oneToken(t []byte) bool {
 	return true
 }
 
-// hasFold reports whether t begins with a lower-case word, in any case.
+// hasFold reports whether t begins with word in any case. word must be in lower case.
 func hasFold(t []byte, word string) bool {
 	if len(t) < len(word) {
 		return false

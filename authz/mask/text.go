@@ -2,23 +2,23 @@ package mask
 
 import "bytes"
 
-// A lookout remembers where it is of no use to look again, so that no part of a
-// line is searched for the same thing twice.
+// A lookout has the results of searches in a line, so that no part of the line is searched
+// twice for the same thing, and keys that affect later values.
 type lookout struct {
-	json  int // no JSON begins before
-	jwt   int // no JWT begins before
-	word  int // a word of the characters of credentials goes on until here
-	tag   int // the next closing tag, or the end, when further on
-	cdata int // the next end of CDATA, the same
-	at    int // no userinfo before
-	curl  int8
-	name  bool // "name": "password" has been seen, whose value is in "value"
-	loc   bool // 'loc': ('body', 'password') has been seen, whose value is in 'input'
-	// 'type': 'missing' has been seen: the value in 'input' is what is around
+	json  int  // no JSON begins before this index
+	jwt   int  // no JWT begins before this index
+	word  int  // end of the current word of credential characters
+	tag   int  // index of the next closing tag, or the end; valid if after the current position
+	cdata int  // index of the next end of CDATA, likewise
+	at    int  // end of the last search for an @ after an unescaped /
+	curl  int8 // result of isCurl; 0 if unknown
+	name  bool // after "name": "password", whose value is in "value"
+	loc   bool // after 'loc': ('body', 'password'), whose value is in 'input'
+	// After 'type': 'missing', 'input' has the surrounding object and not the value.
 	absent bool
 }
 
-// lines masks text of any number of lines.
+// lines masks a text of any number of lines.
 func (s *scanner) lines(t []byte) {
 	if s.limit == 0 {
 		s.limit = maxSteps(len(t))
@@ -29,7 +29,7 @@ func (s *scanner) lines(t []byte) {
 	if s.form.state == formNone && s.wholeString(t) {
 		return
 	}
-	if len(t) == 0 { // an empty line counts too
+	if len(t) == 0 { // an empty line
 		s.form.hides(t)
 	}
 	for i := 0; i < len(t) && !s.spent(); {
@@ -46,13 +46,13 @@ func (s *scanner) lines(t []byte) {
 		start := i
 		i = s.line(t, i, end)
 		s.form.named = s.form.state == formNone && s.isField(t[start:end])
-		if i == end { // a value may also have ended further on
+		if i == end { // otherwise a JSON value ended in a later line
 			i++
 		}
 	}
 }
 
-// wholeString masks a text that is one JSON string.
+// wholeString masks a text that is a single JSON string. It reports whether t is one.
 func (s *scanner) wholeString(t []byte) bool {
 	i := skipSpace(t, 0)
 	if i == len(t) || t[i] != '"' {
@@ -80,8 +80,8 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 	}
 }
 
-// line masks the text t[from:end], which holds no end of a line. It returns end,
-// or where a JSON value ended that begins in the line and ends behind it.
+// line masks the line t[from:end]. It returns end, or the end of a JSON value that begins in
+// the line and ends in a later one.
 func (s *scanner) line(t []byte, from, end int) int {
 	piece, lo, escaped, mark := from, from, false, s.n
 	look := lookout{json: max(from, s.noJSON), jwt: from, at: from}
@@ -106,7 +106,7 @@ func (s *scanner) line(t []byte, from, end int) int {
 			escaped = true
 		case '&':
 			if n := entityEnd(t, i, end); n > 0 {
-				// A value may end elsewhere once it is replaced.
+				// A value may end elsewhere after it is replaced.
 				escaped, s.odd, next = true, true, n
 			}
 		case '=', ':':
@@ -121,13 +121,13 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			stop, ok := s.json(t, i)
 			if !ok {
-				look.json, s.noJSON = stop, stop // also for the lines that it went over
+				look.json, s.noJSON = stop, stop // noJSON is for later lines
 				if c == '[' && next == i+1 {
 					next = s.pair(t, from, i, end)
 				}
 				break
 			}
-			if escaped { // the JSON has read its own escapes
+			if escaped { // view the text before the JSON, which handles its own escapes
 				s.view(t, piece, i, true)
 				s.merge(mark)
 			}
@@ -162,14 +162,14 @@ func beginsJSON(t []byte, i int) bool {
 		t[i] == '[' && (c == '{' || c == '[' || c == '-' || isDigit(c) || c == 't' || c == 'f' || c == 'n' || c == 'N')
 }
 
-// A found key is a sensitive one in front of a sign.
+// A foundKey is a sensitive key before a sign.
 type foundKey struct {
-	start int  // where its text begins, at the latest
-	quote byte // that is around it, 0 for none
+	start int  // where its last word begins
+	quote byte // the quote around it; 0 for none
 	mark  mark
 }
 
-// keyBefore looks at the key that ends before t[i].
+// keyBefore returns the key that ends before the sign at t[i], if it is sensitive.
 func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey, ok bool) {
 	hi := i
 	for hi > lo && (isBlank(t[hi-1]) || t[hi-1] == '+' && (s.depth > 0 || t[i] == '=')) { // + of a form, +=
@@ -181,7 +181,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 	if hi > lo && isQuote(t[hi-1]) {
 		hi--
 		k.quote = t[hi]
-		if hi > lo && t[hi-1] == '\\' { // the unescaped text shows what this is
+		if hi > lo && t[hi-1] == '\\' { // found in the unescaped text instead
 			return k, false
 		}
 	}
@@ -205,7 +205,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 	return k, true
 }
 
-// locates reports whether a string in the brackets that open at t[i] is a sensitive key.
+// locates reports whether a string in the brackets that begin at t[i] is a sensitive key.
 func (s *scanner) locates(t []byte, i, end int) bool {
 	found := false
 	for i++; i < end && t[i] != ')' && t[i] != ']'; i++ {
@@ -219,8 +219,8 @@ func (s *scanner) locates(t []byte, i, end int) bool {
 	return found
 }
 
-// isField reports whether a line is the name of a sensitive field and nothing else, as
-// pydantic writes above what is wrong with the field.
+// isField reports whether a line is just the name of a sensitive field, as pydantic writes
+// above an error about the field.
 func (s *scanner) isField(line []byte) bool {
 	if len(line) == 0 || len(line) > maxKey || !isLetter(line[0]) {
 		return false
@@ -233,12 +233,12 @@ func (s *scanner) isField(line []byte) bool {
 	return s.words.sensitive(line)
 }
 
-// isWord reports whether a key is a word, in any case.
+// isWord reports whether key is word in any case. word must be in lower case.
 func isWord(key []byte, word string) bool { return len(key) == len(word) && hasFold(key, word) }
 
-// valueOfName reports whether the key that ends at t[hi], in quotes, is the value
-// of a name that was seen before, and looks whether it is such a name itself, as
-// in {"name": "password", "value": "x"}.
+// valueOfName reports whether the key t[lo:hi] has the value of a sensitive name that came
+// before, such as "value" in {"name": "password", "value": "x"}. For a key such as "name", it
+// records in look whether its value is a sensitive name.
 func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool {
 	start := hi
 	for start > lo && hi-start <= len("value") && isKeyByte(t[start-1]) {

@@ -2,9 +2,8 @@ package mask
 
 import "bytes"
 
-// sign looks at the = or : at t[i] of the line t[from:end], and masks the value
-// behind it when a sensitive key stands before it. Keys begin at lo or later. It
-// returns where to go on.
+// sign handles the = or : at t[i] in the line t[from:end]. It masks the value after it if the
+// key before it is sensitive. The key begins at lo or later. sign returns where to continue.
 func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 	c, j := t[i], i+1
 	if c == ':' && j < end {
@@ -26,17 +25,17 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		j++
 	}
 	v := s.skipGap(t, j, end)
-	if v+1 < end && t[v] == '$' && isQuote(t[v+1]) { // of a shell
+	if v+1 < end && t[v] == '$' && isQuote(t[v+1]) { // $'x' in a shell
 		v++
 	}
-	if k.quote != 0 && v == end { // "password":, and the value in the next line
+	if k.quote != 0 && v == end { // "password": with the value in the next line
 		v = skipSpace(t, v)
 		end = lineEnd(t, v)
 	}
 	if v >= end {
 		return v
 	}
-	// A dictionary's value is replaced by a string, so that it stays a dictionary.
+	// In a dictionary the replacement is a quoted string, so that it remains a dictionary.
 	dict := byte(0)
 	if k.quote != 0 && (c == ':' || t[j-1] == '>') {
 		dict = k.quote
@@ -67,11 +66,11 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		s.maskText(t, v, stop, dict)
 		return stop
 	case '\\':
-		if v+1 < end && isQuote(t[v+1]) { // the unescaped text shows where it ends
+		if v+1 < end && isQuote(t[v+1]) { // masked in the unescaped text instead
 			return v
 		}
 	case '&':
-		if entityEnd(t, v, end) > 0 { // the same
+		if entityEnd(t, v, end) > 0 { // likewise
 			return v
 		}
 	}
@@ -86,9 +85,9 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 	return s.bareValue(t, from, k, c, j, v, end)
 }
 
-// bareValue masks a value without quotes that begins at t[v]; the sign c ends at t[j].
+// bareValue masks the unquoted value at t[v]. The sign c ends before t[j].
 func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end int) int {
-	if c == '=' && v > j && beginsPair(t, v, end) { // password= user=bob
+	if c == '=' && v > j && beginsPair(t, v, end) { // empty, as in password= user=bob
 		return v
 	}
 	stop := 0
@@ -120,7 +119,7 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 		}
 		stop = bareEnd(t, v, end, false)
 		if more := skipBlanks(t, stop, end); more > stop && more < end && isScheme(t[v:stop]) && !beginsPair(t, more, end) {
-			stop = bareEnd(t, more, end, false) // a scheme that is not known
+			stop = bareEnd(t, more, end, false) // an unknown scheme
 		}
 	case k.mark&cookieEnds != 0:
 		stop = bareEnd(t, v, end, false)
@@ -141,8 +140,8 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 	return max(stop, v)
 }
 
-// isBlockHeader reports whether a text is what begins a block of YAML, such as |- or
-// >2, with nothing behind it but a comment.
+// isBlockHeader reports whether t is the header of a block scalar of YAML, such as |- or >2,
+// with nothing after it but a comment.
 func isBlockHeader(t []byte) bool {
 	rest := bytes.TrimLeft(t[1:min(len(t), 4)], "+-0123456789")
 	t = t[min(len(t), 4)-len(rest):]
@@ -150,15 +149,15 @@ func isBlockHeader(t []byte) bool {
 	return len(t) == 0 || t[0] == '#'
 }
 
-// indentation returns how many blanks a line begins with, if the key that begins at
-// t[start] is the first of it, and else the place of the key.
+// indentation returns the number of blanks at the beginning of the line, up to the key at
+// t[start].
 func (s *scanner) indentation(t []byte, from, start int) int {
 	n := skipBlanks(t, from, start) - from
 	s.work += n
 	return n
 }
 
-// isScheme reports whether a word may be the scheme of an Authorization field.
+// isScheme reports whether a word has the form of a scheme of an Authorization field.
 func isScheme(word []byte) bool {
 	if len(word) == 0 || len(word) > 32 || !isLetter(word[0]) {
 		return false
@@ -171,7 +170,7 @@ func isScheme(word []byte) bool {
 	return true
 }
 
-// quotedValue masks what is in the quotes that open at t[p].
+// quotedValue masks the quoted value whose opening quote is at t[p].
 func (s *scanner) quotedValue(t []byte, p, end int, m mark) int {
 	stop := quoteEnd(t, p, end)
 	s.work += stop - p
@@ -190,7 +189,7 @@ func (s *scanner) quotedValue(t []byte, p, end int, m mark) int {
 	return min(stop+1, end)
 }
 
-// quotePrefix passes over the u, b, r and f of Python's strings.
+// quotePrefix skips the prefix u, b, r or f of a Python string.
 func quotePrefix(t []byte, i, end int) int {
 	p := i
 	for p < end && p < i+2 && bytes.IndexByte([]byte("uUbBrRfF"), t[p]) >= 0 {
@@ -202,8 +201,8 @@ func quotePrefix(t []byte, i, end int) int {
 	return i
 }
 
-// quoteEnd returns the place of the quote that closes the one at t[p], or end.
-// A quote that goes on with a letter closes nothing: 'it's'.
+// quoteEnd returns the index of the quote that closes the one at t[p], or end. A quote before
+// a letter or digit does not close, as in 'it's'.
 func quoteEnd(t []byte, p, end int) int {
 	q := t[p]
 	for i := p + 1; i < end; i++ {
@@ -212,7 +211,7 @@ func quoteEnd(t []byte, p, end int) int {
 			i++
 		case q:
 			switch {
-			case i+1 < end && t[i+1] == q: // two for one
+			case i+1 < end && t[i+1] == q: // a doubled quote
 				i++
 				if i == p+2 && (i+1 == end || !isAlnum(t[i+1])) {
 					return i - 1
@@ -225,7 +224,7 @@ func quoteEnd(t []byte, p, end int) int {
 	return end
 }
 
-// bracketEnd returns the end of what the bracket at t[i] opens, or limit.
+// bracketEnd returns the index after the bracket that closes the one at t[i], or limit.
 func bracketEnd(t []byte, i, limit int) int {
 	depth := 0
 	for ; i < limit; i++ {
@@ -247,7 +246,8 @@ func bracketEnd(t []byte, i, limit int) int {
 	return limit
 }
 
-// opensQuote tells a quote from an apostrophe by what stands before it.
+// opensQuote reports whether t[i] is an opening quote and not an apostrophe. It looks at what
+// is before t[i].
 func opensQuote(t []byte, i int) bool {
 	if i > 0 && bytes.IndexByte([]byte("uUbBrRfF"), t[i-1]) >= 0 {
 		i--
@@ -255,7 +255,7 @@ func opensQuote(t []byte, i int) bool {
 	return i == 0 || !isAlnum(t[i-1])
 }
 
-// elementEnd returns the end of the element of a dictionary at t[v].
+// elementEnd returns the end of the value at t[v] in a dictionary.
 func elementEnd(t []byte, v, end int) int {
 	depth := 0
 	for i := v; i < end; i++ {
@@ -280,8 +280,9 @@ func elementEnd(t []byte, v, end int) int {
 	return trimBlanks(t, v, end)
 }
 
-// bareEnd returns the end of a value without quotes. What may end it, but does
-// not look like it, is part of it.
+// bareEnd returns the end of the unquoted value at t[v]. A character that may end a value is
+// part of it unless the following text confirms the end. query is for a value in a URL's
+// query, which ends at & and #.
 func bareEnd(t []byte, v, end int, query bool) int {
 	depth := 0
 	for i := v; i < end; i++ {
@@ -322,12 +323,12 @@ func bareEnd(t []byte, v, end int, query bool) int {
 	return trimBlanks(t, v, end)
 }
 
-// stops reports whether what stands at t[i] shows that the byte before ended a value.
+// stops reports whether the text at t[i] confirms that the byte before it ended a value.
 func stops(t []byte, i, end int) bool {
 	return i >= end || t[i] <= ' ' || bytes.IndexByte([]byte(",;:)]}>\"'`&|<\\."), t[i]) >= 0
 }
 
-// beginsPair reports whether a key and its sign begin at t[i].
+// beginsPair reports whether a key with its sign begins at t[i].
 func beginsPair(t []byte, i, end int) bool {
 	start := i
 	for i < end && (isKeyByte(t[i]) || t[i] == '[' || t[i] == ']' || t[i] == '%') {
@@ -336,8 +337,8 @@ func beginsPair(t []byte, i, end int) bool {
 	return i > start && i < end && (t[i] == '=' || t[i] == ':' && t[i-1] != '=')
 }
 
-// headerEnd returns the end of the value of a header field: of the quotes around
-// the whole field, or of the line.
+// headerEnd returns the end of the value of a header field: the end of the quotes around the
+// whole field, or that of the line.
 func headerEnd(t []byte, v, end int, around byte) int {
 	if around != 0 {
 		for i := v; i < end; i++ {
@@ -352,11 +353,11 @@ func headerEnd(t []byte, v, end int, around byte) int {
 	return trimBlanks(t, v, end)
 }
 
-// restEnd returns the end of a value that fills its line, as in YAML, or goes on
-// until another key.
+// restEnd returns the end of a value that extends to the end of its line, as in YAML, or to
+// another key.
 func restEnd(t []byte, v, end int) int {
 	end = trimBlanks(t, v, end)
-	space, name := 0, false // the last white space, and whether only a name followed it
+	space, name := 0, false // the last white space, and whether only name characters follow it
 	for i := v; i < end; i++ {
 		c := t[i]
 		switch {
@@ -374,8 +375,8 @@ func restEnd(t []byte, v, end int) int {
 	return end
 }
 
-// atLineStart reports whether a key is the first of its line, but for the marks
-// of lists, comments and of curl.
+// atLineStart reports whether the key at t[start] is the first in its line, after optional
+// markers of lists, comments and curl's output.
 func atLineStart(t []byte, from, start int) bool {
 	for start > from && bytes.IndexByte([]byte(" \t-*<>#+"), t[start-1]) >= 0 {
 		start--
@@ -383,8 +384,7 @@ func atLineStart(t []byte, from, start int) bool {
 	return start == from || t[start-1] == '\n'
 }
 
-// skipGap passes over blanks, which in a text that was escaped may be + as well,
-// as forms are.
+// skipGap skips blanks. In an unescaped text it also skips +, which is a space in a form.
 func (s *scanner) skipGap(t []byte, i, end int) int {
 	for i < end && (isBlank(t[i]) || t[i] == '+' && s.depth > 0) {
 		i++

@@ -6,14 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds how deep escaped texts stand in one another, such as JSON in a
-// string of JSON; what is deeper is replaced.
+// maxDepth is the greatest nesting depth of escaped texts, such as JSON in a JSON string.
+// Deeper texts are replaced.
 const maxDepth = 6
 
-// view masks the escaped text t[from:end] by reading what it spells: a key may
-// have escapes in it, and quotes that are escaped are quotes to somebody. Where
-// the edits go is translated back, so that the escapes of the rest are kept. With
-// percent, %XX and entities of HTML and XML are escapes too.
+// view masks the escaped text t[from:end] by scanning its unescaped form, because keys and
+// quotes may be escaped. It translates the positions of the edits back, so that the escapes of
+// the other text are kept. With percent, %XX and the entities of HTML and XML are escapes too.
 func (s *scanner) view(t []byte, from, end int, percent bool) {
 	var room [512]byte
 	decoded, changed := unescape(room[:0], t[from:end], percent)
@@ -32,7 +31,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 	s.form = form{named: percent && outer.named}
 	s.depth++
 	s.lines(decoded)
-	if percent && bytes.IndexByte(decoded, '+') >= 0 { // a form, where + is a blank
+	if percent && bytes.IndexByte(decoded, '+') >= 0 { // scan again as a form, in which + is a space
 		s.form = form{}
 		for i, c := range decoded {
 			if c == '+' {
@@ -43,13 +42,13 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 	}
 	s.depth--
 	if outer.state != formNone || !percent || bytes.IndexByte(t[from:end], '&') < 0 {
-		s.form = outer // else what is escaped may go on in the next lines
+		s.form = outer // otherwise the escaped text may continue in the next lines
 	}
 	if s.n == first {
 		return
 	}
 	s.merge(first)
-	// Where in t each edit is: by unescaping once more and counting.
+	// Find the position in t of each edit by unescaping again.
 	quoted := bytes.IndexByte(t[from:end], '\\') >= 0
 	entities, again := percent && bytes.Contains(t[from:end], []byte("&quot;")), percent && bytes.Contains(t[from:end], []byte("&amp;"))
 	raw, at := from, 0
@@ -84,7 +83,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 	}
 }
 
-// unescape appends what t spells to dst, and reports whether that differs from t.
+// unescape appends the unescaped form of t to dst. changed reports whether there was an escape.
 func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 	for i := 0; i < len(t); {
 		run := i
@@ -109,14 +108,14 @@ func unescape(dst, t []byte, percent bool) (text []byte, changed bool) {
 	return dst, changed
 }
 
-// escapeByte begins what terminals do not show, such as colours (ECMA-48 section 5.4).
+// escapeByte begins a control sequence, such as a colour (ECMA-48 section 5.4).
 const escapeByte = 0x1b
 
 // maxControl bounds the length of a control sequence, in bytes.
 const maxControl = 32
 
-// controlEnd returns the length of the control sequence at the beginning of t, of which
-// ESC [ are the first bytes; 0 when it is none.
+// controlEnd returns the length of the control sequence at the beginning of t, which begins
+// with ESC [, or 0 if it is not valid.
 func controlEnd(t []byte) int {
 	for i := 2; i < min(len(t), maxControl); i++ {
 		if t[i] >= 0x40 && t[i] <= 0x7e {
@@ -129,9 +128,9 @@ func controlEnd(t []byte) int {
 	return 0
 }
 
-// escape reads the first character of t: what it spells, how many bytes it takes
-// in t, and how many when it is spelled out. What is no escape spells itself; the
-// colour of a terminal spells nothing.
+// escape reads the first character of t. It returns the character, its length in t, and the
+// length of its unescaped form, both in bytes. The unescaped form of a terminal's control
+// sequence is empty.
 func escape(t []byte, percent bool) (r rune, width, n int) {
 	switch c := t[0]; {
 	case c == escapeByte && len(t) > 2 && t[1] == '[':
@@ -174,12 +173,12 @@ func escape(t []byte, percent bool) (r rune, width, n int) {
 	return rune(t[0]), 1, 1
 }
 
-// maxEntity bounds the length of an entity in bytes, leading zeros of its number included.
+// maxEntity is the greatest length of an entity in bytes, including leading zeros.
 const maxEntity = 10
 
-// entity reads the entity at the beginning of t, of which & is the first byte: the
-// character that it spells, one of ASCII, and its length; 0 when it is none of those
-// that text is escaped with.
+// entity reads the entity at the beginning of t, which begins with &. It returns an ASCII
+// character and the length of the entity, or 0 if it is not a numeric reference to an ASCII
+// character or one of lt, gt, quot, apos and amp.
 func entity(t []byte) (r rune, width int) {
 	stop := bytes.IndexByte(t[:min(len(t), maxEntity)], ';')
 	if stop < 3 {
@@ -219,15 +218,15 @@ func entity(t []byte) (r rune, width int) {
 	return r, stop + 1
 }
 
-// entityEnd returns where the entity at t[i] ends, or 0 when there is none that hides
-// anything: &amp; alone is an & to every reader.
+// entityEnd returns the end of the entity at t[i], or 0 if there is none. An &amp; counts only
+// if the & that it stands for begins another entity.
 func entityEnd(t []byte, i, end int) int {
 	r, width := entity(t[i:end])
 	if width == 0 {
 		return 0
 	}
 	if r == '&' {
-		// What stands behind it may make an entity with it.
+		// The & may form another entity with the text that follows.
 		var room [maxEntity]byte
 		if _, more := entity(append(append(room[:0], '&'), t[i+width:min(end, i+width+maxEntity-1)]...)); more == 0 {
 			return 0
@@ -236,7 +235,8 @@ func entityEnd(t []byte, i, end int) int {
 	return i + width
 }
 
-// unicodeEscape reads the \uXXXX at the beginning of t, or two for one character.
+// unicodeEscape reads the \uXXXX or the surrogate pair of two of them at the beginning of t. It
+// returns the same as escape.
 func unicodeEscape(t []byte) (r rune, width, n int) {
 	r, width = hex4(t), 6
 	if r < 0 {
@@ -256,7 +256,7 @@ func unicodeEscape(t []byte) (r rune, width, n int) {
 	return r, width, utf8.RuneLen(r)
 }
 
-// hex4 returns the number in the \uXXXX at the beginning of t, or -1.
+// hex4 returns the value of the \uXXXX at the beginning of t, or -1.
 func hex4(t []byte) rune {
 	if len(t) < 6 {
 		return -1

@@ -6,40 +6,39 @@ import (
 	"unicode/utf8"
 )
 
-// builtin are the words that every Masker knows, in their normal form.
+// builtin has the words that every Masker knows, in normal form.
 const builtin = "password passwd passphrase pwd secret secretkey token authorization apikey accesskey privatekey " +
 	"creditcard cardnumber cvv ssn cookie setcookie session sessionid jwt otp pin"
 
-// shortWord is the length up to which a word counts only as a whole word of a
-// key: "pin" is in "spin" and in "shipping".
+// shortWord is the greatest length of words that count only as a whole word of a key. For
+// example, "spin" and "shipping" contain "pin".
 const shortWord = 3
 
-// A mark says what is known when a key has been read backwards up to a node.
+// A mark is the result at a node of the trie, after reading the end of a key up to it.
 type mark uint8
 
 const (
-	wordEnds   mark = 1 << iota // a listed word: the key is sensitive
-	shortEnds                   // a short listed word: only at the beginning of a word
-	pluralEnds                  // a listed word and an s: only at the beginning of the key
+	wordEnds   mark = 1 << iota // a listed word; the key is sensitive
+	shortEnds                   // a short listed word; sensitive if it is a whole word
+	pluralEnds                  // a listed word with s; sensitive if it is the whole key
 	authEnds                    // the word is authorization
-	cookieEnds                  // the word is cookie
-	foreign                     // no word: a letter beyond ASCII stopped the walk
+	cookieEnds                  // the word is cookie or setcookie
+	foreign                     // no word; the walk stopped at a non-ASCII letter
 )
 
-// Symbols of bytes that are in no word.
+// Symbols of bytes that occur in no word.
 const (
 	noSymbol  = 0xff // ends a key
-	separator = 0xfe // the normal form leaves it out
+	separator = 0xfe // not part of the normal form
 )
 
-// words is the list of sensitive words, as a tree of their letters from the last
-// to the first: a key is compared with all of them in one walk from its end,
-// without making its normal form.
+// words is the list of sensitive words, as a trie of their reversed letters. A key is compared
+// with all words in one walk from its end, without converting it to its normal form.
 type words struct {
-	symbols [256]uint8 // of each byte, in both cases; noSymbol, separator
+	symbols [256]uint8 // symbol of each byte; the same for both cases of a letter
 	width   int        // number of symbols
-	next    []uint16   // next[node*width+symbol], 0 for none
-	marks   []mark     // of each node
+	next    []uint16   // next[node*width+symbol]; 0 for none
+	marks   []mark     // mark of each node
 }
 
 // builtinWords is never changed.
@@ -104,23 +103,23 @@ func (w *words) add(word string, m mark) {
 	w.marks[node] |= m
 }
 
-// A place is what is known of where a key begins.
+// A place says where a key may begin.
 type place uint8
 
 const (
-	wholeKey     place = iota // at the beginning of the bytes
-	beforeColon               // anywhere in the prose before a colon: "the api key: x"
-	beforeEquals              // the same, but a name before = holds no space: "a tokens=x"
+	wholeKey     place = iota // at the beginning of the text
+	beforeColon               // anywhere in prose before a colon, as in "the api key: x"
+	beforeEquals              // likewise before =, where a name contains no space, as in "a tokens=x"
 )
 
-// find reports what the key t[lo:hi] ends with; 0 is nothing sensitive. In prose
-// the words of a key may be one space apart, no more.
+// find returns the mark of the key t[lo:hi], or 0 if it is not sensitive. In prose, the words
+// of a key may be separated by a single space.
 func (w *words) find(t []byte, lo, hi int, at place) mark {
 	hi = trimKey(t, lo, hi)
 	m := w.walk(t, lo, hi, at, false)
 	switch {
 	case m == 0 && hi > lo && isDigit(t[hi-1]):
-		// A form has password1 and password2. "session 42" in prose is no key.
+		// Forms have keys such as password1. "session 42" in prose is not a key.
 		for n := 0; n < 2 && hi > lo && isDigit(t[hi-1]); n++ {
 			hi--
 		}
@@ -141,8 +140,8 @@ func (w *words) find(t []byte, lo, hi int, at place) mark {
 // sensitive is find for a whole key.
 func (w *words) sensitive(key []byte) bool { return w.find(key, 0, len(key), wholeKey) != 0 }
 
-// walk is find for a key without what may stand behind its name. A numbered one
-// is no short word: pin1 is one of many.
+// walk is find for a key without a suffix. numbered means that a number was removed: such a key
+// is not sensitive for a short word, because names like pin1 are common.
 func (w *words) walk(t []byte, lo, hi int, at place, numbered bool) mark {
 	node, gap := 0, byte(0)
 	var found mark
@@ -180,8 +179,8 @@ func (w *words) walk(t []byte, lo, hi int, at place, numbered bool) mark {
 	return found
 }
 
-// beginsWord reports whether a word of the key begins at t[i]: behind anything
-// that is not a letter, or at a hump of camelCase.
+// beginsWord reports whether a word of the key begins at t[i], after a byte that is not a
+// letter or at an upper-case letter of camelCase.
 func beginsWord(t []byte, lo, i int) bool {
 	if i == lo || !isLetter(t[i-1]) {
 		return true
@@ -192,7 +191,7 @@ func beginsWord(t []byte, lo, i int) bool {
 	return !isUpper(t[i-1]) || i+1 < len(t) && isLetter(t[i+1]) && !isUpper(t[i+1])
 }
 
-// beginsKey reports whether nothing of the key stands before t[i].
+// beginsKey reports whether the key begins at t[i].
 func beginsKey(t []byte, lo, i int, at place) bool {
 	for i > lo && (t[i-1] == '-' || t[i-1] == '_' || t[i-1] == '.') { // --tokens, _tokens
 		i--
@@ -203,11 +202,11 @@ func beginsKey(t []byte, lo, i int, at place) bool {
 	case t[i-1] != ' ':
 		return !isKeyByte(t[i-1])
 	}
-	return at == beforeEquals || i-1 == lo || !isKeyByte(t[i-2]) // "used tokens: 5" are counted
+	return at == beforeEquals || i-1 == lo || !isKeyByte(t[i-2]) // "used tokens: 5" is a count
 }
 
-// trimKey leaves out what may stand behind the name of a key: user[password],
-// password[], password[0].
+// trimKey removes brackets and other suffixes from a key, as in user[password], password[] and
+// password[0]. It returns the new end.
 func trimKey(t []byte, lo, hi int) int {
 	if hi > lo && t[hi-1] == ']' {
 		hi--
@@ -228,7 +227,7 @@ func trimKey(t []byte, lo, hi int) int {
 	return hi
 }
 
-// normalKey returns the normal form of a key: lower case, without separators.
+// normalKey returns the normal form of a key, which is in lower case and without separators.
 func normalKey(key string) string {
 	return strings.Map(func(r rune) rune {
 		switch r {
@@ -239,8 +238,8 @@ func normalKey(key string) string {
 	}, strings.ToLower(foldKey(key)))
 }
 
-// foldKey replaces the two characters beyond ASCII that are letters of it to a
-// reader who ignores case, such as encoding/json: the long s and the kelvin sign.
+// foldKey replaces the two non-ASCII characters that fold to ASCII letters, the long s and the
+// Kelvin sign. Readers that ignore case, such as encoding/json, take them for s and k.
 func foldKey(key string) string {
 	if strings.ContainsAny(key, "\u017f\u212a") {
 		key = strings.NewReplacer("\u017f", "s", "\u212a", "k").Replace(key)
@@ -255,25 +254,26 @@ func configuredWords(keys []string) (*words, error) {
 		normal := normalKey(key)
 		switch {
 		case normal == "":
-			return nil, fmt.Errorf("sensitive key %d is %q, which names nothing; it would hide every value. A key has a letter or digit, such as customer_number", i+1, key)
+			return nil, fmt.Errorf("sensitive key %d is %q, which has no letter or digit and would match every key; write one such as customer_number", i+1, key)
 		case !utf8.ValidString(key):
 			return nil, fmt.Errorf("sensitive key %d is %q, which is not UTF-8; write it as text, such as customer_number", i+1, key)
 		}
 		for _, r := range normal {
 			if r < utf8.RuneSelf && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789", r) {
-				return nil, fmt.Errorf("sensitive key %d is %q, but %q is never part of a key; letters, digits, _, - and . are, such as customer_number", i+1, key, r)
+				return nil, fmt.Errorf("sensitive key %d is %q, but a key cannot contain %q; use letters, digits, _, - and ., as in customer_number", i+1, key, r)
 			}
 		}
 		if total += len(normal) + 1; total > maxWords {
-			return nil, fmt.Errorf("the sensitive keys are more than %d bytes together; a key matches all names that end with it, so that fewer will do", maxWords)
+			return nil, fmt.Errorf("the sensitive keys have more than %d bytes in total; list fewer, since a key matches every name that ends with it", maxWords)
 		}
 		list = append(list, normal)
 	}
 	return newWords(list), nil
 }
 
-// maxKey bounds the length of a key beyond ASCII.
+// maxKey is the greatest length in bytes of a non-ASCII key, and of other texts that may be a
+// key.
 const maxKey = 128
 
-// maxWords bounds all words together: a node of the tree is a uint16.
+// maxWords is the greatest total length of the words, so that a node fits in a uint16.
 const maxWords = 1 << 14

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// Twice the text is at most twice the work, and some. Each shape is one that a
-// scanner may look through again and again.
+// The work is linear in the length of the text. Each shape is one that a naive scanner would
+// search repeatedly.
 func TestLinear(t *testing.T) {
 	t.Parallel()
-	for name, shape := range map[string][3]string{ // beginning, what is repeated, end
+	for name, shape := range map[string][3]string{ // beginning, repeated part, end
 		"plain":                 {"", "word ", ""},
 		"keys":                  {"", "password=x ", ""},
 		"signs":                 {"", "=", ""},
@@ -88,7 +88,7 @@ func TestLinear(t *testing.T) {
 			t.Errorf("%s: %d steps for %d bytes", name, one, n)
 		}
 		if one < n-n/100 {
-			t.Errorf("%s: %d steps for %d bytes: not all is counted", name, one, n)
+			t.Errorf("%s: %d steps for %d bytes: not all steps are counted", name, one, n)
 		}
 	}
 }

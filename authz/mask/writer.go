@@ -6,47 +6,47 @@ import (
 	"io"
 )
 
-// cutMark stands at the end of what was kept of a line over MaxLine bytes.
+// cutMark marks the end of a truncated line.
 const cutMark = "…(cut)"
 
-// batch is the length in bytes from which masked lines are written on while a
-// Write is still under way.
+// batch is the number of bytes of masked lines after which a Write passes them on before it
+// ends.
 const batch = 64 << 10
 
 var errClosed = errors.New("mask: write to a closed Writer")
 
-// A Writer masks a stream, line by line, in bounded memory: a line over [MaxLine]
-// bytes is cut. Complete lines are written on at the end of each Write, in few
-// writes. A Writer must not be used by several goroutines at once.
+// A Writer masks a stream line by line. It uses bounded memory: lines of more than [MaxLine]
+// bytes are truncated. Complete lines are written at the end of each Write, in few calls of
+// the underlying writer. A Writer is not safe for concurrent use.
 type Writer struct {
 	w      io.Writer
 	masker *Masker
-	form   form // what earlier lines leave for the next
+	form   form // state from earlier lines
 
-	held    []byte // the line that has begun, or the JSON that has begun
-	shown   []byte // of which Flush has written so much, masked
-	out     []byte // masked, to be written
+	held    []byte // incomplete line or JSON value
+	shown   []byte // the masked part of held that Flush has written
+	out     []byte // masked text to be written
 	err     error
-	cutting bool // the rest of the line is discarded
-	cr      bool // the last byte that was discarded is a carriage return
+	cutting bool // the rest of the line is being discarded
+	cr      bool // the last discarded byte is a carriage return
 
-	json    *openJSON // nil: line by line
-	counted int       // bytes of held that are lines of open JSON
-	inJSON  bool      // what is discarded is JSON that goes on over lines
-	atStart bool      // what is discarded next is the beginning of a line of it
+	json    *openJSON // nil for a Writer without JSON over several lines
+	counted int       // number of bytes of held that are complete lines of open JSON
+	inJSON  bool      // the discarded text is JSON that continues over several lines
+	atStart bool      // the next discarded byte is at the beginning of a line of that JSON
 }
 
-// NewWriter returns a writer that masks what is written to it and writes it to w.
+// NewWriter returns a Writer that writes masked text to w.
 func NewWriter(w io.Writer, m *Masker) *Writer { return &Writer{w: w, masker: m} }
 
-// NewJSONWriter is NewWriter for streams that hold JSON over several lines: a
-// JSON value that begins a line is held back until it is whole, and masked as one.
+// NewJSONWriter is like [NewWriter], for streams with JSON values that span several lines. A
+// JSON value that begins a line is held until it is complete and masked as a whole.
 func NewJSONWriter(w io.Writer, m *Masker) *Writer {
 	return &Writer{w: w, masker: m, json: &openJSON{}}
 }
 
-// Write masks p. It keeps the line that p ends in the middle of, and returns the
-// first error of the underlying writer, also in all later calls.
+// Write masks p. It holds an incomplete line at the end of p. After an error of the underlying
+// writer, it returns that error from every call.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -70,8 +70,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what is held back, masked as the text that it is so far. What
-// follows is still masked as the rest of it.
+// Flush masks and writes the text that is held. Later text is masked as its continuation.
 func (w *Writer) Flush() error {
 	if w.err == nil && len(w.held) > 0 && !w.cutting {
 		next := w.form
@@ -81,7 +80,7 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
-// Close writes what is held back. It does not close the underlying writer.
+// Close writes the text that is held. It does not close the underlying writer.
 func (w *Writer) Close() error {
 	if errors.Is(w.err, errClosed) {
 		return nil
@@ -92,7 +91,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// take takes a part of a line, or its end.
+// take handles a part of a line. whole means that the part ends the line.
 func (w *Writer) take(part []byte, whole bool) {
 	switch {
 	case w.cutting:
@@ -112,8 +111,8 @@ func (w *Writer) take(part []byte, whole bool) {
 	}
 }
 
-// tooLong reports whether more is held with part than MaxLine bytes, without
-// counting the end of the line.
+// tooLong reports whether held and part together have more than MaxLine bytes, not counting
+// the line end.
 func (w *Writer) tooLong(part []byte) bool {
 	n := len(w.held) + len(part)
 	if n <= MaxLine {
@@ -132,14 +131,14 @@ func (w *Writer) tooLong(part []byte) bool {
 	return n > MaxLine
 }
 
-// line decides what becomes of a line that is held whole.
+// line handles a complete line in held.
 func (w *Writer) line() {
 	if w.json == nil {
 		w.finish()
 		return
 	}
 	if line := w.held[w.counted:]; w.counted > 0 && !w.json.goesOn(line) {
-		// The JSON was none, and this line is of something else.
+		// It was not JSON, and this line is not part of it.
 		line = bytes.Clone(line)
 		w.held = w.held[:w.counted]
 		w.finish()
@@ -158,7 +157,7 @@ func (w *Writer) line() {
 	w.finish()
 }
 
-// finish masks what is held and writes it on.
+// finish masks the held text and adds it to the output.
 func (w *Writer) finish() {
 	if len(w.shown) == 0 {
 		w.out = w.mask(w.out, w.held, &w.form)
@@ -168,8 +167,9 @@ func (w *Writer) finish() {
 	w.held, w.counted = w.held[:0], 0
 }
 
-// show writes a masked text on, of which Flush may have written the beginning. It
-// may have written something else too: then what differs is written once more.
+// show adds masked to the output, except for the beginning that Flush has written already. If
+// Flush has written something different, the text from the first difference on is written
+// again.
 func (w *Writer) show(masked []byte, last bool) {
 	same := 0
 	for same < len(masked) && same < len(w.shown) && masked[same] == w.shown[same] {
@@ -181,11 +181,11 @@ func (w *Writer) show(masked []byte, last bool) {
 	}
 }
 
-// maxWord is how far back a line is cut to the end of a word.
+// maxWord is the greatest number of bytes removed to truncate a line at the end of a word.
 const maxWord = 4 << 10
 
-// cut writes what is held of a line that is too long, but for its last word,
-// which may be one half of a secret whose shape shows only in the other.
+// cut writes the held part of a line that is too long, without its last word, which may be a
+// part of a secret that is recognized only as a whole.
 func (w *Writer) cut() {
 	w.held = w.held[:MaxLine]
 	switch {
@@ -205,7 +205,7 @@ func (w *Writer) cut() {
 	w.cutting, w.cr, w.atStart = true, false, false
 }
 
-// discard drops the rest of a line that was cut, and of the JSON that it is in.
+// discard drops the rest of a truncated line, and of the JSON value that the line is part of.
 func (w *Writer) discard(part []byte, whole bool) {
 	if w.inJSON {
 		if w.atStart && !w.json.goesOn(part) {
@@ -235,8 +235,7 @@ func (w *Writer) endCut() {
 	w.cutting, w.inJSON = false, false
 }
 
-// mask masks text that goes on where f is. The end of its last line is kept
-// whatever the text.
+// mask masks text in the state f, which it updates, and keeps the last line end.
 func (w *Writer) mask(dst, text []byte, f *form) []byte {
 	n := len(text)
 	if n > 0 && text[n-1] == '\n' {

@@ -15,7 +15,7 @@ type newWriter func(io.Writer, *mask.Masker) *mask.Writer
 
 var newWriters = map[string]newWriter{"Writer": mask.NewWriter, "JSONWriter": mask.NewJSONWriter}
 
-// throughWriter returns what becomes of a text that is written in pieces of n bytes.
+// throughWriter writes a text in pieces of n bytes and returns the output.
 func throughWriter(t *testing.T, create newWriter, m *mask.Masker, text string, n int) string {
 	t.Helper()
 	var out strings.Builder
@@ -33,7 +33,7 @@ func throughWriter(t *testing.T, create newWriter, m *mask.Masker, text string, 
 	return out.String()
 }
 
-// A recorder keeps each write apart, and fails when told to.
+// A recorder records each write. It can be set to fail.
 type recorder struct {
 	writes []string
 	err    error
@@ -53,7 +53,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 func (r *recorder) text() string { return strings.Join(r.writes, "") }
 
-// Each line as it was, in its order, with its own end.
+// Lines keep their order and their line ends.
 func TestWriterLines(t *testing.T) {
 	t.Parallel()
 	const in = "a\r\n\r\n\npassword=x\r\n b \n{\"pin\":1}\r\n\tc\rd\npassword=y\nlast"
@@ -67,8 +67,8 @@ func TestWriterLines(t *testing.T) {
 	}
 }
 
-// A terminal follows: what is complete is written when Write returns, at once.
-func TestWriterWritesOn(t *testing.T) {
+// Complete lines have been written when Write returns, in one call.
+func TestWriterWritesCompleteLines(t *testing.T) {
 	t.Parallel()
 	for name, create := range newWriters {
 		out := &recorder{}
@@ -94,7 +94,7 @@ func TestWriterWritesOn(t *testing.T) {
 	}
 }
 
-// A prompt is shown by Flush, and what follows is still the rest of its line.
+// Flush writes an incomplete line, such as a prompt. Later text continues the line.
 func TestWriterFlush(t *testing.T) {
 	t.Parallel()
 	for name, create := range newWriters {
@@ -137,7 +137,7 @@ func TestWriterErrors(t *testing.T) {
 		out.err = nil
 		for range 2 {
 			if _, err := io.WriteString(w, "b\n"); !errors.Is(err, full) {
-				t.Errorf("%s: the error was forgotten: %v", name, err)
+				t.Errorf("%s: later calls do not return the error: %v", name, err)
 			}
 		}
 		if err := w.Flush(); !errors.Is(err, full) {
@@ -173,14 +173,14 @@ func TestWriterCuts(t *testing.T) {
 	word := strings.Repeat("word ", mask.MaxLine/5+10)
 	for name, create := range newWriters {
 		for _, test := range []struct{ in, want string }{
-			// The longest line, and one byte more.
+			// The longest line, and one with one byte more.
 			{strings.Repeat("a", mask.MaxLine) + "\r\nb\n", strings.Repeat("a", mask.MaxLine) + "\r\nb\n"},
 			{"x " + strings.Repeat("a", mask.MaxLine-1) + "\nb\n", ""},
 			{word + "password=c4n4ry\r\nafter pin=1\n", word[:mask.MaxLine/5*5] + cut + "\r\nafter pin=***FILTERED***\n"},
 			{word + "no end c4n4ry", word[:mask.MaxLine/5*5] + cut},
 			{"password=c4n4ry " + word + "\n", "password=***FILTERED*** " + word[:(mask.MaxLine-16)/5*5] + cut + "\n"},
 			{`{"password":"c4n4ry","a":"` + word + `","pin":"c4n4ry"}` + "\nb\n", ""},
-			// What is cut in two may show nothing of what it is.
+			// A part of a secret may not be recognizable.
 			{word[:mask.MaxLine-20] + "x postgres://bob:c4n4ry" + strings.Repeat("c4n4ry", 100) + "@db\nb\n", ""},
 			{strings.Repeat("\r", mask.MaxLine+9) + "\nb\n", ""},
 		} {
@@ -193,7 +193,7 @@ func TestWriterCuts(t *testing.T) {
 					t.Errorf("%s: the secret is in %.60q … %.60q", name, got, got[max(0, len(got)-60):])
 				}
 				if test.want == "" && (!strings.Contains(got, cut) || !strings.HasSuffix(got, "\nb\n")) {
-					t.Errorf("%s: not cut: %.60q … %.60q", name, got, got[max(0, len(got)-60):])
+					t.Errorf("%s: not truncated: %.60q … %.60q", name, got, got[max(0, len(got)-60):])
 				}
 			}
 		}
@@ -231,10 +231,10 @@ func TestJSONWriter(t *testing.T) {
 		{"[\n  {\n    \"pin\":\n      1234\n  }\n]\n", "[\n  {\n    \"pin\":\n      \"***FILTERED***\"\n  }\n]\n"},
 		{"before\n{ \"a\": [\r\n1,\r\n2 ] }\r\nafter", "before\n{ \"a\": [\r\n1,\r\n2 ] }\r\nafter"},
 		{"{\"a\":\"}\",\n\"password\":[\"c4n4ry\",\n\"c4n4ry\"]} and more\n", "{\"a\":\"}\",\n\"password\":\"***FILTERED***\"} and more\n"},
-		// It never becomes whole.
+		// The JSON is never complete.
 		{"{\n  \"password\": {\n    \"a\": \"c4n4ry\"\n", "{\n  \"password\": \"***FILTERED***\"\n"},
 		{"{\n  \"password\": \"c4n4ry", "{\n  \"password\": \"***FILTERED***"},
-		// It is none, and what follows is not held back.
+		// It is not JSON, and the following text is not held.
 		{"[INFO] not JSON {\nafter\n", "[INFO] not JSON {\nafter\n"},
 		{"{not JSON\nafter\n", "{not JSON\nafter\n"},
 		{"{\n  \"a\": 1,\nINFO torn password=c4n4ry\nafter\n", "{\n  \"a\": 1,\nINFO torn password=***FILTERED***\nafter\n"},
@@ -248,7 +248,7 @@ func TestJSONWriter(t *testing.T) {
 			}
 		}
 	}
-	// What is not JSON is not held back until the end either.
+	// Other text is not held until the end either.
 	out := &recorder{}
 	w := mask.NewJSONWriter(out, nil)
 	for _, step := range []struct{ in, out string }{
@@ -262,7 +262,8 @@ func TestJSONWriter(t *testing.T) {
 	}
 }
 
-// JSON over MaxLine bytes is cut, and goes on to its end, or to what is none of it.
+// JSON of more than MaxLine bytes is truncated. The rest is discarded up to its end, or up to a
+// line that is not part of it.
 func TestJSONWriterCuts(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("  \"word\",\n", mask.MaxLine/10+10)

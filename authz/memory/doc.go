@@ -1,6 +1,6 @@
-// Package memory holds sessions, users and API keys in memory: for the demo, for
-// tests, and, read from a file, for small installations.
+// Package memory stores sessions, users and API keys in memory. It is for the demo, for
+// tests, and, with a directory file, for small installations.
 //
-// It is called by the program for directory.file and for memory:// sessions. It
-// keeps nothing on disk, never changes a file, and never sees a plain API key.
+// The program uses it for directory.file and for memory:// sessions. It never writes a
+// file and never sees an API key in plain text.
 package memory

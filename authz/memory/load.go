@@ -11,7 +11,7 @@ import (
 	"warder/policy/strict"
 )
 
-// maxFileSize bounds a mistake (the wrong file named), not a directory.
+// maxFileSize catches the configuration of a wrong file. It is in bytes.
 const maxFileSize = 16 << 20
 
 // Load reads a directory file into a new store:
@@ -24,13 +24,13 @@ const maxFileSize = 16 << 20
 //	sessions:    # sessions that always live, for small installations and trials
 //	  - {user_id: "42", session_id: s1}
 //
-// key_hash is the lower-case SHA-256 of the whole key; the key itself is never in
-// the file. expires_at (RFC 3339; absent: never), user_id (absent: nobody's), roles
-// and scopes (absent: none) may be left out, and so may each of the three lists.
+// key_hash is the lower-case hexadecimal SHA-256 of the whole key. The key itself is never
+// in the file. Optional are each of the three lists, expires_at (RFC 3339; by default a key
+// does not expire), user_id (by default a key has no owner), roles and scopes.
 //
-// The file is strict: every problem of it is in the error, one a line, as
-// file:line:column: field: what is wrong; what would be right. now is the clock
-// for sessions that are put later, as in [New].
+// The file is read strictly. The error lists every problem, one per line, in the form
+// file:line:column: field: what is wrong; what to write instead. now is the clock for
+// sessions that are added later, as in [New].
 func Load(path string, now func() time.Time) (*Store, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -46,7 +46,7 @@ func Load(path string, now func() time.Time) (*Store, error) {
 	return parse(path, data, now)
 }
 
-// A content is what a directory file says.
+// content is the schema of a directory file.
 type content struct {
 	Users    []userEntry    `json:"users"`
 	APIKeys  []apiKeyEntry  `json:"api_keys"`
@@ -55,7 +55,7 @@ type content struct {
 
 type userEntry struct {
 	ID     id     `json:"id" jsonschema:"required"`
-	Active bool   `json:"is_active" jsonschema:"required" missing:"; write true or false"` // no default: who is forgotten would be on
+	Active bool   `json:"is_active" jsonschema:"required" missing:"; write true or false"` // no default, so that an omission cannot activate a user
 	Roles  []name `json:"roles"`
 }
 
@@ -73,7 +73,7 @@ type sessionEntry struct {
 	Session id `json:"session_id" jsonschema:"required"`
 }
 
-// The texts of a directory, each of which reads and checks itself.
+// The scalar types of a directory file, each with its own check.
 type (
 	id      strict.String
 	prefix  string
@@ -122,14 +122,15 @@ func parse(name string, data []byte, now func() time.Time) (*Store, error) {
 	return store, nil
 }
 
-// A loader knows what must be there once, and its line.
+// A loader records the line of each entry, to find duplicates.
 type loader struct {
 	*strict.Reader
 	seen map[string]int
 }
 
-// once notes what is there and reports what was there before, by its line: a hash is a
-// secret of sorts. What has no field was reported.
+// once records an entry. If it is a duplicate, once reports the line of the first entry, and
+// not what, which may contain a hash. It ignores an entry without a field, which has been
+// reported already.
 func (l loader) once(what string, at strict.Position, field string) bool {
 	if field == "" {
 		return false
@@ -142,7 +143,7 @@ func (l loader) once(what string, at strict.Position, field string) bool {
 	return true
 }
 
-// text reads a text that is not empty.
+// text reads a non-empty string.
 func text(r *strict.Reader, field string, v strict.Value) (string, bool) {
 	s, ok := r.Text(field, v, "")
 	if ok && s == "" {
@@ -151,13 +152,13 @@ func text(r *strict.Reader, field string, v strict.Value) (string, bool) {
 	return s, ok && s != ""
 }
 
-// ReadValue reads a user id or session id. A number would be read as something else by
-// the next program (042, 1e3), so ids are texts.
+// ReadValue reads a user id or session id. It must be a string, because YAML readers differ
+// in how they read numbers such as 042 and 1e3.
 func (i *id) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	switch s, ok := text(r, field, v); {
 	case !ok:
 	case !authz.ValidID(s):
-		r.Fail(v.At, field, "is no id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -")
+		r.Fail(v.At, field, "is not a valid id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -")
 	default:
 		*i = id{Text: s, At: v.At, Field: field}
 	}
@@ -167,7 +168,7 @@ func (i *id) ReadValue(r *strict.Reader, field string, v strict.Value) {
 func (p *prefix) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	s, ok := text(r, field, v)
 	if ok && !authz.ValidName(s) {
-		r.Fail(v.At, field, "is no prefix; a prefix has no comma, no control character and no space at its ends")
+		r.Fail(v.At, field, "is not a valid prefix; it must have no comma, control character or leading or trailing space")
 	}
 	*p = prefix(s)
 }
@@ -176,7 +177,7 @@ func (p *prefix) ReadValue(r *strict.Reader, field string, v strict.Value) {
 func (n *name) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	s, ok := r.Text(field, v, "")
 	if ok && !authz.ValidName(s) {
-		r.Fail(v.At, field, "is a name that nobody can hold; a name has no comma, no control character, no space at its ends, and is not empty")
+		r.Fail(v.At, field, "is not a valid name; it must not be empty or have a comma, control character or leading or trailing space")
 	}
 	*n = name(s)
 }
@@ -190,14 +191,14 @@ func (e *expiry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	at, err := time.Parse(time.RFC3339, s)
 	switch {
 	case err != nil:
-		r.Fail(v.At, field, "is no time; write one as 2027-01-01T00:00:00Z")
+		r.Fail(v.At, field, "is not a time; write one such as 2027-01-01T00:00:00Z")
 	case at.IsZero():
-		r.Fail(v.At, field, "is before all time; set is_active: false to turn a key off")
+		r.Fail(v.At, field, "is the zero time, which would mean never; set is_active: false to deactivate a key")
 	}
 	e.Time = at
 }
 
-// ReadValue reads a hash. What stands in its place is not shown: it may be the key itself.
+// ReadValue reads a hash. Its error does not contain the value, which may be the key itself.
 func (h *keyHash) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	s, ok := text(r, field, v)
 	if !ok {

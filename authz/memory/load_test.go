@@ -80,27 +80,27 @@ func TestLoadRefuses(t *testing.T) {
 		{"empty", "", []string{"d.yaml: is empty; write users, api_keys or sessions"}},
 		{"only a comment", "# nothing\n", []string{"d.yaml: is empty"}},
 		{"a list", "- a\n", []string{"d.yaml:1:1: is a list; write a group of the keys users, api_keys, sessions"}},
-		{"no YAML", "users: [\n", []string{"d.yaml:1: is not YAML: "}},
+		{"not YAML", "users: [\n", []string{"d.yaml:1: is not YAML: "}},
 		{"not UTF-8", "users: [\"\xff\"]\n", []string{"d.yaml: is not UTF-8"}},
 		{"two documents", "users: []\n---\nusers: []\n", []string{"d.yaml:2:1: begins a second YAML document"}},
 		{"unknown list", "user: []\n", []string{`d.yaml:1:1: user: is unknown; did you mean users?`}},
 		{"a list twice", "users: []\nusers: []\n", []string{"d.yaml:2:1: users stands here again; it is already at line 1"}},
-		{"users is no list", "users: {}\n", []string{"d.yaml:1:8: users: is a group of keys; write a list"}},
+		{"users is not a list", "users: {}\n", []string{"d.yaml:1:8: users: is a group of keys; write a list"}},
 		{"users is null", "users:\n", []string{"d.yaml:1:7: users: has no value; write a list"}},
-		{"a user is no group", "users: [a]\n", []string{"d.yaml:1:9: users[0]: is a text; write a group of the keys id, is_active, roles"}},
+		{"a user is not a group", "users: [a]\n", []string{"d.yaml:1:9: users[0]: is a text; write a group of the keys id, is_active, roles"}},
 		{"unknown field", "users:\n  - {id: a, is_active: true, role: [A]}\n", []string{`d.yaml:2:30: users[0].role: is unknown; did you mean roles?`}},
 		{"a field twice", "users:\n  - {id: a, is_active: true, is_active: false}\n", []string{"d.yaml:2:30: is_active stands here again; it is already at line 2"}},
 		{"id missing", "users:\n  - is_active: true\n", []string{"d.yaml:2:5: users[0].id: is missing"}},
 		{"id is a number", "users:\n  - {id: 42, is_active: true}\n", []string{"d.yaml:2:10: users[0].id: is a number; write a text, in quotes if need be"}},
 		{"id is empty", "users:\n  - {id: \"\", is_active: true}\n", []string{"d.yaml:2:10: users[0].id: is empty"}},
-		{"id with a colon", "users:\n  - {id: \"a:b\", is_active: true}\n", []string{"d.yaml:2:10: users[0].id: is no id; use 1 to 128 of"}},
+		{"id with a colon", "users:\n  - {id: \"a:b\", is_active: true}\n", []string{"d.yaml:2:10: users[0].id: is not a valid id; use 1 to 128 of"}},
 		{"is_active missing", "users:\n  - {id: a}\n", []string{"d.yaml:2:5: users[0].is_active: is missing; write true or false"}},
 		{"is_active is a text", "users:\n  - {id: a, is_active: \"true\"}\n", []string{"d.yaml:2:24: users[0].is_active: is a text; write true or false"}},
 		{"is_active is yes", "users:\n  - {id: a, is_active: yes}\n", []string{"d.yaml:2:24: users[0].is_active: is a text; write true or false"}},
 		{"is_active is null", "users:\n  - {id: a, is_active: null}\n", []string{"d.yaml:2:24: users[0].is_active: has no value; write true or false"}},
 		{"roles is a text", "users:\n  - {id: a, is_active: true, roles: ADMIN}\n", []string{"d.yaml:2:37: users[0].roles: is a text; write a list"}},
 		{"roles in a list in a list", "users:\n  - {id: a, is_active: true, roles: [[ADMIN]]}\n", []string{"d.yaml:2:38: users[0].roles[0]: is a list; write a text"}},
-		{"a role nobody can hold", "users:\n  - {id: a, is_active: true, roles: [A, \"B,ADMIN\"]}\n", []string{"d.yaml:2:41: users[0].roles[1]: is a name that nobody can hold"}},
+		{"an invalid role", "users:\n  - {id: a, is_active: true, roles: [A, \"B,ADMIN\"]}\n", []string{"d.yaml:2:41: users[0].roles[1]: is not a valid name"}},
 		{"a user twice", "users:\n  - {id: a, is_active: true}\n  - {id: a, is_active: false}\n", []string{"d.yaml:3:10: users[1].id: stands here again; it is already at line 2"}},
 		{"an alias", "users:\n  - &u {id: a, is_active: true}\n  - *u\n", []string{"d.yaml:2:5: anchors and aliases", "d.yaml:3:5: anchors and aliases"}},
 		{"a merge key", "users:\n  - {<<: {id: a}, is_active: true}\n", []string{"d.yaml:2:6: merge keys (<<) are not read"}},
@@ -110,12 +110,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"a short hash", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash[1:] + "}\n", []string{"d.yaml:2:44: api_keys[0].key_hash: is not 64 lower-case"}},
 		{"a hash twice", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + "}\n  - {prefix: q, is_active: false, key_hash: " + hash + "}\n", []string{"d.yaml:3:45: api_keys[1].key_hash: stands here again; it is already at line 2"}},
 		{"no prefix", "api_keys:\n  - {is_active: true, key_hash: " + hash + "}\n", []string{"d.yaml:2:5: api_keys[0].prefix: is missing"}},
-		{"a prefix with a comma", "api_keys:\n  - {prefix: \"a,b\", is_active: true, key_hash: " + hash + "}\n", []string{"d.yaml:2:14: api_keys[0].prefix: is no prefix; a prefix has no comma"}},
-		{"no time", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: tomorrow}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is no time; write one as 2027-01-01T00:00:00Z"}},
-		{"a date", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 2027-01-01}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is no time"}},
-		{"a time that would mean never", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 0001-01-01T00:00:00Z}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is before all time"}},
+		{"a prefix with a comma", "api_keys:\n  - {prefix: \"a,b\", is_active: true, key_hash: " + hash + "}\n", []string{"d.yaml:2:14: api_keys[0].prefix: is not a valid prefix; it must have no comma"}},
+		{"not a time", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: tomorrow}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is not a time; write one such as 2027-01-01T00:00:00Z"}},
+		{"a date", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 2027-01-01}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is not a time"}},
+		{"a time that would mean never", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 0001-01-01T00:00:00Z}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is the zero time"}},
 		{"a session twice", "sessions:\n  - {user_id: a, session_id: s}\n  - {user_id: a, session_id: s}\n", []string{"d.yaml:3:30: sessions[1].session_id: stands here again"}},
-		{"a session of nobody", "sessions:\n  - {session_id: s}\n", []string{"d.yaml:2:5: sessions[0].user_id: is missing"}},
+		{"a session without a user", "sessions:\n  - {session_id: s}\n", []string{"d.yaml:2:5: sessions[0].user_id: is missing"}},
 		{
 			"all at once, in the order of the file", "sessions:\n  - {}\nusers:\n  - {id: 1}\n",
 			[]string{
@@ -138,13 +138,13 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(tt.want, "\n\t"))
 			}
 			if strings.Contains(err.Error(), "canary") {
-				t.Errorf("the error shows a key: %v", err)
+				t.Errorf("the error contains a key: %v", err)
 			}
 		})
 	}
 }
 
-func TestLoadOfNoFile(t *testing.T) {
+func TestLoadWithoutAFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if _, err := Load(filepath.Join(dir, "none.yaml"), nil); err == nil {

@@ -10,22 +10,23 @@ import (
 )
 
 // A Store holds sessions, users and API keys. It implements [authz.Sessions],
-// [authz.Users] and [authz.APIKeys] and is safe for concurrent use: what a Put or
-// Delete has done is seen by every question that starts after it.
+// [authz.Users] and [authz.APIKeys]. It is safe for concurrent use. The effect of a Put or
+// Delete method is seen by every lookup that starts after the method has returned.
 type Store struct {
 	now func() time.Time
 
 	mu       sync.RWMutex
-	sessions map[session]time.Time // until when; the zero time is for ever
-	sweepAt  int                   // how many sessions make Put look for ended ones
+	sessions map[session]time.Time // expiry; the zero Time means never
+	sweepAt  int                   // number of sessions at which PutSession removes expired ones
 	users    map[string]authz.User
 	keys     map[authz.KeyHash]authz.APIKey
 }
 
-// A session is a key of two parts, so that no separator can make two sessions one.
+// A session identifies a session. It is a struct, so that two sessions never have the same
+// key, as they might with joined strings.
 type session struct{ userID, sessionID string }
 
-// New returns an empty store. now is the clock that ends sessions; nil means
+// New returns an empty store. now is the clock for the expiry of sessions. nil means
 // time.Now.
 func New(now func() time.Time) *Store {
 	if now == nil {
@@ -40,11 +41,11 @@ func New(now func() time.Time) *Store {
 	}
 }
 
-// minSweep is how many sessions are too few to look for ended ones.
+// minSweep is the least number of sessions at which expired ones are removed.
 const minSweep = 1024
 
-// PutSession makes a session live for ttl from now, or for ever when ttl is 0.
-// A session that lives already gets the new end.
+// PutSession adds a session that expires after ttl, or never if ttl is 0. For an existing
+// session it replaces the expiry.
 func (s *Store) PutSession(userID, sessionID string, ttl time.Duration) {
 	now := s.now()
 	var end time.Time
@@ -57,8 +58,8 @@ func (s *Store) PutSession(userID, sessionID string, ttl time.Duration) {
 	if len(s.sessions) < s.sweepAt {
 		return
 	}
-	// Ended sessions nobody asks for would otherwise stay. Twice what is left
-	// keeps the cost of looking small beside that of putting.
+	// Remove expired sessions, which would otherwise stay forever. Doubling the threshold
+	// keeps the amortized cost of PutSession constant.
 	for id, end := range s.sessions {
 		if ended(end, now) {
 			delete(s.sessions, id)
@@ -67,14 +68,14 @@ func (s *Store) PutSession(userID, sessionID string, ttl time.Duration) {
 	s.sweepAt = max(minSweep, 2*len(s.sessions))
 }
 
-// DeleteSession ends a session. One that does not live is no error.
+// DeleteSession removes a session if it exists.
 func (s *Store) DeleteSession(userID, sessionID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session{userID, sessionID})
 }
 
-// Alive implements [authz.Sessions]. Its only error is the context's.
+// Alive implements [authz.Sessions]. It returns an error only if ctx has ended.
 func (s *Store) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -87,8 +88,8 @@ func (s *Store) Alive(ctx context.Context, userID, sessionID string) (bool, erro
 
 func ended(end, now time.Time) bool { return !end.IsZero() && !now.Before(end) }
 
-// PutUser adds or replaces a user. The roles are sorted, and names that nobody
-// can hold are dropped, see [authz.NewNames].
+// PutUser adds or replaces a user. It sorts the roles and drops invalid names: see
+// [authz.NewNames].
 func (s *Store) PutUser(id string, user authz.User) {
 	user.Roles, _ = authz.NewNames(user.Roles)
 	s.mu.Lock()
@@ -96,15 +97,14 @@ func (s *Store) PutUser(id string, user authz.User) {
 	s.users[id] = user
 }
 
-// DeleteUser removes a user. One that is not there is no error.
+// DeleteUser removes a user if it exists.
 func (s *Store) DeleteUser(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.users, id)
 }
 
-// User implements [authz.Users]. Its errors are [authz.ErrNotFound] and the
-// context's.
+// User implements [authz.Users]. It returns [authz.ErrNotFound] or the context's error.
 func (s *Store) User(ctx context.Context, id string) (authz.User, error) {
 	if err := ctx.Err(); err != nil {
 		return authz.User{}, err
@@ -119,8 +119,8 @@ func (s *Store) User(ctx context.Context, id string) (authz.User, error) {
 	return user, nil
 }
 
-// PutAPIKey adds or replaces an API key. The scopes are sorted, and names that
-// nobody can hold are dropped, see [authz.NewNames].
+// PutAPIKey adds or replaces an API key. It sorts the scopes and drops invalid names: see
+// [authz.NewNames].
 func (s *Store) PutAPIKey(hash authz.KeyHash, key authz.APIKey) {
 	key.Scopes, _ = authz.NewNames(key.Scopes)
 	s.mu.Lock()
@@ -128,15 +128,14 @@ func (s *Store) PutAPIKey(hash authz.KeyHash, key authz.APIKey) {
 	s.keys[hash] = key
 }
 
-// DeleteAPIKey removes an API key. One that is not there is no error.
+// DeleteAPIKey removes an API key if it exists.
 func (s *Store) DeleteAPIKey(hash authz.KeyHash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.keys, hash)
 }
 
-// APIKey implements [authz.APIKeys]. Its errors are [authz.ErrNotFound] and the
-// context's.
+// APIKey implements [authz.APIKeys]. It returns [authz.ErrNotFound] or the context's error.
 func (s *Store) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
 	if err := ctx.Err(); err != nil {
 		return authz.APIKey{}, err
@@ -151,8 +150,7 @@ func (s *Store) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, e
 	return key, nil
 }
 
-// Len returns how many sessions (ended ones may still count), users and API keys
-// there are.
+// Len returns the numbers of sessions, users and API keys. Expired sessions may be counted.
 func (s *Store) Len() (sessions, users, apiKeys int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

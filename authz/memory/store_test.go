@@ -53,11 +53,11 @@ func TestDirectoryConformance(t *testing.T) {
 			},
 			DeleteAPIKey: func(_ testing.TB, hash authz.KeyHash) { s.DeleteAPIKey(hash) },
 			Exceptions: map[string]string{
-				"shapes/":                                "names are a Go slice of strings here",
-				"broken/":                                "names are a Go slice of strings here",
-				"expiry/infinity is never":               "never is the zero time here",
-				"expiry/-infinity is expired":            "there is no such time.Time",
-				"expiry/0001-01-01T00:00:00Z is expired": "that is the zero time, which means never to whoever puts it",
+				"shapes/":                                "names are a Go slice of strings",
+				"broken/":                                "names are a Go slice of strings",
+				"expiry/infinity is never":               "the zero Time means never",
+				"expiry/-infinity is expired":            "time.Time has no such value",
+				"expiry/0001-01-01T00:00:00Z is expired": "it is the zero Time, which means never",
 			},
 		}
 	})
@@ -101,7 +101,7 @@ func TestSessionEndsWithItsTTL(t *testing.T) {
 	}
 }
 
-func TestEndedSessionsDoNotPileUp(t *testing.T) {
+func TestExpiredSessionsAreRemoved(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := memory.New(func() time.Time { return now })
@@ -111,10 +111,10 @@ func TestEndedSessionsDoNotPileUp(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	if n, _, _ := s.Len(); n > 2048 {
-		t.Errorf("%d sessions are held, of which 61 live", n)
+		t.Errorf("%d sessions are stored, of which 61 are alive", n)
 	}
 	if alive, _ := s.Alive(t.Context(), "42", "ever"); !alive {
-		t.Error("a session that lives was swept away")
+		t.Error("a live session was removed")
 	}
 }
 
@@ -125,7 +125,7 @@ func TestAnswersAreCopies(t *testing.T) {
 	user, _ := s.User(t.Context(), "42")
 	user.Roles[0] = "ADMIN"
 	if again, _ := s.User(t.Context(), "42"); again.Roles.Has("ADMIN") {
-		t.Error("whoever got a user could change the store's")
+		t.Error("a change to a returned user changed the store")
 	}
 }
 

@@ -12,57 +12,57 @@ import (
 	"warder/policy/strict"
 )
 
-// A Case is one request and the answer that it must get.
+// A Case is one request and its expected result.
 type Case struct {
 	Name string `json:"name"`
-	// Want is a verdict, or a verdict and its reason, as in "deny session_revoked".
+	// Want is a verdict, or a verdict and a reason, as in "deny session_revoked".
 	Want string `json:"want"`
-	Skip string `json:"skip"` // why the case does not run
+	Skip string `json:"skip"` // why the case is skipped
 
 	Request     string  `json:"request"`      // METHOD PATH, with the query
-	Host        string  `json:"host"`         // absent: api.example.com
-	Peer        string  `json:"peer"`         // absent: 127.0.0.1; "none" for a unix socket
-	Principal   string  `json:"principal"`    // of the client's certificate; absent: it has none
-	ChosenRoute *string `json:"chosen_route"` // by the proxy; absent: it chooses none
-	Headers     Headers `json:"headers"`      // in order; placeholders as in Token
-	AsUser      string  `json:"as_user"`      // sends the token of this user, with a live session
-	Token       *Token  `json:"token"`        // sent as Authorization: Bearer unless the case places it
-	APIKey      string  `json:"api_key"`      // sent in the header for API keys
-	Now         string  `json:"now"`          // instead of the file's
+	Host        string  `json:"host"`         // default api.example.com
+	Peer        string  `json:"peer"`         // default 127.0.0.1; "none" for a unix socket
+	Principal   string  `json:"principal"`    // of the client's certificate, if it has one
+	ChosenRoute *string `json:"chosen_route"` // id of the route that the proxy selected, if any
+	Headers     Headers `json:"headers"`      // in order; may contain the placeholders of Token
+	AsUser      string  `json:"as_user"`      // send a token of this user, with a live session
+	Token       *Token  `json:"token"`        // sent as Authorization: Bearer unless a placeholder is used
+	APIKey      string  `json:"api_key"`      // sent in the API key header
+	Now         string  `json:"now"`          // overrides the file's
 
-	// Route is the id of the route that must win, "" for none.
+	// Route is the id of the expected route, "" for none.
 	Route  *string `json:"route"`
-	Status int     `json:"status"` // absent: that of the reason
-	// As names what the upstream is told, one of the file's identities; Identity
-	// gives it in place. It is complete: what is not said is not told.
+	Status int     `json:"status"` // default: the status of the reason
+	// As is the name of one of the file's identities, which the upstream must receive.
+	// Identity specifies the identity itself. Fields that it lacks must not be sent.
 	As       string            `json:"as"`
 	Identity map[string]string `json:"identity"`
-	// WantClientIP is the address that warder finds; absent: the peer; "unknown" when
-	// it cannot be known.
+	// WantClientIP is the expected client address, or "unknown". The default is the peer.
 	WantClientIP string `json:"want_client_ip"`
-	// UpstreamAbsent must not reach the upstream in any spelling; Upstream must, as given.
+	// UpstreamAbsent lists headers that must not reach the upstream in any spelling.
+	// Upstream lists headers that must reach it with the given values.
 	UpstreamAbsent []string          `json:"upstream_absent"`
 	Upstream       map[string]string `json:"upstream"`
-	// Response are fields of a denial.
+	// Response lists header fields of the response to a denial.
 	Response  map[string]string `json:"response"`
-	Challenge string            `json:"challenge"` // absent: Bearer
-	// CORS is the origin whose scripts may read the denial.
+	Challenge string            `json:"challenge"` // default Bearer
+	// CORS is the origin whose scripts may read the response to a denial.
 	CORS string `json:"cors"`
 
 	Engine Exception `json:"engine"`
-	Envoy  Exception `json:"envoy"` // what a real Envoy in front changes
+	Envoy  Exception `json:"envoy"` // differences with a real Envoy
 
 	file  *File
-	field string // cases[3]
+	field string // such as cases[3]
 	at    policy.Position
 	want  verdict
 }
 
-// An Exception is what one depth makes of a case.
+// An Exception overrides parts of a case at one depth.
 type Exception struct {
-	Skip         string `json:"skip"`           // why the case cannot be there
-	Status       int    `json:"status"`         // the proxy itself refuses with this status
-	Want         string `json:"want"`           // another verdict, and
+	Skip         string `json:"skip"`           // why the case is skipped
+	Status       int    `json:"status"`         // the proxy itself rejects the request with this status
+	Want         string `json:"want"`           // another verdict
 	As           string `json:"as"`             // another identity
 	WantClientIP string `json:"want_client_ip"` // another address
 }
@@ -70,17 +70,19 @@ type Exception struct {
 // File returns the file of the case.
 func (c *Case) File() *File { return c.file }
 
-// Position is where the case stands, and Field which one it is, as cases[3].
+// Position returns the position of the case in its file.
 func (c *Case) Position() policy.Position { return c.at }
-func (c *Case) Field() string             { return c.field }
 
-// Allows reports whether the case wants its request to be let through, and the reason
-// that it names, if it does.
+// Field returns the name of the case by its index, such as cases[3].
+func (c *Case) Field() string { return c.field }
+
+// Allows reports whether the case wants its request to be allowed, the reason that it
+// wants, and whether it names that reason.
 func (c *Case) Allows() (allow bool, reason authz.Reason, named bool) {
 	return c.want.allow, c.want.reason, c.want.named
 }
 
-// Skipped says why the case does not run at a depth; "" when it does.
+// Skipped returns why the case is skipped at a depth, or "" if it is not.
 func (c *Case) Skipped(depth DepthKind) string {
 	if c.Skip != "" {
 		return c.Skip
@@ -106,12 +108,12 @@ func (c *Case) peer() netip.Addr {
 	case "none":
 		return netip.Addr{}
 	default:
-		addr, _ := netip.ParseAddr(c.Peer) // checked on loading
+		addr, _ := netip.ParseAddr(c.Peer) // checked by complete
 		return addr
 	}
 }
 
-// complete checks the case and takes it apart.
+// complete fills in defaults and checks the case.
 func (c *Case) complete(report func(key, format string, args ...any)) {
 	if c.Host == "" {
 		c.Host = "api.example.com"
@@ -130,7 +132,7 @@ func (c *Case) complete(report func(key, format string, args ...any)) {
 		c.checkAs(key+".as", e.As, report)
 	}
 	if c.Engine.Status != 0 {
-		report("engine.status", "is the answer of a proxy, and the engine has none; leave it out")
+		report("engine.status", "applies to a proxy, and the engine has none; leave it out")
 	}
 }
 
@@ -140,17 +142,17 @@ func (c *Case) completeRequest(report func(key, format string, args ...any)) {
 	case c.Request == "":
 		report("", "has no request; write one such as request: GET /api/v1/assets/7")
 	case !ok || method == "":
-		report("request", "%q is no request; write METHOD PATH, as in GET /api/v1/assets/7", c.Request)
+		report("request", "%q is not a request; write METHOD PATH, as in GET /api/v1/assets/7", c.Request)
 	}
 	if _, err := netip.ParseAddr(c.Peer); c.Peer != "" && c.Peer != "none" && err != nil {
-		report("peer", "%q is no address; write one such as 203.0.113.9, or none for a unix socket", c.Peer)
+		report("peer", "%q is not an address; write one such as 203.0.113.9, or none for a unix socket", c.Peer)
 	}
 	if _, ok := parseTime(c.Now); c.Now != "" && !ok {
-		report("now", "%q is no time; write one such as 2026-01-31T12:00:00Z", c.Now)
+		report("now", "%q is not a time; write one such as 2026-01-31T12:00:00Z", c.Now)
 	}
 	for i, h := range c.Headers {
 		if h[0] == "" || strings.HasPrefix(h[0], ":") {
-			report(strict.Index("headers", i), "%q is no header; the method and the path are those of request, the host is that of host", h[0])
+			report(strict.Index("headers", i), "%q is not a header name; write the method and the path in request, and the host in host", h[0])
 		}
 	}
 	if c.AsUser != "" && !slices.ContainsFunc(c.file.Users, func(u User) bool { return u.ID == c.AsUser }) {
@@ -159,7 +161,7 @@ func (c *Case) completeRequest(report func(key, format string, args ...any)) {
 	if c.Token != nil {
 		c.Token.check(report)
 		if c.AsUser != "" && c.Token.Payload != "" {
-			report("token.payload", "stands for all claims, so that as_user has no place beside it; leave one of them out")
+			report("token.payload", "replaces all claims and cannot be combined with as_user; leave one of them out")
 		}
 	}
 }
@@ -175,40 +177,40 @@ func theUsers(users []User) string {
 	return "add it there, or use one of " + strings.Join(ids, ", ")
 }
 
-// checkWanted finds what cannot be wanted together.
+// checkWanted reports expectations that contradict each other.
 func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 	w := c.want
 	switch {
 	case c.Status == 0:
 	case w.passes() && c.Status != 200:
-		report("status", "%d is no status of a request that goes on, which warder answers with 200; leave it out, or want a denial", c.Status)
+		report("status", "%d is not the status of a request that is let through, which is 200; leave it out, or want a denial", c.Status)
 	case !w.passes() && w.named && c.Status != statusOf(w.reason):
-		report("status", "%d is not the status of %s, which is %d; mend one of them, or leave the status out", c.Status, w.reason, statusOf(w.reason))
+		report("status", "%d is not the status of %s, which is %d; correct one of them, or leave the status out", c.Status, w.reason, statusOf(w.reason))
 	case !w.passes() && !slices.Contains([]int{400, 401, 403, 503}, c.Status):
-		report("status", "%d is no status of a denial; use 400, 401, 403 or 503", c.Status)
+		report("status", "%d is not the status of a denial; use 400, 401, 403 or 503", c.Status)
 	}
 	identified := c.As != "" || c.Identity != nil
 	somebody := w.allow && (!w.named || w.reason == authz.ReasonSession || w.reason == authz.ReasonAPIKey)
 	if identified && !somebody {
-		report(firstOf("as", c.As != "", "identity"), "says whom the upstream is told, and %q lets nobody through who is proven; leave it out", c.Want)
+		report(firstOf("as", c.As != "", "identity"), "is the identity sent to the upstream, and with %q there is none; leave it out", c.Want)
 	}
 	if c.As != "" && c.Identity != nil {
-		report("identity", "stands beside as; give one of them")
+		report("identity", "cannot be combined with as; leave one of them out")
 	}
 	c.checkAs("as", c.As, report)
 	checkIdentityFields("identity", c.Identity, report)
 	if !w.passes() && (c.UpstreamAbsent != nil || c.Upstream != nil) {
-		report(firstOf("upstream", c.Upstream != nil, "upstream_absent"), "is about what the application gets, and a denied request never reaches it; leave it out")
+		report(firstOf("upstream", c.Upstream != nil, "upstream_absent"), "applies to requests that reach the upstream, and a denied request does not; leave it out")
 	}
 	if w.passes() && (c.CORS != "" || c.Response != nil || c.Challenge != "") {
 		key := firstOf("cors", c.CORS != "", firstOf("response", c.Response != nil, "challenge"))
-		report(key, "is about the answer to a denial, and what is let through the application answers; leave it out")
+		report(key, "applies to the response to a denial, and this request is not denied; leave it out")
 	}
 	if c.Challenge != "" && c.Challenge != "Bearer" && c.Challenge != "ApiKey" {
-		report("challenge", "%q is no challenge; use Bearer or ApiKey", c.Challenge)
+		report("challenge", "%q is not a challenge; use Bearer or ApiKey", c.Challenge)
 	}
 	if _, err := netip.ParseAddr(c.WantClientIP); c.WantClientIP != "" && c.WantClientIP != "unknown" && err != nil {
-		report("want_client_ip", "%q is no address; write one such as 203.0.113.9, or unknown", c.WantClientIP)
+		report("want_client_ip", "%q is not an address; write one such as 203.0.113.9, or unknown", c.WantClientIP)
 	}
 }
 
@@ -230,19 +232,19 @@ func (c *Case) checkAs(key, as string, report func(key, format string, args ...a
 	}
 }
 
-// A verdict is what a case wants first of all.
+// A verdict is the parsed form of Case.Want.
 type verdict struct {
 	allow  bool
 	shadow bool // a denial that is not enforced
 	reason authz.Reason
-	named  bool // the reason is wanted too
+	named  bool // the reason is given
 }
 
-// passes reports whether the request goes on.
+// passes reports whether the request reaches the upstream.
 func (v verdict) passes() bool { return v.allow || v.shadow }
 
-// takes reports whether a reason can be one for the verdict. Some denials are enforced
-// in shadow too.
+// takes reports whether the verdict can have the reason. Some denials are enforced in
+// shadow mode too.
 func (v verdict) takes(r authz.Reason) bool {
 	if v.shadow && slices.Contains([]string{"request_malformed", "path_ambiguous", "internal"}, r.String()) {
 		return false
@@ -250,7 +252,7 @@ func (v verdict) takes(r authz.Reason) bool {
 	return r.Allows() == v.allow
 }
 
-// verdicts are the words that a want begins with.
+// verdicts are the first words of Case.Want.
 var verdicts = map[string]verdict{
 	"allow":      {allow: true},
 	"deny":       {allow: false},
@@ -265,7 +267,7 @@ func parseWant(want string) (v verdict, wrong string) {
 	word, name, _ := strings.Cut(want, " ")
 	v, known := verdicts[word]
 	if !known {
-		return v, fmt.Sprintf("%q begins with no verdict; %s", want, example)
+		return v, fmt.Sprintf("%q does not begin with a verdict; %s", want, example)
 	}
 	if name == "" {
 		return v, ""
@@ -295,8 +297,8 @@ func reasons(v verdict) (names []string) {
 	return names
 }
 
-// statusOf is the contract's table from reason to status, by the words of the
-// reasons, so that it does not follow the code that it tests.
+// statusOf returns the documented status for a reason. It is independent of the table in the
+// code under test.
 func statusOf(reason authz.Reason) int {
 	name := reason.String()
 	switch {

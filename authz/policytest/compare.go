@@ -10,9 +10,9 @@ import (
 	"warder/authz"
 )
 
-// A Difference is one thing that a case wanted and did not get.
+// A Difference is a difference between the expected and the actual result of a case.
 type Difference struct {
-	Field string `json:"field"` // verdict, reason, status, route, or the name of a header …
+	Field string `json:"field"` // verdict, reason, status, route, a header name, and others
 	Want  string `json:"want"`
 	Got   string `json:"got"`
 }
@@ -47,7 +47,7 @@ func orNothing(s string) string {
 	return s
 }
 
-// compare holds an outcome against what the case wants at a depth.
+// compare compares an outcome with what the case wants at a depth.
 func (r *Runner) compare(c *Case, depth DepthKind, got Outcome) []Difference {
 	x := &comparison{c: c, w: c.wanted(depth, reasonNamed(got.Reason)), got: got, complete: r.Complete}
 	if got.word() != x.w.word() {
@@ -58,8 +58,9 @@ func (r *Runner) compare(c *Case, depth DepthKind, got Outcome) []Difference {
 		x.equal("reason", x.w.Reason.String(), got.Reason)
 	}
 	if status := statusOf(x.w.Reason); (status == 400 || status == 503) && !x.w.Named && !x.w.ByProxy && c.Status == 0 {
-		// A slip in the request or in warder would pass for what a policy denies.
-		x.add("reason", "a decision of the policy; to want a fault, name its reason", got.Reason)
+		// Without a named reason, a mistake in the request or a fault in warder must not
+		// count as a denial by the policy.
+		x.add("reason", "a denial by the policy; to want a malformed request or a fault, name its reason", got.Reason)
 	}
 	if got.Status != 0 {
 		x.equal("status", strconv.Itoa(x.w.Status), strconv.Itoa(got.Status))
@@ -98,7 +99,8 @@ func reasonNamed(word string) authz.Reason {
 
 func (o Outcome) verdict() string { return strings.TrimSpace(o.word() + " " + o.Reason) }
 
-// word is the verdict alone. What goes on for a reason to deny is in shadow.
+// word returns the verdict without the reason. A request that was let through with a reason
+// to deny was denied in shadow mode.
 func (o Outcome) word() string {
 	switch {
 	case !o.Allowed:
@@ -109,8 +111,7 @@ func (o Outcome) word() string {
 	return authz.VerdictAllow
 }
 
-// principal holds who was proven against what the upstream would be told, where no
-// upstream is.
+// principal compares the principal with the expected identity, at depths without an upstream.
 func (x *comparison) principal() {
 	who := x.got.Principal
 	if who == nil {
@@ -136,13 +137,13 @@ func (x *comparison) principal() {
 	}
 }
 
-// upstream: each identity header is there once, with its value, and nothing else could
-// be taken for one.
+// upstream checks that each expected identity header reached the upstream once with its
+// value, and that no other header could be taken for one.
 func (x *comparison) upstream() {
 	f := x.c.file
 	wanted := map[string]string{}   // by name
-	open := map[string]bool{}       // identity headers that the case leaves open
-	reserved := map[string]string{} // from a folded name to why it is
+	open := map[string]bool{}       // identity headers that the case does not specify
+	reserved := map[string]string{} // reasons, by folded name
 	for field := range identityFields {
 		name := f.IdentityHeader(field)
 		reserved[authz.FoldHeader(name)] = "an identity header"
@@ -162,9 +163,9 @@ func (x *comparison) upstream() {
 		}
 		folded := authz.FoldHeader(name)
 		if why, found := reserved[folded]; found {
-			x.add(name, "absent at the upstream, as "+why, h[1])
+			x.add(name, "absent at the upstream: "+why, h[1])
 		} else if strings.HasPrefix(folded, "x-warder-") {
-			x.add(name, "absent at the upstream, as not warder's", h[1])
+			x.add(name, "absent at the upstream: not set by warder", h[1])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
@@ -183,7 +184,7 @@ func (x *comparison) upstream() {
 	}
 }
 
-// reserve adds the headers that must not reach the upstream.
+// reserve adds the other headers that must not reach the upstream.
 func (x *comparison) reserve(reserved map[string]string) {
 	f := x.c.file
 	shadow := x.w.Shadow || x.got.Shadow // the application checks the credentials itself
@@ -201,6 +202,6 @@ func (x *comparison) reserve(reserved map[string]string) {
 		reserved[authz.FoldHeader(name)] = "a header that is stripped"
 	}
 	for _, name := range x.c.UpstreamAbsent {
-		reserved[authz.FoldHeader(name)] = "upstream_absent says"
+		reserved[authz.FoldHeader(name)] = "listed in upstream_absent"
 	}
 }

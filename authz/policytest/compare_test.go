@@ -25,8 +25,7 @@ type fixed struct{ Outcome }
 func (fixed) Kind() DepthKind                              { return DepthWire }
 func (f fixed) Do(context.Context, *Case) (Outcome, error) { return f.Outcome, nil }
 
-// TestCompare: each thing that a case can want is missed when it is not there, and it
-// alone.
+// TestCompare checks that each unmet expectation is reported, and nothing else.
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	a := "a"
@@ -144,7 +143,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestDenialsAreTheSame: the second answer with a status is held against the first.
+// TestDenialsAreTheSame checks that responses with the same status are compared.
 func TestDenialsAreTheSame(t *testing.T) {
 	t.Parallel()
 	f, err := Parse("same.yaml", []byte(comparePolicy+"  - {name: a, request: GET /a, want: deny}\n  - {name: b, request: GET /a, want: deny}\n"))
@@ -161,8 +160,8 @@ func TestDenialsAreTheSame(t *testing.T) {
 	}
 }
 
-// TestDenialLeavesNothing: after a denial, a case that passed before still passes.
-func TestDenialLeavesNothing(t *testing.T) {
+// TestAllowAfterDenial checks that a case that passed before is sent again after a denial.
+func TestAllowAfterDenial(t *testing.T) {
 	t.Parallel()
 	f, err := Parse("good.yaml", []byte(comparePolicy+`
   - {name: a, request: GET /a, want: allow}
@@ -180,7 +179,7 @@ func TestDenialLeavesNothing(t *testing.T) {
 	}{
 		{"", []Outcome{allowed, denied, allowed, allowed}},
 		{"b", []Outcome{allowed, denied, denied, allowed}},
-		{"a", []Outcome{denied, denied, allowed}}, // what does not pass by itself says nothing of others
+		{"a", []Outcome{denied, denied, allowed}}, // a case that failed is not sent again
 	} {
 		depth := &inTurn{left: test.got}
 		run := NewRunner().File(f, depth)
@@ -196,7 +195,7 @@ func TestDenialLeavesNothing(t *testing.T) {
 	}
 }
 
-// inTurn gives one outcome after the other.
+// inTurn returns one outcome after the other.
 type inTurn struct{ left []Outcome }
 
 func (*inTurn) Kind() DepthKind { return DepthWire }
@@ -206,7 +205,7 @@ func (d *inTurn) Do(context.Context, *Case) (Outcome, error) {
 	return o, nil
 }
 
-// TestCoverage: what each request reaches, and nothing else.
+// TestCoverage checks which items each request covers.
 func TestCoverage(t *testing.T) {
 	t.Parallel()
 	f, err := Parse("coverage.yaml", []byte(`

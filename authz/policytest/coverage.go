@@ -8,31 +8,31 @@ import (
 	"warder/policy"
 )
 
-// A Coverage counts what the cases of a policy have reached in it. Each route has these
+// A Coverage records which items of a policy the cases have covered. Each route has these
 // items:
 //
-//   - allowed: a request was let through by the route (not as a preflight);
-//   - denied: a request was denied by it, where it can deny at all;
-//   - each way in, taken by a request that was let through: "anonymous", "user", or one
-//     item for each of roles, held by the user; "API key", or one for each of any_scopes;
-//   - client_ips and principals, two each: a request from there, and one that was denied
-//     for coming from elsewhere;
-//   - when, two: a request for which it was true, and one for which it was not;
-//   - each path and each listed method, of a request that the route won.
+//   - allowed: a request that was allowed, other than a preflight;
+//   - denied: a request that was denied, if the route can deny;
+//   - anonymous, user and API key: an allowed request of that kind. If the route lists
+//     roles or any_scopes, there is an item for each of them instead;
+//   - two items for each of client_ips and principals: a request that matches, and one that
+//     was denied because it does not;
+//   - two items for when: a request for which it was true, and one for which it was not;
+//   - each path and each listed method of a request that matched the route.
 type Coverage struct {
 	Routes []*RouteCoverage // in the order of the files
 
 	byID    map[string]*RouteCoverage
-	entries map[*policy.Route][]policy.Entry // the most specific first
+	entries map[*policy.Route][]policy.Entry // most specific first
 }
 
-// A RouteCoverage is what has been reached of one route.
+// A RouteCoverage is the coverage of one route.
 type RouteCoverage struct {
 	Route *policy.Route
 	Items []Item
 }
 
-// An Item is one thing that cases can reach.
+// An Item is something that a case can cover.
 type Item struct {
 	Name    string
 	Covered bool
@@ -40,19 +40,19 @@ type Item struct {
 	reached func(*seen) bool
 }
 
-// A seen request is one that was decided by a route.
+// seen is a request that a route decided.
 type seen struct {
 	request  *authz.Request
 	decision authz.Decision
-	paths    []string // of the route that take the request, as written
+	paths    []string // the route's paths that match the request, as written
 }
 
-// let reports whether the request was let through for whoever sent it.
+// let reports whether the request was allowed, other than as a preflight.
 func (s *seen) let() bool {
 	return s.decision.Allowed() && s.decision.Reason() != authz.ReasonPreflight
 }
 
-// NewCoverage returns what can be reached of a policy, none of it reached.
+// NewCoverage returns a Coverage of the policy in which no item is covered.
 func NewCoverage(routes *policy.Policy) *Coverage {
 	c := &Coverage{byID: map[string]*RouteCoverage{}, entries: map[*policy.Route][]policy.Entry{}}
 	for _, e := range routes.Table() {
@@ -65,7 +65,7 @@ func NewCoverage(routes *policy.Policy) *Coverage {
 	return c
 }
 
-// Add counts one request and its decision.
+// Add records a request and its decision.
 func (c *Coverage) Add(r *authz.Request, d authz.Decision) {
 	rc := c.byID[d.Route()]
 	if rc == nil {
@@ -75,7 +75,7 @@ func (c *Coverage) Add(r *authz.Request, d authz.Decision) {
 	for _, e := range c.entries[rc.Route] {
 		if e.Takes(r.Method, r.Host, r.ParsedPath()) {
 			s.paths = append(s.paths, e.Path)
-			break // the most specific one, which is how the route won
+			break // only the most specific path counts
 		}
 	}
 	for i := range rc.Items {
@@ -84,7 +84,7 @@ func (c *Coverage) Add(r *authz.Request, d authz.Decision) {
 	}
 }
 
-// Count returns how many items there are, and how many of them were reached.
+// Count returns the number of covered items and the number of all items.
 func (c *Coverage) Count() (covered, total int) {
 	for _, r := range c.Routes {
 		covered += len(r.Items) - len(r.Missing())
@@ -93,7 +93,7 @@ func (c *Coverage) Count() (covered, total int) {
 	return covered, total
 }
 
-// Missing returns the names of what was not reached.
+// Missing returns the names of the items that are not covered.
 func (r *RouteCoverage) Missing() (names []string) {
 	for _, item := range r.Items {
 		if !item.Covered {
@@ -108,7 +108,7 @@ func itemsOf(r *policy.Route) (items []Item) {
 		items = append(items, Item{Name: name, reached: reached})
 	}
 	add("allowed", (*seen).let)
-	if !r.Public || r.ClientIPs != nil || r.Principals != nil { // in shadow, what would be denied
+	if !r.Public || r.ClientIPs != nil || r.Principals != nil { // in shadow mode, a request that would be denied
 		add("denied", func(s *seen) bool { return !s.decision.Allowed() })
 	}
 	if r.Anonymous {

@@ -6,21 +6,20 @@ import (
 	"strings"
 )
 
-// bodies are what a client reads; the first is the one that the contract spells out.
+// bodies are the documented response bodies, by status.
 var bodies = map[int]string{
 	401: `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Authentication required."}`,
 }
 
-// A denial is what a client gets to see of one, the challenge aside.
+// A denial is the response to a denial, without the challenge and the CORS headers.
 type denial struct {
 	name     string // of the first case with the status
 	response [][2]string
 	body     string
 }
 
-// denial: a client learns the status and nothing else. All answers with one status are
-// the same, byte for byte, but for the challenge of a 401 and for the three headers that
-// let the scripts of an origin read them.
+// denial checks that the response reveals only the status. All responses with the same status
+// must be identical, except for the challenge of a 401 and the three CORS headers.
 func (x *comparison) denial(r *Runner) {
 	seen := denial{name: x.c.file.Name + "/" + x.c.Name, body: x.got.Body}
 	values := map[string][]string{}
@@ -62,12 +61,12 @@ func (x *comparison) cors(got map[string]string) {
 	}
 }
 
-// same holds a denial against the first one with its status.
+// same compares a denial with the first one with the same status.
 func (x *comparison) same(r *Runner, seen denial) {
 	first, known := r.denials[x.got.Status]
 	switch head := strings.HasPrefix(x.c.Request, "HEAD "); {
 	case head && x.got.Body == "" && known:
-		seen.body = first.body // an answer to HEAD has none (RFC 9110, 9.3.2)
+		seen.body = first.body // a response to HEAD has no body (RFC 9110 section 9.3.2)
 	case head && x.got.Body == "":
 		return
 	case !known:
@@ -89,16 +88,16 @@ func lines(fields [][2]string) string {
 	return strings.Join(out, "; ")
 }
 
-// secrets: no credential of the request is in its answer.
+// secrets checks that the response contains no credential of the request.
 func (x *comparison) secrets() {
 	for _, secret := range x.got.Secrets {
 		for _, h := range x.got.Response {
 			if strings.Contains(h[1], secret) {
-				x.add("response "+strings.ToLower(h[0]), "nothing of a credential", "one that was sent")
+				x.add("response "+strings.ToLower(h[0]), "no credential", "a credential of the request")
 			}
 		}
 		if strings.Contains(x.got.Body, secret) {
-			x.add("body", "nothing of a credential", "one that was sent")
+			x.add("body", "no credential", "a credential of the request")
 		}
 	}
 }

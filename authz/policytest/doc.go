@@ -1,8 +1,9 @@
-// Package policytest owns files of decision cases (a policy, what the stores hold,
-// requests and the answers that they must get): reading them, building the requests,
-// holding what came of them against what was wanted, and counting what a policy's
-// cases cover. What decides is handed in as a [Depth].
+// Package policytest runs files of test cases for policies. A file has a policy, the
+// contents of the stores, and requests with their expected results. The package parses
+// the files, builds the requests, compares the results with the expected ones, and
+// measures how much of a policy the cases cover. The caller provides the code under test
+// as a [Depth].
 //
-// It is called by `warder test`, and by the tests of warder itself with the decision
-// corpus. It never touches a network or a real store, and knows nothing of Go's tests.
+// The command warder test calls it, and so do warder's own tests with the decision corpus.
+// It never uses a network or a real store, and it does not import package testing.
 package policytest

@@ -9,33 +9,33 @@ import (
 	"warder/authz"
 )
 
-// Flag returns the active flag of the user as a table holds it; nil for NULL.
+// Flag returns the value of the user's is_active column, or nil for NULL.
 func (u User) Flag() *bool { return flag(u.State) }
 
-// Column returns the roles as a column holds them.
+// Column returns the value of the user's roles column.
 func (u User) Column() string { return namesJSON(u.Roles, u.RolesJSON) }
 
-// User returns the user as a store in memory holds it.
+// User returns the user for an in-memory store.
 func (u User) User() authz.User {
 	return authz.User{Active: isActive(u.State), Roles: readNames(u.Column())}
 }
 
-// Hash returns the hash that the key is found by.
+// Hash returns the hash of the key.
 func (k APIKey) Hash() authz.KeyHash { return authz.HashAPIKey(k.Key) }
 
-// Flag returns the active flag of the key as a table holds it; nil for NULL.
+// Flag returns the value of the key's is_active column, or nil for NULL.
 func (k APIKey) Flag() *bool { return flag(k.State) }
 
-// Column returns the scopes as a column holds them.
+// Column returns the value of the key's scopes column.
 func (k APIKey) Column() string { return namesJSON(k.Scopes, k.ScopesJSON) }
 
-// ExpiresAt returns when the key ends; the zero time for never.
+// ExpiresAt returns the key's expiry, or the zero Time if it does not expire.
 func (k APIKey) ExpiresAt(now time.Time) time.Time {
 	at, _ := timeFrom(now, k.Expires)
 	return at
 }
 
-// APIKey returns the key as a store in memory holds it.
+// APIKey returns the key for an in-memory store.
 func (k APIKey) APIKey(now time.Time) authz.APIKey {
 	return authz.APIKey{
 		Prefix: k.Prefix, Active: isActive(k.State), OwnerID: k.Owner,
@@ -43,8 +43,8 @@ func (k APIKey) APIKey(now time.Time) authz.APIKey {
 	}
 }
 
-// GoodKey returns the facts of a key that is accepted at a time; good is false for
-// others.
+// GoodKey returns the record of a key. good reports whether the key is known, active and not
+// expired at the time now.
 func (f *File) GoodKey(key string, now time.Time) (_ authz.APIKey, good bool) {
 	for _, k := range f.APIKeys {
 		if facts := k.APIKey(now); k.Key == key {
@@ -64,7 +64,7 @@ func flag(state string) *bool {
 	return &active
 }
 
-// namesJSON returns what the column holds; "" stands for NULL.
+// namesJSON returns the value of the column, "" for NULL.
 func namesJSON(names []string, text *string) string {
 	if text != nil {
 		return *text
@@ -72,12 +72,12 @@ func namesJSON(names []string, text *string) string {
 	if names == nil {
 		return "[]"
 	}
-	encoded, _ := json.Marshal(names) // strings
+	encoded, _ := json.Marshal(names) // strings cannot fail
 	return string(encoded)
 }
 
-// readNames reads a column as the contract says: an array of strings counts, any
-// other shape means none, and a name that nobody can hold is dropped.
+// readNames reads a column as documented: a value that is not an array of strings counts as
+// empty, and invalid names are dropped.
 func readNames(column string) authz.Names {
 	var list []any
 	if json.Unmarshal([]byte(column), &list) != nil {
@@ -97,7 +97,7 @@ func readNames(column string) authz.Names {
 
 var relative = regexp.MustCompile(`^([+-])([0-9]+)([smhd])$`)
 
-// relativeTime reads a time from now: +1h, -30s, +0s, +400d.
+// relativeTime parses a time relative to now: +1h, -30s, +0s, +400d.
 func relativeTime(s string) (time.Duration, bool) {
 	parts := relative.FindStringSubmatch(s)
 	if parts == nil {
@@ -113,7 +113,7 @@ func parseTime(s string) (time.Time, bool) {
 	return at, err == nil
 }
 
-// timeFrom reads a time from now, or one by itself.
+// timeFrom parses a relative or an absolute time.
 func timeFrom(now time.Time, s string) (time.Time, bool) {
 	if after, ok := relativeTime(s); ok {
 		return now.Add(after), true

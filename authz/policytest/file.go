@@ -14,37 +14,39 @@ import (
 	"warder/policy/strict"
 )
 
-// A File is one file of cases: a policy, what the stores hold, and requests with the
-// answers that they must get.
+// A File is a file of cases: a policy, the contents of the stores, and requests with their
+// expected results.
 type File struct {
-	Path string `json:"-"` // as it was named
-	Name string `json:"-"` // the file's, without folder and .yaml
+	Path string `json:"-"` // as given to Load or Parse
+	Name string `json:"-"` // the base name without the extension
 
-	About      string  `json:"about"`
-	Policy     string  `json:"policy"`      // the text of a policy, or
-	PolicyFile string  `json:"policy_file"` // a file or folder beside this one; neither: the caller's
+	About string `json:"about"`
+	// Policy is the text of a policy, and PolicyFile the path of a policy file or folder,
+	// relative to this file. If neither is given, the caller provides the policy.
+	Policy     string  `json:"policy"`
+	PolicyFile string  `json:"policy_file"`
 	Config     *Config `json:"config"`
-	Now        string  `json:"now"` // RFC 3339; absent: the caller's
+	Now        string  `json:"now"` // RFC 3339; the default is the caller's time
 
-	// TextIDs says that some user ids are no integers.
+	// TextIDs says that some user ids are not integers.
 	TextIDs  bool      `json:"text_ids"`
 	Users    []User    `json:"users"`
 	APIKeys  []APIKey  `json:"api_keys"`
 	Sessions []Session `json:"sessions"`
 
-	// Claims are those of every token, unless a case says otherwise.
+	// Claims are the default claims of every token.
 	Claims map[string]any `json:"claims"`
-	// Identities are what the upstream is told, by field (auth_method, user …), each
-	// under a name that cases use.
+	// Identities are named identities for Case.As. Each is a map by identity field
+	// (auth_method, user, and so on).
 	Identities map[string]map[string]string `json:"identities"`
 
 	Cases []*Case `json:"cases"`
 
-	read   *strict.Reader // knows where values stand
+	read   *strict.Reader // has the positions of the values
 	source []byte
 }
 
-// A Config is the part of warder.yaml that changes decisions, under the same keys.
+// A Config has the settings of warder.yaml that affect decisions, with the same keys.
 type Config struct {
 	JWT struct {
 		Keys         []Key         `json:"keys"`
@@ -65,7 +67,7 @@ type Config struct {
 	} `json:"client_ip"`
 	Identity struct {
 		Headers             map[string]string `json:"headers"`
-		RemoveAPIKey        *bool             `json:"remove_api_key"` // absent: true
+		RemoveAPIKey        *bool             `json:"remove_api_key"` // default true
 		RemoveAuthorization bool              `json:"remove_authorization"`
 	} `json:"identity"`
 	StripHeaders []string `json:"strip_headers"`
@@ -78,52 +80,51 @@ type Key struct {
 	Secret    string `json:"secret"`
 }
 
-// Secret signs the tokens of files that configure no key. It is the text of an HMAC
-// secret, and protects nothing.
+// Secret is the HMAC secret of files that configure no key. It protects nothing.
 const Secret = "test-secret-that-protects-nothing-0123456789"
 
 // A User is a user of the directory.
 type User struct {
 	ID        string   `json:"id"`
-	State     string   `json:"state"` // active (when absent), inactive or null
+	State     string   `json:"state"` // active (the default), inactive or null
 	Roles     []string `json:"roles"`
-	RolesJSON *string  `json:"roles_json"` // instead of Roles, what the column holds
+	RolesJSON *string  `json:"roles_json"` // the value of the column, instead of Roles
 }
 
 // An APIKey is an API key of the directory.
 type APIKey struct {
-	Key        string   `json:"key"` // the whole key, in clear
+	Key        string   `json:"key"` // the whole key in plain text
 	Prefix     string   `json:"prefix"`
-	State      string   `json:"state"` // active (when absent), inactive or null
+	State      string   `json:"state"` // active (the default), inactive or null
 	Scopes     []string `json:"scopes"`
-	ScopesJSON *string  `json:"scopes_json"`
-	Expires    string   `json:"expires"` // from now, as +1h, or RFC 3339; absent: never
+	ScopesJSON *string  `json:"scopes_json"` // the value of the column, instead of Scopes
+	Expires    string   `json:"expires"`     // relative to now, such as +1h, or RFC 3339; the default is never
 	Owner      string   `json:"owner"`
 }
 
-// A Session is a session that lives.
+// A Session is a live session.
 type Session struct {
 	User    string `json:"user"`
 	Session string `json:"session"`
 }
 
-// testSession is the session of a user that as_user names and that has none of its own.
+// testSession is the session id for a user in as_user who has no session in the file.
 const testSession = "test"
 
-// complete fills in what is derived and reports what is wrong.
+// complete fills in defaults and checks the file, except for its cases.
 func (f *File) complete(report func(field, format string, args ...any)) {
 	if f.Policy != "" && f.PolicyFile != "" {
-		report("policy_file", "names a policy beside the one in policy; give one of them")
+		report("policy_file", "cannot be combined with policy; leave one of them out")
 	}
 	if ext := filepath.Ext(f.Policy); (ext == ".yaml" || ext == ".yml") && !strings.ContainsAny(f.Policy, ":\n") {
-		report("policy", "is the name of a file where the text of a policy is wanted; write policy_file: %s", f.Policy)
+		report("policy", "is the name of a file, not the text of a policy; write policy_file: %s", f.Policy)
 	}
 	if f.Config == nil {
 		f.Config = new(Config)
 	}
 	f.completeConfig(report)
 	if _, ok := parseTime(f.Now); f.Now != "" && !ok {
-		report("now", "%q is no time; write one such as 2026-01-31T12:00:00Z", f.Now)
+		report("now", "%q is not a time; write one such as 2026-01-31T12:00:00Z", f.Now)
 	}
 	seen := map[string]bool{}
 	for i, u := range f.Users {
@@ -132,12 +133,12 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		case u.ID == "":
 			report(at, "has no id; give each user one")
 		case seen[u.ID]:
-			report(at+".id", "%q is a user already; give each user once", u.ID)
+			report(at+".id", "%q is already a user of the file; list each user once", u.ID)
 		}
 		seen[u.ID] = true
 		checkState(at, u.State, report)
 		if u.Roles != nil && u.RolesJSON != nil {
-			report(at+".roles_json", "stands for the roles, beside roles; give one of them")
+			report(at+".roles_json", "cannot be combined with roles; leave one of them out")
 		}
 	}
 	for i, k := range f.APIKeys {
@@ -147,10 +148,10 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		}
 		checkState(at, k.State, report)
 		if _, ok := timeFrom(time.Time{}, k.Expires); k.Expires != "" && !ok {
-			report(at+".expires", "%q is no time; write one from now, such as +1h or -30d, or one such as 2026-01-31T12:00:00Z", k.Expires)
+			report(at+".expires", "%q is not a time; write a relative one such as +1h or -30d, or one such as 2026-01-31T12:00:00Z", k.Expires)
 		}
 		if k.Scopes != nil && k.ScopesJSON != nil {
-			report(at+".scopes_json", "stands for the scopes, beside scopes; give one of them")
+			report(at+".scopes_json", "cannot be combined with scopes; leave one of them out")
 		}
 	}
 	for i, s := range f.Sessions {
@@ -180,7 +181,7 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 	}
 	for _, field := range slices.Sorted(maps.Keys(f.Config.Identity.Headers)) {
 		if _, known := identityFields[field]; !known {
-			report("config.identity.headers", "%q is no field of an identity; use %s", field, identityFieldList())
+			report("config.identity.headers", "%q is not a field of an identity; use %s", field, identityFieldList())
 		}
 	}
 }
@@ -197,12 +198,12 @@ func reportConfig(section string, err error, report func(field, format string, a
 
 func checkState(at, state string, report func(field, format string, args ...any)) {
 	if !slices.Contains([]string{"", "active", "inactive", "null"}, state) {
-		report(at+".state", `%q is no state; use active, inactive or "null"`, state)
+		report(at+".state", `%q is not a state; use active, inactive or "null"`, state)
 	}
 }
 
-// completeCases checks the cases and takes them apart. at says which index each has in
-// the file.
+// completeCases fills in defaults and checks the cases. at has the index of each case in the
+// file.
 func (f *File) completeCases(at []int, report func(field, format string, args ...any)) {
 	seen := map[string]int{}
 	for i, c := range f.Cases {
@@ -213,9 +214,9 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 		case c.Name == "":
 			report(field, "has no name; say in a few words what it is about")
 		case strings.ContainsFunc(c.Name, unicode.IsControl):
-			report(field+".name", "%q holds a control character, which a terminal would obey; take it out", c.Name)
+			report(field+".name", "%q contains a control character, which a terminal would interpret; remove it", c.Name)
 		case twice:
-			report(field+".name", "%q is the name of the case at line %d too; --run and reports need each once", c.Name, f.Cases[first].at.Line)
+			report(field+".name", "%q is also the name of the case at line %d; names must differ, for --run and reports", c.Name, f.Cases[first].at.Line)
 		default:
 			seen[c.Name] = i
 		}
@@ -226,7 +227,7 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 	}
 }
 
-// TokenConfig returns what verifies the tokens of the file.
+// TokenConfig returns the configuration of the file's token verifier.
 func (f *File) TokenConfig() token.Config {
 	jwt := f.Config.JWT
 	c := token.Config{
@@ -239,15 +240,15 @@ func (f *File) TokenConfig() token.Config {
 	return c
 }
 
-// ClientIPConfig returns what finds the client's address. A depth whose proxy adds
-// an address of its own to X-Forwarded-For adds it to TrustedProxies, when that is
-// not empty.
+// ClientIPConfig returns the configuration of the file's client IP resolver. A depth with a
+// proxy that appends its own address to X-Forwarded-For must add that address to
+// TrustedProxies, unless TrustedProxies is empty.
 func (f *File) ClientIPConfig() authz.ClientIPConfig {
 	c := f.Config.ClientIP
 	return authz.ClientIPConfig{Source: c.Source, TrustedProxies: c.TrustedProxies, TrustedHops: c.TrustedHops, Header: c.Header}
 }
 
-// APIKeyHeader returns the header that carries API keys.
+// APIKeyHeader returns the name of the API key header.
 func (f *File) APIKeyHeader() string {
 	if f.Config.APIKey.Header != "" {
 		return f.Config.APIKey.Header
@@ -255,14 +256,13 @@ func (f *File) APIKeyHeader() string {
 	return "X-API-Key"
 }
 
-// KeepsAPIKey reports whether the upstream gets to see API keys.
+// KeepsAPIKey reports whether API keys are sent to the upstream.
 func (f *File) KeepsAPIKey() bool {
 	return f.Config.Identity.RemoveAPIKey != nil && !*f.Config.Identity.RemoveAPIKey
 }
 
-// identityFields are what the upstream can be told, and the headers for it unless
-// they are renamed. They stand here once more on purpose: clients of warder rely
-// on them.
+// identityFields maps the fields of an identity to their default headers. The names are
+// repeated here on purpose, so that tests fail if they change: upstreams rely on them.
 var identityFields = map[string]string{
 	"auth_method": "x-warder-auth-method",
 	"user":        "x-warder-user",
@@ -278,9 +278,9 @@ func identityFieldList() string { return strings.Join(slices.Sorted(maps.Keys(id
 func checkIdentityFields(at string, fields map[string]string, report func(field, format string, args ...any)) {
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
 		if _, known := identityFields[field]; !known {
-			report(at, "%q is no field of an identity; use %s", field, identityFieldList())
+			report(at, "%q is not a field of an identity; use %s", field, identityFieldList())
 		} else if fields[field] == "" {
-			report(strict.Join(at, field), "is empty; leave out a field that the upstream is not told")
+			report(strict.Join(at, field), "is empty; leave out a field that is not sent to the upstream")
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"warder/policy"
 )
 
-// An Opened file is what its cases run on: the engine that it describes, on stores in
-// memory and with a clock that stands at the time of the case.
+// An Opened file has the engine for its cases, with in-memory stores and a clock that is set
+// to the time of each case.
 type Opened struct {
 	Policy *policy.Policy
 	Engine *authz.Engine
@@ -24,7 +24,7 @@ type Opened struct {
 	start, now time.Time
 }
 
-// HasPolicy reports whether the file names a policy of its own, and where.
+// HasPolicy reports whether the file has a policy, and its position and key.
 func (f *File) HasPolicy() (at policy.Position, field string, has bool) {
 	switch {
 	case f.Policy != "":
@@ -35,12 +35,12 @@ func (f *File) HasPolicy() (at policy.Position, field string, has bool) {
 	return policy.Position{File: f.Path}, "", false
 }
 
-// HasConfig reports where the file has a configuration of its own, if it has one.
+// HasConfig reports whether the file has a configuration, and its position.
 func (f *File) HasConfig() (at policy.Position, has bool) {
 	return f.read.Place("config")
 }
 
-// SetConfig gives the file a configuration from elsewhere.
+// SetConfig replaces the configuration of the file.
 func (f *File) SetConfig(c Config) error {
 	var problems []error
 	f.Config = &c
@@ -50,8 +50,7 @@ func (f *File) SetConfig(c Config) error {
 	return errors.Join(problems...)
 }
 
-// PolicyPath returns the path of the policy that the file names, "" when it is a text
-// or none.
+// PolicyPath returns the path of the file's policy, or "" if policy_file is not given.
 func (f *File) PolicyPath() string {
 	if f.PolicyFile == "" || filepath.IsAbs(f.PolicyFile) {
 		return f.PolicyFile
@@ -59,13 +58,13 @@ func (f *File) PolicyPath() string {
 	return filepath.Join(filepath.Dir(f.Path), f.PolicyFile)
 }
 
-// LoadPolicy loads the policy of the file. env looks up its variables.
+// LoadPolicy loads the policy of the file. env looks up environment variables.
 func (f *File) LoadPolicy(env func(string) (string, bool)) (*policy.Policy, error) {
 	if path := f.PolicyPath(); path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return nil, policy.Problems{{
 				Position: f.read.Near("policy_file"), Field: "policy_file",
-				Message: fmt.Sprintf("%s cannot be read: %v; the path counts from the folder of this file", path, bare(err)),
+				Message: fmt.Sprintf("%s cannot be read: %v; the path is relative to the folder of this file", path, bare(err)),
 			}}
 		}
 		return policy.Load(path, env)
@@ -73,8 +72,8 @@ func (f *File) LoadPolicy(env func(string) (string, bool)) (*policy.Policy, erro
 	return policy.Parse([]policy.File{{Name: f.Path, Data: f.policyText()}}, env)
 }
 
-// policyText returns the policy with empty lines before it, and indented as it stands in
-// the file, so that its places are those of the file.
+// policyText returns the policy with leading empty lines and with its indentation in the
+// file, so that its positions are those in the file.
 func (f *File) policyText() []byte {
 	lines := bytes.Split(f.source, []byte("\n"))
 	key := f.read.Near("policy").Line // of the | in a block
@@ -97,7 +96,7 @@ func (f *File) policyText() []byte {
 	return b.Bytes()
 }
 
-// Open makes the engine of the file on a policy. now is the time unless the file says it.
+// Open returns the engine of the file with a policy. now is the time unless the file sets it.
 func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	if fixed, ok := parseTime(f.Now); ok {
 		now = fixed
@@ -127,7 +126,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 
 func (o *Opened) clock() time.Time { return o.now }
 
-// Build makes the request of a case, and turns the clock to its time.
+// Build builds the request of a case and sets the clock to its time.
 func (o *Opened) Build(c *Case) (Request, error) {
 	o.now = o.start
 	if at, ok := parseTime(c.Now); ok {

@@ -12,11 +12,10 @@ import (
 	"warder/policy/strict"
 )
 
-// maxFile bounds a mistake (the wrong file named), not a file of cases.
+// maxFile catches a wrong file name. It is in bytes.
 const maxFile = 16 << 20
 
-// Load reads a file of cases. Every problem of it is in the error, a [policy.Problems]
-// value.
+// Load reads a file of cases. The error is a [policy.Problems] with every problem.
 func Load(path string) (*File, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -48,8 +47,8 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Parse reads a file of cases from its text. path is its name in messages, and the
-// place from which policy_file counts.
+// Parse parses a file of cases. path is its name in messages, and policy_file is relative to
+// the folder of path.
 func Parse(path string, data []byte) (*File, error) {
 	v, problems := strict.Parse(strict.File{Name: path, Data: data}, strict.Limits{Bytes: maxFile, TooLarge: "name a file of cases", Aliases: true})
 	r := &strict.Reader{Digits: true, Problems: problems}
@@ -61,7 +60,7 @@ func Parse(path string, data []byte) (*File, error) {
 		case strict.Null:
 			r.Fail(whole, "", "is empty; write a policy and cases")
 		default:
-			r.Fail(v.At, "", "is no group of keys; write policy: and cases:")
+			r.Fail(v.At, "", "is not a group of keys; write policy: and cases:")
 		}
 		return nil, r.Problems.Err()
 	}
@@ -69,7 +68,7 @@ func Parse(path string, data []byte) (*File, error) {
 		r.Fail(v.At, "", "%s", other)
 		return nil, r.Problems.Err()
 	}
-	// Cases are read one by one, so that one that is wrong hides nothing of the others.
+	// Cases are read one by one, so that the problems of all of them are reported.
 	i := slices.IndexFunc(v.Entries, func(e strict.Entry) bool { return e.Key == "cases" })
 	var cases strict.Value
 	if i >= 0 {
@@ -105,9 +104,9 @@ func Parse(path string, data []byte) (*File, error) {
 	return f, nil
 }
 
-// bare takes the path out of a file error: the message names the file already.
+// bare removes the path from a file error, because the message contains it already.
 func bare(err error) error {
-	if e, ok := err.(*os.PathError); ok { //nolint:errorlint // what the os package returns is it
+	if e, ok := err.(*os.PathError); ok { //nolint:errorlint // package os returns it unwrapped
 		return e.Err
 	}
 	return err

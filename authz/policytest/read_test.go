@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBadFiles: each testdata/NAME.bad.yaml is refused with the text of NAME.bad.txt. With
-// WRITE_BAD=1 in the environment the texts are written.
+// TestBadFiles checks that each testdata/NAME.bad.yaml is rejected with the text of
+// NAME.bad.txt. With WRITE_BAD=1 in the environment it writes the texts.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.bad.yaml")
@@ -20,7 +20,7 @@ func TestBadFiles(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			_, err := Load(file)
 			if err == nil {
-				t.Fatal("it is taken")
+				t.Fatal("it was accepted")
 			}
 			got := strings.ReplaceAll(err.Error(), "testdata/", "") + "\n"
 			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
@@ -40,7 +40,8 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// FuzzParse: no file makes it panic, and one that is taken has cases that can be built.
+// FuzzParse checks that Parse does not panic and that the cases of accepted files can be
+// built.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/*.yaml", "../../testdata/decisions/c*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -63,7 +64,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if len(file.Cases) == 0 {
-			t.Fatal("taken without cases")
+			t.Fatal("accepted without cases")
 		}
 		for _, c := range file.Cases {
 			_, _ = c.Build(time.Time{})

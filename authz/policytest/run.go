@@ -8,75 +8,76 @@ import (
 	"warder/authz"
 )
 
-// A DepthKind is how much of warder a run goes through.
+// A DepthKind says how much of warder a run exercises.
 type DepthKind string
 
 const (
-	DepthEngine DepthKind = "engine" // the decision alone
+	DepthEngine DepthKind = "engine" // the decision engine alone
 	DepthWire   DepthKind = "wire"   // Envoy's protocol, without an Envoy
 	DepthEnvoy  DepthKind = "envoy"  // a real Envoy and an upstream
 )
 
-// A Depth sends the cases of one file and tells what came of them. It is made anew for
-// each file, with the file's policy, configuration and facts.
+// A Depth sends the cases of one file and returns their outcomes. Each file has its own
+// Depth, with the file's policy, configuration and facts.
 type Depth interface {
 	Kind() DepthKind
-	// Do sends [Case.Build]'s request once. An error is a fault of the depth or of the
-	// case, and no answer.
+	// Do sends the request of [Case.Build] once. An error means that there is no outcome,
+	// because of a fault in the depth or in the case.
 	Do(ctx context.Context, c *Case) (Outcome, error)
 }
 
-// An Outcome is what came of one request. The zero Outcome is a denial.
+// An Outcome is the result of one request. The zero Outcome is a denial.
 type Outcome struct {
-	Allowed bool    // the request goes on
-	Reason  string  // "" where it cannot be seen
-	Status  int     // the client's; 0 where there is none
-	Route   *string // the id of the one that won, "" for none; nil where it cannot be seen
+	Allowed bool    // the request was let through
+	Reason  string  // "" if it is not visible at this depth
+	Status  int     // the client's status; 0 if there is none
+	Route   *string // id of the matching route, "" for none; nil if it is not visible
 
-	// Shadow says that no denial of the route is enforced; false where it cannot be seen.
+	// Shadow says that the route is in shadow mode. It is false if that is not visible.
 	Shadow bool
 
-	// Principal and ClientIP are who was proven, where no upstream is told.
+	// Principal and ClientIP are for depths without an upstream. Principal may be nil.
 	Principal *authz.Principal
 	ClientIP  string
 
-	// HitsBefore and HitsAfter count the requests that reached the upstream, ever.
+	// HitsBefore and HitsAfter are the total numbers of requests that the upstream has
+	// received.
 	HitsBefore, HitsAfter int64
-	// Upstream are the fields that reached it, each as often as it did; nil where
-	// there is no upstream.
+	// Upstream has the header fields that the upstream received, including duplicates. It
+	// is nil if there is no upstream.
 	Upstream [][2]string
 
-	// Response are the fields of warder's answer to the client, and Body its body,
-	// on a denial. What the proxy adds to every answer is left out.
+	// Response and Body are the header fields and the body of the response to a denial,
+	// without the fields that the proxy adds to every response.
 	Response [][2]string
 	Body     string
-	Secrets  []string // what of the request must not be in the answer
+	Secrets  []string // credentials that must not be in the response
 }
 
 // A Runner runs the cases of any number of files, one after the other.
 type Runner struct {
-	// Complete takes what a case does not say as said: no identity, challenge or header
-	// for scripts but what it names.
+	// Complete checks the client address, the challenge and the CORS headers also in cases
+	// that do not specify them, against their defaults.
 	Complete bool
 
-	denials map[int]denial // what a denial looks like, by status
+	denials map[int]denial // the first denial with each status
 }
 
-// NewRunner returns a runner that holds cases to what they say.
+// NewRunner returns a Runner that checks only what cases specify.
 func NewRunner() *Runner { return &Runner{denials: map[int]denial{}} }
 
 // A FileRun runs the cases of one file.
 type FileRun struct {
 	runner *Runner
 	depth  Depth
-	good   *Case // that is let through for somebody
+	good   *Case // a case that is allowed, to be sent again after denials
 }
 
-// File begins the run of a file at a depth.
+// File starts the run of a file at a depth.
 func (r *Runner) File(f *File, depth Depth) *FileRun {
 	run := &FileRun{runner: r, depth: depth}
 	if !r.Complete {
-		return run // the first case that passes is
+		return run // Case sets run.good
 	}
 	i := slices.IndexFunc(f.Cases, func(c *Case) bool {
 		return isGood(c.Wanted(depth.Kind())) && c.Skipped(depth.Kind()) == ""
@@ -87,21 +88,21 @@ func (r *Runner) File(f *File, depth Depth) *FileRun {
 	return run
 }
 
-// isGood reports whether somebody is let through whom a request before could keep out.
+// isGood reports whether a case is allowed for a reason that an earlier request could affect.
 func isGood(w Wanted) bool {
 	return w.Allow && !w.Shadow && w.Reason != authz.ReasonPublic
 }
 
-// A Result is what came of one case.
+// A Result is the result of one case.
 type Result struct {
 	Case        *Case
-	Skipped     string // why it did not run
+	Skipped     string // why the case was skipped, or ""
 	Got         Outcome
-	Differences []Difference // none: it passed
-	Err         error        // it could not be sent
+	Differences []Difference // empty if the case passed
+	Err         error        // the case could not be sent
 }
 
-// Failed reports whether the case ran and did not get what it wants.
+// Failed reports whether the case was not skipped and did not pass.
 func (r Result) Failed() bool { return r.Skipped == "" && (r.Err != nil || len(r.Differences) > 0) }
 
 // Case runs one case.
@@ -123,7 +124,7 @@ func (r *FileRun) Case(ctx context.Context, c *Case) Result {
 	if result.Got.Allowed || r.good == nil {
 		return result
 	}
-	// A denial leaves nothing behind that changes the next answer.
+	// A denial must not affect a later request.
 	again, err := r.depth.Do(ctx, r.good)
 	switch {
 	case err != nil:
@@ -134,9 +135,9 @@ func (r *FileRun) Case(ctx context.Context, c *Case) Result {
 	return result
 }
 
-// Applied returns the headers that reach an upstream when a proxy does with a request
-// what warder's answer says: it sets first, and removes then, by the exact name in lower
-// case.
+// Applied returns the headers that reach the upstream after a proxy has applied warder's
+// response to a request. Like Envoy it first sets headers and then removes others, by the
+// exact name in lower case.
 func Applied(r Request, set [][2]string, remove []string) [][2]string {
 	var upstream [][2]string
 	for _, h := range r.Headers {
@@ -158,7 +159,7 @@ func Applied(r Request, set [][2]string, remove []string) [][2]string {
 	return upstream
 }
 
-// lowerASCII is how Envoy writes the name of a header.
+// lowerASCII converts ASCII letters to lower case, as Envoy does with header names.
 func lowerASCII(s string) string {
 	b := []byte(s)
 	for i, c := range b {

@@ -6,8 +6,8 @@ import (
 	"warder/policy/strict"
 )
 
-// Headers are fields in order: a list of [name, value], so that one name may come
-// twice, or a group of name: value.
+// Headers are header fields in order. In a file they are a list of [name, value], in which a
+// name may occur more than once, or a group of name: value.
 type Headers [][2]string
 
 // ReadValue reads either form.
@@ -27,7 +27,7 @@ func (h *Headers) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	}
 }
 
-// moved are keys that people will look for under another name.
+// moved has hints for keys that users may expect under another name.
 var moved = map[string]string{
 	"client_ip": "peer says who connects, want_client_ip which address warder must find",
 	"user":      "as_user sends the token of a user, identity says whom the upstream must be told",
@@ -40,7 +40,7 @@ var moved = map[string]string{
 	"expect":    "write want: allow, or want: deny role_missing",
 }
 
-// HintKey says where a key is looked for that is none of a case.
+// HintKey returns a hint for an unknown key of a case, or "".
 func (*Case) HintKey(_, key string) string {
 	if hint := moved[key]; hint != "" {
 		return "is unknown; " + hint
@@ -48,7 +48,7 @@ func (*Case) HintKey(_, key string) string {
 	return ""
 }
 
-// HintKey says where a key belongs that is none of a file.
+// HintKey returns a hint for an unknown key of a file, or "".
 func (*File) HintKey(_, key string) string {
 	if slices.Contains(strict.KeysOf[Case](), key) {
 		return "is unknown; it is one of a case, so write it in the list cases"

@@ -16,35 +16,34 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A Token is the token of a case, right unless the case makes it wrong.
+// A Token is the token of a case. It is valid unless the case changes it.
 //
-// Headers, the path and the key of a case may hold {token}, or its parts {header},
-// {payload} and {signature}, for spellings of their own: {signature:other} has one
-// bit changed, {signature:loose} ends in bits that decode to nothing, {none} is
-// empty, {long} a long text. A token that stands nowhere is sent as Authorization:
-// Bearer.
+// The headers, the path and the API key of a case may contain placeholders: {token}, its
+// parts {header}, {payload} and {signature}, {signature:other} with one bit changed,
+// {signature:loose} with nonzero unused bits, {none} for an empty text, and {long} for a long
+// one. If no placeholder is used, the token is sent as Authorization: Bearer.
 type Token struct {
-	// Claims are put over those of the file; Without takes some away. exp, nbf and iat
-	// may be a time from now, as +1h.
+	// Claims override those of the file, and Without removes claims. exp, nbf and iat may be
+	// relative to now, such as +1h.
 	Claims  map[string]any `json:"claims"`
 	Without []string       `json:"without"`
-	// Payload is the JSON text of the claims instead, whatever it is. Times from now
-	// stand in it as {now+1h}.
+	// Payload is the text of the claims, which need not be JSON. It replaces all claims.
+	// {now+1h} in it is a time relative to now.
 	Payload string `json:"payload"`
-	// Header is the JSON text of the header; absent: {"alg":"HS256","typ":"JWT"}.
+	// Header is the text of the header. The default is {"alg":"HS256","typ":"JWT"}.
 	Header string `json:"header"`
-	// Secret signs instead of the first key of the file.
+	// Secret is the signing secret. The default is that of the file's first key.
 	Secret string `json:"secret"`
-	// Method is how it is signed, whatever the header says; absent: HS256.
+	// Method is the signing algorithm, independent of Header. The default is HS256.
 	Method string `json:"method"`
 }
 
 func (k *Token) check(report func(key, format string, args ...any)) {
 	if k.Payload != "" && (k.Claims != nil || k.Without != nil) {
-		report("token.payload", "stands for all claims, so that claims and without have no place beside it; leave one of them out")
+		report("token.payload", "replaces all claims and cannot be combined with claims or without; leave one of them out")
 	}
 	if _, known := signers[k.Method]; k.Method != "" && !known {
-		report("token.method", "%q is no method; use HS256, HS384 or HS512", k.Method)
+		report("token.method", "%q is not a method; use HS256, HS384 or HS512", k.Method)
 	}
 }
 
@@ -52,17 +51,17 @@ var signers = map[string]*jwt.SigningMethodHMAC{
 	"HS256": jwt.SigningMethodHS256, "HS384": jwt.SigningMethodHS384, "HS512": jwt.SigningMethodHS512,
 }
 
-// A Request is what a case sends.
+// A Request is the request of a case.
 type Request struct {
 	Method, Path, Host string
 	Headers            [][2]string // in order, names as written
-	Peer               netip.Addr  // the zero Addr when the peer has none
-	Principal          string      // "" when the client has no certificate
-	ChosenRoute        *string     // nil when the proxy chooses none
-	Secrets            []string    // what must not be in any answer
+	Peer               netip.Addr  // the zero Addr if the peer has no address
+	Principal          string      // "" if the client has no certificate
+	ChosenRoute        *string     // nil if the proxy selects no route
+	Secrets            []string    // credentials that must not be in a response
 }
 
-// Build makes the request of the case, with tokens that are as old as now says.
+// Build builds the request of the case. Relative times in its token are relative to now.
 func (c *Case) Build(now time.Time) (Request, error) {
 	r := Request{Host: c.Host, Peer: c.peer(), Principal: c.Principal, ChosenRoute: c.ChosenRoute}
 	expand := strings.NewReplacer("{none}", "", "{long}", strings.Repeat("A", 9000))
@@ -100,12 +99,12 @@ func (c *Case) Build(now time.Time) (Request, error) {
 	return r, nil
 }
 
-// isPrefix reports whether a text is the public part of a key, which may be told.
+// isPrefix reports whether text is the public prefix of a key, which is not secret.
 func (f *File) isPrefix(text string) bool {
 	return slices.ContainsFunc(f.APIKeys, func(k APIKey) bool { return k.Prefix == text })
 }
 
-// mint makes the three segments of the token.
+// mint returns the three segments of the token.
 func (c *Case) mint(now time.Time) (header, payload, signature string, err error) {
 	k := c.Token
 	if k == nil {
@@ -123,7 +122,7 @@ func (c *Case) mint(now time.Time) (header, payload, signature string, err error
 		if c.AsUser != "" && signs.ID != "" {
 			fields["kid"] = signs.ID
 		}
-		encoded, _ := json.Marshal(fields) // texts
+		encoded, _ := json.Marshal(fields) // strings cannot fail
 		text = string(encoded)
 	}
 	header = base64.RawURLEncoding.EncodeToString([]byte(text))
@@ -171,7 +170,7 @@ func (c *Case) payload(k *Token, now time.Time) ([]byte, error) {
 	return json.Marshal(claims)
 }
 
-// userClaims are those of a good token of the user that the case is as.
+// userClaims returns the claims of a valid token of the user in as_user.
 func (c *Case) userClaims() map[string]any {
 	if c.AsUser == "" {
 		return nil
@@ -193,13 +192,13 @@ func (c *Case) userClaims() map[string]any {
 
 // otherBit changes one bit of a segment and keeps it canonical.
 func otherBit(segment string) string {
-	b, _ := base64.RawURLEncoding.DecodeString(segment) // of a signature, which is never empty
+	b, _ := base64.RawURLEncoding.DecodeString(segment) // a signature is never empty
 	b[0] ^= 1
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// looseBits spells the same bytes in another way: the bits of the last character
-// that decode to nothing are not zero. Signatures of 32 and 64 bytes have such.
+// looseBits returns a noncanonical encoding of the same bytes, in which unused bits of the
+// last character are not zero. The encodings of 32 and 64 bytes have unused bits.
 func looseBits(segment string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, segment[len(segment)-1])

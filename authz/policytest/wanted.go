@@ -6,29 +6,30 @@ import (
 	"warder/authz"
 )
 
-// A Wanted is what a case wants at one depth.
+// A Wanted is the expected result of a case at one depth.
 type Wanted struct {
-	Allow  bool // the request goes on
-	Shadow bool // although it is denied, since the denial is not enforced
+	Allow  bool // the request is let through
+	Shadow bool // it is let through although it is denied, because of shadow mode
 	Reason authz.Reason
-	Named  bool // the case names the reason; else any will do
-	Status int  // the client's; 200 when the request goes on
-	// ByProxy says that the proxy answers without asking, so that there is no reason.
+	Named  bool // the case names the reason; otherwise any reason is accepted
+	Status int  // the client's status; 200 if the request is let through
+	// ByProxy says that the proxy rejects the request without calling warder, so that there
+	// is no reason.
 	ByProxy bool
 
-	// Identity is what the upstream is told, by field, complete. Nil on a denial, and
-	// when the case leaves it open.
+	// Identity is the complete identity sent to the upstream, by field. It is nil on a
+	// denial and if the case does not specify it.
 	Identity map[string]string
-	// ClientIP is "" when it is not known.
+	// ClientIP is "" if the address is unknown.
 	ClientIP string
 	// Challenge is the WWW-Authenticate value of a 401.
 	Challenge string
 }
 
-// Wanted returns what the case wants at a depth.
+// Wanted returns the expected result of the case at a depth.
 func (c *Case) Wanted(depth DepthKind) Wanted { return c.wanted(depth, authz.ReasonInternal) }
 
-// wanted takes the reason that was given where the case leaves it open.
+// wanted is Wanted with the actual reason, which is used if the case names none.
 func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	e := c.exception(depth)
 	if e.Status != 0 {
@@ -36,7 +37,7 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	}
 	v := c.want
 	if e.Want != "" {
-		v, _ = parseWant(e.Want) // checked on loading
+		v, _ = parseWant(e.Want) // checked by complete
 	}
 	w := Wanted{Allow: v.passes(), Shadow: v.shadow, Reason: v.reason, Named: v.named, ClientIP: c.WantClientIP}
 	if !v.named && given.Allows() == v.allow {
@@ -63,7 +64,7 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	if w.Allow {
 		w.Identity = c.identity(w, e.As)
 	}
-	w.Challenge = c.Challenge // which another status than 401 has not
+	w.Challenge = c.Challenge // "" unless the status is 401
 	if w.Status == 401 {
 		if w.Challenge == "" {
 			w.Challenge = "Bearer"
@@ -78,12 +79,12 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 func (c *Case) identity(w Wanted, as string) map[string]string {
 	identity := map[string]string{}
 	if w.Shadow {
-		return identity // the upstream is told nothing
+		return identity // in shadow mode no identity is sent
 	}
 	switch {
 	case as != "":
 		maps.Copy(identity, c.file.Identities[as])
-	case c.As != "" || c.Identity != nil: // whatever the reason is
+	case c.As != "" || c.Identity != nil: // for any reason
 		maps.Copy(identity, c.file.Identities[c.As])
 		maps.Copy(identity, c.Identity)
 	case w.Reason == authz.ReasonPublic || w.Reason == authz.ReasonPreflight:
@@ -101,14 +102,14 @@ func (c *Case) identity(w Wanted, as string) map[string]string {
 func (w Wanted) String() string {
 	switch {
 	case w.ByProxy:
-		return "a refusal by the proxy"
+		return "a rejection by the proxy"
 	case w.Named:
 		return w.word() + " " + w.Reason.String()
 	}
 	return w.word()
 }
 
-// word is the verdict alone.
+// word returns the verdict without the reason.
 func (w Wanted) word() string {
 	switch {
 	case w.Shadow:

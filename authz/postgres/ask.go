@@ -15,32 +15,32 @@ import (
 
 // A statement is one of the two configured queries.
 type statement struct {
-	field string // of the configuration, for messages
-	name  string // of the prepared statement; "" where nothing may be prepared
+	field string // its key in the configuration, for messages
+	name  string // of the prepared statement; "" if statements must not be prepared
 	sql   string
 }
 
 // A question is one use of a statement.
 type question struct {
 	value string
-	// spelled reports whether value is the spelling that the parameter's type
-	// gives it. An error means that the type is none that warder knows.
+	// spelled reports whether value is the canonical spelling of a value of the
+	// parameter's type. It returns an error for a type that warder does not know.
 	spelled func(oid uint32) (bool, error)
-	// read takes the answer out of the one row.
+	// read reads the answer from the only row.
 	read func(columns) error
 }
 
 var errManyRows = errors.New("returned more than one row")
 
-// binary asks for all columns in binary: no setting of the server changes how
-// these are spelled.
+// binary requests all columns in binary format, which does not depend on the server's
+// settings.
 var binary = []int16{pgtype.BinaryFormatCode}
 
-// attempts is how many connections a question may find stale before it fails.
+// attempts is the number of stale connections after which a question fails.
 const attempts = 3
 
-// ask asks about key: at once when it was found lately, else within the share of
-// strangers.
+// ask asks about key. A key that was found recently is asked about at once. Other keys
+// share a limited part of the pool: see share.
 func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], key K, s *statement, q question) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -59,16 +59,15 @@ func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], k
 	return err
 }
 
-// persist asks until it has an answer, for as long as what fails is a connection
-// that has outlived something (a restart, a change of the tables), and not the
-// database.
+// persist asks again as long as the error is that of a stale connection, one from before
+// a restart or a change of the tables, and not of the database.
 func (d *Directory) persist(ctx context.Context, s *statement, q question) error {
 	for attempt := 1; ; attempt++ {
 		stale, err := d.try(ctx, s, q)
 		if err == nil || !stale {
 			return err
 		}
-		// What made this connection stale made the idle ones stale as well.
+		// The idle connections are stale for the same reason.
 		d.pool.Reset()
 		if attempt == attempts || ctx.Err() != nil {
 			return err
@@ -76,7 +75,7 @@ func (d *Directory) persist(ctx context.Context, s *statement, q question) error
 	}
 }
 
-// try asks on one connection. stale is whether another one may do better.
+// try asks on one connection. stale reports whether another connection may succeed.
 func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
 	pooled, err := d.pool.Acquire(ctx)
 	if err != nil {
@@ -89,8 +88,8 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	defer pooled.Release()
 	conn := pooled.Conn().PgConn()
 
-	// The description is kept with its connection, like the statement that it
-	// describes: what the server prepared and what is known of it cannot part.
+	// The description is stored with its connection, as the prepared statement is, so that
+	// the two always match.
 	const known = "warder statement "
 	description, fresh := conn.CustomData()[known+s.field].(*pgconn.StatementDescription)
 	fresh = !fresh
@@ -159,16 +158,17 @@ type request struct {
 	formats []int16 // of the columns
 }
 
-// ask asks what kind of server answers, and in the same packet the query. read gets
-// the rows only when the server may answer, and no rows count no more than others: a
-// standby may not know a user yet.
+// ask sends serverQuery and the query of the request in one pipeline. It calls read only
+// if the server may answer. This matters for an empty result too, because a standby may
+// not have a new user yet.
 //
-// The server is asked first: one that becomes the primary between the two has replayed
-// all that it ever will. One transaction holds both, so that a pooler hands them to one
-// server.
+// serverQuery comes first: a standby that is promoted between the two has replayed all
+// transactions that it ever will. Both are in one transaction, so that a pooler sends
+// them to the same server.
 //
-// A session that is not prepared is everybody's behind a pooler, and cannot be told for
-// good that it may not write; there the transaction is.
+// Without a prepared statement the session may belong to a pooler, which shares it with
+// other clients, so it cannot be made read-only. In that case ask makes the transaction
+// read-only.
 func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, read func(*pgconn.ResultReader) error) error {
 	pipeline := conn.StartPipeline(ctx)
 	var steps []func(*pgconn.ResultReader) error
@@ -198,8 +198,8 @@ func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, re
 	return err
 }
 
-// isStale reports whether an error is the connection's rather than the
-// database's. fresh is whether the statement was prepared just now.
+// isStale reports whether an error means that the connection is stale, and not that the
+// database fails. fresh reports whether the statement was prepared for this question.
 func isStale(err error, fresh bool) bool {
 	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || pgconn.Timeout(err) {
 		return false
@@ -221,7 +221,8 @@ func isStale(err error, fresh bool) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// contextFirst makes an ended context visible whatever the driver made of it.
+// contextFirst returns an error that wraps the context's error if ctx has ended. The
+// driver does not always do so.
 func contextFirst(ctx context.Context, err error) error {
 	if ctxErr := ctx.Err(); ctxErr != nil && !errors.Is(err, ctxErr) {
 		return fmt.Errorf("%w: %w", ctxErr, err)

@@ -13,17 +13,17 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// checkTimeout bounds a check, which is no part of a request.
+// checkTimeout bounds a Check, which is not part of a request.
 const checkTimeout = 5 * time.Second
 
-// Check holds the two queries against the database: their parameter, the names
-// and types of their columns, the rights, and what sample rows hold where it can
-// tell the table.
+// Check checks the two queries against the database: their parameters, the names and
+// types of their columns, the permissions, and the contents of a few rows if it can
+// identify the table.
 //
-// Every problem is in the error, one a line: what does not fit and which SQL
-// would. An error that is [ErrUnreachable] says nothing about the queries, and the
-// check is worth repeating; any other stays until somebody changes something.
-// Warnings are about what works but is probably not meant.
+// The error lists every problem, one per line, with SQL that would fix it. An error that
+// wraps [ErrUnreachable] says nothing about the queries, and Check may succeed later. Any
+// other error remains until the configuration or the database is changed. Warnings are
+// about things that work but are probably not intended.
 func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -33,7 +33,7 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	}
 	defer conn.Release()
 	c := &checker{ctx: ctx, conn: conn.Conn(), server: d.server}
-	// First, since a standby may not have the tables yet.
+	// This comes first, because a standby may not have the tables yet.
 	if _, err := c.run("SELECT $1::text", nil); err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
@@ -70,7 +70,7 @@ func (c *checker) warning(s *statement, format string, args ...any) {
 	c.warnings = append(c.warnings, s.field+": "+fmt.Sprintf(format, args...))
 }
 
-// statement checks one query as far as it gets.
+// statement checks one query. It stops at a problem that prevents further checks.
 func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, wanted []wantedColumn) {
 	conn := c.conn.PgConn()
 	description, err := conn.Prepare(c.ctx, "", s.sql, nil)
@@ -86,7 +86,7 @@ func (c *checker) statement(s *statement, parameter func(*statement, uint32) boo
 	for _, w := range wanted {
 		fits = c.column(s, w, description.Fields) && fits
 	}
-	// NULL finds nothing, and shows whether the query may be run at all.
+	// Running the query with NULL finds no row and shows whether it is permitted.
 	if _, err := c.run(s.sql, nil); err != nil {
 		c.refused(s, err, wanted)
 		return
@@ -96,7 +96,7 @@ func (c *checker) statement(s *statement, parameter func(*statement, uint32) boo
 	}
 }
 
-// column checks that the result has the column, once, of a type that fits.
+// column checks that the result has the column exactly once, with a supported type.
 func (c *checker) column(s *statement, w wantedColumn, fields []pgconn.FieldDescription) bool {
 	var names []string
 	var oid uint32
@@ -112,22 +112,22 @@ func (c *checker) column(s *statement, w wantedColumn, fields []pgconn.FieldDesc
 	case n == 0:
 		c.problem(s, "the result has no column %s; it has %s. Write %s AS %s: %s", w.name, strings.Join(names, ", "), c.candidate(w, fields), w.name, w.role.right)
 	case n > 1:
-		c.problem(s, "the result has %d columns %s; name one of them otherwise by alias", n, w.name)
+		c.problem(s, "the result has %d columns %s; give the others another alias", n, w.name)
 	case !w.role.takes(oid):
 		c.problem(s, "the column %s is %s; write %s AS %s: %s", w.name, c.typeName(oid), cast(w, oid, c.typeName(oid)), w.name, w.role.right)
 	default:
 		if w.name == "expires_at" && oid == pgtype.TimestampOID {
-			c.warning(s, "the column expires_at is a timestamp without time zone and is read as UTC; write expires_at AT TIME ZONE 'UTC' AS expires_at, with the zone that it is meant in")
+			c.warning(s, "the column expires_at is a timestamp without time zone and is read as UTC; write expires_at AT TIME ZONE 'UTC' AS expires_at, with the zone that applies")
 		}
 		if w.name == "expires_at" && oid == pgtype.DateOID {
-			c.warning(s, "the column expires_at is a date, so that a key ends with the first moment of that day in UTC; write (expires_at + 1)::timestamptz AS expires_at where it is to hold all day")
+			c.warning(s, "the column expires_at is a date, so a key expires at the start of that day in UTC; write (expires_at + 1)::timestamptz AS expires_at if the key should be valid on that day")
 		}
 		return true
 	}
 	return false
 }
 
-// candidate guesses which column, or which expression, could be named so.
+// candidate suggests a column or an expression for the missing column w.
 func (c *checker) candidate(w wantedColumn, fields []pgconn.FieldDescription) string {
 	known := []string{"is_active", "roles", "prefix", "scopes", "expires_at", "user_id", "id"}
 	var found []string
@@ -176,7 +176,7 @@ func cast(w wantedColumn, oid uint32, typeName string) string {
 	return w.name + "::text"
 }
 
-// refused explains a query that Postgres does not run.
+// refused reports a query that Postgres rejects.
 func (c *checker) refused(s *statement, err error, wanted []wantedColumn) {
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	if pgErr == nil || temporary(pgErr.Code) || c.ctx.Err() != nil {
@@ -208,7 +208,7 @@ func (c *checker) refused(s *statement, err error, wanted []wantedColumn) {
 			grant = "GRANT USAGE ON SCHEMA " + schema
 		}
 		c.problem(s, "%s; run %s TO %s", answer(pgErr), grant, quoted(c.conn.Config().User))
-	case "42725", "42883": // ambiguous_function, undefined_function: also operators
+	case "42725", "42883": // ambiguous_function, undefined_function; for operators too
 		c.problem(s, "%s; cast the parameter, as in WHERE id = $1::bigint", answer(pgErr))
 	case "42P18": // indeterminate_datatype
 		c.problem(s, "%s; cast the parameter, as in $1::text", answer(pgErr))
@@ -225,9 +225,9 @@ func (c *checker) usersParameter(s *statement, oid uint32) bool {
 	}
 	switch name := c.typeName(oid); oid {
 	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
-		c.problem(s, "its parameter $1 is %s, which has many spellings of one number; write WHERE id = $1::bigint", name)
+		c.problem(s, "its parameter $1 is %s, in which a number has several spellings; write WHERE id = $1::bigint", name)
 	default:
-		c.problem(s, "its parameter $1 is %s, which may take two ids for one; write WHERE id::text = $1", name)
+		c.problem(s, "its parameter $1 is %s, which may treat two different ids as equal; write WHERE id::text = $1", name)
 	}
 	return false
 }
@@ -245,7 +245,7 @@ func (c *checker) hashParameter(s *statement, oid uint32) bool {
 	return false
 }
 
-// typeName returns the type as SQL writes it.
+// typeName returns the SQL name of the type.
 func (c *checker) typeName(oid uint32) string {
 	names, err := c.run("SELECT format_type($1::oid, NULL)", []byte(fmt.Sprint(oid)))
 	if err != nil || len(names) == 0 {
@@ -262,7 +262,7 @@ func (c *checker) tableColumns(t table) []string {
 	return names
 }
 
-// run runs a query with one parameter, in text, and returns the first column.
+// run runs a query with one parameter in text format and returns the first column.
 func (c *checker) run(sql string, value []byte) ([]string, error) {
 	var first []string
 	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}}, func(result *pgconn.ResultReader) error {
@@ -277,7 +277,7 @@ func (c *checker) run(sql string, value []byte) ([]string, error) {
 	return first, err
 }
 
-// quoted writes a name as SQL needs it.
+// quoted returns name as an SQL identifier, quoted if necessary.
 func quoted(name string) string {
 	if plainName.MatchString(name) {
 		return name

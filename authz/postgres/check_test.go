@@ -14,7 +14,7 @@ import (
 	"warder/authz/postgres"
 )
 
-// Tables that an application may have, and none of warder's names.
+// Tables that an application may have, with names other than those of the reference schema.
 const foreignTables = `
 	CREATE SCHEMA app;
 	CREATE TYPE app.mood AS ENUM ('active', 'gone');
@@ -40,13 +40,13 @@ func TestCheck(t *testing.T) {
 	keys := func(columns string) string { return "SELECT " + columns + " FROM app.tokens WHERE hex = $1" }
 	for _, tt := range []struct {
 		name    string
-		users   string   // "" is one that fits
-		apiKeys string   // "" is one that fits
-		want    []string // in the lines of the error, in order; none for no error
+		users   string   // "" means foreignUsers
+		apiKeys string   // "" means foreignAPIKeys
+		want    []string // parts of the error's lines, in order; empty for no error
 		warning string
 	}{
 		{name: "fits by alias"},
-		{name: "fits with a join", users: "SELECT a.enabled AS is_active, role_names AS roles FROM app.accounts a JOIN app.tokens USING (account_id) WHERE account_id = $1", warning: "directory.users_query: its table cannot be told, so that no row was looked at"},
+		{name: "fits with a join", users: "SELECT a.enabled AS is_active, role_names AS roles FROM app.accounts a JOIN app.tokens USING (account_id) WHERE account_id = $1", warning: "directory.users_query: its table is not known, so no rows were checked"},
 
 		{"no table", postgres.DefaultUsersQuery, postgres.DefaultAPIKeysQuery, []string{
 			`directory.users_query: relation "users" does not exist (SQLSTATE 42P01); create it (warder schema sql`,
@@ -64,11 +64,11 @@ func TestCheck(t *testing.T) {
 			"no column expires_at; it has prefix, scopes, is_active. Write NULL::timestamptz AS expires_at",
 			"no column user_id; it has prefix, scopes, is_active. Write NULL::text AS user_id",
 		}, ""},
-		{"two of one name", "SELECT enabled AS is_active, flag <> 0 AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the result has 2 columns is_active"}, ""},
+		{"two columns with one name", "SELECT enabled AS is_active, flag <> 0 AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the result has 2 columns is_active"}, ""},
 		{"an integer flag", "SELECT flag AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is integer; write is_active <> 0 AS is_active: is_active is a boolean"}, ""},
 		{"a text flag", "SELECT state AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is text; write is_active::boolean AS is_active"}, ""},
-		{"another id than the one asked for", "SELECT account_id AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE state = $1", "", nil, "in a row of app.accounts the column id is not the id that was asked for, so that the user counts as unknown; leave id out"},
-		{"an id of another type", "SELECT account_id::numeric AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", nil, "the column id is not the id that was asked for"},
+		{"another id than the one asked for", "SELECT account_id AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE state = $1", "", nil, "in a row of app.accounts the column id differs from the parameter, so the user counts as unknown; leave id out"},
+		{"an id of another type", "SELECT account_id::numeric AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", nil, "the column id differs from the parameter"},
 		{"the id asked for", "SELECT account_id AS id, enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", nil, ""},
 		{"a number as a flag", "SELECT flag::numeric AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is numeric; write is_active <> 0 AS is_active: is_active is a boolean"}, ""},
 		{"a bit as a flag", "SELECT flag::bit AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column is_active is bit; write is_active = B'1' AS is_active"}, ""},
@@ -77,20 +77,20 @@ func TestCheck(t *testing.T) {
 		{"a time as a flag", "SELECT seen AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1", "", []string{"is timestamp with time zone; write is_active IS NOT NULL AS is_active"}, ""},
 		{"roles of integers", "SELECT enabled AS is_active, role_list AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer[]; write roles::text[] AS roles"}, ""},
 		{"one role as an integer", "SELECT enabled AS is_active, flag AS roles FROM app.accounts WHERE account_id = $1", "", []string{"the column roles is integer; write ARRAY[roles]::text[] AS roles"}, ""},
-		{"one role as a text", "SELECT enabled AS is_active, one_role AS roles FROM app.accounts WHERE account_id = $1", "", nil, "in a row of app.accounts the column roles is no array of strings and counts as empty"},
+		{"one role as a text", "SELECT enabled AS is_active, one_role AS roles FROM app.accounts WHERE account_id = $1", "", nil, "in a row of app.accounts the column roles is not an array of strings and counts as empty"},
 		{"no parameter", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts", "", []string{"it has no parameter; write WHERE … = $1"}, ""},
 		{"two parameters", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts WHERE account_id = $1 AND state = $2", "", []string{"it has 2 parameters; only $1 gets a value"}, ""},
 		{"a parameter of no type", "SELECT enabled AS is_active, role_names AS roles FROM app.accounts WHERE $1 IS NOT NULL", "", []string{"cast the parameter, as in $1::text"}, ""},
-		{"citext", "SELECT is_active, roles FROM app.loose WHERE id = $1", "", []string{"its parameter $1 is citext, which may take two ids for one; write WHERE id::text = $1"}, ""},
-		{"numeric", "SELECT is_active, roles FROM app.loose WHERE amount = $1", "", []string{"its parameter $1 is numeric, which has many spellings of one number; write WHERE id = $1::bigint"}, ""},
-		{"name, which cuts ids off", "SELECT is_active, roles FROM app.loose WHERE short = $1", "", []string{"its parameter $1 is name, which may take two ids for one"}, ""},
-		{"a loose collation", "SELECT is_active, roles FROM app.loose WHERE label = $1", "", nil, `app.loose.label has a collation that takes different texts for one; write WHERE label COLLATE "C" = $1`},
+		{"citext", "SELECT is_active, roles FROM app.loose WHERE id = $1", "", []string{"its parameter $1 is citext, which may treat two different ids as equal; write WHERE id::text = $1"}, ""},
+		{"numeric", "SELECT is_active, roles FROM app.loose WHERE amount = $1", "", []string{"its parameter $1 is numeric, in which a number has several spellings; write WHERE id = $1::bigint"}, ""},
+		{"name, which truncates ids", "SELECT is_active, roles FROM app.loose WHERE short = $1", "", []string{"its parameter $1 is name, which may treat two different ids as equal"}, ""},
+		{"a loose collation", "SELECT is_active, roles FROM app.loose WHERE label = $1", "", nil, `app.loose.label has a collation that treats different texts as equal; write WHERE label COLLATE "C" = $1`},
 		{"several statements", foreignUsers + "; SELECT 1", "", []string{"directory.users_query: the database refuses the query: cannot insert multiple commands"}, ""},
 		{"no SQL", "SELEC canary", "", []string{`directory.users_query: the database refuses the query: syntax error at or near "SELEC" (SQLSTATE 42601)`}, ""},
 		{"it writes", "UPDATE app.accounts SET enabled = true WHERE account_id = $1 RETURNING enabled AS is_active, role_names AS roles", "", []string{"it writes; write a SELECT"}, ""},
 
 		{"a hash as bytea", "", "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE digest = $1", []string{"its parameter $1 is bytea, but gets lower-case hex digits; write WHERE key_hash = decode($1, 'hex')"}, ""},
-		{"a hash as bytea, decoded", "", "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE digest = decode($1, 'hex')", nil, "app.tokens.digest holds what is no lower-case hex SHA-256"},
+		{"a hash as bytea, decoded", "", "SELECT head AS prefix, grants AS scopes, enabled AS is_active, until AS expires_at, account_id AS user_id FROM app.tokens WHERE digest = decode($1, 'hex')", nil, "app.tokens.digest contains a value that is not a lower-case hex SHA-256"},
 		{"seconds since 1970", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, epoch AS expires_at, account_id AS user_id"), []string{"the column expires_at is bigint; write to_timestamp(expires_at) AS expires_at: it is a timestamptz"}, ""},
 		{"a time as text", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until_text AS expires_at, account_id AS user_id"), []string{"the column expires_at is text; write expires_at::timestamptz AS expires_at"}, ""},
 		{"a time without zone", "", keys("head AS prefix, grants AS scopes, enabled AS is_active, until_local AS expires_at, account_id AS user_id"), nil, "expires_at is a timestamp without time zone and is read as UTC"},
@@ -141,13 +141,13 @@ func noSecret(t testing.TB, db *authztest.Postgres, err error) {
 	}
 	for _, secret := range []string{db.Password, "canary", db.Addr, "SELECT is_active"} {
 		if secret != "" && strings.Contains(err.Error(), secret) {
-			t.Errorf("the error shows %q: %v", secret, err)
+			t.Errorf("the error contains %q: %v", secret, err)
 		}
 	}
 }
 
-// What Check refuses gives nobody anything before it is repaired.
-func TestWhatCheckRefusesProvesNobody(t *testing.T) {
+// A query that Check rejects returns an error for every user.
+func TestRejectedQueriesFindNobody(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, foreignTables)
@@ -170,7 +170,7 @@ func TestWhatCheckRefusesProvesNobody(t *testing.T) {
 			}
 		}
 	}
-	// Where the query returns the id, it has to be the one asked for.
+	// If the query returns the id, it must equal the parameter.
 	d := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: "SELECT is_active, roles, id::text AS id FROM app.loose WHERE id = $1::text::citext"})
 	if user, err := d.User(t.Context(), "alice"); err != nil || !user.Active {
 		t.Errorf("User = %+v, %v", user, err)
@@ -246,14 +246,14 @@ func TestCheckOfRows(t *testing.T) {
 	}{
 		{"", ""},
 		{"", `INSERT INTO users VALUES ('42', true, '["CONTROL"]'); INSERT INTO api_keys VALUES ('wk', repeat('0a', 32), '["a"]', true, NULL, '42')`},
-		{"in a row of users the column roles is no array of strings", `INSERT INTO users VALUES ('42', true, '{"ADMIN": true}')`},
-		{"in a row of users the column roles has names with a comma", `INSERT INTO users VALUES ('42', true, '["A,B"]')`},
+		{"in a row of users the column roles is not an array of strings", `INSERT INTO users VALUES ('42', true, '{"ADMIN": true}')`},
+		{"in a row of users the column roles has invalid names", `INSERT INTO users VALUES ('42', true, '["A,B"]')`},
 		{"in a row of users the query finds more than one row", `INSERT INTO users VALUES ('42', true, '[]'), ('42', false, '[]')`},
-		{"users.id holds ids that no token can name", `INSERT INTO users VALUES ('a:b', true, '[]')`},
+		{"users.id contains ids that a token cannot contain", `INSERT INTO users VALUES ('a:b', true, '[]')`},
 		{"write WHERE lower(key_hash) = $1", `INSERT INTO api_keys VALUES ('wk', repeat('0A', 32), '[]', true, NULL, NULL)`},
 		{"write WHERE key_hash = encode(decode($1, 'hex'), 'base64')", `INSERT INTO api_keys VALUES ('wk', encode(sha256('x'), 'base64'), '[]', true, NULL, NULL)`},
 		{"store the hash of the whole key", `INSERT INTO api_keys VALUES ('wk', 'wk_canary', '[]', true, NULL, NULL)`},
-		{"in a row of api_keys the column scopes is no array", `INSERT INTO api_keys VALUES ('wk', repeat('0a', 32), '"a"', true, NULL, NULL)`},
+		{"in a row of api_keys the column scopes is not an array", `INSERT INTO api_keys VALUES ('wk', repeat('0a', 32), '"a"', true, NULL, NULL)`},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
 			t.Parallel()
@@ -285,8 +285,8 @@ func TestSchemaAnnouncesChanges(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "LISTEN warder_directory"); err != nil {
 		t.Fatal(err)
 	}
-	// A change of what warder does not read is announced to nobody: each of these is
-	// followed by the announcement of the next change.
+	// A change of a column that warder does not read is not announced. That shows in that the
+	// next notification is the one of the next change.
 	for _, tt := range []struct{ want, change string }{
 		{"users 42", "INSERT INTO users (id) VALUES (42)"},
 		{"", "UPDATE users SET created_at = now()"},
@@ -296,9 +296,9 @@ func TestSchemaAnnouncesChanges(t *testing.T) {
 		{"users 42, users 43", "UPDATE users SET id = 43"},
 		{"", "CREATE FUNCTION locks() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.is_active := NOT OLD.is_active; RETURN NEW; END'; " +
 			"CREATE TRIGGER locks BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION locks()"},
-		{"users 43", "UPDATE users SET created_at = now()"}, // the trigger changes more than that
+		{"users 43", "UPDATE users SET created_at = now()"}, // the trigger changes is_active too
 		{"", "DROP TRIGGER locks ON users"},
-		{"", "ALTER TABLE users RENAME roles TO role_names"}, // and the query has an alias
+		{"", "ALTER TABLE users RENAME roles TO role_names"}, // as with an alias in the query
 		{"users 43", `UPDATE users SET role_names = '["B"]'`},
 		{"", "ALTER TABLE users RENAME role_names TO roles"},
 		{"api_keys 1", "INSERT INTO api_keys (prefix, key_hash) VALUES ('wk', repeat('0a', 32))"},
@@ -311,7 +311,7 @@ func TestSchemaAnnouncesChanges(t *testing.T) {
 		{"api_keys 1", "UPDATE api_keys SET expires_at = now()"},
 		{"api_keys 1", "UPDATE api_keys SET expires_at = NULL"},
 		{"api_keys 1", "UPDATE api_keys SET user_id = 43"},
-		{"users 43, api_keys 1", "DELETE FROM users"}, // and what belonged to it
+		{"users 43, api_keys 1", "DELETE FROM users"}, // cascades to api_keys
 		{"users 7", "INSERT INTO users (id) VALUES (7)"},
 		{"api_keys", "TRUNCATE api_keys"},
 		{"users, api_keys", "TRUNCATE users CASCADE"},
@@ -331,7 +331,7 @@ func TestSchemaAnnouncesChanges(t *testing.T) {
 	}
 }
 
-// A text id may be longer than an announcement; whoever inserts it must not notice.
+// A text id may be longer than a payload may be. The INSERT must still succeed.
 func TestSchemaAnnouncesLongIDs(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -346,7 +346,7 @@ func TestSchema(t *testing.T) {
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema)
 	db.Exec(t, `INSERT INTO users (id, roles) VALUES (42, '["CONTROL"]')`)
-	db.Exec(t, postgres.Schema) // again: what is there stays
+	db.Exec(t, postgres.Schema) // applying it again keeps the data
 	d := open(t, postgres.Config{DatabaseURL: db.URL()})
 	if warnings, err := d.Check(t.Context()); err != nil || len(warnings) > 0 {
 		t.Errorf("Check = %v, %v", warnings, err)

@@ -12,15 +12,15 @@ import (
 	"warder/authz"
 )
 
-// columns are one row, whose columns are found by name. They are good until the
-// next row is read.
+// columns is one row with access to its columns by name. It is valid until the next row
+// is read.
 type columns struct {
 	types  *pgtype.Map
 	fields []pgconn.FieldDescription
 	values [][]byte // nil for NULL
 }
 
-// find returns where the column is. Of two with one name it is neither.
+// find returns the index of the column. It finds nothing if two columns have the name.
 func (c columns) find(name string) (int, bool) {
 	at, n := 0, 0
 	for i := range c.fields {
@@ -32,8 +32,8 @@ func (c columns) find(name string) (int, bool) {
 	return at, n == 1
 }
 
-// scan reads a column of one of the types into dst, which stays as it is for
-// NULL. The message says what would be right.
+// scan reads a column with one of the role's types into dst. For NULL it leaves dst
+// unchanged. The error says which types are supported.
 func (c columns) scan(name string, role columnRole, dst any) (null bool, err error) {
 	i, found := c.find(name)
 	if !found {
@@ -46,7 +46,7 @@ func (c columns) scan(name string, role columnRole, dst any) (null bool, err err
 		return true, nil
 	}
 	if err := c.types.Scan(c.fields[i].DataTypeOID, c.fields[i].Format, c.values[i], dst); err != nil {
-		return false, unfit(fmt.Sprintf("the column %s cannot be read", name)) // the driver's error shows the value
+		return false, unfit(fmt.Sprintf("the column %s cannot be read", name)) // the driver's error contains the value
 	}
 	return false, nil
 }
@@ -59,7 +59,7 @@ func (c columns) flag(name string) (bool, error) {
 
 func (c columns) text(name string) (string, error) { return c.string(name, textColumn) }
 
-// string reads a text. The spaces that fill up a char(n) are not part of it.
+// string reads a text column. It removes the padding of a char(n).
 func (c columns) string(name string, role columnRole) (string, error) {
 	var text string
 	_, err := c.scan(name, role, &text)
@@ -92,23 +92,23 @@ func (c columns) id(name string) (string, error) {
 	return text, err
 }
 
-// longAgo stands for ends before all times, which must not become the zero time:
-// that means never.
+// longAgo replaces the expiry times that would become the zero Time, which means that a
+// key does not expire.
 var longAgo = time.Unix(0, 0).UTC()
 
-// end returns when something ends: the zero time is never.
+// end reads an expiry time. The zero Time means never.
 func (c columns) end(name string) (time.Time, error) {
 	var at pgtype.Timestamptz
 	i, _ := c.find(name)
 	if i < len(c.fields) {
 		switch c.fields[i].DataTypeOID {
-		case pgtype.TimestampOID: // without a zone: UTC
+		case pgtype.TimestampOID: // has no zone; read as UTC
 			var local pgtype.Timestamp
 			if _, err := c.scan(name, endColumn, &local); err != nil {
 				return time.Time{}, err
 			}
 			at = pgtype.Timestamptz(local)
-		case pgtype.DateOID: // its first moment in UTC
+		case pgtype.DateOID: // the start of the day in UTC
 			var day pgtype.Date
 			if _, err := c.scan(name, endColumn, &day); err != nil {
 				return time.Time{}, err
@@ -129,15 +129,14 @@ func (c columns) end(name string) (time.Time, error) {
 	return at.Time.UTC(), nil
 }
 
-// nameFaults is what is wrong with a column of names.
+// nameFaults describes the problems of a column of names.
 type nameFaults struct {
-	shape   bool // it is no list of names at all, and counts as empty
-	dropped int  // names that nobody can hold
+	shape   bool // the value is not a list of names and counts as empty
+	dropped int  // number of invalid names
 }
 
-// names reads roles or scopes. Only a JSON array of strings or a one-dimensional
-// array of text counts: whatever else is there might be a name to somebody else,
-// and warder does not guess.
+// names reads roles or scopes from a JSON array of strings or a one-dimensional array of
+// text. It does not guess at the meaning of any other value.
 func (c columns) names(name string) (authz.Names, nameFaults, error) {
 	i, _ := c.find(name)
 	var list []*string
@@ -176,7 +175,8 @@ func (c columns) names(name string) (authz.Names, nameFaults, error) {
 	return names, faults, nil
 }
 
-// stringArray reads a JSON array of strings, null being none.
+// stringArray reads a JSON array of strings. null is not accepted, neither as the array
+// nor as an element.
 func stringArray(text []byte) ([]*string, bool) {
 	var list []*string
 	if err := json.Unmarshal(text, &list); err != nil || list == nil {

@@ -53,12 +53,12 @@ func TestSpelledAs(t *testing.T) {
 }
 
 func FuzzStringArray(f *testing.F) {
-	f.Add([]byte(`["ADMIN"]`))          // what counts
-	f.Add([]byte(`["ADMIN",1]`))        // not all are strings
+	f.Add([]byte(`["ADMIN"]`))          // valid
+	f.Add([]byte(`["ADMIN",1]`))        // not only strings
 	f.Add([]byte(`[["ADMIN"]]`))        // nested
-	f.Add([]byte(`{"0":"ADMIN"}`))      // what some languages make of an array
-	f.Add([]byte(`["ADMIN"]x`))         // more behind it
-	f.Add([]byte("[\"A\\ud800\xff\"]")) // no Unicode
+	f.Add([]byte(`{"0":"ADMIN"}`))      // how some languages encode an array
+	f.Add([]byte(`["ADMIN"]x`))         // trailing data
+	f.Add([]byte("[\"A\\ud800\xff\"]")) // invalid Unicode
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, ok := stringArray(data)
 		var generic any
@@ -79,11 +79,11 @@ func FuzzStringArray(f *testing.F) {
 }
 
 func FuzzTableOf(f *testing.F) {
-	f.Add(DefaultUsersQuery)                                                  // the reference
-	f.Add(`SELECT a FROM "My Schema"."T" t WHERE t."Id"::text = $1 AND b`)    // all that is understood
+	f.Add(DefaultUsersQuery)                                                  // the default
+	f.Add(`SELECT a FROM "My Schema"."T" t WHERE t."Id"::text = $1 AND b`)    // every supported part
 	f.Add("SELECT a FROM t WHERE k = decode($1, 'hex')")                      // bytea
 	f.Add("SELECT a FROM t, u WHERE t.id = $1")                               // two tables
-	f.Add("SELECT a FROM (SELECT 1) WHERE x = $1; DROP TABLE t -- canary'\"") // no
+	f.Add("SELECT a FROM (SELECT 1) WHERE x = $1; DROP TABLE t -- canary'\"") // not supported
 	f.Fuzz(func(t *testing.T, sql string) {
 		found, ok := tableOf(sql)
 		if ok && (found.table == "" || found.column == "" || strings.ContainsAny(strings.Trim(found.table, `"`), "();") && !strings.Contains(found.table, `"`)) {
@@ -106,7 +106,7 @@ func TestLimitedLog(t *testing.T) {
 	if len(got) != 2 || !strings.Contains(got[1], "more_warnings=9") {
 		t.Errorf("log %q, want two lines, the second with more_warnings=9", got)
 	}
-	(&limitedLog{now: time.Now}).warn(t.Context(), "nobody listens")
+	(&limitedLog{now: time.Now}).warn(t.Context(), "no logger")
 }
 
 func TestErrorsShowNoValue(t *testing.T) {
@@ -114,7 +114,7 @@ func TestErrorsShowNoValue(t *testing.T) {
 	d := &Directory{users: statement{field: "directory.users_query"}}
 	for _, err := range []error{authz.ErrNotFound, errManyRows, unfit("x"), parseError{}} {
 		if got := d.failed(t.Context(), &d.users, err); strings.Contains(got.Error(), "canary") {
-			t.Errorf("the error shows the driver's text: %v", got)
+			t.Errorf("the error contains the driver's text: %v", got)
 		}
 	}
 }

@@ -18,29 +18,31 @@ import (
 	"warder/authz"
 )
 
-// Config says where users and API keys are and how to ask.
+// Config configures a [Directory].
 type Config struct {
-	// DatabaseURL is postgres:// or postgresql://, also as SQLAlchemy writes it
+	// DatabaseURL is postgres:// or postgresql://, or the form that SQLAlchemy uses
 	// (postgresql+asyncpg://…?ssl=require).
 	DatabaseURL string
-	// UsersQuery has one parameter, the user id, and the columns is_active and
-	// roles. If it also has a column id, that has to be the id asked for. "" means
+	// UsersQuery has one parameter, the user id, and returns the columns is_active and
+	// roles. If it also returns a column id, that must equal the parameter. "" means
 	// [DefaultUsersQuery].
 	UsersQuery string
 	// APIKeysQuery has one parameter, the lower-case hex SHA-256 of the whole key,
-	// and the columns prefix, scopes, is_active, expires_at and user_id. "" means
+	// and returns the columns prefix, scopes, is_active, expires_at and user_id. "" means
 	// [DefaultAPIKeysQuery].
 	APIKeysQuery string
-	// Standby lets a standby answer whose data is at most MaxStandbyLag old, by the
-	// clock of the primary; 0 means 10s. Otherwise only a primary answers.
-	Standby       bool
+	// Standby accepts answers from a standby whose last replayed transaction is at most
+	// MaxStandbyLag old. Without it only a primary answers.
+	Standby bool
+	// MaxStandbyLag is [DefaultMaxStandbyLag] if 0. The age is the difference between the
+	// standby's clock and the commit time, which is by the primary's clock.
 	MaxStandbyLag time.Duration
-	// Timeout bounds one question, connecting included; 0 means 150ms.
+	// Timeout bounds one question, including connecting. 0 means 150ms.
 	Timeout time.Duration
-	// MaxConns bounds the connections; 0 means 10.
+	// MaxConns is the size of the connection pool. 0 means 10.
 	MaxConns int
-	// Log gets warnings about what rows hold, one a second at most and never with
-	// the content; nil means none.
+	// Log receives warnings about rows, at most one per second and without their values,
+	// and the state of [Directory.Listen]. It may be nil.
 	Log *slog.Logger
 }
 
@@ -48,34 +50,35 @@ const (
 	defaultTimeout  = 150 * time.Millisecond
 	defaultMaxConns = 10
 
-	// DefaultMaxStandbyLag is above what a standby in the same place needs, and below
-	// what people wait for after they deactivated a user.
+	// DefaultMaxStandbyLag is more than the usual lag of a standby in the same network,
+	// and short enough for the deactivation of a user to take effect.
 	DefaultMaxStandbyLag = 10 * time.Second
 
-	// connectTimeout bounds a connection in the making, which goes on when the
-	// question that wanted it has given up. While it hangs it takes a place in the
-	// pool, so this has to be well below the 2s in which all is to be well again.
+	// connectTimeout bounds a connection attempt, which continues after its question has
+	// timed out. The attempt occupies a place in the pool, so the timeout must be well
+	// below the 2s within which warder must recover from an outage.
 	connectTimeout = time.Second
-	// farewell bounds what a connection that was given up may still do: see hangup.
+	// farewell bounds the closing of a connection: see hangup.
 	farewell = 500 * time.Millisecond
 )
 
-// New checks the configuration. It does not wait for a connection: the database
-// may be away when warder starts, see [Directory.Check]. No error shows the URL or
-// a part of it that could be the password.
+// New checks the configuration and returns a Directory. It does not wait for a connection,
+// because the database may be down when warder starts: see [Directory.Check]. No error
+// contains the URL or a part of it that could be the password. The caller must call
+// [Directory.Close].
 func New(c Config) (*Directory, error) {
 	d, pool, err := c.parse()
 	if err != nil {
 		return nil, err
 	}
-	// The pool's only error is about its size, which is checked.
+	// The only error is about the pool's size, which parse has checked.
 	if d.pool, err = pgxpool.NewWithConfig(context.Background(), pool); err != nil {
 		return nil, fmt.Errorf("directory: making the pool of connections: %w", err)
 	}
 	return d, nil
 }
 
-// Validate returns the error that [New] would return, and connects to nothing.
+// Validate checks the configuration like [New], without connecting.
 func (c Config) Validate() error {
 	_, _, err := c.parse()
 	return err
@@ -88,7 +91,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	}
 	pool, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error shows the URL
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error contains the URL
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),
@@ -112,50 +115,53 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	}
 	bound(pool, d.timeout, maxConns, unprepared)
 	choosePrimary(pool.ConnConfig, address, c.Standby)
-	// At least a quarter of the connections is left to those who are known. Keys get
-	// less than users: about a user one is asked with a token and a session only.
+	// This leaves a quarter of the connections or more to known users and keys, except in
+	// the smallest pools. Unknown keys get fewer connections than unknown users, because a
+	// question about a user takes a valid token and a session.
 	d.strangers = newShare[string](maxConns/2, d.timeout/2)
 	d.strangerKeys = newShare[authz.KeyHash](maxConns/4, d.timeout/2)
 	return d, pool, nil
 }
 
-// bound keeps every question inside its time, and hung connections from using
-// up the pool.
+// bound sets the limits of the pool and of its connections, so that connections that hang
+// cannot use up the pool.
 func bound(c *pgxpool.Config, timeout time.Duration, maxConns int, unprepared bool) {
 	c.MaxConns = int32(maxConns) //nolint:gosec // New has checked the range
-	c.MinConns = 1               // so that a first request does not wait for a handshake
+	c.MinConns = 1               // the first request need not wait for a handshake
 	c.HealthCheckPeriod = 5 * time.Second
-	// Names, types and servers change under a connection: none gets old.
+	// Host names, types and servers can change, so connections are replaced regularly.
 	c.MaxConnLifetime = 5 * time.Minute
 	c.MaxConnLifetimeJitter = 30 * time.Second
-	// A connection that was idle is tried before it is used, and its silence must
-	// leave time for another one.
+	// The pool pings an idle connection before it is used. If there is no reply, this must
+	// leave time to use another connection.
 	c.PingTimeout = timeout / 3
 
 	conn := c.ConnConfig
 	conn.ConnectTimeout = connectTimeout
 	conn.DialFunc = dial
 	conn.AfterConnect = func(_ context.Context, conn *pgconn.PgConn) error {
-		return conn.Conn().SetDeadline(time.Time{}) // of dial
+		return conn.Conn().SetDeadline(time.Time{}) // clears the deadline set by dial
 	}
 	conn.OnNotice = nil
 	setDefault(conn.RuntimeParams, "application_name", "warder")
-	// No query of the configuration may write, whatever the URL says. A pooler such
-	// as PgBouncer refuses parameters that it does not know: there each question says so.
+	// Configured queries must not write, whatever the URL says. A pooler such as PgBouncer
+	// rejects unknown startup parameters; in that case serverCheck.ask makes each
+	// transaction read-only.
 	delete(conn.RuntimeParams, "default_transaction_read_only")
 	if !unprepared {
 		conn.RuntimeParams["default_transaction_read_only"] = "on"
-		// A snapshot for the whole transaction would be older than the answer to serverQuery.
+		// At a higher isolation level the query would use the snapshot of serverQuery,
+		// which may be older than the answer to serverQuery.
 		conn.RuntimeParams["default_transaction_isolation"] = "read committed"
 	}
 }
 
-// choosePrimary connects to the primary where the URL names several servers and does
-// not say which, or asks for one that takes writes: no session of warder does, so
-// that the driver's own test would refuse all.
+// choosePrimary makes the driver connect to the primary if the URL names several servers
+// and does not say which to use, or if it asks for a read-write server. The driver's own
+// test for read-write would reject every server, because warder's sessions are read-only.
 func choosePrimary(c *pgx.ConnConfig, address string, standby bool) {
 	_, query, _ := strings.Cut(address, "?")
-	params, _ := url.ParseQuery(query) // readURL wrote it
+	params, _ := url.ParseQuery(query) // readURL produced it
 	several := slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != c.Host || f.Port != c.Port })
 	switch wanted := params.Get("target_session_attrs"); {
 	case wanted == "read-write", (wanted == "" || wanted == "any") && several && !standby:
@@ -169,8 +175,8 @@ func setDefault(params map[string]string, name, value string) {
 	}
 }
 
-// dial connects, for a session or for a request to cancel one. The deadline
-// holds until the connection is a session: nothing else bounds the latter.
+// dial opens a connection for a session or for a cancel request. Its deadline remains until
+// a session is established. For a cancel request nothing else sets a deadline.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{
 		Timeout:         connectTimeout,
@@ -188,14 +194,14 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return hangup{conn}, nil
 }
 
-// hangup shortens the driver's farewell. A connection whose question was given
-// up asks the server to cancel it and then waits up to 15s for the server to
-// close, and keeps its place in the pool for so long: with a server that hangs the
-// pool would be full of farewells, and stay so after the server is back.
+// hangup bounds how long the driver takes to close a connection. After a question times
+// out, the driver sends a cancel request and waits up to 15s for the server to close the
+// connection, which keeps its place in the pool meanwhile. With a server that hangs, the
+// pool would fill up with such connections and stay full after the server is back.
 type hangup struct{ net.Conn }
 
-// SetDeadline brings a deadline forward that is far away. Those that end a
-// question are never in the future.
+// SetDeadline sets the deadline to t, or to farewell from now if that is earlier. The
+// deadlines that the driver sets to end a question are never in the future.
 func (h hangup) SetDeadline(t time.Time) error {
 	if latest := time.Now().Add(farewell); t.After(latest) { //nolint:forbidigo // as above
 		t = latest

@@ -17,7 +17,7 @@ var (
 	_ authz.APIKeys = (*postgres.Directory)(nil)
 )
 
-// patience is for questions that should not be cut off on a busy machine.
+// patience is the timeout of questions that must not time out on a busy machine.
 const patience = 20 * time.Second
 
 func open(t testing.TB, c postgres.Config) *postgres.Directory {
@@ -36,7 +36,7 @@ func open(t testing.TB, c postgres.Config) *postgres.Directory {
 	return d
 }
 
-// A shape is one way in which an application may have made its tables.
+// A shape is one way in which an application may have defined its tables.
 type shape struct {
 	name       string
 	ids        authztest.IDKind
@@ -45,14 +45,14 @@ type shape struct {
 	timeType   string
 	users      string // queries
 	apiKeys    string
-	url        string // added to the database's
+	url        string // appended to the database's URL
 	exceptions map[string]string
 }
 
 const (
-	jsonHolds  = "the column holds JSON only"
-	arrayHolds = "the column holds arrays of text only"
-	intHolds   = "the column holds 4 bytes"
+	jsonHolds  = "the column can contain only JSON"
+	arrayHolds = "the column can contain only arrays of text"
+	intHolds   = "the column has at most 4 bytes"
 )
 
 var shapes = []shape{
@@ -97,7 +97,8 @@ func TestConformance(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			db := authztest.StartPostgres(t)
-			// One table stays without its own rules, so that it can hold what is wrong.
+			// The tables have no constraints on their contents, so that they can hold invalid
+			// values.
 			db.Exec(t, fmt.Sprintf(`
 				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s);
 				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s)`,

@@ -23,13 +23,13 @@ type Directory struct {
 	server   serverCheck
 	standbys standbyLog
 
-	// What strangers may use of the pool.
+	// The shares of the pool for users and keys that were not found recently.
 	strangers    *share[string]
 	strangerKeys *share[authz.KeyHash]
 }
 
-// User implements [authz.Users]. Its errors are [authz.ErrNotFound],
-// [authz.ErrOverloaded] and, for everything else that is no answer, others.
+// User implements [authz.Users]. It returns [authz.ErrNotFound] or an error that wraps
+// [authz.ErrOverloaded]. Any other error means that the directory could not answer.
 func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 	if !authz.ValidID(id) {
 		return authz.User{}, authz.ErrNotFound
@@ -40,8 +40,8 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 		spelled: func(oid uint32) (bool, error) { return spelledAs(oid, id) },
 		read: func(row columns) error {
 			if _, given := row.find("id"); given {
-				// The column may compare more loosely than ids are compared (by a
-				// collation, for one).
+				// The query's comparison may be less strict than that of ids, for
+				// example because of a collation.
 				found, err := row.id("id")
 				if err != nil {
 					return err
@@ -68,8 +68,7 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 	return user, nil
 }
 
-// APIKey implements [authz.APIKeys]. Its errors are [authz.ErrNotFound],
-// [authz.ErrOverloaded] and, for everything else that is no answer, others.
+// APIKey implements [authz.APIKeys]. It returns the same errors as [Directory.User].
 func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
 	var key authz.APIKey
 	err := ask(ctx, d, d.strangerKeys, hash, &d.apiKeys, question{
@@ -103,12 +102,11 @@ func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKe
 	return key, nil
 }
 
-// Close ends the connections. Questions after it are errors.
+// Close closes the connections. Later questions return an error.
 func (d *Directory) Close() { d.pool.Close() }
 
-// failed turns the error of a question into one for the caller. What the data is
-// to blame for is also a warning, since the decision says only that the directory
-// could not answer.
+// failed converts the error of a question into one for the caller. It also logs a warning
+// if the cause is in the data, because the decision's reason does not show that.
 func (d *Directory) failed(ctx context.Context, s *statement, err error, about ...slog.Attr) error {
 	switch {
 	case errors.Is(err, authz.ErrNotFound):
@@ -116,12 +114,12 @@ func (d *Directory) failed(ctx context.Context, s *statement, err error, about .
 	case errors.Is(err, authz.ErrOverloaded):
 		return err
 	case errors.Is(err, errManyRows):
-		d.warnings.warn(ctx, s.field+" returned more than one row, which proves nobody; make it return one", about...)
+		d.warnings.warn(ctx, s.field+" returned more than one row, so the answer is ambiguous; make it return one", about...)
 		return fmt.Errorf("%s: %w", s.field, err)
 	case s == &d.users && classOf(err) == "22":
-		// Data exception: the query itself could not read the id (a cast in it,
-		// say). No outage, or anybody could cause one by way of a token.
-		d.warnings.warn(ctx, s.field+" failed on what it was given or found; the user counts as unknown",
+		// Data exception: the query could not convert the id, for example in a cast. It
+		// must not count as an outage, which anybody with a token could cause.
+		d.warnings.warn(ctx, s.field+" could not convert a value; the user counts as unknown",
 			append(about, slog.String("sqlstate", codeOf(err)))...)
 		return authz.ErrNotFound
 	}
@@ -131,9 +129,9 @@ func (d *Directory) failed(ctx context.Context, s *statement, err error, about .
 func (d *Directory) warnAbout(ctx context.Context, column string, faults nameFaults, about ...slog.Attr) {
 	switch {
 	case faults.shape:
-		d.warnings.warn(ctx, "the column "+column+" is no JSON array of strings; it counts as empty", about...)
+		d.warnings.warn(ctx, "the column "+column+" is not an array of strings; it counts as empty", about...)
 	case faults.dropped > 0:
 		about = append(about, slog.Int("dropped", faults.dropped))
-		d.warnings.warn(ctx, "the column "+column+" has names that no header can carry (empty, with a comma, a control character or a space at an end); they are dropped", about...)
+		d.warnings.warn(ctx, "the column "+column+" has invalid names (empty, or with a comma, a control character or a leading or trailing space); they are dropped", about...)
 	}
 }

@@ -1,10 +1,9 @@
-// Package postgres asks Postgres for users and API keys. It owns the two queries
-// and what their columns may hold, the spelling of ids, the pool of connections
-// with its time limits and its share for strangers, the reference schema, and the
-// listening for the changes that its triggers announce.
+// Package postgres implements [authz.Users] and [authz.APIKeys] on Postgres. It owns
+// the two queries and the types of their columns, the spelling of ids, the connection
+// pool and its limits, the reference schema, and LISTEN for the notifications of the
+// schema's triggers.
 //
-// It is called by package authz, by way of [authz.Users] and [authz.APIKeys], and
-// by the program's start for [Directory.Check] and [Directory.Listen]. It never
-// writes, caches no answer and decides nothing: an inactive user and an expired key
-// are answers.
+// Package authz calls it through those interfaces. The program calls
+// [Directory.Check] and [Directory.Listen] at start-up. It never writes, caches no
+// answers and makes no decisions: it returns inactive users and expired keys as they are.
 package postgres

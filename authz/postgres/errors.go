@@ -13,21 +13,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrUnreachable is in every error that may go away by itself: the database is
-// down, slow, starting, full. What has another error than this one,
-// [authz.ErrNotFound] and [authz.ErrOverloaded] stays wrong until somebody changes
-// the configuration or the database.
+// ErrUnreachable is wrapped by every error that may be temporary: the database is down,
+// slow, starting, or out of resources. An error that wraps neither it nor
+// [authz.ErrNotFound] nor [authz.ErrOverloaded] remains until the configuration or the
+// database is changed.
 var ErrUnreachable = errors.New("the database cannot be reached")
 
-// A misfit is what a query or a table has that warder cannot use. Its text is
-// made here, so that nothing of a row can be in it.
+// A misfit is an error about a query or a table that warder cannot use. Its text never
+// contains data of a row.
 type misfit struct{ text string }
 
 func (m misfit) Error() string { return m.text }
 
 func unfit(text string) error { return misfit{text} }
 
-// codeOf returns the SQLSTATE of a server's error, "" for another error.
+// codeOf returns the SQLSTATE of a server's error, or "" for any other error.
 func codeOf(err error) string {
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	if pgErr == nil || len(pgErr.Code) != 5 {
@@ -44,9 +44,9 @@ func classOf(err error) string {
 	return ""
 }
 
-// explain turns the driver's error into one for a log: what is wrong, without
-// address, password, SQL and what rows hold. Only the context's own errors and
-// [ErrUnreachable] can be found in it.
+// explain converts an error of the driver into one that is safe to log: it contains no
+// address, password, SQL or data. It wraps only [ErrUnreachable], the context's errors and
+// warder's own errors.
 func explain(field string, err error) error {
 	if m, ok := errors.AsType[misfit](err); ok {
 		return fmt.Errorf("%s: %w", field, m)
@@ -60,9 +60,9 @@ func explain(field string, err error) error {
 	pgErr, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case answered && poolerErrors[pgErr.Code]:
-		return fmt.Errorf("%s: %s; if a pooler such as PgBouncer stands before the database, add prepared_statement_cache_size=0 to directory.database_url", field, answer(pgErr))
+		return fmt.Errorf("%s: %s; if a pooler such as PgBouncer is in front of the database, add prepared_statement_cache_size=0 to directory.database_url", field, answer(pgErr))
 	case answered && pgErr.Code == "08P01" && strings.Contains(pgErr.Message, "startup parameter"):
-		return errors.New("directory.database_url: a pooler stands before the database and refuses a startup parameter; add prepared_statement_cache_size=0 to the URL")
+		return errors.New("directory.database_url: a pooler in front of the database rejects a startup parameter; add prepared_statement_cache_size=0 to the URL")
 	case answered && temporary(pgErr.Code):
 		return fmt.Errorf("directory: %w: %s", ErrUnreachable, answer(pgErr))
 	case answered && pgErr.Severity == "FATAL":
@@ -70,18 +70,19 @@ func explain(field string, err error) error {
 	case answered:
 		return fmt.Errorf("%s: the database refuses the query: %s", field, answer(pgErr))
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("directory: not asked to the end: %w", context.Canceled)
+		return fmt.Errorf("directory: the question was cancelled: %w", context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
 		return fmt.Errorf("directory: %w: it did not answer in time: %w", ErrUnreachable, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("directory: %w: %s", ErrUnreachable, network(err))
 }
 
-// poolerErrors are what a pooler makes of prepared statements that it does not know.
+// poolerErrors are the SQLSTATEs that occur when a pooler moves a client to a connection
+// with other prepared statements.
 var poolerErrors = map[string]bool{"26000": true, "42P05": true}
 
-// temporary reports whether a server's error says more about the moment than
-// about the configuration.
+// temporary reports whether a server's error with this SQLSTATE may go away without a
+// change of the configuration.
 func temporary(code string) bool {
 	switch code[:min(2, len(code))] {
 	case "08", // connection exception
@@ -97,8 +98,8 @@ func temporary(code string) bool {
 	return false
 }
 
-// answer shows a server's error. Its text is shown only where it is made of names
-// (tables, columns, roles, settings); elsewhere it could quote a value.
+// answer formats a server's error. It includes the message only for classes whose messages
+// contain just names of tables, columns, roles or settings. Other messages may quote data.
 func answer(e *pgconn.PgError) string {
 	switch e.Code[:min(2, len(e.Code))] {
 	case "28", "3D", "3F", "42", "53", "57":
@@ -107,7 +108,7 @@ func answer(e *pgconn.PgError) string {
 	return fmt.Sprintf("SQLSTATE %s", e.Code)
 }
 
-// withoutLiterals is for the rare message that quotes a literal of the query.
+// withoutLiterals matches the literals of the query that a few messages quote.
 var withoutLiterals = regexp.MustCompile(`'[^']*'`)
 
 func network(err error) string {
@@ -119,10 +120,10 @@ func network(err error) string {
 	case errors.Is(err, syscall.ENOENT):
 		return "no such socket"
 	case errors.Is(err, syscall.EACCES):
-		return "no right to use the socket"
+		return "permission denied on the socket"
 	case dns != nil:
 		return "the host's name is not known"
-	case strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no other word for it
+	case strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no error value for this
 		return "the server does not speak TLS; turn it on there, or write sslmode=disable where nobody else is on the network"
 	case certificate != nil:
 		return "its certificate is not trusted; name the authority with sslrootcert"

@@ -17,11 +17,10 @@ import (
 )
 
 const (
-	// limit is the configured time for one question where the database does not
-	// answer.
+	// limit is the configured timeout in tests in which the database does not answer.
 	limit = 150 * time.Millisecond
-	// recovery is how soon all is well after the database is back: 2s by contract,
-	// and as much again for a busy machine.
+	// recovery is how soon everything must work again after the database is back: 2s by
+	// contract, doubled for a busy machine.
 	recovery = 4 * time.Second
 )
 
@@ -30,7 +29,7 @@ const oneOfEach = `
 	INSERT INTO api_keys (prefix, key_hash, scopes, user_id) VALUES ('wk_live', encode(sha256('wk_live_0123456789'), 'hex'), '["a"]', 42);
 `
 
-// each asks for a user or a key, by turns.
+// each asks for a user if n is even, and else for a key.
 func each(ctx context.Context, d *postgres.Directory, n int) error {
 	if n%2 == 0 {
 		user, err := d.User(ctx, "42")
@@ -46,8 +45,8 @@ func each(ctx context.Context, d *postgres.Directory, n int) error {
 	return err
 }
 
-// wantUnavailable asks several at once, more than there are connections: each gets
-// an error by the store's own limit, long before the caller's.
+// wantUnavailable asks several questions at once, more than there are connections. Each
+// must get an error at the store's own timeout, long before the caller's deadline.
 func wantUnavailable(t *testing.T, db *authztest.Postgres, d *postgres.Directory, questions int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -64,12 +63,12 @@ func wantUnavailable(t *testing.T, db *authztest.Postgres, d *postgres.Directory
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		t.Error("only the caller's deadline ended the questions")
+		t.Error("the questions ended only at the caller's deadline")
 	}
 }
 
-// wantWell waits until several at once, more than there are connections, get
-// good answers.
+// wantWell waits until several concurrent questions, more than there are connections, are
+// all answered correctly.
 func wantWell(t *testing.T, d *postgres.Directory) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), recovery)
@@ -102,7 +101,7 @@ func TestFaults(t *testing.T) {
 	d := open(t, postgres.Config{DatabaseURL: db.URL(), Timeout: limit, MaxConns: 4})
 	wantWell(t, d)
 
-	t.Log("paused: connections are open and nothing answers")
+	t.Log("paused: connections are open and the server does not answer")
 	db.Pause(t)
 	for range 3 {
 		wantUnavailable(t, db, d, 16)
@@ -113,7 +112,7 @@ func TestFaults(t *testing.T) {
 	db.Resume(t)
 	wantWell(t, d)
 
-	t.Log("down: nobody listens")
+	t.Log("down: connections are refused")
 	db.Stop(t)
 	for range 3 {
 		wantUnavailable(t, db, d, 16)
@@ -130,15 +129,15 @@ func TestFaults(t *testing.T) {
 		defer close(done)
 		db.Exec(t, "BEGIN; LOCK TABLE users, api_keys; SELECT pg_sleep(1); COMMIT")
 	}()
-	for each(t.Context(), d, 0) == nil { // until the lock is there
+	for each(t.Context(), d, 0) == nil { // until the table is locked
 	}
 	wantUnavailable(t, db, d, 8)
 	<-done
 	wantWell(t, d)
 }
 
-// A network that loses everything leaves connections that are never answered and
-// never closed. They must not keep their places in the pool when it is back.
+// A network that drops every packet leaves connections that are neither answered nor
+// closed. They must not occupy the pool when the network is back.
 func TestNetworkIsCut(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -154,8 +153,8 @@ func TestNetworkIsCut(t *testing.T) {
 	wantWell(t, d)
 }
 
-// A table that changes under prepared statements: while it does not fit there is
-// an error, and when it does there is an answer, not what was prepared before.
+// A table changes under prepared statements. While it does not fit the query there is an
+// error. When it fits again, the answer is correct at once.
 func TestTablesChange(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -182,7 +181,7 @@ func TestTablesChange(t *testing.T) {
 			"ALTER TABLE users ALTER id TYPE integer USING id::integer; ALTER TABLE api_keys ALTER user_id TYPE integer USING user_id::integer",
 		},
 		{
-			"a flag that is none", "ALTER TABLE users ALTER is_active DROP DEFAULT; ALTER TABLE users ALTER is_active TYPE integer USING is_active::integer; ALTER TABLE api_keys ALTER is_active DROP DEFAULT; ALTER TABLE api_keys ALTER is_active TYPE integer USING is_active::integer", false,
+			"a flag of another type", "ALTER TABLE users ALTER is_active DROP DEFAULT; ALTER TABLE users ALTER is_active TYPE integer USING is_active::integer; ALTER TABLE api_keys ALTER is_active DROP DEFAULT; ALTER TABLE api_keys ALTER is_active TYPE integer USING is_active::integer", false,
 			"ALTER TABLE users ALTER is_active TYPE boolean USING is_active <> 0; ALTER TABLE api_keys ALTER is_active TYPE boolean USING is_active <> 0",
 		},
 		{"sessions ended", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'warder' AND datname = current_database()", true, "SELECT 1"},
@@ -203,20 +202,20 @@ func TestTablesChange(t *testing.T) {
 					noSecret(t, db, err)
 				}
 				db.Exec(t, tt.back)
-				for n := range 6 { // at once: nothing has to come back first
+				for n := range 6 { // without waiting
 					if err := each(t.Context(), d, n); err != nil {
 						t.Errorf("changed back: %v", err)
 					}
 				}
 				if tt.name != "renamed" && tt.name != "sessions ended" && tt.name != "a column renamed" {
-					return // the change does not fit twice
+					return // the change cannot be applied twice
 				}
 			}
 		})
 	}
 }
 
-// An id column that changes its type must not leave the old spelling rule in use.
+// After the id column changes its type, the spelling rule of the new type applies.
 func TestSpellingFollowsTheColumn(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -236,7 +235,9 @@ func TestSpellingFollowsTheColumn(t *testing.T) {
 	}
 }
 
-func TestRestartCostsNoQuestion(t *testing.T) {
+// A restart between two questions leaves dead connections in the pool. The next question
+// must still be answered.
+func TestRestartBetweenQuestions(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgresServer(t)
 	db.Exec(t, postgres.Schema+oneOfEach)
@@ -281,7 +282,7 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-// Questions that are cut off at any moment must not leave an answer for another.
+// A question cancelled at any moment must not leave its answer for another question.
 func TestCancellationMixesNothingUp(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -316,8 +317,8 @@ func cancelAtAnyMoment(t *testing.T, wg *sync.WaitGroup, d *postgres.Directory) 
 	}
 }
 
-// Nothing that an id can be is an outage, whatever the query does with it.
-func TestIDsAreNoOutage(t *testing.T) {
+// No valid id counts as an outage, whatever conversion the query applies to it.
+func TestIDsCauseNoOutage(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema+oneOfEach)
@@ -335,8 +336,8 @@ func TestIDsAreNoOutage(t *testing.T) {
 	}
 }
 
-// No query of the configuration can write: neither by itself nor by a function
-// that it calls, whatever the URL says.
+// A configured query cannot write, neither directly nor through a function that it calls,
+// whatever the URL says.
 func TestNothingIsWritten(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -362,7 +363,7 @@ func TestNothingIsWritten(t *testing.T) {
 					t.Errorf("%s\n%s\nUser = %+v, %v; want an error", url, query, user, err)
 				}
 			}
-			if err := each(t.Context(), d, 1); err != nil { // the connection is none the worse
+			if err := each(t.Context(), d, 1); err != nil { // the connection still works
 				t.Error(err)
 			}
 		}
@@ -373,7 +374,7 @@ func TestNothingIsWritten(t *testing.T) {
 	}
 }
 
-func TestMoreThanOneRowProvesNobody(t *testing.T) {
+func TestMoreThanOneRowIsAnError(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema+oneOfEach+`INSERT INTO users (id) VALUES (43)`)
@@ -398,10 +399,10 @@ func TestWarnings(t *testing.T) {
 		INSERT INTO users (id, is_active, roles) VALUES ('shape', true, '{"role-canary": 1}'), ('comma', true, '["role-canary,ADMIN"]'), ('fine', true, '["A"]'), ('none', true, NULL);
 		INSERT INTO users (id, is_active, list) VALUES ('square', true, '{{"ADMIN", "role-canary"}, {"X", "Y"}}'), ('holes', true, '{"role-canary", NULL}')`)
 	for _, tt := range []struct{ id, want string }{
-		{"square", "the column roles is no JSON array of strings; it counts as empty"},
-		{"holes", "the column roles has names that no header can carry"},
-		{"shape", "the column roles is no JSON array of strings; it counts as empty"},
-		{"comma", "the column roles has names that no header can carry"},
+		{"square", "the column roles is not an array of strings; it counts as empty"},
+		{"holes", "the column roles has invalid names"},
+		{"shape", "the column roles is not an array of strings; it counts as empty"},
+		{"comma", "the column roles has invalid names"},
 		{"fine", ""},
 		{"none", ""},
 	} {

@@ -6,10 +6,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// A columnRole is what a column is for, and so which types it may have.
+// A columnRole is the purpose of a column, which determines the types it may have.
 type columnRole struct {
 	oids  []uint32
-	right string // what would be right
+	right string // describes the expected type, for messages
 }
 
 func (r columnRole) takes(oid uint32) bool { return slices.Contains(r.oids, oid) }

@@ -17,12 +17,12 @@ import (
 	"warder/policy"
 )
 
-// A flood of invented keys and users, more than the database can answer in time,
-// costs nobody who is known an answer (RX-01).
+// A flood of questions about unknown keys or users, more than the database can answer in
+// time, does not keep known keys and users from being answered (RX-01).
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	// Each question takes the database that long, whether it finds something or
-	// not; the flood alone would keep all connections busy for longer than timeout.
+	// Each question takes the database 0.1s, whether it finds a row or not. The flood
+	// alone would keep all connections busy for longer than timeout.
 	const (
 		slow     = "(SELECT pg_sleep(0.1)) IS NOT NULL"
 		conns    = 4
@@ -38,9 +38,9 @@ func TestFlood(t *testing.T) {
 		finds authz.Reason
 	}{
 		{"keys", inventedKey, false, authz.ReasonAPIKeyUnknown},
-		{"keys, with facts kept", inventedKey, true, authz.ReasonAPIKeyUnknown},
+		{"keys, with a cache", inventedKey, true, authz.ReasonAPIKeyUnknown},
 		{"users", inventedUser, false, authz.ReasonUserUnknown},
-		{"users, with facts kept", inventedUser, true, authz.ReasonUserUnknown},
+		{"users, with a cache", inventedUser, true, authz.ReasonUserUnknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +89,7 @@ func TestFlood(t *testing.T) {
 						mu.Lock()
 						got[reason]++
 						mu.Unlock()
-						<-again.C // refused at once, it would be all that this machine does
+						<-again.C // limits the rate of questions that are rejected at once
 					}
 				})
 			}
@@ -108,18 +108,18 @@ func TestFlood(t *testing.T) {
 				}
 			}
 			if got[tt.finds] == 0 || got[authz.ReasonOverloaded] == 0 {
-				t.Errorf("the flood was %v: some of it has to be answered, and not all of it", got)
+				t.Errorf("the flood got %v; some of it must be answered, and some must be rejected", got)
 			}
-			// All is well at once, for those who are new too.
+			// Questions are answered again at once, also about unknown keys.
 			known("after the flood")
 			if reason := tt.flood(t, f); reason != tt.finds {
-				t.Errorf("after the flood an invented one is %v, want %v", reason, tt.finds)
+				t.Errorf("after the flood an unknown one is %v, want %v", reason, tt.finds)
 			}
 		})
 	}
 }
 
-// flooded is an engine in a flood.
+// flooded is an engine under a flood of requests.
 type flooded struct {
 	engine   *authz.Engine
 	sessions *memory.Store
@@ -162,7 +162,8 @@ func (f *flooded) askUser(t testing.TB, id string) authz.Reason {
 
 func inventedKey(t testing.TB, f *flooded) authz.Reason { return f.askKey(t, "wk_"+rand.Text()) }
 
-// inventedUser is one with a token and a session and no row: deleted, say.
+// inventedUser asks about a user with a token and a session but without a row, such as a
+// deleted user.
 func inventedUser(t testing.TB, f *flooded) authz.Reason {
 	var b [4]byte
 	_, _ = rand.Read(b[:])
@@ -171,8 +172,8 @@ func inventedUser(t testing.TB, f *flooded) authz.Reason {
 	return f.askUser(t, id)
 }
 
-// Many who ask about the same one, which nobody has asked about before, are no
-// flood of strangers: when the first has its answer, the others need not wait.
+// When many ask about the same new key at once, the others need not wait for the strangers'
+// share after the first has found the key.
 func TestManyAboutOneStranger(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -182,7 +183,7 @@ func TestManyAboutOneStranger(t *testing.T) {
 		APIKeysQuery: postgres.DefaultAPIKeysQuery + " AND (SELECT pg_sleep(0.5)) IS NOT NULL",
 	})
 	var all sync.WaitGroup
-	for range 40 { // two at a time that would be 10s
+	for range 40 { // two at a time would take 10s
 		all.Go(func() {
 			if key, err := d.APIKey(t.Context(), authz.HashAPIKey(liveKey)); err != nil || !key.Active {
 				t.Errorf("APIKey = %+v, %v", key, err)
@@ -192,7 +193,8 @@ func TestManyAboutOneStranger(t *testing.T) {
 	all.Wait()
 }
 
-// A stranger is refused by an error that says so, and waits no longer than the caller.
+// A question about a stranger is rejected with ErrOverloaded when its share is full, and
+// waits no longer than its context.
 func TestStrangersAreBounded(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -201,10 +203,10 @@ func TestStrangersAreBounded(t *testing.T) {
 		DatabaseURL: db.URL(), MaxConns: 4,
 		APIKeysQuery: postgres.DefaultAPIKeysQuery + " AND (SELECT pg_advisory_lock_shared(1)) IS NOT NULL",
 	})
-	unlock := session(t, db, "SELECT pg_advisory_lock(1)") // no key gets an answer
+	unlock := session(t, db, "SELECT pg_advisory_lock(1)") // blocks every question about a key
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	const asked, refused = 1 + 64, 5 // one is asked about, and so many may wait for that
+	const asked, refused = 1 + 64, 5 // one question in progress and 64 waiting
 	errs := make(chan error, asked+refused)
 	for n := range byte(asked + refused) {
 		go func() {
@@ -212,7 +214,7 @@ func TestStrangersAreBounded(t *testing.T) {
 			errs <- err
 		}()
 	}
-	atOnce := time.After(patience / 4) // waiting would take half
+	atOnce := time.After(patience / 4) // waiting in the queue would take patience / 2
 	for range refused {
 		select {
 		case err := <-errs:
@@ -220,23 +222,23 @@ func TestStrangersAreBounded(t *testing.T) {
 				t.Errorf("APIKey = %v, want authz.ErrOverloaded", err)
 			}
 		case <-atOnce:
-			t.Fatal("nobody is refused")
+			t.Fatal("no question was rejected")
 		}
 	}
-	if user, err := d.User(t.Context(), "42"); err != nil || !user.Active { // a stranger too, of another kind
+	if user, err := d.User(t.Context(), "42"); err != nil || !user.Active { // users have a share of their own
 		t.Errorf("User = %+v, %v", user, err)
 	}
 	if len(errs) > 0 {
-		t.Errorf("more than %d are refused: %v", refused, <-errs)
+		t.Errorf("more than %d were rejected: %v", refused, <-errs)
 	}
 	cancel()
 	for range asked {
 		if err := <-errs; !errors.Is(err, context.Canceled) {
-			t.Errorf("APIKey = %v, want the end of its context", err)
+			t.Errorf("APIKey = %v, want context.Canceled", err)
 		}
 	}
 	unlock()
 	if _, err := d.APIKey(t.Context(), authz.KeyHash{2: 1}); !errors.Is(err, authz.ErrNotFound) {
-		t.Errorf("when there is room again: %v, want ErrNotFound", err)
+		t.Errorf("with a free share: %v, want ErrNotFound", err)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// spelledAs reports whether id is the spelling that the parameter's type itself
-// would give it. Postgres reads many spellings of one value (042 and 42, a UUID in
-// upper case); if warder did, one user would have many ids, each with its own
-// sessions. An error means that the type compares in a way warder does not know.
+// spelledAs reports whether id is the canonical spelling of a value of the parameter's
+// type. Postgres accepts several spellings of a value (042 and 42, a UUID in upper case).
+// If warder did too, one user would have several ids, each with its own sessions. It
+// returns an error for a type whose comparison warder does not know.
 func spelledAs(oid uint32, id string) (bool, error) {
 	switch oid {
 	case pgtype.Int2OID:
@@ -22,7 +22,7 @@ func spelledAs(oid uint32, id string) (bool, error) {
 	case pgtype.UUIDOID:
 		return isUUID(id), nil
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
-		// A bpchar ignores spaces at its end, which no id has.
+		// bpchar ignores trailing spaces, which an id cannot have.
 		return true, nil
 	}
 	return false, unfit(fmt.Sprintf("its parameter $1 is of a type (OID %d) whose spelling of ids is not known; "+
@@ -51,8 +51,8 @@ func isUUID(id string) bool {
 	return true
 }
 
-// isText refuses a parameter that would take the hex digits of a hash for
-// something else: as bytea they would be 64 bytes of text, and match nothing.
+// isText returns an error for a parameter whose type is not text. As bytea, for example,
+// the hex digits of a hash would be 64 bytes of text and match nothing.
 func isText(oid uint32) (bool, error) {
 	switch oid {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
@@ -60,7 +60,7 @@ func isText(oid uint32) (bool, error) {
 	case pgtype.ByteaOID:
 		return false, unfit("its parameter $1 is bytea, but gets lower-case hex digits; write WHERE key_hash = decode($1, 'hex')")
 	}
-	return false, unfit(fmt.Sprintf("its parameter $1 is of a type (OID %d) that is no text; it gets 64 lower-case hex digits, write WHERE key_hash::text = $1", oid))
+	return false, unfit(fmt.Sprintf("its parameter $1 is of a type (OID %d) that is not text; it gets 64 lower-case hex digits; write WHERE key_hash::text = $1", oid))
 }
 
 func parameterCount(n int) string {

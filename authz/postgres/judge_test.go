@@ -24,12 +24,12 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 		if err := (serverCheck{}).judge(row); (err == nil) != (first == "f") {
-			t.Errorf("%s, no standby: %v", text, err)
+			t.Errorf("%s, standbys not accepted: %v", text, err)
 		}
 	}
 }
 
-func TestStandbyIsSaidOnce(t *testing.T) {
+func TestStandbyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	now := time.Now()

@@ -9,41 +9,43 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// channel is where the triggers of the reference schema announce what changed:
-// "users <id>", "api_keys <id>", or the name of a table of which all changed.
+// channel is the notification channel of the reference schema's triggers. The payload is
+// "users <id>", "api_keys <id>", or the name of a table whose rows may all have changed.
 const channel = "warder_directory"
 
 const (
-	// A listener hears nothing for long while all is well, so that a connection
-	// that died without a word is noticed by asking: silence may last this long …
+	// probeAfter is how long a listener waits for a notification before it pings the
+	// server. Without pings it would not notice a dead connection.
 	probeAfter = time.Second
-	// … and so long the answer may take.
+	// probeTimeout bounds LISTEN and a ping.
 	probeTimeout = time.Second
 
-	// Between two attempts to listen: well below the 2s in which all is to be well.
+	// firstRetry and lastRetry bound the pause between two attempts to listen. They are
+	// well below the 2s within which warder must recover from an outage.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 500 * time.Millisecond
-	// refusedRetry is for a server that answers and refuses, a standby for one:
-	// time does not heal that, and each attempt costs it a process.
+	// refusedRetry is the pause after the server rejected the attempt, as a standby does.
+	// That rarely changes, and each attempt costs the server a process.
 	refusedRetry = 5 * time.Second
 )
 
-// Changes are told what changed. They are called one after another and must not
-// wait.
+// Changes are the callbacks of [Directory.Listen]. They are called one at a time and must
+// not block.
 type Changes struct {
-	User    func(id string) // one user
-	Users   func()          // any user
-	APIKeys func()          // any API key
+	User    func(id string) // the user with this id may have changed
+	Users   func()          // any user may have changed
+	APIKeys func()          // any API key may have changed
 }
 
-// Listen tells of changes as the triggers of the reference schema announce them,
-// until stop, which returns when no call will come any more. It has a connection
-// of its own, makes it anew as often as it breaks, and tells that everything may
-// have changed whenever it has made one: what was announced before is lost.
+// Listen calls the callbacks when the triggers of the reference schema notify of changes.
+// It returns a function that stops it; after that function returns there are no more
+// calls. Listen uses a connection of its own and reconnects when it breaks. After each
+// connection it reports that everything may have changed, because earlier notifications
+// may have been lost.
 //
-// Listening makes changes seen sooner. Nothing may depend on it: triggers may be
-// missing, and a pooler that hands out connections for single transactions lets
-// one listen and never announces anything.
+// Listening only makes changes visible sooner, and must not be relied on. The triggers may
+// be missing, and a pooler in transaction mode accepts LISTEN and never delivers a
+// notification.
 func (d *Directory) Listen(to Changes) (stop func()) {
 	l := &listener{to: to, config: &d.pool.Config().ConnConfig.Config, each: idsAreKeys(d.users.sql), log: d.warnings.log}
 	if l.log == nil {
@@ -65,9 +67,8 @@ func (d *Directory) Listen(to Changes) (stop func()) {
 	}
 }
 
-// idsAreKeys reports whether the id that an announcement names is the one that a
-// query is asked with. In a query of the configuration another column may be, or
-// rows of another table may count.
+// idsAreKeys reports whether the id in a notification is the parameter of the users query.
+// A configured query may look users up by another column or join other tables.
 func idsAreKeys(sql string) bool {
 	t, ok := tableOf(sql)
 	return ok && (strings.EqualFold(t.column, "id") || t.column == `"id"`)
@@ -76,9 +77,9 @@ func idsAreKeys(sql string) bool {
 type listener struct {
 	to     Changes
 	config *pgconn.Config
-	each   bool // changes of users are told one by one
+	each   bool // report changes of single users
 	log    *slog.Logger
-	lost   bool // and said so
+	lost   bool // not listening, and this was logged
 }
 
 // run listens until the context ends.
@@ -91,7 +92,7 @@ func (l *listener) run(ctx context.Context) {
 		}
 		if !l.lost {
 			l.lost = true
-			l.log.WarnContext(ctx, "changes of users and API keys are not announced at the moment; until they are, they are seen after directory.max_staleness",
+			l.log.WarnContext(ctx, "changes of users and API keys are not announced at the moment; until they are, they take effect after directory.max_staleness",
 				slog.Any("error", explain("directory", err)))
 		}
 		if proven {
@@ -112,10 +113,10 @@ func (l *listener) run(ctx context.Context) {
 	}
 }
 
-// listen connects and listens until the connection breaks. proven is whether it
-// held for a while.
+// listen connects and listens until the connection breaks. proven reports whether the
+// connection lasted until its first ping.
 func (l *listener) listen(ctx context.Context) (proven bool, err error) {
-	// A server has connectTimeout; the fallbacks are the others that the URL names.
+	// Each server has connectTimeout. The fallbacks are the other servers of the URL.
 	connecting, cancel := context.WithTimeout(ctx, time.Duration(1+len(l.config.Fallbacks))*connectTimeout)
 	conn, err := pgconn.ConnectConfig(connecting, l.config)
 	if err != nil {
@@ -132,7 +133,7 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 	if err := within(ctx, probeTimeout, func(ctx context.Context) error { return conn.Exec(ctx, "LISTEN "+channel).Close() }); err != nil {
 		return false, err
 	}
-	l.everything() // may have changed before this
+	l.everything() // may have changed before LISTEN
 	l.log.InfoContext(ctx, "changes of users and API keys are seen as they are announced")
 	l.lost = false
 	for {
@@ -153,8 +154,8 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 	return do(ctx)
 }
 
-// announced reads an announcement. One that it does not understand may mean
-// anything: a trigger of the user's own, a later version of ours.
+// announced handles a notification. An unknown payload, from a user's own trigger or a
+// later version of the schema, counts as a change of everything.
 func (l *listener) announced(payload string) {
 	table, id, one := strings.Cut(payload, " ")
 	switch {

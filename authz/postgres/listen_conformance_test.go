@@ -10,10 +10,10 @@ import (
 	"warder/authz/postgres"
 )
 
-// TestConformanceOfKeptFacts runs the suite with facts kept for longer than it
-// takes: what it changes is seen because the triggers announce it. They are those
-// of the reference schema, on tables that it did not make.
-func TestConformanceOfKeptFacts(t *testing.T) {
+// TestCachedConformance runs the suite with a cache whose facts last longer than the test.
+// Changes are seen only because the triggers of the reference schema announce them. The
+// triggers are applied to other tables than those of the schema.
+func TestCachedConformance(t *testing.T) {
 	t.Parallel()
 	for _, s := range []shape{
 		{
@@ -55,13 +55,13 @@ func TestConformanceOfKeptFacts(t *testing.T) {
 	}
 }
 
-// triggersOnly is the reference schema from its announcements on: the rest is about
-// columns that these tables do not have to have.
+// triggersOnly returns the part of the reference schema with the triggers. The other parts
+// need columns that these tables do not have.
 func triggersOnly(t testing.TB) string {
 	t.Helper()
 	_, triggers, found := strings.Cut(postgres.Schema, "-- Announces on")
 	if !found {
-		t.Fatal("the schema has no announcements")
+		t.Fatal("the triggers were not found in the schema")
 	}
 	return "BEGIN; -- " + triggers
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// listeners are the listening connections of the database.
+	// listeners selects the listening connections of the database.
 	listeners = "pg_stat_activity WHERE datname = current_database() AND application_name = 'warder listener'"
 
 	deactivate = "UPDATE users SET is_active = false; UPDATE api_keys SET is_active = false"
@@ -19,7 +19,7 @@ const (
 	heard      = "INFO changes of users and API keys are seen as they are announced"
 )
 
-// inactive reports whether what deactivate does is seen.
+// inactive reports whether the effect of deactivate is seen.
 func inactive(t testing.TB, k *kept) func() bool {
 	return func() bool {
 		user, userErr := k.user(t)
@@ -28,7 +28,7 @@ func inactive(t testing.TB, k *kept) func() bool {
 	}
 }
 
-// wantHeld asks for the facts, which have to be as they were.
+// wantHeld checks that the user and the key are still active.
 func wantHeld(t testing.TB, k *kept) {
 	t.Helper()
 	if user, err := k.user(t); err != nil || !user.Active {
@@ -39,7 +39,7 @@ func wantHeld(t testing.TB, k *kept) {
 	}
 }
 
-// A change that is made while nobody listens is seen as soon as somebody does again.
+// A change made while the listener is disconnected is seen when it has reconnected.
 func TestListenerIsKilled(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -47,12 +47,12 @@ func TestListenerIsKilled(t *testing.T) {
 	k := keep(t, db, postgres.Config{}, nil)
 	for n := range 3 {
 		wantHeld(t, k)
-		// In one transaction, so that the listener is gone when the change is made.
+		// One transaction, so that the listener is gone when the change is made.
 		db.Exec(t, "BEGIN; SELECT pg_terminate_backend(pid, 10000) FROM "+listeners+"; "+deactivate+"; COMMIT")
 		await(t, "deactivation without a listener", inactive(t, k))
 		k.log.await(t, lost, n+1)
 		k.log.await(t, heard, n+2)
-		// From here on, announcements count again.
+		// From here on, notifications are received again.
 		db.Exec(t, "UPDATE users SET is_active = true; UPDATE api_keys SET is_active = true")
 		await(t, "activation", func() bool {
 			user, userErr := k.user(t)
@@ -62,8 +62,8 @@ func TestListenerIsKilled(t *testing.T) {
 	}
 }
 
-// While the database is away, facts within their bound answer and nothing else
-// does; what changed is seen when it is back.
+// While the database is down, facts that are not too old are used and other questions fail.
+// Changes are seen when the database is back.
 func TestListenerAndRestart(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgresServer(t)
@@ -75,13 +75,13 @@ func TestListenerAndRestart(t *testing.T) {
 	k.log.await(t, lost, 1)
 	wantHeld(t, k)
 	if user, err := k.users.User(t.Context(), "43"); err == nil || user.Active {
-		t.Errorf("no fact and no database: User = %+v, %v", user, err)
+		t.Errorf("without a fact and a database: User = %+v, %v", user, err)
 	}
 	db.Start(t)
 	db.Exec(t, deactivate)
 	await(t, "deactivation after the restart", inactive(t, k))
 
-	// A silent server is an end too, and the age goes on bounding what is held.
+	// A server that does not answer ends the listening too, and facts still expire.
 	wantLogged(t, k, lost, 1)
 	db.Pause(t)
 	k.log.await(t, lost, 2)
@@ -97,12 +97,12 @@ func TestListenerAndRestart(t *testing.T) {
 	all, _ := k.log.with("")
 	for _, line := range all {
 		if strings.Contains(line, db.Password) || strings.Contains(line, db.Addr) {
-			t.Errorf("the log shows a secret or an address: %s", line)
+			t.Errorf("the log contains a secret or an address: %s", line)
 		}
 	}
 }
 
-// wantLines is how often something was logged: once for each change of state.
+// wantLogged fails the test unless text was logged want times.
 func wantLogged(t testing.TB, k *kept, text string, want int) {
 	t.Helper()
 	if lines, _ := k.log.with(text); len(lines) != want {
@@ -110,7 +110,7 @@ func wantLogged(t testing.TB, k *kept, text string, want int) {
 	}
 }
 
-// A connection that died without a word is noticed: nothing but asking can tell.
+// A dead connection that was not closed is noticed, because the listener pings the server.
 func TestListenerIsCutOff(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -120,12 +120,12 @@ func TestListenerIsCutOff(t *testing.T) {
 	wantHeld(t, k)
 	proxy.Cut()
 	db.Exec(t, deactivate)
-	wantHeld(t, k) // that is what max_staleness is for
-	proxy.Mend()   // what was cut off stays dead
+	wantHeld(t, k) // the fact may be used for max_staleness
+	proxy.Mend()   // old connections stay dead
 	await(t, "deactivation while cut off", inactive(t, k))
 }
 
-// The first connection may be long in coming.
+// The database may be down when the listener starts.
 func TestListenerStartsLate(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgresServer(t)
@@ -150,24 +150,24 @@ func TestListenerStartsLate(t *testing.T) {
 		}
 	}
 	if first, second := next(), next(); first != "users" || second != "keys" {
-		t.Errorf("told of %s and %s when it began to listen, want everything", first, second)
+		t.Errorf("callbacks %s and %s when it began to listen, want users and keys", first, second)
 	}
 	db.Exec(t, "UPDATE users SET is_active = false")
 	if got := next(); got != "user 42" {
-		t.Errorf("told of %s, want user 42", got)
+		t.Errorf("callback %s, want user 42", got)
 	}
 
-	// Nothing is told after stop, and the connection is gone.
+	// There are no calls after stop, and the connection is closed.
 	stop()
 	db.Exec(t, "UPDATE users SET is_active = true")
 	if len(dropped) > 0 {
-		t.Errorf("told of %s after stop", <-dropped)
+		t.Errorf("callback %s after stop", <-dropped)
 	}
 	await(t, "the end of the connection", func() bool { return count(t, db, listeners) == 0 })
 }
 
-// Where the id that is asked with is not the id of the table, every user may be
-// the one that changed.
+// If the query's parameter is not the id in the table, a notification for one user counts as
+// a change of every user.
 func TestListenerKnowsWhichIDs(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -211,8 +211,8 @@ func TestListenerKnowsWhichIDs(t *testing.T) {
 	}
 }
 
-// A server that refuses to announce anything is no reason for anything else to
-// fail, nor to be asked all the time.
+// A server that rejects the listener is logged once, with the SQLSTATE and without the
+// address.
 func TestListenerIsRefused(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)

@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// staleness is what could be used for so long if nothing were announced: longer
-	// than any of these tests takes.
+	// staleness is the lifetime of facts: longer than any of these tests takes, so that
+	// changes are seen only through notifications.
 	staleness = time.Hour
-	// soon is when a change has to be seen by: milliseconds by contract, and the rest
-	// for a busy machine. It is far below staleness.
+	// soon bounds how late a change is seen: milliseconds by contract, and the rest for a
+	// busy machine.
 	soon = 10 * time.Second
 
 	liveKey = "wk_live_0123456789"
 )
 
-// A kept directory is one as the program keeps it: facts in front, which a
-// listener forgets.
+// A kept directory has a cache in front of it, which a listener invalidates, as in the
+// program.
 type kept struct {
 	users *authz.StaleUsers
 	keys  *authz.StaleAPIKeys
@@ -41,10 +41,10 @@ type kept struct {
 	stop  func()
 
 	db      *authztest.Postgres
-	barrier chan string // ids that were announced and begin with "barrier"
+	barrier chan string // ids in notifications that begin with "barrier"
 }
 
-// keep keeps a directory, and returns when it listens.
+// keep opens a directory with a cache and returns when it listens.
 func keep(t testing.TB, db *authztest.Postgres, c postgres.Config, between func(authztest.Stores) authztest.Stores) *kept {
 	t.Helper()
 	k := &kept{log: newRecorder(), clock: &clock{}, db: db, barrier: make(chan string, 1000)}
@@ -74,13 +74,13 @@ func keep(t testing.TB, db *authztest.Postgres, c postgres.Config, between func(
 	return k
 }
 
-// directory makes Stores of a directory.
+// directory implements authztest.Stores.
 type directory struct{ *postgres.Directory }
 
-func (directory) Alive(context.Context, string, string) (bool, error) { panic("nobody asks") }
+func (directory) Alive(context.Context, string, string) (bool, error) { panic("not used") }
 
-// settle returns when everything that was announced so far has been forgotten:
-// announcements come in the order of their transactions.
+// settle waits until all earlier notifications have been handled. Notifications arrive in
+// the order of their transactions.
 func (k *kept) settle(t testing.TB, name string) {
 	t.Helper()
 	name = "barrier-" + name
@@ -93,7 +93,7 @@ func (k *kept) settle(t testing.TB, name string) {
 				return
 			}
 		case <-patient:
-			t.Fatal("an announcement was not received")
+			t.Fatal("a notification was not received")
 		}
 	}
 }
@@ -116,11 +116,11 @@ func (c *clock) forward(d time.Duration) {
 	c.ahead += d
 }
 
-// A recorder keeps what is logged.
+// A recorder is a slog.Handler that stores what is logged.
 type recorder struct {
 	mu    sync.Mutex
 	lines []string
-	more  chan struct{} // closed with each line, and made anew
+	more  chan struct{} // closed and replaced with each line
 }
 
 func newRecorder() *recorder { return &recorder{more: make(chan struct{})} }
@@ -172,7 +172,7 @@ func (r *recorder) await(t testing.TB, text string, n int) {
 	}
 }
 
-// await asks until holds, which a change that was made has to bring about soon.
+// await calls holds until it returns true, for at most the time soon.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
@@ -196,8 +196,8 @@ func (k *kept) key(t testing.TB) (authz.APIKey, error) {
 
 const insertKey = `INSERT INTO api_keys (prefix, key_hash, scopes, user_id) VALUES ('wk_live', encode(sha256('wk_live_0123456789'), 'hex'), '["a"]', 42)`
 
-// changes are what an administrator does, and what has to be seen of it. They
-// follow one another.
+// changes are an administrator's changes and how each must be seen. They are made in this
+// order.
 var changes = []struct {
 	name, sql string
 	seen      func(testing.TB, *kept) bool
@@ -218,7 +218,7 @@ var changes = []struct {
 		key, err := k.key(t)
 		return err == nil && !key.Active
 	}},
-	{"key back, with an end", "UPDATE api_keys SET is_active = true, expires_at = '2031-02-03T04:05:06Z'", func(t testing.TB, k *kept) bool {
+	{"key activation, with an expiry", "UPDATE api_keys SET is_active = true, expires_at = '2031-02-03T04:05:06Z'", func(t testing.TB, k *kept) bool {
 		key, err := k.key(t)
 		return err == nil && key.Active && key.ExpiresAt.Year() == 2031
 	}},
@@ -226,7 +226,7 @@ var changes = []struct {
 		key, err := k.key(t)
 		return err == nil && slices.Equal(key.Scopes, authz.Names{"b"})
 	}},
-	{"another key under the hash's row", "UPDATE api_keys SET key_hash = repeat('0a', 32)", func(t testing.TB, k *kept) bool {
+	{"hash change", "UPDATE api_keys SET key_hash = repeat('0a', 32)", func(t testing.TB, k *kept) bool {
 		_, err := k.key(t)
 		return errors.Is(err, authz.ErrNotFound)
 	}},
@@ -242,7 +242,7 @@ var changes = []struct {
 		key, err := k.key(t)
 		return err == nil && key.Active
 	}},
-	{"user deletion, key and all", "DELETE FROM users WHERE id = 42", func(t testing.TB, k *kept) bool {
+	{"user deletion with its key", "DELETE FROM users WHERE id = 42", func(t testing.TB, k *kept) bool {
 		_, userErr := k.user(t)
 		_, keyErr := k.key(t)
 		return errors.Is(userErr, authz.ErrNotFound) && errors.Is(keyErr, authz.ErrNotFound)
@@ -259,8 +259,8 @@ var changes = []struct {
 	}},
 }
 
-// Each change is seen long before max_staleness, while many ask and others are
-// changed all the time.
+// Each change is seen long before max_staleness, under a load of questions and of changes
+// to other users.
 func TestChangesAreSeen(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -289,7 +289,7 @@ func TestChangesAreSeen(t *testing.T) {
 			return
 		}
 		defer other.Close(context.Background()) //nolint:usetesting // the test's own context may have ended
-		for ctx.Err() == nil {                  // until the truncation there is something to change
+		for ctx.Err() == nil {                  // changes nothing after the truncation
 			_, _ = other.Exec(ctx, "UPDATE users SET is_active = NOT is_active WHERE id BETWEEN 1000 AND 1009")
 			_, _ = other.Exec(ctx, "UPDATE users SET created_at = now()")
 		}
@@ -302,9 +302,9 @@ func TestChangesAreSeen(t *testing.T) {
 	load.Wait()
 }
 
-// The facts are kept: or what the tests of changes say is worth nothing. And a
-// change of one user is not one of another.
-func TestFactsAreKeptUntilAnnounced(t *testing.T) {
+// Facts are cached until a notification, so that the tests of changes test notifications.
+// A change of one user does not drop the fact about another.
+func TestFactsAreCachedUntilNotified(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
 	db.Exec(t, postgres.Schema+oneOfEach+"INSERT INTO users (id) VALUES (43)")
@@ -337,7 +337,7 @@ func TestFactsAreKeptUntilAnnounced(t *testing.T) {
 	k.settle(t, "unknown")
 	asked(6)
 
-	// The age holds whatever is announced.
+	// Facts expire without a notification too.
 	k.clock.forward(staleness + time.Minute)
 	asked(8)
 }
@@ -355,7 +355,7 @@ func TestChangesWithoutTriggers(t *testing.T) {
 	db.Exec(t, "UPDATE users SET is_active = false")
 	k.settle(t, "change")
 	if user, err := k.user(t); err != nil || !user.Active {
-		t.Errorf("User = %+v, %v; who announced that?", user, err)
+		t.Errorf("User = %+v, %v; want the cached fact", user, err)
 	}
 	k.clock.forward(staleness + time.Second)
 	if user, err := k.user(t); err != nil || user.Active {
@@ -363,8 +363,8 @@ func TestChangesWithoutTriggers(t *testing.T) {
 	}
 }
 
-// A question that was asked before a change and is answered after the change was
-// announced brings nothing back.
+// The answer to a question asked before a change is not cached if it arrives after the
+// notification of the change.
 func TestChangeDuringQuestion(t *testing.T) {
 	t.Parallel()
 	db := authztest.StartPostgres(t)
@@ -392,10 +392,10 @@ func TestChangeDuringQuestion(t *testing.T) {
 	close(held.release)
 	before.Wait()
 	if user, err := k.user(t); err != nil || user.Active {
-		t.Errorf("User = %+v, %v: the answer from before the change came back", user, err)
+		t.Errorf("User = %+v, %v: the answer from before the change was cached", user, err)
 	}
 	if key, err := k.key(t); err != nil || key.Active {
-		t.Errorf("APIKey = %+v, %v: the answer from before the change came back", key, err)
+		t.Errorf("APIKey = %+v, %v: the answer from before the change was cached", key, err)
 	}
 }
 
@@ -435,7 +435,7 @@ func count(t testing.TB, db *authztest.Postgres, from string) (n int) {
 	return n
 }
 
-// session runs SQL on a connection of its own, and returns how to end that.
+// session runs SQL on a new connection and returns a function that closes it.
 func session(t testing.TB, db *authztest.Postgres, sql string) (end func()) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), db.URL())

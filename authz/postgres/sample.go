@@ -15,18 +15,18 @@ var (
 	plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 	hexHash   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-	// simpleQuery is SELECT … FROM table [alias] WHERE [alias.]column = $1 [AND …],
-	// with the table and the column as they stand there. No other form is guessed at.
+	// simpleQuery matches SELECT … FROM table [alias] WHERE [alias.]column = $1 [AND …]
+	// and captures the table and the column as written. Other forms are not parsed.
 	simpleQuery = regexp.MustCompile(`(?is)^\s*SELECT\s.+?\sFROM\s+(` + name + `(?:\.` + name + `)?)(?:\s+(?:AS\s+)?[a-z_]\w*)?` +
 		`\s+WHERE\s+(?:` + name + `\.)?(` + name + `)(::text)?\s*=\s*(\$1(?:::\w+)?|decode\(\s*\$1\s*,\s*'hex'\s*\))(?:\s+AND\s.+)?\s*;?\s*$`)
 )
 
 const name = `(?:"[^"]+"|[a-zA-Z_]\w*)`
 
-// samples is how many rows are looked at.
+// samples is the greatest number of rows that Check looks at.
 const samples = 5
 
-// A table is where a query looks, as the query writes it.
+// A table is the table and the column that a query looks in, as written in the query.
 type table struct {
 	table, column string
 	decoded       bool // the column is bytea
@@ -40,34 +40,34 @@ func tableOf(sql string) (table, bool) {
 	return table{table: m[1], column: m[2], decoded: strings.HasPrefix(strings.ToLower(m[4]), "decode")}, true
 }
 
-// sample runs the query for a few rows of its table and looks at what they hold.
-// It only warns: one odd row is no reason not to start.
+// sample runs the query for a few rows of its table and checks their contents. It only
+// warns, because a bad row is not a reason to fail the start.
 func (c *checker) sample(s *statement) {
 	t, ok := tableOf(s.sql)
 	if !ok {
-		c.warning(s, "its table cannot be told, so that no row was looked at; the form SELECT … FROM table WHERE column = $1 can")
+		c.warning(s, "its table is not known, so no rows were checked; rows are checked for the form SELECT … FROM table WHERE column = $1")
 		return
 	}
 	if c.looselyCompared(t) {
-		c.warning(s, "%s.%s has a collation that takes different texts for one; write WHERE %s COLLATE \"C\" = $1", t.table, t.column, t.column)
+		c.warning(s, "%s.%s has a collation that treats different texts as equal; write WHERE %s COLLATE \"C\" = $1", t.table, t.column, t.column)
 	}
 	text := t.column + "::text"
 	if t.decoded {
 		text = "encode(" + t.column + ", 'hex')"
 	}
-	// The parameter is there only because run has one.
+	// The parameter is unused; run requires one.
 	keys, err := c.run("SELECT "+text+" FROM "+t.table+" WHERE "+t.column+" IS NOT NULL AND $1::text IS NULL LIMIT 5", nil)
 	if err != nil {
-		c.warning(s, "no row could be looked at")
+		c.warning(s, "no rows could be read")
 		return
 	}
 	for _, key := range keys[:min(len(keys), samples)] {
 		if s.field == "directory.users_query" && !authz.ValidID(key) {
-			c.warning(s, "%s.%s holds ids that no token can name; an id is 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", t.table, t.column)
+			c.warning(s, "%s.%s contains ids that a token cannot contain; an id is 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", t.table, t.column)
 			return
 		}
 		if s.field != "directory.users_query" && !hexHash.MatchString(key) {
-			c.warning(s, "%s.%s holds what is no lower-case hex SHA-256, which no API key will match; %s", t.table, t.column, hashSQL(t, key))
+			c.warning(s, "%s.%s contains a value that is not a lower-case hex SHA-256, which no API key will match; %s", t.table, t.column, hashSQL(t, key))
 			return
 		}
 		if message := c.sampleRow(s, key); message != "" {
@@ -77,7 +77,7 @@ func (c *checker) sample(s *statement) {
 	}
 }
 
-// hashSQL names the SQL for the usual other forms of a hash.
+// hashSQL returns advice for common other forms of a hash.
 func hashSQL(t table, key string) string {
 	switch {
 	case hexHash.MatchString(strings.ToLower(key)):
@@ -88,7 +88,7 @@ func hashSQL(t table, key string) string {
 	return "store the hash of the whole key, in hex"
 }
 
-// sampleRow says what is wrong with the row that the query finds, or nothing.
+// sampleRow returns what is wrong with the row that the query finds, or "".
 func (c *checker) sampleRow(s *statement, key string) string {
 	var messages []string
 	rows := 0
@@ -111,7 +111,7 @@ func (c *checker) sampleRow(s *statement, key string) string {
 	case err != nil:
 		return "the query fails"
 	case rows > 1:
-		return "the query finds more than one row for one key, which proves nobody; make it return one"
+		return "the query finds more than one row for one key, so the answer is ambiguous; make it return one"
 	case len(messages) > 0:
 		return messages[0]
 	}
@@ -129,28 +129,28 @@ func faultsOf(row columns) []string {
 		case err != nil:
 			messages = append(messages, err.Error())
 		case faults.shape:
-			messages = append(messages, "the column "+name+" is no array of strings and counts as empty; store [\"NAME\", …]")
+			messages = append(messages, "the column "+name+" is not an array of strings and counts as empty; store [\"NAME\", …]")
 		case faults.dropped > 0:
-			messages = append(messages, "the column "+name+" has names with a comma, a control character or a space at an end, or empty ones, which are dropped")
+			messages = append(messages, "the column "+name+" has invalid names (empty, or with a comma, a control character or a leading or trailing space), which are dropped")
 		}
 	}
 	return messages
 }
 
-// idFault says that a user would be unknown: the row has an id, and it is not the
-// one that was asked for.
+// idFault returns a message if the row has a column id that differs from key, so that the
+// user would be unknown.
 func idFault(row columns, key string) []string {
 	if _, given := row.find("id"); !given {
 		return nil
 	}
 	if found, err := row.id("id"); err != nil || found != key {
-		return []string{"the column id is not the id that was asked for, so that the user counts as unknown; leave id out of the query, or look the user up by it"}
+		return []string{"the column id differs from the parameter, so the user counts as unknown; leave id out of the query, or look the user up by it"}
 	}
 	return nil
 }
 
-// looselyCompared reports whether the column's collation takes texts for equal
-// that are not the same bytes.
+// looselyCompared reports whether the column has a nondeterministic collation, which treats
+// texts with different bytes as equal.
 func (c *checker) looselyCompared(t table) bool {
 	column := t.column
 	if strings.HasPrefix(column, `"`) {

@@ -11,30 +11,29 @@ import (
 )
 
 const (
-	// acquaintances is how many users, and how many keys, are remembered as having
-	// been found.
+	// acquaintances is the greatest number of found keys that a share remembers.
 	acquaintances = 50_000
-	// queueing is how many questions may wait for each connection of a share.
+	// queueing is the number of questions that may wait for each connection of a share.
 	queueing = 64
 )
 
-// errShare is for a question about somebody unknown while the share is used up.
-var errShare = fmt.Errorf("directory: too many questions about unknown ones at once: %w", authz.ErrOverloaded)
+// errShare is returned for an unknown user or key while its share is used up.
+var errShare = fmt.Errorf("directory: too many concurrent questions about unknown users or API keys: %w", authz.ErrOverloaded)
 
-// A share is the part of the pool that questions about strangers may use: about
-// users or keys that were not found lately. Anybody can invent a key, and if such
-// questions could take all connections, those who have one would wait behind them.
+// A share is the part of the pool for questions about strangers, that is users or keys
+// that were not found recently. Anybody can make up a key. If questions about such keys
+// could use every connection, questions about existing keys would have to wait for them.
 //
-// Who was found lately only decides how a question is asked, never its answer.
+// Whether a key was found recently affects only how it is asked about, never the answer.
 type share[K comparable] struct {
 	found *otter.Cache[K, struct{}]
-	slots chan struct{} // a question that is asked
-	queue chan struct{} // a question that is asked or waits
-	// patience bounds the wait, so that time is left for the question.
+	slots chan struct{} // holds an element for each question in progress
+	queue chan struct{} // holds an element for each question in progress or waiting
+	// patience bounds the wait for a slot, so that time is left for the question.
 	patience time.Duration
 }
 
-// newShare makes a share of so many connections, at least one.
+// newShare returns a share with the given number of connections, but at least one.
 func newShare[K comparable](connections int, patience time.Duration) *share[K] {
 	connections = max(1, connections)
 	return &share[K]{
@@ -45,8 +44,8 @@ func newShare[K comparable](connections int, patience time.Duration) *share[K] {
 	}
 }
 
-// enter waits until a question about key may be asked. Whoever was let in has to
-// leave.
+// enter waits until a question about key may be asked. If it returns no error, the caller
+// must call leave after the question.
 func (s *share[K]) enter(ctx context.Context, key K) (leave func(), err error) {
 	if s.knows(key) {
 		return func() {}, nil
@@ -68,7 +67,7 @@ func (s *share[K]) enter(ctx context.Context, key K) (leave func(), err error) {
 		leave()
 		return nil, ctx.Err()
 	}
-	if s.knows(key) { // since somebody else has asked meanwhile
+	if s.knows(key) { // another question has found it meanwhile
 		leave()
 		return func() {}, nil
 	}
@@ -84,7 +83,7 @@ func (s *share[K]) knows(key K) bool {
 	return known
 }
 
-// learn remembers whether the key was found. An outage says nothing about it.
+// learn records whether the key was found. It must not be called after an outage.
 func (s *share[K]) learn(key K, found bool) {
 	switch known := s.knows(key); {
 	case found && !known:

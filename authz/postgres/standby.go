@@ -11,14 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// serverQuery asks what kind of server answers: whether it is a standby, and how
-// many seconds ago the primary committed the last transaction that the standby has
-// replayed.
+// serverQuery asks whether the server is a standby and, if so, how many seconds ago the
+// primary committed the last transaction that the standby has replayed.
 //
-// Only that time proves how old the data is, through any number of servers between.
-// Equal positions in the log (pg_last_wal_receive_lsn, pg_last_wal_replay_lsn) also
-// hold for a standby that has lost its primary, and pg_stat_wal_receiver shows the
-// next server only. So an idle primary looks like one that cannot be reached.
+// Only that time shows how old the data is, also through a chain of standbys. A standby
+// that has lost its primary can have equal WAL positions (pg_last_wal_receive_lsn,
+// pg_last_wal_replay_lsn), and pg_stat_wal_receiver shows only the next server. A
+// consequence is that an idle primary looks like an unreachable one.
 const serverQuery = "SELECT pg_catalog.pg_is_in_recovery(), " +
 	"CASE WHEN pg_catalog.pg_is_in_recovery() THEN " +
 	"EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())::float8 END"
@@ -27,34 +26,35 @@ const serverQuery = "SELECT pg_catalog.pg_is_in_recovery(), " +
 const serverStatement = "warder_server"
 
 var (
-	errStandby = errors.New("the server is a standby, which may not know yet what has changed; name the primary in directory.database_url " +
-		"(of several hosts the primary is chosen), or accept how far the standby is behind with directory.standby: true")
-	errLagUnknown = errors.New("the server is a standby that has replayed no transaction since it started, so that nobody knows how far it is behind")
+	errStandby = errors.New("the server is a standby, whose data may be out of date; name the primary in directory.database_url " +
+		"(of several hosts the primary is chosen), or accept the lag of the standby with directory.standby: true")
+	errLagUnknown = errors.New("the server is a standby that has replayed no transaction since it started, so its lag is unknown")
 )
 
-// isStandby reports whether the error says that the server's data may be too old.
+// isStandby reports whether the error means that the server is a standby that may not
+// answer.
 func isStandby(err error) bool {
 	_, behind := errors.AsType[behindError](err)
 	return behind || errors.Is(err, errStandby) || errors.Is(err, errLagUnknown) || errors.Is(err, pgconn.ErrStandbyConnection)
 }
 
-// A behindError is a standby that is further behind than the configuration accepts.
+// A behindError reports a standby that lags more than the configuration accepts.
 type behindError struct{ lag, accepted time.Duration }
 
 func (e behindError) Error() string {
 	if e.lag < 0 {
-		return fmt.Sprintf("the server is a standby whose clock is behind the primary's by %v or more; set the clocks, or nobody knows how old its data is", -e.lag)
+		return fmt.Sprintf("the server is a standby whose clock is behind the primary's by %v or more, so its lag is unknown; synchronize the clocks", -e.lag)
 	}
-	return fmt.Sprintf("the server is a standby, and the last transaction that it has replayed is %v old; directory.max_standby_lag is %v", e.lag, e.accepted)
+	return fmt.Sprintf("the server is a standby, and the last transaction that it replayed is %v old; directory.max_standby_lag is %v", e.lag, e.accepted)
 }
 
-// A serverCheck judges the answers to serverQuery.
+// A serverCheck evaluates the results of serverQuery.
 type serverCheck struct {
 	standby bool          // a standby may answer
-	maxLag  time.Duration // when its data is no older
+	maxLag  time.Duration // the greatest lag of a standby that may answer
 }
 
-// read reads the one row. Whatever is not understood is not the primary.
+// read reads the result. A result that is not understood counts as that of a standby.
 func (c serverCheck) read(result *pgconn.ResultReader) error {
 	verdict, rows := errStandby, 0
 	for result.NextRow() {
@@ -70,7 +70,7 @@ func (c serverCheck) read(result *pgconn.ResultReader) error {
 	return verdict
 }
 
-// judge reads a row in text.
+// judge evaluates a row in text format.
 func (c serverCheck) judge(row [][]byte) error {
 	switch {
 	case len(row) == 2 && string(row[0]) == "f":
@@ -84,7 +84,7 @@ func (c serverCheck) judge(row [][]byte) error {
 	if err != nil {
 		return errLagUnknown
 	}
-	// Compared as seconds: a Duration holds 292 years.
+	// Compare in seconds, because a Duration overflows after 292 years.
 	bound := c.maxLag.Seconds()
 	if seconds <= bound && seconds >= -bound {
 		return nil
@@ -95,12 +95,12 @@ func (c serverCheck) judge(row [][]byte) error {
 	return behindError{lag: time.Duration(seconds * float64(time.Second)).Round(time.Millisecond), accepted: c.maxLag}
 }
 
-// chosen is how long a connection to a standby that may not answer is kept: until
-// then it may become the primary, and after that its name may stand for another server.
+// chosen is how long a connection to a standby that may not answer is kept. The standby may
+// be promoted meanwhile. After that the host name may resolve to another server.
 const chosen = time.Second
 
-// outlived reports whether a connection has led to a standby for so long that another
-// should be tried.
+// outlived reports whether a connection has led to a standby for long enough that it should
+// be replaced.
 func (d *Directory) outlived(conn *pgconn.PgConn) bool {
 	const since = "warder standby since"
 	now := d.warnings.now()
@@ -112,9 +112,10 @@ func (d *Directory) outlived(conn *pgconn.PgConn) bool {
 	return now.Sub(first) >= chosen
 }
 
-// A standbyLog says once that a standby is refused, until a server was accepted.
+// A standbyLog warns once when a standby is rejected, and again only after a server was
+// accepted.
 type standbyLog struct {
-	limited limitedLog // for servers that take turns
+	limited limitedLog // limits the warnings if answers alternate between servers
 	refused atomic.Bool
 }
 
@@ -122,7 +123,7 @@ func (l *standbyLog) saw(ctx context.Context, err error) {
 	switch {
 	case isStandby(err):
 		if l.refused.CompareAndSwap(false, true) {
-			l.limited.warn(ctx, explain("directory", err).Error()+"; users and API keys are unavailable until then")
+			l.limited.warn(ctx, explain("directory", err).Error()+"; users and API keys are unavailable until this is fixed")
 		}
 	case l.refused.Load():
 		l.refused.Store(false)

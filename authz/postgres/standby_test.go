@@ -20,7 +20,7 @@ const standbyTables = `
 	CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes jsonb, is_active boolean, expires_at timestamptz, user_id bigint);
 	INSERT INTO users VALUES (1, true, '["admin"]'), (2, true, '[]')`
 
-// A lockedBuffer is a log that is read while it is written.
+// A lockedBuffer is a log that can be read while it is written.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -38,7 +38,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// waitFor polls until ask has no error.
+// waitFor polls until ask returns nil.
 func waitFor(t *testing.T, limit time.Duration, ask func() error) {
 	t.Helper()
 	until := time.Now().Add(limit)
@@ -59,8 +59,8 @@ func replayed(t *testing.T, d *postgres.Directory, id string) {
 	waitFor(t, patience, func() error { _, err := d.User(t.Context(), id); return err })
 }
 
-// received waits until the standby has all that the primary has written, replayed or
-// not. What it has not is lost when it is promoted.
+// received waits until the standby has received everything that the primary has written.
+// What it has not received is lost when it is promoted.
 func received(t *testing.T, primary *authztest.Postgres) {
 	t.Helper()
 	waitFor(t, patience, func() error {
@@ -68,8 +68,8 @@ func received(t *testing.T, primary *authztest.Postgres) {
 	})
 }
 
-// wantStandby wants an outage for whatever is asked: a user who is there, one who is
-// not, and a key.
+// wantStandby checks that every question fails as in an outage: about a user, an unknown
+// user and an unknown key.
 func wantStandby(t *testing.T, d *postgres.Directory, message string) {
 	t.Helper()
 	ask := map[string]func() error{
@@ -85,7 +85,7 @@ func wantStandby(t *testing.T, d *postgres.Directory, message string) {
 			continue
 		}
 		if !strings.Contains(err.Error(), message) {
-			t.Errorf("%s: %q does not say %q", name, err, message)
+			t.Errorf("%s: %q does not contain %q", name, err, message)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func TestStandby(t *testing.T) {
 		wantStandby(t, open(t, postgres.Config{DatabaseURL: standby.URL() + target}), "is a standby")
 	}
 
-	// A standby that started and has replayed no transaction proves nothing.
+	// The lag of a standby that has replayed no transaction since its start is unknown.
 	accepted := open(t, postgres.Config{DatabaseURL: standby.URL(), Standby: true, MaxStandbyLag: time.Hour})
 	wantStandby(t, accepted, "no transaction")
 	primary.Exec(t, "INSERT INTO users VALUES (3, true, '[]')")
@@ -141,7 +141,7 @@ func TestStandby(t *testing.T) {
 		t.Errorf("Check: %v", err)
 	}
 
-	// Paused, it knows nothing of a deactivation, and what it knows grows old.
+	// With replay paused, the standby does not see a deactivation, and its lag grows.
 	standby.Exec(t, "SELECT pg_wal_replay_pause()")
 	waitFor(t, patience, func() error {
 		return standby.Try(t, "DO $$ BEGIN IF pg_get_wal_replay_pause_state() <> 'paused' THEN RAISE 'not paused'; END IF; END $$")
@@ -162,7 +162,7 @@ func TestStandby(t *testing.T) {
 		waitFor(t, patience, func() error {
 			user, err := d.User(t.Context(), "1")
 			if err == nil && user.Active {
-				return errors.New(name + ": the promoted server answers with what it had not replayed")
+				return errors.New(name + ": the promoted server answers without the last changes")
 			}
 			return err
 		})

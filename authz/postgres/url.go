@@ -12,16 +12,16 @@ import (
 )
 
 var errURL = errors.New("cannot be read; write postgres://user:password@host:port/database?sslmode=require, " +
-	"and percent-encode what is special in the password")
+	"and percent-encode special characters in the password")
 
 var (
-	// A driver after the + is SQLAlchemy's.
+	// The part after a + is SQLAlchemy's name of a driver.
 	schemeText    = regexp.MustCompile(`^postgres(?:ql)?(?:\+[a-z0-9_]+)?$`)
 	anyScheme     = regexp.MustCompile(`^[a-z][a-z0-9+.-]{0,31}$`)
 	parameterText = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,40}$`)
 )
 
-// Parameters that mean here what they mean to libpq, or that the server takes.
+// Parameters that are passed on. They have libpq's meaning or are settings of the server.
 var kept = []string{
 	"host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslsni",
 	"sslcertmode", "sslnegotiation", "channel_binding", "require_auth", "target_session_attrs", "passfile", "service", "servicefile",
@@ -29,17 +29,16 @@ var kept = []string{
 	"application_name", "options", "search_path", "timezone", "statement_timeout", "lock_timeout", "default_transaction_read_only",
 }
 
-// Parameters of other drivers that say nothing here. connect_timeout is among
-// them because directory.timeout bounds connecting too.
+// Parameters of other drivers that are ignored. connect_timeout is among them because
+// directory.timeout bounds connecting too.
 var dropped = []string{
 	"connect_timeout", "timeout", "command_timeout", "async_fallback", "prepared_statement_name_func", "max_cached_statement_lifetime",
 	"max_cacheable_statement_size", "client_encoding", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval",
 	"keepalives_count", "tcp_user_timeout", "json_serializer",
 }
 
-// readURL turns the URL into one for pgx. unprepared is whether the URL turns
-// prepared statements off, which is how applications say that a pooler stands
-// before the database.
+// readURL converts the URL into one for pgx. unprepared reports whether the URL disables
+// prepared statements, as applications do when a pooler is in front of the database.
 func readURL(text string) (address string, unprepared bool, err error) {
 	if text == "" {
 		return "", false, errors.New("is empty; write postgres://user:password@host:port/database")
@@ -55,10 +54,10 @@ func readURL(text string) (address string, unprepared bool, err error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	if authority, _, _ := strings.Cut(rest, "/"); strings.Count(authority, "@") > 1 {
-		return "", false, errURL // of a password, which the driver would take for a part of the host
+		return "", false, errURL // the driver would take part of the password for the host
 	}
 	if !strings.Contains(scheme, "+") {
-		query = strings.ReplaceAll(query, "+", "%2B") // a space to SQLAlchemy, itself to libpq and the driver
+		query = strings.ReplaceAll(query, "+", "%2B") // SQLAlchemy decodes a plus to a space; libpq and pgx do not
 	}
 	given, err := url.ParseQuery(query)
 	if err != nil {
@@ -69,7 +68,7 @@ func readURL(text string) (address string, unprepared bool, err error) {
 		value := values[0]
 		switch {
 		case name == "host" && (len(values) > 1 || hostPort.MatchString(value)):
-			// SQLAlchemy's form of several servers: host=a:5432&host=b:5432.
+			// SQLAlchemy's form for several servers: host=a:5432&host=b:5432.
 			hosts, ports := splitHosts(values)
 			params.Set("host", hosts)
 			if given.Get("port") == "" {
@@ -86,7 +85,7 @@ func readURL(text string) (address string, unprepared bool, err error) {
 			}
 			params.Set(name, value)
 		case name == "prepared_statement_cache_size" || name == "statement_cache_size" || name == "prepare_threshold":
-			// 0, and None to psycopg, mean that nothing may be prepared.
+			// 0, or None for psycopg, disables prepared statements.
 			unprepared = unprepared || value == "0" && name != "prepare_threshold" || value == "None"
 		case slices.Contains(kept, name):
 			params.Set(name, value)
@@ -97,15 +96,15 @@ func readURL(text string) (address string, unprepared bool, err error) {
 			return "", false, errURL
 		}
 	}
-	// To the driver a plus is no space.
+	// pgx does not decode a plus to a space.
 	return "postgres://" + rest + "?" + strings.ReplaceAll(params.Encode(), "+", "%20"), unprepared, nil
 }
 
-// refusedBy says why the driver refuses a URL: for its TLS parameters, when it
-// takes the URL without them.
+// refusedBy returns the reason why the driver rejects a URL. It names the TLS parameters if
+// the driver accepts the URL without them.
 func refusedBy(address string) error {
 	rest, query, _ := strings.Cut(address, "?")
-	params, _ := url.ParseQuery(query) // readURL wrote it
+	params, _ := url.ParseQuery(query) // readURL produced it
 	var named []string
 	for _, name := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"} {
 		if params.Has(name) {
@@ -119,10 +118,12 @@ func refusedBy(address string) error {
 	return fmt.Errorf("%s cannot be used: sslmode is disable, allow, prefer, require, verify-ca or verify-full, and the others name files in PEM that can be read", strings.Join(named, ", "))
 }
 
-// hostPort is a name or an IPv4 address with its port: a bare IPv6 address has more colons.
+// hostPort matches a host name or an IPv4 address with a port. An IPv6 address has more
+// colons.
 var hostPort = regexp.MustCompile(`^[^:/,]+:[0-9]+$`)
 
-// splitHosts makes libpq's two lists of servers that have their ports with them.
+// splitHosts converts servers, each with an optional port, into libpq's lists of hosts and
+// ports.
 func splitHosts(servers []string) (hosts, ports string) {
 	var h, p []string
 	for _, server := range servers {
@@ -135,7 +136,7 @@ func splitHosts(servers []string) (hosts, ports string) {
 	return strings.Join(h, ","), strings.Join(p, ",")
 }
 
-// sslMode translates asyncpg's ssl.
+// sslMode converts the value of asyncpg's ssl parameter to an sslmode, or returns "".
 func sslMode(value string) string {
 	switch value {
 	case "disable", "allow", "prefer", "require", "verify-ca", "verify-full":

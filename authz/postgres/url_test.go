@@ -63,12 +63,12 @@ func TestReadURL(t *testing.T) {
 				t.Errorf("pgx cannot read %q: %v", got, err)
 			}
 		} else if strings.Contains(strings.ToLower(got), "canary") {
-			t.Errorf("the error shows a secret: %s", got)
+			t.Errorf("the error contains a secret: %s", got)
 		}
 	}
 }
 
-// What the driver makes of it, beside the text.
+// TestParametersSurvive checks the parameters as pgx parses them.
 func TestParametersSurvive(t *testing.T) {
 	t.Parallel()
 	address, _, err := readURL("postgresql+psycopg2://u:p@/d?host=h1:5433&host=h2:5434&options=-c%20search_path%3Da%2Bb&application_name=a+b")

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A limitedLog writes one warning a second at most: a row that is wrong is asked
-// for as often as its user likes.
+// A limitedLog writes at most one warning per second. A bad row would otherwise cause one
+// for every request of its user.
 type limitedLog struct {
-	log *slog.Logger // nil for none
+	log *slog.Logger // may be nil
 	now func() time.Time
 
 	mu         sync.Mutex

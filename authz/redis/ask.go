@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// askRedis asks all of the questions in one pipeline, and in the same packet whether
-// the server is still a primary: one that is demoted keeps its connections, and
-// sessions that the new primary has ended.
+// askRedis asks all questions of the batch in one pipeline and settles them. The same
+// pipeline checks that the server is still a primary: a demoted server keeps its
+// connections open and may still have sessions that the new primary has deleted.
 func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 	client := s.client.Load()
 	p := packet{pipe: client.Pipeline()}
@@ -24,10 +24,10 @@ func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 	subscribers := p.subscribers(ctx)
 	sent, err := p.exec(ctx)
 
-	var failed error // all of them
+	var failed error // for all questions
 	if err != nil && !slices.ContainsFunc(sent, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
-		// The client tells nobody else that a connection could not be made for lack
-		// of a password: the commands would look answered.
+		// When a connection cannot be set up, for example without a password, the client
+		// returns the error only here. The commands themselves have no error.
 		failed = err
 		if errors.Is(err, errStrange) {
 			s.reconnect(client)
@@ -62,21 +62,21 @@ func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 	}
 	for _, of := range p.streams {
 		if announced, err := isSubscribed(ctx, subscribers, of); err == nil && !announced && of.end(errElsewhere) {
-			// One name stands for two servers, or Redis has just lost the stream:
-			// whichever it is, both begin anew.
+			// The host name resolves to two servers, or Redis has just lost the stream.
+			// In both cases the stream and the client reconnect.
 			s.reconnect(client)
 		}
 	}
 }
 
-// A packet is one pipeline in the making.
+// A packet is a pipeline that is being built.
 type packet struct {
 	pipe    redis.Pipeliner
 	streams []*stream // of the fills in it, nearly always one
 	asked   map[subject]*redis.IntCmd
 }
 
-// A subject is what a command asks: nobody has to ask it twice in one packet.
+// A subject identifies a command, so that a packet contains it only once.
 type subject struct {
 	key  string
 	fill bool
@@ -112,8 +112,8 @@ func (p *packet) role(ctx context.Context, told bool) *redis.Cmd {
 	return p.pipe.Do(ctx, "ROLE")
 }
 
-// subscribers asks whether the server has the subscriptions of the streams: then it
-// is the one that announces its changes there, whatever its address stands for.
+// subscribers asks whether the server has the subscriptions of the streams. If so, it is
+// the server that sends their invalidation messages.
 func (p *packet) subscribers(ctx context.Context) *redis.MapStringIntCmd {
 	if len(p.streams) == 0 {
 		return nil
@@ -125,8 +125,9 @@ func (p *packet) subscribers(ctx context.Context) *redis.MapStringIntCmd {
 	return p.pipe.PubSubNumSub(ctx, channels...)
 }
 
-// exec sends the packet. The client panics over some replies that Redis never sends, and
-// then may have lost the connection's place in its pool; no server may end the process.
+// exec sends the packet. It recovers, because the client panics on some invalid replies
+// and no server may end the process. After a panic the connection may still occupy its
+// place in the client's pool.
 func (p *packet) exec(ctx context.Context) (sent []redis.Cmder, err error) {
 	defer func() {
 		if recover() != nil {
@@ -151,17 +152,17 @@ func readTTL(ms int64) answer {
 	case ms == -2:
 		return answer{left: forever}
 	case ms == 0:
-		return answer{} // its last millisecond; and the zero value says no
+		return answer{} // less than a millisecond left; not alive
 	case ms == -1:
 		return answer{alive: true, left: forever}
 	case ms > 0:
-		// Redis counts whole milliseconds, of which this one may be over.
+		// Redis returns whole milliseconds. The last one may be over already.
 		return answer{alive: true, left: time.Duration(min(ms-1, maxFactAge.Milliseconds())) * time.Millisecond}
 	}
 	return answer{err: fmt.Errorf("redis answers %d to PTTL; is it Redis?", ms)}
 }
 
-// isSubscribed reads whether the stream is subscribed on the server that answered.
+// isSubscribed reports whether the server that answered has the stream's subscription.
 func isSubscribed(ctx context.Context, reply *redis.MapStringIntCmd, of *stream) (bool, error) {
 	counts, err := reply.Result()
 	if err != nil {

@@ -10,62 +10,62 @@ import (
 )
 
 const (
-	// maxBatch is how many questions share a pipeline at most, and so a connection
-	// and its fate.
+	// maxBatch is the greatest number of questions in a pipeline. They all fail if its
+	// connection fails.
 	maxBatch = 128
-	// maxWaiting bounds the questions that wait for a pipeline: one more is an error,
-	// at once. It is what a frozen Redis can cost in memory.
+	// maxWaiting is the greatest number of questions waiting for a pipeline. Another one
+	// fails at once. It bounds the memory used while Redis does not answer.
 	maxWaiting = 4096
-	// workers is how many pipelines are under way at most. One would make all wait for
-	// a connection that has died; each more makes the pipelines shorter.
+	// workers is the greatest number of concurrent pipelines. With one, all questions
+	// would wait for a dead connection. More workers make shorter pipelines.
 	workers = 4
 )
 
 var (
 	errFull   = errors.New("redis is slow: too many questions are waiting")
-	errClosed = errors.New("redis is not asked any more: closed")
+	errClosed = errors.New("redis was not asked: closed")
 )
 
-// A question about one key. It is asked once, by a worker, which gives the answer to
-// whoever waits for it and does not touch it after that.
+// A question asks Redis about one key. It is asked once. Whoever asks it does not touch
+// it after settling it.
 type question struct {
 	key   string
-	asked time.Time // when it was put, by the clock of the sessions
+	asked time.Time // when it was made, by Sessions.now
 
-	// fill is what waits for the answer, when that may become a fact; else somebody
-	// waits for the channel, which takes one answer without a reader.
+	// fill receives the answer if it may become a fact. If fill is nil, the answer goes
+	// to the channel, which has a buffer of one.
 	fill   *fill
 	answer chan answer
 	limit  *time.Timer
 }
 
-// An answer is what Redis said of one key at some time after the question was put.
+// An answer is the state of one key in Redis at some time after question.asked.
 type answer struct {
 	alive bool
-	// Only for a fill: how long the key still lives, or forever, and whether the server
-	// that said it is the one that announces changes to the fill's stream.
+	// For a fill only: the key's time to live, or forever, and whether the server that
+	// answered is the one that sends the fill's stream its invalidation messages.
 	left      time.Duration
 	announced bool
 	err       error
 }
 
-// forever is the time left to a key without an end.
+// forever is the time to live of a key that does not expire.
 const forever = time.Duration(-1)
 
-// A batcher lets questions that are put at about the same time share a pipeline:
-// whatever waits when a worker is free goes together, and nothing waits for company.
-// So under load the cost of a round trip is shared by many, and a question that finds
-// nobody asking is asked at once by whoever has it, without a worker. A question that
-// was sent is never joined by a later one, so that whoever asks after a logout asks
-// Redis after it.
+// A batcher sends questions that are asked at about the same time in one pipeline. When
+// a worker becomes free it sends all waiting questions, and it never delays a question to
+// wait for others. Under load many questions share a round trip. When no pipeline is in
+// progress, a caller sends its question itself, without a worker. A later question never
+// joins one that was already sent, so a question asked after a logout reaches Redis after
+// the logout.
 type batcher struct {
 	queue chan *question
-	busy  atomic.Int32  // pipelines under way
+	busy  atomic.Int32  // pipelines in progress
 	done  chan struct{} // closed by close
-	spare sync.Pool     // of *question with channel and timer, nobody's
+	spare sync.Pool     // of unused *question with channel and timer
 	now   func() time.Time
 	limit time.Duration
-	ask   func(context.Context, []*question) // asks all and answers each
+	ask   func(context.Context, []*question) // asks and settles all questions
 
 	running sync.WaitGroup
 	closing sync.Once
@@ -85,14 +85,14 @@ func newBatcher(limit time.Duration, now func() time.Time, ask func(context.Cont
 	return b
 }
 
-// close ends the workers when they are done with what they are asking. Whoever still
-// waits gets an error.
+// close stops the workers after their current pipelines. Callers that are still waiting
+// get errClosed.
 func (b *batcher) close() {
 	b.closing.Do(func() { close(b.done) })
 	b.running.Wait()
 }
 
-// put hands a question to the workers, or says why not.
+// put queues a question for the workers. It does not block.
 func (b *batcher) put(q *question) error {
 	select {
 	case <-b.done:
@@ -107,8 +107,8 @@ func (b *batcher) put(q *question) error {
 	}
 }
 
-// alive asks whether a key is there and waits for the answer until the context ends
-// or the limit, counted from asked, is over.
+// alive asks whether a key exists. It waits for the answer until ctx ends or until
+// b.limit after asked.
 func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool, error) {
 	q, _ := b.spare.Get().(*question)
 	if q == nil {
@@ -129,8 +129,7 @@ func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool,
 		q.limit.Stop()
 		b.keep(q)
 		return a.alive, a.err
-	// Whoever gives up leaves the question to the worker, so that the late answer is
-	// nobody's.
+	// After giving up, do not reuse the question: a worker may still answer it.
 	case <-ctx.Done():
 		q.limit.Stop()
 		return false, timedOut(ctx.Err())
@@ -142,7 +141,8 @@ func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool,
 	}
 }
 
-// alone asks one question. Others find it busy, and a worker.
+// alone sends one question without a worker. Its caller has set b.busy to 1, so that
+// other questions go to the workers.
 func (b *batcher) alone(ctx context.Context, q *question) (bool, error) {
 	defer b.busy.Add(-1)
 	select {
@@ -173,7 +173,7 @@ func (b *batcher) work() {
 		case q := <-b.queue:
 			batch = append(batch, q)
 		}
-		// Whoever is about to ask gets to: a yield, not a delay.
+		// Yield, so that goroutines about to ask can join this batch. This is not a delay.
 		runtime.Gosched()
 		batch = b.more(batch)
 		if batch = b.inTime(batch); len(batch) > 0 {
@@ -184,7 +184,8 @@ func (b *batcher) work() {
 	}
 }
 
-// askTogether asks for many, so no one's context ends it.
+// askTogether sends a batch. It uses a context of its own, because the questions belong
+// to different callers.
 func (b *batcher) askTogether(batch []*question) {
 	b.busy.Add(1)
 	defer b.busy.Add(-1)
@@ -193,7 +194,7 @@ func (b *batcher) askTogether(batch []*question) {
 	b.ask(ctx, batch)
 }
 
-// more takes what else is waiting.
+// more adds waiting questions to the batch, up to maxBatch.
 func (b *batcher) more(batch []*question) []*question {
 	for len(batch) < maxBatch {
 		select {
@@ -206,8 +207,8 @@ func (b *batcher) more(batch []*question) []*question {
 	return batch
 }
 
-// inTime drops the questions that waited so long that nobody waits for them: after
-// an outage the first pipelines are for those who came last.
+// inTime drops the questions whose callers have timed out. After an outage this lets the
+// first pipelines serve callers that are still waiting.
 func (b *batcher) inTime(batch []*question) []*question {
 	now, kept := b.now(), batch[:0]
 	for _, q := range batch {
@@ -220,7 +221,7 @@ func (b *batcher) inTime(batch []*question) []*question {
 	return kept
 }
 
-// settle gives the answer to whoever waits for it. The question is theirs from then on.
+// settle delivers the answer. The question must not be used after it.
 func (q *question) settle(a answer) {
 	if q.fill != nil {
 		q.fill.settle(a)

@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// These tests have a store of their own behind the batcher, and a clock that stands
-// still while somebody computes.
+// These tests run a batcher with a fake store in a synctest bubble, in which computing
+// takes no time.
 
 const testLimit = 100 * time.Millisecond
 
@@ -55,7 +55,7 @@ func occupy(b *batcher) (wait func() []error) {
 	}
 }
 
-func TestWaitingQuestionsGoTogether(t *testing.T) {
+func TestWaitingQuestionsShareAPipeline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const trip = time.Millisecond
@@ -70,7 +70,7 @@ func TestWaitingQuestionsGoTogether(t *testing.T) {
 				q.yes()
 			}
 		})
-		b.busy.Add(1) // as if somebody asked alone
+		b.busy.Add(1) // as if a question was being sent without a worker
 		began := time.Now()
 		first := occupy(b)
 		rest := askAll(b, make([]string, 2*maxBatch+1)...)
@@ -95,9 +95,9 @@ func TestWaitingQuestionsGoTogether(t *testing.T) {
 	})
 }
 
-// A pipeline that is never answered holds up nobody else, and those in it no longer
-// than their limit.
-func TestDeadPipelineHoldsUpNobody(t *testing.T) {
+// A pipeline that is never answered does not delay other questions, and its own questions
+// end at their limit.
+func TestDeadPipeline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := startBatcher(t, func(ctx context.Context, batch []*question) {
@@ -112,7 +112,7 @@ func TestDeadPipelineHoldsUpNobody(t *testing.T) {
 		})
 		began := time.Now()
 		var dead []func() []error
-		for range workers { // one asks alone, and one worker is left
+		for range workers { // the first is sent without a worker, so one worker is left
 			dead = append(dead, askAll(b, "dead"))
 			synctest.Wait()
 		}
@@ -122,22 +122,22 @@ func TestDeadPipelineHoldsUpNobody(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took != 0 {
-			t.Errorf("others waited %v", took)
+			t.Errorf("the other questions waited %v", took)
 		}
 		for _, wait := range dead {
 			if err := wait()[0]; !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("the dead ones: %v", err)
+				t.Errorf("question in the dead pipeline: %v", err)
 			}
 		}
 		if took := time.Since(began); took != testLimit {
-			t.Errorf("the dead ones took %v, want %v", took, testLimit)
+			t.Errorf("the questions in the dead pipeline took %v, want %v", took, testLimit)
 		}
 	})
 }
 
-// Everything is dead: each has its own limit all the same, and when Redis is back those
-// who gave up cost it nothing.
-func TestEachHasItsOwnLimit(t *testing.T) {
+// While Redis does not answer, each question ends at its own limit. When Redis is back,
+// questions whose callers have given up are not sent.
+func TestOwnLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -161,13 +161,13 @@ func TestEachHasItsOwnLimit(t *testing.T) {
 			_, err := b.alive(ctx, "own deadline", time.Now())
 			cancel()
 			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != time.Duration(i+1)*10*time.Millisecond {
-				t.Errorf("%v after %v, want its own deadline", err, took)
+				t.Errorf("%v after %v, want the caller's deadline", err, took)
 			}
 		}
 		began := time.Now()
 		_, err := b.alive(t.Context(), "late", time.Now().Add(-testLimit/2))
 		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != testLimit/2 {
-			t.Errorf("%v after %v, want what was left of the limit", err, took)
+			t.Errorf("%v after %v, want the rest of the limit", err, took)
 		}
 		first()
 		time.Sleep(testLimit)
@@ -180,7 +180,7 @@ func TestEachHasItsOwnLimit(t *testing.T) {
 		synctest.Wait()
 		slices.Sort(asked)
 		if want := append(slices.Repeat([]string{"first"}, workers), "last"); !slices.Equal(asked, want) {
-			t.Errorf("asked %v, want %v: the last was the only one that somebody waited for", asked, want)
+			t.Errorf("asked %v, want %v: the callers of the others had given up", asked, want)
 		}
 	})
 }
@@ -200,7 +200,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		waiting := askAll(b, make([]string, maxWaiting)...)
 		synctest.Wait()
 		if _, err := b.alive(t.Context(), "one too many", time.Now()); !errors.Is(err, errFull) {
-			t.Errorf("one too many: %v", err)
+			t.Errorf("with a full queue: %v, want errFull", err)
 		}
 		close(frozen)
 		for _, err := range append(first(), waiting()...) {
@@ -211,11 +211,11 @@ func TestWaitingIsBounded(t *testing.T) {
 	})
 }
 
-// Whoever asks after a question was sent is answered by another one.
-func TestNoQuestionIsJoined(t *testing.T) {
+// A question is not answered by an earlier one that was already sent.
+func TestSentQuestionIsNotJoined(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		alive := true // what the store says when it is asked
+		alive := true // the state of the session in the store
 		answers := make(chan struct{})
 		b := startBatcher(t, func(_ context.Context, batch []*question) {
 			said := alive
@@ -233,10 +233,10 @@ func TestNoQuestionIsJoined(t *testing.T) {
 		synctest.Wait()
 		close(answers)
 		if said := <-first; !said {
-			t.Error("who asked before the logout was refused")
+			t.Error("the question from before the logout got false")
 		}
 		if said := <-second; said {
-			t.Error("who asked after the logout was answered from before it")
+			t.Error("the question from after the logout got an answer from before it")
 		}
 	})
 }
@@ -271,24 +271,24 @@ func TestClosedBatcher(t *testing.T) {
 	})
 }
 
-// apart returns a time whose two clocks have gone on differently since at, as after a
-// suspension. No function of package time makes one, so it is made of the fields: wall
-// and ext, of which the latter is the monotonic reading.
+// apart returns a time whose monotonic and wall clock readings have advanced by different
+// amounts since at, as after a suspension. Package time has no function for this, so apart
+// sets the unexported field ext, which holds the monotonic reading.
 func apart(t *testing.T, at time.Time, monotonic, wall time.Duration) time.Time {
 	t.Helper()
 	now := at.Add(wall)
-	(*struct { // of package time, which is checked below
+	(*struct { // the layout of time.Time, which is checked below
 		wall uint64
 		ext  int64
 		loc  *time.Location
 	})(unsafe.Pointer(&now)).ext += int64(monotonic - wall)
 	if got := now.Sub(at); got != monotonic || now.UnixNano()-at.UnixNano() != int64(wall) {
-		t.Fatalf("the clocks went on by %v and %v, want %v and %v", got, now.UnixNano()-at.UnixNano(), monotonic, wall)
+		t.Fatalf("the clocks advanced by %v and %v, want %v and %v", got, now.UnixNano()-at.UnixNano(), monotonic, wall)
 	}
 	return now
 }
 
-// An answer that another server gave proves nothing, and no PING follows it.
+// An answer from another server ends the proof before its PING is sent.
 func TestProveRefusesAnotherServer(t *testing.T) {
 	t.Parallel()
 	key, err := parseTemplate(DefaultKeyTemplate)
@@ -321,13 +321,13 @@ func TestProveRefusesAnotherServer(t *testing.T) {
 			}
 		}()
 		if len(of.pings) > 0 {
-			t.Errorf("%+v: a proof is under way", tt.answer)
+			t.Errorf("%+v: a proof is in progress", tt.answer)
 		}
 	}
 }
 
-// What a stream knows is used for as long as its last proof allows.
-func TestProofGrowsOld(t *testing.T) {
+// Facts may be used for freshFor after the last proof.
+func TestProofExpires(t *testing.T) {
 	t.Parallel()
 	at := time.Now()
 	of := &stream{}
@@ -342,8 +342,8 @@ func TestProofGrowsOld(t *testing.T) {
 		{true, at},
 		{true, at.Add(freshFor - 1)},
 		{false, at.Add(freshFor)},
-		{false, at.Round(0).Add(time.Hour)}, // a clock that shows a suspended machine
-		{true, apart(t, at, 0, freshFor-1)}, // either clock alone decides against it
+		{false, at.Round(0).Add(time.Hour)}, // wall clock only
+		{true, apart(t, at, 0, freshFor-1)}, // below, each clock alone can expire the proof
 		{false, apart(t, at, 0, freshFor)},  // the monotonic clock stood still
 		{false, apart(t, at, time.Hour, 0)}, // the wall clock was set back
 		{false, apart(t, at, freshFor, -freshFor)},
@@ -353,7 +353,7 @@ func TestProofGrowsOld(t *testing.T) {
 		}
 	}
 	if freshFor+beat > time.Second || freshFor <= 2*beat {
-		t.Errorf("a proof lasts %v and comes each %v", freshFor, beat)
+		t.Errorf("a proof lasts %v and is renewed every %v", freshFor, beat)
 	}
 }
 
@@ -365,10 +365,10 @@ func TestFacts(t *testing.T) {
 		t.Helper()
 		f, first := of.facts.join("k", at, of)
 		if !first {
-			t.Fatal("another fill is under way")
+			t.Fatal("another fill is in progress")
 		}
 		if again, first := of.facts.join("k", at, of); first || again != f {
-			t.Fatal("two fills of one key")
+			t.Fatal("two fills of the same key")
 		}
 		meanwhile()
 		f.settle(a)
@@ -386,16 +386,16 @@ func TestFacts(t *testing.T) {
 		{"missing", false, true, answer{left: forever, announced: true}, nothing},
 		{"an error", false, false, answer{alive: true, left: forever, announced: true, err: errFull}, nothing},
 		{"from another server", false, false, answer{alive: true, left: forever}, nothing},
-		{"its key is over", false, false, answer{alive: true, announced: true}, nothing},
-		{"it has changed", false, false, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k") }},
-		{"another has changed", true, true, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k2") }},
+		{"the key has expired", false, false, answer{alive: true, announced: true}, nothing},
+		{"the key has changed", false, false, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k") }},
+		{"another key has changed", true, true, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k2") }},
 	} {
 		of.facts.forget("k")
 		if alive, known := fill(tt.a, tt.meanwhile); alive != tt.alive || known != tt.known {
 			t.Errorf("%s: %v, known %v; want %v, %v", tt.name, alive, known, tt.alive, tt.known)
 		}
 	}
-	// The older fill ends after a newer one that began after the change.
+	// An older fill ends after a newer one that began after the change.
 	of.facts.forget("k")
 	older, _ := of.facts.join("k", at, of)
 	of.facts.forget("k")
@@ -406,9 +406,9 @@ func TestFacts(t *testing.T) {
 	newer.settle(answer{left: forever, announced: true})
 	older.settle(answer{alive: true, left: forever, announced: true})
 	if alive, known := of.facts.get("k", at); alive || !known {
-		t.Errorf("the older answer won: %v, known %v", alive, known)
+		t.Errorf("the older answer was stored: %v, known %v", alive, known)
 	}
-	// The ends of facts.
+	// Facts expire.
 	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {
 		of.facts.forget("k")
 		fill(answer{alive: true, left: left, announced: true}, nothing)
@@ -417,13 +417,13 @@ func TestFacts(t *testing.T) {
 			ends = at.Add(left)
 		}
 		if alive, _ := of.facts.get("k", ends.Add(-1)); !alive {
-			t.Errorf("with %v left it ends too early", left)
+			t.Errorf("with %v left the fact expires too early", left)
 		}
 		if _, known := of.facts.get("k", ends); known {
-			t.Errorf("with %v left it ends too late", left)
+			t.Errorf("with %v left the fact expires too late", left)
 		}
 	}
-	// They are bounded.
+	// Their number is bounded.
 	for i := range 10_000 {
 		f, _ := of.facts.join(fmt.Sprint(i), at, of)
 		f.settle(answer{left: forever, announced: true})

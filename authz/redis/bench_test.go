@@ -12,7 +12,7 @@ import (
 	"warder/authz/redis"
 )
 
-// cpu returns the time that this process has computed, the server not counted.
+// cpu returns the CPU time of this process, which does not include the server.
 func cpu(b *testing.B) time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
@@ -21,7 +21,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// BenchmarkAlive asks about one of 1000 sessions in so many goroutines at a time.
+// BenchmarkAlive asks about 1000 sessions from several numbers of goroutines.
 func BenchmarkAlive(b *testing.B) {
 	server := authztest.StartRedis(b, "")
 	for i := range 1000 {
@@ -34,7 +34,7 @@ func BenchmarkAlive(b *testing.B) {
 	}
 }
 
-// BenchmarkAliveTracked is BenchmarkAlive where the answers are known.
+// BenchmarkAliveTracked is BenchmarkAlive with Tracked and cached answers.
 func BenchmarkAliveTracked(b *testing.B) {
 	server := authztest.StartRedis(b, "")
 	for i := range 1000 {

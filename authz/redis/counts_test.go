@@ -11,7 +11,7 @@ import (
 	"warder/authz/redis"
 )
 
-// heard are the questions to Redis that Config.Asked was told of.
+// heard counts the calls of Config.Asked.
 type heard struct {
 	mu                  sync.Mutex
 	alive, gone, failed int
@@ -22,7 +22,7 @@ func (h *heard) asked(took time.Duration, alive bool, err error) {
 	defer h.mu.Unlock()
 	switch {
 	case took < 0:
-		panic("a question took less than no time")
+		panic("a question took a negative time")
 	case err != nil:
 		h.failed++
 	case alive:
@@ -37,11 +37,12 @@ func (h *heard) want(t *testing.T, alive, gone, failed int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.alive != alive || h.gone != gone || h.failed != failed {
-		t.Errorf("heard of %d live sessions, %d ended ones and %d failures; want %d, %d and %d", h.alive, h.gone, h.failed, alive, gone, failed)
+		t.Errorf("Asked was called for %d live sessions, %d ended ones and %d failures; want %d, %d and %d", h.alive, h.gone, h.failed, alive, gone, failed)
 	}
 }
 
-// TestCounts: what is put to Redis is told, and what is answered from memory is counted.
+// TestCounts checks that Config.Asked is called for each question to Redis and that
+// answers from the cache are counted.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, password)
@@ -54,16 +55,16 @@ func TestCounts(t *testing.T) {
 		wantAlive(t, strict, "s1", true)
 		wantAlive(t, strict, "other", false)
 	}
-	wantAlive(t, strict, "no:id", false) // nobody is asked
+	wantAlive(t, strict, "no:id", false) // Redis is not asked
 	h.want(t, 3, 3, 0)
 	if got := strict.Counts(); got != (authz.CacheCounts{}) {
-		t.Errorf("without a cache %+v was counted", got)
+		t.Errorf("without Tracked, Counts = %+v, want zero", got)
 	}
 
 	h = heard{}
 	tracked := openTracked(t, config)
 	hear(t, tracked)
-	h.want(t, 0, 0, 0) // proofs are no questions
+	h.want(t, 0, 0, 0) // proofs are not counted
 	for range 5 {
 		wantAlive(t, tracked, "s1", true)
 		wantAlive(t, tracked, "other", false)
@@ -73,7 +74,7 @@ func TestCounts(t *testing.T) {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 
-	// Without announcements nothing is kept, and each failure is told.
+	// Without a stream the cache is not used, and Asked is called for each failure.
 	server.Stop(t)
 	eventually(t, func() error {
 		_, err := tracked.Alive(t.Context(), "42", "s1")
@@ -81,13 +82,13 @@ func TestCounts(t *testing.T) {
 			return errors.New("facts are still used")
 		}
 		if err == nil {
-			t.Error("a server that is gone has answered")
+			t.Error("a stopped server has answered")
 		}
 		return nil
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed == 0 {
-		t.Error("no failure was told")
+		t.Error("Asked was not called for a failure")
 	}
 }

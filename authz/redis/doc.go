@@ -1,17 +1,16 @@
-// Package redis asks Redis whether a session still lives. It owns the session
-// key's template, the connections to Redis and their time limits, and what is known
-// of sessions while Redis announces their changes.
+// Package redis implements [authz.Sessions] on Redis. It owns the template of the
+// session key, the connections to Redis and their timeouts, and the cache of session
+// facts.
 //
-// It is called by package authz for each bearer token, by way of
-// [authz.Sessions]. It never writes to Redis, reads no value, keeps no fact that it
-// cannot prove to be up to date, and takes no silence, no error and no strange reply
-// for a yes.
+// Package authz calls it for each bearer token. It never writes to Redis and never
+// reads a value. It uses a cached fact only while it can prove that the fact is up to
+// date. A timeout, an error or an unexpected reply never counts as a live session.
 //
-// A check goes this way: [Sessions.Alive] looks for a fact (facts.go), which is there only
-// while a stream of announcements keeps it right (stream.go); else the question is asked at
-// once when nobody is asking, and goes with others in a pipeline when somebody is
-// (batch.go), and Redis is asked (ask.go).
+// [Sessions.Alive] first looks for a cached fact (facts.go), which exists only while a
+// stream of invalidation messages keeps it current (stream.go). Otherwise it asks Redis
+// (ask.go): at once when no other question is in progress, else in a pipeline with
+// others (batch.go).
 //
-// The client library has one log for the whole process, which the program silences
-// at its start: what matters of it comes back as an error.
+// The client library logs to one process-wide logger, which the program silences at
+// start-up. Errors that matter are returned to the caller.
 package redis

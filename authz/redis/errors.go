@@ -15,23 +15,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errorCode is how a server's error begins. What follows may hold the key.
+// errorCode is the first word of a server's error. The rest may contain the key.
 var errorCode = regexp.MustCompile(`^[A-Z]{2,20}$`)
 
-// hints say what would be right for the codes that a configuration causes.
+// hints explain the error codes that a wrong configuration causes.
 var hints = map[string]string{
 	"WRONGPASS":   "; the user or password in redis_url is wrong",
-	"NOAUTH":      "; it wants a password, and redis_url has none",
+	"NOAUTH":      "; it requires a password, and redis_url has none",
 	"NOPERM":      "; the user needs +exists on the session keys",
-	"LOADING":     "; it is reading its data",
+	"LOADING":     "; it is loading its data",
 	"MASTERDOWN":  "; it is a replica that has lost its primary",
-	"MOVED":       "; it is a cluster, name a server that holds all keys",
+	"MOVED":       "; it is a cluster; name a server that holds all keys",
 	"CLUSTERDOWN": "; it is a cluster that is down",
 }
 
-// explain turns an error of the client into one for a log: what is wrong and
-// what would be right, without key, address and password. Only the context's own
-// errors can be found in it.
+// explain turns an error of the client into one that is safe to log. It says what is
+// wrong and what to change, without the key, the address or the password. It wraps only
+// errReplica and the context's errors.
 func explain(ctx context.Context, err error) error {
 	if errors.Is(err, errReplica) {
 		return fmt.Errorf("redis: %w", errReplica)
@@ -56,10 +56,10 @@ func explain(ctx context.Context, err error) error {
 	}{
 		{errors.As(err, &timeout) && timeout.Timeout(), "did not answer in time"},
 		{errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted), "is slow: every connection is in use"},
-		{errors.Is(err, redis.ErrClosed), "is not asked any more: closed"},
+		{errors.Is(err, redis.ErrClosed), "was not asked: closed"},
 		{errors.Is(err, syscall.ECONNREFUSED), "cannot be reached: connection refused"},
 		{errors.Is(err, syscall.ENOENT), "cannot be reached: no such socket"},
-		{errors.Is(err, syscall.EACCES), "cannot be reached: no right to use the socket"},
+		{errors.Is(err, syscall.EACCES), "cannot be reached: permission denied on the socket"},
 		{isType[*net.DNSError](err), "cannot be reached: the host's name is not known"},
 		{errors.As(err, &unknown) || isType[*tls.CertificateVerificationError](err), "has a certificate that is not trusted"},
 		{isType[tls.RecordHeaderError](err), "does not speak TLS; write redis:// instead of rediss://"},
@@ -70,16 +70,16 @@ func explain(ctx context.Context, err error) error {
 			return errors.New("redis " + is.text)
 		}
 	}
-	return errors.New("redis sent what is no reply to EXISTS; is it Redis?")
+	return errors.New("redis sent an invalid reply to EXISTS; is it Redis?")
 }
 
-// A refusal is what Redis answers to a user without the right, or to a command that
-// it does not know. It will do so again.
+// A refusal is an error that will recur: the user lacks a permission, or the server does
+// not know the command.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
 
-// explainTracking is explain for what only tracking needs.
+// explainTracking is explain for the commands that only tracking uses.
 func explainTracking(ctx context.Context, err error) error {
 	if reply, ok := errors.AsType[redis.Error](err); ok {
 		switch code, _, _ := strings.Cut(reply.Error(), " "); code {
@@ -87,12 +87,14 @@ func explainTracking(ctx context.Context, err error) error {
 			return &refusal{"redis answers NOPERM; for tracked the user needs +pttl on the session keys, " +
 				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &" + invalidations + "*"}
 		case "ERR":
-			return &refusal{"redis answers ERR; for tracked it has to know CLIENT TRACKING, as Redis 6 and Valkey do"}
+			return &refusal{"redis answers ERR; tracked needs a server with CLIENT TRACKING, such as Redis 6 or Valkey"}
 		}
 	}
 	switch {
 	case strings.HasSuffix(err.Error(), "payload: <nil>"):
-		return errFlushed // the client knows no announcement without keys, and has no name for its error
+		// FLUSHALL and FLUSHDB send an invalidation message without keys. The client does
+		// not support it and has no error value for it.
+		return errFlushed
 	case strings.HasPrefix(err.Error(), "redis: unsupported pubsub"):
 		return errStrange
 	}

@@ -12,8 +12,8 @@ func (s *Sessions) Tracks() bool {
 	return of != nil && of.proven(s.now())
 }
 
-// Heard returns when all announcements of what was acknowledged before the call have
-// been applied.
+// Heard waits until the invalidation messages for all changes acknowledged before the
+// call have been applied.
 func (s *Sessions) Heard(ctx context.Context) error {
 	began := s.now()
 	of := s.stream.Load()
@@ -37,7 +37,7 @@ func (s *Sessions) Heard(ctx context.Context) error {
 	return nil
 }
 
-// Kept reports whether a fact of the session is kept, and what it says.
+// Kept reports whether there is a fact about the session, and whether it is alive.
 func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
 	of := s.stream.Load()
 	if of == nil {
@@ -46,7 +46,7 @@ func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
 	return of.facts.get(s.key.key(userID, sessionID), s.now())
 }
 
-// Waiting returns how many wait for the fill of a session.
+// Waiting returns the number of checks waiting for the fill of a session.
 func (s *Sessions) Waiting(userID, sessionID string) int {
 	key := s.key.key(userID, sessionID)
 	sh := s.stream.Load().facts.shard(key)

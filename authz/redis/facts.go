@@ -9,30 +9,29 @@ import (
 )
 
 const (
-	// maxFacts is how many sessions, live and ended ones, are kept: some tens of MiB
-	// at most.
+	// maxFacts is the greatest number of sessions cached, alive or not. They take some
+	// tens of MiB at most.
 	maxFacts = 100_000
-	// maxFactAge is how long a fact is used without asking again, whatever was or was
-	// not announced. It bounds what announcements do not cover (SWAPDB, a clock of
-	// Redis that is set) and costs a question a minute for a session in use.
+	// maxFactAge is the lifetime of a fact. It bounds the effect of changes for which
+	// Redis sends no invalidation (SWAPDB, a change of its clock). It costs one question
+	// a minute for a session in use.
 	maxFactAge = time.Minute
 	factShards = 64
 )
 
-// A fact is what Redis said of a key, and until when it may be believed as long as
-// nothing else is announced.
+// A fact is the state of a key. It holds until the given time unless it is invalidated
+// first.
 type fact struct {
 	alive bool
 	until time.Time
 }
 
-// facts are what is known of sessions by one stream of announcements. They begin
-// empty with it and are left to the garbage collector with it, so that no fact
-// outlives the connection that keeps it right.
+// facts is the cache of one stream. It is empty when the stream starts and is discarded
+// with the stream, so that no fact outlives the connection that invalidates it.
 //
-// Reading takes no lock. Writing does: an announcement and the end of a fill exclude
-// each other for a key, so that a fill that began before a logout and ends after it
-// is not kept.
+// Reading takes no lock. An invalidation and the end of a fill take the lock of the key's
+// shard, so that the answer of a fill that began before a logout and ends after it is
+// not stored.
 type facts struct {
 	cache  *otter.Cache[string, fact]
 	seed   maphash.Seed
@@ -44,16 +43,16 @@ type factShard struct {
 	fills map[string]*fill
 }
 
-// A fill is a question whose answer becomes a fact, unless the key changes meanwhile.
-// Whoever misses the fact while it is under way waits for it too.
+// A fill is a question whose answer becomes a fact unless the key is invalidated in the
+// meantime. Later checks of the same key join a fill in progress.
 type fill struct {
 	stream *stream
 	key    string
 	asked  time.Time
-	done   chan struct{} // closed when the answer is there
+	done   chan struct{} // closed when answer is set
 	answer answer
-	stale  bool // the key has changed since; guarded by the shard's lock, then by done
-	joined int  // who waits for it; guarded by the shard's lock
+	stale  bool // the key was invalidated; guarded by the shard's lock until done is closed
+	joined int  // number of checks waiting; guarded by the shard's lock
 }
 
 func newFacts(size int) *facts {
@@ -68,7 +67,7 @@ func (f *facts) shard(key string) *factShard {
 	return &f.shards[maphash.String(f.seed, key)%factShards]
 }
 
-// get returns what is known of a key at the time now.
+// get returns the fact about key if there is one that holds at the time now.
 func (f *facts) get(key string, now time.Time) (alive, known bool) {
 	fact, ok := f.cache.GetIfPresent(key)
 	if !ok || !now.Before(fact.until) {
@@ -77,7 +76,7 @@ func (f *facts) get(key string, now time.Time) (alive, known bool) {
 	return fact.alive, true
 }
 
-// join returns the fill of a key that is under way, or begins one.
+// join returns the fill in progress for key, or starts one.
 func (f *facts) join(key string, now time.Time, of *stream) (at *fill, first bool) {
 	sh := f.shard(key)
 	sh.mu.Lock()
@@ -91,8 +90,8 @@ func (f *facts) join(key string, now time.Time, of *stream) (at *fill, first boo
 	return at, true
 }
 
-// forget drops what is known of a key and lets nobody else wait for a fill that may
-// have been answered before the change.
+// forget invalidates key. Later checks do not join a fill in progress for it, because
+// Redis may have answered it before the change.
 func (f *facts) forget(key string) {
 	sh := f.shard(key)
 	sh.mu.Lock()
@@ -104,7 +103,8 @@ func (f *facts) forget(key string) {
 	}
 }
 
-// settle ends a fill: the answer is kept if nothing was announced since it began.
+// settle ends a fill. It stores the answer unless the key was invalidated since the fill
+// began.
 func (at *fill) settle(a answer) {
 	f := at.stream.facts
 	sh := f.shard(at.key)
@@ -113,8 +113,8 @@ func (at *fill) settle(a answer) {
 		delete(sh.fills, at.key)
 	}
 	if a.err == nil && a.announced && !at.stale {
-		// The time left is counted from before the question, so that it is over here
-		// no later than in Redis.
+		// The time to live is counted from before the question, so that the fact expires
+		// no later than the key in Redis.
 		lasts := maxFactAge
 		if a.left != forever {
 			lasts = min(lasts, a.left)

@@ -19,11 +19,11 @@ import (
 	"warder/authz/redis"
 )
 
-// limit is the configured time for one question in these tests.
+// limit is the configured timeout in these tests.
 const limit = 100 * time.Millisecond
 
-// wantUnavailable asks several at once, more than there are connections: each gets
-// an error by the store's own limit, long before the caller's.
+// wantUnavailable asks several questions at once, more than there are connections. Each
+// must get an error at the store's own timeout, long before the caller's deadline.
 func wantUnavailable(t *testing.T, s *redis.Sessions, questions int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -40,7 +40,7 @@ func wantUnavailable(t *testing.T, s *redis.Sessions, questions int) {
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		t.Error("only the caller's deadline ended the questions")
+		t.Error("the questions ended only at the caller's deadline")
 	}
 }
 
@@ -53,7 +53,7 @@ func wantWell(t *testing.T, s *redis.Sessions) {
 		}
 		return err
 	})
-	// Well means all of the pool, not one lucky connection.
+	// Every connection of the pool must work.
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
@@ -70,17 +70,17 @@ func TestFaults(t *testing.T) {
 	server.Do(t, "SET", "session:42:s1", "1")
 	wantWell(t, s)
 
-	t.Log("paused: connections are open and nothing answers")
+	t.Log("paused: connections are open and the server does not answer")
 	server.Pause(t)
 	wantUnavailable(t, s, 16)
 	server.Resume(t)
 	wantWell(t, s)
 
-	t.Log("down: nobody listens")
+	t.Log("down: connections are refused")
 	server.Stop(t)
 	wantUnavailable(t, s, 16)
 	if err := s.Check(t.Context()); err == nil {
-		t.Error("Check of a server that is down has no error")
+		t.Error("Check of a stopped server returned nil")
 	}
 	server.Start(t)
 	server.Do(t, "SET", "session:42:s1", "1")
@@ -96,8 +96,8 @@ func TestFaults(t *testing.T) {
 	wantWell(t, s)
 }
 
-// A network that loses everything leaves connections that are never answered and
-// never closed. They must not keep their places in the pool when it is back.
+// A network that drops every packet leaves connections that are neither answered nor
+// closed. They must not occupy the pool when the network is back.
 func TestNetworkIsCut(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
@@ -113,9 +113,9 @@ func TestNetworkIsCut(t *testing.T) {
 	wantWell(t, s)
 }
 
-// A restart between two questions leaves connections in the pool that are dead:
-// they must not cost the next question its answer.
-func TestRestartCostsNoQuestion(t *testing.T) {
+// A restart between two questions leaves dead connections in the pool. The next question
+// must still be answered.
+func TestRestartBetweenQuestions(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
 	s := open(t, redis.Config{URL: server.URL()})
@@ -138,8 +138,8 @@ func TestRestartCostsNoQuestion(t *testing.T) {
 	}
 }
 
-// fakeServer speaks as much of the protocol as a handshake needs and lets reply
-// answer EXISTS. A nil reply never answers anything.
+// fakeServer implements enough of the protocol for a handshake and calls reply for EXISTS.
+// With a nil reply it never answers.
 func fakeServer(t *testing.T, reply func(conn net.Conn, key string)) (url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -222,7 +222,7 @@ func TestSilentServer(t *testing.T) {
 	wantUnavailable(t, s, 8)
 }
 
-// A server without TLS waits for the rest of what it takes for a command.
+// A server without TLS takes the ClientHello for the start of a command and waits for more.
 func TestTLSToAPlaintextPort(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
@@ -230,7 +230,7 @@ func TestTLSToAPlaintextPort(t *testing.T) {
 	wantUnavailable(t, s, 1)
 }
 
-// Only the integers 0 and 1 are answers.
+// Every reply other than the integers 0 and 1 is an error.
 func TestStrangeReplies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -269,7 +269,7 @@ func TestStrangeReplies(t *testing.T) {
 			s := open(t, redis.Config{Timeout: 2 * time.Second, URL: fakeServer(t, func(conn net.Conn, _ string) {
 				_, _ = io.WriteString(conn, tt.reply)
 			})})
-			for range 2 { // a strange reply must not leave something for the next question
+			for range 2 { // a bad reply must not affect the next question
 				alive, err := s.Alive(t.Context(), "42", "s1")
 				got := map[bool]string{true: "alive", false: "dead"}[alive]
 				if err != nil {
@@ -284,8 +284,8 @@ func TestStrangeReplies(t *testing.T) {
 	}
 }
 
-// The client library panics over this reply. That ends no process, and no question more
-// than those that got it.
+// The client library panics on this reply. The process survives, and only the questions
+// that got the reply fail.
 func TestImpossibleReply(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -349,8 +349,8 @@ func TestConnectionClosedInsteadOfAReply(t *testing.T) {
 	wantUnavailable(t, s, 4)
 }
 
-// A connection that looked well and ends under the question costs no answer.
-func TestConnectionEndsUnderAQuestion(t *testing.T) {
+// A question is retried when the server closes its connection.
+func TestConnectionClosedDuringAQuestion(t *testing.T) {
 	t.Parallel()
 	var questions atomic.Int64
 	s := open(t, redis.Config{URL: fakeServer(t, func(conn net.Conn, _ string) {
@@ -367,8 +367,8 @@ func TestConnectionEndsUnderAQuestion(t *testing.T) {
 	}
 }
 
-// A reply that comes after its question was given up is nobody's.
-func TestLateReplyIsNobodys(t *testing.T) {
+// A reply that arrives after its question timed out is dropped.
+func TestLateReplyIsDropped(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 64)
 	late := make(chan struct{})
@@ -390,7 +390,7 @@ func TestLateReplyIsNobodys(t *testing.T) {
 	close(late)
 	for range 10 {
 		if alive, err := s.Alive(t.Context(), "42", "gone"); alive || err != nil {
-			t.Fatalf("Alive = %v, %v; want false: the reply was another question's", alive, err)
+			t.Fatalf("Alive = %v, %v; want false: the reply belonged to another question", alive, err)
 		}
 	}
 }

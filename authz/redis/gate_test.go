@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// A gate is a proxy that tells the connection with announcements from the others, and
-// holds back what the server sends on one kind.
+// A gate is a proxy that can hold back replies of the server. It distinguishes the
+// connection for invalidation messages from the others.
 type gate struct {
 	addr string
 
 	mu       sync.Mutex
 	changed  *sync.Cond
-	held     func(stream bool, asked []byte) bool // nil: nothing
-	holding  int                                  // replies held now
+	held     func(stream bool, asked []byte) bool // nil holds nothing
+	holding  int                                  // number of replies held
 	done     bool
 	conns    []net.Conn
 	listener net.Listener
@@ -67,7 +67,8 @@ func startGate(t testing.TB, target string) *gate {
 	return g
 }
 
-// hold holds replies for which held is true, those held now too; nil lets all go.
+// hold sets which replies are held, including those that are held now. With nil, all are
+// released.
 func (g *gate) hold(held func(stream bool, asked []byte) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -75,7 +76,7 @@ func (g *gate) hold(held func(stream bool, asked []byte) bool) {
 	g.changed.Broadcast()
 }
 
-// awaitHolding returns when at least one reply is held.
+// awaitHolding waits until at least one reply is held.
 func (g *gate) awaitHolding() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,7 +89,7 @@ type gated struct {
 	gate      *gate
 	near, far net.Conn
 	stream    bool   // guarded by the gate's mu
-	asked     []byte // what was last asked, likewise
+	asked     []byte // the latest request; guarded by the gate's mu
 }
 
 func (c *gated) ask() {

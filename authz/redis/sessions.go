@@ -18,24 +18,24 @@ import (
 	"warder/authz"
 )
 
-// Config says where sessions are and how to ask.
+// Config configures [Sessions].
 type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
 	// redis://[user:password@]host[:port][/database].
 	URL string
-	// KeyTemplate makes the key of a session; "" means [DefaultKeyTemplate].
+	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate].
 	KeyTemplate string
-	// Timeout bounds one question, connecting included; 0 means 100ms.
+	// Timeout bounds one question, including connecting. 0 means 100ms.
 	Timeout time.Duration
-	// PoolSize bounds the connections; 0 means the URL's pool_size, else 32.
+	// PoolSize is the greatest number of connections that answer questions. 0 means the
+	// URL's pool_size, or 32 when it has none.
 	PoolSize int
-	// Tracked keeps facts in memory while Redis announces changes: see [Sessions].
+	// Tracked caches facts while Redis sends invalidation messages. See [Sessions].
 	Tracked bool
-	// Log hears when announcements break off and when they are back; nil: nobody does.
+	// Log records when invalidation messages stop and when they resume. It may be nil.
 	Log *slog.Logger
-	// Asked hears of each question that was put to Redis, and not of those that were
-	// answered from memory: how long it took, and what came of it. It must not wait; nil:
-	// nobody does.
+	// Asked, if not nil, is called after each question sent to Redis, but not after an
+	// answer from the cache. It must not block.
 	Asked func(took time.Duration, alive bool, err error)
 }
 
@@ -46,22 +46,22 @@ const (
 
 // Sessions implements [authz.Sessions] on Redis. It is safe for concurrent use.
 //
-// Unless Tracked is configured each question is asked of Redis ("strict"):
-// questions that are put at about the same time share a round trip, and one that is put
-// after Redis has acknowledged a logout sees it.
+// Without Tracked ("strict") every question goes to Redis. Questions asked at about the
+// same time share a round trip. A question asked after Redis acknowledged a logout sees
+// the logout.
 //
-// With Tracked, what Redis said of a session, that it lives or that it does not, is
-// used again until Redis announces a change of its key (CLIENT TRACKING in broadcasting
-// mode), which takes less than a millisecond as a rule. In addition a fact ends with
-// its key's time to live, after a minute in any case, and whenever it is not proven
-// within the last 800ms that all changes announced so far have been received from a server
-// that still is the primary. While that is not proven, questions are asked of Redis as
-// in strict. So no fact is used for a check that begins later than 800ms after the
-// logout was acknowledged, whatever happens to the connection or to Redis.
+// With Tracked, the answer for a session, alive or not, is cached until Redis sends an
+// invalidation message for its key (CLIENT TRACKING in broadcasting mode), usually within
+// a millisecond of the change. A fact also expires with its key's time to live, and after
+// one minute at the latest. Facts are used only if it was proven within the last 800ms
+// that all invalidation messages up to then have been received, from a server that is
+// still the primary. Otherwise questions go to Redis as in strict. So a check that begins
+// more than 800ms after a logout was acknowledged never uses a fact from before it,
+// whatever happens to the connection or to Redis.
 //
-// The user needs +exists on the keys of sessions, and should have +role. For Tracked
-// it needs in addition +pttl, +client|id, +client|tracking, +subscribe, +ping and +pubsub|numsub,
-// and the channels &__redis__:invalidate*.
+// The Redis user needs +exists on the session keys and should have +role. With Tracked
+// it also needs +pttl, +client|id, +client|tracking, +subscribe, +ping and
+// +pubsub|numsub, and the channels &__redis__:invalidate*.
 type Sessions struct {
 	client  atomic.Pointer[redis.Client]
 	options *redis.Options
@@ -69,13 +69,13 @@ type Sessions struct {
 	timeout time.Duration
 	now     func() time.Time
 	log     *slog.Logger
-	asked   func(took time.Duration, alive bool, err error) // nil: nobody hears
-	counts  authz.CacheCounter                              // only for tracked
+	asked   func(took time.Duration, alive bool, err error) // may be nil
+	counts  authz.CacheCounter                              // with tracked only
 	tracked bool
-	// tellsRole is whether the server answered ROLE to the newest connection.
+	// tellsRole reports whether the server accepted ROLE on the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
-	// stream is what keeps facts right, nil while nothing does.
+	// stream holds the facts and keeps them current. It is nil while there is none.
 	stream atomic.Pointer[stream]
 
 	running    context.Context // until Close
@@ -83,8 +83,8 @@ type Sessions struct {
 	background sync.WaitGroup
 }
 
-// Validate checks the configuration and connects to nothing. No error shows the URL
-// or a part of it that could be the password.
+// Validate checks the configuration without connecting. The error is an
+// [*authz.ConfigError]. It never contains the URL or a part that could be the password.
 func (c Config) Validate() error {
 	_, err := c.sessions()
 	return err
@@ -110,14 +110,15 @@ func (c Config) sessions() (*Sessions, error) {
 	}
 	options.PoolSize = cmp.Or(c.PoolSize, options.PoolSize, defaultPoolSize)
 	if options.PoolSize < 0 {
-		return nil, authz.Misconfigured("sessions", "a pool of %d connections is none; use 1 or more", options.PoolSize)
+		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 or more", options.PoolSize)
 	}
 	bound(options, timeout)
 	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}, nil
 }
 
-// New checks the configuration like Validate. It does not wait for a connection: Redis
-// may be away when warder starts, see [Sessions.Check]. The caller must Close.
+// New checks the configuration like [Config.Validate]. It does not wait for a connection,
+// because Redis may be down when warder starts: see [Sessions.Check]. The caller must
+// call [Sessions.Close].
 func New(c Config) (*Sessions, error) {
 	s, err := c.sessions()
 	if err != nil {
@@ -136,10 +137,10 @@ func New(c Config) (*Sessions, error) {
 	return s, nil
 }
 
-// bound keeps every question inside its time, and the connections inside the pool.
+// bound sets the client's timeouts and its number of connections.
 func bound(o *redis.Options, timeout time.Duration) {
-	// The context carries the limit. The client's own limits run on a clock that
-	// it reads every 50ms only, so they are wider and never come first.
+	// The context carries the deadline. The client's own timeouts use a clock with a
+	// resolution of 50ms, so they are longer and never fire first.
 	o.ContextTimeoutEnabled = true
 	o.ReadTimeout = timeout + 10*time.Second
 	o.WriteTimeout = timeout + 10*time.Second
@@ -147,19 +148,19 @@ func bound(o *redis.Options, timeout time.Duration) {
 	o.DialerRetries = 1
 	o.MaxActiveConns = o.PoolSize
 	o.MinIdleConns = 0
-	o.PipelinePoolSize = -1 // a pipeline takes its connection from the one pool too
+	o.PipelinePoolSize = -1 // pipelines use the same pool
 	o.PoolTimeout = timeout
-	// One retry, at once: a restart of Redis leaves a connection in the pool that
-	// looks well. The question changes nothing, so asking twice does no harm.
+	// Retry once without delay, because a restart of Redis leaves broken connections in
+	// the pool. The commands only read, so repeating them is harmless.
 	o.MaxRetries = 1
 	o.MinRetryBackoff = -1
 	o.MaxRetryBackoff = -1
-	// RESP 2 has no messages that nobody asked for, which could be taken for a
-	// reply. The rest are commands that a narrow ACL would refuse.
+	// RESP 2 has no push messages that could be mistaken for a reply. The other two
+	// options avoid commands that a narrow ACL would reject.
 	o.Protocol = 2
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	// The client's own dialer does not stop a TLS handshake with its context.
+	// The client's own dialer does not abort a TLS handshake when its context ends.
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	o.Dialer = dialer.DialContext
 	if o.TLSConfig != nil {
@@ -167,17 +168,18 @@ func bound(o *redis.Options, timeout time.Duration) {
 	}
 }
 
-// Alive implements [authz.Sessions]: the key exists, whatever its type. Ids that
-// are none ([authz.ValidID]) have no session, and Redis is not asked about them.
+// Alive implements [authz.Sessions]. A session is alive when its key exists, whatever
+// the key's type. An id that is not valid ([authz.ValidID]) has no session, and Alive
+// does not ask Redis about it.
 func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return false, fmt.Errorf("redis is not asked: %w", err)
+		return false, fmt.Errorf("redis was not asked: %w", err)
 	}
 	if !authz.ValidID(userID) || !authz.ValidID(sessionID) {
 		return false, nil
 	}
 	key, now := s.key.key(userID, sessionID), s.now()
-	// The clock is read first: a fact is judged by when the check began.
+	// now was read before the stream, so that a fact is judged at the start of the check.
 	if of := s.stream.Load(); of != nil && of.proven(now) {
 		if alive, known := of.facts.get(key, now); known {
 			s.counts.Hit()
@@ -191,7 +193,7 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 	return s.alive(ctx, key, now)
 }
 
-// alive asks Redis, and tells who wants to hear of it.
+// alive asks Redis and calls Config.Asked.
 func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
 	alive, err := s.questions.alive(ctx, key, now)
 	s.tell(now, alive, err)
@@ -204,10 +206,10 @@ func (s *Sessions) tell(asked time.Time, alive bool, err error) {
 	}
 }
 
-// Counts says how often a session was answered from memory, with Tracked.
+// Counts returns the cache's counters. They are zero without Tracked.
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
-// fill asks Redis for a fact, or waits for whoever does.
+// fill asks Redis for a fact, or waits for a fill of the same key in progress.
 func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Time) (bool, error) {
 	at, first := of.facts.join(key, now, of)
 	if first {
@@ -225,16 +227,17 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	if err != nil {
 		return false, err
 	}
-	// Whoever came later than the question may know of a change that the answer does
-	// not: it counts for them only as a fact would.
+	// A check that joined the fill may have begun after Redis answered, so the answer may
+	// be older than a change made before the check. Such a check may use the answer only
+	// under the conditions for using a fact.
 	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) {
 		return at.answer.alive, nil
 	}
-	// In the time that is left, as in strict.
+	// Ask Redis as in strict, within the time that is left.
 	return s.alive(ctx, key, now)
 }
 
-// await waits until a fill has its answer; an error says why it waits no more.
+// await waits for the answer of a fill. An error means that the wait ended before it.
 func (s *Sessions) await(ctx context.Context, at *fill) error {
 	limit := time.NewTimer(s.timeout)
 	defer limit.Stop()
@@ -250,7 +253,7 @@ func (s *Sessions) await(ctx context.Context, at *fill) error {
 	}
 }
 
-// tellFilled is tell for the question of a fill; err says that nobody waited for it.
+// tellFilled is tell for the question of a fill. err is the result of await.
 func (s *Sessions) tellFilled(asked time.Time, at *fill, err error) {
 	if err != nil {
 		s.tell(asked, false, err)
@@ -263,8 +266,8 @@ func timedOut(why error) error {
 	return fmt.Errorf("redis did not answer in time: %w", why)
 }
 
-// Check reports whether Redis can answer a question about a session with what
-// is configured: address, password, rights. The error says what is wrong.
+// Check asks Redis about a session that does not exist, to test the configured address,
+// password and permissions. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
 	_, err := s.questions.alive(ctx, s.checkKey(), s.now())
 	return err
@@ -272,12 +275,13 @@ func (s *Sessions) Check(ctx context.Context) error {
 
 func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
 
-// reconnect leaves the connections of a client behind: its name may stand for
-// another server by now. What was asked on them is still answered.
+// reconnect replaces the client, because its host name may now resolve to another
+// server. The old client is closed after s.timeout, so that questions in progress are
+// still answered.
 func (s *Sessions) reconnect(old *redis.Client) {
 	fresh := redis.NewClient(s.options)
 	if !s.client.CompareAndSwap(old, fresh) {
-		_ = fresh.Close() // somebody did it already
+		_ = fresh.Close() // another goroutine has replaced it
 		return
 	}
 	s.background.Go(func() {
@@ -291,7 +295,7 @@ func (s *Sessions) reconnect(old *redis.Client) {
 	})
 }
 
-// Close ends the connections. Questions after it are errors.
+// Close closes the connections. Later questions return an error.
 func (s *Sessions) Close() error {
 	s.stop()
 	s.questions.close()
@@ -299,19 +303,19 @@ func (s *Sessions) Close() error {
 	return s.client.Load().Close()
 }
 
-// errReplica is final until the server is a primary: a replica may still hold a
-// session that is logged out.
+// errReplica is returned for a replica, because a replica may still have a session that
+// was logged out on the primary.
 var errReplica = errors.New("the server is a replica; name the primary")
 
-// refuseReplica looks at each new connection.
+// refuseReplica rejects a new connection to a replica.
 func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
 	role := conn.Do(ctx, "ROLE")
 	s.tellsRole.Store(role.Err() == nil)
 	return roleError(role)
 }
 
-// roleError reads the reply to ROLE. Where the ACL or the server has no ROLE, the
-// configuration is taken at its word.
+// roleError returns errReplica when the reply to ROLE is that of a replica. When the ACL
+// or the server rejects ROLE, the configured server is assumed to be a primary.
 func roleError(reply *redis.Cmd) error {
 	role, err := reply.Slice()
 	if err != nil {

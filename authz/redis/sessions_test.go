@@ -27,15 +27,15 @@ var _ authz.Sessions = (*redis.Sessions)(nil)
 
 const (
 	password = "redis-canary-5b1e"
-	// patience is for questions that should not be cut off on a busy machine.
+	// patience is the timeout of questions that must not time out on a busy machine.
 	patience = 10 * time.Second
-	// recovery is how soon all is well after Redis is back: 2s by contract, and
-	// as much again for a busy machine.
+	// recovery is how soon everything must work again after Redis is back: 2s by
+	// contract, doubled for a busy machine.
 	recovery = 4 * time.Second
 )
 
 func TestMain(m *testing.M) {
-	logging.Disable() // what the client says of its pool is not for here
+	logging.Disable() // the client logs about its pool
 	m.Run()
 }
 
@@ -97,8 +97,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// A key has one reading: an id that is none never finds somebody else's.
-func TestKeyHasOneReading(t *testing.T) {
+// An invalid id never finds the key of another session.
+func TestInvalidIDs(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
 	s := open(t, redis.Config{URL: server.URL()})
@@ -120,7 +120,7 @@ func TestExpiredKeyIsGone(t *testing.T) {
 	eventually(t, func() error {
 		alive, err := s.Alive(t.Context(), "42", "s1")
 		if err == nil && alive {
-			err = fmt.Errorf("alive after its end")
+			err = fmt.Errorf("alive after its expiry")
 		}
 		return err
 	})
@@ -151,11 +151,11 @@ func TestCheck(t *testing.T) {
 		{"NOPERM", "other commands", at("getter", "getter-canary")},
 		{"WRONGPASS; the user or password in redis_url is wrong", "wrong password", at("", "wrong-canary")},
 		{"WRONGPASS", "unknown user", at("nobody", "wrong-canary")},
-		{"NOAUTH; it wants a password, and redis_url has none", "no password", "redis://" + server.Addr},
+		{"NOAUTH; it requires a password, and redis_url has none", "no password", "redis://" + server.Addr},
 		{"redis answers", "no such database", server.URL()[:len(server.URL())-1] + "99999"},
 		{"cannot be reached: connection refused", "nobody listens", "redis://127.0.0.1:1"},
 		{"cannot be reached: no such socket", "no socket", "unix:///nonexistent/redis.sock"},
-		{"has a certificate that is not trusted", "a certificate of nobody", "rediss://" + secure.Listener.Addr().String()},
+		{"has a certificate that is not trusted", "an untrusted certificate", "rediss://" + secure.Listener.Addr().String()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := open(t, redis.Config{URL: tt.url})
@@ -184,12 +184,12 @@ func TestReplicaIsRefused(t *testing.T) {
 	}
 	replica.Do(t, "REPLICAOF", "NO", "ONE")
 	if err := s.Check(t.Context()); err != nil {
-		t.Errorf("Check of what has become the primary = %v", err)
+		t.Errorf("Check of a promoted replica = %v", err)
 	}
 }
 
-// A primary that is demoted keeps its connections, and its copy of a session that
-// ends elsewhere.
+// A demoted primary keeps its connections open and still has sessions that are deleted on
+// the new primary.
 func TestDemotedPrimaryIsRefused(t *testing.T) {
 	t.Parallel()
 	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
@@ -214,8 +214,8 @@ func TestDemotedPrimaryIsRefused(t *testing.T) {
 	}
 }
 
-// Where a name, or an address that moves, stands for the primary: connections to
-// the one that is demoted are left for the next.
+// When the configured address moves to the new primary, connections to the demoted one are
+// replaced.
 func TestDemotedPrimaryIsLeft(t *testing.T) {
 	t.Parallel()
 	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
@@ -230,7 +230,7 @@ func TestDemotedPrimaryIsLeft(t *testing.T) {
 	host, port, _ := strings.Cut(next.Addr, ":")
 	server.Do(t, "REPLICAOF", host, port)
 	primary.Store(&next.Addr)
-	_, _ = s.Alive(t.Context(), "42", "s1") // finds out
+	_, _ = s.Alive(t.Context(), "42", "s1") // detects the demotion
 	eventually(t, func() error {
 		alive, err := s.Alive(t.Context(), "42", "s1")
 		if err == nil && !alive {
@@ -240,7 +240,7 @@ func TestDemotedPrimaryIsLeft(t *testing.T) {
 	})
 }
 
-// forward passes connections on to wherever to points when they are made.
+// forward proxies each new connection to the address that to holds at that time.
 func forward(t *testing.T, to *atomic.Pointer[string]) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -288,7 +288,7 @@ func TestNewRefuses(t *testing.T) {
 		{"the parameter ssl_cert_reqs is not known", redis.Config{URL: "redis://:canary@host/0?ssl_cert_reqs=none"}},
 		{"the parameter db is not known or its value is wrong", redis.Config{URL: "redis://:canary@host/0?db=canary"}},
 		{"timeout: -1ns is negative", redis.Config{URL: "redis://host", Timeout: -1}},
-		{"a pool of -1 connections is none", redis.Config{URL: "redis://host", PoolSize: -1}},
+		{"-1 is not a pool size", redis.Config{URL: "redis://host", PoolSize: -1}},
 		{"{user_id} 0 times", redis.Config{URL: "redis://host", KeyTemplate: "session:{jti}"}},
 		{"{jti} 0 times", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}"}},
 		{"{jti} 2 times", redis.Config{URL: "redis://host", KeyTemplate: "{user_id}:{jti}:{jti}"}},
@@ -320,8 +320,8 @@ func TestConcurrentUseOfAFewConnections(t *testing.T) {
 		wg.Go(func() {
 			user, other := fmt.Sprint(i), fmt.Sprint(i+users)
 			for n := range 200 {
-				// Every other question is cut off, at another moment each time: no
-				// reply may ever be taken for the next question's.
+				// Every other question is cancelled, at a different moment each time.
+				// Its reply must never be taken for the next question's.
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*2*time.Microsecond)
 				if n%2 == 0 {
 					ctx = t.Context()
@@ -339,14 +339,14 @@ func TestConcurrentUseOfAFewConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// One more is the question itself.
+	// The client that runs this EVAL is counted too.
 	clients := server.Do(t, "EVAL", `return tonumber(string.match(redis.call("INFO", "clients"), "connected_clients:(%d+)"))`, "0")
 	if n, err := strconv.Atoi(strings.TrimPrefix(clients, ":")); err != nil || n > 4 {
-		t.Errorf("%s connections, want 3 at most and the one that asks", clients)
+		t.Errorf("%s connections, want at most 3 and the one that runs EVAL", clients)
 	}
 }
 
-// eventually repeats a question until it has no error, for as long as recovery allows.
+// eventually calls ask until it returns nil, for at most the time recovery.
 func eventually(t testing.TB, ask func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), recovery)
@@ -369,6 +369,6 @@ func eventually(t testing.TB, ask func() error) {
 func noSecret(t testing.TB, err error) {
 	t.Helper()
 	if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "session:42")) {
-		t.Errorf("the error shows a secret, an address or a key: %v", err)
+		t.Errorf("the error contains a secret, an address or a key: %v", err)
 	}
 }

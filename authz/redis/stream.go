@@ -14,74 +14,78 @@ import (
 )
 
 const (
-	// invalidations is the channel on which Redis announces changed keys to clients of
-	// RESP 2. A stream's own channel begins with it too, so that one pattern of an ACL
-	// covers both.
+	// invalidations is the channel on which Redis sends invalidation messages to RESP 2
+	// clients. A stream's own channel has the same prefix, so that one ACL pattern covers
+	// both.
 	invalidations = "__redis__:invalidate"
-	// beat is how often it is proven that announcements come through.
+	// beat is the interval between two proofs.
 	beat = 200 * time.Millisecond
-	// freshFor is how long such a proof lets facts be used. It is the bound of how late
-	// a logout can be seen, and leaves some of the second that is promised.
+	// freshFor is how long facts may be used after a proof. It bounds how late a logout
+	// can be seen, and is below the documented second.
 	freshFor = 800 * time.Millisecond
-	// silence is how long a connection may owe a proof before another is made. Facts
-	// are not used meanwhile, but are not lost either to a short stall.
+	// silence is the time without a proof after which the stream ends. It is longer than
+	// freshFor, so that a short stall only suspends the use of facts.
 	silence = 2 * time.Second
-	// setUpTime bounds making a stream: dialing, signing in and the first proof.
+	// setUpTime bounds the start of a stream: dialing, authenticating and the first proof.
 	setUpTime = 2 * time.Second
-	// Between two attempts to make a stream.
+	// firstBackoff and maxBackoff bound the pause between two attempts to start a stream.
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = time.Second
-	// A server that refuses will do so again: rights and versions change rarely.
+	// refusedBackoff is the pause after a refusal. Permissions and versions rarely change.
 	refusedBackoff = 10 * time.Second
 )
 
 var (
-	// errElsewhere: what changes there is not announced here.
-	errElsewhere = errors.New("announcements and answers come from two servers, or the subscription was lost")
+	// errElsewhere means that the server that answers questions is not the one that sends
+	// the invalidation messages.
+	errElsewhere = errors.New("answers and invalidation messages come from different servers, or the subscription was lost")
 	errFlushed   = errors.New("all keys were flushed")
-	errSilent    = errors.New("redis does not answer on the connection with announcements")
-	errPing      = errors.New("the connection with announcements has broken")
-	errStrange   = errors.New("redis sent what is no announcement; is it Redis?")
-	errSecond    = errors.New("a stream has one connection")
+	errSilent    = errors.New("redis does not answer on the connection for invalidation messages")
+	errPing      = errors.New("the connection for invalidation messages broke")
+	errStrange   = errors.New("redis sent an unexpected message; is it Redis?")
+	errSecond    = errors.New("the connection for invalidation messages is not reopened")
 )
 
-// A stream is one connection on which Redis announces changed keys, and what is known
-// by it. Tracking is switched on in that very connection and redirected to itself, so
-// that announcements, the subscription to them and the PING that proves them live and die
-// together. It ends with the first error, and all that is known by it with it.
+// A stream is one connection on which Redis sends invalidation messages, and the facts
+// that they keep current. Tracking is enabled on that connection and redirected to the
+// same connection, so that the messages, the subscription to them and the PING that
+// proves their delivery all end together. A stream ends with its first error, and its
+// facts are discarded.
 type stream struct {
-	channel string // its own and nobody else's: who has this subscriber has this stream
+	// channel has no other subscriber. A server on which it has one is the server of
+	// this stream.
+	channel string
 	facts   *facts
 	pubsub  *redis.PubSub
-	// proof is the latest time of which it is proven that all changes that Redis had
-	// acknowledged before have been applied to facts.
+	// proof is the latest time T for which it is proven that every change acknowledged by
+	// Redis before T has been applied to facts.
 	proof atomic.Pointer[time.Time]
 
 	ctx     context.Context // until end
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
 
-	subscribed int // confirmed channels, for who receives
+	subscribed int // confirmed channels; used only by the receiving goroutine
 	mu         sync.Mutex
-	sent       int                  // pings
-	pings      map[string]time.Time // unanswered ones, by payload: when the proof was begun
+	sent       int                  // number of pings
+	pings      map[string]time.Time // start of the proof of each unanswered ping, by payload
 }
 
-// proven reports whether facts may be used at the time now. A machine that was
-// suspended has a clock that stood still, the other of the two readings shows it.
+// proven reports whether facts may be used at the time now. It compares the wall clock
+// too, because the monotonic clock stops while the machine is suspended.
 func (of *stream) proven(now time.Time) bool {
 	p := of.proof.Load()
 	return p != nil && now.Sub(*p) < freshFor && now.UnixNano()-p.UnixNano() < int64(freshFor)
 }
 
-// end ends the stream, and reports whether that was news.
+// end ends the stream. It reports whether the stream was still running.
 func (of *stream) end(why error) bool {
 	news := of.ctx.Err() == nil
 	of.cancel(why)
 	return news
 }
 
-// track keeps a stream until Close.
+// track keeps a stream running until Close.
 func (s *Sessions) track() {
 	backoff, broken := firstBackoff, false
 	for s.running.Err() == nil {
@@ -91,8 +95,8 @@ func (s *Sessions) track() {
 			return
 		}
 		if lived || !broken {
-			// Once for each time that it breaks, not for each attempt to mend it.
-			s.log.Warn("Redis announces no changes, each check asks it until it does", "error", err)
+			// Log once for each interruption, not for each failed attempt to reconnect.
+			s.log.Warn("no invalidation messages from Redis; every check asks Redis until they resume", "error", err)
 		}
 		broken = true
 		if lived && s.now().Sub(began) > maxBackoff {
@@ -112,21 +116,22 @@ func (s *Sessions) track() {
 	}
 }
 
-// follow makes a stream, lets it keep facts, and returns when it has ended.
+// follow opens a stream, puts it to use, and returns when it has ended. lived reports
+// whether it was in use.
 func (s *Sessions) follow(ctx context.Context) (lived bool, err error) {
 	of, err := s.open(ctx)
 	if err != nil {
 		return false, err
 	}
 	s.stream.Store(of)
-	s.log.Info("Redis announces changes, facts are kept")
+	s.log.Info("receiving invalidation messages from Redis; sessions are cached")
 	err = of.wait()
 	s.stream.CompareAndSwap(of, nil)
 	return true, err
 }
 
-// CheckTracking reports why facts cannot be kept with what is configured. Then every
-// question is asked of Redis, and warder works all the same.
+// CheckTracking returns an error if Tracked cannot work with the configured server and
+// user. In that case Sessions still works, and every question goes to Redis.
 func (s *Sessions) CheckTracking(ctx context.Context) error {
 	of, err := s.open(ctx)
 	if err != nil {
@@ -137,7 +142,7 @@ func (s *Sessions) CheckTracking(ctx context.Context) error {
 	return nil
 }
 
-// open makes a stream and returns it when it was proven once.
+// open starts a stream and returns it after its first proof.
 func (s *Sessions) open(ctx context.Context) (*stream, error) {
 	client := redis.NewClient(s.streamOptions())
 	of := &stream{
@@ -150,7 +155,7 @@ func (s *Sessions) open(ctx context.Context) (*stream, error) {
 	closed := make(chan struct{})
 	context.AfterFunc(of.ctx, func() {
 		defer close(closed)
-		_ = of.pubsub.Close() // whoever reads from it wakes up
+		_ = of.pubsub.Close() // unblocks receive
 		_ = client.Close()
 	})
 	of.running.Go(func() { <-closed })
@@ -164,14 +169,13 @@ func (s *Sessions) open(ctx context.Context) (*stream, error) {
 	return of, nil
 }
 
-// streamOptions are those of the sessions, for one connection that tracks.
+// streamOptions returns the options for a client with one connection that tracks.
 func (s *Sessions) streamOptions() *redis.Options {
 	o := *s.options
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = setUpTime, setUpTime, setUpTime
 	o.OnConnect = s.startTracking
 	dial, dialed := o.Dialer, false
-	// The client would mend a broken connection on its own, without a word of what was
-	// lost meanwhile.
+	// The client would silently reconnect, and messages sent in between would be lost.
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dialed {
 			return nil, errSecond
@@ -182,9 +186,9 @@ func (s *Sessions) streamOptions() *redis.Options {
 	return &o
 }
 
-// startTracking makes Redis announce on a connection what changes. It is broadcasting
-// mode, so that Redis remembers prefixes and not keys, and the announcements are sent to
-// the connection itself.
+// startTracking enables client tracking on a connection and redirects the invalidation
+// messages to the same connection. It uses broadcasting mode, in which Redis remembers
+// key prefixes and not keys.
 func (s *Sessions) startTracking(ctx context.Context, conn *redis.Conn) error {
 	if err := roleError(conn.Do(ctx, "ROLE")); err != nil {
 		return err
@@ -223,13 +227,14 @@ func (s *Sessions) setUp(of *stream) error {
 	return nil
 }
 
-// wait returns when the stream has ended and all of it is gone, and says why.
+// wait waits until the stream has ended and its goroutines have returned. It returns the
+// error that ended the stream.
 func (of *stream) wait() error {
 	of.running.Wait()
 	return context.Cause(of.ctx)
 }
 
-// receive applies announcements until there is an error.
+// receive applies invalidation messages until there is an error.
 func (of *stream) receive() error {
 	for {
 		if err := of.next(of.ctx); err != nil {
@@ -238,8 +243,8 @@ func (of *stream) receive() error {
 	}
 }
 
-// next receives one message and applies it. The client panics over some replies that
-// Redis never sends; no server may end the process.
+// next receives and applies one message. It recovers, because the client panics on some
+// invalid replies and no server may end the process.
 func (of *stream) next(ctx context.Context) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -259,7 +264,7 @@ func (of *stream) next(ctx context.Context) (err error) {
 			of.facts.forget(key)
 		}
 		if m.PayloadSlice == nil {
-			of.facts.forget(m.Payload) // somebody's PUBLISH, whoever may do that
+			of.facts.forget(m.Payload) // sent with PUBLISH by another client
 		}
 		return nil
 	case *redis.Pong:
@@ -273,7 +278,7 @@ func (of *stream) next(ctx context.Context) (err error) {
 	return errStrange
 }
 
-// beat proves again and again that announcements come through.
+// beat starts a proof at each interval until the stream ends.
 func (s *Sessions) beat(of *stream) error {
 	again := time.NewTicker(beat)
 	defer again.Stop()
@@ -292,17 +297,18 @@ func (s *Sessions) beat(of *stream) error {
 		if errors.Is(err, errReplica) || errors.Is(err, errPing) {
 			return err
 		}
-		// Any other is Redis's or the network's for now: the proof grows old, and
-		// with it all facts go out of use.
+		// Other errors may be temporary. Without a new proof, facts go out of use after
+		// freshFor.
 	}
 }
 
-// prove begins a proof, which is there when the PING is answered: Redis serves a
-// connection in order, and announces a change no later than it acknowledges it. So the
-// PONG comes after the announcements of all that was acknowledged before the PING was sent.
+// prove starts a proof, which is complete when the PING is answered. Redis writes to a
+// connection in order and sends the invalidation message for a change no later than it
+// acknowledges the change. So the PONG follows the messages for every change acknowledged
+// before the PING was sent.
 //
-// Before that a question shows, on the connections that facts come from, that the
-// server still is a primary and that it is the server of the stream.
+// Before the PING, a question on the connections that facts come from checks that the
+// server is still a primary and that it is the server of the stream.
 func (s *Sessions) prove(ctx context.Context, of *stream) error {
 	now := s.now()
 	at := &fill{stream: of, key: s.checkKey(), asked: now, done: make(chan struct{})}
@@ -331,7 +337,7 @@ func (s *Sessions) prove(ctx context.Context, of *stream) error {
 	return nil
 }
 
-// pong completes a proof.
+// pong completes the proof that the PING with this payload started.
 func (of *stream) pong(payload string) error {
 	of.mu.Lock()
 	began, ok := of.pings[payload]

@@ -8,7 +8,7 @@ import (
 	"warder/authz"
 )
 
-// DefaultKeyTemplate is the key of a session when none is configured.
+// DefaultKeyTemplate is the template of a session's key when none is configured.
 const DefaultKeyTemplate = "session:{user_id}:{jti}"
 
 const (
@@ -16,24 +16,23 @@ const (
 	sessionPlaceholder = "{jti}"
 )
 
-// A template makes the key of a session. It is compiled once, so that a request
-// only joins five strings.
+// A template is a compiled key template.
 type template struct {
 	before, between, after string
 	sessionFirst           bool
 }
 
-// parseTemplate compiles a template. Two different sessions must never have one
-// key: that holds when each placeholder stands there once and the text between
-// them holds a byte that no id can.
+// parseTemplate compiles a template. Two different sessions must never have the same
+// key. This holds if each placeholder occurs once and the text between them contains a
+// byte that no id can contain.
 func parseTemplate(text string) (template, error) {
 	for _, placeholder := range []string{userPlaceholder, sessionPlaceholder} {
 		if n := strings.Count(text, placeholder); n != 1 {
-			return template{}, fmt.Errorf("%q holds %s %d times; it has to stand there once, as in %q", text, placeholder, n, DefaultKeyTemplate)
+			return template{}, fmt.Errorf("%q contains %s %d times; it must occur once, as in %q", text, placeholder, n, DefaultKeyTemplate)
 		}
 	}
 	if rest := strings.NewReplacer(userPlaceholder, "", sessionPlaceholder, "").Replace(text); strings.ContainsAny(rest, "{}") {
-		return template{}, fmt.Errorf("%q holds braces other than %s and %s; leave them out", text, userPlaceholder, sessionPlaceholder)
+		return template{}, fmt.Errorf("%q contains braces other than %s and %s; leave them out", text, userPlaceholder, sessionPlaceholder)
 	}
 	var t template
 	first, second := userPlaceholder, sessionPlaceholder
@@ -43,7 +42,7 @@ func parseTemplate(text string) (template, error) {
 	t.before, t.between, _ = strings.Cut(text, first)
 	t.between, t.after, _ = strings.Cut(t.between, second)
 	if authz.ValidID(t.between) || t.between == "" {
-		return template{}, fmt.Errorf("%q has no separator between %s and %s that ids cannot hold, so that two sessions could have one key; put a colon there, as in %q",
+		return template{}, fmt.Errorf("%q has no separator between %s and %s that ids cannot contain, so two sessions could have the same key; put a colon there, as in %q",
 			text, first, second, DefaultKeyTemplate)
 	}
 	if len(text) > maxTemplate {

@@ -21,10 +21,10 @@ import (
 	"warder/authz/redis"
 )
 
-// promise is how late a logout may be seen, whatever happens.
+// promise bounds how late a logout may be seen, whatever happens.
 const promise = time.Second
 
-// openTracked opens sessions that are tracked, and returns when facts are kept.
+// openTracked opens sessions with Tracked and waits until facts are in use.
 func openTracked(t testing.TB, c redis.Config) *redis.Sessions {
 	t.Helper()
 	c.Tracked = true
@@ -43,11 +43,11 @@ func wantTracks(t testing.TB, s *redis.Sessions) {
 	})
 }
 
-// hear waits until what was done before has been heard of.
+// hear waits until the invalidation messages for all earlier changes have been applied.
 func hear(t testing.TB, s *redis.Sessions) {
 	t.Helper()
 	if err := s.Heard(t.Context()); err != nil {
-		t.Fatalf("announcements: %v", err)
+		t.Fatalf("waiting for invalidation messages: %v", err)
 	}
 }
 
@@ -58,12 +58,12 @@ func wantAlive(t testing.TB, s *redis.Sessions, id string, want bool) {
 	}
 }
 
-// wantKept asks for a session and wants the answer kept.
+// wantKept asks about a session and requires that the answer is cached.
 func wantKept(t testing.TB, s *redis.Sessions, id string, want bool) {
 	t.Helper()
 	wantAlive(t, s, id, want)
 	if alive, known := s.Kept("42", id); !known || alive != want {
-		t.Fatalf("the fact of %s is %v, kept %v; want %v", id, alive, known, want)
+		t.Fatalf("the fact about %s is %v, cached %v; want %v", id, alive, known, want)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestTrackedConformance(t *testing.T) {
 		key      string
 	}{
 		{"", "session:%[1]s:%[2]s"},
-		{"{jti}/of/{user_id}/", "%[2]s/of/%[1]s/"}, // no prefix: every change is announced
+		{"{jti}/of/{user_id}/", "%[2]s/of/%[1]s/"}, // no prefix: Redis sends invalidation messages for every key
 	} {
 		t.Run("template "+tt.template, func(t *testing.T) {
 			t.Parallel()
@@ -106,8 +106,8 @@ func TestTrackedConformance(t *testing.T) {
 	}
 }
 
-// questions returns how many questions for facts the server has had since it was
-// asked before. A few more than a test's own are proofs.
+// questions returns the number of PTTL commands since its last call. Besides the test's
+// own, they include those of proofs.
 func questions(t testing.TB, server *authztest.Redis) int {
 	t.Helper()
 	reply := server.Do(t, "EVAL", `return tonumber(string.match(redis.call("INFO", "commandstats"), "cmdstat_pttl:calls=(%d+)") or 0)`, "0")
@@ -119,7 +119,7 @@ func questions(t testing.TB, server *authztest.Redis) int {
 	return n
 }
 
-// A flood of one token costs Redis nothing, whether its session lives or not.
+// Many checks of one session ask Redis once, whether the session is alive or not.
 func TestTrackedAsksOnce(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
@@ -140,14 +140,14 @@ func TestTrackedAsksOnce(t *testing.T) {
 	if n, proofs := questions(t, server), 2+int(time.Since(began)/(100*time.Millisecond)); n > 2+proofs {
 		t.Errorf("%d questions, want 2 and at most %d proofs", n, proofs)
 	}
-	// What was missing is there at once when it is made.
+	// A missing session is alive as soon as it is created.
 	server.Do(t, "SET", "session:42:gone", "1")
 	hear(t, s)
 	wantKept(t, s, "gone", true)
 }
 
-// A fill that was answered before a logout and ends after it brings nothing back.
-func TestFillThatRacesALogout(t *testing.T) {
+// The answer of a fill from before a logout is not stored after the logout.
+func TestFillRacesALogout(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
 	g := startGate(t, server.Addr)
@@ -163,30 +163,31 @@ func TestFillThatRacesALogout(t *testing.T) {
 			alive, err := s.Alive(t.Context(), "42", id)
 			first <- alive && err == nil
 		}()
-		g.awaitHolding() // Redis has said yes, and nobody has heard it
+		g.awaitHolding() // Redis has answered, and the answer has not arrived
 		server.Do(t, "DEL", key)
 		hear(t, s)
 		g.hold(nil)
 		if !<-first {
-			t.Errorf("the check that began before the logout was refused")
+			t.Errorf("the check that began before the logout was denied")
 		}
 		if alive, known := s.Kept("42", id); known && alive {
-			t.Fatal("the session is back after its logout")
+			t.Fatal("the session is cached as alive after its logout")
 		}
 		wantKept(t, s, id, false)
 	}
 }
 
-// A check that begins when a logout was heard of waits for no fill from before it, and
-// one that waits already when it is heard of does not take its answer.
-func TestNobodyTakesAStaleAnswer(t *testing.T) {
+// A check that begins after a logout's invalidation message was applied does not join a
+// fill from before it. A check that joined earlier, but began after the logout, does not
+// use the fill's answer.
+func TestStaleAnswerIsNotUsed(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
 	g := startGate(t, server.Addr)
 	s := openTracked(t, redis.Config{URL: "redis://" + g.addr})
 	server.Do(t, "SET", "session:42:s1", "1")
 	hear(t, s)
-	var held atomic.Pointer[byte] // the connection, known by where it keeps what was asked
+	var held atomic.Pointer[byte] // identifies the connection by its buffer of requests
 	answers := func(asked []byte) bool {
 		if bytes.Contains(asked, []byte("session:42:s1")) {
 			held.CompareAndSwap(nil, &asked[0])
@@ -208,33 +209,33 @@ func TestNobodyTakesAStaleAnswer(t *testing.T) {
 	first := ask()
 	eventually(t, func() error {
 		if held.Load() == nil {
-			return errors.New("nothing is held")
+			return errors.New("no reply is held")
 		}
 		return nil
 	})
 	server.Do(t, "DEL", "session:42:s1")
-	second := ask() // nothing was heard of the logout yet, so it waits with the first
+	second := ask() // the logout's message has not arrived, so it joins the fill
 	eventually(t, func() error {
 		if s.Waiting("42", "s1") != 2 {
-			return errors.New("not two are waiting")
+			return errors.New("two checks should be waiting")
 		}
 		return nil
 	})
 	g.hold(func(_ bool, asked []byte) bool { return answers(asked) })
 	hear(t, s)
-	wantKept(t, s, "s1", false) // the third does not wait
+	wantKept(t, s, "s1", false) // the third check does not join the fill
 	g.hold(nil)
 	if !<-first {
-		t.Error("the check that began before the logout was refused")
+		t.Error("the check that began before the logout was denied")
 	}
 	if <-second {
-		t.Error("a check that began after the logout was allowed when it had been heard of")
+		t.Error("a check that began after the logout was allowed after the invalidation message")
 	}
 	wantKept(t, s, "s1", false)
 }
 
-// A fact ends with its key, announced or not.
-func TestFactEndsWithItsKey(t *testing.T) {
+// A fact expires with its key, even if no invalidation message arrives.
+func TestFactExpiresWithItsKey(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
 	g := startGate(t, server.Addr)
@@ -254,10 +255,10 @@ func TestFactEndsWithItsKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		if alive && began.After(latest) {
-			t.Fatalf("alive %v after its end", began.Sub(latest))
+			t.Fatalf("alive %v after its expiry", began.Sub(latest))
 		}
 		if !alive && time.Now().Before(earliest) {
-			t.Error("ended early")
+			t.Error("expired early")
 		}
 	}
 }
@@ -265,13 +266,13 @@ func TestFactEndsWithItsKey(t *testing.T) {
 // A stage is a server with tracked sessions in front of it.
 type stage struct {
 	server *authztest.Redis
-	gate   *gate            // in front of server, if used
-	proxy  *authztest.Proxy // likewise
+	gate   *gate            // in front of proxy
+	proxy  *authztest.Proxy // in front of server
 	s      *redis.Sessions
 }
 
-// TestLogoutIsSeen lets the worst happen around a logout: no check that begins later
-// than the promise after its acknowledgement is allowed.
+// TestLogoutIsSeen checks, for various faults around a logout, that no check that begins
+// later than the promise after the logout's acknowledgement is allowed.
 func TestLogoutIsSeen(t *testing.T) {
 	t.Parallel()
 	var rows []func()
@@ -282,16 +283,16 @@ func TestLogoutIsSeen(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		// happen returns when the session was ended for good.
+		// happen returns the time at which the session ended.
 		happen func(t testing.TB, on *stage) time.Time
-		after  func(t testing.TB, on *stage) // and then all is well
+		after  func(t testing.TB, on *stage) // ends the fault; may be nil
 	}{
 		{"nothing else", logout, nil},
-		{"announcements fall silent", func(t testing.TB, on *stage) time.Time {
+		{"invalidation messages are held", func(t testing.TB, on *stage) time.Time {
 			on.gate.hold(func(stream bool, _ []byte) bool { return stream })
 			return logout(t, on)
 		}, func(_ testing.TB, on *stage) { on.gate.hold(nil) }},
-		{"answers fall silent", func(t testing.TB, on *stage) time.Time {
+		{"replies are held", func(t testing.TB, on *stage) time.Time {
 			on.gate.hold(func(stream bool, _ []byte) bool { return !stream })
 			return logout(t, on)
 		}, func(_ testing.TB, on *stage) { on.gate.hold(nil) }},
@@ -305,11 +306,11 @@ func TestLogoutIsSeen(t *testing.T) {
 			on.proxy.Mend()
 			return ended
 		}, nil},
-		{"the announcing connection is killed before", func(t testing.TB, on *stage) time.Time {
+		{"the stream's connection is killed before", func(t testing.TB, on *stage) time.Time {
 			on.server.Do(t, "CLIENT", "KILL", "TYPE", "pubsub")
 			return logout(t, on)
 		}, nil},
-		{"the announcing connection is killed after", func(t testing.TB, on *stage) time.Time {
+		{"the stream's connection is killed after", func(t testing.TB, on *stage) time.Time {
 			ended := logout(t, on)
 			on.server.Do(t, "CLIENT", "KILL", "TYPE", "pubsub")
 			return ended
@@ -324,13 +325,13 @@ func TestLogoutIsSeen(t *testing.T) {
 			on.server.Do(t, "CLIENT", "KILL", "TYPE", "normal")
 			return logout(t, on)
 		}, nil},
-		{"Redis restarts and has lost it", func(t testing.TB, on *stage) time.Time {
+		{"Redis restarts without its data", func(t testing.TB, on *stage) time.Time {
 			on.server.Stop(t)
 			ended := time.Now()
 			on.server.Start(t)
 			return ended
 		}, nil},
-		{"Redis is gone", func(t testing.TB, on *stage) time.Time {
+		{"Redis stops", func(t testing.TB, on *stage) time.Time {
 			on.server.Stop(t)
 			return time.Now()
 		}, func(t testing.TB, on *stage) { on.server.Start(t) }},
@@ -360,7 +361,7 @@ func TestLogoutIsSeen(t *testing.T) {
 			on.server.Do(t, "EXPIRE", "session:42:s1", "-1")
 			return time.Now()
 		}, nil},
-		{"its life is made shorter", func(t testing.TB, on *stage) time.Time {
+		{"PEXPIRE", func(t testing.TB, on *stage) time.Time {
 			on.server.Do(t, "PEXPIRE", "session:42:s1", "100")
 			return time.Now().Add(100 * time.Millisecond)
 		}, nil},
@@ -374,12 +375,12 @@ func TestLogoutIsSeen(t *testing.T) {
 			on.server.Do(t, "CONFIG", "SET", "requirepass", password)
 			on.server.Password = password
 		}},
-		{"the user loses its rights", func(t testing.TB, on *stage) time.Time {
+		{"the user loses its permissions", func(t testing.TB, on *stage) time.Time {
 			on.server.Do(t, "ACL", "SETUSER", "default", "-@all", "+acl", "+auth", "+del", "+exists", "+ping", "+set")
 			return logout(t, on)
 		}, func(t testing.TB, on *stage) { on.server.Do(t, "ACL", "SETUSER", "default", "+@all") }},
 		{"the primary is demoted", func(t testing.TB, on *stage) time.Time {
-			on.server.Do(t, "REPLICAOF", "127.0.0.1", "1") // nobody tells it of the logout
+			on.server.Do(t, "REPLICAOF", "127.0.0.1", "1") // it does not see the logout
 			return time.Now()
 		}, func(t testing.TB, on *stage) { on.server.Do(t, "REPLICAOF", "NO", "ONE") }},
 	} {
@@ -406,13 +407,13 @@ func TestLogoutIsSeen(t *testing.T) {
 					return fmt.Errorf("Alive = %v, %w", alive, err)
 				}
 				if alive, known := on.s.Kept("42", "s1"); !alive || !known || !on.s.Tracks() {
-					return errors.New("facts are not kept again")
+					return errors.New("facts are not used again")
 				}
 				return nil
 			})
 		})
 	}
-	// They mostly wait, so more of them go at a time than there are processors.
+	// The rows mostly wait, so more of them run at a time than there are processors.
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 8)
 	for _, row := range rows {
@@ -425,13 +426,13 @@ func TestLogoutIsSeen(t *testing.T) {
 	wg.Wait()
 }
 
-// A watcher checks one session all the time.
+// A watcher checks one session every millisecond.
 type watcher struct {
 	stop    chan struct{}
 	stopped chan struct{}
 
 	checks    int
-	lastAllow time.Time // when the last check began that was allowed
+	lastAllow time.Time // start of the last check that was allowed
 }
 
 func watch(t testing.TB, s *redis.Sessions, id string) *watcher {
@@ -457,7 +458,8 @@ func watch(t testing.TB, s *redis.Sessions, id string) *watcher {
 	return w
 }
 
-// wantGone lets the watcher go on until well after the promise is due.
+// wantGone stops the watcher well after the promise is due, and fails the test if a check
+// was allowed too late.
 func (w *watcher) wantGone(t testing.TB, ended time.Time) {
 	t.Helper()
 	time.Sleep(time.Until(ended.Add(promise + promise/2)))
@@ -473,8 +475,8 @@ func (w *watcher) wantGone(t testing.TB, ended time.Time) {
 	}
 }
 
-// A name that comes to stand for another server, while the old one still lives and
-// believes that it is the primary, and only the connection with announcements stays there.
+// The host name moves to another server, while the old one still runs as a primary and only
+// the stream's connection stays with it.
 func TestStreamStaysBehind(t *testing.T) {
 	t.Parallel()
 	next, server := authztest.StartRedis(t, ""), authztest.StartRedis(t, "")
@@ -492,7 +494,7 @@ func TestStreamStaysBehind(t *testing.T) {
 	server.Do(t, "CLIENT", "KILL", "TYPE", "normal")
 	next.Do(t, "DEL", "session:42:s1")
 	ended := time.Now()
-	// A fact that was filled from the next server would have nobody to take it back.
+	// No stream would invalidate a fact that was filled from the next server.
 	wantAlive(t, s, "s2", true)
 	seen2 := watch(t, s, "s2")
 	next.Do(t, "DEL", "session:42:s2")
@@ -526,8 +528,8 @@ func TestCheckTracking(t *testing.T) {
 		{"what it needs", user("exact", ""), ""},
 		{"not even role", user("norole", "+role"), ""},
 		{"strict rights", user("strict", "none of them"), ""},
-		{"a server without tracking", fakeServer(t, func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, ":1\r\n") }), "it has to know CLIENT TRACKING"},
-		{"nobody listens", "redis://127.0.0.1:1", "connection refused"},
+		{"a server without tracking", fakeServer(t, func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, ":1\r\n") }), "tracked needs a server with CLIENT TRACKING"},
+		{"no server", "redis://127.0.0.1:1", "connection refused"},
 	}
 	for i, right := range needs[2:] {
 		rows = append(rows, row{"without " + right, user(fmt.Sprint("without", i), right), "redis answers NOPERM; for tracked the user needs +pttl on the session keys, +client|id"})
@@ -541,10 +543,10 @@ func TestCheckTracking(t *testing.T) {
 				t.Errorf("CheckTracking = %v, want %q", err, tt.want)
 			}
 			noSecret(t, err)
-			if tt.name == "nobody listens" {
+			if tt.name == "no server" {
 				return
 			}
-			// Without tracking, questions are asked as ever.
+			// Without tracking, questions still go to Redis.
 			if err := s.Check(t.Context()); err != nil {
 				t.Errorf("Check: %v", err)
 			}
@@ -555,8 +557,8 @@ func TestCheckTracking(t *testing.T) {
 	}
 }
 
-// A server that sends what Redis never would ends a stream and not the process.
-func TestStrangeAnnouncements(t *testing.T) {
+// An invalid message ends the stream and not the process.
+func TestInvalidMessages(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []string{"*0\r\n", "*1\r\n:1\r\n", "*1\r\n$7\r\nmessage\r\n", "*2\r\n$4\r\npong\r\n:1\r\n", "*2\r\n$4\r\npong\r\n$1\r\n7\r\n", ":1\r\n", "$-1\r\n",
 		"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n$1\r\nx\r\n", "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n:1\r\n", "HTTP/1.1 400\r\n", "*-1\r\n", "-ERR canary\r\n"} {
@@ -564,7 +566,7 @@ func TestStrangeAnnouncements(t *testing.T) {
 			t.Parallel()
 			s := open(t, redis.Config{Tracked: true, URL: trackingServer(t, reply)})
 			if err := s.CheckTracking(t.Context()); err == nil {
-				t.Error("CheckTracking has no error")
+				t.Error("CheckTracking returned nil")
 			} else {
 				noSecret(t, err)
 			}
@@ -573,7 +575,7 @@ func TestStrangeAnnouncements(t *testing.T) {
 	}
 }
 
-// trackingServer answers as Redis does until somebody subscribes.
+// trackingServer answers like Redis, except that it replies to SUBSCRIBE with subscribed.
 func trackingServer(t *testing.T, subscribed string) (url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -623,7 +625,7 @@ func trackingServer(t *testing.T, subscribed string) (url string) {
 	return "redis://" + l.Addr().String()
 }
 
-// What breaks is said once, and so is that it is mended.
+// Each interruption of the stream is logged once, and so is its end.
 func TestTrackedLogsChanges(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
@@ -631,7 +633,7 @@ func TestTrackedLogsChanges(t *testing.T) {
 	var opened atomic.Pointer[redis.Sessions]
 	handler := slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if s := opened.Load(); a.Value.Equal(slog.AnyValue(slog.LevelWarn)) && s != nil && s.Tracks() {
-			t.Error("facts are in use although it is said that Redis announces nothing")
+			t.Error("facts are in use after the warning that they are not")
 		}
 		return a
 	}})
@@ -648,7 +650,7 @@ func TestTrackedLogsChanges(t *testing.T) {
 	server.Do(t, "FLUSHALL")
 	log.want(t, "INFO", "WARN", "INFO", "WARN", "INFO")
 	if text := log.String(); !strings.Contains(text, "all keys were flushed") || strings.Contains(text, "127.0.0.1") {
-		t.Errorf("the log says %s", text)
+		t.Errorf("the log is %s", text)
 	}
 }
 
@@ -686,26 +688,25 @@ func (l *lines) want(t testing.TB, levels ...string) {
 	})
 }
 
-// A fact costs its key, and a glance at the clock.
+// A cached answer allocates only its key.
 func TestFactAllocates(t *testing.T) {
 	server := authztest.StartRedis(t, "")
 	server.Do(t, "SET", "session:42:s1", "1")
 	s := openTracked(t, redis.Config{URL: server.URL()})
 	wantKept(t, s, "s1", true)
 	ctx := t.Context()
-	// What proofs allocate meanwhile is lost in rounding.
+	// AllocsPerRun rounds down the allocations of concurrent proofs.
 	if n := testing.AllocsPerRun(10_000, func() {
 		if alive, err := s.Alive(ctx, "42", "s1"); !alive || err != nil {
 			t.Fatal(alive, err)
 		}
 	}); n > 1 {
-		t.Errorf("a known session costs %v allocations, want 1", n)
+		t.Errorf("a cached session takes %v allocations, want 1", n)
 	}
 }
 
-// TestLogoutsUnderLoad ends some hundred sessions, one after the other, while all are
-// asked about. What is held against the contract is that none is allowed a second after;
-// how it is spread is in the log (-v).
+// TestLogoutsUnderLoad ends some hundred sessions one after the other under load. No check
+// may be allowed later than the promise. The distribution is logged (-v).
 func TestLogoutsUnderLoad(t *testing.T) {
 	t.Parallel()
 	server := authztest.StartRedis(t, "")
@@ -713,8 +714,8 @@ func TestLogoutsUnderLoad(t *testing.T) {
 	endSessions(t, s, server, 300, 10*time.Millisecond)
 }
 
-// BenchmarkLogout measures from the acknowledgement of a logout to when the first check
-// began that was denied. One run is enough: -benchtime 1x.
+// BenchmarkLogout measures the time from the acknowledgement of a logout to the start of
+// the first check that is denied. One run is enough: -benchtime 1x.
 func BenchmarkLogout(b *testing.B) {
 	for _, load := range []struct {
 		name  string
@@ -730,8 +731,9 @@ func BenchmarkLogout(b *testing.B) {
 	}
 }
 
-// endSessions lets n sessions end under load: two askers about 1000 others, with a pause
-// after each hundred, and one who asks about the session without a pause until it is refused.
+// endSessions ends n sessions under load. Two goroutines ask about 1000 other sessions, with
+// a pause after each hundred questions. The caller's goroutine asks about the ended session
+// without a pause until it is not alive.
 func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int, pause time.Duration) {
 	t.Helper()
 	conn, err := net.Dial("unix", server.Socket)
@@ -770,7 +772,7 @@ func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int
 					time.Sleep(pause)
 				}
 				if alive, err := s.Alive(t.Context(), "42", fmt.Sprint("load", i%1000)); !alive || err != nil {
-					t.Errorf("a session that lives: %v, %v", alive, err)
+					t.Errorf("Alive of a live session = %v, %v", alive, err)
 				}
 				checks.Add(1)
 			}
@@ -778,7 +780,7 @@ func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int
 	}
 	began := time.Now()
 	late := make([]time.Duration, n)
-	var lastAllow time.Duration // the latest of all: a stall of this process is in late, but not in it
+	var lastAllow time.Duration // unlike late, not affected by stalls of this process
 	for i := range late {
 		id := fmt.Sprint("out", i)
 		key := "session:42:" + id

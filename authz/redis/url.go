@@ -17,10 +17,10 @@ var (
 )
 
 var errURL = errors.New("cannot be read; write redis://[user:password@]host[:port][/database], rediss:// for TLS, " +
-	"or unix:///path/to/socket, and percent-encode what is special in a password")
+	"or unix:///path/to/socket, and percent-encode special characters in a password")
 
-// parseURL reads the URL. Errors of the parsers below show what they could not
-// read, which may be the password, so none of them is passed on.
+// parseURL parses the URL. It never returns an error of the parsers below, because their
+// text contains what they could not parse, which may be the password.
 func parseURL(text string) (*redis.Options, error) {
 	scheme, _, found := strings.Cut(text, "://")
 	switch {
@@ -33,7 +33,7 @@ func parseURL(text string) (*redis.Options, error) {
 	if err == nil {
 		return options, nil
 	}
-	// Without its parameters it can be read, so they are what is wrong.
+	// If the URL is valid without its parameters, find the parameter at fault.
 	bare, query, found := strings.Cut(text, "?")
 	if _, err := redis.ParseURL(bare); err == nil && found {
 		values, err := url.ParseQuery(query)
@@ -49,8 +49,8 @@ func parseURL(text string) (*redis.Options, error) {
 	return nil, errURL
 }
 
-// severalServers says what a URL names that is not one server, in the spellings that
-// are used for it, or "".
+// severalServers describes what a URL names when that is not a single server, such as
+// "a Sentinel", or returns "". It knows the spellings that various clients use.
 func severalServers(text string) string {
 	scheme, rest, _ := strings.Cut(text, "://")
 	rest, query, _ := strings.Cut(rest, "?")
@@ -58,7 +58,7 @@ func severalServers(text string) string {
 	if scheme != "unix" {
 		hosts, _, _ = strings.Cut(hosts, "/")
 	}
-	values, _ := url.ParseQuery(query) // what cannot be read is refused elsewhere
+	values, _ := url.ParseQuery(query) // parseURL reports errors
 	has := func(names ...string) bool {
 		for name := range values {
 			if slices.Contains(names, strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))) {

@@ -10,11 +10,12 @@ import (
 	"warder/authz/token"
 )
 
-// usualClaims are of the size that an application's tokens have.
+// usualClaims has the typical size of an application's claims.
 const usualClaims = `{"iss":"https://id.example","aud":"api","sub":"42","jti":"01J9Z3N5T8Q2W4E6R8T0Y2U4I6",` +
 	`"iat":1799999000,"nbf":1799999000,"exp":1800000900,"type":"access","email":"someone@example.com","roles":["USER","CONTROL"]}`
 
-// TestVerifyAllocations bounds what a token costs, with room: 28 when written.
+// TestVerifyAllocations bounds the allocations for a token. There were 28 when the bound was
+// written.
 func TestVerifyAllocations(t *testing.T) {
 	const most = 40
 	v := newVerifier(t, token.Config{Issuer: "https://id.example", Audiences: []string{"api"}})

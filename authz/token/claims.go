@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// verified is what a token whose signature is good claims, before it is held against
-// the clock: all that has to be looked at again when the same token comes again.
+// verified holds what is needed of a token whose signature and claims are valid, so that
+// only the clock has to be checked when the same token is presented again.
 type verified struct {
 	claims    Claims
-	notBefore time.Time // the later of nbf and iat; zero when there is neither
-	payload   string    // all of the claims, as JSON; what is above is part of the same text
+	notBefore time.Time // the later of nbf and iat; zero if there is neither
+	payload   string    // all claims, as JSON
 }
 
-// at returns the claims when they hold at the time now.
+// at returns the claims if they are valid at the time now.
 func (c verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 	switch {
 	case !now.Before(c.claims.ExpiresAt.Add(leeway)):
@@ -27,8 +27,8 @@ func (c verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 	return c.claims, nil
 }
 
-// judge holds the claims of a token whose signature is good against the clock and
-// the configuration.
+// judge checks the claims of a token with a valid signature against the clock and the
+// configuration.
 func (v *Verifier) judge(head header, claims object, now time.Time) (verified, error) {
 	var found verified
 	var ok bool
@@ -66,15 +66,15 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (verified, e
 	return found, nil
 }
 
-// useNames are the claims by which issuers tell access tokens from refresh,
-// identity and reset tokens that the same key signs.
+// useNames are the claims by which issuers distinguish access tokens from refresh, identity
+// and reset tokens signed with the same key.
 var useNames = []string{"type", "token_type", "token_use"}
 
-// readNames are the claims that are read whatever the configuration. One that
-// stands there in another case only (NBF, Token_Use) refuses the token.
+// readNames are the claims that are read with every configuration. A token with one of
+// them in another case (NBF, Token_Use) is rejected.
 var readNames = append([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}, useNames...)
 
-// declaresOtherUse reports whether the token says that it is no access token.
+// declaresOtherUse reports whether a claim says that the token is not an access token.
 func declaresOtherUse(claims object) bool {
 	for _, name := range useNames {
 		value := claims.get(name)
@@ -91,10 +91,9 @@ func declaresOtherUse(claims object) bool {
 	return false
 }
 
-// hasRegistered reports whether iss, sub, aud and jti have the type that RFC
-// 7519 section 4.1 gives them, checked or not, and iss and aud what is
-// configured. A claim that carries the user id or the session id is id's to
-// judge: there a number is as good as a string.
+// hasRegistered reports whether iss, sub, aud and jti have the types of RFC 7519 section
+// 4.1 and whether iss and aud match the configuration. It does not check the type of the
+// claims with the user id and the session id, which may be numbers: see id.
 func (v *Verifier) hasRegistered(claims object) bool {
 	for _, name := range []string{"iss", "sub", "jti"} {
 		value := claims.get(name)
@@ -117,7 +116,7 @@ func (v *Verifier) hasRegistered(claims object) bool {
 	})
 }
 
-// audience reads aud: nothing, a string, or an array of strings.
+// audience reads aud, which may be absent, a string or an array of strings.
 func audience(aud value) ([]string, bool) {
 	if aud == "" {
 		return nil, true
@@ -135,12 +134,12 @@ func audience(aud value) ([]string, bool) {
 	return audiences, true
 }
 
-// latest is the last second of the year 9999, the largest date that is read. A
-// date in milliseconds is larger.
+// latest is the largest date accepted, the last second of the year 9999. Dates in
+// milliseconds are larger.
 const latest = 253402300799
 
-// numericDate reads seconds since 1970 as RFC 7519 section 2 has them: a JSON
-// number, of which a fraction counts.
+// numericDate reads a NumericDate (RFC 7519 section 2): seconds since 1970 as a JSON number,
+// which may have a fraction.
 func numericDate(v value) (time.Time, bool) {
 	number, ok := v.number()
 	if !ok {

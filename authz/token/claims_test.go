@@ -9,7 +9,7 @@ import (
 	"warder/authz/token"
 )
 
-// claimsRow is one line of a table: claims of a token with a good signature.
+// claimsRow is a row of a table: the claims of a token with a valid signature.
 type claimsRow struct {
 	want   error
 	claims string
@@ -23,7 +23,7 @@ func checkClaims(t *testing.T, c token.Config, rows []claimsRow) {
 	}
 }
 
-// CL-01: exp is a number of seconds that lies ahead. The clock says 1800000000.
+// CL-01: exp is a number of seconds in the future. The clock is at 1800000000.
 func TestVerifyExpires(t *testing.T) {
 	t.Parallel()
 	var rows []claimsRow
@@ -33,7 +33,7 @@ func TestVerifyExpires(t *testing.T) {
 	}{
 		{nil, `1800000001`},
 		{nil, `1800000000.5`},
-		{nil, `1.9e9`}, // a JSON number like any other
+		{nil, `1.9e9`}, // any JSON number is accepted
 		{nil, `19E+8`},
 		{nil, `253402300799`},
 		{nil, `253402300799.0`},
@@ -108,7 +108,7 @@ func TestVerifyNotYetValid(t *testing.T) {
 		} {
 			rows = append(rows, claimsRow{test.want, fmt.Sprintf(`{"sub":"42","jti":"s","exp":1800000060,%q:%s}`, name, test.value)})
 		}
-		// Another spelling could hide a date from us that others see.
+		// In another case, other readers could see a date that this package does not.
 		rows = append(rows, claimsRow{token.ErrClaims, fmt.Sprintf(`{"sub":"42","jti":"s","exp":1800000060,%q:1}`, strings.ToUpper(name))})
 	}
 	checkClaims(t, token.Config{}, rows)
@@ -129,7 +129,7 @@ func TestVerifyLeeway(t *testing.T) {
 	if want := time.Unix(1_799_999_999, 250_000_000); err != nil || !got.ExpiresAt.Equal(want) {
 		t.Errorf("got %v, %v; want %v, without the leeway", got.ExpiresAt, err, want)
 	}
-	// The last date that is read plus the leeway is still a date.
+	// The latest date plus the leeway does not overflow.
 	check(t, v, "year 9999", hs256(goodHeader, `{"sub":"42","jti":"s","exp":253402300799}`), nil)
 }
 
@@ -169,7 +169,7 @@ func TestVerifyIssuerAndAudience(t *testing.T) {
 	})
 }
 
-// A registered claim has its type, though nothing is configured to check it.
+// A registered claim must have its type, even if its value is not checked.
 func TestVerifyRegisteredTypes(t *testing.T) {
 	t.Parallel()
 	with := func(more string) string { return `{"uid":"42","sid":"s","exp":1800000060` + more + `}` }
@@ -194,7 +194,7 @@ func TestVerifyRegisteredTypes(t *testing.T) {
 	checkClaims(t, token.Config{UserClaim: "uid", SessionClaim: "sid"}, rows)
 }
 
-// CL-09: a refresh, identity or reset token is no access token.
+// CL-09: a refresh, identity or reset token is rejected.
 func TestVerifyOtherUse(t *testing.T) {
 	t.Parallel()
 	with := func(more string) string { return `{"sub":"42","jti":"s","exp":1800000060` + more + `}` }
@@ -219,7 +219,7 @@ func TestVerifyOtherUse(t *testing.T) {
 	checkClaims(t, token.Config{}, rows)
 }
 
-// CL-10: what a token says of roles and state is nobody's business here.
+// CL-10: claims about roles and state are ignored.
 func TestVerifyIgnoresOtherClaims(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// maxLength bounds a token's text, in bytes.
+// maxLength is the greatest length of a token, in bytes.
 const maxLength = 8 << 10
 
-// A compact is a JWS in compact form (RFC 7515 section 7.1), decoded.
+// A compact is a decoded JWS in compact serialization (RFC 7515 section 7.1).
 type compact struct {
-	signed    string // the text that is signed: the first two segments and their dot
+	signed    string // the JWS signing input: the first two segments with the dot
 	header    []byte
 	payload   []byte
 	signature []byte // never empty
 }
 
-// splitCompact takes a token apart. Each segment has one spelling only: no
-// padding, no white space, and no bits in the last character that decode to
-// nothing. Otherwise one signature would fit many texts.
+// splitCompact decodes the segments of a token. It accepts only their canonical encoding:
+// without padding and white space, and with zero trailing bits. Otherwise several texts
+// would be the same token.
 func splitCompact(token string) (compact, error) {
-	// The decoder skips CR and LF wherever they stand, even when it is strict.
+	// The decoder ignores CR and LF, even in strict mode.
 	if len(token) > maxLength || strings.ContainsAny(token, "\r\n") {
 		return compact{}, ErrMalformed
 	}
@@ -36,7 +36,7 @@ func splitCompact(token string) (compact, error) {
 	}{
 		{head, &c.header},
 		{payload, &c.payload},
-		{signature, &c.signature}, // a dot in it is no base64url
+		{signature, &c.signature}, // a third dot is not base64url
 	} {
 		decoded, err := base64url.DecodeString(part.text)
 		if err != nil || len(decoded) == 0 {

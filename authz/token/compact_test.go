@@ -12,23 +12,23 @@ import (
 	"warder/authz/token"
 )
 
-// mac signs two segments as they are, however they are spelled.
+// mac signs two segments as they are, whether canonical or not.
 func mac(segments string) string {
 	m := hmac.New(sha256.New, secret)
 	m.Write([]byte(segments))
 	return segments + "." + encode(string(m.Sum(nil)))
 }
 
-// TP-09: a token has one text. All of these have a right signature over the
-// text that they show.
+// TP-09: only the canonical encoding of a token is accepted. All of these have a valid
+// signature of their text.
 func TestVerifyCompactForm(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})
 	h, c := encode(`{"alg":"HS256"}`), encode(goodClaims+" ")
 	good := mac(h + "." + c)
 	signature := good[strings.LastIndex(good, ".")+1:]
-	// One byte over leaves four bits of the last character, two bytes over
-	// leave two, that decode to nothing.
+	// With one byte more than a multiple of three, the last character has four unused bits.
+	// With two bytes more it has two.
 	c1, c2 := encode(pad(1)), encode(pad(2))
 	for _, test := range []struct {
 		want error
@@ -53,12 +53,12 @@ func TestVerifyCompactForm(t *testing.T) {
 		{token.ErrMalformed, mac(h + "." + c + ".")},
 		{token.ErrMalformed, good + "."},
 		{token.ErrMalformed, good + ".AA"},
-		{token.ErrMalformed, good + "." + c + "." + signature}, // five segments, as JWE has
+		{token.ErrMalformed, good + "." + c + "." + signature}, // five segments, as in a JWE
 		{token.ErrMalformed, "." + good},
 		{token.ErrMalformed, `{"protected":"` + h + `","payload":"` + c + `","signature":"` + signature + `"}`},
 		{token.ErrMalformed, "null"},
 
-		// Characters that decoders skip or that stand for others.
+		// Characters that some decoders skip or take for others.
 		{token.ErrMalformed, good + "\n"},
 		{token.ErrMalformed, good + "\r\n"},
 		{token.ErrMalformed, "\n" + good},
@@ -78,13 +78,13 @@ func TestVerifyCompactForm(t *testing.T) {
 		{token.ErrMalformed, mac("%65" + h[1:] + "." + c)},
 		{token.ErrMalformed, "Bearer " + good},
 
-		// The last character is the canonical one of its kind.
+		// The unused bits of the last character must be zero.
 		{token.ErrMalformed, mac(h + "." + successor(c1))},
 		{token.ErrMalformed, mac(h + "." + successor(c2))},
 		{token.ErrMalformed, successor(good)},
-		{token.ErrMalformed, mac(h + "." + c + "A")}, // one character over is no byte
+		{token.ErrMalformed, mac(h + "." + c + "A")}, // a single character encodes no byte
 
-		// A cut or longer signature.
+		// A truncated or extended signature.
 		{token.ErrSignature, h + "." + c + ".AA"},
 		{token.ErrSignature, h + "." + c + "." + signature[:len(signature)-3]},
 		{token.ErrSignature, h + "." + c + "." + encode(strings.Repeat("a", 33))},
@@ -93,7 +93,7 @@ func TestVerifyCompactForm(t *testing.T) {
 	}
 }
 
-// The other alphabet of base64 is refused, though it could spell the same bytes.
+// The standard base64 alphabet is rejected.
 func TestVerifyBase64Alphabet(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})
@@ -131,7 +131,7 @@ func TestVerifyLength(t *testing.T) {
 	check(t, v, "10 MB", sized(10<<20), token.ErrMalformed)
 }
 
-// pad returns good claims with as many bytes over a multiple of three.
+// pad returns good claims with the given length modulo three.
 func pad(over int) string {
 	claims := goodClaims
 	for len(claims)%3 != over {
@@ -140,8 +140,8 @@ func pad(over int) string {
 	return claims
 }
 
-// successor returns the text with the next character of the alphabet at its
-// end. It decodes to the same bytes when the last character has bits left over.
+// successor replaces the last character of the text with the next one of the alphabet. If the
+// last character has unused bits, a lenient decoder returns the same bytes.
 func successor(text string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, text[len(text)-1])

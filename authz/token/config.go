@@ -11,32 +11,31 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// maxLeeway bounds how long a token may live on by the leeway.
+// maxLeeway is the greatest leeway.
 const maxLeeway = 5 * time.Minute
 
-// Config says which tokens are accepted.
+// Config configures a [Verifier].
 //
-// The claims that UserClaim and SessionClaim name are required: strings as
-// [ValidID] wants them, or plain integers, which count as their digits. A sub or
-// jti that is named by neither must be a string, if it is there, as RFC 7519 says.
+// The claims named by UserClaim and SessionClaim are required. They must be strings that
+// satisfy [ValidID], or non-negative integers, which are converted to their decimal digits.
+// A sub or jti claim that is named by neither must be a string if it is present (RFC 7519).
 type Config struct {
-	Keys         []Key         // at least one; a kid selects one key, those without an id are all tried
-	Issuer       string        // "" for any
-	Audiences    []string      // at least one must be in aud; empty for any
+	Keys         []Key         // at least one; a kid selects one, keys without an id are all tried
+	Issuer       string        // required iss; "" accepts any
+	Audiences    []string      // at least one must be in aud; empty accepts any
 	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes
-	UserClaim    string        // a claim at the top level; "" means sub
-	SessionClaim string        // a claim at the top level; "" means jti
-	// Remember is how many bytes of good tokens are kept, so that one that comes
-	// again costs a look-up; 0 keeps none. It is never more than claims that are
-	// kept, never a decision.
+	UserClaim    string        // a top-level claim; "" means sub
+	SessionClaim string        // a top-level claim; "" means jti
+	// Remember is the size in bytes of a cache of verified tokens. 0 disables the cache. It
+	// stores claims, never decisions.
 	Remember int
 }
 
-// tokenOverhead is about what a token that is kept costs beside its text, in bytes.
+// tokenOverhead is the approximate memory for a cached token besides its text, in bytes.
 const tokenOverhead = 300
 
-// NewVerifier checks the configuration; every problem of it is in the error,
-// one a line, and no secret.
+// NewVerifier checks the configuration and returns a Verifier. The error joins a
+// [*ConfigError] for each problem and contains no secret.
 func NewVerifier(c Config) (*Verifier, error) {
 	c.UserClaim = cmp.Or(c.UserClaim, "sub")
 	c.SessionClaim = cmp.Or(c.SessionClaim, "jti")
@@ -74,7 +73,7 @@ func (c Config) keyProblems() []error {
 		}
 		first := slices.IndexFunc(c.Keys, func(other Key) bool { return other.ID == k.ID })
 		if k.ID != "" && first < i {
-			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "kid %q is the kid of keys[%d] too; want one key for each", k.ID, first))
+			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "kid %q is also the kid of keys[%d]; want a different kid for each key", k.ID, first))
 		}
 	}
 	return found
@@ -86,7 +85,7 @@ func (c Config) claimProblems() []error {
 		found = append(found, Misconfigured(field, format, args...))
 	}
 	if slices.Contains(c.Audiences, "") {
-		report("audiences", "one is empty; want the text that stands in aud")
+		report("audiences", "one is empty; want a value of the claim aud")
 	}
 	if c.Remember < 0 {
 		report("", "remember is %d bytes; want 0 or more", c.Remember)
@@ -99,17 +98,17 @@ func (c Config) claimProblems() []error {
 		{"session_claim", c.SessionClaim},
 	} {
 		if strings.TrimSpace(claim.name) != claim.name {
-			report(claim.field, "%q has white space at its ends; want the name as it stands in a token", claim.name)
+			report(claim.field, "%q has leading or trailing white space; want the name of a claim", claim.name)
 		}
 		for _, read := range readNames {
 			if claim.name != read && fold(claim.name) == fold(read) {
-				report(claim.field, "%q differs from the claim %q in case only; want %q or another name", claim.name, read, read)
+				report(claim.field, "%q differs from the claim %q only in case; want %q or another name", claim.name, read, read)
 			}
 		}
 	}
-	// Names that differ in case only could not stand in one token.
+	// A token with names that differ only in case is rejected.
 	if fold(c.UserClaim) == fold(c.SessionClaim) {
-		report("session_claim", "is %q, as user_claim is; want two different claims", c.SessionClaim)
+		report("session_claim", "is %q, the same as user_claim; want two different claims", c.SessionClaim)
 	}
 	return found
 }

@@ -16,7 +16,7 @@ func TestNewVerifier(t *testing.T) {
 	with := func(c token.Config) token.Config { c.Keys = []token.Key{good}; return c }
 	pem := "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n"
 	for _, test := range []struct {
-		want   []string // parts of the error's lines; none when the configuration is good
+		want   []string // parts of the error's lines; none if the configuration is valid
 		config token.Config
 	}{
 		{nil, keys(good)},
@@ -38,21 +38,21 @@ func TestNewVerifier(t *testing.T) {
 		{[]string{`algorithm "none"`}, keys(token.Key{Algorithm: "none", Secret: secret})},
 		{[]string{`algorithm "hs256"`}, keys(token.Key{Algorithm: "hs256", Secret: secret})},
 		{[]string{`algorithm "RS256"`}, keys(token.Key{Algorithm: "RS256", Secret: secret})},
-		{[]string{`keys[2]: kid "a" is the kid of keys[1] too`}, keys(good,
+		{[]string{`keys[2]: kid "a" is also the kid of keys[1]`}, keys(good,
 			token.Key{ID: "a", Algorithm: "HS256", Secret: secret}, token.Key{ID: "a", Algorithm: "HS512", Secret: secret2})},
 		{[]string{"leeway: is -1ns; want 0s to 5m0s"}, with(token.Config{Leeway: -1})},
 		{[]string{"leeway: is 5m0.000000001s"}, with(token.Config{Leeway: 5*time.Minute + 1})},
 		{[]string{"audiences: one is empty"}, with(token.Config{Audiences: []string{"a", ""}})},
-		{[]string{`session_claim: is "jti", as user_claim is`}, with(token.Config{UserClaim: "jti"})},
-		{[]string{`session_claim: is "sub", as user_claim is`}, with(token.Config{SessionClaim: "sub"})},
-		{[]string{`session_claim: is "uid", as user_claim is`}, with(token.Config{UserClaim: "UID", SessionClaim: "uid"})},
-		{[]string{`user_claim: " " has white space`}, with(token.Config{UserClaim: " "})},
-		{[]string{`session_claim: "sid\n" has white space`}, with(token.Config{SessionClaim: "sid\n"})},
-		{[]string{`user_claim: "Sub" differs from the claim "sub" in case only`}, with(token.Config{UserClaim: "Sub"})},
+		{[]string{`session_claim: is "jti", the same as user_claim`}, with(token.Config{UserClaim: "jti"})},
+		{[]string{`session_claim: is "sub", the same as user_claim`}, with(token.Config{SessionClaim: "sub"})},
+		{[]string{`session_claim: is "uid", the same as user_claim`}, with(token.Config{UserClaim: "UID", SessionClaim: "uid"})},
+		{[]string{`user_claim: " " has leading or trailing white space`}, with(token.Config{UserClaim: " "})},
+		{[]string{`session_claim: "sid\n" has leading or trailing white space`}, with(token.Config{SessionClaim: "sid\n"})},
+		{[]string{`user_claim: "Sub" differs from the claim "sub" only in case`}, with(token.Config{UserClaim: "Sub"})},
 
 		// All problems at once.
 		{
-			[]string{"keys[0]: secret is empty", `keys[1]: algorithm "x"`, "keys[1]: secret has 3 bytes", "keys[1]: kid", "audiences", "leeway", "as user_claim is"},
+			[]string{"keys[0]: secret is empty", `keys[1]: algorithm "x"`, "keys[1]: secret has 3 bytes", "keys[1]: kid", "audiences", "leeway", "the same as user_claim"},
 			token.Config{
 				Keys:      []token.Key{{ID: "a", Algorithm: "HS256"}, {ID: "a", Algorithm: "x", Secret: []byte("c0r")}},
 				Audiences: []string{""}, Leeway: time.Hour, UserClaim: "x", SessionClaim: "x",
@@ -81,11 +81,11 @@ func TestNewVerifier(t *testing.T) {
 			}
 		}
 		if _, typed := errors.AsType[*token.ConfigError](err); !typed {
-			t.Errorf("%v: %T is no ConfigError", test.config, err)
+			t.Errorf("%v: %T is not a ConfigError", test.config, err)
 		}
 		for _, k := range test.config.Keys {
 			if len(k.Secret) > 0 && strings.Contains(err.Error(), string(k.Secret)) {
-				t.Errorf("the error holds the secret: %v", err)
+				t.Errorf("the error contains the secret: %v", err)
 			}
 		}
 	}

@@ -5,15 +5,14 @@ import (
 	"fmt"
 )
 
-// A ConfigError is something wrong with a configuration: at which key, and what would be right.
-// The packages that check configurations use it, so that a program can add the place of
-// the key and needs to read no text.
+// A ConfigError is a problem with a configuration. It names the key separately, so that a
+// program can add the key's position without parsing the text.
 type ConfigError struct {
-	Field   string // the key as it is named by the package, such as keys[0]; "" for the whole
-	Problem string
+	Field   string // the key, relative to the package's part, such as keys[0]; "" for no single key
+	Problem string // what is wrong, and what to write instead
 }
 
-// Error writes the error as field: problem.
+// Error returns the error in the form "field: problem".
 func (e *ConfigError) Error() string {
 	if e.Field == "" {
 		return e.Problem
@@ -21,7 +20,7 @@ func (e *ConfigError) Error() string {
 	return e.Field + ": " + e.Problem
 }
 
-// Misconfigured returns a [*ConfigError].
+// Misconfigured returns a [*ConfigError] for field with a formatted problem.
 func Misconfigured(field, format string, args ...any) error {
 	return &ConfigError{field, fmt.Sprintf(format, args...)}
 }

@@ -1,14 +1,14 @@
-// Package token owns the rules for bearer tokens: it turns the text of a signed
-// JWT (RFC 7519, compact JWS of RFC 7515) into [Claims], or says which rule it breaks.
+// Package token verifies bearer tokens. It parses a signed JWT (RFC 7519) in JWS compact
+// serialization (RFC 7515) into [Claims], or returns an error for the rule that the token
+// violates.
 //
-// A token has one reading or none. Before a key is looked at, its three segments
-// must be canonical base64url and its header and claims strict JSON; a second
-// spelling of either is a refusal, never a repair. Signatures are golang-jwt's
-// work. Its parser is not used: it lets a later member replace an earlier one
-// of the same name and does not look at crit, so the text that it accepts can
-// mean something else to the application behind.
+// A token must have a single interpretation. Its three segments must be canonical
+// base64url, and its header and claims must be strict JSON. Anything else is rejected
+// before a key is selected. Signatures are checked by golang-jwt. Its parser is not used,
+// because it accepts duplicate members, of which the last wins, and ignores crit: the
+// upstream could read such a token differently.
 //
-// It is called by package authz for each bearer credential. It never asks a
-// store, reads no clock of its own, and takes nothing from a token but who it
-// names, which session, and until when.
+// Package authz calls it for each bearer credential. It never calls a store and does not
+// read the clock. [Claims] has only the user id, the session id and the expiry. Conditions
+// read other claims through [Verifier.Payload].
 package token

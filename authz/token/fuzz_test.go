@@ -14,9 +14,8 @@ import (
 	"warder/authz/token"
 )
 
-// accepted checks an accepted token by other means than those of the package:
-// its text is the only one of its bytes, its MAC is right, and what was taken
-// from it stands in it.
+// accepted checks an accepted token without using the package: its encoding is canonical,
+// its MAC is valid, and the returned claims are those of the token.
 func accepted(t *testing.T, text string, got token.Claims) {
 	t.Helper()
 	if len(text) > 8192 {
@@ -44,7 +43,7 @@ func accepted(t *testing.T, text string, got token.Claims) {
 		if !utf8.Valid(*text) || json.Unmarshal(*text, members) != nil {
 			t.Fatalf("accepted %q", *text)
 		}
-		// Written anew, an object with a member twice would be shorter.
+		// Encoded again, an object with duplicate members would be shorter.
 		lower := map[string]bool{}
 		for name := range *members {
 			lower[strings.ToLower(name)] = true
@@ -72,19 +71,19 @@ func accepted(t *testing.T, text string, got token.Claims) {
 	}
 }
 
-// FuzzVerify feeds texts as they come from the network.
+// FuzzVerify fuzzes the text of a token.
 func FuzzVerify(f *testing.F) {
 	good := hs256(goodHeader, goodClaims)
 	for _, seed := range []string{
-		good,       // the only good one
+		good,       // the only valid one
 		good + "=", // padding
-		good[:len(good)-1] + "\n" + good[len(good)-1:], // what the decoder skips
-		successor(good),                                                         // other spelling of the same signature
+		good[:len(good)-1] + "\n" + good[len(good)-1:], // a character that the decoder skips
+		successor(good),                                                         // another encoding of the same signature
 		good[:strings.LastIndex(good, ".")+1],                                   // no signature
 		encode(`{"alg":"none"}`) + "." + encode(goodClaims) + ".",               // none
-		hs256(goodHeader, `{"sub":"42","sub":"43","jti":"s","exp":1800000060}`), // twice
+		hs256(goodHeader, `{"sub":"42","sub":"43","jti":"s","exp":1800000060}`), // a duplicate member
 		hs256(goodHeader, `{"sub":"42","jti":"s","exp":1}`),                     // expired
-		hs256(`{"alg":"HS256","kid":"x"}`, goodClaims),                          // no such key
+		hs256(`{"alg":"HS256","kid":"x"}`, goodClaims),                          // an unknown key
 		sign(sha512.New, secret, `{"alg":"HS512"}`, goodClaims),                 // another algorithm
 		sign(sha256.New, secret2, goodHeader, goodClaims),                       // another key
 		"..", "", "a.b.c",
@@ -100,17 +99,16 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzVerifySigned feeds headers and claims under a good signature, as a
-// careless issuer would.
+// FuzzVerifySigned fuzzes headers and claims with a valid signature.
 func FuzzVerifySigned(f *testing.F) {
 	for _, seed := range [][2]string{
 		{goodHeader, goodClaims},
 		{`{"alg":"HS256","crit":["exp"]}`, goodClaims},                                       // an extension
 		{`{"alg":"HS256","ALG":"none"}`, goodClaims},                                         // case-shadowed
-		{`{"alg":"HS256","kid":null}`, goodClaims},                                           // no string
+		{`{"alg":"HS256","kid":null}`, goodClaims},                                           // not a string
 		{goodHeader, `{"sub":9007199254740993,"jti":7,"exp":1.9e9}`},                         // numbers
 		{goodHeader, `{"sub":"a\ud83d\ude00","jti":"\u0073","exp":1800000001.5}`},            // escapes
-		{goodHeader, `{"sub":"42","jti":"s","exp":1e999,"nbf":-1,"iat":null}`},               // no dates
+		{goodHeader, `{"sub":"42","jti":"s","exp":1e999,"nbf":-1,"iat":null}`},               // invalid dates
 		{goodHeader, `{"sub":"42","jti":"s","exp":1800000060,"aud":["a"],"x":[[{"a":{}}]]}`}, // nesting
 		{goodHeader, `{"sub":"42","jti":"s","exp":1800000060,"token_use":"refresh"}`},        // another use
 		{goodHeader, goodClaims + "x"},                                                       // trailing data
@@ -123,7 +121,7 @@ func FuzzVerifySigned(f *testing.F) {
 		text := hs256(header, claims)
 		got, err := v.Verify(text, now)
 		if errors.Is(err, token.ErrSignature) {
-			t.Fatal("refused its own signature")
+			t.Fatal("rejected a valid signature")
 		}
 		if err == nil {
 			accepted(t, text, got)

@@ -2,32 +2,33 @@ package token
 
 import "strings"
 
-// A header is what is read of a JOSE header (RFC 7515 section 4).
+// A header holds the parameters that are read from a JOSE header (RFC 7515 section 4).
 type header struct {
-	algorithm string // "" when it names none
+	algorithm string // "" if alg is absent
 	kid       string
 	hasKID    bool
 	typ       string
 	hasTyp    bool
 }
 
-// forbidden are header parameters that change how a token is to be read, or
-// bring the key along. Whoever sends one wants what we do not do, so the token
-// is refused, whatever the value.
+// forbidden are header parameters that change the interpretation of a token or that
+// contain or locate a key. None of them is supported, so a token with one is rejected,
+// whatever the value.
 var forbidden = map[string]struct{}{
-	"crit":     {}, // extensions that must be understood: we understand none
-	"b64":      {}, // RFC 7797, an unencoded payload
+	"crit":     {}, // extensions that must be understood
+	"b64":      {}, // an unencoded payload (RFC 7797)
 	"zip":      {}, // a compressed payload
 	"cty":      {}, // a nested token
-	"jwk":      {}, // keys, or where to find them, that the sender chooses
+	"jwk":      {}, // a key chosen by the sender, or a reference to one; likewise those below
 	"jku":      {},
 	"x5u":      {},
 	"x5c":      {},
 	"x5t":      {},
-	"x5t#s256": {}, // names are compared folded
+	"x5t#s256": {}, // folded, as the names it is compared with
 }
 
-// parseHeader reads a token's header. That alg is the key's is not its matter.
+// parseHeader reads a token's header. It does not check alg, which checkSignature compares
+// with the key's algorithm.
 func parseHeader(text []byte) (header, error) {
 	members, _, err := parseObject(text)
 	if err != nil {
@@ -44,7 +45,7 @@ func parseHeader(text []byte) (header, error) {
 		text    *string
 		present *bool
 	}{
-		{"alg", &h.algorithm, new(bool)}, // none or an empty one is no key's algorithm
+		{"alg", &h.algorithm, new(bool)}, // absent, empty and "none" match no key
 		{"kid", &h.kid, &h.hasKID},
 		{"typ", &h.typ, &h.hasTyp},
 	} {
@@ -64,10 +65,10 @@ func parseHeader(text []byte) (header, error) {
 	return h, nil
 }
 
-// isAccessToken reports whether the typ says nothing else than that the token
-// is one: absent, JWT (RFC 7519 section 5.1) or at+jwt (RFC 9068), in any case,
-// with or without the application/ that RFC 7515 section 4.1.9 lets one leave
-// out. Any other (logout+jwt, refresh+jwt, dpop+jwt) declares another use.
+// isAccessToken reports whether typ is that of an access token: absent, JWT (RFC 7519
+// section 5.1) or at+jwt (RFC 9068), in any case, with or without the prefix application/
+// (RFC 7515 section 4.1.9). Any other typ (logout+jwt, refresh+jwt, dpop+jwt) declares
+// another use.
 func (h header) isAccessToken() bool {
 	if !h.hasTyp {
 		return true

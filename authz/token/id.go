@@ -2,11 +2,12 @@ package token
 
 import "strings"
 
-// maxIDLength bounds a user id and a session id, in bytes.
+// maxIDLength is the greatest length of a user id or a session id, in bytes.
 const maxIDLength = 128
 
 // ValidID reports whether s can be a user id or a session id:
-// [A-Za-z0-9._@|+=~-]{1,128}. No colon, so that a session key has one reading.
+// [A-Za-z0-9._@|+=~-]{1,128}. It has no colon, so that a colon can separate the two ids in
+// a session's key.
 func ValidID(s string) bool {
 	if len(s) == 0 || len(s) > maxIDLength {
 		return false
@@ -23,10 +24,10 @@ func ValidID(s string) bool {
 	return true
 }
 
-// id reads a claim that names a user or a session. A number counts as its
-// digits and is never made a float, so 9007199254740993 stays itself; 1.0, 1e3
-// and -1 would be second spellings of other ids and are none. The text is a
-// copy, so that whoever keeps it does not keep the whole token.
+// id reads a claim with a user id or a session id. A number is converted to its digits and
+// not to a float, which would change 9007199254740993. Numbers other than plain digits, such
+// as 1.0, 1e3 and -1, are not accepted. The result is a copy, so that it does not keep the
+// whole token in memory.
 func id(v value) (string, bool) {
 	text, ok := v.text()
 	if !ok {

@@ -40,11 +40,11 @@ func TestValidID(t *testing.T) {
 	}
 }
 
-// Every claim that is configured to name a user or a session is read alike.
+// The user claim and the session claim are read by the same rules, whatever their names.
 func TestVerifyIDs(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		want  string // "" when refused
+		want  string // "" if rejected
 		value string
 	}{
 		{"42", `"42"`},
@@ -57,7 +57,7 @@ func TestVerifyIDs(t *testing.T) {
 		{"0", `0`},
 		{"42", `42`},
 		{"9007199254740992", `9007199254740992`},
-		{"9007199254740993", `9007199254740993`}, // 2^53+1 is no float
+		{"9007199254740993", `9007199254740993`}, // 2^53+1 is not exact as a float64
 		{"9223372036854775808", `9223372036854775808`},
 		{strings.Repeat("9", 128), strings.Repeat("9", 128)},
 		{"", strings.Repeat("9", 129)},
@@ -69,7 +69,7 @@ func TestVerifyIDs(t *testing.T) {
 		{"", `4.2e1`},
 		{"", `1E2`},
 
-		// SK-01 and whatever else could make another session key.
+		// SK-01 and other characters that could make another session's key.
 		{"", `""`},
 		{"", `":"`},
 		{"", `"42:s"`},
@@ -119,7 +119,7 @@ func TestVerifyIDsMissing(t *testing.T) {
 	checkClaims(t, token.Config{UserClaim: "user.id", SessionClaim: "sid"}, []claimsRow{
 		{nil, `{"user.id":"42","sid":"s","exp":1800000060}`},
 		{nil, `{"user.id":42,"sid":7,"sub":"43","jti":"t","exp":1800000060}`},
-		{token.ErrClaims, `{"user.id":42,"sid":7,"sub":43,"exp":1800000060}`}, // not an id here, so a string
+		{token.ErrClaims, `{"user.id":42,"sid":7,"sub":43,"exp":1800000060}`}, // sub is not an id here, so it must be a string
 		{token.ErrClaims, `{"sub":"42","jti":"s","exp":1800000060}`},
 		{token.ErrClaims, `{"user":{"id":"42"},"sid":"s","exp":1800000060}`},
 		{token.ErrClaims, `{"User.Id":"42","sid":"s","exp":1800000060}`},

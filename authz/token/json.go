@@ -8,23 +8,24 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds how deep objects and arrays stand in one another; the
-// outermost object is at depth 1.
+// maxDepth is the greatest nesting depth of objects and arrays. The outermost object is at
+// depth 1.
 const maxDepth = 16
 
-// An object holds the members of a JSON object in their order.
+// An object holds the members of a JSON object in order.
 type object []member
 
 type member struct {
 	name   string
-	folded string // the same for names that differ in case only
+	folded string // equal for names that differ only in case
 	value  value
 }
 
-// parseObject reads the one reading of a JSON object. Where encoding/json would
-// pick a reading, it refuses: invalid UTF-8 and halves of surrogate pairs (read
-// as U+FFFD), members that stand twice (the last wins) or differ in case only
-// (struct fields match both), at any depth. whole is the text that the members are parts of.
+// parseObject parses a JSON object. It rejects input that readers interpret differently,
+// and for which encoding/json makes a choice: invalid UTF-8 and unpaired surrogates (which
+// become U+FFFD), duplicate names (the last wins) and names that differ only in case (both
+// match a struct field), at any depth. whole is text as a string, of which the members are
+// substrings.
 func parseObject(text []byte) (o object, whole string, err error) {
 	if !utf8.Valid(text) || !json.Valid(text) || !wholeRunes(text) {
 		return nil, "", ErrMalformed
@@ -38,7 +39,7 @@ func parseObject(text []byte) (o object, whole string, err error) {
 	return o, whole, err
 }
 
-// get returns the value of a member, "" when there is none.
+// get returns the value of the member, or "" if there is none.
 func (o object) get(name string) value {
 	for i := range o {
 		if o[i].name == name {
@@ -48,8 +49,8 @@ func (o object) get(name string) value {
 	return ""
 }
 
-// shadows reports whether a member has the name, but in another case: a reader
-// that ignores case would find what we do not.
+// shadows reports whether a member's name differs from name only in case. A reader that
+// ignores case would take it for name.
 func (o object) shadows(name string) bool {
 	folded := fold(name)
 	for i := range o {
@@ -60,11 +61,11 @@ func (o object) shadows(name string) bool {
 	return false
 }
 
-// A value is the text of one JSON value, without white space around it. The
-// empty value is none.
+// A value is the text of a JSON value without white space around it. The empty value means
+// that there is none.
 type value string
 
-// text returns what a JSON string spells.
+// text returns the contents of a JSON string.
 func (v value) text() (string, bool) {
 	if v == "" || v[0] != '"' {
 		return "", false
@@ -77,7 +78,7 @@ func (v value) text() (string, bool) {
 	return s, err == nil
 }
 
-// number returns a JSON number as it is written.
+// number returns the text of a JSON number.
 func (v value) number() (string, bool) {
 	return string(v), v != "" && (v[0] == '-' || isDigit(v[0]))
 }
@@ -92,11 +93,11 @@ func (v value) array() ([]value, bool) {
 	return elements, err == nil
 }
 
-// A reader walks through JSON that is known to be valid, so that it need not
-// look for mistakes. It finds what is valid and still has two readings.
+// A reader parses JSON that is known to be valid. It rejects duplicate names and excessive
+// depth.
 type reader struct{ rest string }
 
-// peek returns the next byte that is no white space.
+// peek skips white space and returns the next byte.
 func (r *reader) peek() byte {
 	for isSpace(r.rest[0]) {
 		r.rest = r.rest[1:]
@@ -104,7 +105,7 @@ func (r *reader) peek() byte {
 	return r.rest[0]
 }
 
-// take returns the next n bytes and goes behind them.
+// take consumes and returns the next n bytes.
 func (r *reader) take(n int) string {
 	taken := r.rest[:n]
 	r.rest = r.rest[n:]
@@ -160,7 +161,7 @@ func (r *reader) array(depth int) ([]value, error) {
 	return elements, nil
 }
 
-// value returns the next value. An object or an array stands at the given depth.
+// value consumes and returns the next value. depth is its depth if it is an object or array.
 func (r *reader) value(depth int) (value, error) {
 	first, start := r.peek(), r.rest
 	var err error
@@ -181,7 +182,7 @@ func (r *reader) value(depth int) (value, error) {
 	return value(start[:len(start)-len(r.rest)]), err
 }
 
-// string returns the next string with its quotes.
+// string consumes and returns the next string with its quotes.
 func (r *reader) string() value {
 	r.peek()
 	end := 1
@@ -196,8 +197,7 @@ func (r *reader) string() value {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// wholeRunes reports whether each \u escape of valid JSON is a character of its
-// own or a surrogate pair.
+// wholeRunes reports whether valid JSON has no unpaired surrogate in its \u escapes.
 func wholeRunes(text []byte) bool {
 	for {
 		at := bytes.IndexByte(text, '\\')
@@ -223,7 +223,7 @@ func wholeRunes(text []byte) bool {
 	}
 }
 
-// escaped returns the number in the \uXXXX that text begins with.
+// escaped returns the value of the \uXXXX at the beginning of text.
 func escaped(text []byte) rune {
 	var r rune
 	for _, c := range text[2:6] {
@@ -240,14 +240,14 @@ func escaped(text []byte) rune {
 func isHighSurrogate(r rune) bool { return 0xD800 <= r && r < 0xDC00 }
 func isLowSurrogate(r rune) bool  { return 0xDC00 <= r && r < 0xE000 }
 
-// fold returns the same text for names that differ in case only, by any rule
-// that a reader of the token may use: the long s is an s, the kelvin sign a k.
+// fold returns the same text for names that differ only in case by Unicode simple folding.
+// That includes the long s, which folds to s, and the Kelvin sign, which folds to k.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf {
 			return unicode.ToLower(r)
 		}
-		for { // to the smallest character that folds to this one
+		for { // find the smallest rune of the folding orbit
 			next := unicode.SimpleFold(r)
 			if next <= r {
 				return unicode.ToLower(next)

@@ -7,17 +7,16 @@ import (
 	"warder/authz/token"
 )
 
-// All have a right signature and the claims that a good token needs; %s is
-// where the table's text goes.
+// All tokens have a valid signature and the required claims. The row's text is inserted.
 func TestVerifyJSON(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})
-	nested := func(depth int) string { // an array of that depth, for depth 1 to be inside the claims
+	nested := func(depth int) string { // nested arrays; depth 1 is inside the claims
 		return `,"x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth)
 	}
 	for _, test := range []struct {
 		want error
-		more string // after the claims' last member
+		more string // text after the last member of the claims
 	}{
 		{nil, ``},
 		{nil, `,"x":"a\u0000b","x\u0000":1`},
@@ -27,7 +26,7 @@ func TestVerifyJSON(t *testing.T) {
 		{nil, ",\"x\":\"\u00e9\U0001F600\ufffd\""},
 		{nil, nested(15)},
 
-		// Duplicates, at any depth, however they are spelled.
+		// Duplicates, at any depth and with escapes.
 		{token.ErrMalformed, `,"sub":"42"`},
 		{token.ErrMalformed, `,"sub":"43"`},
 		{token.ErrMalformed, `,"exp":1800000060`},
@@ -61,7 +60,7 @@ func TestVerifyJSON(t *testing.T) {
 		{token.ErrMalformed, `,"x":"\\\ud800"`},
 		{token.ErrMalformed, `,"\udFFF":1`},
 
-		// No JSON at all (RFC 8259).
+		// Not JSON (RFC 8259).
 		{token.ErrMalformed, `,`},
 		{token.ErrMalformed, `,"x"`},
 		{token.ErrMalformed, `,"x":`},
@@ -100,7 +99,7 @@ func TestVerifyJSON(t *testing.T) {
 	}
 }
 
-// Both the header and the claims are one object, and nothing besides.
+// The header and the claims must each be one JSON object.
 func TestVerifyJSONObject(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})
@@ -116,7 +115,7 @@ func TestVerifyJSONObject(t *testing.T) {
 		check(t, v, shape+" as header", hs256(strings.ReplaceAll(shape, "%", goodHeader), goodClaims), token.ErrMalformed)
 		check(t, v, shape+" as claims", hs256(goodHeader, strings.ReplaceAll(shape, "%", goodClaims)), token.ErrMalformed)
 	}
-	// An object, but an empty one, is well-formed.
+	// An empty object is well-formed.
 	check(t, v, "empty header", hs256(`{}`, goodClaims), token.ErrAlgorithm)
 	check(t, v, "empty claims", hs256(goodHeader, `{}`), token.ErrClaims)
 }

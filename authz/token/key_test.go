@@ -17,7 +17,7 @@ import (
 
 const canary = `c4n/ary+"Secret"=7Qz, long enough for a key`
 
-// leaks returns the spellings of the canary that a text holds.
+// leaks returns the encodings of the canary that a text contains.
 func leaks(text string) []string {
 	reversed := []byte(canary)
 	slices.Reverse(reversed)

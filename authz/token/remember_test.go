@@ -10,8 +10,7 @@ import (
 	"warder/authz/token"
 )
 
-// A token that is remembered is held against the clock each time, and no other
-// text is taken for it.
+// A cached token is checked against the clock each time, and no other text is taken for it.
 func TestRemembered(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Remember: 1 << 20, Leeway: 10 * time.Second})
@@ -24,7 +23,7 @@ func TestRemembered(t *testing.T) {
 			want error
 			at   time.Duration
 		}{
-			{nil, 0}, // from here on it is known
+			{nil, 0}, // from here on it is cached
 			{nil, 69 * time.Second},
 			{token.ErrExpired, 70 * time.Second},
 			{nil, -10 * time.Second},
@@ -46,19 +45,19 @@ func TestRemembered(t *testing.T) {
 				continue
 			}
 			if _, err := v.Verify(other, now); err == nil {
-				t.Errorf("with another byte %d it is good", i)
+				t.Errorf("with another byte %d it is accepted", i)
 			}
 		}
 		for _, other := range []string{text + "A", text[:len(text)-1], strings.ToUpper(text), text + "\n", " " + text} {
 			if _, err := v.Verify(other, now); err == nil {
-				t.Errorf("%q is good", other)
+				t.Errorf("%q is accepted", other)
 			}
 		}
 	}
 }
 
-// A token that was refused is not remembered: what was wrong may become right.
-func TestRefusedIsNotRemembered(t *testing.T) {
+// A rejected token is not cached, because it may become valid later.
+func TestRejectedIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Remember: 1 << 20})
 	text := hs256(goodHeader, fmt.Sprintf(`{"sub":"42","jti":"s-1","nbf":%d,"exp":%d}`, now.Unix()+10, now.Unix()+60))
@@ -74,11 +73,11 @@ func TestRefusedIsNotRemembered(t *testing.T) {
 		t.Errorf("counted %d hits and %d misses, want 2 and 2", hits, misses)
 	}
 	if hits, misses := newVerifier(t, token.Config{}).Remembered(); hits+misses != 0 {
-		t.Error("without a memory something was counted")
+		t.Error("Remembered is not zero without a cache")
 	}
 }
 
-// TestRememberedIsBounded: more tokens than there is room for go on being verified.
+// TestRememberedIsBounded verifies more tokens than the cache has room for.
 func TestRememberedIsBounded(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Remember: 4 << 10})
@@ -92,7 +91,7 @@ func TestRememberedIsBounded(t *testing.T) {
 	}
 }
 
-// TestRememberedAllocations: a token that is known costs nothing to speak of.
+// TestRememberedAllocations checks that a cached token takes no allocations.
 func TestRememberedAllocations(t *testing.T) {
 	v := newVerifier(t, token.Config{Issuer: "https://id.example", Audiences: []string{"api"}, Remember: 1 << 20})
 	text := hs256(goodHeader, usualClaims)

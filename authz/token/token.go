@@ -9,59 +9,55 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// The ways in which a token is refused, one for each reason of the contract.
-// Verify returns one of these and nothing else, so that no text of a token can
-// reach a log by way of an error.
+// The errors of [Verifier.Verify], one for each reason to reject a token. Verify returns
+// them unwrapped, so that an error never contains text of a token.
 var (
 	ErrMalformed   = errors.New("token: malformed")
-	ErrKeyUnknown  = errors.New("token: no key for it")
-	ErrAlgorithm   = errors.New("token: algorithm is not the key's")
-	ErrSignature   = errors.New("token: signature is wrong")
+	ErrKeyUnknown  = errors.New("token: unknown key")
+	ErrAlgorithm   = errors.New("token: algorithm does not match the key")
+	ErrSignature   = errors.New("token: invalid signature")
 	ErrExpired     = errors.New("token: expired")
 	ErrNotYetValid = errors.New("token: not yet valid")
-	ErrClaims      = errors.New("token: claims are wrong")
+	ErrClaims      = errors.New("token: invalid claims")
 )
 
-// Claims are what warder takes from a token.
+// Claims are the claims of a token that warder uses.
 type Claims struct {
 	UserID    string
 	SessionID string
-	ExpiresAt time.Time // without the leeway
+	ExpiresAt time.Time // exp, without the leeway
 }
 
-// A Verifier checks tokens. It is immutable but for what it remembers, and safe for concurrent use. The
-// zero Verifier has no key and refuses every token; [NewVerifier] makes one
-// that accepts some.
+// A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
+// concurrent use. The zero Verifier has no key and rejects every token. Use [NewVerifier].
 type Verifier struct {
-	keys         map[string][]key // by kid; those without an id under ""
-	issuer       string           // "" for any
-	audiences    []string         // empty for any
+	keys         map[string][]key // by kid; keys without an id are under ""
+	issuer       string           // "" accepts any
+	audiences    []string         // empty accepts any
 	leeway       time.Duration
 	userClaim    string
 	sessionClaim string
-	known        *remembered // nil remembers none
+	known        *remembered // nil if there is no cache
 }
 
-// remembered are tokens that were good before.
+// remembered is a cache of verified tokens.
 type remembered struct {
 	byText       *otter.Cache[string, verified] // by the whole token
 	hits, misses atomic.Uint64
 }
 
-// Verify returns the claims of a token that is good at the time now. The order
-// of its answers is fixed: the shape ([ErrMalformed]), the key ([ErrKeyUnknown]),
-// the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]); and only for
-// a token that one of our keys signed what it claims ([ErrExpired],
-// [ErrNotYetValid], [ErrClaims]).
+// Verify returns the claims of a token that is valid at the time now. It checks in this
+// order, and returns the first error: the form of the token ([ErrMalformed]), the key
+// ([ErrKeyUnknown]), the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]), and the
+// claims ([ErrExpired], [ErrNotYetValid], [ErrClaims]).
 //
-// A header parameter that changes the reading or brings a key along (crit, b64,
-// zip, cty, jwk, jku, x5u, x5c, x5t, x5t#S256) makes a token malformed. A token
-// that says it is something else than an access token has wrong claims: a typ
-// that is not JWT or at+jwt, or a type, token_type or token_use that is not
-// access, access_token or bearer.
+// A token is malformed if its header has one of the parameters crit, b64, zip, cty, jwk,
+// jku, x5u, x5c, x5t and x5t#S256. Its claims are invalid if it is not an access token: if
+// typ is not JWT or at+jwt, or if type, token_type or token_use is not access, access_token
+// or bearer.
 //
-// A token that was good before is found again by all of its bytes, and only held
-// against the clock once more.
+// A token in the cache, which is keyed by the whole token, is only checked against the
+// clock.
 func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 	if v.known == nil {
 		found, err := v.verify(token, now)
@@ -74,13 +70,13 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 	v.known.misses.Add(1)
 	found, err := v.verify(token, now)
 	if err == nil {
-		v.known.byText.Set(strings.Clone(token), found) // the token is part of a larger text
+		v.known.byText.Set(strings.Clone(token), found) // so as not to keep the header field in memory
 	}
 	return found.claims, err
 }
 
-// Payload returns the claims of a token as the text of one JSON object, after it has
-// verified the token as [Verifier.Verify] does.
+// Payload verifies the token like [Verifier.Verify] and returns all of its claims as a JSON
+// object.
 func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 	if v.known != nil {
 		if found, ok := v.known.byText.GetIfPresent(token); ok {
@@ -98,8 +94,7 @@ func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 	return found.payload, nil
 }
 
-// Remembered says how often a token was found among those that were good before, and
-// how often it was not and had to be read.
+// Remembered returns how often Verify found a token in the cache and how often it did not.
 func (v *Verifier) Remembered() (hits, misses uint64) {
 	if v.known == nil {
 		return 0, 0
@@ -107,7 +102,7 @@ func (v *Verifier) Remembered() (hits, misses uint64) {
 	return v.known.hits.Load(), v.known.misses.Load()
 }
 
-// verify reads the whole token.
+// verify verifies a token without the cache.
 func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	jws, err := splitCompact(token)
 	if err != nil {
@@ -132,9 +127,8 @@ func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	return found, nil
 }
 
-// checkSignature finds the keys that the header selects and holds the signature
-// against those whose algorithm is the header's. It is the key that decides the
-// algorithm: a header that names another finds no key to be tried with.
+// checkSignature checks the signature with the keys that kid selects. The algorithm is that
+// of the key: a key is not tried if alg names another one.
 func (v *Verifier) checkSignature(head header, jws compact) error {
 	if head.hasKID && head.kid == "" {
 		return ErrKeyUnknown // no key has an empty id

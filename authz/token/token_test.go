@@ -28,8 +28,7 @@ const (
 
 func encode(segment string) string { return base64.RawURLEncoding.EncodeToString([]byte(segment)) }
 
-// sign makes a token of any header and claims. It does not use the library that
-// is tested.
+// sign makes a token with any header and claims. It does not use the library under test.
 func sign(newHash func() hash.Hash, key []byte, header, claims string) string {
 	text := encode(header) + "." + encode(claims)
 	mac := hmac.New(newHash, key)
@@ -51,7 +50,7 @@ func newVerifier(t testing.TB, c token.Config) *token.Verifier {
 	return v
 }
 
-// check verifies one token. The error is the sentinel and says no more than it.
+// check verifies one token. The error must be the sentinel and have no other text.
 func check(t *testing.T, v *token.Verifier, what, text string, want error) {
 	t.Helper()
 	claims, err := v.Verify(text, now)
@@ -59,7 +58,7 @@ func check(t *testing.T, v *token.Verifier, what, text string, want error) {
 		t.Errorf("%s: got %v, want %v", what, err, want)
 	}
 	if err != nil && claims != (token.Claims{}) {
-		t.Errorf("%s: refused, but with the claims %+v", what, claims)
+		t.Errorf("%s: rejected, but with claims %+v", what, claims)
 	}
 }
 
@@ -73,7 +72,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// The order of answers: what comes first hides what comes later.
+// Verify returns the error of the first check that fails.
 func TestVerifyOrder(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Keys: []token.Key{{ID: "a", Algorithm: "HS256", Secret: secret}}})
@@ -97,7 +96,7 @@ func TestVerifyOrder(t *testing.T) {
 	}
 }
 
-// TestVerifyOtherText turns a good token into every text that is one edit away.
+// TestVerifyOtherText tries every text that is one edit away from a valid token.
 func TestVerifyOtherText(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{})
@@ -162,7 +161,7 @@ func TestVerifyKeys(t *testing.T) {
 		{token.ErrKeyUnknown, s256, nil, `{"alg":"HS256","kid":"/dev/null"}`},
 		{token.ErrKeyUnknown, s256, secret, `{"alg":"HS256","kid":"b' OR '1'='1"}`},
 
-		// A kid is a string.
+		// A kid must be a string.
 		{token.ErrMalformed, s256, secret, `{"alg":"HS256","kid":null}`},
 		{token.ErrMalformed, s256, secret, `{"alg":"HS256","kid":0}`},
 		{token.ErrMalformed, s256, secret, `{"alg":"HS256","kid":false}`},
@@ -194,9 +193,9 @@ func TestVerifyHeader(t *testing.T) {
 		{nil, `{"alg":"HS256"}`},
 		{nil, " {\t\"alg\" :\r\n\"HS256\" } "},
 		{nil, `{"\u0061lg":"HS\u0032\u0035\u0036"}`},
-		{nil, `{"alg":"HS256","x":{"crit":["exp"]},"y":[1,"a",null,{}]}`}, // unknown ones are ignored
+		{nil, `{"alg":"HS256","x":{"crit":["exp"]},"y":[1,"a",null,{}]}`}, // unknown parameters are ignored
 
-		// TP-01: none in all spellings, and everything else that is not the key's.
+		// TP-01: none in any case, and any other algorithm than that of the key.
 		{token.ErrAlgorithm, `{}`},
 		{token.ErrAlgorithm, `{"typ":"JWT"}`},
 		{token.ErrAlgorithm, `{"alg":""}`},
@@ -231,7 +230,7 @@ func TestVerifyHeader(t *testing.T) {
 		{token.ErrMalformed, `{"Alg":"none","alg":"HS256"}`},
 		{token.ErrMalformed, `{"alg":"HS256","Typ":"JWT"}`},
 
-		// TP-08: what changes the reading or brings a key along.
+		// TP-08: parameters that change the interpretation or that contain or locate a key.
 		{token.ErrMalformed, `{"alg":"HS256","crit":["exp"],"exp":1}`},
 		{token.ErrMalformed, `{"alg":"HS256","crit":[]}`},
 		{token.ErrMalformed, `{"alg":"HS256","crit":null}`},
@@ -253,7 +252,7 @@ func TestVerifyHeader(t *testing.T) {
 		{token.ErrMalformed, `{"alg":"HS256","x5t#S256":""}`},
 		{token.ErrMalformed, `{"alg":"HS256","X5T#s256":""}`},
 
-		// The type is that of an access token.
+		// The typ must be that of an access token.
 		{nil, `{"alg":"HS256","typ":"JWT"}`},
 		{nil, `{"alg":"HS256","typ":"jwt"}`},
 		{nil, `{"alg":"HS256","typ":"at+jwt"}`},
@@ -274,7 +273,7 @@ func TestVerifyHeader(t *testing.T) {
 	}
 }
 
-// TP-05: an algorithm in the header does not change what the key is used for.
+// TP-05: alg does not change the algorithm that a key is used with.
 func TestVerifyAlgorithmConfusion(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Keys: []token.Key{{Algorithm: "HS512", Secret: secret}}})
@@ -312,7 +311,7 @@ func TestVerifyConcurrently(t *testing.T) {
 	}
 }
 
-// The configuration is copied: changing it later changes no Verifier.
+// Changing the configuration later does not change a Verifier.
 func TestVerifierIsImmutable(t *testing.T) {
 	t.Parallel()
 	c := token.Config{
@@ -336,7 +335,7 @@ func TestSentinelsDiffer(t *testing.T) {
 	for i, a := range all {
 		for _, b := range all[i+1:] {
 			if errors.Is(a, b) || a.Error() == b.Error() {
-				t.Errorf("%v and %v are one", a, b)
+				t.Errorf("%v is %v", a, b)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ type vectors struct {
 		Group   int    `json:"group"`
 		Comment string `json:"comment"`
 		KID     string `json:"kid"`
-		Alg     string `json:"alg"` // "" for a key that is not for signatures
+		Alg     string `json:"alg"` // "" for a key that is not for signing
 		K       string `json:"k"`   // base64url; "" for a key that is not symmetric
 		Tests   []struct {
 			ID      int    `json:"tcId"`
@@ -26,8 +26,8 @@ type vectors struct {
 	} `json:"testGroups"`
 }
 
-// corrected are the vectors that say something else than we hold: whether they
-// are accepted, and why.
+// corrected lists the vectors whose expected result differs from this package's, with the
+// result and the reason.
 var corrected = map[int]struct {
 	accepted bool
 	why      string
@@ -52,8 +52,8 @@ func readVectors(t *testing.T) vectors {
 	return v
 }
 
-// TestWycheproofSignature runs the vectors through what Verify does before it
-// looks at claims, which the payloads are not.
+// TestWycheproofSignature runs the vectors through the checks before that of the claims. Their
+// payloads are not claims.
 func TestWycheproofSignature(t *testing.T) {
 	t.Parallel()
 	accepted, refused := 0, 0
@@ -76,15 +76,15 @@ func TestWycheproofSignature(t *testing.T) {
 			}
 		}
 	}
-	// 1 of group 0, 7 of group 21, 2 of RFC 7520: that the numbers are these
-	// shows that the vectors were read and the keys were used.
+	// 1 of group 0, 7 of group 21, 2 of RFC 7520. The numbers show that the vectors were
+	// read and the keys were used.
 	if accepted != 10 || refused != 178 {
-		t.Errorf("%d accepted, %d refused", accepted, refused)
+		t.Errorf("%d accepted, %d rejected", accepted, refused)
 	}
 }
 
-// TestWycheproofToken sends every vector as a bearer token: the payloads are no
-// claims, so that the valid ones are refused too.
+// TestWycheproofToken verifies every vector as a bearer token. The payloads are not claims, so
+// those with a valid signature are rejected too.
 func TestWycheproofToken(t *testing.T) {
 	t.Parallel()
 	for _, group := range readVectors(t).TestGroups {
@@ -97,8 +97,8 @@ func TestWycheproofToken(t *testing.T) {
 	}
 }
 
-// vectorVerifier makes a Verifier with the key of a group. A key that is not
-// symmetric is replaced by some HS256 key of the same id.
+// vectorVerifier returns a Verifier with the key of a group. An asymmetric key is replaced by
+// an HS256 key with the same id.
 func vectorVerifier(t *testing.T, kid, k string) *Verifier {
 	t.Helper()
 	secret, err := base64.RawURLEncoding.DecodeString(k)
