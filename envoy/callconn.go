@@ -1,11 +1,11 @@
 package envoy
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 
 	"golang.org/x/net/http2"
@@ -20,6 +20,8 @@ const (
 	// others waiting too.
 	streamWindow     = 256 << 10
 	connectionWindow = 1 << 20
+	// maxAhead is how many frames are read before what gRPC writes meanwhile is written.
+	maxAhead = 64
 	// firstWindow is what a connection has before any is granted (RFC 9113 section 6.9.2).
 	firstWindow = 65535
 )
@@ -60,7 +62,7 @@ type callConn struct {
 	maxBytes int
 
 	// Of the goroutine that reads.
-	in       *bufio.Reader
+	in       input
 	begun    bool // the preface was read
 	out      []byte
 	taken    int // bytes of out that gRPC has
@@ -68,6 +70,9 @@ type callConn struct {
 	fields   bytes.Buffer // for encoder
 	encoder  *hpack.Encoder
 	received int // bytes of the connection's window that are not granted again yet
+	ahead    int // frames that were read since the writer was waited for
+
+	backlog backlog
 
 	mu         sync.Mutex
 	streams    map[uint32]*stream // by the peer's number
@@ -82,14 +87,14 @@ type callConn struct {
 
 	writing sync.Mutex
 	partial []byte // a frame that gRPC has not written to its end
-	frames  []byte // for Conn
+	frames  []byte // for Conn, while Write is called
 	greeted bool   // the first frame was written
 }
 
 func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 	conn := &callConn{
 		Conn: c, calls: all, maxBytes: maxBytes,
-		in: bufio.NewReaderSize(c, 2*maxFrame), block: newHeaderBlock(),
+		in: input{from: c, pool: &all.buffers}, block: newHeaderBlock(),
 		streams: map[uint32]*stream{}, shown: map[uint32]*stream{}, nextShown: 1,
 	}
 	conn.encoder = hpack.NewEncoder(&conn.fields)
@@ -99,11 +104,12 @@ func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 // Read returns what gRPC is to see. It implements net.Conn.
 func (c *callConn) Read(p []byte) (int, error) {
 	for c.taken == len(c.out) {
-		if cap(c.out) > 2*maxFrame {
+		if cap(c.out) > wholeBlock {
 			c.out = nil
 		}
 		c.out, c.taken = c.out[:0], 0
 		if err := c.next(); err != nil {
+			c.in.free()
 			c.end()
 			return 0, err
 		}
@@ -130,19 +136,26 @@ func (c *callConn) end() {
 	}
 }
 
-// next reads one frame.
+// next reads one frame. The reader waits for the writer now and then: gRPC keeps what
+// a frame makes it write, without bound when the peer does not read.
 func (c *callConn) next() error {
+	if c.ahead++; c.ahead == maxAhead {
+		c.ahead = 0
+		if err := c.control(nil); err != nil {
+			return err
+		}
+	}
 	if !c.begun {
-		preface, err := c.in.Peek(len(http2.ClientPreface))
+		preface, err := c.in.peek(len(http2.ClientPreface))
 		if err != nil {
 			return err
 		}
 		c.begun = true
 		c.out = append(c.out, preface...)
-		_, err = c.in.Discard(len(preface))
-		return err
+		c.in.take(len(preface))
+		return nil
 	}
-	head, err := c.in.Peek(frameHead)
+	head, err := c.in.peek(frameHead)
 	if err != nil {
 		return err
 	}
@@ -150,15 +163,12 @@ func (c *callConn) next() error {
 	if size > frameHead+maxFrame {
 		return errFrame
 	}
-	frame, err := c.in.Peek(size)
+	frame, err := c.in.peek(size)
 	if err != nil {
 		return err
 	}
-	if err := c.frame(frame); err != nil {
-		return err
-	}
-	_, err = c.in.Discard(size)
-	return err
+	c.in.take(size)
+	return c.frame(frame)
 }
 
 // frame reads a frame of the peer.
@@ -184,6 +194,7 @@ func (c *callConn) frame(frame []byte) error {
 		return c.headers(payload, flags)
 	case http2.FrameRSTStream:
 		c.reset(id, frame)
+		runtime.Gosched() // goroutines of calls that were given up end before more begin
 	case http2.FrameWindowUpdate:
 		c.windowUpdate(id, frame)
 	case http2.FramePing:
@@ -209,6 +220,9 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 		return err
 	}
 	if c.block.kept.path == checkFields.path {
+		if !c.calls.awaitPeer(&c.backlog) {
+			return errPeer
+		}
 		c.calls.await()
 	}
 	c.mu.Lock()
@@ -317,6 +331,9 @@ func (c *callConn) ping(frame []byte, flags http2.Flags) {
 func (c *callConn) control(frames []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if len(frames) == 0 {
+		return nil
+	}
 	_, err := c.Conn.Write(frames)
 	return err
 }
@@ -330,7 +347,12 @@ func (c *callConn) Write(p []byte) (int, error) {
 		c.partial = append(c.partial, p...)
 		rest = c.partial
 	}
-	c.frames = c.frames[:0]
+	buffer := c.calls.buffers.get()
+	c.frames = (*buffer)[:0]
+	defer func() {
+		*buffer, c.frames = c.frames[:cap(c.frames)], nil
+		c.calls.buffers.put(buffer)
+	}()
 	c.mu.Lock()
 	for len(rest) >= frameHead {
 		size := frameHead + frameLength(rest)
@@ -342,6 +364,9 @@ func (c *callConn) Write(p []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	c.partial = append(c.partial[:0], rest...)
+	if len(rest) == 0 {
+		c.partial = nil
+	}
 	if len(c.frames) == 0 {
 		return len(p), nil
 	}

@@ -162,7 +162,10 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 			data[id] = append(data[id], f.Data()...)
 			ends = f.StreamEnded()
 		case *http2.RSTStreamFrame:
-			ends, a.reset = open[id], open[id]
+			ends, a.reset = true, true
+		}
+		if !open[id] {
+			continue // what comes for calls that were given up
 		}
 		if ends {
 			delete(open, id)
@@ -512,27 +515,139 @@ func TestServerGoes(t *testing.T) {
 	<-stopped
 }
 
+// serveCalls runs a server with these pools until the test ends.
+func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.ReadBufferSize(0),
+		grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
+	g.RegisterService(&authorization, s)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	return l.Addr().String()
+}
+
+// eventually waits for what the other side does in its own time.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// TestUntakenAnswers: a peer that takes no answers cannot begin calls without end, others are
+// answered meanwhile, and in the end it is given up.
+func TestUntakenAnswers(t *testing.T) {
+	t.Parallel()
+	all := newCalls(1<<20, time.Now)
+	all.usual.limit, all.maxUnsent, all.giveUp = 4<<20, 20, time.Second
+	address := serveCalls(t, newTestServer(t, Config{}), all)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	deaf := newFramePeer(t, address)
+	deaf.must(deaf.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+	for i := range 200 {
+		id := deaf.stream()
+		deaf.headers(id, i%2 == 0, usualCall()...) // every other one has no message
+		if i%2 > 0 {
+			deaf.must(deaf.framer.WriteData(id, true, good))
+		}
+	}
+	eventually(t, "the peer can begin as many calls as it likes", func() bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return all.unsent >= all.maxUnsent
+	})
+	beside := newFramePeer(t, address)
+	for range 3 * few {
+		id := beside.stream()
+		beside.headers(id, false, usualCall()...)
+		beside.must(beside.framer.WriteData(id, true, good))
+		if got := beside.answer(id); got != allowed {
+			t.Errorf("another peer: %s", got)
+		}
+	}
+	eventually(t, "it is not given up", func() bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return all.unsent == 0 && all.usual.used == 0
+	})
+}
+
+// TestAwaitPeer: a connection waits only when too many answers are unsent and some of them are
+// its own, and no longer than until half of those are sent.
+func TestAwaitPeer(t *testing.T) {
+	t.Parallel()
+	c := newCalls(1<<30, time.Now)
+	c.maxUnsent = 3 * few
+	mine, others := new(backlog), new(backlog)
+	begin := func(b *backlog) *inbound {
+		m := &inbound{backlog: b}
+		ticket := c.ticket()
+		c.hand(ticket, m)
+		return c.take(ticket)
+	}
+	var open []*inbound
+	for range 3 * few {
+		c.awaitPeer(mine)
+		open = append(open, begin(mine))
+	}
+	c.awaitPeer(mine) // none is answered
+	for _, m := range open {
+		c.answered(m)
+	}
+	for range few {
+		c.awaitPeer(others)
+		c.answered(begin(others))
+	}
+	free := make(chan struct{})
+	go func() { c.awaitPeer(mine); close(free) }()
+	eventually(t, "it does not wait", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return mine.drained != nil
+	})
+	for i, m := range open {
+		select {
+		case <-free:
+			t.Fatalf("it waits for %d to be sent", i)
+		default:
+		}
+		c.ended(m)
+		if i+1 == len(open)/2 {
+			break
+		}
+	}
+	<-free
+	for _, m := range open[len(open)/2:] {
+		c.ended(m)
+	}
+	// A stream may end before its check is decided.
+	early := begin(mine)
+	c.ended(early)
+	c.answered(early)
+	if mine.open != 0 || others.open != few || c.unsent != few {
+		t.Errorf("%d and %d open, %d unsent", mine.open, others.open, c.unsent)
+	}
+}
+
 // TestOverload: calls for which there is no memory left are denied as such, and others are
 // answered meanwhile.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	all := newCalls(40<<20, time.Now) // six, four, two and two MiB
-	s := newTestServer(t, Config{MaxHeaderKB: 2048})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
-	g.RegisterService(&authorization, s)
-	go func() { _ = g.Serve(l) }()
-	t.Cleanup(g.Stop)
+	address := serveCalls(t, newTestServer(t, Config{MaxHeaderKB: 2048}), all)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	large := prefixed(0, marshal(t, checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: strings.Repeat("b", 900<<10)})))
 	part := large[:400<<10]
 	const overloaded = "deny overloaded, grpc-status 0"
 	var peers []*framePeer
 	begin := func(message []byte, ends bool) (*framePeer, uint32) {
-		p := newFramePeer(t, l.Addr().String())
+		p := newFramePeer(t, address)
 		peers = append(peers, p)
 		id := p.stream()
 		p.headers(id, false, usualCall()...)
@@ -588,12 +703,7 @@ func TestOverload(t *testing.T) {
 		defer all.mu.Unlock()
 		return fmt.Sprint(all.usual.used, all.large.used, all.access.used, len(all.ready), all.usual.unfinished.Len(), all.large.unfinished.Len())
 	}
-	for deadline := time.Now().Add(20 * time.Second); empty() != "0 0 0 0 0 0" && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if got := empty(); got != "0 0 0 0 0 0" {
-		t.Errorf("after all connections have ended, %s is held", got)
-	}
+	eventually(t, "something is held after all connections have ended", func() bool { return empty() == "0 0 0 0 0 0" })
 }
 
 // TestCallsAddUp: whatever happens to messages, what is charged is what they hold, no
@@ -613,7 +723,7 @@ func TestCallsAddUp(t *testing.T) {
 	for range 20_000 {
 		switch op := next(10); {
 		case op < 3 || len(live) == 0:
-			live = append(live, &inbound{log: next(3) == 0})
+			live = append(live, &inbound{log: next(3) == 0, backlog: new(backlog)})
 		case op < 7:
 			i := next(len(live))
 			seen[c.add(live[i], piece[:next(len(piece))])]++

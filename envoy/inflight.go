@@ -25,6 +25,14 @@ const (
 	copies = 2
 	// messageBytes is what a message costs beside its bytes.
 	messageBytes = 512
+	// answerBytes is what an answer costs until its peer takes it: its stream in gRPC, its
+	// header fields and its buffer.
+	answerBytes = 6 << 10
+	// few is how many checks a connection may have in flight although too many answers are
+	// unsent.
+	few = 8
+	// giveUp is how long a connection that takes no answers is waited for, at most.
+	giveUp = 10 * time.Second
 	// usualBytes is the size of messages up to which they count as usual.
 	usualBytes = 64 << 10
 	// unlimitedMemory stands for the limit of a process that has none.
@@ -46,13 +54,16 @@ const (
 // sees a ticket in place of each, which no peer can make: what a peer sends on
 // such a stream never reaches gRPC.
 type calls struct {
-	now func() time.Time
+	now     func() time.Time
+	giveUp  time.Duration
+	buffers largePool
 
 	mu    sync.Mutex
 	next  uint64
 	ready map[uint64][]*inbound // by ticket, in order
 
 	usual, large, access, streams pool
+	unsent, maxUnsent             int // answers that their peers have not taken
 
 	waiting   []chan struct{} // calls that wait for room, the first one first
 	impatient time.Time       // until then no call waits
@@ -78,6 +89,17 @@ type inbound struct {
 	pool    *pool
 	charged int           // to the pool
 	waiting *list.Element // in unfinished; nil: it is complete, or gone
+	backlog *backlog      // of a check: of its connection
+	unsent  bool          // it counts as an answer that its peer has not taken
+	gone    bool          // its stream has ended
+}
+
+// A backlog counts the checks of one connection that gRPC knows. A peer grants windows as it
+// likes, and gRPC keeps answers that do not fit. Its fields belong to calls.
+type backlog struct {
+	open    int
+	until   int           // the number that is waited for
+	drained chan struct{} // nil: nobody waits
 }
 
 // newCalls makes the pools from the limit that the Go runtime has (GOMEMLIMIT), in bytes.
@@ -87,8 +109,9 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	}
 	share := int(memoryLimit / 20)
 	return &calls{
-		now: now, ready: map[uint64][]*inbound{},
+		now: now, giveUp: giveUp, ready: map[uint64][]*inbound{},
 		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}, streams: pool{limit: share},
+		maxUnsent: share / answerBytes,
 	}
 }
 
@@ -138,8 +161,15 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 		c.drop(m, faultOverloaded)
 	}
 	m.finish()
-	if m.log && m.fault != faultNone {
+	switch {
+	case m.fault == faultNone:
+	case m.log:
 		return false
+	default:
+		c.countUnsent(m) // it costs nothing but its answer
+	}
+	if m.call {
+		m.backlog.open++
 	}
 	c.ready[ticket] = append(c.ready[ticket], m)
 	return true
@@ -184,6 +214,59 @@ func (c *calls) release(m *inbound) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(m, m.fault)
+}
+
+// answered gives back the memory of a check that is decided. Its answer counts until its
+// stream ends.
+func (c *calls) answered(m *inbound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(m, m.fault)
+	c.countUnsent(m)
+}
+
+func (c *calls) countUnsent(m *inbound) {
+	if !m.gone && !m.unsent {
+		m.unsent = true
+		c.unsent++
+	}
+}
+
+// ended is told that the stream of a check that was handed over is no more.
+func (c *calls) ended(m *inbound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.gone = true
+	if m.unsent {
+		c.unsent--
+	}
+	b := m.backlog
+	if b.open--; b.drained != nil && b.open <= b.until {
+		close(b.drained)
+		b.drained = nil
+	}
+}
+
+// awaitPeer waits, when too many answers are unsent, until this connection has half as many
+// checks that gRPC knows, or few. A peer that takes answers hardly notices it. One that takes
+// none, or is gone, is given up: awaitPeer returns false.
+func (c *calls) awaitPeer(b *backlog) bool {
+	c.mu.Lock()
+	if c.unsent < c.maxUnsent || b.open < few {
+		c.mu.Unlock()
+		return true
+	}
+	drained := make(chan struct{})
+	b.drained, b.until = drained, max(b.open/2, few-1)
+	c.mu.Unlock()
+	timer := time.NewTimer(c.giveUp)
+	defer timer.Stop()
+	select {
+	case <-drained:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // open counts a stream that is no check, and reports whether there is room for it.

@@ -41,6 +41,7 @@ type stream struct {
 	ending bool     // gRPC has begun the header block that ends it
 
 	message *inbound // nil when there is none
+	handed  *inbound // of a check that gRPC has
 	ticket  uint64
 	prefix  [messagePrefix]byte
 	have    int    // bytes of prefix
@@ -60,7 +61,7 @@ func (c *callConn) begin(id uint32, ends bool) bool {
 	s, fields := &stream{id: id}, c.block.kept
 	switch fields.path {
 	case authv3.Authorization_Check_FullMethodName:
-		s.kind, s.message = kindCheck, new(inbound)
+		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog}
 		c.unfinished++
 	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName:
 		s.kind, s.cost = kindAccessLog, new(inbound)
@@ -130,7 +131,7 @@ func (c *callConn) show(s *stream) {
 	}
 	s.ticket = c.calls.ticket()
 	c.calls.hand(s.ticket, s.message)
-	s.message = nil
+	s.message, s.handed = nil, s.message
 	c.introduce(s, false, checkFields)
 	c.out = appendTicket(c.out, s.shown, http2.FlagDataEndStream, s.ticket)
 	c.finished()
@@ -237,7 +238,10 @@ func (c *callConn) forget(s *stream) {
 			c.calls.release(m)
 		}
 	}
-	if s.kind == kindCheck && !s.answered() {
+	switch {
+	case s.handed != nil:
+		c.calls.ended(s.handed)
+	case s.kind == kindCheck:
 		c.finished()
 	}
 }
