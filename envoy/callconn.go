@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -69,8 +70,9 @@ type callConn struct {
 	block    *headerBlock
 	fields   bytes.Buffer // for encoder
 	encoder  *hpack.Encoder
-	received int // bytes of the connection's window that are not granted again yet
-	ahead    int // frames that were read since the writer was waited for
+	received int           // bytes of the connection's window that are not granted again yet
+	ahead    int           // frames that were read since the writer was waited for
+	waited   time.Duration // for room, since the peer was caught up with
 
 	backlog backlog
 
@@ -81,8 +83,9 @@ type callConn struct {
 	nextShown  uint32             // gRPC's next one
 	gone       uint32             // the number of a stream that ended without gRPC
 	unfinished int                // checks that are not shown
-	draining   bool               // gRPC waits for the peer to know that it goes
-	heldAck    []byte             // the peer's word that it knows, while checks are unfinished
+	draining   bool               // gRPC has told the peer that it goes
+	farewell   []byte             // the ping with which gRPC learns that the peer knows
+	heldAck    []byte             // the answer to it, while checks are unfinished
 	ended      bool
 
 	writing sync.Mutex
@@ -155,6 +158,9 @@ func (c *callConn) next() error {
 		c.in.take(len(preface))
 		return nil
 	}
+	if c.in.caughtUp() {
+		c.waited = 0
+	}
 	head, err := c.in.peek(frameHead)
 	if err != nil {
 		return err
@@ -223,7 +229,7 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 		if !c.calls.awaitPeer(&c.backlog) {
 			return errPeer
 		}
-		c.calls.await()
+		c.waited = c.calls.await(c.waited)
 	}
 	c.mu.Lock()
 	known := c.streams[id]
@@ -320,7 +326,7 @@ func (c *callConn) windowUpdate(id uint32, frame []byte) {
 func (c *callConn) ping(frame []byte, flags http2.Flags) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if flags.Has(http2.FlagPingAck) && c.draining && c.unfinished > 0 {
+	if flags.Has(http2.FlagPingAck) && c.unfinished > 0 && c.farewell != nil && bytes.Equal(frame[frameHead:], c.farewell) {
 		c.heldAck = bytes.Clone(frame)
 		return
 	}
@@ -391,6 +397,9 @@ func (c *callConn) send(frame []byte) {
 		}
 		return
 	case shown == 0:
+		if kind == http2.FramePing && !flags.Has(http2.FlagPingAck) && c.draining && c.farewell == nil {
+			c.farewell = bytes.Clone(frame[frameHead:])
+		}
 		c.frames = append(c.frames, frame...)
 		if !c.greeted {
 			c.greeted = true

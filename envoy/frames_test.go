@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -19,6 +20,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
@@ -525,6 +528,8 @@ func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
 	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.ReadBufferSize(0),
 		grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
 	g.RegisterService(&authorization, s)
+	healthpb.RegisterHealthServer(g, health.NewServer())
+	accesslogv3.RegisterAccessLogServiceServer(g, newTestAccessLog(t, new(lockedBuffer)))
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	return l.Addr().String()
@@ -576,6 +581,123 @@ func TestUntakenAnswers(t *testing.T) {
 		defer all.mu.Unlock()
 		return all.unsent == 0 && all.usual.used == 0
 	})
+}
+
+// TestHealthBesideStreams: whoever asks for the health is answered, however many streams others
+// have open.
+func TestHealthBesideStreams(t *testing.T) {
+	t.Parallel()
+	const places = 20
+	for name, open := range map[string]func(p *framePeer, id uint32){
+		"of the access log": func(p *framePeer, id uint32) {
+			p.headers(id, false, with(usualCall(), ":path", accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName)...)
+		},
+		"of health": func(p *framePeer, id uint32) {
+			p.headers(id, false, without(with(usualCall(), ":path", healthpb.Health_Watch_FullMethodName), "grpc-timeout")...)
+			_ = p.framer.WriteData(id, true, prefixed(0, nil))
+		},
+		"of health that do not begin": func(p *framePeer, id uint32) {
+			p.headers(id, false, without(with(usualCall(), ":path", healthpb.Health_Check_FullMethodName), "grpc-timeout")...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := newCalls(1<<30, time.Now)
+			all.logs.limit, all.others.limit = places*(messageBytes+callBytes), places*(messageBytes+callBytes)
+			address := serveCalls(t, newTestServer(t, Config{}), all)
+			for range 3 {
+				p := newFramePeer(t, address)
+				for range places {
+					open(p, p.stream())
+				}
+				p.must(p.framer.WritePing(false, [8]byte{1}))
+				for {
+					f, err := p.framer.ReadFrame()
+					if ping, ok := f.(*http2.PingFrame); err != nil || ok && ping.IsAck() {
+						break // all of them are there, or the connection has made room
+					}
+				}
+			}
+			p := newFramePeer(t, address)
+			id := p.stream()
+			p.headers(id, false, with(usualCall(), ":path", healthpb.Health_Check_FullMethodName)...)
+			p.must(p.framer.WriteData(id, true, prefixed(0, nil)))
+			if got := p.answers(id)[id]; got.status != "0" {
+				t.Errorf("health: %v", got)
+			}
+		})
+	}
+}
+
+// TestAwait: a connection waits for room, in turn, but no longer than patience for all the calls
+// that are there, since those behind would be answered too late.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCalls(1<<30, time.Now)
+		crowd := func(used int) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.usual.used = used
+			c.refund(&inbound{})
+		}
+		if c.await(0) != 0 {
+			t.Error("there is room")
+		}
+		crowd(c.usual.limit)
+		waited := time.Duration(0)
+		for _, want := range []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, patience, patience} {
+			room := time.AfterFunc(20*time.Millisecond, func() { crowd(0) })
+			if waited = c.await(waited); waited != want {
+				t.Errorf("it has waited for %v, want %v", waited, want)
+			}
+			room.Stop()
+			crowd(c.usual.limit)
+		}
+		if len(c.waiting) != 0 {
+			t.Errorf("%d wait", len(c.waiting))
+		}
+		// Room is for as many as it has room for, and the first come first.
+		turns := make(chan int, 9)
+		for i := range 9 {
+			go func() { c.await(0); turns <- i }()
+			synctest.Wait()
+		}
+		crowd(c.roomy() - 4*callBytes)
+		synctest.Wait()
+		if len(turns) != 3 || <-turns+<-turns+<-turns != 0+1+2 {
+			t.Errorf("%d have their turn", len(turns))
+		}
+		crowd(0)
+	})
+}
+
+// TestFarewell: of the answers to pings, only the one that tells gRPC that it may go waits for
+// the checks that have begun.
+func TestFarewell(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	ping := func(flags http2.Flags, data string) []byte {
+		return append(appendHead(nil, len(data), http2.FramePing, flags, 0), data...)
+	}
+	c.send(ping(0, "of alive"))
+	c.send(append(appendHead(nil, 8, http2.FrameGoAway, 0, 0), 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0))
+	c.send(ping(http2.FlagPingAck, "whatever"))
+	c.send(ping(0, "farewell"))
+	c.send(ping(0, "of alive"))
+	c.unfinished = 1
+	want := []byte(nil)
+	for _, data := range []string{"whatever", "farewell", "of alive"} {
+		c.ping(ping(http2.FlagPingAck, data), http2.FlagPingAck)
+		if data != "farewell" {
+			want = append(want, ping(http2.FlagPingAck, data)...)
+		}
+	}
+	c.finished()
+	want = append(want, ping(http2.FlagPingAck, "farewell")...)
+	if !bytes.Equal(c.out, want) {
+		t.Errorf("gRPC sees %q, want %q", c.out, want)
+	}
 }
 
 // TestAwaitPeer: a connection waits only when too many answers are unsent and some of them are
@@ -750,7 +872,7 @@ func TestCallsAddUp(t *testing.T) {
 			}
 			tickets = slices.Delete(tickets, i, i+1)
 		}
-		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
 			if p.used < 0 || p.used > p.limit {
 				t.Fatalf("%d of %d bytes are used", p.used, p.limit)
 			}
@@ -762,7 +884,7 @@ func TestCallsAddUp(t *testing.T) {
 	for _, ticket := range tickets {
 		c.cancel(ticket)
 	}
-	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
 		if p.used != 0 || p.unfinished.Len() != 0 {
 			t.Errorf("%d bytes and %d messages are left", p.used, p.unfinished.Len())
 		}

@@ -9,14 +9,11 @@ import (
 	"time"
 )
 
-// Memory of peers. All connections of a process share four pools, so that large calls,
+// Memory of peers. All connections of a process share its pools, so that large calls,
 // logs and streams cannot take the room of usual calls.
 const (
-	// patience is how long a call waits for room among the usual ones, at most.
+	// patience is how long a connection waits for room among the usual calls, at most.
 	patience = 50 * time.Millisecond
-	// impatience is how long no call waits after one has waited in vain: an answer that is no
-	// use to anybody any more is worse than a refusal.
-	impatience = time.Second
 	// callBytes is what a check costs beside its message while it is decided: its goroutine,
 	// its stream in gRPC, its request and its answer.
 	callBytes = 10 << 10
@@ -62,18 +59,19 @@ type calls struct {
 	next  uint64
 	ready map[uint64][]*inbound // by ticket, in order
 
-	usual, large, access, streams pool
-	unsent, maxUnsent             int // answers that their peers have not taken
+	usual, large, access pool
+	logs, others         pool // streams of the access log, and of what is no check
+	unsent, maxUnsent    int  // answers that their peers have not taken
 
-	waiting   []chan struct{} // calls that wait for room, the first one first
-	impatient time.Time       // until then no call waits
+	waiting []chan struct{} // calls that wait for room, the first one first
 }
 
 // A pool is a part of the memory.
 type pool struct {
 	limit, used int // in bytes
-	// unfinished are the messages that are not complete, the oldest first. They make room for
-	// others: a peer that stops in the middle must not keep it.
+	// unfinished are the messages that are not complete, and streams that take a moment when
+	// the peer is honest, the oldest first. They make room for others: a peer that stops in
+	// the middle must not keep it.
 	unfinished list.List
 }
 
@@ -92,6 +90,7 @@ type inbound struct {
 	backlog *backlog      // of a check: of its connection
 	unsent  bool          // it counts as an answer that its peer has not taken
 	gone    bool          // its stream has ended
+	evict   func()        // ends the connection of a stream that makes room for another; nil: it stays
 }
 
 // A backlog counts the checks of one connection that gRPC knows. A peer grants windows as it
@@ -110,7 +109,8 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	share := int(memoryLimit / 20)
 	return &calls{
 		now: now, giveUp: giveUp, ready: map[uint64][]*inbound{},
-		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}, streams: pool{limit: share},
+		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share},
+		logs: pool{limit: share}, others: pool{limit: share / 2},
 		maxUnsent: share / answerBytes,
 	}
 }
@@ -269,7 +269,9 @@ func (c *calls) awaitPeer(b *backlog) bool {
 	}
 }
 
-// open counts a stream that is no check, and reports whether there is room for it.
+// open counts a stream that is no check, and reports whether there is room for it. Those of the
+// access log stay as long as their Envoy. Any other is a question for the health, which must
+// be answered although somebody opens thousands.
 func (c *calls) open(m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,43 +279,50 @@ func (c *calls) open(m *inbound) bool {
 	return c.charge(m, 0)
 }
 
-// await waits until there is room for one more usual call, in the order of arrival, but
-// not long.
-func (c *calls) await() {
-	now := c.now()
+// await waits until there is room for one more usual call, in the order of arrival. A
+// connection waits for patience at most until it has caught up with its peer: behind a call
+// that waits are others, which must be refused while somebody still wants an answer. waited is
+// how long it has waited so far, and so is what await returns.
+func (c *calls) await(waited time.Duration) time.Duration {
 	c.mu.Lock()
-	if !c.crowded() && len(c.waiting) == 0 || now.Before(c.impatient) {
+	if waited >= patience || !c.crowded() && len(c.waiting) == 0 {
 		c.mu.Unlock()
-		return
+		return waited
 	}
 	turn := make(chan struct{})
 	c.waiting = append(c.waiting, turn)
 	c.mu.Unlock()
-	timer := time.NewTimer(patience)
+	began := c.now()
+	timer := time.NewTimer(patience - waited)
 	defer timer.Stop()
 	select {
 	case <-turn:
+		return waited + c.now().Sub(began)
 	case <-timer.C:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if i := slices.Index(c.waiting, turn); i >= 0 {
 			c.waiting = slices.Delete(c.waiting, i, i+1)
-			c.impatient = now.Add(patience + impatience)
 		}
+		return patience
 	}
 }
 
 // crowded reports whether usual calls have to wait: so many are under way that those that
 // have arrived take the rest of the room.
-func (c *calls) crowded() bool { return c.usual.used > c.usual.limit/8*7 }
+func (c *calls) crowded() bool { return c.usual.used > c.roomy() }
+
+func (c *calls) roomy() int { return c.usual.limit / 8 * 7 }
 
 // charge takes what a message of this capacity costs from the pool for its size. When
 // there is no room, the messages that are unfinished longest make it.
 func (c *calls) charge(m *inbound, capacity int) bool {
 	to := &c.usual
 	switch {
+	case m.stream && m.log:
+		to = &c.logs
 	case m.stream:
-		to = &c.streams
+		to = &c.others
 	case m.log:
 		to = &c.access
 	case capacity > usualBytes:
@@ -335,7 +344,11 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 		if oldest == nil {
 			return false
 		}
-		c.drop(oldest.Value.(*inbound), faultOverloaded)
+		m := oldest.Value.(*inbound)
+		c.drop(m, faultOverloaded)
+		if m.evict != nil {
+			go m.evict()
+		}
 	}
 	if to != m.pool {
 		c.refund(m)
@@ -343,7 +356,7 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 	}
 	to.used += more
 	m.charged = cost
-	if m.waiting == nil && !m.call { // a call waits for nobody any more
+	if m.waiting == nil && (!m.call || m.evict != nil) { // a call waits for nobody any more
 		m.waiting = to.unfinished.PushBack(m)
 	}
 	return true
@@ -361,7 +374,7 @@ func (c *calls) refund(m *inbound) {
 		m.pool.used -= m.charged
 		m.pool, m.charged = nil, 0
 	}
-	if len(c.waiting) > 0 && !c.crowded() {
+	for room := c.roomy() - c.usual.used; room >= 0 && len(c.waiting) > 0; room -= 2 * callBytes {
 		close(c.waiting[0])
 		c.waiting = c.waiting[1:]
 	}

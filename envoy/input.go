@@ -37,6 +37,9 @@ func (i *input) peek(n int) ([]byte, error) {
 // take drops n bytes that were peeked at.
 func (i *input) take(n int) { i.rest = i.rest[n:] }
 
+// caughtUp reports whether all is taken that there was to read.
+func (i *input) caughtUp() bool { return len(i.rest) == 0 && !i.full }
+
 // fill reads once, into a buffer that has room for n bytes.
 func (i *input) fill(n int) error {
 	buffer := i.small[:]

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -28,7 +29,7 @@ func TestInput(t *testing.T) {
 			n := []int{frameHead, 100, smallInput, smallInput + 1, frameHead + maxFrame}[i*i%5]
 			got, err := in.peek(n)
 			if err != nil {
-				if len(text)-taken >= n || err != io.EOF {
+				if len(text)-taken >= n || !errors.Is(err, io.EOF) {
 					t.Errorf("%s: %v after %d bytes", name, err, taken)
 				}
 				break
@@ -58,14 +59,14 @@ func TestInput(t *testing.T) {
 	for _, n := range []int{10, smallInput, frameHead + maxFrame, 10} {
 		pieces <- make([]byte, n)
 		for left := n; left > 0; left -= min(left, smallInput) {
-			if _, err := in.peek(min(left, smallInput)); err == io.EOF {
+			if _, err := in.peek(min(left, smallInput)); errors.Is(err, io.EOF) {
 				pieces <- make([]byte, left) // the rest did not fit
 				continue
 			}
 			in.take(min(left, smallInput))
 		}
 	}
-	if _, err := in.peek(1); err != io.EOF || waiting != fmt.Sprint(smallInput, false) {
+	if _, err := in.peek(1); !errors.Is(err, io.EOF) || waiting != fmt.Sprint(smallInput, false) {
 		t.Errorf("%v; a buffer of %s", err, waiting)
 	}
 }

@@ -64,9 +64,9 @@ func (c *callConn) begin(id uint32, ends bool) bool {
 		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog}
 		c.unfinished++
 	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName:
-		s.kind, s.cost = kindAccessLog, new(inbound)
+		s.kind, s.cost = kindAccessLog, &inbound{log: true}
 	default:
-		s.cost = new(inbound)
+		s.cost = &inbound{evict: func() { _ = c.Conn.Close() }}
 	}
 	if s.cost != nil && !c.calls.open(s.cost) {
 		return false
