@@ -3,8 +3,10 @@ package envoy
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -75,6 +77,7 @@ type callConn struct {
 	waited   time.Duration // for room, since the peer was caught up with
 
 	backlog backlog
+	holding bool // there are checks in held
 
 	mu         sync.Mutex
 	streams    map[uint32]*stream // by the peer's number
@@ -83,6 +86,7 @@ type callConn struct {
 	nextShown  uint32             // gRPC's next one
 	gone       uint32             // the number of a stream that ended without gRPC
 	unfinished int                // checks that are not shown
+	held       []*stream          // those of them that gRPC is to get later
 	draining   bool               // gRPC has told the peer that it goes
 	farewell   []byte             // the ping with which gRPC learns that the peer knows
 	heldAck    []byte             // the answer to it, while checks are unfinished
@@ -100,6 +104,7 @@ func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 		in: input{from: c, pool: &all.buffers}, block: newHeaderBlock(),
 		streams: map[uint32]*stream{}, shown: map[uint32]*stream{}, nextShown: 1,
 	}
+	conn.backlog.wake = func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 	conn.encoder = hpack.NewEncoder(&conn.fields)
 	return conn
 }
@@ -111,7 +116,13 @@ func (c *callConn) Read(p []byte) (int, error) {
 			c.out = nil
 		}
 		c.out, c.taken = c.out[:0], 0
-		if err := c.next(); err != nil {
+		err := c.next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.calls.woken(&c.backlog) {
+			_ = c.SetReadDeadline(time.Time{})
+			err = nil
+		}
+		c.resume()
+		if err != nil {
 			c.in.free()
 			c.end()
 			return 0, err
@@ -226,9 +237,6 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 		return err
 	}
 	if c.block.kept.path == checkFields.path {
-		if !c.calls.awaitPeer(&c.backlog) {
-			return errPeer
-		}
 		c.waited = c.calls.await(c.waited)
 	}
 	c.mu.Lock()

@@ -545,28 +545,47 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestUntakenAnswers: a peer that takes no answers cannot begin calls without end, others are
-// answered meanwhile, and in the end it is given up.
+// TestUntakenAnswers: a peer that takes no answers cannot have many, others are answered
+// meanwhile, and it gets all of its own when it takes them, or nothing is left when it goes.
 func TestUntakenAnswers(t *testing.T) {
 	t.Parallel()
 	all := newCalls(1<<20, time.Now)
-	all.usual.limit, all.maxUnsent, all.giveUp = 4<<20, 20, time.Second
+	all.usual.limit, all.maxUnsent = 4<<20, 20
 	address := serveCalls(t, newTestServer(t, Config{}), all)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
-	deaf := newFramePeer(t, address)
-	deaf.must(deaf.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
-	for i := range 200 {
-		id := deaf.stream()
-		deaf.headers(id, i%2 == 0, usualCall()...) // every other one has no message
-		if i%2 > 0 {
-			deaf.must(deaf.framer.WriteData(id, true, good))
+	const checks = 200
+	begin := func() (p *framePeer, ids []uint32) {
+		p = newFramePeer(t, address)
+		p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+		for i := range checks {
+			id := p.stream()
+			p.headers(id, i%2 == 0, usualCall()...) // every other one has no message
+			if i%2 > 0 {
+				p.must(p.framer.WriteData(id, true, good))
+			}
+			if i%5 == 4 {
+				p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+			} else {
+				ids = append(ids, id)
+			}
+		}
+		p.must(p.framer.WritePing(false, [8]byte{1}))
+		for {
+			f, err := p.framer.ReadFrame()
+			p.must(err)
+			if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+				return p, ids
+			}
 		}
 	}
-	eventually(t, "the peer can begin as many calls as it likes", func() bool {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		return all.unsent >= all.maxUnsent
-	})
+	first, ids := begin()
+	second, _ := begin()
+	all.mu.Lock()
+	unsent := all.unsent
+	all.mu.Unlock()
+	if unsent > checks {
+		t.Errorf("%d answers are unsent, of %d", unsent, 2*checks)
+	}
 	beside := newFramePeer(t, address)
 	for range 3 * few {
 		id := beside.stream()
@@ -576,11 +595,66 @@ func TestUntakenAnswers(t *testing.T) {
 			t.Errorf("another peer: %s", got)
 		}
 	}
-	eventually(t, "it is not given up", func() bool {
+	first.must(first.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
+	first.must(first.framer.WriteWindowUpdate(0, 1<<20))
+	for id, a := range first.answers(ids...) {
+		if got := a.String(); slices.Contains(ids, id) && got != allowed && got != malformed {
+			t.Errorf("call %d: %s", id, got)
+		}
+	}
+	_ = second.conn.Close()
+	eventually(t, "something is left of a peer that is gone", func() bool {
 		all.mu.Lock()
 		defer all.mu.Unlock()
-		return all.unsent == 0 && all.usual.used == 0
+		return all.unsent == 0 && all.usual.used == 0 && all.usual.unfinished.Len() == 0
 	})
+}
+
+// TestAdmits: a connection is held back only when too many answers are unsent and it has some
+// itself, and is woken when it has half as many.
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	c := newCalls(1<<30, time.Now)
+	c.maxUnsent = 3 * few
+	woken := 0
+	mine, others := &backlog{wake: func() { woken++ }}, &backlog{}
+	begin := func(b *backlog) *inbound {
+		m := &inbound{backlog: b}
+		ticket := c.ticket()
+		c.hand(ticket, m)
+		return c.take(ticket)
+	}
+	var open []*inbound
+	for range 3 * few {
+		if !c.admits(mine) {
+			t.Fatal("none is answered")
+		}
+		open = append(open, begin(mine))
+	}
+	for _, m := range open {
+		c.answered(m)
+	}
+	for range few {
+		if !c.admits(others) {
+			t.Error("it has few")
+		}
+		c.answered(begin(others))
+	}
+	if c.admits(mine) || c.admits(mine) || woken != 0 {
+		t.Errorf("it is not held back; %d", woken)
+	}
+	for i, m := range open {
+		if c.ended(m); (woken > 0) != (i+1 >= len(open)/2) || c.woken(mine) != (i+1 == len(open)/2) {
+			t.Errorf("%d of %d are sent: woken %d times", i+1, len(open), woken)
+		}
+	}
+	// A stream may end before its check is decided.
+	early := begin(mine)
+	c.ended(early)
+	c.answered(early)
+	if mine.open != 0 || others.open != few || c.unsent != few || woken != 1 {
+		t.Errorf("%d and %d open, %d unsent, woken %d times", mine.open, others.open, c.unsent, woken)
+	}
 }
 
 // TestHealthBesideStreams: whoever asks for the health is answered, however many streams others
@@ -697,63 +771,6 @@ func TestFarewell(t *testing.T) {
 	want = append(want, ping(http2.FlagPingAck, "farewell")...)
 	if !bytes.Equal(c.out, want) {
 		t.Errorf("gRPC sees %q, want %q", c.out, want)
-	}
-}
-
-// TestAwaitPeer: a connection waits only when too many answers are unsent and some of them are
-// its own, and no longer than until half of those are sent.
-func TestAwaitPeer(t *testing.T) {
-	t.Parallel()
-	c := newCalls(1<<30, time.Now)
-	c.maxUnsent = 3 * few
-	mine, others := new(backlog), new(backlog)
-	begin := func(b *backlog) *inbound {
-		m := &inbound{backlog: b}
-		ticket := c.ticket()
-		c.hand(ticket, m)
-		return c.take(ticket)
-	}
-	var open []*inbound
-	for range 3 * few {
-		c.awaitPeer(mine)
-		open = append(open, begin(mine))
-	}
-	c.awaitPeer(mine) // none is answered
-	for _, m := range open {
-		c.answered(m)
-	}
-	for range few {
-		c.awaitPeer(others)
-		c.answered(begin(others))
-	}
-	free := make(chan struct{})
-	go func() { c.awaitPeer(mine); close(free) }()
-	eventually(t, "it does not wait", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return mine.drained != nil
-	})
-	for i, m := range open {
-		select {
-		case <-free:
-			t.Fatalf("it waits for %d to be sent", i)
-		default:
-		}
-		c.ended(m)
-		if i+1 == len(open)/2 {
-			break
-		}
-	}
-	<-free
-	for _, m := range open[len(open)/2:] {
-		c.ended(m)
-	}
-	// A stream may end before its check is decided.
-	early := begin(mine)
-	c.ended(early)
-	c.answered(early)
-	if mine.open != 0 || others.open != few || c.unsent != few {
-		t.Errorf("%d and %d open, %d unsent", mine.open, others.open, c.unsent)
 	}
 }
 

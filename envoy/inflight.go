@@ -28,8 +28,6 @@ const (
 	// few is how many checks a connection may have in flight although too many answers are
 	// unsent.
 	few = 8
-	// giveUp is how long a connection that takes no answers is waited for, at most.
-	giveUp = 10 * time.Second
 	// usualBytes is the size of messages up to which they count as usual.
 	usualBytes = 64 << 10
 	// unlimitedMemory stands for the limit of a process that has none.
@@ -52,7 +50,6 @@ const (
 // such a stream never reaches gRPC.
 type calls struct {
 	now     func() time.Time
-	giveUp  time.Duration
 	buffers largePool
 
 	mu    sync.Mutex
@@ -96,9 +93,11 @@ type inbound struct {
 // A backlog counts the checks of one connection that gRPC knows. A peer grants windows as it
 // likes, and gRPC keeps answers that do not fit. Its fields belong to calls.
 type backlog struct {
-	open    int
-	until   int           // the number that is waited for
-	drained chan struct{} // nil: nobody waits
+	open  int
+	waits bool // checks are held back until open is no more than until
+	until int
+	woken bool
+	wake  func() // must not wait
 }
 
 // newCalls makes the pools from the limit that the Go runtime has (GOMEMLIMIT), in bytes.
@@ -108,7 +107,7 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	}
 	share := int(memoryLimit / 20)
 	return &calls{
-		now: now, giveUp: giveUp, ready: map[uint64][]*inbound{},
+		now: now, ready: map[uint64][]*inbound{},
 		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share},
 		logs: pool{limit: share}, others: pool{limit: share / 2},
 		maxUnsent: share / answerBytes,
@@ -241,32 +240,31 @@ func (c *calls) ended(m *inbound) {
 		c.unsent--
 	}
 	b := m.backlog
-	if b.open--; b.drained != nil && b.open <= b.until {
-		close(b.drained)
-		b.drained = nil
+	if b.open--; b.waits && b.open <= b.until {
+		b.waits, b.woken = false, true
+		b.wake()
 	}
 }
 
-// awaitPeer waits, when too many answers are unsent, until this connection has half as many
-// checks that gRPC knows, or few. A peer that takes answers hardly notices it. One that takes
-// none, or is gone, is given up: awaitPeer returns false.
-func (c *calls) awaitPeer(b *backlog) bool {
+// admits reports whether gRPC may get another check of a connection. When too many answers are
+// unsent, a connection may have few; it is woken when it has those, or half as many as now.
+func (c *calls) admits(b *backlog) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.unsent < c.maxUnsent || b.open < few {
-		c.mu.Unlock()
 		return true
 	}
-	drained := make(chan struct{})
-	b.drained, b.until = drained, max(b.open/2, few-1)
-	c.mu.Unlock()
-	timer := time.NewTimer(c.giveUp)
-	defer timer.Stop()
-	select {
-	case <-drained:
-		return true
-	case <-timer.C:
-		return false
-	}
+	b.waits, b.until = true, max(b.open/2, few-1)
+	return false
+}
+
+// woken reports, once, whether the connection was woken.
+func (c *calls) woken(b *backlog) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := b.woken
+	b.woken = false
+	return was
 }
 
 // open counts a stream that is no check, and reports whether there is room for it. Those of the

@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -47,6 +48,7 @@ type stream struct {
 	have    int    // bytes of prefix
 	left    uint32 // bytes of the message that are still to come
 	whole   bool   // of a check: the message is there
+	held    bool   // of a check: gRPC gets it later
 	lost    int    // of the access log: messages that were dropped
 }
 
@@ -124,11 +126,35 @@ func (c *callConn) introduce(s *stream, ends bool, f callFields) {
 // checkFields are the header fields of every check.
 var checkFields = callFields{method: http.MethodPost, path: authv3.Authorization_Check_FullMethodName, contentType: "application/grpc"}
 
-// show gives gRPC a check: its ticket, and its end.
+// show gives gRPC a check, or holds it back while the peer takes no answers.
 func (c *callConn) show(s *stream) {
-	if s.answered() {
+	switch {
+	case s.answered() || s.held:
+	case c.holding || !c.calls.admits(&c.backlog):
+		s.held, c.holding = true, true
+		c.held = append(c.held, s)
+	default:
+		c.give(s)
+	}
+}
+
+// resume gives gRPC the checks that were held back, as far as it may have them.
+func (c *callConn) resume() {
+	if !c.holding {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.held) > 0 && c.calls.admits(&c.backlog) {
+		c.give(c.held[0])
+		c.held = c.held[1:]
+	}
+	c.holding = len(c.held) > 0
+}
+
+// give gives gRPC a check: its ticket, and its end.
+func (c *callConn) give(s *stream) {
+	s.held = false
 	s.ticket = c.calls.ticket()
 	c.calls.hand(s.ticket, s.message)
 	s.message, s.handed = nil, s.message
@@ -173,6 +199,7 @@ func (c *callConn) messages(s *stream, p []byte) {
 		case s.whole: // more than one
 			c.calls.fail(s.message, faultMalformed)
 			c.show(s)
+			return
 		case s.have < messagePrefix:
 			n := copy(s.prefix[s.have:], p)
 			s.have, p = s.have+n, p[n:]
@@ -242,6 +269,7 @@ func (c *callConn) forget(s *stream) {
 	case s.handed != nil:
 		c.calls.ended(s.handed)
 	case s.kind == kindCheck:
+		c.held = slices.DeleteFunc(c.held, func(h *stream) bool { return h == s })
 		c.finished()
 	}
 }
