@@ -88,6 +88,7 @@ type callConn struct {
 	unfinished int                // checks that are not shown
 	held       []*stream          // those of them that gRPC is to get later
 	draining   bool               // gRPC has told the peer that it goes
+	closed     bool               // and begins no more
 	farewell   []byte             // the ping with which gRPC learns that the peer knows
 	heldAck    []byte             // the answer to it, while checks are unfinished
 	ended      bool
@@ -402,6 +403,7 @@ func (c *callConn) send(frame []byte) {
 		c.frames = append(c.frames, frame...)
 		if last := c.frames[len(c.frames)-len(frame)+frameHead:]; binary.BigEndian.Uint32(last)&math.MaxInt32 != math.MaxInt32 {
 			binary.BigEndian.PutUint32(last, c.last)
+			c.closed = true
 		}
 		return
 	case shown == 0:

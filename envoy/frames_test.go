@@ -518,6 +518,55 @@ func TestServerGoes(t *testing.T) {
 	<-stopped
 }
 
+// TestAfterGoAway: what begins after the last call that the server takes is refused, so that the
+// peer can ask another one, and does not wait in vain.
+func TestAfterGoAway(t *testing.T) {
+	t.Parallel()
+	began, decided := make(chan struct{}), make(chan struct{})
+	decide := sync.OnceFunc(func() { close(decided) })
+	engine := newEngine(t)
+	g, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(ctx context.Context, r *authz.Request) authz.Decision {
+		close(began)
+		<-decided
+		return engine.Decide(ctx, r)
+	})}), nil)
+	t.Cleanup(decide)
+	p := newFramePeer(t, address)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	call := func() uint32 {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		p.must(p.framer.WriteData(id, true, good))
+		return id
+	}
+	first := call()
+	<-began
+	stopped := make(chan struct{})
+	go func() { g.GracefulStop(); close(stopped) }()
+	for {
+		f, err := p.framer.ReadFrame()
+		p.must(err)
+		if ping, ok := f.(*http2.PingFrame); ok {
+			p.must(p.framer.WritePing(true, ping.Data))
+		}
+		if f, ok := f.(*http2.GoAwayFrame); ok && f.LastStreamID < 1<<31-1 {
+			if f.LastStreamID != first {
+				t.Errorf("calls up to %d are taken, want %d", f.LastStreamID, first)
+			}
+			break
+		}
+	}
+	late := call()
+	if got := p.answers(late)[late]; !got.reset {
+		t.Errorf("a call that is too late: %v", got)
+	}
+	decide()
+	if got := p.answer(first); got != allowed {
+		t.Errorf("the call before: %s", got)
+	}
+	<-stopped
+}
+
 // serveCalls runs a server with these pools until the test ends.
 func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
 	t.Helper()
@@ -640,8 +689,10 @@ func TestAdmits(t *testing.T) {
 		}
 		c.answered(begin(others))
 	}
-	if c.admits(mine) || c.admits(mine) || woken != 0 {
-		t.Errorf("it is not held back; %d", woken)
+	for range 2 {
+		if c.admits(mine) || woken != 0 {
+			t.Errorf("it is not held back; woken %d times", woken)
+		}
 	}
 	for i, m := range open {
 		if c.ended(m); (woken > 0) != (i+1 >= len(open)/2) || c.woken(mine) != (i+1 == len(open)/2) {

@@ -57,7 +57,7 @@ func (s *stream) answered() bool { return s.kind == kindCheck && s.shown != 0 }
 
 // begin begins a call, and reports whether there is room for it.
 func (c *callConn) begin(id uint32, ends bool) bool {
-	if len(c.streams) >= maxStreams || c.ended {
+	if len(c.streams) >= maxStreams || c.closed || c.ended {
 		return false
 	}
 	s, fields := &stream{id: id}, c.block.kept
