@@ -37,6 +37,7 @@ type framePeer struct {
 	next    uint32
 	acks    bool // settings and pings are answered
 	goAway  bool
+	got     map[uint32]answered // was read already
 }
 
 func newFramePeer(t *testing.T, address string) *framePeer {
@@ -47,7 +48,7 @@ func newFramePeer(t *testing.T, address string) *framePeer {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	p := &framePeer{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 1, acks: true}
+	p := &framePeer{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 101, acks: true}
 	p.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	p.framer.SetMaxReadFrameSize(1 << 20)
 	p.encoder = hpack.NewEncoder(&p.fields)
@@ -131,12 +132,16 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 	p.t.Helper()
 	all, data, open := map[uint32]answered{}, map[uint32][]byte{}, map[uint32]bool{}
 	for _, id := range ids {
-		open[id] = true
+		if a, got := p.got[id]; got {
+			all[id] = a
+		} else {
+			open[id] = true
+		}
 	}
 	for len(open) > 0 {
 		frame, err := p.framer.ReadFrame()
 		if err != nil {
-			p.t.Fatalf("%v; answers so far: %v", err, all)
+			p.t.Fatalf("%v; %d answers of %d are missing", err, len(open), len(ids))
 		}
 		id := frame.Header().StreamID
 		a, ends := all[id], false
@@ -309,6 +314,17 @@ func TestOddCalls(t *testing.T) {
 			p.must(p.framer.WriteWindowUpdate(id, 1<<30))
 			p.must(p.framer.WriteData(id, true, good))
 		}},
+		{allowed, "a window of the stream only", func(p *framePeer, id uint32) {
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteWindowUpdate(id, 100))
+			p.must(p.framer.WriteWindowUpdate(id, 1<<20))
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			p.must(p.framer.WriteData(id, true, good))
+			got := p.answers(id)
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65535}))
+			p.got = got
+		}},
 		{allowed, "priority and what is unknown", func(p *framePeer, id uint32) {
 			p.must(p.framer.WriteRawFrame(0xbe, 0xff, id, []byte("extension")))
 			p.headers(id, false, usualCall()...)
@@ -410,10 +426,10 @@ func TestNoCheckAtAll(t *testing.T) {
 	// A stream that is neither a check nor a log carries little.
 	p := newFramePeer(t, address)
 	id := p.stream()
-	p.headers(id, false, with(usualCall(), ":path", "/grpc.health.v1.Health/Watch")...)
-	p.must(p.framer.WriteData(id, false, make([]byte, maxOther)))
+	p.headers(id, false, without(with(usualCall(), ":path", "/grpc.health.v1.Health/Watch"), "grpc-timeout")...)
+	p.must(p.framer.WriteData(id, false, prefixed(0, make([]byte, maxOther))[:maxOther]))
 	p.must(p.framer.WriteData(id, false, make([]byte, 1)))
-	if got := p.answers(id)[id]; !got.reset && got.status == "" {
+	if got := p.answers(id)[id]; !got.reset || got.status != "" {
 		t.Errorf("more than %d bytes: %v", maxOther, got)
 	}
 	id = p.stream()
@@ -610,7 +626,10 @@ func TestUntakenAnswers(t *testing.T) {
 			id := p.stream()
 			p.headers(id, i%2 == 0, usualCall()...) // every other one has no message
 			if i%2 > 0 {
-				p.must(p.framer.WriteData(id, true, good))
+				p.must(p.framer.WriteData(id, i%4 == 1, good))
+			}
+			if i%4 == 3 {
+				p.must(p.framer.WriteData(id, true, good)) // a second one
 			}
 			if i%5 == 4 {
 				p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
@@ -730,8 +749,10 @@ func TestHealthBesideStreams(t *testing.T) {
 			all := newCalls(1<<30, time.Now)
 			all.logs.limit, all.others.limit = places*(messageBytes+callBytes), places*(messageBytes+callBytes)
 			address := serveCalls(t, newTestServer(t, Config{}), all)
+			var peers []*framePeer
 			for range 3 {
 				p := newFramePeer(t, address)
+				peers = append(peers, p)
 				for range places {
 					open(p, p.stream())
 				}
@@ -750,6 +771,14 @@ func TestHealthBesideStreams(t *testing.T) {
 			if got := p.answers(id)[id]; got.status != "0" {
 				t.Errorf("health: %v", got)
 			}
+			for _, p := range append(peers, p) {
+				_ = p.conn.Close()
+			}
+			eventually(t, "streams are counted that are gone", func() bool {
+				all.mu.Lock()
+				defer all.mu.Unlock()
+				return all.logs.used == 0 && all.others.used == 0
+			})
 		})
 	}
 }
@@ -987,14 +1016,184 @@ func TestAccessLogIsBounded(t *testing.T) {
 	send(prefixed(1, accessWire(make([]byte, 10))))
 	send(prefixed(0, nil))
 	send(prefixed(0, accessWire(nil)))
+	send(prefixed(0, nil))
+	send(prefixed(1, nil))
 	p.must(p.framer.WriteData(id, true, nil))
 	if got := p.answers(id)[id]; got.status != "0" {
 		t.Errorf("%v", got)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if n := len(out.entries(t, 1)); dropped < 2 || n != 1 {
-		t.Errorf("%d dropped, %d lines; want 2 and 1: the first entry cannot be read", dropped, n)
+	if n := len(out.entries(t, 1)); dropped != 4 || n != 1 {
+		t.Errorf("%d dropped, %d lines; want 4 and 1: the first entry cannot be read", dropped, n)
+	}
+}
+
+// TestWindows: a peer that keeps to the windows that it is granted never stalls, whatever its
+// padding is, and is never granted more than it has used.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{MaxHeaderKB: 2048}), nil)
+	p := newFramePeer(t, address)
+	good := marshal(t, checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: strings.Repeat("b", 900<<10)}))
+	conn, streams := firstWindow, map[uint32]int{}
+	initial := -1
+	read := func() {
+		frame, err := p.framer.ReadFrame()
+		p.must(err)
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if size, ok := f.Value(http2.SettingInitialWindowSize); ok {
+				initial = int(size)
+			}
+		case *http2.WindowUpdateFrame:
+			if f.StreamID == 0 {
+				conn += int(f.Increment)
+			} else {
+				streams[f.StreamID] += int(f.Increment)
+			}
+		}
+		if conn > connectionWindow {
+			t.Fatalf("%d bytes are granted", conn)
+		}
+	}
+	for initial < 0 {
+		read()
+	}
+	var open []uint32
+	left := map[uint32][]byte{}
+	for range 6 {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		open, left[id], streams[id] = append(open, id), prefixed(0, good), initial
+	}
+	ids := slices.Clone(open)
+	for i := 0; len(open) > 0; i++ {
+		id := open[i%len(open)]
+		padding := make([]byte, 255*(i%2))
+		n := min(len(left[id]), 800, streams[id]-len(padding)-1, conn-len(padding)-1)
+		if n <= 0 {
+			read()
+			continue
+		}
+		p.must(p.framer.WriteDataPadded(id, n == len(left[id]), left[id][:n], padding))
+		size := n
+		if len(padding) > 0 {
+			size += 1 + len(padding)
+		}
+		conn, streams[id], left[id] = conn-size, streams[id]-size, left[id][n:]
+		if streams[id] > streamWindow {
+			t.Fatalf("%d bytes of a stream are granted", streams[id])
+		}
+		if len(left[id]) == 0 {
+			open = slices.DeleteFunc(open, func(other uint32) bool { return other == id })
+		}
+	}
+	for id, a := range p.answers(ids...) {
+		if a.String() != allowed && id != 0 {
+			t.Errorf("call %d: %v", id, a)
+		}
+	}
+}
+
+// TestStreamLimit: a call beyond the number that is allowed is refused, and no other.
+func TestStreamLimit(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newFramePeer(t, address)
+	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	var ids []uint32
+	for range maxStreams {
+		ids = append(ids, p.stream())
+		p.headers(ids[len(ids)-1], false, usualCall()...)
+	}
+	late := p.stream()
+	p.headers(late, true, usualCall()...)
+	if got := p.answers(late)[late]; !got.reset {
+		t.Errorf("one too many: %v", got)
+	}
+	// One that ends makes room, and its number is not used again.
+	for range 3 {
+		p.must(p.framer.WriteData(ids[0], true, good))
+		if got := p.answer(ids[0]); got != allowed {
+			t.Errorf("the first: %v", got)
+		}
+		p.headers(ids[0], true, usualCall()...)
+		ids = append(ids[1:], p.stream())
+		p.headers(ids[len(ids)-1], false, usualCall()...)
+	}
+	for _, id := range ids {
+		p.must(p.framer.WriteData(id, true, good))
+	}
+	for id, a := range p.answers(ids...) {
+		if slices.Contains(ids, id) != (a.String() == allowed) {
+			t.Errorf("call %d: %v", id, a)
+		}
+	}
+}
+
+// TestEndOfAnswer: a stream is forgotten with the last frame of its answer, and the peer is told
+// that nobody reads what it has not sent yet.
+func TestEndOfAnswer(t *testing.T) {
+	t.Parallel()
+	for _, peerEnded := range []bool{true, false} {
+		c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+		c.block.kept = checkFields
+		c.begin(7, false)
+		s := c.streams[7]
+		c.calls.fail(s.message, faultMalformed)
+		c.show(s)
+		s.peerEnded = peerEnded
+		frames := func(id uint32) (all [][]byte) {
+			return [][]byte{
+				appendHead(nil, 0, http2.FrameHeaders, http2.FlagHeadersEndHeaders, id),
+				appendHead(nil, 0, http2.FrameData, 0, id),
+				appendHead(nil, 0, http2.FrameHeaders, http2.FlagHeadersEndStream, id),
+				appendHead(nil, 0, http2.FrameContinuation, 0, id),
+				appendHead(nil, 0, http2.FrameContinuation, http2.FlagContinuationEndHeaders, id),
+			}
+		}
+		for _, frame := range frames(s.shown) {
+			if len(c.streams) != 1 {
+				t.Errorf("forgotten before %v", frame)
+			}
+			c.send(frame)
+		}
+		want := slices.Concat(frames(7)...)
+		if !peerEnded {
+			want = appendReset(want, 7, http2.ErrCodeNo)
+		}
+		if !bytes.Equal(c.frames, want) || len(c.streams)+len(c.shown)+len(c.calls.ready)+c.backlog.open > 0 {
+			t.Errorf("%v, want %v; %d and %d streams, %d messages", c.frames, want, len(c.streams), len(c.shown), len(c.calls.ready))
+		}
+	}
+}
+
+// TestEndOfConnection: what ends with a connection gives gRPC nothing more to read.
+func TestEndOfConnection(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	c.block.kept = checkFields
+	c.begin(7, false)
+	c.heldAck = []byte("ack")
+	c.end()
+	if len(c.out)+len(c.streams) > 0 || c.begin(9, false) {
+		t.Errorf("%q, %d streams, or another one", c.out, len(c.streams))
+	}
+}
+
+// TestCaughtUp: a connection may wait for room again when it has read all that its peer has sent.
+func TestCaughtUp(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	ping := append(appendHead(nil, 8, http2.FramePing, 0, 0), make([]byte, 8)...)
+	c.in.from = strings.NewReader(http2.ClientPreface + string(ping) + string(ping))
+	c.waited = patience
+	for i, want := range []time.Duration{patience, patience, patience, 0} {
+		if err := c.next(); (err != nil) != (i == 3) || c.waited != want {
+			t.Errorf("step %d: %v, %v", i, c.waited, err)
+		}
 	}
 }
 
