@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -382,6 +384,7 @@ func TestNoCheckAtAll(t *testing.T) {
 		"a frame that is too large": func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrame+1)) },
 		"data of no stream":         func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 0, nil) },
 		"padding beyond the frame":  func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{9, 1}) },
+		"padding of one more":       func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{2, 1}) },
 		"padding of nothing":        func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPadded, 1, nil) },
 		"a priority that is cut": func(p *framePeer) {
 			_ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPriority, 1, []byte{1})
@@ -699,6 +702,9 @@ func TestAdmits(t *testing.T) {
 		}
 		open = append(open, begin(mine))
 	}
+	if c.usual.used != len(open)*(messageBytes+callBytes) {
+		t.Errorf("%d bytes for %d calls", c.usual.used, len(open))
+	}
 	for _, m := range open {
 		c.answered(m)
 	}
@@ -718,6 +724,15 @@ func TestAdmits(t *testing.T) {
 			t.Errorf("%d of %d are sent: woken %d times", i+1, len(open), woken)
 		}
 	}
+	// A faulty one is as good as answered.
+	faulty := &inbound{backlog: mine}
+	c.fail(faulty, faultMalformed)
+	before := c.unsent
+	c.hand(c.ticket(), faulty)
+	if c.unsent != before+1 {
+		t.Error("the answer to a faulty call does not count")
+	}
+	c.ended(faulty)
 	// A stream may end before its check is decided.
 	early := begin(mine)
 	c.ended(early)
@@ -770,6 +785,15 @@ func TestHealthBesideStreams(t *testing.T) {
 			p.must(p.framer.WriteData(id, true, prefixed(0, nil)))
 			if got := p.answers(id)[id]; got.status != "0" {
 				t.Errorf("health: %v", got)
+			}
+			if name != "of the access log" { // the first one has made room
+				var err error
+				for err == nil {
+					_, err = peers[0].framer.ReadFrame()
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("a connection makes room and stays")
+				}
 			}
 			for _, p := range append(peers, p) {
 				_ = p.conn.Close()
@@ -938,6 +962,11 @@ func TestCallsAddUp(t *testing.T) {
 		return int(random>>33) % n
 	}
 	piece := make([]byte, maxFrame)
+	announced := &inbound{size: 1 << 20}
+	if c.add(announced, piece[:100]); cap(announced.data) > 1000 {
+		t.Errorf("%d bytes for 100", cap(announced.data))
+	}
+	c.release(announced)
 	seen := map[fault]int{}
 	for range 20_000 {
 		switch op := next(10); {
