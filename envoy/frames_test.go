@@ -962,7 +962,7 @@ func TestCallsAddUp(t *testing.T) {
 		return int(random>>33) % n
 	}
 	piece := make([]byte, maxFrame)
-	announced := &inbound{size: 1 << 20}
+	announced := &inbound{size: 100 << 10}
 	if c.add(announced, piece[:100]); cap(announced.data) > 1000 {
 		t.Errorf("%d bytes for 100", cap(announced.data))
 	}

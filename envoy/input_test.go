@@ -65,6 +65,9 @@ func TestInput(t *testing.T) {
 			}
 			in.take(min(left, smallInput))
 		}
+		if n == smallInput && in.caughtUp() {
+			t.Error("there may be more behind a full buffer")
+		}
 	}
 	if _, err := in.peek(1); !errors.Is(err, io.EOF) || waiting != fmt.Sprint(smallInput, false) {
 		t.Errorf("%v; a buffer of %s", err, waiting)
