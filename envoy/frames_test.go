@@ -697,7 +697,7 @@ func TestAdmits(t *testing.T) {
 	}
 	var open []*inbound
 	for range 3 * few {
-		if !c.admits(mine) {
+		if !c.admits(mine, false) {
 			t.Fatal("none is answered")
 		}
 		open = append(open, begin(mine))
@@ -709,13 +709,13 @@ func TestAdmits(t *testing.T) {
 		c.answered(m)
 	}
 	for range few {
-		if !c.admits(others) {
+		if !c.admits(others, false) {
 			t.Error("it has few")
 		}
 		c.answered(begin(others))
 	}
 	for range 2 {
-		if c.admits(mine) || woken != 0 {
+		if c.admits(mine, false) || woken != 0 {
 			t.Errorf("it is not held back; woken %d times", woken)
 		}
 	}
@@ -1133,7 +1133,7 @@ func TestStreamLimit(t *testing.T) {
 	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	var ids []uint32
-	for range maxStreams {
+	for range maxBurst {
 		ids = append(ids, p.stream())
 		p.headers(ids[len(ids)-1], false, usualCall()...)
 	}
@@ -1243,4 +1243,36 @@ func TestCallConnCancelled(t *testing.T) {
 	<-began
 	p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
 	<-ended
+}
+
+// TestBurst: checks that begin before the peer has the settings are all answered, although
+// gRPC takes no more than maxStreams of them at a time.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, maxBurst)
+	goOn := make(chan struct{})
+	_, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(context.Context, *authz.Request) authz.Decision {
+		begun <- struct{}{}
+		<-goOn
+		return authz.Deny(authz.ReasonCredentialsMissing)
+	})}), nil)
+	p := newFramePeer(t, address)
+	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	var ids []uint32
+	for range maxBurst {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		p.must(p.framer.WriteData(id, true, good))
+		ids = append(ids, id)
+	}
+	for range maxStreams {
+		<-begun
+	}
+	close(goOn)
+	for id, a := range p.answers(ids...) {
+		if id != 0 && a.String() != "deny credentials_missing, grpc-status 0" {
+			t.Fatalf("call %d: %v", id, a)
+		}
+	}
 }

@@ -246,15 +246,22 @@ func (c *calls) ended(m *inbound) {
 	}
 }
 
-// admits reports whether gRPC may get another check of a connection. When too many answers are
-// unsent, a connection may have few; it is woken when it has those, or half as many as now.
-func (c *calls) admits(b *backlog) bool {
+// admits reports whether gRPC may get another check of a connection. It takes no more streams
+// when it is full; the connection is woken when an eighth of the checks has ended. When too
+// many answers are unsent, a connection may have few; it is woken when it has those, or half
+// as many as now.
+func (c *calls) admits(b *backlog, full bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.unsent < c.maxUnsent || b.open < few {
+	switch {
+	case full:
+		b.until = b.open - 1 - b.open/8
+	case c.unsent < c.maxUnsent || b.open < few:
 		return true
+	default:
+		b.until = max(b.open/2, few-1)
 	}
-	b.waits, b.until = true, max(b.open/2, few-1)
+	b.waits = true
 	return false
 }
 

@@ -57,10 +57,14 @@ func (s *stream) answered() bool { return s.kind == kindCheck && s.shown != 0 }
 
 // begin begins a call, and reports whether there is room for it.
 func (c *callConn) begin(id uint32, ends bool) bool {
-	if len(c.streams) >= maxStreams || c.closed || c.ended {
+	s, fields := &stream{id: id}, c.block.kept
+	limit := maxStreams
+	if fields.path == authv3.Authorization_Check_FullMethodName {
+		limit = maxBurst
+	}
+	if len(c.streams) >= limit || c.closed || c.ended {
 		return false
 	}
-	s, fields := &stream{id: id}, c.block.kept
 	switch fields.path {
 	case authv3.Authorization_Check_FullMethodName:
 		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog}
@@ -130,7 +134,7 @@ var checkFields = callFields{method: http.MethodPost, path: authv3.Authorization
 func (c *callConn) show(s *stream) {
 	switch {
 	case s.answered() || s.held:
-	case c.holding || !c.calls.admits(&c.backlog):
+	case c.holding || !c.calls.admits(&c.backlog, len(c.shown) >= maxStreams):
 		s.held, c.holding = true, true
 		c.held = append(c.held, s)
 	default:
@@ -145,7 +149,7 @@ func (c *callConn) resume() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.held) > 0 && c.calls.admits(&c.backlog) {
+	for len(c.held) > 0 && c.calls.admits(&c.backlog, len(c.shown) >= maxStreams) {
 		c.give(c.held[0])
 		c.held = c.held[1:]
 	}
