@@ -36,8 +36,8 @@ type AccessLog struct {
 	lines    io.Writer
 	mask     *mask.Masker
 	log      *slog.Logger
-	dropped  func(lines int) // never nil
-	writing  chan struct{}   // a place for each stream that decodes and masks
+	dropped  func(lines int)  // never nil
+	writers  chan *lineWriter // one for each stream that decodes and masks
 	stopping chan struct{}
 	stop     sync.Once
 }
@@ -50,7 +50,11 @@ func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger, dropped fun
 	if dropped == nil {
 		dropped = func(int) {}
 	}
-	return &AccessLog{lines: lines, mask: m, log: log, dropped: dropped, writing: make(chan struct{}, accessWriters), stopping: make(chan struct{})}
+	l := &AccessLog{lines: lines, mask: m, log: log, dropped: dropped, writers: make(chan *lineWriter, accessWriters), stopping: make(chan struct{})}
+	for range accessWriters {
+		l.writers <- newLineWriter(l)
+	}
+	return l
 }
 
 // StreamAccessLogs takes the entries of one worker of an Envoy until it or warder
@@ -78,7 +82,6 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 			err = errAccessLog
 		}
 	}()
-	w := newLineWriter(l)
 	for {
 		var batch accessBatch
 		err := stream.RecvMsg(&batch)
@@ -88,16 +91,16 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 		if err != nil {
 			return err
 		}
-		l.writeAll(w, &batch, busy)
+		l.writeAll(&batch, busy)
 	}
 }
 
 // writeAll writes the entries of a message, decoded one at a time.
-func (l *AccessLog) writeAll(w *lineWriter, batch *accessBatch, busy *sync.Mutex) {
+func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 	busy.Lock()
-	l.writing <- struct{}{}
+	w := <-l.writers
 	defer func() {
-		<-l.writing
+		l.writers <- w
 		busy.Unlock()
 		batch.done()
 	}()
@@ -159,7 +162,7 @@ type accessLine struct {
 	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
 }
 
-// A lineWriter writes the lines of one stream. What it needs for one is used again
+// A lineWriter writes lines, one at a time. What it needs for one is used again
 // for the next.
 type lineWriter struct {
 	to      *AccessLog
@@ -168,8 +171,7 @@ type lineWriter struct {
 	masked  []byte
 }
 
-// maxLineKept bounds what one line of unusual size can make a stream keep, which lives
-// as long as its Envoy.
+// maxLineKept bounds what one line of unusual size can make a writer keep.
 const maxLineKept = 64 << 10
 
 func newLineWriter(to *AccessLog) *lineWriter {

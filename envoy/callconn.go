@@ -1,12 +1,15 @@
 package envoy
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"net"
+	"os"
+	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -20,6 +23,8 @@ const (
 	// others waiting too.
 	streamWindow     = 256 << 10
 	connectionWindow = 1 << 20
+	// maxAhead is how many frames are read before what gRPC writes meanwhile is written.
+	maxAhead = 64
 	// firstWindow is what a connection has before any is granted (RFC 9113 section 6.9.2).
 	firstWindow = 65535
 )
@@ -60,14 +65,19 @@ type callConn struct {
 	maxBytes int
 
 	// Of the goroutine that reads.
-	in       *bufio.Reader
+	in       input
 	begun    bool // the preface was read
 	out      []byte
 	taken    int // bytes of out that gRPC has
 	block    *headerBlock
 	fields   bytes.Buffer // for encoder
 	encoder  *hpack.Encoder
-	received int // bytes of the connection's window that are not granted again yet
+	received int           // bytes of the connection's window that are not granted again yet
+	ahead    int           // frames that were read since the writer was waited for
+	waited   time.Duration // for room, since the peer was caught up with
+
+	backlog backlog
+	holding bool // there are checks in held
 
 	mu         sync.Mutex
 	streams    map[uint32]*stream // by the peer's number
@@ -76,22 +86,26 @@ type callConn struct {
 	nextShown  uint32             // gRPC's next one
 	gone       uint32             // the number of a stream that ended without gRPC
 	unfinished int                // checks that are not shown
-	draining   bool               // gRPC waits for the peer to know that it goes
-	heldAck    []byte             // the peer's word that it knows, while checks are unfinished
+	held       []*stream          // those of them that gRPC is to get later
+	draining   bool               // gRPC has told the peer that it goes
+	closed     bool               // and begins no more
+	farewell   []byte             // the ping with which gRPC learns that the peer knows
+	heldAck    []byte             // the answer to it, while checks are unfinished
 	ended      bool
 
 	writing sync.Mutex
 	partial []byte // a frame that gRPC has not written to its end
-	frames  []byte // for Conn
+	frames  []byte // for Conn, while Write is called
 	greeted bool   // the first frame was written
 }
 
 func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 	conn := &callConn{
 		Conn: c, calls: all, maxBytes: maxBytes,
-		in: bufio.NewReaderSize(c, 2*maxFrame), block: newHeaderBlock(),
+		in: input{from: c, pool: &all.buffers}, block: newHeaderBlock(),
 		streams: map[uint32]*stream{}, shown: map[uint32]*stream{}, nextShown: 1,
 	}
+	conn.backlog.wake = func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 	conn.encoder = hpack.NewEncoder(&conn.fields)
 	return conn
 }
@@ -99,11 +113,18 @@ func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 // Read returns what gRPC is to see. It implements net.Conn.
 func (c *callConn) Read(p []byte) (int, error) {
 	for c.taken == len(c.out) {
-		if cap(c.out) > 2*maxFrame {
+		if cap(c.out) > wholeBlock {
 			c.out = nil
 		}
 		c.out, c.taken = c.out[:0], 0
-		if err := c.next(); err != nil {
+		err := c.next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.calls.woken(&c.backlog) {
+			_ = c.SetReadDeadline(time.Time{})
+			err = nil
+		}
+		c.resume()
+		if err != nil {
+			c.in.free()
 			c.end()
 			return 0, err
 		}
@@ -130,19 +151,29 @@ func (c *callConn) end() {
 	}
 }
 
-// next reads one frame.
+// next reads one frame. The reader waits for the writer now and then: gRPC keeps what
+// a frame makes it write, without bound when the peer does not read.
 func (c *callConn) next() error {
+	if c.ahead++; c.ahead == maxAhead {
+		c.ahead = 0
+		if err := c.control(nil); err != nil {
+			return err
+		}
+	}
 	if !c.begun {
-		preface, err := c.in.Peek(len(http2.ClientPreface))
+		preface, err := c.in.peek(len(http2.ClientPreface))
 		if err != nil {
 			return err
 		}
 		c.begun = true
 		c.out = append(c.out, preface...)
-		_, err = c.in.Discard(len(preface))
-		return err
+		c.in.take(len(preface))
+		return nil
 	}
-	head, err := c.in.Peek(frameHead)
+	if c.in.caughtUp() {
+		c.waited = 0
+	}
+	head, err := c.in.peek(frameHead)
 	if err != nil {
 		return err
 	}
@@ -150,15 +181,12 @@ func (c *callConn) next() error {
 	if size > frameHead+maxFrame {
 		return errFrame
 	}
-	frame, err := c.in.Peek(size)
+	frame, err := c.in.peek(size)
 	if err != nil {
 		return err
 	}
-	if err := c.frame(frame); err != nil {
-		return err
-	}
-	_, err = c.in.Discard(size)
-	return err
+	c.in.take(size)
+	return c.frame(frame)
 }
 
 // frame reads a frame of the peer.
@@ -184,6 +212,7 @@ func (c *callConn) frame(frame []byte) error {
 		return c.headers(payload, flags)
 	case http2.FrameRSTStream:
 		c.reset(id, frame)
+		runtime.Gosched() // goroutines of calls that were given up end before more begin
 	case http2.FrameWindowUpdate:
 		c.windowUpdate(id, frame)
 	case http2.FramePing:
@@ -209,7 +238,7 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 		return err
 	}
 	if c.block.kept.path == checkFields.path {
-		c.calls.await()
+		c.waited = c.calls.await(c.waited)
 	}
 	c.mu.Lock()
 	known := c.streams[id]
@@ -306,7 +335,7 @@ func (c *callConn) windowUpdate(id uint32, frame []byte) {
 func (c *callConn) ping(frame []byte, flags http2.Flags) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if flags.Has(http2.FlagPingAck) && c.draining && c.unfinished > 0 {
+	if flags.Has(http2.FlagPingAck) && c.unfinished > 0 && c.farewell != nil && bytes.Equal(frame[frameHead:], c.farewell) {
 		c.heldAck = bytes.Clone(frame)
 		return
 	}
@@ -317,6 +346,9 @@ func (c *callConn) ping(frame []byte, flags http2.Flags) {
 func (c *callConn) control(frames []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if len(frames) == 0 {
+		return nil
+	}
 	_, err := c.Conn.Write(frames)
 	return err
 }
@@ -330,7 +362,12 @@ func (c *callConn) Write(p []byte) (int, error) {
 		c.partial = append(c.partial, p...)
 		rest = c.partial
 	}
-	c.frames = c.frames[:0]
+	buffer := c.calls.buffers.get()
+	c.frames = (*buffer)[:0]
+	defer func() {
+		*buffer, c.frames = c.frames[:cap(c.frames)], nil
+		c.calls.buffers.put(buffer)
+	}()
 	c.mu.Lock()
 	for len(rest) >= frameHead {
 		size := frameHead + frameLength(rest)
@@ -342,6 +379,9 @@ func (c *callConn) Write(p []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	c.partial = append(c.partial[:0], rest...)
+	if len(rest) == 0 {
+		c.partial = nil
+	}
 	if len(c.frames) == 0 {
 		return len(p), nil
 	}
@@ -363,9 +403,13 @@ func (c *callConn) send(frame []byte) {
 		c.frames = append(c.frames, frame...)
 		if last := c.frames[len(c.frames)-len(frame)+frameHead:]; binary.BigEndian.Uint32(last)&math.MaxInt32 != math.MaxInt32 {
 			binary.BigEndian.PutUint32(last, c.last)
+			c.closed = true
 		}
 		return
 	case shown == 0:
+		if kind == http2.FramePing && !flags.Has(http2.FlagPingAck) && c.draining && c.farewell == nil {
+			c.farewell = bytes.Clone(frame[frameHead:])
+		}
 		c.frames = append(c.frames, frame...)
 		if !c.greeted {
 			c.greeted = true

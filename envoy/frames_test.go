@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -19,6 +22,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
@@ -34,6 +39,7 @@ type framePeer struct {
 	next    uint32
 	acks    bool // settings and pings are answered
 	goAway  bool
+	got     map[uint32]answered // was read already
 }
 
 func newFramePeer(t *testing.T, address string) *framePeer {
@@ -44,7 +50,7 @@ func newFramePeer(t *testing.T, address string) *framePeer {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	p := &framePeer{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 1, acks: true}
+	p := &framePeer{t: t, conn: conn, framer: http2.NewFramer(conn, conn), next: 101, acks: true}
 	p.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	p.framer.SetMaxReadFrameSize(1 << 20)
 	p.encoder = hpack.NewEncoder(&p.fields)
@@ -128,12 +134,16 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 	p.t.Helper()
 	all, data, open := map[uint32]answered{}, map[uint32][]byte{}, map[uint32]bool{}
 	for _, id := range ids {
-		open[id] = true
+		if a, got := p.got[id]; got {
+			all[id] = a
+		} else {
+			open[id] = true
+		}
 	}
 	for len(open) > 0 {
 		frame, err := p.framer.ReadFrame()
 		if err != nil {
-			p.t.Fatalf("%v; answers so far: %v", err, all)
+			p.t.Fatalf("%v; %d answers of %d are missing", err, len(open), len(ids))
 		}
 		id := frame.Header().StreamID
 		a, ends := all[id], false
@@ -162,7 +172,10 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 			data[id] = append(data[id], f.Data()...)
 			ends = f.StreamEnded()
 		case *http2.RSTStreamFrame:
-			ends, a.reset = open[id], open[id]
+			ends, a.reset = true, true
+		}
+		if !open[id] {
+			continue // what comes for calls that were given up
 		}
 		if ends {
 			delete(open, id)
@@ -303,6 +316,17 @@ func TestOddCalls(t *testing.T) {
 			p.must(p.framer.WriteWindowUpdate(id, 1<<30))
 			p.must(p.framer.WriteData(id, true, good))
 		}},
+		{allowed, "a window of the stream only", func(p *framePeer, id uint32) {
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			p.headers(id, false, usualCall()...)
+			p.must(p.framer.WriteWindowUpdate(id, 100))
+			p.must(p.framer.WriteWindowUpdate(id, 1<<20))
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			p.must(p.framer.WriteData(id, true, good))
+			got := p.answers(id)
+			p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65535}))
+			p.got = got
+		}},
 		{allowed, "priority and what is unknown", func(p *framePeer, id uint32) {
 			p.must(p.framer.WriteRawFrame(0xbe, 0xff, id, []byte("extension")))
 			p.headers(id, false, usualCall()...)
@@ -360,6 +384,7 @@ func TestNoCheckAtAll(t *testing.T) {
 		"a frame that is too large": func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrame+1)) },
 		"data of no stream":         func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, 0, 0, nil) },
 		"padding beyond the frame":  func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{9, 1}) },
+		"padding of one more":       func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{2, 1}) },
 		"padding of nothing":        func(p *framePeer) { _ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPadded, 1, nil) },
 		"a priority that is cut": func(p *framePeer) {
 			_ = p.framer.WriteRawFrame(http2.FrameHeaders, http2.FlagHeadersPriority, 1, []byte{1})
@@ -404,10 +429,10 @@ func TestNoCheckAtAll(t *testing.T) {
 	// A stream that is neither a check nor a log carries little.
 	p := newFramePeer(t, address)
 	id := p.stream()
-	p.headers(id, false, with(usualCall(), ":path", "/grpc.health.v1.Health/Watch")...)
-	p.must(p.framer.WriteData(id, false, make([]byte, maxOther)))
+	p.headers(id, false, without(with(usualCall(), ":path", "/grpc.health.v1.Health/Watch"), "grpc-timeout")...)
+	p.must(p.framer.WriteData(id, false, prefixed(0, make([]byte, maxOther))[:maxOther]))
 	p.must(p.framer.WriteData(id, false, make([]byte, 1)))
-	if got := p.answers(id)[id]; !got.reset && got.status == "" {
+	if got := p.answers(id)[id]; !got.reset || got.status != "" {
 		t.Errorf("more than %d bytes: %v", maxOther, got)
 	}
 	id = p.stream()
@@ -512,27 +537,360 @@ func TestServerGoes(t *testing.T) {
 	<-stopped
 }
 
+// TestAfterGoAway: what begins after the last call that the server takes is refused, so that the
+// peer can ask another one, and does not wait in vain.
+func TestAfterGoAway(t *testing.T) {
+	t.Parallel()
+	began, decided := make(chan struct{}), make(chan struct{})
+	decide := sync.OnceFunc(func() { close(decided) })
+	engine := newEngine(t)
+	g, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(ctx context.Context, r *authz.Request) authz.Decision {
+		close(began)
+		<-decided
+		return engine.Decide(ctx, r)
+	})}), nil)
+	t.Cleanup(decide)
+	p := newFramePeer(t, address)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	call := func() uint32 {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		p.must(p.framer.WriteData(id, true, good))
+		return id
+	}
+	first := call()
+	<-began
+	stopped := make(chan struct{})
+	go func() { g.GracefulStop(); close(stopped) }()
+	for {
+		f, err := p.framer.ReadFrame()
+		p.must(err)
+		if ping, ok := f.(*http2.PingFrame); ok {
+			p.must(p.framer.WritePing(true, ping.Data))
+		}
+		if f, ok := f.(*http2.GoAwayFrame); ok && f.LastStreamID < 1<<31-1 {
+			if f.LastStreamID != first {
+				t.Errorf("calls up to %d are taken, want %d", f.LastStreamID, first)
+			}
+			break
+		}
+	}
+	late := call()
+	if got := p.answers(late)[late]; !got.reset {
+		t.Errorf("a call that is too late: %v", got)
+	}
+	decide()
+	if got := p.answer(first); got != allowed {
+		t.Errorf("the call before: %s", got)
+	}
+	<-stopped
+}
+
+// serveCalls runs a server with these pools until the test ends.
+func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.ReadBufferSize(0),
+		grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
+	g.RegisterService(&authorization, s)
+	healthpb.RegisterHealthServer(g, health.NewServer())
+	accesslogv3.RegisterAccessLogServiceServer(g, newTestAccessLog(t, new(lockedBuffer)))
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	return l.Addr().String()
+}
+
+// eventually waits for what the other side does in its own time.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// TestUntakenAnswers: a peer that takes no answers cannot have many, others are answered
+// meanwhile, and it gets all of its own when it takes them, or nothing is left when it goes.
+func TestUntakenAnswers(t *testing.T) {
+	t.Parallel()
+	all := newCalls(1<<20, time.Now)
+	all.usual.limit, all.maxUnsent = 4<<20, 20
+	address := serveCalls(t, newTestServer(t, Config{}), all)
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	const checks = 200
+	begin := func() (p *framePeer, ids []uint32) {
+		p = newFramePeer(t, address)
+		p.must(p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+		for i := range checks {
+			id := p.stream()
+			p.headers(id, i%2 == 0, usualCall()...) // every other one has no message
+			if i%2 > 0 {
+				p.must(p.framer.WriteData(id, i%4 == 1, good))
+			}
+			if i%4 == 3 {
+				p.must(p.framer.WriteData(id, true, good)) // a second one
+			}
+			if i%5 == 4 {
+				p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+			} else {
+				ids = append(ids, id)
+			}
+		}
+		p.must(p.framer.WritePing(false, [8]byte{1}))
+		for {
+			f, err := p.framer.ReadFrame()
+			p.must(err)
+			if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+				return p, ids
+			}
+		}
+	}
+	first, ids := begin()
+	second, _ := begin()
+	all.mu.Lock()
+	unsent := all.unsent
+	all.mu.Unlock()
+	if unsent > checks {
+		t.Errorf("%d answers are unsent, of %d", unsent, 2*checks)
+	}
+	beside := newFramePeer(t, address)
+	for range 3 * few {
+		id := beside.stream()
+		beside.headers(id, false, usualCall()...)
+		beside.must(beside.framer.WriteData(id, true, good))
+		if got := beside.answer(id); got != allowed {
+			t.Errorf("another peer: %s", got)
+		}
+	}
+	first.must(first.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
+	first.must(first.framer.WriteWindowUpdate(0, 1<<20))
+	for id, a := range first.answers(ids...) {
+		if got := a.String(); slices.Contains(ids, id) && got != allowed && got != malformed {
+			t.Errorf("call %d: %s", id, got)
+		}
+	}
+	_ = second.conn.Close()
+	eventually(t, "something is left of a peer that is gone", func() bool {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		return all.unsent == 0 && all.usual.used == 0 && all.usual.unfinished.Len() == 0
+	})
+}
+
+// TestAdmits: a connection is held back only when too many answers are unsent and it has some
+// itself, and is woken when it has half as many.
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	c := newCalls(1<<30, time.Now)
+	c.maxUnsent = 3 * few
+	woken := 0
+	mine, others := &backlog{wake: func() { woken++ }}, &backlog{}
+	begin := func(b *backlog) *inbound {
+		m := &inbound{backlog: b}
+		ticket := c.ticket()
+		c.hand(ticket, m)
+		return c.take(ticket)
+	}
+	var open []*inbound
+	for range 3 * few {
+		if !c.admits(mine, false) {
+			t.Fatal("none is answered")
+		}
+		open = append(open, begin(mine))
+	}
+	if c.usual.used != len(open)*(messageBytes+callBytes) {
+		t.Errorf("%d bytes for %d calls", c.usual.used, len(open))
+	}
+	for _, m := range open {
+		c.answered(m)
+	}
+	for range few {
+		if !c.admits(others, false) {
+			t.Error("it has few")
+		}
+		c.answered(begin(others))
+	}
+	for range 2 {
+		if c.admits(mine, false) || woken != 0 {
+			t.Errorf("it is not held back; woken %d times", woken)
+		}
+	}
+	for i, m := range open {
+		if c.ended(m); (woken > 0) != (i+1 >= len(open)/2) || c.woken(mine) != (i+1 == len(open)/2) {
+			t.Errorf("%d of %d are sent: woken %d times", i+1, len(open), woken)
+		}
+	}
+	// A faulty one is as good as answered.
+	faulty := &inbound{backlog: mine}
+	c.fail(faulty, faultMalformed)
+	before := c.unsent
+	c.hand(c.ticket(), faulty)
+	if c.unsent != before+1 {
+		t.Error("the answer to a faulty call does not count")
+	}
+	c.ended(faulty)
+	// A stream may end before its check is decided.
+	early := begin(mine)
+	c.ended(early)
+	c.answered(early)
+	if mine.open != 0 || others.open != few || c.unsent != few || woken != 1 {
+		t.Errorf("%d and %d open, %d unsent, woken %d times", mine.open, others.open, c.unsent, woken)
+	}
+}
+
+// TestHealthBesideStreams: whoever asks for the health is answered, however many streams others
+// have open.
+func TestHealthBesideStreams(t *testing.T) {
+	t.Parallel()
+	const places = 20
+	for name, open := range map[string]func(p *framePeer, id uint32){
+		"of the access log": func(p *framePeer, id uint32) {
+			p.headers(id, false, with(usualCall(), ":path", accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName)...)
+		},
+		"of health": func(p *framePeer, id uint32) {
+			p.headers(id, false, without(with(usualCall(), ":path", healthpb.Health_Watch_FullMethodName), "grpc-timeout")...)
+			_ = p.framer.WriteData(id, true, prefixed(0, nil))
+		},
+		"of health that do not begin": func(p *framePeer, id uint32) {
+			p.headers(id, false, without(with(usualCall(), ":path", healthpb.Health_Check_FullMethodName), "grpc-timeout")...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := newCalls(1<<30, time.Now)
+			all.logs.limit, all.others.limit = places*(messageBytes+callBytes), places*(messageBytes+callBytes)
+			address := serveCalls(t, newTestServer(t, Config{}), all)
+			var peers []*framePeer
+			for range 3 {
+				p := newFramePeer(t, address)
+				peers = append(peers, p)
+				for range places {
+					open(p, p.stream())
+				}
+				p.must(p.framer.WritePing(false, [8]byte{1}))
+				for {
+					f, err := p.framer.ReadFrame()
+					if ping, ok := f.(*http2.PingFrame); err != nil || ok && ping.IsAck() {
+						break // all of them are there, or the connection has made room
+					}
+				}
+			}
+			p := newFramePeer(t, address)
+			id := p.stream()
+			p.headers(id, false, with(usualCall(), ":path", healthpb.Health_Check_FullMethodName)...)
+			p.must(p.framer.WriteData(id, true, prefixed(0, nil)))
+			if got := p.answers(id)[id]; got.status != "0" {
+				t.Errorf("health: %v", got)
+			}
+			if name != "of the access log" { // the first one has made room
+				var err error
+				for err == nil {
+					_, err = peers[0].framer.ReadFrame()
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("a connection makes room and stays")
+				}
+			}
+			for _, p := range append(peers, p) {
+				_ = p.conn.Close()
+			}
+			eventually(t, "streams are counted that are gone", func() bool {
+				all.mu.Lock()
+				defer all.mu.Unlock()
+				return all.logs.used == 0 && all.others.used == 0
+			})
+		})
+	}
+}
+
+// TestAwait: a connection waits for room, in turn, but no longer than patience for all the calls
+// that are there, since those behind would be answered too late.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCalls(1<<30, time.Now)
+		crowd := func(used int) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.usual.used = used
+			c.refund(&inbound{})
+		}
+		if c.await(0) != 0 {
+			t.Error("there is room")
+		}
+		crowd(c.usual.limit)
+		waited := time.Duration(0)
+		for _, want := range []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, patience, patience} {
+			room := time.AfterFunc(20*time.Millisecond, func() { crowd(0) })
+			if waited = c.await(waited); waited != want {
+				t.Errorf("it has waited for %v, want %v", waited, want)
+			}
+			room.Stop()
+			crowd(c.usual.limit)
+		}
+		if len(c.waiting) != 0 {
+			t.Errorf("%d wait", len(c.waiting))
+		}
+		// Room is for as many as it has room for, and the first come first.
+		turns := make(chan int, 9)
+		for i := range 9 {
+			go func() { c.await(0); turns <- i }()
+			synctest.Wait()
+		}
+		crowd(c.roomy() - 4*callBytes)
+		synctest.Wait()
+		if len(turns) != 3 || <-turns+<-turns+<-turns != 0+1+2 {
+			t.Errorf("%d have their turn", len(turns))
+		}
+		crowd(0)
+	})
+}
+
+// TestFarewell: of the answers to pings, only the one that tells gRPC that it may go waits for
+// the checks that have begun.
+func TestFarewell(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	ping := func(flags http2.Flags, data string) []byte {
+		return append(appendHead(nil, len(data), http2.FramePing, flags, 0), data...)
+	}
+	c.send(ping(0, "of alive"))
+	c.send(append(appendHead(nil, 8, http2.FrameGoAway, 0, 0), 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0))
+	c.send(ping(http2.FlagPingAck, "whatever"))
+	c.send(ping(0, "farewell"))
+	c.send(ping(0, "of alive"))
+	c.unfinished = 1
+	want := []byte(nil)
+	for _, data := range []string{"whatever", "farewell", "of alive"} {
+		c.ping(ping(http2.FlagPingAck, data), http2.FlagPingAck)
+		if data != "farewell" {
+			want = append(want, ping(http2.FlagPingAck, data)...)
+		}
+	}
+	c.finished()
+	want = append(want, ping(http2.FlagPingAck, "farewell")...)
+	if !bytes.Equal(c.out, want) {
+		t.Errorf("gRPC sees %q, want %q", c.out, want)
+	}
+}
+
 // TestOverload: calls for which there is no memory left are denied as such, and others are
 // answered meanwhile.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	all := newCalls(40<<20, time.Now) // six, four, two and two MiB
-	s := newTestServer(t, Config{MaxHeaderKB: 2048})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
-	g.RegisterService(&authorization, s)
-	go func() { _ = g.Serve(l) }()
-	t.Cleanup(g.Stop)
+	address := serveCalls(t, newTestServer(t, Config{MaxHeaderKB: 2048}), all)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	large := prefixed(0, marshal(t, checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: strings.Repeat("b", 900<<10)})))
 	part := large[:400<<10]
 	const overloaded = "deny overloaded, grpc-status 0"
 	var peers []*framePeer
 	begin := func(message []byte, ends bool) (*framePeer, uint32) {
-		p := newFramePeer(t, l.Addr().String())
+		p := newFramePeer(t, address)
 		peers = append(peers, p)
 		id := p.stream()
 		p.headers(id, false, usualCall()...)
@@ -588,12 +946,7 @@ func TestOverload(t *testing.T) {
 		defer all.mu.Unlock()
 		return fmt.Sprint(all.usual.used, all.large.used, all.access.used, len(all.ready), all.usual.unfinished.Len(), all.large.unfinished.Len())
 	}
-	for deadline := time.Now().Add(20 * time.Second); empty() != "0 0 0 0 0 0" && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if got := empty(); got != "0 0 0 0 0 0" {
-		t.Errorf("after all connections have ended, %s is held", got)
-	}
+	eventually(t, "something is held after all connections have ended", func() bool { return empty() == "0 0 0 0 0 0" })
 }
 
 // TestCallsAddUp: whatever happens to messages, what is charged is what they hold, no
@@ -609,11 +962,16 @@ func TestCallsAddUp(t *testing.T) {
 		return int(random>>33) % n
 	}
 	piece := make([]byte, maxFrame)
+	announced := &inbound{size: 100 << 10}
+	if c.add(announced, piece[:100]); cap(announced.data) > 1000 {
+		t.Errorf("%d bytes for 100", cap(announced.data))
+	}
+	c.release(announced)
 	seen := map[fault]int{}
 	for range 20_000 {
 		switch op := next(10); {
 		case op < 3 || len(live) == 0:
-			live = append(live, &inbound{log: next(3) == 0})
+			live = append(live, &inbound{log: next(3) == 0, backlog: new(backlog)})
 		case op < 7:
 			i := next(len(live))
 			seen[c.add(live[i], piece[:next(len(piece))])]++
@@ -640,7 +998,7 @@ func TestCallsAddUp(t *testing.T) {
 			}
 			tickets = slices.Delete(tickets, i, i+1)
 		}
-		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
 			if p.used < 0 || p.used > p.limit {
 				t.Fatalf("%d of %d bytes are used", p.used, p.limit)
 			}
@@ -652,7 +1010,7 @@ func TestCallsAddUp(t *testing.T) {
 	for _, ticket := range tickets {
 		c.cancel(ticket)
 	}
-	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.streams} {
+	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
 		if p.used != 0 || p.unfinished.Len() != 0 {
 			t.Errorf("%d bytes and %d messages are left", p.used, p.unfinished.Len())
 		}
@@ -687,14 +1045,184 @@ func TestAccessLogIsBounded(t *testing.T) {
 	send(prefixed(1, accessWire(make([]byte, 10))))
 	send(prefixed(0, nil))
 	send(prefixed(0, accessWire(nil)))
+	send(prefixed(0, nil))
+	send(prefixed(1, nil))
 	p.must(p.framer.WriteData(id, true, nil))
 	if got := p.answers(id)[id]; got.status != "0" {
 		t.Errorf("%v", got)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if n := len(out.entries(t, 1)); dropped < 2 || n != 1 {
-		t.Errorf("%d dropped, %d lines; want 2 and 1: the first entry cannot be read", dropped, n)
+	if n := len(out.entries(t, 1)); dropped != 4 || n != 1 {
+		t.Errorf("%d dropped, %d lines; want 4 and 1: the first entry cannot be read", dropped, n)
+	}
+}
+
+// TestWindows: a peer that keeps to the windows that it is granted never stalls, whatever its
+// padding is, and is never granted more than it has used.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{MaxHeaderKB: 2048}), nil)
+	p := newFramePeer(t, address)
+	good := marshal(t, checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: strings.Repeat("b", 900<<10)}))
+	conn, streams := firstWindow, map[uint32]int{}
+	initial := -1
+	read := func() {
+		frame, err := p.framer.ReadFrame()
+		p.must(err)
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if size, ok := f.Value(http2.SettingInitialWindowSize); ok {
+				initial = int(size)
+			}
+		case *http2.WindowUpdateFrame:
+			if f.StreamID == 0 {
+				conn += int(f.Increment)
+			} else {
+				streams[f.StreamID] += int(f.Increment)
+			}
+		}
+		if conn > connectionWindow {
+			t.Fatalf("%d bytes are granted", conn)
+		}
+	}
+	for initial < 0 {
+		read()
+	}
+	var open []uint32
+	left := map[uint32][]byte{}
+	for range 6 {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		open, left[id], streams[id] = append(open, id), prefixed(0, good), initial
+	}
+	ids := slices.Clone(open)
+	for i := 0; len(open) > 0; i++ {
+		id := open[i%len(open)]
+		padding := make([]byte, 255*(i%2))
+		n := min(len(left[id]), 800, streams[id]-len(padding)-1, conn-len(padding)-1)
+		if n <= 0 {
+			read()
+			continue
+		}
+		p.must(p.framer.WriteDataPadded(id, n == len(left[id]), left[id][:n], padding))
+		size := n
+		if len(padding) > 0 {
+			size += 1 + len(padding)
+		}
+		conn, streams[id], left[id] = conn-size, streams[id]-size, left[id][n:]
+		if streams[id] > streamWindow {
+			t.Fatalf("%d bytes of a stream are granted", streams[id])
+		}
+		if len(left[id]) == 0 {
+			open = slices.DeleteFunc(open, func(other uint32) bool { return other == id })
+		}
+	}
+	for id, a := range p.answers(ids...) {
+		if a.String() != allowed && id != 0 {
+			t.Errorf("call %d: %v", id, a)
+		}
+	}
+}
+
+// TestStreamLimit: a call beyond the number that is allowed is refused, and no other.
+func TestStreamLimit(t *testing.T) {
+	t.Parallel()
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newFramePeer(t, address)
+	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	var ids []uint32
+	for range maxBurst {
+		ids = append(ids, p.stream())
+		p.headers(ids[len(ids)-1], false, usualCall()...)
+	}
+	late := p.stream()
+	p.headers(late, true, usualCall()...)
+	if got := p.answers(late)[late]; !got.reset {
+		t.Errorf("one too many: %v", got)
+	}
+	// One that ends makes room, and its number is not used again.
+	for range 3 {
+		p.must(p.framer.WriteData(ids[0], true, good))
+		if got := p.answer(ids[0]); got != allowed {
+			t.Errorf("the first: %v", got)
+		}
+		p.headers(ids[0], true, usualCall()...)
+		ids = append(ids[1:], p.stream())
+		p.headers(ids[len(ids)-1], false, usualCall()...)
+	}
+	for _, id := range ids {
+		p.must(p.framer.WriteData(id, true, good))
+	}
+	for id, a := range p.answers(ids...) {
+		if slices.Contains(ids, id) != (a.String() == allowed) {
+			t.Errorf("call %d: %v", id, a)
+		}
+	}
+}
+
+// TestEndOfAnswer: a stream is forgotten with the last frame of its answer, and the peer is told
+// that nobody reads what it has not sent yet.
+func TestEndOfAnswer(t *testing.T) {
+	t.Parallel()
+	for _, peerEnded := range []bool{true, false} {
+		c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+		c.block.kept = checkFields
+		c.begin(7, false)
+		s := c.streams[7]
+		c.calls.fail(s.message, faultMalformed)
+		c.show(s)
+		s.peerEnded = peerEnded
+		frames := func(id uint32) (all [][]byte) {
+			return [][]byte{
+				appendHead(nil, 0, http2.FrameHeaders, http2.FlagHeadersEndHeaders, id),
+				appendHead(nil, 0, http2.FrameData, 0, id),
+				appendHead(nil, 0, http2.FrameHeaders, http2.FlagHeadersEndStream, id),
+				appendHead(nil, 0, http2.FrameContinuation, 0, id),
+				appendHead(nil, 0, http2.FrameContinuation, http2.FlagContinuationEndHeaders, id),
+			}
+		}
+		for _, frame := range frames(s.shown) {
+			if len(c.streams) != 1 {
+				t.Errorf("forgotten before %v", frame)
+			}
+			c.send(frame)
+		}
+		want := slices.Concat(frames(7)...)
+		if !peerEnded {
+			want = appendReset(want, 7, http2.ErrCodeNo)
+		}
+		if !bytes.Equal(c.frames, want) || len(c.streams)+len(c.shown)+len(c.calls.ready)+c.backlog.open > 0 {
+			t.Errorf("%v, want %v; %d and %d streams, %d messages", c.frames, want, len(c.streams), len(c.shown), len(c.calls.ready))
+		}
+	}
+}
+
+// TestEndOfConnection: what ends with a connection gives gRPC nothing more to read.
+func TestEndOfConnection(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	c.block.kept = checkFields
+	c.begin(7, false)
+	c.heldAck = []byte("ack")
+	c.end()
+	if len(c.out)+len(c.streams) > 0 || c.begin(9, false) {
+		t.Errorf("%q, %d streams, or another one", c.out, len(c.streams))
+	}
+}
+
+// TestCaughtUp: a connection may wait for room again when it has read all that its peer has sent.
+func TestCaughtUp(t *testing.T) {
+	t.Parallel()
+	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
+	ping := append(appendHead(nil, 8, http2.FramePing, 0, 0), make([]byte, 8)...)
+	c.in.from = strings.NewReader(http2.ClientPreface + string(ping) + string(ping))
+	c.waited = patience
+	for i, want := range []time.Duration{patience, patience, patience, 0} {
+		if err := c.next(); (err != nil) != (i == 3) || c.waited != want {
+			t.Errorf("step %d: %v, %v", i, c.waited, err)
+		}
 	}
 }
 
@@ -715,4 +1243,36 @@ func TestCallConnCancelled(t *testing.T) {
 	<-began
 	p.must(p.framer.WriteRSTStream(id, http2.ErrCodeCancel))
 	<-ended
+}
+
+// TestBurst: checks that begin before the peer has the settings are all answered, although
+// gRPC takes no more than maxStreams of them at a time.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, maxBurst)
+	goOn := make(chan struct{})
+	_, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Hour, Decider: decider(func(context.Context, *authz.Request) authz.Decision {
+		begun <- struct{}{}
+		<-goOn
+		return authz.Deny(authz.ReasonCredentialsMissing)
+	})}), nil)
+	p := newFramePeer(t, address)
+	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
+	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
+	var ids []uint32
+	for range maxBurst {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		p.must(p.framer.WriteData(id, true, good))
+		ids = append(ids, id)
+	}
+	for range maxStreams {
+		<-begun
+	}
+	close(goOn)
+	for id, a := range p.answers(ids...) {
+		if id != 0 && a.String() != "deny credentials_missing, grpc-status 0" {
+			t.Fatalf("call %d: %v", id, a)
+		}
+	}
 }

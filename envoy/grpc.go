@@ -20,6 +20,10 @@ const (
 	// maxStreams is how many checks one connection may have in flight. The shipped
 	// configurations keep to 1000.
 	maxStreams = 1024
+	// maxBurst is how many checks a connection may begin at once. Envoy may begin more than
+	// maxStreams before it has the settings of warder: as many as its circuit breaker for
+	// requests lets through, 4096 in the shipped configurations. Those beyond maxStreams wait.
+	maxBurst = 4 * maxStreams
 	// streamWorkers is how many goroutines wait for checks. One that is made for a
 	// check alone grows its stack each time, which costs more than deciding. When all of
 	// them wait for a store, further checks get goroutines of their own.

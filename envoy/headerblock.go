@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"bytes"
 	"errors"
 
 	"golang.org/x/net/http2/hpack"
@@ -26,9 +25,6 @@ const (
 
 var errHeaderBlock = errors.New("a header block that cannot be read")
 
-// evictAll is a field that is larger than the table of fields, which empties it.
-var evictAll = append([]byte{0x40, 1, 'x', 0x7f, 0x80 | (headerTableBytes-127)&0x7f, (headerTableBytes - 127) >> 7}, bytes.Repeat([]byte{'x'}, headerTableBytes)...)
-
 // A headerBlock decodes the header fields of a connection (HPACK, RFC 7541), block by
 // block, and keeps the few that a call needs. A field of any size costs a bounded
 // amount of memory: a literal that cannot enter the table of fields is skipped.
@@ -43,7 +39,6 @@ type headerBlock struct {
 	// The representation of a field that is being read.
 	step    blockStep
 	text    []byte // what is there of it, when it is not huge
-	first   byte   // of it
 	strings int    // names and values that are still to come
 	left    uint64 // bytes of the string that are still to come
 	shift   uint   // of the next byte of the string's length
@@ -147,7 +142,7 @@ func (b *headerBlock) octet(c byte) error {
 	switch b.step {
 	case atField:
 		var mask byte
-		b.first, b.strings, b.digits, b.huge = c, 0, 0, false
+		b.strings, b.digits, b.huge = 0, 0, false
 		switch {
 		case c&0x80 != 0: // indexed
 			mask = 0x7f
@@ -198,13 +193,12 @@ func (b *headerBlock) startString() {
 	b.huge = b.huge || b.left > maxLiteral
 }
 
-// field gives the decoder a field that is complete.
+// field gives the decoder a field that is complete. One that is too large for the table
+// empties that of the peer. What stays here is older than what the peer may refer to from
+// then on, and leaves first.
 func (b *headerBlock) field() (err error) {
-	switch {
-	case !b.huge:
+	if !b.huge {
 		_, err = b.decoder.Write(b.text)
-	case b.first&0xc0 == 0x40:
-		_, err = b.decoder.Write(evictAll)
 	}
 	b.step, b.text = atField, b.text[:0]
 	return err

@@ -9,14 +9,11 @@ import (
 	"time"
 )
 
-// Memory of peers. All connections of a process share four pools, so that large calls,
+// Memory of peers. All connections of a process share its pools, so that large calls,
 // logs and streams cannot take the room of usual calls.
 const (
-	// patience is how long a call waits for room among the usual ones, at most.
+	// patience is how long a connection waits for room among the usual calls, at most.
 	patience = 50 * time.Millisecond
-	// impatience is how long no call waits after one has waited in vain: an answer that is no
-	// use to anybody any more is worse than a refusal.
-	impatience = time.Second
 	// callBytes is what a check costs beside its message while it is decided: its goroutine,
 	// its stream in gRPC, its request and its answer.
 	callBytes = 10 << 10
@@ -25,6 +22,12 @@ const (
 	copies = 2
 	// messageBytes is what a message costs beside its bytes.
 	messageBytes = 512
+	// answerBytes is what an answer costs until its peer takes it: its stream in gRPC, its
+	// header fields and its buffer.
+	answerBytes = 6 << 10
+	// few is how many checks a connection may have in flight although too many answers are
+	// unsent.
+	few = 8
 	// usualBytes is the size of messages up to which they count as usual.
 	usualBytes = 64 << 10
 	// unlimitedMemory stands for the limit of a process that has none.
@@ -46,23 +49,26 @@ const (
 // sees a ticket in place of each, which no peer can make: what a peer sends on
 // such a stream never reaches gRPC.
 type calls struct {
-	now func() time.Time
+	now     func() time.Time
+	buffers largePool
 
 	mu    sync.Mutex
 	next  uint64
 	ready map[uint64][]*inbound // by ticket, in order
 
-	usual, large, access, streams pool
+	usual, large, access pool
+	logs, others         pool // streams of the access log, and of what is no check
+	unsent, maxUnsent    int  // answers that their peers have not taken
 
-	waiting   []chan struct{} // calls that wait for room, the first one first
-	impatient time.Time       // until then no call waits
+	waiting []chan struct{} // calls that wait for room, the first one first
 }
 
 // A pool is a part of the memory.
 type pool struct {
 	limit, used int // in bytes
-	// unfinished are the messages that are not complete, the oldest first. They make room for
-	// others: a peer that stops in the middle must not keep it.
+	// unfinished are the messages that are not complete, and streams that take a moment when
+	// the peer is honest, the oldest first. They make room for others: a peer that stops in
+	// the middle must not keep it.
 	unfinished list.List
 }
 
@@ -78,6 +84,20 @@ type inbound struct {
 	pool    *pool
 	charged int           // to the pool
 	waiting *list.Element // in unfinished; nil: it is complete, or gone
+	backlog *backlog      // of a check: of its connection
+	unsent  bool          // it counts as an answer that its peer has not taken
+	gone    bool          // its stream has ended
+	evict   func()        // ends the connection of a stream that makes room for another; nil: it stays
+}
+
+// A backlog counts the checks of one connection that gRPC knows. A peer grants windows as it
+// likes, and gRPC keeps answers that do not fit. Its fields belong to calls.
+type backlog struct {
+	open  int
+	waits bool // checks are held back until open is no more than until
+	until int
+	woken bool
+	wake  func() // must not wait
 }
 
 // newCalls makes the pools from the limit that the Go runtime has (GOMEMLIMIT), in bytes.
@@ -88,7 +108,9 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	share := int(memoryLimit / 20)
 	return &calls{
 		now: now, ready: map[uint64][]*inbound{},
-		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share}, streams: pool{limit: share},
+		usual: pool{limit: 3 * share}, large: pool{limit: 2 * share}, access: pool{limit: share},
+		logs: pool{limit: share}, others: pool{limit: share / 2},
+		maxUnsent: share / answerBytes,
 	}
 }
 
@@ -138,8 +160,15 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 		c.drop(m, faultOverloaded)
 	}
 	m.finish()
-	if m.log && m.fault != faultNone {
+	switch {
+	case m.fault == faultNone:
+	case m.log:
 		return false
+	default:
+		c.countUnsent(m) // it costs nothing but its answer
+	}
+	if m.call {
+		m.backlog.open++
 	}
 	c.ready[ticket] = append(c.ready[ticket], m)
 	return true
@@ -186,7 +215,68 @@ func (c *calls) release(m *inbound) {
 	c.drop(m, m.fault)
 }
 
-// open counts a stream that is no check, and reports whether there is room for it.
+// answered gives back the memory of a check that is decided. Its answer counts until its
+// stream ends.
+func (c *calls) answered(m *inbound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(m, m.fault)
+	c.countUnsent(m)
+}
+
+func (c *calls) countUnsent(m *inbound) {
+	if !m.gone && !m.unsent {
+		m.unsent = true
+		c.unsent++
+	}
+}
+
+// ended is told that the stream of a check that was handed over is no more.
+func (c *calls) ended(m *inbound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.gone = true
+	if m.unsent {
+		c.unsent--
+	}
+	b := m.backlog
+	if b.open--; b.waits && b.open <= b.until {
+		b.waits, b.woken = false, true
+		b.wake()
+	}
+}
+
+// admits reports whether gRPC may get another check of a connection. It takes no more streams
+// when it is full; the connection is woken when an eighth of the checks has ended. When too
+// many answers are unsent, a connection may have few; it is woken when it has those, or half
+// as many as now.
+func (c *calls) admits(b *backlog, full bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case full:
+		b.until = b.open - 1 - b.open/8
+	case c.unsent < c.maxUnsent || b.open < few:
+		return true
+	default:
+		b.until = max(b.open/2, few-1)
+	}
+	b.waits = true
+	return false
+}
+
+// woken reports, once, whether the connection was woken.
+func (c *calls) woken(b *backlog) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := b.woken
+	b.woken = false
+	return was
+}
+
+// open counts a stream that is no check, and reports whether there is room for it. Those of the
+// access log stay as long as their Envoy. Any other is a question for the health, which must
+// be answered although somebody opens thousands.
 func (c *calls) open(m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,43 +284,50 @@ func (c *calls) open(m *inbound) bool {
 	return c.charge(m, 0)
 }
 
-// await waits until there is room for one more usual call, in the order of arrival, but
-// not long.
-func (c *calls) await() {
-	now := c.now()
+// await waits until there is room for one more usual call, in the order of arrival. A
+// connection waits for patience at most until it has caught up with its peer: behind a call
+// that waits are others, which must be refused while somebody still wants an answer. waited is
+// how long it has waited so far, and so is what await returns.
+func (c *calls) await(waited time.Duration) time.Duration {
 	c.mu.Lock()
-	if !c.crowded() && len(c.waiting) == 0 || now.Before(c.impatient) {
+	if waited >= patience || !c.crowded() && len(c.waiting) == 0 {
 		c.mu.Unlock()
-		return
+		return waited
 	}
 	turn := make(chan struct{})
 	c.waiting = append(c.waiting, turn)
 	c.mu.Unlock()
-	timer := time.NewTimer(patience)
+	began := c.now()
+	timer := time.NewTimer(patience - waited)
 	defer timer.Stop()
 	select {
 	case <-turn:
+		return waited + c.now().Sub(began)
 	case <-timer.C:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if i := slices.Index(c.waiting, turn); i >= 0 {
 			c.waiting = slices.Delete(c.waiting, i, i+1)
-			c.impatient = now.Add(patience + impatience)
 		}
+		return patience
 	}
 }
 
 // crowded reports whether usual calls have to wait: so many are under way that those that
 // have arrived take the rest of the room.
-func (c *calls) crowded() bool { return c.usual.used > c.usual.limit/8*7 }
+func (c *calls) crowded() bool { return c.usual.used > c.roomy() }
+
+func (c *calls) roomy() int { return c.usual.limit / 8 * 7 }
 
 // charge takes what a message of this capacity costs from the pool for its size. When
 // there is no room, the messages that are unfinished longest make it.
 func (c *calls) charge(m *inbound, capacity int) bool {
 	to := &c.usual
 	switch {
+	case m.stream && m.log:
+		to = &c.logs
 	case m.stream:
-		to = &c.streams
+		to = &c.others
 	case m.log:
 		to = &c.access
 	case capacity > usualBytes:
@@ -252,7 +349,11 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 		if oldest == nil {
 			return false
 		}
-		c.drop(oldest.Value.(*inbound), faultOverloaded)
+		m := oldest.Value.(*inbound)
+		c.drop(m, faultOverloaded)
+		if m.evict != nil {
+			go m.evict()
+		}
 	}
 	if to != m.pool {
 		c.refund(m)
@@ -260,7 +361,7 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 	}
 	to.used += more
 	m.charged = cost
-	if m.waiting == nil && !m.call { // a call waits for nobody any more
+	if m.waiting == nil && (!m.call || m.evict != nil) { // a call waits for nobody any more
 		m.waiting = to.unfinished.PushBack(m)
 	}
 	return true
@@ -278,7 +379,7 @@ func (c *calls) refund(m *inbound) {
 		m.pool.used -= m.charged
 		m.pool, m.charged = nil, 0
 	}
-	if len(c.waiting) > 0 && !c.crowded() {
+	for room := c.roomy() - c.usual.used; room >= 0 && len(c.waiting) > 0; room -= 2 * callBytes {
 		close(c.waiting[0])
 		c.waiting = c.waiting[1:]
 	}

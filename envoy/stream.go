@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -41,11 +42,13 @@ type stream struct {
 	ending bool     // gRPC has begun the header block that ends it
 
 	message *inbound // nil when there is none
+	handed  *inbound // of a check that gRPC has
 	ticket  uint64
 	prefix  [messagePrefix]byte
 	have    int    // bytes of prefix
 	left    uint32 // bytes of the message that are still to come
 	whole   bool   // of a check: the message is there
+	held    bool   // of a check: gRPC gets it later
 	lost    int    // of the access log: messages that were dropped
 }
 
@@ -54,18 +57,22 @@ func (s *stream) answered() bool { return s.kind == kindCheck && s.shown != 0 }
 
 // begin begins a call, and reports whether there is room for it.
 func (c *callConn) begin(id uint32, ends bool) bool {
-	if len(c.streams) >= maxStreams || c.ended {
+	s, fields := &stream{id: id}, c.block.kept
+	limit := maxStreams
+	if fields.path == authv3.Authorization_Check_FullMethodName {
+		limit = maxBurst
+	}
+	if len(c.streams) >= limit || c.closed || c.ended {
 		return false
 	}
-	s, fields := &stream{id: id}, c.block.kept
 	switch fields.path {
 	case authv3.Authorization_Check_FullMethodName:
-		s.kind, s.message = kindCheck, new(inbound)
+		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog}
 		c.unfinished++
 	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName:
-		s.kind, s.cost = kindAccessLog, new(inbound)
+		s.kind, s.cost = kindAccessLog, &inbound{log: true}
 	default:
-		s.cost = new(inbound)
+		s.cost = &inbound{evict: func() { _ = c.Conn.Close() }}
 	}
 	if s.cost != nil && !c.calls.open(s.cost) {
 		return false
@@ -123,14 +130,38 @@ func (c *callConn) introduce(s *stream, ends bool, f callFields) {
 // checkFields are the header fields of every check.
 var checkFields = callFields{method: http.MethodPost, path: authv3.Authorization_Check_FullMethodName, contentType: "application/grpc"}
 
-// show gives gRPC a check: its ticket, and its end.
+// show gives gRPC a check, or holds it back while the peer takes no answers.
 func (c *callConn) show(s *stream) {
-	if s.answered() {
+	switch {
+	case s.answered() || s.held:
+	case c.holding || !c.calls.admits(&c.backlog, len(c.shown) >= maxStreams):
+		s.held, c.holding = true, true
+		c.held = append(c.held, s)
+	default:
+		c.give(s)
+	}
+}
+
+// resume gives gRPC the checks that were held back, as far as it may have them.
+func (c *callConn) resume() {
+	if !c.holding {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.held) > 0 && c.calls.admits(&c.backlog, len(c.shown) >= maxStreams) {
+		c.give(c.held[0])
+		c.held = c.held[1:]
+	}
+	c.holding = len(c.held) > 0
+}
+
+// give gives gRPC a check: its ticket, and its end.
+func (c *callConn) give(s *stream) {
+	s.held = false
 	s.ticket = c.calls.ticket()
 	c.calls.hand(s.ticket, s.message)
-	s.message = nil
+	s.message, s.handed = nil, s.message
 	c.introduce(s, false, checkFields)
 	c.out = appendTicket(c.out, s.shown, http2.FlagDataEndStream, s.ticket)
 	c.finished()
@@ -172,6 +203,7 @@ func (c *callConn) messages(s *stream, p []byte) {
 		case s.whole: // more than one
 			c.calls.fail(s.message, faultMalformed)
 			c.show(s)
+			return
 		case s.have < messagePrefix:
 			n := copy(s.prefix[s.have:], p)
 			s.have, p = s.have+n, p[n:]
@@ -237,7 +269,11 @@ func (c *callConn) forget(s *stream) {
 			c.calls.release(m)
 		}
 	}
-	if s.kind == kindCheck && !s.answered() {
+	switch {
+	case s.handed != nil:
+		c.calls.ended(s.handed)
+	case s.kind == kindCheck:
+		c.held = slices.DeleteFunc(c.held, func(h *stream) bool { return h == s })
 		c.finished()
 	}
 }

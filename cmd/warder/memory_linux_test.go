@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type hostile struct {
 	framer *http2.Framer
 	block  []byte // of a check
 	next   uint32
+	deaf   atomic.Bool // nothing is read
 }
 
 func newHostile(address, path string) (*hostile, error) {
@@ -39,7 +41,14 @@ func newHostile(address, path string) (*hostile, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	h := &hostile{conn: conn, framer: http2.NewFramer(conn, nil), next: 1}
+	go func() {
+		for text := make([]byte, 32<<10); !h.deaf.Load(); {
+			if _, err := conn.Read(text); err != nil {
+				return
+			}
+		}
+	}()
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	for _, f := range []hpack.HeaderField{
@@ -55,7 +64,7 @@ func newHostile(address, path string) (*hostile, error) {
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		return nil, err
 	}
-	h := &hostile{conn: conn, framer: http2.NewFramer(conn, nil), block: block.Bytes(), next: 1}
+	h.block = block.Bytes()
 	return h, h.framer.WriteSettings()
 }
 
@@ -222,6 +231,24 @@ shutdown: {delay: 0s}
 		}},
 		{"access logs that do not end", aLog, 8, repeat(100, func(h *hostile) { h.call(mostly, len(mostly)-1, false) })},
 		{"streams of health", "/grpc.health.v1.Health/Watch", 8, repeat(1000, func(h *hostile) { h.call(mostly, 4000, false) })},
+		{"connections that do nothing", aCheck, 1000, func(*hostile) {}},
+		{"many connections that begin checks", aCheck, 200, repeat(1000, func(h *hostile) { h.begin(true) })},
+		{"answers that are not taken", aCheck, 100, func(h *hostile) {
+			_ = h.conn.SetWriteDeadline(time.Now().Add(2 * time.Second)) // warder reads no more
+			_ = h.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			for range 1000 {
+				h.call(usualText, len(usualText), true)
+			}
+		}},
+		{"calls that are given up, and answers that are not read", aCheck, 50, func(h *hostile) {
+			h.deaf.Store(true)
+			_ = h.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			for range 40_000 {
+				id := h.begin(true)
+				h.send(id, []byte{1}, true)
+				_ = h.framer.WriteRSTStream(id, http2.ErrCodeCancel)
+			}
+		}},
 	} {
 		var peers sync.WaitGroup
 		done := make(chan struct{})

@@ -1,0 +1,70 @@
+package envoy
+
+import (
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"warder/authz"
+)
+
+// TestEnvoyBurst: an Envoy that has just connected, does not know the limits of warder yet, and
+// lets through what gets no answer, lets none of 2000 requests at once through.
+func TestEnvoyBurst(t *testing.T) {
+	t.Parallel()
+	const requests = 2000
+	const cluster = "static_resources/clusters/1/"
+	const http2 = cluster + "typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/explicit_http_config/http2_protocol_options"
+	for name, options := range map[string]map[string]any{
+		"as shipped":                          nil,
+		"without bound":                       {},
+		"with more streams than warder takes": {"max_concurrent_streams": 100_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// Checks take so long that all of them are in flight together.
+			slow := decider(func(ctx context.Context, _ *authz.Request) authz.Decision {
+				<-ctx.Done()
+				return authz.Deny(authz.ReasonCredentialsMissing)
+			})
+			b := newBench(t, Config{Decider: slow}, func(o *ConfigOptions) { o.FailureModeAllow = true }, func(config *tree) {
+				if options != nil {
+					config.set(http2, options)
+				}
+				// What is measured is not how fast this machine is.
+				config.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout", "60s")
+			})
+			conns := make([]net.Conn, requests)
+			for i := range conns {
+				conn, err := net.Dial("tcp", b.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+				conns[i] = conn
+			}
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			statuses := map[string]int{}
+			for _, conn := range conns {
+				all.Go(func() {
+					_, _ = io.WriteString(conn, "GET /users/x HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\n\r\n")
+					text, _ := io.ReadAll(conn)
+					line, _, _ := strings.Cut(string(text), "\r\n")
+					mu.Lock()
+					defer mu.Unlock()
+					statuses[line]++
+				})
+			}
+			all.Wait()
+			if _, hits := b.seen(); hits > 0 || statuses["HTTP/1.1 401 Unauthorized"] != requests {
+				t.Errorf("%d requests reached the upstream; %v", hits, statuses)
+			}
+		})
+	}
+}
