@@ -10,14 +10,16 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"warder/cmd/warder/internal/cli"
 	"warder/policy/strict"
 )
 
 // adminAddress reads no more of a configuration than it needs: secrets may be
 // out of reach for a health check.
-func adminAddress(path string, env lookupEnv) (address, error) {
+func adminAddress(path string, env cli.LookupEnv) (address, error) {
 	if _, err := os.Stat(path); path != "" && err != nil {
-		return address{}, problems{{Position: strict.Position{File: path}, Message: bare(err).Error()}}
+		return address{}, cli.Problems{{Position: strict.Position{File: path}, Message: cli.Bare(err).Error()}}
 	}
 	c := readConfig(path, env)
 	c.reader.Problems = nil

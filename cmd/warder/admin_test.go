@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"warder/cmd/warder/internal/clitest"
 )
 
 // nothing is a readiness without more to say.
@@ -16,7 +18,7 @@ func TestAdmin(t *testing.T) {
 	t.Parallel()
 	var serving []bool
 	ready := newReadiness([]string{"sessions (Redis)", "directory (Postgres)"}, nothing, func(r bool) { serving = append(serving, r) })
-	admin := newAdmin(ready, http.NotFoundHandler(), http.NotFoundHandler(), discard())
+	admin := newAdmin(ready, http.NotFoundHandler(), http.NotFoundHandler(), clitest.Discard())
 	get := func(method, path string) (int, string) {
 		w := httptest.NewRecorder()
 		admin.Handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))
@@ -75,7 +77,7 @@ func TestRecovered(t *testing.T) {
 	if strings.Contains(text, "c4n4ry") || !strings.Contains(text, `"in":"the part"`) || !strings.Contains(text, "TestRecovered") {
 		t.Errorf("said: %s", text)
 	}
-	if err := recovered(discard(), "the part", func() error { return nil })(); err != nil {
+	if err := recovered(clitest.Discard(), "the part", func() error { return nil })(); err != nil {
 		t.Error(err)
 	}
 }

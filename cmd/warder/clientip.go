@@ -7,20 +7,21 @@ import (
 	"strings"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 )
 
 // policyWarnings are those of the policy itself, and those that show only when
 // it is held against the configuration.
-func policyWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) problems {
-	found := problems(p.Warnings())
+func policyWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
+	found := cli.Problems(p.Warnings())
 	return append(found, clientIPWarnings(p, path, c)...).Sorted()
 }
 
 // clientIPWarnings: with no trusted proxy the client is whoever opened the
 // connection to Envoy. Behind a load balancer that is the load balancer, on a
 // private network; a list that holds that network then lets everybody in.
-func clientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) problems {
+func clientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
 	if c.Source != "" && c.Source != authz.SourceTrustedProxies || len(c.TrustedProxies) > 0 {
 		return nil
 	}
@@ -51,7 +52,7 @@ func clientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) pro
 	if first.File == "" {
 		first.File = path
 	}
-	return problems{{Position: first, Field: "client_ips", Message: message}}
+	return cli.Problems{{Position: first, Field: "client_ips", Message: message}}
 }
 
 // isPrivate reports whether a network overlaps with those that no client of the

@@ -11,6 +11,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/postgres"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 	"warder/policy"
 	"warder/policy/strict"
@@ -45,17 +46,17 @@ func defaultConfig() *Config {
 
 // readConfig reads the configuration: the file at path, then the environment,
 // which has the last word. An empty path means the environment only.
-func readConfig(path string, env lookupEnv) *Config { return readConfigWith(path, env, env) }
+func readConfig(path string, env cli.LookupEnv) *Config { return readConfigWith(path, env, env) }
 
 // readConfigWith takes the variables in the file from one environment and what stands
 // above the file from another.
-func readConfigWith(path string, inFile, env lookupEnv) *Config {
+func readConfigWith(path string, inFile, env cli.LookupEnv) *Config {
 	c := defaultConfig()
 	c.reader = newConfigReader()
 	if path != "" {
-		data, err := readBounded(path, maxConfigSize)
+		data, err := cli.ReadBounded(path, maxConfigSize)
 		if err != nil {
-			c.reader.Problems = problems{{Position: strict.Position{File: path}, Message: err.Error()}}
+			c.reader.Problems = cli.Problems{{Position: strict.Position{File: path}, Message: err.Error()}}
 		} else {
 			c.read(path, data, inFile)
 		}
@@ -68,7 +69,7 @@ func readConfigWith(path string, inFile, env lookupEnv) *Config {
 // readDecisive reads of a configuration what changes decisions and what the application is
 // told, for commands that decide without the stores: its secrets are not read, and a
 // variable that is not set may be one.
-func readDecisive(path string, env lookupEnv) (*Config, authz.ClientIPConfig, error) {
+func readDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig, error) {
 	open := func(name string) (string, bool) {
 		value, _ := env(name)
 		return value, true
@@ -80,7 +81,7 @@ func readDecisive(path string, env lookupEnv) (*Config, authz.ClientIPConfig, er
 }
 
 // read reads the text of a file.
-func (c *Config) read(path string, data []byte, env lookupEnv) {
+func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
 	r := c.reader
 	root, found := strict.Parse(strict.File{Name: path, Data: data}, strict.Limits{Bytes: maxConfigSize, TooLarge: "name the right file", Hint: variableHint})
 	fill := &filler{env: env}
@@ -165,7 +166,7 @@ func (c *Config) policyKnown() bool { return !c.reader.incomplete || c.Policy !=
 
 // configFlagOr returns the file that the flag or WARDER_CONFIG names, "" for none: for
 // commands that can do without a configuration.
-func configFlagOr(flag string, env lookupEnv) string {
+func configFlagOr(flag string, env cli.LookupEnv) string {
 	if named, set := env("WARDER_CONFIG"); flag == "" && set {
 		return named
 	}
@@ -174,7 +175,7 @@ func configFlagOr(flag string, env lookupEnv) string {
 
 // findConfig returns the configuration file to read: the one that the flag or
 // WARDER_CONFIG names, else the usual one when it is there, else "".
-func findConfig(flag string, env lookupEnv) (string, error) {
+func findConfig(flag string, env cli.LookupEnv) (string, error) {
 	if path := configFlagOr(flag, env); path != "" {
 		return path, nil
 	}
@@ -185,5 +186,5 @@ func findConfig(flag string, env lookupEnv) (string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
 	}
-	return "", problems{{Position: strict.Position{File: defaultConfigPath}, Message: bare(err).Error()}}
+	return "", cli.Problems{{Position: strict.Position{File: defaultConfigPath}, Message: cli.Bare(err).Error()}}
 }

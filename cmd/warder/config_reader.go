@@ -6,6 +6,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
 	"warder/policy/strict"
 )
 
@@ -15,7 +16,7 @@ type configReader struct {
 	strict.Reader
 
 	variables map[string]string // that stand for keys, by key
-	warnings  problems
+	warnings  cli.Problems
 	// incomplete: the file could not be read in full, so that what is missing
 	// may stand there.
 	incomplete bool
@@ -27,16 +28,16 @@ func newConfigReader() *configReader {
 
 // at is the place of a key, for a message: where it was given, or the bare
 // field when it was not.
-func (r *configReader) at(field string) problem {
+func (r *configReader) at(field string) cli.Problem {
 	for _, name := range []string{field, field + "_file"} {
 		if variable, set := r.variables[name]; set {
-			return problem{Position: strict.Position{File: environmentFile}, Field: variable}
+			return cli.Problem{Position: strict.Position{File: environmentFile}, Field: variable}
 		}
 		if at, given := r.Place(name); given {
-			return problem{Position: at, Field: name}
+			return cli.Problem{Position: at, Field: name}
 		}
 	}
-	return problem{Field: field}
+	return cli.Problem{Field: field}
 }
 
 // failWith reports errors that name their keys, below section, and others as ones about
@@ -89,7 +90,7 @@ func (s secretSource) read(r *configReader) (mask.Secret, bool) {
 		r.fail(s.field, "is given twice, as itself and as a file; keep one of the two")
 		return mask.Secret{}, false
 	case s.path != "":
-		data, err := readBounded(s.path, 64<<10)
+		data, err := cli.ReadBounded(s.path, 64<<10)
 		if err != nil {
 			r.fail(s.field+"_file", "%s %v", s.path, err)
 			return mask.Secret{}, false

@@ -8,10 +8,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // resolveText reads a configuration from its text, as readConfig does from a file.
-func resolveText(data []byte, env lookupEnv) error {
+func resolveText(data []byte, env cli.LookupEnv) error {
 	c := defaultConfig()
 	c.reader = newConfigReader()
 	c.read("warder.yaml", data, env)
@@ -22,7 +25,7 @@ func resolveText(data []byte, env lookupEnv) error {
 
 // schemaEnv sets what a configuration needs, and what replaces some of its keys.
 var schemaEnv = []string{
-	"SECRET=" + testSecret, "DSN=postgres://127.0.0.1/app", "PROXIES=10.0.0.0/8", "WORD=strict", "N=2",
+	"SECRET=" + clitest.Secret, "DSN=postgres://127.0.0.1/app", "PROXIES=10.0.0.0/8", "WORD=strict", "N=2",
 }
 
 // unseenConfig is what the bad configurations have that a schema cannot refuse, each
@@ -61,7 +64,7 @@ func TestConfigSchemaAgrees(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	env := environment("SECRET="+testSecret, "EMPTY=", "SHORT=short", "DSN=postgres://127.0.0.1/app", "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")
+	env := clitest.Environment("SECRET="+clitest.Secret, "EMPTY=", "SHORT=short", "DSN=postgres://127.0.0.1/app", "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
 	used := map[string]bool{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -129,13 +132,13 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 		tree, _ := treeOf(read(t, file))
 		trees = append(trees, tree)
 	}
-	envs := []lookupEnv{
-		environment(append(schemaEnv, "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=redis://127.0.0.1",
+	envs := []cli.LookupEnv{
+		clitest.Environment(append(schemaEnv, "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=redis://127.0.0.1",
 			"WARDER_LISTEN_GRPC=127.0.0.1:1", "WARDER_LISTEN_ADMIN=127.0.0.1:2", "WARDER_TRUSTED_PROXIES=10.0.0.0/8")...),
-		environment(append(schemaEnv, "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")...),
+		clitest.Environment(append(schemaEnv, "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")...),
 	}
 	taken := 0
-	check := func(tree map[string]any, env lookupEnv) {
+	check := func(tree map[string]any, env cli.LookupEnv) {
 		text, err := json.Marshal(tree)
 		if err != nil {
 			t.Fatal(err)

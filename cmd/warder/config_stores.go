@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"

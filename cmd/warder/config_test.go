@@ -7,22 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 )
-
-// testSecret is long enough to be a key; its beginning is what a leak looks like.
-const testSecret = "canary-jwt-secret-0123456789abcdef"
-
-// environment makes a lookupEnv of NAME=value words.
-func environment(words ...string) lookupEnv {
-	return func(name string) (string, bool) {
-		for _, w := range words {
-			if value, ok := strings.CutPrefix(w, name+"="); ok {
-				return value, true
-			}
-		}
-		return "", false
-	}
-}
 
 // TestBadConfig holds each testdata/config/*.bad.yaml against the messages at
 // its end, which have to be all that is reported, in order.
@@ -32,7 +20,7 @@ func TestBadConfig(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no bad configurations found: %v", err)
 	}
-	env := environment("SECRET="+testSecret, "EMPTY=", "SHORT=canary-short", "DSN=postgres://warder:canary-dsn@127.0.0.1/app")
+	env := clitest.Environment("SECRET="+clitest.Secret, "EMPTY=", "SHORT=canary-short", "DSN=postgres://warder:canary-dsn@127.0.0.1/app")
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
@@ -51,7 +39,7 @@ func TestBadConfig(t *testing.T) {
 				t.Fatal("no error")
 			}
 			var got []string
-			for _, p := range problemsOf("", err) {
+			for _, p := range cli.ProblemsOf("", err) {
 				got = append(got, strings.TrimPrefix(p.String(), path+":"))
 			}
 			compareLines(t, got, want)
@@ -87,11 +75,11 @@ func compareLines(t *testing.T, got, want []string) {
 func TestConfigSources(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write(t, dir, "jwt", testSecret+"\n")
-	write(t, dir, "jwt-windows", testSecret+"\r\n")
-	write(t, dir, "jwt-two-lines", testSecret+"\n\n")
-	write(t, dir, "redis", "redis://from-file:6379\n")
-	minimal := []string{"WARDER_JWT_SECRET=" + testSecret, "DATABASE_URL=postgres://127.0.0.1/app"}
+	clitest.WriteFile(t, dir, "jwt", clitest.Secret+"\n")
+	clitest.WriteFile(t, dir, "jwt-windows", clitest.Secret+"\r\n")
+	clitest.WriteFile(t, dir, "jwt-two-lines", clitest.Secret+"\n\n")
+	clitest.WriteFile(t, dir, "redis", "redis://from-file:6379\n")
+	minimal := []string{"WARDER_JWT_SECRET=" + clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app"}
 	for _, c := range []struct {
 		name string
 		file string
@@ -100,7 +88,7 @@ func TestConfigSources(t *testing.T) {
 		want any
 	}{
 		{"three variables are enough", "", minimal,
-			func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() + s.JWT.Keys[0].Algorithm }, testSecret + "HS256"},
+			func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() + s.JWT.Keys[0].Algorithm }, clitest.Secret + "HS256"},
 		{"the default Redis", "", minimal, func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, defaultRedisURL},
 		{"the default policy", "", minimal, func(s *settings) any { return s.Policy }, "/etc/warder/policy.yaml"},
 		{"the default addresses", "", minimal, func(s *settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "127.0.0.1:9191 127.0.0.1:9192"},
@@ -120,12 +108,12 @@ func TestConfigSources(t *testing.T) {
 			func(s *settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[192.0.2.0/24 2001:db8::/32]"},
 		{"a path in the file is relative to it", "policy: rules/p.yaml", minimal, func(s *settings) any { return s.Policy }, "DIR/rules/p.yaml"},
 		{"a path in the environment is not", "", append(minimal, "WARDER_POLICY=p.yaml"), func(s *settings) any { return s.Policy }, "p.yaml"},
-		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
-		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
-		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret + "\n"},
-		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, testSecret},
+		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
+		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
+		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret + "\n"},
+		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
 		{"a secret of the environment keeps the key's algorithm and kid", "jwt: {keys: [{kid: k, algorithm: HS512, secret_file: gone}]}",
-			[]string{"WARDER_JWT_SECRET=" + testSecret + testSecret, minimal[1]}, func(s *settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
+			[]string{"WARDER_JWT_SECRET=" + clitest.Secret + clitest.Secret, minimal[1]}, func(s *settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
 		{"REDIS_URL over redis_url_file", "sessions: {redis_url_file: redis}", append(minimal, "REDIS_URL=redis://from-env:6379"),
 			func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-env:6379"},
 		{"REDIS_URL_FILE", "", append(minimal, "REDIS_URL_FILE=DIR/redis"), func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-file:6379"},
@@ -144,7 +132,7 @@ func TestConfigSources(t *testing.T) {
 			for _, word := range c.env {
 				env = append(env, strings.ReplaceAll(word, "DIR", dir))
 			}
-			s, _, err := readConfig(write(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), environment(env...)).resolve()
+			s, _, err := readConfig(clitest.WriteFile(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), clitest.Environment(env...)).resolve()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,8 +164,8 @@ func TestTrackedNeedsOneServer(t *testing.T) {
 		{"redis://:canary@a:6379?addr=b:6379&addr=c:6379", "a Cluster"},
 		{"redis://:canary@a:6379,b:6379,c:6379/0", "several hosts, a Cluster or Sentinels"},
 	} {
-		env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
-		path := write(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
+		env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
+		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
 		_, _, err := readConfig(path, env).resolve()
 		if tt.want == "" {
 			if err != nil {
@@ -196,8 +184,8 @@ func TestTrackedNeedsOneServer(t *testing.T) {
 // Sessions in memory need no tracking, and say so.
 func TestTrackedInMemory(t *testing.T) {
 	t.Parallel()
-	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
-	path := write(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
+	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
+	path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
 	_, warnings, err := readConfig(path, env).resolve()
 	if err != nil || !strings.Contains(fmt.Sprint(warnings), "sessions.consistency: tracked changes nothing for sessions in memory") {
 		t.Errorf("warnings %v, error %v", warnings, err)
@@ -207,7 +195,7 @@ func TestTrackedInMemory(t *testing.T) {
 // TestBadEnvironment: what is wrong without any file.
 func TestBadEnvironment(t *testing.T) {
 	t.Parallel()
-	jwt, database := "WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app"
+	jwt, database := "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app"
 	for _, c := range []struct {
 		want string
 		file string
@@ -235,9 +223,9 @@ func TestBadEnvironment(t *testing.T) {
 			t.Parallel()
 			path := ""
 			if c.file != "" {
-				path = write(t, t.TempDir(), "warder.yaml", c.file)
+				path = clitest.WriteFile(t, t.TempDir(), "warder.yaml", c.file)
 			}
-			_, _, err := readConfig(path, environment(c.env...)).resolve()
+			_, _, err := readConfig(path, clitest.Environment(c.env...)).resolve()
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v\nwant one with %s", err, c.want)
 			}
@@ -249,7 +237,7 @@ func TestBadEnvironment(t *testing.T) {
 // are refused like 0.0.0.0/0, and a list with a gap is not.
 func TestProxiesThatCoverEverything(t *testing.T) {
 	t.Parallel()
-	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app", "HALF=0.0.0.0/1")
+	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "HALF=0.0.0.0/1")
 	for _, c := range []struct{ list, kind string }{
 		{`[0.0.0.0/1, 128.0.0.0/1]`, "IPv4"},
 		{`["::/1", "8000::/1"]`, "IPv6"},
@@ -262,7 +250,7 @@ func TestProxiesThatCoverEverything(t *testing.T) {
 		{`[0.0.0.0/1, "8000::/1"]`, ""},
 		{`["::/1", "8000::/2", "c000::/3"]`, ""},
 	} {
-		path := write(t, t.TempDir(), "warder.yaml", "client_ip:\n  trusted_proxies: "+c.list+"\n")
+		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "client_ip:\n  trusted_proxies: "+c.list+"\n")
 		_, _, err := readConfig(path, env).resolve()
 		want := path + ":2:20: client_ip.trusted_proxies: together the networks trust every " + c.kind +
 			" address, so that each client could choose its own; list the networks of your proxies"
@@ -278,9 +266,9 @@ func TestProxiesThatCoverEverything(t *testing.T) {
 // TestDeadlineOfEnvoy: from 500ms on, Envoy answers before warder does.
 func TestDeadlineOfEnvoy(t *testing.T) {
 	t.Parallel()
-	env := environment("WARDER_JWT_SECRET="+testSecret, "DATABASE_URL=postgres://127.0.0.1/app")
+	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
 	for deadline, warned := range map[string]bool{"200ms": false, "499ms": false, "500ms": true, "501ms": true, "10s": true} {
-		path := write(t, t.TempDir(), "warder.yaml", "deadline: "+deadline+"\n")
+		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "deadline: "+deadline+"\n")
 		_, warnings, err := readConfig(path, env).resolve()
 		if err != nil {
 			t.Errorf("%s: %v", deadline, err)
@@ -301,8 +289,8 @@ func TestDeadlineOfEnvoy(t *testing.T) {
 // that somebody may try.
 func TestConfigNeverPrintsASecret(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: "+testSecret+"}]}\n")
-	c := readConfig(path, environment("REDIS_URL=redis://:canary-redis@127.0.0.1:6379", "DATABASE_URL=postgres://warder:canary-dsn@127.0.0.1/app"))
+	path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: "+clitest.Secret+"}]}\n")
+	c := readConfig(path, clitest.Environment("REDIS_URL=redis://:canary-redis@127.0.0.1:6379", "DATABASE_URL=postgres://warder:canary-dsn@127.0.0.1/app"))
 	s, warnings, err := c.resolve()
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +303,7 @@ func TestConfigNeverPrintsASecret(t *testing.T) {
 		fmt.Fprintf(&out, verb+" "+verb+" "+verb+"\n", c, *c, s)
 		fmt.Fprintf(&out, verb+" "+verb+" "+verb+"\n", *s, s.JWT.Keys, warnings)
 	}
-	if err := writeJSON(&out, s); err != nil {
+	if err := cli.WriteJSON(&out, s); err != nil {
 		t.Fatal(err)
 	}
 	newLogger(&out, s.Log).Info("all", "config", c, "settings", s, "value", *s)
@@ -325,13 +313,4 @@ func TestConfigNeverPrintsASecret(t *testing.T) {
 			t.Errorf("a secret is printed, as %s", form)
 		}
 	}
-}
-
-func write(t testing.TB, dir, name, content string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 // loadTLS reads a certificate, its key, and the CA of clients when there is one.
 func loadTLS(files tlsSettings) (*tls.Config, error) {
-	certPEM, certErr := readBounded(files.CertFile, maxConfigSize)
-	keyPEM, keyErr := readBounded(files.KeyFile, maxConfigSize)
+	certPEM, certErr := cli.ReadBounded(files.CertFile, maxConfigSize)
+	keyPEM, keyErr := cli.ReadBounded(files.KeyFile, maxConfigSize)
 	if err := errors.Join(named(files.CertFile, certErr), named(files.KeyFile, keyErr)); err != nil {
 		return nil, err
 	}
@@ -28,7 +30,7 @@ func loadTLS(files tlsSettings) (*tls.Config, error) {
 	if files.ClientCAFile == "" {
 		return c, nil
 	}
-	caPEM, err := readBounded(files.ClientCAFile, maxConfigSize)
+	caPEM, err := cli.ReadBounded(files.ClientCAFile, maxConfigSize)
 	if err != nil {
 		return nil, named(files.ClientCAFile, err)
 	}

@@ -3,13 +3,14 @@ package main
 import (
 	"strings"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy/strict"
 )
 
 // A filler replaces the variables in the texts of a file.
 type filler struct {
-	env      lookupEnv
-	problems problems
+	env      cli.LookupEnv
+	problems cli.Problems
 }
 
 // fill replaces each ${VAR} and ${VAR:-default} in a value and in all below it; $${ stands
@@ -32,7 +33,7 @@ func (f *filler) fill(v strict.Value) strict.Value {
 }
 
 func (f *filler) report(at strict.Position, message string) {
-	f.problems = append(f.problems, problem{Position: at, Message: message})
+	f.problems = append(f.problems, cli.Problem{Position: at, Message: message})
 }
 
 func (f *filler) text(v *strict.Value) (text string, filled bool) {

@@ -9,33 +9,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 )
-
-// A syncBuffer is a buffer that may be read while others write.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 const aToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
 
@@ -54,7 +36,7 @@ func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 
 func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
-	var out, own syncBuffer
+	var out, own clitest.Buffer
 	q := testLines(t, &out, newLogger(&own, logSettings{}))
 	newDecisionLog(q.part(linesOfDecisions), logDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
 	q.close(0)
@@ -106,8 +88,8 @@ func TestDecisionLogMasks(t *testing.T) {
 		{"/\ufffd\ufffd", "/\xff\xfe", nil},
 		{"/a\"\nb", "/a\"\nb", nil},
 	} {
-		var out syncBuffer
-		q := testLines(t, &out, discard())
+		var out clitest.Buffer
+		q := testLines(t, &out, clitest.Discard())
 		newDecisionLog(q.part(linesOfDecisions), logAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
 		q.close(0)
 		var got struct {
@@ -138,12 +120,12 @@ func TestDecisionLogOff(t *testing.T) {
 // A stuck pipe blocks each write until it is opened.
 type stuckPipe struct {
 	open chan struct{}
-	syncBuffer
+	clitest.Buffer
 }
 
 func (p *stuckPipe) Write(b []byte) (int, error) {
 	<-p.open
-	return p.syncBuffer.Write(b)
+	return p.Buffer.Write(b)
 }
 
 // Nobody reads standard output: checks go on, lines are dropped and counted, and
@@ -151,7 +133,7 @@ func (p *stuckPipe) Write(b []byte) (int, error) {
 func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own syncBuffer
+	var own clitest.Buffer
 	q := testLines(t, pipe, newLogger(&own, logSettings{}))
 	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
 	const extra = 100
@@ -176,7 +158,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 
 func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
-	var own syncBuffer
+	var own clitest.Buffer
 	q := testLines(t, brokenPipe{}, newLogger(&own, logSettings{}))
 	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
 	for range 10 {
@@ -192,7 +174,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 func TestLineQueueBytes(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own syncBuffer
+	var own clitest.Buffer
 	q := testLines(t, pipe, newLogger(&own, logSettings{}))
 	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
 	for range 100 {

@@ -26,6 +26,7 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -36,7 +37,7 @@ const demoListen = "127.0.0.1:10000"
 //go:embed demo-policy.yaml
 var demoPolicy []byte
 
-func newDemoCommand(p process) *cobra.Command {
+func newDemoCommand(p cli.Process) *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -54,10 +55,10 @@ installed. Without one, warder answers through gRPC only.
 		Example: `  warder demo
   warder demo --tour
   warder demo --redis-url redis://127.0.0.1:6379/0`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd.Flags().Changed("listen")); err != nil {
-				return &usageError{cmd.CommandPath(), err}
+				return cli.WrongUsage(cmd, err)
 			}
 			return runDemo(cmd.Context(), p, o)
 		},
@@ -93,7 +94,7 @@ func (o *demoOptions) check(listenGiven bool) error {
 
 // A demo is everything that runs.
 type demo struct {
-	process
+	cli.Process
 	options demoOptions
 	dir     string // for the policy and Envoy's files, removed at the end
 	secret  []byte // signs the tokens
@@ -111,7 +112,7 @@ type demoKeys struct{ reports, other, expired string }
 
 // runDemo starts the application, then warder, then Envoy, and ends them in the
 // other order.
-func runDemo(ctx context.Context, p process, o demoOptions) (err error) {
+func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
 	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
 	dir, err := os.MkdirTemp("", "warder-demo-")
@@ -119,14 +120,14 @@ func runDemo(ctx context.Context, p process, o demoOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d := &demo{process: p, options: o, dir: dir, secret: []byte(randomText() + randomText()), output: new(lockedBuffer)}
+	d := &demo{Process: p, options: o, dir: dir, secret: []byte(randomText() + randomText()), output: new(lockedBuffer)}
 
 	binary, noEnvoy := envoy.FindBinary(o.envoy)
 	if noEnvoy != nil && o.envoy != "" {
 		return noEnvoy
 	}
 	if noEnvoy != nil {
-		fmt.Fprintf(p.stderr, "warder: %v: warder answers through gRPC only\n", noEnvoy)
+		fmt.Fprintf(p.Stderr, "warder: %v: warder answers through gRPC only\n", noEnvoy)
 	}
 	if err := d.startApp(ctx); err != nil {
 		return err
@@ -163,7 +164,7 @@ func runDemo(ctx context.Context, p process, o demoOptions) (err error) {
 	})
 	err = group.Wait()
 	if denials := decisions.String(); denials != "" {
-		printDenials(p.stdout, denials)
+		printDenials(p.Stdout, denials)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop
@@ -242,14 +243,14 @@ func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
 	if d.options.tour {
 		s.Log.Level, s.Log.Decisions = "error", logDeny
 	} else {
-		decisions = d.stdout
+		decisions = d.Stdout
 	}
 	if err := d.writePolicy(); err != nil {
 		return nil, nil, err
 	}
 	ready := make(chan bound, 1)
 	srv, err := newServer(s, serverOptions{
-		Stdout: decisions, Log: newLogger(d.stderr, s.Log), Env: d.env, Stores: d.stores,
+		Stdout: decisions, Log: newLogger(d.Stderr, s.Log), Env: d.Env, Stores: d.stores,
 		OnReady: func(b bound) { ready <- b },
 	})
 	return srv, ready, err
@@ -281,7 +282,7 @@ func (d *demo) startEnvoy(ctx context.Context, binary string) error {
 	}
 	d.envoy, err = envoy.StartProcess(ctx, binary, d.dir, config, d.output)
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprint(d.stderr, d.output.String())
+		fmt.Fprint(d.Stderr, d.output.String())
 	}
 	return err
 }
@@ -289,17 +290,17 @@ func (d *demo) startEnvoy(ctx context.Context, binary string) error {
 // wait prints what can be done and waits for the end.
 func (d *demo) wait(ctx context.Context) error {
 	if d.envoy == nil {
-		fmt.Fprintf(d.stdout, withoutEnvoy, d.warder.GRPC, d.warder.Admin, d.appAt, d.policyPath())
+		fmt.Fprintf(d.Stdout, withoutEnvoy, d.warder.GRPC, d.warder.Admin, d.appAt, d.policyPath())
 		<-ctx.Done()
 		return nil
 	}
-	fmt.Fprintf(d.stdout, tryIt, d.envoy.Listen, d.appAt, d.warder.GRPC, d.warder.Admin, d.envoy.Admin, d.policyPath(),
+	fmt.Fprintf(d.Stdout, tryIt, d.envoy.Listen, d.appAt, d.warder.GRPC, d.warder.Admin, d.envoy.Admin, d.policyPath(),
 		demoPassword, d.keys.reports, d.keys.other, d.keys.expired)
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-d.envoy.Ended():
-		fmt.Fprint(d.stderr, d.output.String())
+		fmt.Fprint(d.Stderr, d.output.String())
 		return errors.New("the demo's Envoy ended")
 	}
 }

@@ -14,11 +14,12 @@ import (
 	"testing"
 
 	"warder/authz/authztest"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 )
 
-func demoProcess(out, err io.Writer) process {
-	return process{env: func(string) (string, bool) { return "", false }, stdout: out, stderr: err}
+func demoProcess(out, err io.Writer) cli.Process {
+	return cli.Process{Env: func(string) (string, bool) { return "", false }, Stdout: out, Stderr: err}
 }
 
 func tourOptions(t *testing.T) demoOptions {
@@ -101,7 +102,7 @@ func TestTourFails(t *testing.T) {
 	defer front.Close()
 	var out lockedBuffer
 	d := &demo{
-		process: demoProcess(&out, io.Discard),
+		Process: demoProcess(&out, io.Discard),
 		envoy:   &envoy.Process{Listen: strings.TrimPrefix(front.URL, "http://")},
 	}
 	if err := d.tour(t.Context()); err == nil || !strings.Contains(err.Error(), "of 25 steps went otherwise") {

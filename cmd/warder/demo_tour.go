@@ -27,10 +27,10 @@ const tourTime = 10 * time.Second
 // tour walks through the whole story. It returns an error when a step went
 // otherwise than expected.
 func (d *demo) tour(ctx context.Context) error {
-	v := &tourist{client: http.Client{Timeout: tourTime}, out: d.stdout}
+	v := &tourist{client: http.Client{Timeout: tourTime}, out: d.Stdout}
 	if d.envoy != nil {
 		v.url = "http://" + d.envoy.Listen
-		fmt.Fprintf(d.stdout, "A tour of warder: requests enter a real Envoy at %s.\n\n", v.url)
+		fmt.Fprintf(d.Stdout, "A tour of warder: requests enter a real Envoy at %s.\n\n", v.url)
 	} else {
 		asking, err := newAskingTransport(d.warder.GRPC.String())
 		if err != nil {
@@ -38,7 +38,7 @@ func (d *demo) tour(ctx context.Context) error {
 		}
 		defer asking.Close()
 		v.url, v.client.Transport = "http://"+d.appAt, asking
-		fmt.Fprint(d.stdout, "A tour of warder, without an Envoy: each request is asked about over gRPC.\n\n")
+		fmt.Fprint(d.Stdout, "A tour of warder, without an Envoy: each request is asked about over gRPC.\n\n")
 	}
 	v.walk(ctx, d.keys)
 	v.client.CloseIdleConnections()
@@ -48,7 +48,7 @@ func (d *demo) tour(ctx context.Context) error {
 	if v.wrong > 0 {
 		return fmt.Errorf("%d of %d steps went otherwise than expected", v.wrong, v.steps)
 	}
-	fmt.Fprintf(d.stdout, "\nAll %d steps as expected.\n", v.steps)
+	fmt.Fprintf(d.Stdout, "\nAll %d steps as expected.\n", v.steps)
 	return nil
 }
 

@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/compare"
 )
 
-func newDiffCommand(p process) *cobra.Command {
+func newDiffCommand(p cli.Process) *cobra.Command {
 	var d diffCommand
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
@@ -54,7 +55,7 @@ path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
 			return d.policies(p, args[0], args[1])
 		},
 	}
-	addOutputFlag(cmd, &d.output)
+	cli.AddOutputFlag(cmd, &d.output)
 	cmd.Flags().BoolVar(&d.exitCode, "exit-code", false, "exit with 1 when there is a difference")
 	cmd.Flags().BoolVar(&d.all, "all", false, "show routes that only changed their name or place too")
 	cmd.Flags().StringVar(&d.openapi, "openapi", "", "compare one policy with an OpenAPI `FILE` instead")
@@ -64,7 +65,7 @@ path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
 
 // A diffCommand is what the flags of diff say.
 type diffCommand struct {
-	output          outputFormat
+	output          cli.OutputFormat
 	exitCode, all   bool
 	openapi, prefix string
 	given           *string // the prefix; nil when the flag was not given
@@ -79,7 +80,7 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 		wrong = "with --openapi there is one policy to compare; give the file of --openapi and one policy"
 	case d.openapi != "" && len(args) != 1:
 		wrong = "name the policy: warder diff --openapi FILE POLICY"
-	case d.openapi != "" && d.openapi == args[0] && args[0] == standardInput:
+	case d.openapi != "" && d.openapi == args[0] && args[0] == cli.StandardInput:
 		wrong = "both are standard input; give one of them as a file"
 	case d.openapi != "" && d.all:
 		wrong = "--all is for two policies; leave it out with --openapi"
@@ -87,21 +88,21 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 	case d.prefix != "":
 		wrong = "--prefix is for --openapi; give both, or none"
 	case len(args) != 2:
-		wrong = fmt.Sprintf("got %s; name two policies: warder diff OLD NEW", count(len(args), "argument"))
-	case args[0] == standardInput && args[1] == standardInput:
+		wrong = fmt.Sprintf("got %s; name two policies: warder diff OLD NEW", cli.Count(len(args), "argument"))
+	case args[0] == cli.StandardInput && args[1] == cli.StandardInput:
 		wrong = "both are standard input; give one of them as a file"
 	}
 	if wrong != "" {
-		return &usageError{cmd.CommandPath(), errors.New(wrong)}
+		return cli.WrongUsage(cmd, errors.New(wrong))
 	}
 	var err error
 	d.given, err = prefixGiven(cmd, d.prefix)
 	return err
 }
 
-func (d *diffCommand) policies(p process, oldPath, newPath string) error {
-	before, oldErr := loadPolicyArgument(p, oldPath)
-	after, newErr := loadPolicyArgument(p, newPath)
+func (d *diffCommand) policies(p cli.Process, oldPath, newPath string) error {
+	before, oldErr := cli.LoadPolicy(p, oldPath)
+	after, newErr := cli.LoadPolicy(p, newPath)
 	if err := errors.Join(oldErr, newErr); err != nil {
 		return err
 	}
@@ -109,13 +110,13 @@ func (d *diffCommand) policies(p process, oldPath, newPath string) error {
 	if err != nil {
 		return err
 	}
-	if d.output == outputJSON {
-		err = writeJSON(p.stdout, diffRowOf(found, before, after))
+	if d.output == cli.OutputJSON {
+		err = cli.WriteJSON(p.Stdout, diffRowOf(found, before, after))
 	} else {
-		err = writeDiff(p.stdout, found, before, after, d.all)
+		err = writeDiff(p.Stdout, found, before, after, d.all)
 	}
 	if err == nil && d.exitCode && differ(found) {
-		return errReported
+		return cli.ErrReported
 	}
 	return err
 }
@@ -156,10 +157,10 @@ func writeDiff(w io.Writer, found compare.Diff, before, after *policy.Policy, al
 	}
 	b.WriteString(summaryOf(found, before, after, all))
 	if len(found.GoneIDs) > 0 {
-		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
+		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", cli.Plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
 	}
 	if len(found.OtherIDs) > 0 {
-		fmt.Fprintf(&b, "other rules under the %s: %s; an Envoy that chooses one by warder.route is answered otherwise\n", plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
+		fmt.Fprintf(&b, "other rules under the %s: %s; an Envoy that chooses one by warder.route is answered otherwise\n", cli.Plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
 	}
 	if _, err := io.WriteString(w, visible(b.String())); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)

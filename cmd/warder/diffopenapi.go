@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/compare"
 	"warder/policy/pattern"
@@ -49,8 +50,8 @@ type unreadRow struct {
 }
 
 // againstOpenAPI holds a policy against the document of an application.
-func (d *diffCommand) againstOpenAPI(p process, path string) error {
-	routes, policyErr := loadPolicyArgument(p, path)
+func (d *diffCommand) againstOpenAPI(p cli.Process, path string) error {
+	routes, policyErr := cli.LoadPolicy(p, path)
 	a, documentErr := readOpenAPI(p, d.openapi, d.given)
 	if err := errors.Join(documentErr, policyErr); err != nil {
 		return err
@@ -59,13 +60,13 @@ func (d *diffCommand) againstOpenAPI(p process, path string) error {
 	if err != nil {
 		return err
 	}
-	if d.output == outputJSON {
-		err = writeJSON(p.stdout, found)
+	if d.output == cli.OutputJSON {
+		err = cli.WriteJSON(p.Stdout, found)
 	} else {
-		err = found.write(p.stdout)
+		err = found.write(p.Stdout)
 	}
 	if err == nil && d.exitCode && found.Differ {
-		return errReported
+		return cli.ErrReported
 	}
 	return err
 }
@@ -161,8 +162,8 @@ func onHost(host string) string {
 }
 
 func (row operationRow) words() string {
-	words := oneLine(row.Method, 40) + " " + oneLine(row.Path, 200)
-	if id := oneLine(row.Operation, 80); id != "" {
+	words := cli.OneLine(row.Method, 40) + " " + cli.OneLine(row.Path, 200)
+	if id := cli.OneLine(row.Operation, 80); id != "" {
 		words += " (" + id + ")"
 	}
 	return words

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/compare"
 )
@@ -70,8 +71,8 @@ func diffRowOf(found compare.Diff, before, after *policy.Policy) diffRow {
 		New:     sideRow{after.Hash(), after.AdminRole()},
 		Changes: changeRows(found.Changes),
 		Moved:   changeRows(found.Moved),
-		GoneIDs: someOrEmpty(found.GoneIDs),
-		Others:  someOrEmpty(found.OtherIDs),
+		GoneIDs: cli.SomeOrEmpty(found.GoneIDs),
+		Others:  cli.SomeOrEmpty(found.OtherIDs),
 	}
 }
 
@@ -105,20 +106,20 @@ func accessRows(c compare.Change, list []compare.Access, gained bool) []accessRo
 	for _, a := range list {
 		row := accessRow{
 			Who: whoName(a.Who), Words: accessWords(c, a, gained), Open: gained && opens(c, a),
-			Sets: a.Sets, Admin: a.Admin, Origins: someOrEmpty(a.Origins),
+			Sets: a.Sets, Admin: a.Admin, Origins: cli.SomeOrEmpty(a.Origins),
 			Addresses: []netip.Prefix{}, Principals: []string{}, PathAllows: []string{}, When: a.When,
 		}
 		if row.Sets == nil {
 			row.Sets = [][]string{}
 		}
 		for i, set := range row.Sets {
-			row.Sets[i] = someOrEmpty(set)
+			row.Sets[i] = cli.SomeOrEmpty(set)
 		}
 		if a.From != nil {
 			row.Addresses, row.AddressesUnlisted = a.From.Prefixes, a.From.Unlisted
 		}
 		if a.Through != nil {
-			row.Principals, row.PrincipalsUnlisted = someOrEmpty(a.Through.Patterns), a.Through.Unlisted
+			row.Principals, row.PrincipalsUnlisted = cli.SomeOrEmpty(a.Through.Patterns), a.Through.Unlisted
 		}
 		if a.Forms != 0 {
 			row.PathAllows = a.Forms.Names()

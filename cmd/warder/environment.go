@@ -1,6 +1,9 @@
 package main
 
-import "warder/policy/strict"
+import (
+	"warder/cmd/warder/internal/cli"
+	"warder/policy/strict"
+)
 
 // environmentFile is the File of a problem that is about a variable.
 const environmentFile = "environment"
@@ -23,7 +26,7 @@ var environmentVariables = []struct{ name, key string }{
 // readEnvironment lets the variables that are set replace what the file says.
 // An empty variable is as good as none, unless it stands for a secret: that was
 // meant to be there.
-func (c *Config) readEnvironment(env lookupEnv) {
+func (c *Config) readEnvironment(env cli.LookupEnv) {
 	r := c.reader
 	var jwt, redis, database struct {
 		secret secretText

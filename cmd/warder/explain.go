@@ -19,6 +19,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/authz/token"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -37,9 +38,9 @@ type explainOptions struct {
 	scopes                 []string
 }
 
-func newExplainCommand(p process) *cobra.Command {
+func newExplainCommand(p cli.Process) *cobra.Command {
 	var o explainOptions
-	var output outputFormat
+	var output cli.OutputFormat
 	cmd := &cobra.Command{
 		Use:   "explain METHOD URL",
 		Short: "Say how one request would be decided, and why",
@@ -85,7 +86,7 @@ failed). upstream is there for what goes on, client for a no.`,
 				return err
 			}
 			if o.url != "" {
-				return askRunning(cmd.Context(), p.stdout, o, in, output)
+				return askRunning(cmd.Context(), p.Stdout, o, in, output)
 			}
 			s, err := o.settings(cmd, p)
 			if err != nil {
@@ -95,12 +96,12 @@ failed). upstream is there for what goes on, client for a no.`,
 			if err != nil {
 				return err
 			}
-			return x.write(p.stdout, output)
+			return x.write(p.Stdout, output)
 		},
 	}
-	addPolicyFlag(cmd, &o.policyPath)
-	addConfigFlag(cmd, &o.configPath)
-	addOutputFlag(cmd, &output)
+	cli.AddPolicyFlag(cmd, &o.policyPath)
+	cli.AddConfigFlag(cmd, &o.configPath)
+	cli.AddOutputFlag(cmd, &output)
 	flags := cmd.Flags()
 	flags.StringVar(&o.url, "url", "", "ask a running warder, by the `URL` of its admin listener")
 	flags.StringVar(&o.checkRequest, "check-request", "", "a captured CheckRequest in JSON: a `file`, or - for standard input")
@@ -117,13 +118,13 @@ failed). upstream is there for what goes on, client for a no.`,
 
 // check finds what is wrong with the command line.
 func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
-	wrong := func(format string, a ...any) error { return &usageError{cmd.CommandPath(), fmt.Errorf(format, a...)} }
+	wrong := func(format string, a ...any) error { return cli.WrongUsage(cmd, fmt.Errorf(format, a...)) }
 	switch {
 	case o.checkRequest != "" && len(args) > 0:
 		return wrong("both --check-request and %q name a request; give one", args[0])
 	case o.checkRequest == "" && len(args) != 2:
 		return wrong("%d arguments given, want METHOD URL, as in: GET https://api.example.com/x", len(args))
-	case o.policyPath == standardInput && o.checkRequest == standardInput:
+	case o.policyPath == cli.StandardInput && o.checkRequest == cli.StandardInput:
 		return wrong("both the policy and --check-request are standard input; give one of them as a file")
 	case o.url != "" && (o.policyPath != "" || o.configPath != ""):
 		return wrong("--url asks a running warder, which has a policy and a configuration; leave --policy and --config out")
@@ -217,17 +218,17 @@ type explainSettings struct {
 }
 
 // settings takes them from the files.
-func (o *explainOptions) settings(cmd *cobra.Command, p process) (explainSettings, error) {
-	configPath := configFlagOr(o.configPath, p.env)
+func (o *explainOptions) settings(cmd *cobra.Command, p cli.Process) (explainSettings, error) {
+	configPath := configFlagOr(o.configPath, p.Env)
 	if configPath == "" {
-		routes, err := loadPolicyFor(cmd, o.policyPath, p)
+		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
 		return explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, err
 	}
-	c, client, err := readDecisive(configPath, p.env)
+	c, client, err := readDecisive(configPath, p.Env)
 	if err != nil {
 		return explainSettings{}, err
 	}
-	routes, err := loadPolicyArgument(p, cmp.Or(o.policyPath, string(c.Policy)))
+	routes, err := cli.LoadPolicy(p, cmp.Or(o.policyPath, string(c.Policy)))
 	if err != nil {
 		return explainSettings{}, err
 	}

@@ -8,6 +8,8 @@ import (
 
 	"warder/policy/strict"
 
+	"warder/cmd/warder/internal/cli"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -71,7 +73,7 @@ func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, wh
 }
 
 // request makes the check that is asked about, with the fields of --header.
-func (o *explainOptions) request(p process, args []string) (*authv3.CheckRequest, error) {
+func (o *explainOptions) request(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	in, err := o.bareRequest(p, args)
 	if err != nil {
 		return nil, err
@@ -84,28 +86,28 @@ func (o *explainOptions) request(p process, args []string) (*authv3.CheckRequest
 }
 
 // bareRequest makes the check of METHOD URL, or reads a captured one.
-func (o *explainOptions) bareRequest(p process, args []string) (*authv3.CheckRequest, error) {
+func (o *explainOptions) bareRequest(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	if o.checkRequest == "" {
 		line, _ := requestLine(args[0], args[1]) // it was checked before
 		return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: line}}}, nil
 	}
 	var data []byte
 	var err error
-	name := nameOfInput(o.checkRequest)
-	if o.checkRequest == standardInput {
-		data, err = io.ReadAll(io.LimitReader(p.stdin, maxCaptured+1))
+	name := cli.InputName(o.checkRequest)
+	if o.checkRequest == cli.StandardInput {
+		data, err = io.ReadAll(io.LimitReader(p.Stdin, maxCaptured+1))
 	} else {
 		data, err = os.ReadFile(name)
 	}
 	if err != nil {
-		return nil, problems{{Position: strict.Position{File: name}, Message: fmt.Sprintf("cannot be read: %v", cause(err))}}
+		return nil, cli.Problems{{Position: strict.Position{File: name}, Message: fmt.Sprintf("cannot be read: %v", cli.Cause(err))}}
 	}
 	if len(data) > maxCaptured {
-		return nil, problems{{Position: strict.Position{File: name}, Message: "is larger than 16 MiB, which no CheckRequest is"}}
+		return nil, cli.Problems{{Position: strict.Position{File: name}, Message: "is larger than 16 MiB, which no CheckRequest is"}}
 	}
 	in, why := decodeCaptured(data)
 	if why != "" {
-		return nil, problems{{Position: strict.Position{File: name}, Message: why}}
+		return nil, cli.Problems{{Position: strict.Position{File: name}, Message: why}}
 	}
 	return in, nil
 }

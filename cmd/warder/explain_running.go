@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/cli"
 )
 
 const (
@@ -35,15 +36,15 @@ const (
 // An explainQuestion is what POST /explain takes: a CheckRequest, and what the flags of
 // warder explain say.
 type explainQuestion struct {
-	CheckRequest json.RawMessage `json:"check_request"`
-	ClientIP     string          `json:"client_ip,omitempty"`
-	Principal    string          `json:"principal,omitempty"`
-	User         string          `json:"as_user,omitempty"`
-	Roles        []string        `json:"roles,omitempty"`
-	Claims       json.RawMessage `json:"claims,omitempty"`
-	APIKey       bool            `json:"as_api_key,omitempty"`
-	Scopes       []string        `json:"scopes,omitempty"`
-	Output       outputFormat    `json:"output,omitempty"` // absent: json
+	CheckRequest json.RawMessage  `json:"check_request"`
+	ClientIP     string           `json:"client_ip,omitempty"`
+	Principal    string           `json:"principal,omitempty"`
+	User         string           `json:"as_user,omitempty"`
+	Roles        []string         `json:"roles,omitempty"`
+	Claims       json.RawMessage  `json:"claims,omitempty"`
+	APIKey       bool             `json:"as_api_key,omitempty"`
+	Scopes       []string         `json:"scopes,omitempty"`
+	Output       cli.OutputFormat `json:"output,omitempty"` // absent: json
 }
 
 // An explainHandler answers POST /explain by the policy that decides now. It knows no
@@ -98,7 +99,7 @@ func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var out bytes.Buffer
 	_ = x.write(&out, output) // a buffer takes everything
-	w.Header().Set("Content-Type", map[outputFormat]string{outputJSON: "application/json", outputText: "text/plain; charset=utf-8"}[output])
+	w.Header().Set("Content-Type", map[cli.OutputFormat]string{cli.OutputJSON: "application/json", cli.OutputText: "text/plain; charset=utf-8"}[output])
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(out.Bytes())
 }
@@ -124,7 +125,7 @@ func fromHere(r *http.Request) bool {
 var ownAddresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 
 // readQuestion takes a question apart, or says what is wrong with it.
-func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, output outputFormat, why string) {
+func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, output cli.OutputFormat, why string) {
 	var q explainQuestion
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -141,8 +142,8 @@ func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, outp
 	}
 	switch q.Output {
 	case "":
-		q.Output = outputJSON
-	case outputJSON, outputText:
+		q.Output = cli.OutputJSON
+	case cli.OutputJSON, cli.OutputText:
 	default:
 		return nil, nil, "", fmt.Sprintf("output is %q; use text or json", string(q.Output))
 	}
@@ -163,7 +164,7 @@ func adminOf(target string) (base string, socket address, why string) {
 }
 
 // askRunning asks a running warder, and writes its answer.
-func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3.CheckRequest, output outputFormat) error {
+func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3.CheckRequest, output cli.OutputFormat) error {
 	captured, err := protojson.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("the request cannot be written as JSON: %w", err)

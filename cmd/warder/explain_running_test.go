@@ -14,6 +14,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // TestExplainRunning asks a running warder about its policy. It must not tell who has
@@ -27,7 +28,7 @@ func TestExplainRunning(t *testing.T) {
 	r := start(t, s, memoryStores(store))
 	url := "http://" + r.Admin.String()
 	explain := func(args ...string) (code int, stdout, stderr string) {
-		return runCommand(environment(), append([]string{"explain", "--url", url}, args...)...)
+		return runCommand(clitest.Environment(), append([]string{"explain", "--url", url}, args...)...)
 	}
 	for _, test := range []struct {
 		want string
@@ -55,7 +56,7 @@ func TestExplainRunning(t *testing.T) {
 		t.Errorf("a good token and a forged one get different answers:\n%s\n%s", good, bad)
 	}
 
-	if code, _, stderr := runCommand(environment(), "explain", "--url", "http://"+r.GRPC.String(), "GET", "/user"); code != 1 ||
+	if code, _, stderr := runCommand(clitest.Environment(), "explain", "--url", "http://"+r.GRPC.String(), "GET", "/user"); code != 1 ||
 		stderr != "warder: what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin\n" {
 		t.Errorf("the other listener: %d %s", code, stderr)
 	}
@@ -65,14 +66,14 @@ func TestExplainRunning(t *testing.T) {
 	if err := os.WriteFile(s.Policy, []byte("version: 1\nroutes: [{id: moved, match: /user, public: true}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new policy", func() bool {
+	clitest.Eventually(t, "the new policy", func() bool {
 		_, out, _ := explain("GET", "/user")
 		return strings.HasPrefix(out, "ALLOW 200 public, by route moved")
 	})
 	if got := r.scrape().of("warder_decisions_total"); strings.Count(got, "\n") != 0 {
 		t.Errorf("what was only asked is counted:\n%s", got)
 	}
-	for _, secret := range []string{token, testSecret} {
+	for _, secret := range []string{token, clitest.Secret} {
 		if strings.Contains(r.log.String()+r.out.String(), secret) {
 			t.Error("a question leaves a secret in the logs")
 		}
@@ -150,9 +151,9 @@ func TestExplainIsLocal(t *testing.T) {
 	}
 
 	s := testSettings(t)
-	s.Listen.Admin = address{"unix", filepath.Join(socketDir(t), "a.sock")}
+	s.Listen.Admin = address{"unix", filepath.Join(clitest.SocketDir(t), "a.sock")}
 	start(t, s, memoryStores(memory.New(nil)))
-	code, out, stderr := runCommand(environment(), "explain", "--url", "unix://"+s.Listen.Admin.Address, "GET", "/public")
+	code, out, stderr := runCommand(clitest.Environment(), "explain", "--url", "unix://"+s.Listen.Admin.Address, "GET", "/public")
 	if code != 0 || !strings.HasPrefix(out, "ALLOW 200 public") {
 		t.Errorf("through a socket: %d, %s%s", code, out, stderr)
 	}

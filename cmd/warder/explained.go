@@ -11,6 +11,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 	"warder/policy"
 	"warder/policy/pattern"
@@ -118,7 +119,7 @@ func newExplanation(x explained) *explanation {
 	e.Checks = x.checks(route)
 	if ok := x.response.GetOkResponse(); ok != nil {
 		e.Status = http.StatusOK
-		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), someOrEmpty(ok.GetHeadersToRemove())}
+		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), cli.SomeOrEmpty(ok.GetHeadersToRemove())}
 	} else {
 		no := x.response.GetDeniedResponse()
 		e.Client = &explainedClient{int(no.GetStatus().GetCode()), sentHeaders(no.GetHeaders()), no.GetBody()}
@@ -477,9 +478,9 @@ func (x explained) notes() []string {
 }
 
 // write writes the explanation.
-func (e *explanation) write(w io.Writer, output outputFormat) error {
-	if output == outputJSON {
-		return writeJSON(w, e)
+func (e *explanation) write(w io.Writer, output cli.OutputFormat) error {
+	if output == cli.OutputJSON {
+		return cli.WriteJSON(w, e)
 	}
 	if _, err := io.WriteString(w, e.text()); err != nil {
 		return fmt.Errorf("writing the explanation: %w", err)

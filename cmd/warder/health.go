@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
 )
 
-func newHealthCommand(p process) *cobra.Command {
+func newHealthCommand(p cli.Process) *cobra.Command {
 	var configPath, target string
 	cmd := &cobra.Command{
 		Use:   "health",
@@ -26,28 +28,28 @@ The address is listen.admin of the configuration, found as serve finds it, unles
   warder health --url http://127.0.0.1:9192/healthz
 
   HEALTHCHECK CMD ["/warder", "health"]`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if target != "" && configPath != "" {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("--url and --config both name an address; give one")}
+				return cli.WrongUsage(cmd, fmt.Errorf("--url and --config both name an address; give one"))
 			}
 			admin := address{}
 			if target == "" {
-				path, err := findConfig(configPath, p.env)
+				path, err := findConfig(configPath, p.Env)
 				if err != nil {
 					return err
 				}
-				if admin, err = adminAddress(path, p.env); err != nil {
+				if admin, err = adminAddress(path, p.Env); err != nil {
 					return err
 				}
 				target = "http://" + reachable(admin) + "/readyz"
 			} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" || u.Host == "" {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("--url is no http:// URL; write one such as http://127.0.0.1:9192/readyz")}
+				return cli.WrongUsage(cmd, fmt.Errorf("--url is no http:// URL; write one such as http://127.0.0.1:9192/readyz"))
 			}
-			return askHealth(cmd.Context(), p.stdout, target, admin)
+			return askHealth(cmd.Context(), p.Stdout, target, admin)
 		},
 	}
-	addConfigFlag(cmd, &configPath)
+	cli.AddConfigFlag(cmd, &configPath)
 	cmd.Flags().StringVar(&target, "url", "", "the `URL` to ask")
 	return cmd
 }

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // runCommand runs the program in this process.
-func runCommand(env lookupEnv, args ...string) (code int, stdout, stderr string) {
+func runCommand(env cli.LookupEnv, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(args, process{env: env, stdin: strings.NewReader(""), stdout: &out, stderr: &errs})
+	code = run(args, cli.Process{Env: env, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
 	return code, out.String(), errs.String()
 }
 
@@ -23,7 +25,7 @@ func TestHealthCommand(t *testing.T) {
 	s := testSettings(t)
 	r := start(t, s, memoryStores(memory.New(nil)))
 	onSocket := testSettings(t)
-	onSocket.Listen.Admin = address{"unix", filepath.Join(socketDir(t), "a.sock")}
+	onSocket.Listen.Admin = address{"unix", filepath.Join(clitest.SocketDir(t), "a.sock")}
 	socket := start(t, onSocket, memoryStores(memory.New(nil)))
 	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, "not ready: waiting for sessions (Redis)")
@@ -33,23 +35,23 @@ func TestHealthCommand(t *testing.T) {
 	gone.Close()
 
 	// Secrets that cannot be read are no matter of a health check.
-	config := write(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: '${UNSET}'}]}\nlisten: {admin: '"+r.Admin.String()+"'}\n")
+	config := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: '${UNSET}'}]}\nlisten: {admin: '"+r.Admin.String()+"'}\n")
 	for _, c := range []struct {
 		want         int
 		stdout, errs string
-		env          lookupEnv
+		env          cli.LookupEnv
 		args         []string
 	}{
-		{0, "ready\n", "", environment(), []string{"--url", "http://" + r.Admin.String() + "/readyz"}},
-		{0, "alive\n", "", environment(), []string{"--url", "http://" + r.Admin.String() + "/healthz"}},
-		{0, "ready\n", "", environment(), []string{"-c", config}},
-		{0, "ready\n", "", environment("WARDER_CONFIG=" + config), nil},
-		{0, "ready\n", "", environment("WARDER_LISTEN_ADMIN=" + r.Admin.String()), nil},
-		{0, "ready\n", "", environment("WARDER_LISTEN_ADMIN=unix://" + onSocket.Listen.Admin.Address), nil},
-		{1, "", "503 Service Unavailable: not ready: waiting for sessions (Redis)", environment(), []string{"--url", away.URL}},
-		{1, "", "connection refused", environment(), []string{"--url", gone.URL}},
-		{1, "", "is no address to listen on", environment("WARDER_LISTEN_ADMIN=example.com:1"), nil},
-		{1, "", "gone.yaml: cannot be read", environment(), []string{"-c", "gone.yaml"}},
+		{0, "ready\n", "", clitest.Environment(), []string{"--url", "http://" + r.Admin.String() + "/readyz"}},
+		{0, "alive\n", "", clitest.Environment(), []string{"--url", "http://" + r.Admin.String() + "/healthz"}},
+		{0, "ready\n", "", clitest.Environment(), []string{"-c", config}},
+		{0, "ready\n", "", clitest.Environment("WARDER_CONFIG=" + config), nil},
+		{0, "ready\n", "", clitest.Environment("WARDER_LISTEN_ADMIN=" + r.Admin.String()), nil},
+		{0, "ready\n", "", clitest.Environment("WARDER_LISTEN_ADMIN=unix://" + onSocket.Listen.Admin.Address), nil},
+		{1, "", "503 Service Unavailable: not ready: waiting for sessions (Redis)", clitest.Environment(), []string{"--url", away.URL}},
+		{1, "", "connection refused", clitest.Environment(), []string{"--url", gone.URL}},
+		{1, "", "is no address to listen on", clitest.Environment("WARDER_LISTEN_ADMIN=example.com:1"), nil},
+		{1, "", "gone.yaml: cannot be read", clitest.Environment(), []string{"-c", "gone.yaml"}},
 	} {
 		code, stdout, stderr := runCommand(c.env, append([]string{"health"}, c.args...)...)
 		if code != c.want || stdout != c.stdout || !strings.Contains(stderr, c.errs) || c.want == 0 && stderr != "" {

@@ -9,22 +9,23 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/pattern"
 )
 
-func newImportCommand(p process) *cobra.Command {
+func newImportCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import",
 		Short: "Write a policy skeleton from what an application says of itself",
-		Args:  knownCommand,
+		Args:  cli.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newImportOpenAPICommand(p))
 	return cmd
 }
 
-func newImportOpenAPICommand(p process) *cobra.Command {
+func newImportOpenAPICommand(p cli.Process) *cobra.Command {
 	var prefix string
 	cmd := &cobra.Command{
 		Use:   "openapi FILE",
@@ -49,7 +50,7 @@ The base path of the document's servers stands before its paths; --prefix replac
 			if len(args) == 1 {
 				return nil
 			}
-			return &usageError{cmd.CommandPath(), fmt.Errorf("got %s; name one OpenAPI document, or - for standard input", count(len(args), "argument"))}
+			return cli.WrongUsage(cmd, fmt.Errorf("got %s; name one OpenAPI document, or - for standard input", cli.Count(len(args), "argument")))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given, err := prefixGiven(cmd, prefix)
@@ -73,15 +74,15 @@ func prefixGiven(cmd *cobra.Command, prefix string) (*string, error) {
 		return &prefix, nil
 	}
 	if wrong := pattern.WrongPath(prefix); wrong != "" {
-		return nil, &usageError{cmd.CommandPath(), fmt.Errorf("--prefix %s", wrong)}
+		return nil, cli.WrongUsage(cmd, fmt.Errorf("--prefix %s", wrong))
 	}
 	if strings.HasSuffix(prefix, "**") {
-		return nil, &usageError{cmd.CommandPath(), errors.New("--prefix ends with **; write what stands before every path, such as /api")}
+		return nil, cli.WrongUsage(cmd, errors.New("--prefix ends with **; write what stands before every path, such as /api"))
 	}
 	return &prefix, nil
 }
 
-func importOpenAPI(p process, file string, prefix *string) error {
+func importOpenAPI(p cli.Process, file string, prefix *string) error {
 	a, err := readOpenAPI(p, file, prefix)
 	if err != nil {
 		return err
@@ -99,22 +100,22 @@ func importOpenAPI(p process, file string, prefix *string) error {
 	if _, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil); err != nil {
 		return fmt.Errorf("%s: cannot be made a policy: %w", a.name, err)
 	}
-	if _, err := io.WriteString(p.stdout, text); err != nil {
+	if _, err := io.WriteString(p.Stdout, text); err != nil {
 		return fmt.Errorf("writing the policy: %w", err)
 	}
 	return nil
 }
 
 func operationName(o operation) string {
-	return oneLine(o.method, 40) + " " + oneLine(o.template, 200)
+	return cli.OneLine(o.method, 40) + " " + cli.OneLine(o.template, 200)
 }
 
-// yaml writes the skeleton. Whatever came from the document is in a comment by oneLine, or
+// yaml writes the skeleton. Whatever came from the document is in a comment by cli.OneLine, or
 // quoted.
 func (s skeleton) yaml(a application) string {
 	var b strings.Builder
 	comment := func(indent, text string) { writeComment(&b, indent, text) }
-	title := oneLine(strings.TrimSpace(a.title+" "+a.version), 100)
+	title := cli.OneLine(strings.TrimSpace(a.title+" "+a.version), 100)
 	if title == "" {
 		title = "an application"
 	}
@@ -171,7 +172,7 @@ const commentWidth = 110
 
 // writeComment writes a text as comment lines, broken between words.
 func writeComment(b *strings.Builder, indent, text string) {
-	for _, line := range fold(text, commentWidth) {
+	for _, line := range cli.Fold(text, commentWidth) {
 		b.WriteString(indent + "# " + line + "\n")
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/compare"
 )
@@ -18,8 +19,8 @@ import (
 // runImport runs `warder import openapi` on a document.
 func runImport(document io.Reader, arguments ...string) (code int, stdout, stderr string) {
 	var out, messages bytes.Buffer
-	code = run(append([]string{"import", "openapi"}, arguments...), process{
-		env: func(string) (string, bool) { return "", false }, stdin: document, stdout: &out, stderr: &messages,
+	code = run(append([]string{"import", "openapi"}, arguments...), cli.Process{
+		Env: func(string) (string, bool) { return "", false }, Stdin: document, Stdout: &out, Stderr: &messages,
 	})
 	return code, out.String(), messages.String()
 }
@@ -33,7 +34,7 @@ func TestImportOpenAPI(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join("testdata", "openapi", document)
 			code, got, stderr := runImport(strings.NewReader(""), file)
-			if code != exitGood {
+			if code != cli.ExitGood {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
 			wanted := filepath.Join("testdata", "openapi", strings.TrimSuffix(document, filepath.Ext(document))+".want")
@@ -45,7 +46,7 @@ func TestImportOpenAPI(t *testing.T) {
 				t.Errorf("the skeleton differs from %s (-want +got):\n%s", wanted, diff)
 			}
 			p := parseSkeleton(t, got)
-			a, err := readOpenAPI(process{}, file, nil)
+			a, err := readOpenAPI(cli.Process{}, file, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

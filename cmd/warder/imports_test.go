@@ -46,7 +46,9 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "policy/compare", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder":                  {"authz", "authz/mask", "authz/memory", "authz/policytest", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/compare", "policy/pattern", "policy/strict", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/cli":     {"policy", "policy/strict"},
+	"cmd/warder/internal/clitest": {},
 
 	"k8s": {},
 }
@@ -81,11 +83,15 @@ var neverReach = map[string][]string{
 	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
 
 	"cmd/warder": {"testing"},
+
+	"cmd/warder/internal/cli":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http", "testing"},
+	"cmd/warder/internal/clitest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, celModule},
 }
 
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
-	"cmd", "cmd/warder",
+	"cmd", "cmd/warder", "cmd/warder/internal",
+	"cmd/warder/internal/cli", "cmd/warder/internal/clitest",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
 )
 
 // lineBacklog is how many lines of one log may wait for a slow reader. Further
@@ -156,7 +157,7 @@ func (q *lineQueue) drain() {
 		if _, err := q.out.Write(text); err != nil {
 			line.part.total.Inc()
 			if !failed { // once: the reader is gone, and may be for good
-				q.log.Error("a log cannot be written", "to", q.name, "error", cause(err))
+				q.log.Error("a log cannot be written", "to", q.name, "error", cli.Cause(err))
 			}
 			failed = true
 		} else {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // A check only copies what its line needs: nothing is masked or encoded before it is
@@ -15,7 +16,7 @@ import (
 func TestDecisionLineIsMadeLater(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	q := testLines(t, pipe, discard())
+	q := testLines(t, pipe, clitest.Discard())
 	l := newDecisionLog(q.part(linesOfDecisions), logAll, "x-api-key", nil)
 	l.Observed(t.Context(), observe("/first", ""))
 	for len(q.lines) > 0 { // until the writer has it
@@ -43,7 +44,7 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 func TestStuckReaderIsTold(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own syncBuffer
+	var own clitest.Buffer
 	q := testLines(t, pipe, newLogger(&own, logSettings{}))
 	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
 	for range 3 * lineBacklog {
@@ -94,7 +95,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 // A line that cannot be made is lost alone.
 func TestLineThatPanics(t *testing.T) {
 	t.Parallel()
-	var out, own syncBuffer
+	var out, own clitest.Buffer
 	q := testLines(t, &out, newLogger(&own, logSettings{}))
 	q.part(linesOfDecisions).later(1, func() []byte { panic("token=c4n4ry") })
 	_, _ = q.part(linesOfAccess).Write([]byte("next\n"))
@@ -107,8 +108,8 @@ func TestLineThatPanics(t *testing.T) {
 // More credentials than are looked for hide every text of the client.
 func TestTooManyCredentials(t *testing.T) {
 	t.Parallel()
-	var out syncBuffer
-	q := testLines(t, &out, discard())
+	var out clitest.Buffer
+	q := testLines(t, &out, clitest.Discard())
 	var headers []authz.Header
 	for i := range maxCredentials + 1 {
 		headers = append(headers, authz.Header{Name: "x-api-key", Value: "canary-key-" + string(rune('a'+i))})

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 // listen binds an address. A unix socket that a process left behind is removed
@@ -18,7 +20,7 @@ func listen(ctx context.Context, a address, mode fs.FileMode) (net.Listener, err
 	if a.Network != "unix" {
 		l, err := new(net.ListenConfig).Listen(ctx, a.Network, a.Address)
 		if err != nil {
-			return nil, fmt.Errorf("cannot listen on %s: %w", a, cause(err))
+			return nil, fmt.Errorf("cannot listen on %s: %w", a, cli.Cause(err))
 		}
 		return l, nil
 	}
@@ -27,7 +29,7 @@ func listen(ctx context.Context, a address, mode fs.FileMode) (net.Listener, err
 	}
 	l, err := listenUnix(ctx, a.Address, mode)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w", a, cause(err))
+		return nil, fmt.Errorf("cannot listen on %s: %w", a, cli.Cause(err))
 	}
 	return l, nil
 }
@@ -91,7 +93,7 @@ func removeOldSocket(ctx context.Context, path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("cannot listen on unix://%s: %w", path, cause(err))
+		return fmt.Errorf("cannot listen on unix://%s: %w", path, cli.Cause(err))
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("cannot listen on unix://%s: something that is no socket stands there; remove it or choose another path", path)
 	}
@@ -103,10 +105,10 @@ func removeOldSocket(ctx context.Context, path string) error {
 		return fmt.Errorf("cannot listen on unix://%s: another process listens there; stop it or choose another path", path)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 	default:
-		return fmt.Errorf("cannot listen on unix://%s: a socket stands there and it cannot be told whether it is in use: %w", path, cause(err))
+		return fmt.Errorf("cannot listen on unix://%s: a socket stands there and it cannot be told whether it is in use: %w", path, cli.Cause(err))
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot listen on unix://%s: the old socket cannot be removed: %w", path, cause(err))
+		return fmt.Errorf("cannot listen on unix://%s: the old socket cannot be removed: %w", path, cli.Cause(err))
 	}
 	return nil
 }

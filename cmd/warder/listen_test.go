@@ -7,22 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// socketDir is a folder whose path is short enough for a socket.
-func socketDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "w") //nolint:usetesting // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
+	"warder/cmd/warder/internal/clitest"
+)
 
 func TestListenUnix(t *testing.T) {
 	t.Parallel()
-	a := address{"unix", filepath.Join(socketDir(t), "warder.sock")}
+	a := address{"unix", filepath.Join(clitest.SocketDir(t), "warder.sock")}
 	l, err := listen(t.Context(), a, 0o660)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +64,9 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = l.Close() })
 		}},
-		{"no socket stands there", "a file", func(t *testing.T, path string) { write(t, filepath.Dir(path), filepath.Base(path), "precious") }},
+		{"no socket stands there", "a file", func(t *testing.T, path string) {
+			clitest.WriteFile(t, filepath.Dir(path), filepath.Base(path), "precious")
+		}},
 		{"no socket stands there", "a link", func(t *testing.T, path string) {
 			if err := os.Symlink("/nowhere", path); err != nil {
 				t.Fatal(err)
@@ -87,7 +80,7 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(socketDir(t), "warder.sock")
+			path := filepath.Join(clitest.SocketDir(t), "warder.sock")
 			c.stand(t, path)
 			l, err := listen(t.Context(), address{"unix", path}, 0o660)
 			if err == nil {
@@ -106,7 +99,7 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 // The socket of a successor is not taken away by the predecessor's end.
 func TestListenUnixLeavesASuccessorAlone(t *testing.T) {
 	t.Parallel()
-	a := address{"unix", filepath.Join(socketDir(t), "warder.sock")}
+	a := address{"unix", filepath.Join(clitest.SocketDir(t), "warder.sock")}
 	first, err := listen(t.Context(), a, 0o660)
 	if err != nil {
 		t.Fatal(err)

@@ -4,14 +4,16 @@ import (
 	"os"
 
 	_ "time/tzdata" // conditions name time zones, and the image has none
+
+	"warder/cmd/warder/internal/cli"
 )
 
 func main() {
 	silenceLibraries()
-	os.Exit(run(os.Args[1:], process{
-		env:    os.LookupEnv,
-		stdin:  os.Stdin,
-		stdout: os.Stdout,
-		stderr: os.Stderr,
+	os.Exit(run(os.Args[1:], cli.Process{
+		Env:    os.LookupEnv,
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
 	}))
 }

@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
 )
 
-func newMaskCommand(p process) *cobra.Command {
+func newMaskCommand(p cli.Process) *cobra.Command {
 	var o maskOptions
 	cmd := &cobra.Command{
 		Use:   "mask [flags] [-- COMMAND ARG…]",
@@ -39,14 +40,14 @@ they are held back until they are whole, and masked as one.`,
   kubectl get secret app -o json | warder mask --json --keys data`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("unexpected argument %q; a command stands after --, as in: warder mask -- %s", args[0], strings.Join(args, " "))}
+				return cli.WrongUsage(cmd, fmt.Errorf("unexpected argument %q; a command stands after --, as in: warder mask -- %s", args[0], strings.Join(args, " ")))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			masker, err := mask.NewMasker(o.keys...)
 			if err != nil {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("--keys: %w", err)}
+				return cli.WrongUsage(cmd, fmt.Errorf("--keys: %w", err))
 			}
 			o.masker = masker
 			if len(args) > 0 {
@@ -81,14 +82,14 @@ const settleInput = 100 * time.Millisecond
 // maskStream copies standard input. SIGTERM ends it when what was written before
 // has gone through. A SIGINT is for whoever writes the stream: Ctrl-C reaches them both,
 // and what they have to say about it is still to come.
-func maskStream(ctx context.Context, p process, o maskOptions) error {
+func maskStream(ctx context.Context, p cli.Process, o maskOptions) error {
 	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer end()
-	if _, typed := terminal(p.stdin); !typed {
+	if _, typed := terminal(p.Stdin); !typed {
 		signal.Ignore(syscall.SIGINT)
 		defer signal.Reset(syscall.SIGINT)
 	}
-	out := o.writer(p.stdout)
+	out := o.writer(p.Stdout)
 	chunks := make(chan []byte)
 	read := make(chan error, 1)
 	free := make(chan []byte, 2)
@@ -97,7 +98,7 @@ func maskStream(ctx context.Context, p process, o maskOptions) error {
 	go func() {
 		for {
 			buf := <-free
-			n, err := p.stdin.Read(buf[:maskBuffer])
+			n, err := p.Stdin.Read(buf[:maskBuffer])
 			if n > 0 {
 				chunks <- buf[:n]
 			} else {
@@ -128,7 +129,7 @@ func maskStream(ctx context.Context, p process, o maskOptions) error {
 		case <-quiet:
 		case err := <-read:
 			if !errors.Is(err, io.EOF) {
-				return errors.Join(outputError(out.Close()), fmt.Errorf("standard input cannot be read: %w", cause(err)))
+				return errors.Join(outputError(out.Close()), fmt.Errorf("standard input cannot be read: %w", cli.Cause(err)))
 			}
 		}
 		return outputError(out.Close())
@@ -142,7 +143,7 @@ func outputError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("standard output cannot be written: %w", cause(err))
+	return fmt.Errorf("standard output cannot be written: %w", cli.Cause(err))
 }
 
 // terminal returns the descriptor of a stream that is the terminal in front of

@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 // Exit codes of a command that could not be run, as env(1) and nohup(1) have them.
@@ -21,35 +23,30 @@ const (
 // writing to its streams.
 const orphanTime = 2 * time.Second
 
-// An exitError ends the process with the exit code of another one.
-type exitError int
-
-func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
 // maskCommand runs a command with both its streams masked, and ends as it does.
-func maskCommand(p process, o maskOptions, args []string) error {
+func maskCommand(p cli.Process, o maskOptions, args []string) error {
 	// Before the command starts, so that no signal is lost.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
 
-	stdout, stderr := o.writer(p.stdout), o.writer(p.stderr)
+	stdout, stderr := o.writer(p.Stdout), o.writer(p.Stderr)
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it ends when it is told to, as any command
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, stdout, stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Stdin, stdout, stderr
 	cmd.WaitDelay = orphanTime
 	// A group of its own: a signal to ours arrives once, through us. At a terminal
 	// it is the group that Ctrl-C reaches and that may read, while this one writes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if fd, typed := terminal(p.stdin); typed {
+	if fd, typed := terminal(p.Stdin); typed {
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, fd
 		signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
 	}
 	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(p.stderr, "warder: %s cannot be run: %v\n", args[0], bareExec(err))
+		fmt.Fprintf(p.Stderr, "warder: %s cannot be run: %v\n", args[0], bareExec(err))
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			return exitError(exitNotFound)
+			return cli.ExitError(exitNotFound)
 		}
-		return exitError(exitCannotRun)
+		return cli.ExitError(exitCannotRun)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -70,10 +67,10 @@ func maskCommand(p process, o maskOptions, args []string) error {
 func exitOf(cmd *exec.Cmd, err error) error {
 	state := cmd.ProcessState
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return exitError(128 + int(status.Signal()))
+		return cli.ExitError(128 + int(status.Signal()))
 	}
 	if code := state.ExitCode(); code != 0 {
-		return exitError(code)
+		return cli.ExitError(code)
 	}
 	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return outputError(err)
@@ -92,5 +89,5 @@ func bareExec(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err
 	}
-	return cause(err)
+	return cli.Cause(err)
 }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 // tuneGC keeps the room for garbage while caches, policies and what peers send grow and
 // shrink: after each collection it sets the percentage for what that found in use. GOGC in
 // the environment is the last word, and so is GOMEMLIMIT, which Go holds by itself.
-func tuneGC(ctx context.Context, env lookupEnv) error {
+func tuneGC(ctx context.Context, env cli.LookupEnv) error {
 	if value, set := env("GOGC"); set && value != "" {
 		return nil
 	}

@@ -28,6 +28,7 @@ import (
 	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -102,11 +103,11 @@ func TestMetrics(t *testing.T) {
 	store := memory.New(nil)
 	store.PutUser(user, authz.User{Active: true})
 	store.PutSession(user, session, 0)
-	token := authztest.Mint(t, authztest.Token{Secret: []byte(testSecret), Claims: map[string]any{
+	token := authztest.Mint(t, authztest.Token{Secret: []byte(clitest.Secret), Claims: map[string]any{
 		"sub": user, "jti": session, "exp": time.Now().Add(time.Hour).Unix(),
 	}})
 	s := testSettings(t)
-	s.Policy = write(t, t.TempDir(), "policy.yaml", testPolicy+"  - {id: keys, match: \"/keys/**\", allow: [{api_key: {}}]}\n")
+	s.Policy = clitest.WriteFile(t, t.TempDir(), "policy.yaml", testPolicy+"  - {id: keys, match: \"/keys/**\", allow: [{api_key: {}}]}\n")
 	r := start(t, s, memoryStores(store))
 	conn := r.dial(insecure.NewCredentials())
 	for _, c := range []struct {
@@ -171,7 +172,7 @@ func TestMetrics(t *testing.T) {
 	if !strings.Contains(got.text, `warder_decision_duration_seconds_bucket{le="2.5e-05"}`) {
 		t.Error("the first bucket is not 25µs")
 	}
-	for _, secret := range []string{"c4n4ry", apiKey, token, testSecret, s.Policy} {
+	for _, secret := range []string{"c4n4ry", apiKey, token, clitest.Secret, s.Policy} {
 		if i := strings.Index(got.text, secret); i >= 0 {
 			t.Errorf("what a client sent, or a secret, is in a metric: %s", got.text[max(0, i-100):i+20])
 		}
@@ -223,7 +224,7 @@ func TestStoreResult(t *testing.T) {
 func TestGoneRoutesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := newMetrics()
-	current, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(policyWith("stays", "back"))}}, environment())
+	current, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(policyWith("stays", "back"))}}, clitest.Environment())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"warder/cmd/warder/internal/clitest"
 )
 
 // mountinfo is what the kernel tells in a pod whose policy is mounted with subPath,
@@ -37,7 +39,7 @@ func TestIsMountedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := write(t, dir, "policy.yaml", "version: 1\n")
+	file := clitest.WriteFile(t, dir, "policy.yaml", "version: 1\n")
 	link := filepath.Join(dir, "link.yaml")
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)

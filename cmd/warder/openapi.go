@@ -14,6 +14,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"go.yaml.in/yaml/v4"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy/pattern"
 )
 
@@ -47,7 +48,7 @@ type operation struct {
 
 // readOpenAPI reads a document from a file or standard input. Nothing that it refers to
 // elsewhere is read. prefix stands before its paths; nil for that of its servers.
-func readOpenAPI(p process, file string, prefix *string) (application, error) {
+func readOpenAPI(p cli.Process, file string, prefix *string) (application, error) {
 	name, data, err := openAPIBytes(p, file)
 	if err == nil {
 		var doc *openapi3.T
@@ -60,22 +61,22 @@ func readOpenAPI(p process, file string, prefix *string) (application, error) {
 	return application{}, fmt.Errorf("%s: %w", name, err)
 }
 
-func openAPIBytes(p process, file string) (name string, data []byte, err error) {
-	if file == standardInput {
-		data, err = readAllOf(p.stdin, maxOpenAPI)
-		return nameOfInput(file), data, err
+func openAPIBytes(p cli.Process, file string) (name string, data []byte, err error) {
+	if file == cli.StandardInput {
+		data, err = cli.ReadAll(p.Stdin, maxOpenAPI)
+		return cli.InputName(file), data, err
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return file, nil, bare(err)
+		return file, nil, cli.Bare(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return file, nil, errors.New("is a folder; name a file")
 	}
-	data, err = readAllOf(f, maxOpenAPI)
+	data, err = cli.ReadAll(f, maxOpenAPI)
 	if err != nil {
-		err = bare(err)
+		err = cli.Bare(err)
 	}
 	return file, data, err
 }
@@ -99,11 +100,11 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	}
 	switch version := doc.OpenAPI; {
 	case version == "" && doc.Extensions["swagger"] != nil:
-		return nil, fmt.Errorf("is Swagger %s; convert it to OpenAPI 3 first, for example with swagger2openapi", oneLine(fmt.Sprint(doc.Extensions["swagger"]), 10))
+		return nil, fmt.Errorf("is Swagger %s; convert it to OpenAPI 3 first, for example with swagger2openapi", cli.OneLine(fmt.Sprint(doc.Extensions["swagger"]), 10))
 	case version == "":
 		return nil, errors.New("has no version of OpenAPI; it should begin like {\"openapi\": \"3.1.0\", …}")
 	case !strings.HasPrefix(version, "3."):
-		return nil, fmt.Errorf("is OpenAPI %s; this warder reads 3.0, 3.1 and 3.2", oneLine(version, 20))
+		return nil, fmt.Errorf("is OpenAPI %s; this warder reads 3.0, 3.1 and 3.2", cli.OneLine(version, 20))
 	case doc.Paths.Len() == 0:
 		return nil, errors.New("has no paths, so that there is nothing to write a policy for")
 	}
@@ -125,9 +126,9 @@ func unreadableBecause(data []byte, err error) string {
 		return fmt.Sprintf("line %d: no object stands there", root.Content[0].Line)
 	}
 	if place, ok := errors.AsType[*yaml.LoadError](err); ok {
-		return fmt.Sprintf("line %d: %s", place.Mark.Line, oneLine(place.Message, 200))
+		return fmt.Sprintf("line %d: %s", place.Mark.Line, cli.OneLine(place.Message, 200))
 	}
-	return oneLine(err.Error(), 200)
+	return cli.OneLine(err.Error(), 200)
 }
 
 func isJSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
@@ -241,21 +242,21 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 		case inner && strings.HasSuffix(name, ":path") && loose && i == len(segments)-1:
 			segments[i] = "**"
 		case inner && strings.HasSuffix(name, ":path"):
-			return "", "the parameter {" + oneLine(name, 60) + "} takes slashes; write ** as the last segment, if all below is for the same people"
+			return "", "the parameter {" + cli.OneLine(name, 60) + "} takes slashes; write ** as the last segment, if all below is for the same people"
 		case inner:
 			name, _, _ = strings.Cut(name, ":")
 			segments[i] = "{" + parameterName(name, used) + "}"
 		case strings.ContainsAny(s, "{}") && loose:
 			segments[i] = "{" + parameterName("part", used) + "}"
 		case strings.ContainsAny(s, "{}"):
-			return "", "a parameter is only a part of the segment " + oneLine(s, 60) + "; in a policy {name} is a whole one"
+			return "", "a parameter is only a part of the segment " + cli.OneLine(s, 60) + "; in a policy {name} is a whole one"
 		default:
 			segments[i] = literalSegment(s)
 		}
 	}
 	path = strings.Join(segments, "/")
 	if wrong := pattern.WrongPath(path); wrong != "" {
-		return "", "the path " + oneLine(wrong, 200)
+		return "", "the path " + cli.OneLine(wrong, 200)
 	}
 	return path, ""
 }

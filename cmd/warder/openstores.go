@@ -10,6 +10,7 @@ import (
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"
+	"warder/cmd/warder/internal/cli"
 )
 
 // staleFacts is how many users, and how many API keys, are kept when
@@ -20,16 +21,16 @@ const staleFacts = 50_000
 // they will be asked is counted.
 func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 	opened := &stores{}
-	var found problems
+	var found cli.Problems
 	file, err := openDirectoryFile(s.Directory)
-	found = append(found, problemsOf("", err)...)
+	found = append(found, cli.ProblemsOf("", err)...)
 	if file != nil {
 		opened.Users, opened.APIKeys = meteredUsers{file, m.users}, meteredAPIKeys{file, m.apiKeys}
 	}
 	switch {
 	case !s.Sessions.inMemory():
 		err := opened.addRedis(s.Sessions, log, m.sessions.askedSession)
-		found = append(found, problemsOf("", err)...)
+		found = append(found, cli.ProblemsOf("", err)...)
 	case file != nil:
 		opened.Sessions = meteredSessions{file, m.sessions}
 	default:
@@ -37,7 +38,7 @@ func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 	}
 	if s.Directory.File == "" {
 		err := opened.addPostgres(s.Directory, log, m)
-		found = append(found, problemsOf("", err)...)
+		found = append(found, cli.ProblemsOf("", err)...)
 	}
 	if err := found.Err(); err != nil {
 		opened.close()

@@ -14,6 +14,7 @@ import (
 	"warder/authz/mask"
 	"warder/authz/memory"
 	"warder/authz/postgres"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // TestOpenStores opens what the configuration names, against real servers.
@@ -183,7 +184,7 @@ func (l lines) await(t *testing.T, text string) {
 
 func open(t *testing.T, s *settings) *stores {
 	t.Helper()
-	opened, err := openStores(s, discard(), newMetrics())
+	opened, err := openStores(s, clitest.Discard(), newMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ sessions: [{user_id: "42", session_id: s1}]
 `
 	s := testSettings(t)
 	s.Sessions.RedisURL = mask.New(memoryURL)
-	s.Directory.File = write(t, t.TempDir(), "directory.yaml", directory)
+	s.Directory.File = clitest.WriteFile(t, t.TempDir(), "directory.yaml", directory)
 	opened := open(t, s)
 	if len(opened.Checks) != 0 {
 		t.Errorf("waits for %v", opened.names())

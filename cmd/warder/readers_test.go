@@ -6,6 +6,7 @@ import (
 
 	"warder/authz/memory"
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/clitest"
 	"warder/policy"
 )
 
@@ -26,11 +27,11 @@ func TestReadersAreStrict(t *testing.T) {
 			return c.reader.Problems.Err()
 		},
 		"directory": func(text string) error {
-			_, err := memory.Load(write(t, t.TempDir(), "f.yaml", text), nil)
+			_, err := memory.Load(clitest.WriteFile(t, t.TempDir(), "f.yaml", text), nil)
 			return err
 		},
 		"cases": func(text string) error {
-			_, err := policytest.Load(write(t, t.TempDir(), "f.yaml", text))
+			_, err := policytest.Load(clitest.WriteFile(t, t.TempDir(), "f.yaml", text))
 			return err
 		},
 	}

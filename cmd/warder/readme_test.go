@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 )
 
@@ -70,7 +71,7 @@ func TestReadme(t *testing.T) {
 			t.Errorf("%s is not named", v.name)
 		}
 	}
-	for _, c := range newRootCommand(process{}).Commands() {
+	for _, c := range newRootCommand(cli.Process{}).Commands() {
 		if c.Name() != "help" && !strings.Contains(string(text), "\n| `warder "+c.Name()) {
 			t.Errorf("the command %s has no row under Commands", c.Name())
 		}
@@ -85,8 +86,8 @@ func testReadmeCases(t *testing.T, cases, policyPath string) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	p := process{env: func(name string) (string, bool) { return "192.0.2.0/24", name == "PARTNER_NETWORKS" }, stdout: &out, stderr: &out}
-	if code := run([]string{"test", path}, p); code != exitGood || !strings.Contains(out.String(), "5 passed, 0 failed") {
+	p := cli.Process{Env: func(name string) (string, bool) { return "192.0.2.0/24", name == "PARTNER_NETWORKS" }, Stdout: &out, Stderr: &out}
+	if code := run([]string{"test", path}, p); code != cli.ExitGood || !strings.Contains(out.String(), "5 passed, 0 failed") {
 		t.Errorf("the cases: exit %d\n%s", code, &out)
 	}
 }

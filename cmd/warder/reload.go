@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 )
 
@@ -15,7 +16,7 @@ import (
 // is not good as a whole changes nothing: the last good one stays.
 type policyReloader struct {
 	path   string
-	env    lookupEnv
+	env    cli.LookupEnv
 	engine *authz.Engine
 	client authz.ClientIPConfig
 	log    *slog.Logger
@@ -26,7 +27,7 @@ type policyReloader struct {
 	// alsoOnHangup is what else a hangup reloads; nil is nothing.
 	alsoOnHangup func()
 	// said are the problems that the last reading found and logged; nil when it was good.
-	said problems
+	said cli.Problems
 }
 
 // watch reloads after each change of the files and each hangup, until the
@@ -67,7 +68,7 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 	next, err := policy.Load(p.path, p.env)
 	if err != nil {
-		p.failed(problemsOf(p.path, err), again)
+		p.failed(cli.ProblemsOf(p.path, err), again)
 		return
 	}
 	old, wasBad := p.engine.Policy(), p.said != nil
@@ -96,7 +97,7 @@ func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 }
 
 // failed notes a reading with problems, and says which.
-func (p *policyReloader) failed(found problems, again bool) {
+func (p *policyReloader) failed(found cli.Problems, again bool) {
 	p.status.bad(len(found), time.Now())
 	if again && slices.Equal(found, p.said) {
 		p.log.Debug("policy still has the problems that were logged", "problems", len(found))
@@ -104,7 +105,7 @@ func (p *policyReloader) failed(found problems, again bool) {
 	}
 	p.said = found
 	for _, problem := range found {
-		p.log.Error("policy not reloaded, the last good one stays", logged(problem, "problem")...)
+		p.log.Error("policy not reloaded, the last good one stays", cli.Logged(problem, "problem")...)
 	}
 }
 
@@ -128,14 +129,14 @@ func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 	return added, removed
 }
 
-func logWarnings(log *slog.Logger, found problems) {
+func logWarnings(log *slog.Logger, found cli.Problems) {
 	for _, w := range found {
-		log.Warn("configuration", logged(w, "warning")...)
+		log.Warn("configuration", cli.Logged(w, "warning")...)
 	}
 }
 
 // policyProblems are all that is wrong with a policy.
-func policyProblems(path string, env lookupEnv) problems {
+func policyProblems(path string, env cli.LookupEnv) cli.Problems {
 	_, err := policy.Load(path, env)
-	return problemsOf(path, err)
+	return cli.ProblemsOf(path, err)
 }

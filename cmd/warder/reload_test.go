@@ -12,6 +12,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/authz/token"
+	"warder/cmd/warder/internal/clitest"
 	"warder/policy"
 )
 
@@ -28,18 +29,18 @@ func policyWith(ids ...string) string {
 // reloading watches a policy until the test ends.
 type reloading struct {
 	*policyReloader
-	out    *syncBuffer
+	out    *clitest.Buffer
 	hangup chan os.Signal
 }
 
 func startReloading(t *testing.T, path string) *reloading {
 	t.Helper()
-	files := newFileWatch([]string{path}, discard())
-	p, err := policy.Load(path, environment())
+	files := newFileWatch([]string{path}, clitest.Discard())
+	p, err := policy.Load(path, clitest.Environment())
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(testSecret)}}})
+	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(clitest.Secret)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +49,9 @@ func startReloading(t *testing.T, path string) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reloading{out: &syncBuffer{}, hangup: make(chan os.Signal)}
+	r := &reloading{out: &clitest.Buffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
-		path: path, env: environment(), engine: engine, files: files,
+		path: path, env: clitest.Environment(), engine: engine, files: files,
 		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: newMetrics().routesGone,
 		log: newLogger(r.out, logSettings{Format: "text", Level: "debug"}),
 	}
@@ -77,19 +78,19 @@ func (r *reloading) routes() string {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	path := write(t, dir, "policy.yaml", policyWith("a", "b"))
+	path := clitest.WriteFile(t, dir, "policy.yaml", policyWith("a", "b"))
 	r := startReloading(t, path)
 
-	replace(t, path, policyWith("b", "c", "d"))
-	eventually(t, "the new routes", func() bool { return r.routes() == "b c d" })
-	eventually(t, "a word about them", func() bool {
+	clitest.Replace(t, path, policyWith("b", "c", "d"))
+	clitest.Eventually(t, "the new routes", func() bool { return r.routes() == "b c d" })
+	clitest.Eventually(t, "a word about them", func() bool {
 		return strings.Contains(r.out.String(), "policy reloaded") && strings.Contains(r.out.String(), "routes=3 added=2 removed=1 hash="+r.engine.Policy().Hash())
 	})
 
 	// A policy that is not right changes nothing, and each problem is logged.
 	good := r.engine.Policy()
-	replace(t, path, "version: 1\nroutes:\n  - {id: e, match: e, public: true}\n  - {id: f, match: /f, publik: true}\n")
-	eventually(t, "both problems", func() bool {
+	clitest.Replace(t, path, "version: 1\nroutes:\n  - {id: e, match: e, public: true}\n  - {id: f, match: /f, publik: true}\n")
+	clitest.Eventually(t, "both problems", func() bool {
 		return strings.Contains(r.out.String(), path+":3:") && strings.Contains(r.out.String(), path+":4:")
 	})
 	if r.engine.Policy() != good {
@@ -100,36 +101,36 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a word about the file", func() bool { return strings.Contains(r.out.String(), "no such file") })
+	clitest.Eventually(t, "a word about the file", func() bool { return strings.Contains(r.out.String(), "no such file") })
 	if r.engine.Policy() != good {
 		t.Error("the good policy went with its file")
 	}
 
 	// And it comes back as it was: nothing is swapped, and that all is well is said.
-	write(t, dir, "policy.yaml", policyWith("b", "c", "d"))
-	eventually(t, "a word that all is well", func() bool {
+	clitest.WriteFile(t, dir, "policy.yaml", policyWith("b", "c", "d"))
+	clitest.Eventually(t, "a word that all is well", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy is good again, and unchanged\"")
 	})
 	if r.engine.Policy() != good {
 		t.Error("an unchanged policy was swapped")
 	}
 
-	replace(t, path, policyWith("z"))
-	eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
+	clitest.Replace(t, path, policyWith("z"))
+	clitest.Eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
 }
 
 // A reload that removes routes warns of it and names them, some of them when there are
 // many: requests to them are denied from then on.
 func TestReloadNamesRemovedRoutes(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "policy.yaml", policyWith("d", "c", "b", "a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("d", "c", "b", "a"))
 	r := startReloading(t, path)
-	replace(t, path, policyWith("x", "b", "d", "c", "a"))
-	eventually(t, "a word about the reload", func() bool {
+	clitest.Replace(t, path, policyWith("x", "b", "d", "c", "a"))
+	clitest.Eventually(t, "a word about the reload", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy reloaded\" routes=5 added=1 removed=0")
 	})
-	replace(t, path, policyWith("b", "x"))
-	eventually(t, "the names", func() bool {
+	clitest.Replace(t, path, policyWith("b", "x"))
+	clitest.Eventually(t, "the names", func() bool {
 		return strings.Contains(r.out.String(), "level=WARN msg=\"policy reloaded, routes are gone\" routes=2 added=0 removed=3") &&
 			strings.Contains(r.out.String(), `removed_routes="[\"a\",\"c\",\"d\"]"`)
 	})
@@ -137,10 +138,10 @@ func TestReloadNamesRemovedRoutes(t *testing.T) {
 	for i := range 30 {
 		many = append(many, fmt.Sprintf("r%02d", i))
 	}
-	replace(t, path, policyWith(many...))
-	eventually(t, "many routes", func() bool { return strings.HasPrefix(r.routes(), "r00 r01") })
-	replace(t, path, policyWith("z"))
-	eventually(t, "some of many names", func() bool {
+	clitest.Replace(t, path, policyWith(many...))
+	clitest.Eventually(t, "many routes", func() bool { return strings.HasPrefix(r.routes(), "r00 r01") })
+	clitest.Replace(t, path, policyWith("z"))
+	clitest.Eventually(t, "some of many names", func() bool {
 		return strings.Contains(r.out.String(), "added=1 removed=30") && strings.Contains(r.out.String(), `\"r18\",\"r19\"]"`)
 	})
 }
@@ -148,17 +149,17 @@ func TestReloadNamesRemovedRoutes(t *testing.T) {
 func TestReloadFolderOfKubernetes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	volume := &kubernetesVolume{dir: dir}
-	volume.publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("b")})
+	volume := &clitest.KubernetesVolume{Dir: dir}
+	volume.Publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("b")})
 	r := startReloading(t, dir)
 	if got := r.routes(); got != "a b" {
 		t.Fatalf("routes %q", got)
 	}
-	volume.publish(t, map[string]string{"a.yaml": policyWith("a", "c"), "b.yaml": policyWith("b")})
-	eventually(t, "the route of the new version", func() bool { return r.routes() == "a c b" })
+	volume.Publish(t, map[string]string{"a.yaml": policyWith("a", "c"), "b.yaml": policyWith("b")})
+	clitest.Eventually(t, "the route of the new version", func() bool { return r.routes() == "a c b" })
 	// Two files with the same id: refused as a whole.
-	volume.publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("a")})
-	eventually(t, "a word about the duplicate", func() bool { return strings.Contains(r.out.String(), "policy not reloaded") })
+	volume.Publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("a")})
+	clitest.Eventually(t, "a word about the duplicate", func() bool { return strings.Contains(r.out.String(), "policy not reloaded") })
 	if got := r.routes(); got != "a c b" {
 		t.Errorf("routes %q after a bad version", got)
 	}
@@ -166,10 +167,10 @@ func TestReloadFolderOfKubernetes(t *testing.T) {
 
 func TestReloadOnHangup(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
 	r := startReloading(t, path)
 	r.hangup <- os.Interrupt // any signal: the channel is what counts
-	eventually(t, "a word that nothing changed", func() bool {
+	clitest.Eventually(t, "a word that nothing changed", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy unchanged\"")
 	})
 	if strings.Contains(r.out.String(), "policy reloaded") {
@@ -180,31 +181,31 @@ func TestReloadOnHangup(t *testing.T) {
 // A hangup says what is wrong once, though the files are looked at a second time.
 func TestReloadOnHangupWhenBad(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
 	r := startReloading(t, path)
 	said := func() int { return strings.Count(r.out.String(), "policy not reloaded") }
-	replace(t, path, "version: 2\n")
-	eventually(t, "both problems", func() bool { return said() == 2 })
+	clitest.Replace(t, path, "version: 2\n")
+	clitest.Eventually(t, "both problems", func() bool { return said() == 2 })
 	for n := range 2 {
 		r.hangup <- os.Interrupt
-		eventually(t, "the second look", func() bool { return strings.Count(r.out.String(), "policy still has the problems") == n+1 })
+		clitest.Eventually(t, "the second look", func() bool { return strings.Count(r.out.String(), "policy still has the problems") == n+1 })
 		if want := 2 + 2*(n+1); said() != want {
 			t.Errorf("%d problems after %d hangups, want %d", said(), n+1, want)
 		}
 	}
 	// What is wrong in another way is said after a hangup too.
-	replace(t, path, "version: 3\n")
-	eventually(t, "the other problem", func() bool { return strings.Contains(r.out.String(), `is \"3\"`) })
+	clitest.Replace(t, path, "version: 3\n")
+	clitest.Eventually(t, "the other problem", func() bool { return strings.Contains(r.out.String(), `is \"3\"`) })
 }
 
 // The warning about addresses comes at a reload too: that is when client_ips
 // are added.
 func TestReloadWarnsAboutClientIPs(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
 	r := startReloading(t, path)
-	replace(t, path, "version: 1\nip_lists: {lan: [10.0.0.0/8]}\nroutes:\n  - {id: a, match: /a, public: true, client_ips: [lan]}\n")
-	eventually(t, "the warning", func() bool { return strings.Contains(r.out.String(), "client_ip.trusted_proxies is empty") })
+	clitest.Replace(t, path, "version: 1\nip_lists: {lan: [10.0.0.0/8]}\nroutes:\n  - {id: a, match: /a, public: true, client_ips: [lan]}\n")
+	clitest.Eventually(t, "the warning", func() bool { return strings.Contains(r.out.String(), "client_ip.trusted_proxies is empty") })
 }
 
 func TestClientIPWarnings(t *testing.T) {
@@ -227,7 +228,7 @@ func TestClientIPWarnings(t *testing.T) {
 		{"", withLists("10.0.0.0/8"), authz.ClientIPConfig{Source: authz.SourcePeer}},
 		{"", withLists("10.0.0.0/8"), authz.ClientIPConfig{Source: authz.SourceTrustedHops}},
 	} {
-		p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(c.policy)}}, environment())
+		p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: []byte(c.policy)}}, clitest.Environment())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/clitest"
 )
 
 // wholePolicies decide one request, of user 42 with the role EDITOR, in ways that differ
@@ -36,7 +37,7 @@ var wholePolicies = []struct{ route, decision, text string }{
 // A reloadRig is a server whose policy is a file of a Kubernetes volume.
 type reloadRig struct {
 	*running
-	volume *kubernetesVolume
+	volume *clitest.KubernetesVolume
 	path   string
 	client authv3.AuthorizationClient
 	token  string
@@ -47,9 +48,9 @@ func newReloadRig(t *testing.T) *reloadRig {
 	store := memory.New(nil)
 	store.PutUser("42", authz.User{Active: true, Roles: authz.Names{"EDITOR"}})
 	store.PutSession("42", "s1", 0)
-	r := &reloadRig{volume: &kubernetesVolume{dir: t.TempDir()}, token: mint(t)}
-	r.volume.publish(t, map[string]string{"policy.yaml": wholePolicies[0].text})
-	r.path = filepath.Join(r.volume.dir, "policy.yaml")
+	r := &reloadRig{volume: &clitest.KubernetesVolume{Dir: t.TempDir()}, token: mint(t)}
+	r.volume.Publish(t, map[string]string{"policy.yaml": wholePolicies[0].text})
+	r.path = filepath.Join(r.volume.Dir, "policy.yaml")
 	s := testSettings(t)
 	s.Policy = r.path
 	s.Log.Decisions = logNone
@@ -67,9 +68,9 @@ func (r *reloadRig) change(t *testing.T, how int, text string) {
 	}
 	switch how % 3 {
 	case 0:
-		r.volume.publish(t, map[string]string{"policy.yaml": text})
+		r.volume.Publish(t, map[string]string{"policy.yaml": text})
 	case 1:
-		replace(t, target, text)
+		clitest.Replace(t, target, text)
 	case 2:
 		// Truncated, then written in two parts.
 		f, err := os.Create(target)
@@ -109,7 +110,7 @@ func (r *reloadRig) ask(t *testing.T) string {
 // decides waits until the policy with this route is the one that decides.
 func (r *reloadRig) decides(t *testing.T, route string) {
 	t.Helper()
-	eventually(t, "the policy with "+route, func() bool { return r.server.engine.Policy().Routes()[0].ID == route })
+	clitest.Eventually(t, "the policy with "+route, func() bool { return r.server.engine.Policy().Routes()[0].ID == route })
 }
 
 // TestReloadIsWhole: 10,000 requests while the policy is reloaded 100 times. Each
@@ -224,7 +225,7 @@ func TestReloadKeepsTheLastGood(t *testing.T) {
 		if i%2 == 0 {
 			r.change(t, i/2, broken[i/2%len(broken)])
 			r.hangup <- os.Interrupt
-			eventually(t, "the failure is known", func() bool { return r.server.reloader.status.detail() != "" })
+			clitest.Eventually(t, "the failure is known", func() bool { return r.server.reloader.status.detail() != "" })
 			if got := r.scrape().of("warder_policy_last_reload_successful"); got != "" {
 				t.Fatalf("broken version %d: the metrics are those of a good reload", i)
 			}
@@ -236,7 +237,7 @@ func TestReloadKeepsTheLastGood(t *testing.T) {
 			lastGood = wholePolicies[i/2%len(wholePolicies)]
 			r.change(t, i/2, lastGood.text)
 			r.hangup <- os.Interrupt
-			eventually(t, "the failure is over", func() bool { return r.server.reloader.status.detail() == "" })
+			clitest.Eventually(t, "the failure is over", func() bool { return r.server.reloader.status.detail() == "" })
 			r.decides(t, lastGood.route)
 			if code, text := r.readyz(); code != 200 || text != "ready" {
 				t.Fatalf("good version %d: /readyz says %d %s", i, code, text)

@@ -14,6 +14,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 )
 
@@ -33,7 +34,7 @@ const (
 // resolve checks the configuration as a whole and reads its secrets. The error
 // holds every problem, those of reading it included; warnings are what is
 // allowed but probably not meant.
-func (c *Config) resolve() (s *settings, warnings problems, err error) {
+func (c *Config) resolve() (s *settings, warnings cli.Problems, err error) {
 	r := c.reader
 	s = &settings{
 		Policy:       string(c.Policy),
@@ -290,14 +291,14 @@ func (c *Config) resolveDirectory() directorySettings {
 // key that names it, and what it holds at its own places, which the error names.
 func (r *configReader) directoryFile(path string, err error) {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
-		r.fail("directory.file", "%s %v", path, bare(pathError))
+		r.fail("directory.file", "%s %v", path, cli.Bare(pathError))
 		return
 	}
-	r.Problems = append(r.Problems, problemsOf(path, err)...)
+	r.Problems = append(r.Problems, cli.ProblemsOf(path, err)...)
 }
 
 // sourceName says where the other one of two came from.
-func sourceName(place problem, key string) string {
+func sourceName(place cli.Problem, key string) string {
 	if place.File == environmentFile {
 		return "the variable " + place.Field
 	}

@@ -6,31 +6,33 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 // run is the program: it runs the command that args name and returns the exit code.
-func run(args []string, p process) int {
+func run(args []string, p cli.Process) int {
 	root := newRootCommand(p)
 	root.SetArgs(args)
 	err := root.Execute()
-	usage, isUsage := errors.AsType[*usageError](err)
-	code, isExit := errors.AsType[exitError](err)
+	usage, isUsage := errors.AsType[*cli.UsageError](err)
+	code, isExit := errors.AsType[cli.ExitError](err)
 	switch {
 	case err == nil:
-		return exitGood
+		return cli.ExitGood
 	case isExit:
 		return int(code)
 	case isUsage:
-		fmt.Fprintf(p.stderr, "warder: %s\nRun '%s --help' for usage.\n", usage, usage.command)
-		return exitUsage
-	case errors.Is(err, errReported):
+		fmt.Fprintf(p.Stderr, "warder: %s\nRun '%s --help' for usage.\n", usage, usage.Command)
+		return cli.ExitUsage
+	case errors.Is(err, cli.ErrReported):
 	default:
-		fmt.Fprintf(p.stderr, "warder: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nwarder: "))
+		fmt.Fprintf(p.Stderr, "warder: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nwarder: "))
 	}
-	return exitFailure
+	return cli.ExitFailure
 }
 
-func newRootCommand(p process) *cobra.Command {
+func newRootCommand(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "warder",
 		Short: "An external authorization service for Envoy",
@@ -42,16 +44,16 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
   warder test policy_test.yaml         # does it decide all of these as it must?
   warder serve -p policy.yaml          # serve it, with the rest from the environment
   warder serve --help                  # the configuration and its variables`,
-		Args:          knownCommand,
+		Args:          cli.KnownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
+	root.SetIn(p.Stdin)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cli.FlagError)
 	addGroup(root, "policy", "The route policy:",
 		newValidateCommand(p),
 		newRoutesCommand(p),
@@ -72,7 +74,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" {
-			c.Args = knownTopic
+			c.Args = cli.KnownTopic
 		}
 	}
 	return root

@@ -10,12 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 )
 
-func newRoutesCommand(p process) *cobra.Command {
+func newRoutesCommand(p cli.Process) *cobra.Command {
 	var policyPath string
-	var output outputFormat
+	var output cli.OutputFormat
 	var public bool
 	cmd := &cobra.Command{
 		Use:   "routes",
@@ -36,42 +37,30 @@ client_ips, principals and when are null where the route has none.`,
 		Example: `  warder routes -p policy.yaml
   warder routes -p policies/ --public
   warder routes -p policy.yaml -o json | jq -r '.routes[] | select(.public) | .path'`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			routes, err := loadPolicyFor(cmd, policyPath, p)
+			routes, err := cli.LoadNamedPolicy(cmd, policyPath, p)
 			if err != nil {
 				return err
 			}
 			rows := routeRows(routes, public)
-			if output == outputJSON {
-				return writeJSON(p.stdout, struct {
+			if output == cli.OutputJSON {
+				return cli.WriteJSON(p.Stdout, struct {
 					Hash      string     `json:"policy_hash"`
 					AdminRole string     `json:"admin_role"`
 					Routes    []routeRow `json:"routes"`
 				}{routes.Hash(), routes.AdminRole(), rows})
 			}
 			if len(rows) == 0 {
-				fmt.Fprintln(p.stderr, "no route lets a request without a credential through")
+				fmt.Fprintln(p.Stderr, "no route lets a request without a credential through")
 			}
-			return writeRows(p.stdout, rows)
+			return writeRows(p.Stdout, rows)
 		},
 	}
-	addPolicyFlag(cmd, &policyPath)
-	addOutputFlag(cmd, &output)
+	cli.AddPolicyFlag(cmd, &policyPath)
+	cli.AddOutputFlag(cmd, &output)
 	cmd.Flags().BoolVar(&public, "public", false, "list only what needs no credential")
 	return cmd
-}
-
-// loadPolicyFor loads the policy that --policy or WARDER_POLICY names, for a command
-// that cannot do without one.
-func loadPolicyFor(cmd *cobra.Command, path string, p process) (*policy.Policy, error) {
-	if path == "" {
-		path, _ = p.env("WARDER_POLICY")
-	}
-	if path == "" {
-		return nil, &usageError{cmd.CommandPath(), fmt.Errorf("no policy is named; give --policy, or set WARDER_POLICY")}
-	}
-	return loadPolicyArgument(p, path)
 }
 
 // A routeRow is one line of the compiled table, as programs read it.
@@ -131,10 +120,10 @@ func rowOf(order int, e policy.Entry) routeRow {
 		row.Methods = policy.UsualMethods()
 	}
 	if r.User != nil {
-		row.User = &userRow{someOrEmpty(r.User.Roles), someOrEmpty(r.User.AllRoles)}
+		row.User = &userRow{cli.SomeOrEmpty(r.User.Roles), cli.SomeOrEmpty(r.User.AllRoles)}
 	}
 	if r.APIKey != nil {
-		row.APIKey = &apiKeyRow{someOrEmpty(r.APIKey.Scopes), someOrEmpty(r.APIKey.AnyScopes)}
+		row.APIKey = &apiKeyRow{cli.SomeOrEmpty(r.APIKey.Scopes), cli.SomeOrEmpty(r.APIKey.AnyScopes)}
 	}
 	if r.ClientIPs != nil {
 		row.ClientIPs = r.ClientIPs.Names()
@@ -167,16 +156,16 @@ func writeRows(w io.Writer, rows []routeRow) error {
 		for _, line := range cells {
 			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
 		}
-		before += widths[i] + len(columnGap)
+		before += widths[i] + len(cli.ColumnGap)
 	}
 	var b strings.Builder
 	for _, line := range cells {
 		for i, width := range widths {
-			b.WriteString(line[i] + strings.Repeat(" ", width-utf8.RuneCountInString(line[i])) + columnGap)
+			b.WriteString(line[i] + strings.Repeat(" ", width-utf8.RuneCountInString(line[i])) + cli.ColumnGap)
 		}
-		for i, part := range fold(line[last], tableWidth-before) {
+		for i, part := range cli.Fold(line[last], cli.TableWidth-before) {
 			if i > 0 {
-				b.WriteString(strings.Repeat(" ", before+len(columnGap)))
+				b.WriteString(strings.Repeat(" ", before+len(cli.ColumnGap)))
 			}
 			b.WriteString(part + "\n")
 		}

@@ -7,14 +7,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/authz/postgres"
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 )
 
-func newSchemaCommand(p process) *cobra.Command {
+func newSchemaCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the schemas of what warder reads",
-		Args:  knownCommand,
+		Args:  cli.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -61,10 +62,10 @@ directory.api_keys_query, with the columns aliased.`,
 }
 
 // printing makes cmd the command that prints a schema.
-func printing(p process, schema string, cmd *cobra.Command) *cobra.Command {
-	cmd.Args = noArguments
+func printing(p cli.Process, schema string, cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cli.NoArguments
 	cmd.RunE = func(*cobra.Command, []string) error {
-		if _, err := io.WriteString(p.stdout, schema); err != nil {
+		if _, err := io.WriteString(p.Stdout, schema); err != nil {
 			return fmt.Errorf("writing the schema: %w", err)
 		}
 		return nil

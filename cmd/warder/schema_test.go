@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
 
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 	"warder/policy"
 	"warder/policy/strict"
@@ -92,7 +93,7 @@ func TestIdentityHeaders(t *testing.T) {
 	if want := slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(keys, want) {
 		t.Errorf("identity.headers has %v, want %v", keys, want)
 	}
-	full := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	full := readConfig("testdata/config/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
 	if got := full.Identity.Headers.renamed(); len(got) != len(keys) {
 		t.Errorf("of %v, %v are read", keys, got)
 	}
@@ -107,7 +108,7 @@ func TestFullConfiguration(t *testing.T) {
 	if !ok {
 		t.Fatal("full.good.yaml is not read")
 	}
-	c := readConfig("testdata/config/full.good.yaml", environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	c := readConfig("testdata/config/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
 	if len(c.reader.Problems) > 0 {
 		t.Error(c.reader.Problems)
 	}
@@ -182,7 +183,7 @@ func TestSchemaDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := readConfig(write(t, t.TempDir(), "warder.yaml", string(text)), environment())
+	c := readConfig(clitest.WriteFile(t, t.TempDir(), "warder.yaml", string(text)), clitest.Environment())
 	if len(c.reader.Problems) > 0 {
 		t.Fatal(c.reader.Problems.Err())
 	}

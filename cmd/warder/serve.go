@@ -16,9 +16,11 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
 )
 
-func newServeCommand(p process) *cobra.Command {
+func newServeCommand(p cli.Process) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -56,13 +58,13 @@ the timeout of Envoy's ext_authz filter, so that it is always warder that answer
   export DATABASE_URL=postgres://warder@db/app REDIS_URL=redis://redis:6379/0
   export WARDER_JWT_SECRET_FILE=/run/secrets/jwt
   warder serve -p policy.yaml`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), p, o)
 		},
 	}
-	addConfigFlag(cmd, &o.configPath)
-	addPolicyFlag(cmd, &o.policyPath)
+	cli.AddConfigFlag(cmd, &o.configPath)
+	cli.AddPolicyFlag(cmd, &o.policyPath)
 	cmd.Flags().BoolVar(&o.shadow, "shadow", false, "decide, log and count, and enforce NO denial")
 	cmd.Flags().StringVar(&o.nextPath, "shadow-policy", "", "decide by this policy `file` or folder too, and count where it differs")
 	return cmd
@@ -83,7 +85,7 @@ func environmentTable() string {
 	return b.String()
 }
 
-func serve(ctx context.Context, p process, o serveOptions) error {
+func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 	signaled, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
 	stop, shutDown := context.WithCancel(context.WithoutCancel(ctx))
@@ -97,28 +99,28 @@ func serve(ctx context.Context, p process, o serveOptions) error {
 		shutDown()
 	}()
 
-	path, err := findConfig(o.configPath, p.env)
+	path, err := findConfig(o.configPath, p.Env)
 	if err != nil {
 		return err
 	}
-	c := readConfig(path, p.env)
+	c := readConfig(path, p.Env)
 	if o.policyPath != "" {
 		c.Policy = filePath(o.policyPath)
 	}
 	s, warnings, err := c.resolve()
 	if err != nil {
 		// What is wrong with the policy is said in the same run.
-		found := problemsOf("", err)
+		found := cli.ProblemsOf("", err)
 		if c.policyKnown() {
-			found = append(found, policyProblems(string(c.Policy), p.env)...)
+			found = append(found, policyProblems(string(c.Policy), p.Env)...)
 		}
 		return found.Err()
 	}
 	dropped := newDroppedLines()
-	log, lines := newQueuedLogger(p.stderr, s.Log, dropped)
+	log, lines := newQueuedLogger(p.Stderr, s.Log, dropped)
 	defer lines.close(0)
 	logWarnings(log, warnings)
-	srv, err := newServer(s, serverOptions{Stdout: p.stdout, Log: log, Dropped: dropped, Env: p.env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
+	srv, err := newServer(s, serverOptions{Stdout: p.Stdout, Log: log, Dropped: dropped, Env: p.Env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
 	if err != nil {
 		return err
 	}

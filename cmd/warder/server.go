@@ -21,6 +21,7 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/authz/token"
+	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -33,7 +34,7 @@ type serverOptions struct {
 	// Log is warder's own log, to which requests write too: it should not wait. Required.
 	Log *slog.Logger
 	// Env looks up the variables of the policy; nil means none is set.
-	Env lookupEnv
+	Env cli.LookupEnv
 	// Dropped counts the lines that the logs drop; nil means a counter of the server's own.
 	Dropped *prometheus.CounterVec
 	// Stores answer instead of those that the settings name, when not nil.
@@ -118,22 +119,22 @@ type inputs struct {
 
 // readInputs reads the policies and the certificates, and reports all that is wrong with them.
 func readInputs(s *settings, o serverOptions) (in inputs, err error) {
-	var found problems
+	var found cli.Problems
 	in.files = newFileWatch([]string{s.Policy}, o.Log)
 	in.routes, err = policy.Load(s.Policy, o.Env)
-	found = append(found, problemsOf(s.Policy, err)...)
+	found = append(found, cli.ProblemsOf(s.Policy, err)...)
 	if o.NextPolicy != "" {
 		in.nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
 		in.next, err = policy.Load(o.NextPolicy, o.Env)
-		found = append(found, problemsOf(o.NextPolicy, err)...)
+		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
 	in.tokens, err = s.JWT.verifier()
-	found = append(found, problemsOf("", err)...)
+	found = append(found, cli.ProblemsOf("", err)...)
 	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
-	found = append(found, problemsOf("", err)...)
+	found = append(found, cli.ProblemsOf("", err)...)
 	if s.Listen.TLS.enabled() {
 		in.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
-		found = append(found, problemsOf("", err)...)
+		found = append(found, cli.ProblemsOf("", err)...)
 	}
 	return in, found.Err()
 }
@@ -258,7 +259,7 @@ func (s *server) Run(ctx context.Context) error {
 	admin := newAdmin(s.ready, s.metrics.handler(), s.explainer(), s.log)
 	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
-		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", readBuild().Version)
+		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", cli.ReadBuild().Version)
 
 	// The parts outlive ctx, since they serve while draining; stopWork ends those
 	// that work for the servers.

@@ -27,6 +27,7 @@ import (
 	"warder/authz/authztest"
 	"warder/authz/mask"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/clitest"
 )
 
 const testPolicy = `version: 1
@@ -43,15 +44,15 @@ type running struct {
 	hangup chan os.Signal
 	stop   context.CancelFunc
 	done   chan error
-	log    *syncBuffer
-	out    *syncBuffer
+	log    *clitest.Buffer
+	out    *clitest.Buffer
 }
 
 func testSettings(t *testing.T) *settings {
 	s := defaultSettings()
-	s.Policy = write(t, t.TempDir(), "policy.yaml", testPolicy)
+	s.Policy = clitest.WriteFile(t, t.TempDir(), "policy.yaml", testPolicy)
 	s.Listen.GRPC.Address, s.Listen.Admin.Address = "127.0.0.1:0", "127.0.0.1:0"
-	s.JWT.Keys = []jwtKey{{Algorithm: "HS256", Secret: mask.New(testSecret)}}
+	s.JWT.Keys = []jwtKey{{Algorithm: "HS256", Secret: mask.New(clitest.Secret)}}
 	s.Shutdown.Delay = 0
 	return s
 }
@@ -65,7 +66,7 @@ func start(t *testing.T, s *settings, on *stores) *running {
 // startWith does so with options of the command line.
 func startWith(t *testing.T, s *settings, o serverOptions) *running {
 	t.Helper()
-	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &syncBuffer{}, out: &syncBuffer{}}
+	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &clitest.Buffer{}, out: &clitest.Buffer{}}
 	ready := make(chan bound, 1)
 	o.Stdout, o.Log, o.Hangup = r.out, newLogger(r.log, logSettings{Level: "debug"}), r.hangup
 	o.OnReady = func(b bound) { ready <- b }
@@ -123,7 +124,7 @@ func (r *running) check(conn *grpc.ClientConn, path string, headers map[string]s
 // mint makes a token of user 42 and session s1.
 func mint(t *testing.T) string {
 	t.Helper()
-	return authztest.Mint(t, authztest.Token{Secret: []byte(testSecret), Claims: map[string]any{
+	return authztest.Mint(t, authztest.Token{Secret: []byte(clitest.Secret), Claims: map[string]any{
 		"sub": "42", "jti": "s1", "exp": time.Now().Add(time.Hour).Unix(),
 	}})
 }
@@ -144,7 +145,7 @@ func TestServer(t *testing.T) {
 	store.PutUser("42", authz.User{Active: true})
 	store.PutSession("42", "s1", 0)
 	s := testSettings(t)
-	s.Listen.GRPC = address{"unix", filepath.Join(socketDir(t), "w.sock")}
+	s.Listen.GRPC = address{"unix", filepath.Join(clitest.SocketDir(t), "w.sock")}
 	r := start(t, s, memoryStores(store))
 	conn := r.dial(insecure.NewCredentials())
 	token := mint(t)
@@ -210,18 +211,18 @@ func TestDrain(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "checks are answered", func() bool { return answered.Load() > 1000 })
+	clitest.Eventually(t, "checks are answered", func() bool { return answered.Load() > 1000 })
 	r.stop()
-	eventually(t, "/readyz says that it ends", func() bool {
+	clitest.Eventually(t, "/readyz says that it ends", func() bool {
 		code, text := r.readyz()
 		return code == 503 && text == "not ready: shutting down"
 	})
 	during := answered.Load()
-	eventually(t, "checks are answered while it drains", func() bool { return answered.Load() > during+100 })
+	clitest.Eventually(t, "checks are answered while it drains", func() bool { return answered.Load() > during+100 })
 	if err := r.wait(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	eventually(t, "clients cannot connect", func() bool { return refused.Load() > 0 })
+	clitest.Eventually(t, "clients cannot connect", func() bool { return refused.Load() > 0 })
 	stopClients.Store(true)
 	clients.Wait()
 }
@@ -277,7 +278,7 @@ func TestDrainFinishesChecksInFlight(t *testing.T) {
 			}()
 			<-g.entered
 			r.stop()
-			eventually(t, "new connections are refused", func() bool {
+			clitest.Eventually(t, "new connections are refused", func() bool {
 				probe, err := net.Dial("tcp", r.GRPC.String())
 				if err == nil {
 					_ = probe.Close()
@@ -316,8 +317,8 @@ func TestServerFails(t *testing.T) {
 		defer taken.Close()
 		s := testSettings(t)
 		s.Listen.Admin.Address = taken.Addr().String()
-		s.Listen.GRPC = address{"unix", filepath.Join(socketDir(t), "w.sock")}
-		srv, err := newServer(s, serverOptions{Stdout: io.Discard, Log: discard(), Stores: memoryStores(memory.New(nil))})
+		s.Listen.GRPC = address{"unix", filepath.Join(clitest.SocketDir(t), "w.sock")}
+		srv, err := newServer(s, serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: memoryStores(memory.New(nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +340,7 @@ func TestServerFails(t *testing.T) {
 		}}
 		closed := false
 		on.Close = append(on.Close, func() { closed = true })
-		srv, err := newServer(testSettings(t), serverOptions{Stdout: io.Discard, Log: discard(), Stores: on})
+		srv, err := newServer(testSettings(t), serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: on})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -353,10 +354,10 @@ func TestServerFails(t *testing.T) {
 	t.Run("everything that is wrong is said at once", func(t *testing.T) {
 		t.Parallel()
 		s := testSettings(t)
-		s.Policy = write(t, t.TempDir(), "policy.yaml", "version: 7\n")
+		s.Policy = clitest.WriteFile(t, t.TempDir(), "policy.yaml", "version: 7\n")
 		s.JWT.Keys[0].Secret = mask.New("canary")
 		s.Listen.TLS = tlsSettings{CertFile: "/nowhere/c", KeyFile: "/nowhere/k"}
-		_, err := newServer(s, serverOptions{Stdout: io.Discard, Log: discard(), Stores: memoryStores(memory.New(nil))})
+		_, err := newServer(s, serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: memoryStores(memory.New(nil))})
 		if err == nil {
 			t.Fatal("no error")
 		}
@@ -383,16 +384,16 @@ func TestNotReadyBeforeTheStores(t *testing.T) {
 	}}}
 	s := testSettings(t)
 	s.Listen.Admin.Address = freePort(t)
-	r := &running{t: t, log: &syncBuffer{}, bound: bound{Admin: tcpAddr(t, s.Listen.Admin.Address)}}
+	r := &running{t: t, log: &clitest.Buffer{}, bound: bound{Admin: tcpAddr(t, s.Listen.Admin.Address)}}
 	ready := make(chan bound, 1)
-	srv, err := newServer(s, serverOptions{Stdout: io.Discard, Log: discard(), Stores: on, OnReady: func(b bound) { ready <- b }})
+	srv, err := newServer(s, serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: on, OnReady: func(b bound) { ready <- b }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- srv.Run(ctx) }()
-	eventually(t, "/readyz says what is missing", func() bool {
+	clitest.Eventually(t, "/readyz says what is missing", func() bool {
 		code, text := r.readyz()
 		return code == 503 && text == "not ready: waiting for sessions"
 	})
@@ -430,12 +431,12 @@ func tcpAddr(t *testing.T, s string) net.Addr {
 func TestServerTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ca := newAuthority(t, "ca")
-	cert, key := ca.issue(t, "warder", time.Now().Add(time.Hour))
+	ca := clitest.NewAuthority(t, "ca")
+	cert, key := ca.Issue(t, "warder", time.Now().Add(time.Hour))
 	s := testSettings(t)
 	s.Listen.TLS = tlsSettings{
-		CertFile: write(t, dir, "tls.crt", string(cert)), KeyFile: write(t, dir, "tls.key", string(key)),
-		ClientCAFile: write(t, dir, "ca.crt", string(ca.pem)),
+		CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key)),
+		ClientCAFile: clitest.WriteFile(t, dir, "ca.crt", string(ca.Pem)),
 	}
 	r := start(t, s, memoryStores(memory.New(nil)))
 	for _, c := range []struct {
@@ -443,9 +444,9 @@ func TestServerTLS(t *testing.T) {
 		name string
 		with credentials.TransportCredentials
 	}{
-		{true, "a certificate of the CA", credentials.NewTLS(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.pair(t, "envoy")}})},
-		{false, "no certificate", credentials.NewTLS(&tls.Config{RootCAs: ca.pool()})},
-		{false, "a certificate of another CA", credentials.NewTLS(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{newAuthority(t, "other").pair(t, "envoy")}})},
+		{true, "a certificate of the CA", credentials.NewTLS(&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{ca.Pair(t, "envoy")}})},
+		{false, "no certificate", credentials.NewTLS(&tls.Config{RootCAs: ca.Pool()})},
+		{false, "a certificate of another CA", credentials.NewTLS(&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{clitest.NewAuthority(t, "other").Pair(t, "envoy")}})},
 		{false, "plaintext", insecure.NewCredentials()},
 	} {
 		code, err := r.check(r.dial(c.with), "/public", nil)

@@ -15,6 +15,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/authz/token"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -54,13 +55,13 @@ func TestServeShadow(t *testing.T) {
 	if _, text := r.readyz(); text != "ready\nshadow: no denial is enforced" {
 		t.Errorf("/readyz: %s", text)
 	}
-	if code, out, stderr := runCommand(environment(), "explain", "--url", "http://"+r.Admin.String(), "GET", "/user"); code != 0 || !strings.HasPrefix(out, "WOULD DENY 200 credentials_missing") {
+	if code, out, stderr := runCommand(clitest.Environment(), "explain", "--url", "http://"+r.Admin.String(), "GET", "/user"); code != 0 || !strings.HasPrefix(out, "WOULD DENY 200 credentials_missing") {
 		t.Errorf("explain: %d, %s%s", code, out, stderr)
 	}
 	if !strings.Contains(r.log.String(), "SHADOW: NO DENIAL IS ENFORCED") {
 		t.Errorf("the log does not say it:\n%s", r.log)
 	}
-	eventually(t, "lines for what would be denied", func() bool { return strings.Count(r.out.String(), `"decision":"would_deny"`) == 2 })
+	clitest.Eventually(t, "lines for what would be denied", func() bool { return strings.Count(r.out.String(), `"decision":"would_deny"`) == 2 })
 }
 
 // TestShadowPolicy: the policy to come is reloaded like the other one, changes no
@@ -70,7 +71,7 @@ func TestShadowPolicy(t *testing.T) {
 	store := memory.New(nil)
 	store.PutUser("42", authz.User{Active: true})
 	store.PutSession("42", "s1", 0)
-	next := write(t, t.TempDir(), "next.yaml", `version: 1
+	next := clitest.WriteFile(t, t.TempDir(), "next.yaml", `version: 1
 routes:
   - {id: public, match: /public, public: true}
   - {id: staff, match: /user, allow: [{user: {roles: [STAFF]}}]}
@@ -99,7 +100,7 @@ routes:
 	}
 	counted := func(result string, n int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d that are %s", n, result), func() bool {
+		clitest.Eventually(t, fmt.Sprintf("%d that are %s", n, result), func() bool {
 			return r.scrape().series[fmt.Sprintf("warder_shadow_policy_requests_total{result=%q}", result)] == float64(n)
 		})
 	}
@@ -113,7 +114,7 @@ routes:
 	if got := r.scrape().of("warder_shadow_policy_differences_total"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
-	eventually(t, "a line for each difference", func() bool { return strings.Count(r.out.String(), `"next_decision"`) == 2 })
+	clitest.Eventually(t, "a line for each difference", func() bool { return strings.Count(r.out.String(), `"next_decision"`) == 2 })
 	if out := r.out.String(); !strings.Contains(out, `"user":"42"`) || !strings.Contains(out, `"next_reason":"role_missing","next_route":"staff"`) || strings.Contains(out, "canary") {
 		t.Errorf("the lines:\n%s", out)
 	}
@@ -122,14 +123,14 @@ routes:
 	if err := os.WriteFile(next, []byte("version: 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a word about the broken file", func() bool { return strings.Contains(r.log.String(), "policy not reloaded") })
+	clitest.Eventually(t, "a word about the broken file", func() bool { return strings.Contains(r.log.String(), "policy not reloaded") })
 	if code, text := r.readyz(); code != 200 || !strings.HasPrefix(text, "ready\nshadow policy: the reload at ") {
 		t.Errorf("/readyz with a broken policy to come: %d %s", code, text)
 	}
 	if err := os.WriteFile(next, []byte(testPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a word about the mended file", func() bool { return strings.Contains(r.log.String(), "policy reloaded") })
+	clitest.Eventually(t, "a word about the mended file", func() bool { return strings.Contains(r.log.String(), "policy reloaded") })
 	ask()
 	counted("same", 8)
 	counted("different", 2)
@@ -143,8 +144,8 @@ routes:
 func TestShadowPolicyIsWrong(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)
-	next := write(t, t.TempDir(), "next.yaml", "version: 1\nroutes: [{id: a, match: /a}]\n")
-	_, err := newServer(s, serverOptions{Stdout: &syncBuffer{}, Log: newLogger(&syncBuffer{}, logSettings{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
+	next := clitest.WriteFile(t, t.TempDir(), "next.yaml", "version: 1\nroutes: [{id: a, match: /a}]\n")
+	_, err := newServer(s, serverOptions{Stdout: &clitest.Buffer{}, Log: newLogger(&clitest.Buffer{}, logSettings{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
 	if err == nil || !strings.Contains(err.Error(), next+":2:10: routes[0].allow: is missing") {
 		t.Errorf("a wrong policy to come: %v", err)
 	}
@@ -229,7 +230,7 @@ func TestShadowPolicyEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log syncBuffer
+		var log clitest.Buffer
 		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: newNextMetrics(), log: newLogger(&log, logSettings{})}
 		n.compare(t.Context(), envoy.Observation{Decision: authz.Deny(authz.ReasonRouteUnmatched), Request: authz.NewRequest(authz.Attributes{
 			Method: "GET", Path: "/key", Headers: authz.Headers{{Name: "x-api-key", Value: "wk_test_0123456789"}},

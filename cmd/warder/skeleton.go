@@ -10,6 +10,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/pattern"
 )
@@ -96,7 +97,7 @@ func (s skeleton) closeContested(a application, taken map[string]*skeletonRoute)
 
 func nameOfOperation(o operation) string {
 	for _, name := range []string{o.summary, o.id} {
-		if name = oneLine(name, 80); name != "" {
+		if name = cli.OneLine(name, 80); name != "" {
 			return name
 		}
 	}
@@ -142,17 +143,17 @@ func (r *skeletonRule) add(a application, name string, listed []string) {
 	}
 	switch {
 	case scheme == nil:
-		r.mark("the document does not define the security scheme " + oneLine(name, 60))
+		r.mark("the document does not define the security scheme " + cli.OneLine(name, 60))
 	case scheme.Type == "apiKey" && scheme.In == "header" && !strings.EqualFold(scheme.Name, "authorization"):
 		r.addKey(scheme.Name, listed)
 	case scheme.Type == "apiKey" && scheme.In != "header":
-		r.mark("the document wants an API key in the " + oneLine(scheme.In, 20) + ", and warder reads it from a header")
+		r.mark("the document wants an API key in the " + cli.OneLine(scheme.In, 20) + ", and warder reads it from a header")
 	case scheme.Type == "http" && strings.EqualFold(scheme.Scheme, "bearer"):
 		r.addUser(listed, a.roles)
 	case scheme.Type == "oauth2", scheme.Type == "openIdConnect", scheme.Type == "apiKey":
 		r.addUser(listed, false)
 	default:
-		r.mark(fmt.Sprintf("the document asks for %s, which warder does not check", oneLine(strings.TrimSpace(scheme.Type+" "+scheme.Scheme), 40)))
+		r.mark(fmt.Sprintf("the document asks for %s, which warder does not check", cli.OneLine(strings.TrimSpace(scheme.Type+" "+scheme.Scheme), 40)))
 	}
 }
 
@@ -171,7 +172,7 @@ func (r *skeletonRule) addUser(listed []string, roles bool) {
 		r.user = &policy.UserRule{Roles: []string{undecided}}
 	}
 	if len(listed) > 0 {
-		r.mark("the document lists " + oneLine(strings.Join(listed, ", "), 120) + ": scopes of a token, which are no roles. Users with which roles?")
+		r.mark("the document lists " + cli.OneLine(strings.Join(listed, ", "), 120) + ": scopes of a token, which are no roles. Users with which roles?")
 		return
 	}
 	r.mark("users with which roles? user: {} is any signed-in user")
@@ -179,7 +180,7 @@ func (r *skeletonRule) addUser(listed []string, roles bool) {
 
 func (r *skeletonRule) addKey(header string, listed []string) {
 	if !strings.EqualFold(header, "X-API-Key") {
-		r.mark("the key is in " + oneLine(header, 60) + "; write api_key: {header: …} in warder.yaml")
+		r.mark("the key is in " + cli.OneLine(header, 60) + "; write api_key: {header: …} in warder.yaml")
 	}
 	before := r.apiKey
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/cli"
 )
 
 // stores are what an engine asks, and how to tell whether they can be reached.
@@ -125,9 +126,9 @@ func look(ctx context.Context, c storeCheck) ([]string, error) {
 // storeError makes problems of the lines of a store's error, which name their
 // fields themselves.
 func storeError(err error) error {
-	var found problems
+	var found cli.Problems
 	for _, e := range authz.ConfigErrors(err) {
-		found = append(found, problem{Field: e.Field, Message: e.Problem})
+		found = append(found, cli.Problem{Field: e.Field, Message: e.Problem})
 	}
 	return found
 }

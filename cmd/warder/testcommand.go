@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/strict"
 )
@@ -29,7 +30,7 @@ type testOptions struct {
 	least                  percent
 }
 
-func newTestCommand(p process) *cobra.Command {
+func newTestCommand(p cli.Process) *cobra.Command {
 	var o testOptions
 	cmd := &cobra.Command{
 		Use:   "test FILE…",
@@ -79,18 +80,18 @@ outcome is passed, failed or skipped.`,
   warder test policy_test.yaml -o junit > report.xml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return &usageError{cmd.CommandPath(), errors.New("no file is named; name one or more, as in: warder test policy_test.yaml")}
+				return cli.WrongUsage(cmd, errors.New("no file is named; name one or more, as in: warder test policy_test.yaml"))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.coverage = o.coverage || o.least > 0
-			t := &testRun{process: p, options: o, runner: policytest.NewRunner(), now: time.Now(), policies: map[string]*testedPolicy{}}
+			t := &testRun{Process: p, options: o, runner: policytest.NewRunner(), now: time.Now(), policies: map[string]*testedPolicy{}}
 			return t.all(cmd.Context(), args)
 		},
 	}
-	addPolicyFlag(cmd, &o.policyPath)
-	addConfigFlag(cmd, &o.configPath)
+	cli.AddPolicyFlag(cmd, &o.policyPath)
+	cli.AddConfigFlag(cmd, &o.configPath)
 	flags := cmd.Flags()
 	o.output = testText
 	flags.VarP(&o.output, "output", "o", "how the result is written")
@@ -156,7 +157,7 @@ func (p *percent) Set(s string) error {
 
 // A testRun is one run of the command.
 type testRun struct {
-	process
+	cli.Process
 	options testOptions
 	runner  *policytest.Runner
 	now     time.Time
@@ -167,7 +168,7 @@ type testRun struct {
 
 	policies map[string]*testedPolicy // by where they are from
 	results  []testResult
-	problems problems
+	problems cli.Problems
 	unrun    int // how many files they are of
 }
 
@@ -190,8 +191,8 @@ type testResult struct {
 
 // all runs every file and writes the report.
 func (t *testRun) all(ctx context.Context, paths []string) error {
-	t.fallback, _ = t.env("WARDER_POLICY")
-	t.configPath = configFlagOr(t.options.configPath, t.env)
+	t.fallback, _ = t.Env("WARDER_POLICY")
+	t.configPath = configFlagOr(t.options.configPath, t.Env)
 	if t.configPath != "" {
 		if err := t.readConfig(); err != nil {
 			return err
@@ -209,7 +210,7 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 		}
 		if err != nil {
 			t.unrun++
-			t.problems = append(t.problems, problemsOf(path, err)...)
+			t.problems = append(t.problems, cli.ProblemsOf(path, err)...)
 		}
 	}
 	t.problems = t.problems.Sorted()
@@ -221,7 +222,7 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 
 // readConfig takes from the configuration what changes decisions, and none of its secrets.
 func (t *testRun) readConfig() error {
-	c, client, err := readDecisive(t.configPath, t.env)
+	c, client, err := readDecisive(t.configPath, t.Env)
 	if err != nil {
 		return err
 	}
@@ -248,7 +249,7 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 		case has: // as a file's own policy goes before WARDER_POLICY
 		default:
 			if err := f.SetConfig(*t.config); err != nil {
-				return problems{{Position: strict.Position{File: t.configPath}, Message: err.Error()}}
+				return cli.Problems{{Position: strict.Position{File: t.configPath}, Message: err.Error()}}
 			}
 		}
 	}
@@ -289,7 +290,7 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 		return nil, policy.Problems{{Position: at, Field: field, Message: "names a policy, and so does --policy; leave one of them out"}}.Err()
 	case own:
 	case given == "":
-		return nil, problems{{Position: strict.Position{File: f.Path}, Message: "names no policy; write policy_file: policy.yaml into it, or give --policy"}}
+		return nil, cli.Problems{{Position: strict.Position{File: f.Path}, Message: "names no policy; write policy_file: policy.yaml into it, or give --policy"}}
 	default:
 		path = given
 	}
@@ -303,9 +304,9 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	}
 	t.policies[key] = tested
 	if own {
-		tested.routes, tested.failed = f.LoadPolicy(t.env)
+		tested.routes, tested.failed = f.LoadPolicy(t.Env)
 	} else {
-		tested.routes, tested.failed = loadPolicyArgument(t.process, path)
+		tested.routes, tested.failed = cli.LoadPolicy(t.Process, path)
 	}
 	if tested.failed == nil {
 		tested.coverage = policytest.NewCoverage(tested.routes)
@@ -318,25 +319,25 @@ func (t *testRun) report() error {
 	var err error
 	switch t.options.output {
 	case testJSON:
-		err = writeJSON(t.stdout, t.jsonReport())
+		err = cli.WriteJSON(t.Stdout, t.jsonReport())
 	case testJUnit:
-		err = t.writeJUnit(t.stdout)
+		err = t.writeJUnit(t.Stdout)
 	case testText:
-		_, err = io.WriteString(t.stdout, t.textReport())
+		_, err = io.WriteString(t.Stdout, t.textReport())
 	}
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	for _, problem := range t.problems {
 		if t.options.output == testText {
-			fmt.Fprintln(t.stderr, problem)
+			fmt.Fprintln(t.Stderr, problem)
 		}
 	}
 	for _, line := range t.tooLittle() {
-		fmt.Fprintln(t.stderr, "warder: "+line)
+		fmt.Fprintln(t.Stderr, "warder: "+line)
 	}
 	if !t.ok() {
-		return errReported
+		return cli.ErrReported
 	}
 	return nil
 }

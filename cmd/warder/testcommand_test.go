@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 // TestCorpusCommand: the decision corpus is a set of policy tests like any other.
@@ -21,7 +23,7 @@ func TestCorpusCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	if code != exitGood || report.Passed < 800 || report.Failed+report.Skipped > 0 {
+	if code != cli.ExitGood || report.Passed < 800 || report.Failed+report.Skipped > 0 {
 		t.Errorf("exit %d, %d passed, %d failed, %d skipped", code, report.Passed, report.Failed, report.Skipped)
 	}
 }
@@ -46,7 +48,7 @@ func TestCorpusCommandCanFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out := runTests(path, "--coverage")
-	if cases := strings.Count(turned, "{want:"); code != exitFailure || strings.Count(out, "FAIL ") != cases || !strings.Contains(out, "0 passed, ") {
+	if cases := strings.Count(turned, "{want:"); code != cli.ExitFailure || strings.Count(out, "FAIL ") != cases || !strings.Contains(out, "0 passed, ") {
 		t.Errorf("exit %d, %d of %d cases fail\n%s", code, strings.Count(out, "FAIL "), cases, out)
 	}
 }
@@ -54,14 +56,14 @@ func TestCorpusCommandCanFail(t *testing.T) {
 // TestDemoPolicy: the cases of the demo's policy pass, and reach all of it.
 func TestDemoPolicy(t *testing.T) {
 	t.Parallel()
-	if code, out := runTests("demo-policy_test.yaml", "--coverage-min", "100"); code != exitGood {
+	if code, out := runTests("demo-policy_test.yaml", "--coverage-min", "100"); code != cli.ExitGood {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
 
 func runTests(args ...string) (code int, out string) {
 	var b strings.Builder
-	p := process{env: func(string) (string, bool) { return "", false }, stdout: &b, stderr: &b}
+	p := cli.Process{Env: func(string) (string, bool) { return "", false }, Stdout: &b, Stderr: &b}
 	code = run(append([]string{"test"}, args...), p)
 	return code, b.String()
 }

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/cli"
 )
 
 // textReport is the report for people: what failed, what is not reached, and how many.
@@ -29,7 +30,7 @@ func (t *testRun) textReport() string {
 	passed, failed, skipped := t.counts()
 	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped", passed, failed, skipped)
 	if t.unrun > 0 {
-		fmt.Fprintf(&b, "; %s did not run", count(t.unrun, "file"))
+		fmt.Fprintf(&b, "; %s did not run", cli.Count(t.unrun, "file"))
 	}
 	b.WriteString("\n")
 	return b.String()
@@ -142,7 +143,7 @@ func (t *testRun) tooLittle() (lines []string) {
 func (t *testRun) writeCoverage(b *strings.Builder) {
 	for _, p := range t.covered() {
 		covered, total := p.coverage.Count()
-		fmt.Fprintf(b, "%s: %g%% covered, %d of %d in %s\n", p.name, p.share(), covered, total, count(len(p.coverage.Routes), "route"))
+		fmt.Fprintf(b, "%s: %g%% covered, %d of %d in %s\n", p.name, p.share(), covered, total, cli.Count(len(p.coverage.Routes), "route"))
 		for _, r := range p.coverage.Routes {
 			if missing := r.Missing(); len(missing) > 0 {
 				fmt.Fprintf(b, "  %s:%d: %s: no case for: %s\n", r.Route.Position.File, r.Route.Position.Line, r.Route.ID, strings.Join(missing, "; "))
@@ -159,7 +160,7 @@ type testReport struct {
 	Failed   int            `json:"failed"`
 	Skipped  int            `json:"skipped"`
 	Cases    []testedCase   `json:"cases"`
-	Problems problems       `json:"problems"`
+	Problems cli.Problems   `json:"problems"`
 	Coverage []testCoverage `json:"coverage"` // null without --coverage
 }
 
@@ -208,7 +209,7 @@ type testItem struct {
 }
 
 func (t *testRun) jsonReport() testReport {
-	report := testReport{OK: t.ok(), Cases: []testedCase{}, Problems: orEmpty(t.problems)}
+	report := testReport{OK: t.ok(), Cases: []testedCase{}, Problems: cli.OrEmpty(t.problems)}
 	report.Passed, report.Failed, report.Skipped = t.counts()
 	for _, r := range t.results {
 		at := r.Case.Position()

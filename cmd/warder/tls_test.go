@@ -3,88 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"warder/cmd/warder/internal/clitest"
 )
-
-// An authority makes certificates for a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newAuthority(t testing.TB, name string) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-// issue makes a certificate for 127.0.0.1 and names of the DNS, as a server and as a client.
-func (a *authority) issue(t testing.TB, name string, notAfter time.Time, dns ...string) (certPEM, keyPEM []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: dns, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore:   time.Now().Add(-2 * time.Hour), NotAfter: notAfter,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-}
-
-func (a *authority) pair(t testing.TB, name string) tls.Certificate {
-	t.Helper()
-	pair, err := tls.X509KeyPair(a.issue(t, name, time.Now().Add(time.Hour)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
 
 // tlsServer accepts connections with a reloader's configuration and answers
 // each with its name in the certificate, so that a handshake is seen to the end.
@@ -129,15 +58,15 @@ func connect(addr string, c *tls.Config) (name string, err error) {
 func TestTLSReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	old, next := newAuthority(t, "old"), newAuthority(t, "next")
+	old, next := clitest.NewAuthority(t, "old"), clitest.NewAuthority(t, "next")
 	files := tlsSettings{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt")}
-	volume := &kubernetesVolume{dir: dir}
-	publish := func(name string, server, clients *authority, notAfter time.Time) {
-		cert, key := server.issue(t, name, notAfter)
-		volume.publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(clients.pem)})
+	volume := &clitest.KubernetesVolume{Dir: dir}
+	publish := func(name string, server, clients *clitest.Authority, notAfter time.Time) {
+		cert, key := server.Issue(t, name, notAfter)
+		volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(clients.Pem)})
 	}
 	publish("first", old, old, time.Now().Add(time.Hour))
-	var out syncBuffer
+	var out clitest.Buffer
 	r, err := newTLSReloader(files, newLogger(&out, logSettings{Format: "json"}))
 	if err != nil {
 		t.Fatal(err)
@@ -146,10 +75,10 @@ func TestTLSReload(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- r.watch(ctx) }()
 	addr := tlsServer(t, r)
-	client := func(clientCA *authority, server *authority) *tls.Config {
-		c := &tls.Config{RootCAs: server.pool()}
+	client := func(clientCA *clitest.Authority, server *clitest.Authority) *tls.Config {
+		c := &tls.Config{RootCAs: server.Pool()}
 		if clientCA != nil {
-			c.Certificates = []tls.Certificate{clientCA.pair(t, "client")}
+			c.Certificates = []tls.Certificate{clientCA.Pair(t, "client")}
 		}
 		return c
 	}
@@ -187,7 +116,7 @@ func TestTLSReload(t *testing.T) {
 	}
 
 	publish("second", next, next, time.Now().Add(time.Hour))
-	eventually(t, "the second certificate", func() bool {
+	clitest.Eventually(t, "the second certificate", func() bool {
 		name, err := connect(addr, client(next, next))
 		return err == nil && name == "second"
 	})
@@ -196,10 +125,10 @@ func TestTLSReload(t *testing.T) {
 	}
 
 	// A key that does not fit: the last good pair stays, and the log says so.
-	cert, _ := next.issue(t, "third", time.Now().Add(time.Hour))
-	_, otherKey := next.issue(t, "other", time.Now().Add(time.Hour))
-	volume.publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.pem)})
-	eventually(t, "a word about the pair", func() bool {
+	cert, _ := next.Issue(t, "third", time.Now().Add(time.Hour))
+	_, otherKey := next.Issue(t, "other", time.Now().Add(time.Hour))
+	volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.Pem)})
+	clitest.Eventually(t, "a word about the pair", func() bool {
 		return strings.Contains(out.String(), "TLS files not reloaded") && strings.Contains(out.String(), "are no pair")
 	})
 	if name, err := connect(addr, client(next, next)); err != nil || name != "second" {
@@ -207,7 +136,7 @@ func TestTLSReload(t *testing.T) {
 	}
 
 	publish("expired", next, next, time.Now().Add(-time.Hour))
-	eventually(t, "a word about the expired certificate", func() bool { return strings.Contains(out.String(), "TLS certificate has expired") })
+	clitest.Eventually(t, "a word about the expired certificate", func() bool { return strings.Contains(out.String(), "TLS certificate has expired") })
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("watch: %v", err)
@@ -221,12 +150,12 @@ func TestTLSReload(t *testing.T) {
 func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ca := newAuthority(t, "ca")
+	ca := clitest.NewAuthority(t, "ca")
 	renew := func(name string) tlsSettings {
-		cert, key := ca.issue(t, name, time.Now().Add(time.Hour))
-		return tlsSettings{CertFile: write(t, dir, "tls.crt", string(cert)), KeyFile: write(t, dir, "tls.key", string(key))}
+		cert, key := ca.Issue(t, name, time.Now().Add(time.Hour))
+		return tlsSettings{CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key))}
 	}
-	r, err := newTLSReloader(renew("first"), discard())
+	r, err := newTLSReloader(renew("first"), clitest.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +163,7 @@ func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.watch(ctx) }()
-	eventually(t, "the second certificate", func() bool { return r.current.Load().Certificates[0].Leaf.Subject.CommonName == "second" })
+	clitest.Eventually(t, "the second certificate", func() bool { return r.current.Load().Certificates[0].Leaf.Subject.CommonName == "second" })
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("watch: %v", err)
@@ -244,10 +173,10 @@ func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 func TestLoadTLSRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ca := newAuthority(t, "ca")
-	cert, key := ca.issue(t, "a", time.Now().Add(time.Hour))
-	_, other := ca.issue(t, "b", time.Now().Add(time.Hour))
-	good := tlsSettings{CertFile: write(t, dir, "c", string(cert)), KeyFile: write(t, dir, "k", string(key)), ClientCAFile: write(t, dir, "ca", string(ca.pem))}
+	ca := clitest.NewAuthority(t, "ca")
+	cert, key := ca.Issue(t, "a", time.Now().Add(time.Hour))
+	_, other := ca.Issue(t, "b", time.Now().Add(time.Hour))
+	good := tlsSettings{CertFile: clitest.WriteFile(t, dir, "c", string(cert)), KeyFile: clitest.WriteFile(t, dir, "k", string(key)), ClientCAFile: clitest.WriteFile(t, dir, "ca", string(ca.Pem))}
 	if _, err := loadTLS(good); err != nil {
 		t.Fatal(err)
 	}
@@ -259,8 +188,8 @@ func TestLoadTLSRefuses(t *testing.T) {
 		{"cannot be read: no such file", func(s *tlsSettings) { s.KeyFile = dir + "/gone" }},
 		{"cannot be read: no such file", func(s *tlsSettings) { s.ClientCAFile = dir + "/gone" }},
 		{"is a folder", func(s *tlsSettings) { s.CertFile = dir }},
-		{"no pair", func(s *tlsSettings) { s.KeyFile = write(t, dir, "other", string(other)) }},
-		{"no pair", func(s *tlsSettings) { s.CertFile = write(t, dir, "empty", "") }},
+		{"no pair", func(s *tlsSettings) { s.KeyFile = clitest.WriteFile(t, dir, "other", string(other)) }},
+		{"no pair", func(s *tlsSettings) { s.CertFile = clitest.WriteFile(t, dir, "empty", "") }},
 		{"holds no certificate", func(s *tlsSettings) { s.ClientCAFile = s.KeyFile }},
 	} {
 		s := good

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"warder/cmd/warder/internal/cli"
 )
 
 const (
@@ -141,7 +143,7 @@ func fingerprintOf(paths []string) fingerprint {
 	h := sha256.New()
 	for _, path := range paths {
 		for _, name := range filesOf(path) {
-			data, err := readBounded(name, 16<<20)
+			data, err := cli.ReadBounded(name, 16<<20)
 			fmt.Fprintf(h, "%q %d %v\n", name, len(data), err)
 			_, _ = h.Write(data)
 		}

@@ -2,76 +2,14 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"warder/cmd/warder/internal/clitest"
 )
-
-// eventually polls until the condition holds: real files and a real kernel have
-// their own time. It fails the test long after any of them should be done.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(15 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-func replace(t testing.TB, path, content string) {
-	t.Helper()
-	dir, name := filepath.Split(path)
-	temp := write(t, dir, "."+name+".new", content)
-	if err := os.Rename(temp, path); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A kubernetesVolume is a folder as the kubelet makes it: each file is a link to
-// ..data/NAME, and ..data is a link that is swapped.
-type kubernetesVolume struct {
-	dir     string
-	version int
-}
-
-func (v *kubernetesVolume) publish(t testing.TB, files map[string]string) {
-	t.Helper()
-	v.version++
-	version := "..v" + string(rune('0'+v.version))
-	if err := os.Mkdir(filepath.Join(v.dir, version), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range files {
-		write(t, filepath.Join(v.dir, version), name, content)
-		if _, err := os.Lstat(filepath.Join(v.dir, name)); err != nil {
-			if err := os.Symlink(filepath.Join("..data", name), filepath.Join(v.dir, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	temp := filepath.Join(v.dir, "..data_tmp")
-	if err := os.Symlink(version, temp); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(temp, filepath.Join(v.dir, "..data")); err != nil {
-		t.Fatal(err)
-	}
-	if v.version > 1 {
-		if err := os.RemoveAll(filepath.Join(v.dir, "..v"+string(rune('0'+v.version-1)))); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // TestFileWatch changes a file in every way that it is changed in practice,
 // twice, and wants to be told each time what it holds in the end.
@@ -82,60 +20,60 @@ func TestFileWatch(t *testing.T) {
 		make func(t *testing.T, dir string) (path string, change func(content string))
 	}{
 		{"written in place", func(t *testing.T, dir string) (string, func(string)) {
-			return write(t, dir, "f.yaml", "0"), func(s string) { write(t, dir, "f.yaml", s) }
+			return clitest.WriteFile(t, dir, "f.yaml", "0"), func(s string) { clitest.WriteFile(t, dir, "f.yaml", s) }
 		}},
 		{"renamed over", func(t *testing.T, dir string) (string, func(string)) {
-			path := write(t, dir, "f.yaml", "0")
-			return path, func(s string) { replace(t, path, s) }
+			path := clitest.WriteFile(t, dir, "f.yaml", "0")
+			return path, func(s string) { clitest.Replace(t, path, s) }
 		}},
 		{"moved away and made again, as vim does", func(t *testing.T, dir string) (string, func(string)) {
-			path := write(t, dir, "f.yaml", "0")
+			path := clitest.WriteFile(t, dir, "f.yaml", "0")
 			return path, func(s string) {
 				if err := os.Rename(path, path+"~"); err != nil {
 					t.Fatal(err)
 				}
-				write(t, dir, "f.yaml", s)
+				clitest.WriteFile(t, dir, "f.yaml", s)
 			}
 		}},
 		{"removed and made again", func(t *testing.T, dir string) (string, func(string)) {
-			path := write(t, dir, "f.yaml", "0")
+			path := clitest.WriteFile(t, dir, "f.yaml", "0")
 			return path, func(s string) {
 				if err := os.Remove(path); err != nil {
 					t.Fatal(err)
 				}
-				write(t, dir, "f.yaml", s)
+				clitest.WriteFile(t, dir, "f.yaml", s)
 			}
 		}},
 		{"swapped by Kubernetes", func(t *testing.T, dir string) (string, func(string)) {
-			v := &kubernetesVolume{dir: dir}
-			v.publish(t, map[string]string{"f.yaml": "0"})
-			return filepath.Join(dir, "f.yaml"), func(s string) { v.publish(t, map[string]string{"f.yaml": s}) }
+			v := &clitest.KubernetesVolume{Dir: dir}
+			v.Publish(t, map[string]string{"f.yaml": "0"})
+			return filepath.Join(dir, "f.yaml"), func(s string) { v.Publish(t, map[string]string{"f.yaml": s}) }
 		}},
 		{"behind a link elsewhere", func(t *testing.T, dir string) (string, func(string)) {
-			target := write(t, t.TempDir(), "target.yaml", "0")
+			target := clitest.WriteFile(t, t.TempDir(), "target.yaml", "0")
 			path := filepath.Join(dir, "f.yaml")
 			if err := os.Symlink(target, path); err != nil {
 				t.Fatal(err)
 			}
-			return path, func(s string) { replace(t, target, s) }
+			return path, func(s string) { clitest.Replace(t, target, s) }
 		}},
 		{"a folder whose file is written", func(t *testing.T, dir string) (string, func(string)) {
-			write(t, dir, "f.yaml", "0")
-			return dir, func(s string) { write(t, dir, "f.yaml", s) }
+			clitest.WriteFile(t, dir, "f.yaml", "0")
+			return dir, func(s string) { clitest.WriteFile(t, dir, "f.yaml", s) }
 		}},
 		{"a folder that gets a file", func(t *testing.T, dir string) (string, func(string)) {
-			return dir, func(s string) { write(t, dir, "f"+s+".yaml", s) }
+			return dir, func(s string) { clitest.WriteFile(t, dir, "f"+s+".yaml", s) }
 		}},
 		{"a folder swapped by Kubernetes", func(t *testing.T, dir string) (string, func(string)) {
-			v := &kubernetesVolume{dir: dir}
-			v.publish(t, map[string]string{"a.yaml": "0", "b.yaml": "0"})
-			return dir, func(s string) { v.publish(t, map[string]string{"a.yaml": s, "b.yaml": "0"}) }
+			v := &clitest.KubernetesVolume{Dir: dir}
+			v.Publish(t, map[string]string{"a.yaml": "0", "b.yaml": "0"})
+			return dir, func(s string) { v.Publish(t, map[string]string{"a.yaml": s, "b.yaml": "0"}) }
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			path, change := c.make(t, t.TempDir())
-			w := newFileWatch([]string{path}, discard())
+			w := newFileWatch([]string{path}, clitest.Discard())
 			var told atomic.Int32
 			var last atomic.Value
 			ctx, stop := context.WithCancel(t.Context())
@@ -150,7 +88,7 @@ func TestFileWatch(t *testing.T) {
 				before := told.Load()
 				change(content)
 				want := fingerprintOf([]string{path})
-				eventually(t, "told of "+content, func() bool { return told.Load() > before && last.Load() == want })
+				clitest.Eventually(t, "told of "+content, func() bool { return told.Load() > before && last.Load() == want })
 			}
 			stop()
 			if err := <-done; err != nil {
@@ -164,9 +102,9 @@ func TestFileWatch(t *testing.T) {
 // for the first time.
 func TestFileWatchTellsWhatHappenedBefore(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "f.yaml", "0")
-	w := newFileWatch([]string{path}, discard())
-	write(t, filepath.Dir(path), "f.yaml", "1")
+	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")
+	w := newFileWatch([]string{path}, clitest.Discard())
+	clitest.WriteFile(t, filepath.Dir(path), "f.yaml", "1")
 	told := make(chan struct{}, 1)
 	go func() { _ = w.run(t.Context(), func() { told <- struct{}{} }) }()
 	<-told
@@ -176,8 +114,8 @@ func TestFileWatchTellsWhatHappenedBefore(t *testing.T) {
 // file that holds what it held is no change.
 func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "f.yaml", "whole\n")
-	w := newFileWatch([]string{path}, discard())
+	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "whole\n")
+	w := newFileWatch([]string{path}, clitest.Discard())
 	var seen []string
 	told := make(chan struct{})
 	go func() {
@@ -209,15 +147,15 @@ func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 // hold again what they held before, that is a change for them.
 func TestFileWatchLooksAgain(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "f.yaml", "0")
-	w := newFileWatch([]string{path}, discard())
+	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")
+	w := newFileWatch([]string{path}, clitest.Discard())
 	told := make(chan struct{}, 8)
 	go func() { _ = w.run(t.Context(), func() { told <- struct{}{} }) }()
 	for range 2 {
 		w.lookAgain()
 		<-told
 	}
-	write(t, filepath.Dir(path), "f.yaml", "1")
+	clitest.WriteFile(t, filepath.Dir(path), "f.yaml", "1")
 	<-told
 }
 
@@ -225,11 +163,11 @@ func TestFileWatchLooksAgain(t *testing.T) {
 // not keep a change from being told.
 func TestFileWatchIsNotHeldUpByItsNeighbours(t *testing.T) {
 	t.Parallel()
-	path := write(t, t.TempDir(), "f.yaml", "0")
-	w := newFileWatch([]string{path}, discard())
+	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")
+	w := newFileWatch([]string{path}, clitest.Discard())
 	told := make(chan struct{}, 1)
 	go func() { _ = w.run(t.Context(), func() { told <- struct{}{} }) }()
-	write(t, filepath.Dir(path), "f.yaml", "1")
+	clitest.WriteFile(t, filepath.Dir(path), "f.yaml", "1")
 	busy := time.NewTicker(settleTime / 10)
 	defer busy.Stop()
 	for deadline := time.After(5 * time.Second); ; {
@@ -237,7 +175,7 @@ func TestFileWatchIsNotHeldUpByItsNeighbours(t *testing.T) {
 		case <-told:
 			return
 		case <-busy.C:
-			write(t, filepath.Dir(path), "neighbour.log", time.Now().String())
+			clitest.WriteFile(t, filepath.Dir(path), "neighbour.log", time.Now().String())
 		case <-deadline:
 			t.Fatal("never told of the change")
 		}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -9,31 +9,33 @@ import (
 	"unicode/utf8"
 )
 
-// orEmpty makes JSON print [] for none.
-func orEmpty(ps problems) problems {
+// OrEmpty makes JSON print [] for none.
+func OrEmpty(ps Problems) Problems {
 	if ps == nil {
-		return problems{}
+		return Problems{}
 	}
 	return ps
 }
 
-func count(n int, what string) string {
+// Count puts a number before a word, in the plural unless it is 1.
+func Count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func writeJSON(w io.Writer, v any) error {
+// WriteJSON writes v as indented JSON.
+func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// oneLine makes a text of the document fit for a comment or a message: printable, on
+// OneLine makes a foreign text fit for a comment or a message: printable, on
 // one line, not long.
-func oneLine(s string, limit int) string {
+func OneLine(s string, limit int) string {
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
 			return c
@@ -47,17 +49,17 @@ func oneLine(s string, limit int) string {
 	return s
 }
 
-// someOrEmpty makes JSON print [] for none.
-func someOrEmpty(words []string) []string {
+// SomeOrEmpty makes JSON print [] for none.
+func SomeOrEmpty(words []string) []string {
 	if words == nil {
 		return []string{}
 	}
 	return words
 }
 
-// fold breaks a text between words, so that its first line is at most width long and the
+// Fold breaks a text between words, so that its first line is at most width long and the
 // others leave room for an indent of a gap.
-func fold(s string, width int) []string {
+func Fold(s string, width int) []string {
 	if width < leastWho {
 		return []string{s}
 	}
@@ -66,7 +68,7 @@ func fold(s string, width int) []string {
 	for word := range strings.FieldsSeq(s) {
 		room := width
 		if len(lines) > 0 {
-			room -= len(columnGap)
+			room -= len(ColumnGap)
 		}
 		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > room {
 			lines = append(lines, line)
@@ -80,15 +82,17 @@ func fold(s string, width int) []string {
 	return append(lines, line)
 }
 
-func plural(n int, one, many string) string {
+// Plural returns one if n is 1, and many otherwise.
+func Plural(n int, one, many string) string {
 	if n == 1 {
 		return one
 	}
 	return many
 }
 
+// The measures of a table.
 const (
-	tableWidth = 120 // what the table keeps to where its columns let it
+	TableWidth = 120 // a table keeps to this where its columns let it
 	leastWho   = 24  // a last column that is narrower is not worth folding
-	columnGap  = "  "
+	ColumnGap  = "  "
 )

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -8,25 +8,30 @@ import (
 	"github.com/spf13/pflag"
 )
 
-func addConfigFlag(cmd *cobra.Command, path *string) {
+// AddConfigFlag adds the flag --config.
+func AddConfigFlag(cmd *cobra.Command, path *string) {
 	cmd.Flags().StringVarP(path, "config", "c", "", "the configuration `file` (WARDER_CONFIG)")
 }
 
-func addPolicyFlag(cmd *cobra.Command, path *string) {
+// AddPolicyFlag adds the flag --policy.
+func AddPolicyFlag(cmd *cobra.Command, path *string) {
 	cmd.Flags().StringVarP(path, "policy", "p", "", "the policy: a `file`, or a folder of *.yaml (WARDER_POLICY)")
 }
 
-// knownTopic is the Args of help, which takes the name of a command.
-func knownTopic(help *cobra.Command, args []string) error {
+// WrongUsage reports a command line of cmd that cannot be understood.
+func WrongUsage(cmd *cobra.Command, err error) error { return &UsageError{cmd.CommandPath(), err} }
+
+// KnownTopic is the Args of help, which takes the name of a command.
+func KnownTopic(help *cobra.Command, args []string) error {
 	found, rest, err := help.Root().Find(args)
 	if err == nil && found.HasSubCommands() {
-		return knownCommand(found, rest)
+		return KnownCommand(found, rest)
 	}
 	return err
 }
 
-// knownCommand is the Args of a command that only has commands below it.
-func knownCommand(cmd *cobra.Command, args []string) error {
+// KnownCommand is the Args of a command that only has commands below it.
+func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -36,11 +41,11 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 			names = append(names, c.Name())
 		}
 	}
-	return &usageError{cmd.CommandPath(), fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], names))}
+	return WrongUsage(cmd, fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], names)))
 }
 
-// noArguments is the Args of a command that takes flags only.
-func noArguments(cmd *cobra.Command, args []string) error {
+// NoArguments is the Args of a command that takes flags only.
+func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -50,12 +55,13 @@ func noArguments(cmd *cobra.Command, args []string) error {
 			hint = fmt.Sprintf("-%s is read as -%s %s, so write --%s", f.Name, f.Shorthand, f.Value, f.Name)
 		}
 	})
-	return &usageError{cmd.CommandPath(), fmt.Errorf("unexpected argument %q; %s", args[0], hint)}
+	return WrongUsage(cmd, fmt.Errorf("unexpected argument %q; %s", args[0], hint))
 }
 
-func flagError(cmd *cobra.Command, err error) error {
+// FlagError turns an error of the flag package into a usage error with a hint.
+func FlagError(cmd *cobra.Command, err error) error {
 	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
-		return knownCommand(cmd, args) // a misspelled one has none of the flags
+		return KnownCommand(cmd, args) // a misspelled one has none of the flags
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -78,33 +84,35 @@ func flagError(cmd *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && invalid.GetFlag().Value.Type() == "bool" {
 		err = fmt.Errorf("--%s=%s: leave the value out, or write true or false", invalid.GetFlag().Name, invalid.GetValue())
 	}
-	return &usageError{cmd.CommandPath(), err}
+	return WrongUsage(cmd, err)
 }
 
-// outputFormat is the flag -o of commands whose result is for people or programs.
-type outputFormat string
+// OutputFormat is the flag -o of commands whose result is for people or programs.
+type OutputFormat string
 
+// The formats of a result.
 const (
-	outputText outputFormat = "text"
-	outputJSON outputFormat = "json"
+	OutputText OutputFormat = "text"
+	OutputJSON OutputFormat = "json"
 )
 
-var _ pflag.Value = new(outputFormat)
+var _ pflag.Value = new(OutputFormat)
 
-func (o *outputFormat) String() string { return string(*o) }
+func (o *OutputFormat) String() string { return string(*o) }
 
-func (o *outputFormat) Type() string { return "text|json" }
+func (o *OutputFormat) Type() string { return "text|json" }
 
-func (o *outputFormat) Set(s string) error {
-	switch f := outputFormat(s); f {
-	case outputText, outputJSON:
+func (o *OutputFormat) Set(s string) error {
+	switch f := OutputFormat(s); f {
+	case OutputText, OutputJSON:
 		*o = f
 		return nil
 	}
 	return errors.New("use text or json")
 }
 
-func addOutputFlag(cmd *cobra.Command, o *outputFormat) {
-	*o = outputText
+// AddOutputFlag adds the flag --output; the standard is text.
+func AddOutputFlag(cmd *cobra.Command, o *OutputFormat) {
+	*o = OutputText
 	cmd.Flags().VarP(o, "output", "o", "how the result is written")
 }

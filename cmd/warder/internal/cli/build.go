@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"runtime"
@@ -26,7 +26,8 @@ func (b build) String() string {
 	return s + " " + b.Go + " " + b.Platform
 }
 
-func readBuild() build {
+// ReadBuild reads what the compiler recorded.
+func ReadBuild() build {
 	b := build{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
