@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/routes"
 	"warder/policy"
 	"warder/policy/compare"
 )
@@ -208,7 +209,7 @@ func headingOf(c compare.Change, a compare.Access, gained bool) (string, int) {
 
 // opens reports whether requests without a credential are among those that gained.
 func opens(c compare.Change, a compare.Access) bool {
-	return a.Who == compare.WhoAnybody || a.Who == compare.WhoNoCredential || a.Who == compare.WhoPasses && needsNoCredential(c.New)
+	return a.Who == compare.WhoAnybody || a.Who == compare.WhoNoCredential || a.Who == compare.WhoPasses && routes.NeedsNoCredential(c.New)
 }
 
 // blockOf writes the places of a change, and below them what changed.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"warder/cmd/warder/internal/routes"
 	"warder/policy"
 	"warder/policy/compare"
 )
@@ -53,12 +54,12 @@ func accessWords(c compare.Change, a compare.Access, gained bool) string {
 			words = "users with the admin role " + admin
 		}
 		if !gained && refuses != nil && refuses.User != nil && words == "any signed-in user" {
-			words += ", but for " + userWords(refuses)
+			words += ", but for " + routes.UserWords(refuses)
 		}
 	case compare.WhoAPIKeys:
 		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
 		if !gained && refuses != nil && refuses.APIKey != nil && words == "any valid API key" {
-			words += ", but for " + apiKeyWords(refuses)
+			words += ", but for " + routes.APIKeyWords(refuses)
 		}
 	case compare.WhoBadToken:
 		words = "requests with a token that is refused" + otherwise(gained)
@@ -87,9 +88,9 @@ func credentialWords(r *policy.Route) string {
 	if r.Public || r.Shadow {
 		return "everybody"
 	}
-	ways := waysIn(r)
+	ways := routes.WaysIn(r)
 	for i, way := range ways {
-		if way == anonymousWords {
+		if way == routes.Anonymous {
 			ways[i] = "everybody without a credential"
 		}
 	}
@@ -172,13 +173,13 @@ func setWords(what string, sets [][]string) string {
 		common = slices.DeleteFunc(common, func(name string) bool { return !slices.Contains(set, name) })
 	}
 	if len(sets) == 1 {
-		return having(names(what+" ", what+"s ", common))
+		return routes.Having(routes.Names(what+" ", what+"s ", common))
 	}
 	var rest []string
 	for _, set := range sets {
 		rest = append(rest, strings.Join(slices.DeleteFunc(slices.Clone(set), func(name string) bool { return slices.Contains(common, name) }), " and "))
 	}
-	return having(names(what+" ", "any of ", rest), names(what+" ", what+"s ", common))
+	return routes.Having(routes.Names(what+" ", "any of ", rest), routes.Names(what+" ", what+"s ", common))
 }
 
 // ruleWords says what a route asks for, as the table of routes does.
@@ -189,7 +190,7 @@ func ruleWords(r *policy.Route, refuses bool) string {
 	case refuses:
 		return "refuses this form of path"
 	}
-	words := whoCell(whoMayPass(r))
+	words := routes.WhoCell(routes.WhoMayPass(r))
 	if r.PathAllows != 0 {
 		words += "; path_allows " + r.PathAllows.String()
 	}

@@ -12,6 +12,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/routes"
 	"warder/envoy"
 	"warder/policy"
 	"warder/policy/pattern"
@@ -165,7 +166,7 @@ func (x explained) winner(route *policy.Route) *explainedRoute {
 }
 
 func routeOf(e policy.Entry) explainedRoute {
-	row := rowOf(0, e)
+	row := routes.RowOf(0, e)
 	return explainedRoute{row.Route, row.Host, row.Path, row.Methods, row.Who, row.Ways, row.File, row.Line, row.Column, row.MethodsListed}
 }
 
@@ -408,7 +409,7 @@ func (x explained) failure(route *policy.Route) string {
 		}
 		return fmt.Sprintf("%s is not among %s", peer, allowed)
 	case authz.ReasonCredentialsMissing:
-		return "there is none; the route is for " + strings.Join(waysIn(route), " or ")
+		return "there is none; the route is for " + strings.Join(routes.WaysIn(route), " or ")
 	case authz.ReasonCredentialsAmbiguous:
 		return "there is more than one, and exactly one must come"
 	case authz.ReasonTokenMalformed:
@@ -420,7 +421,7 @@ func (x explained) failure(route *policy.Route) string {
 	case authz.ReasonAPIKeyMalformed:
 		return "the API key is not 8 to 256 characters of A-Z a-z 0-9 . _ ~ + / = -"
 	case authz.ReasonRoleMissing, authz.ReasonScopeMissing:
-		return x.rights(route) + "; the route is for " + strings.Join(waysIn(route), " or ")
+		return x.rights(route) + "; the route is for " + strings.Join(routes.WaysIn(route), " or ")
 	case authz.ReasonConditionFalse:
 		if fault := d.Fault(); fault != nil {
 			return fmt.Sprintf("no answer, which is a no (%v): %s", fault, route.Condition)
@@ -498,7 +499,7 @@ func (e *explanation) text() string {
 	client := cmp.Or(e.Request.ClientIP, "an unknown address")
 	fmt.Fprintf(&b, "\n\nRequest\n  %s %s%s from %s\n", printable(e.Request.Method), printable(e.Request.Host), printable(e.Request.Path), client)
 	if e.Route != nil {
-		fmt.Fprintf(&b, "\nRoute\n  %s\n  %s\n", e.Route.line(), whoCell(e.Route.Who, e.Route.Ways))
+		fmt.Fprintf(&b, "\nRoute\n  %s\n  %s\n", e.Route.line(), routes.WhoCell(e.Route.Who, e.Route.Ways))
 	}
 	b.WriteString("\nChecks\n")
 	for _, c := range e.Checks {
@@ -540,7 +541,7 @@ func (e *explanation) text() string {
 }
 
 func (r explainedRoute) line() string {
-	return fmt.Sprintf("%s (%s:%d)  %s %s %s", r.ID, r.File, r.Line, r.Host, methodsCell(r.Methods, r.listed), r.Path)
+	return fmt.Sprintf("%s (%s:%d)  %s %s %s", r.ID, r.File, r.Line, r.Host, routes.MethodsCell(r.Methods, r.listed), r.Path)
 }
 
 // printable keeps a request from writing to the terminal what moves its cursor.

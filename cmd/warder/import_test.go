@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/routes"
 	"warder/policy"
 	"warder/policy/compare"
 )
@@ -90,7 +91,7 @@ func parseSkeleton(t *testing.T, text string) *policy.Policy {
 		t.Errorf("the admin role is %q", p.AdminRole())
 	}
 	for _, r := range p.Routes() {
-		if needsNoCredential(r) {
+		if routes.NeedsNoCredential(r) {
 			t.Errorf("route %s is open", r.ID)
 		}
 		if r.User != nil && len(r.User.Roles)+len(r.User.AllRoles) == 0 || r.APIKey != nil && len(r.APIKey.Scopes)+len(r.APIKey.AnyScopes) == 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/routes"
 )
 
 // run is the program: it runs the command that args name and returns the exit code.
@@ -56,7 +57,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	root.SetFlagErrorFunc(cli.FlagError)
 	addGroup(root, "policy", "The route policy:",
 		newValidateCommand(p),
-		newRoutesCommand(p),
+		routes.NewCommand(p),
 		newExplainCommand(p),
 		newTestCommand(p),
 		newDiffCommand(p),

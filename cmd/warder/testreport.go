@@ -11,6 +11,7 @@ import (
 
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/routes"
 )
 
 // textReport is the report for people: what failed, what is not reached, and how many.
@@ -94,7 +95,7 @@ func (r testResult) where() string {
 	case r.route() == "":
 		return "none"
 	case x.Route != nil:
-		return fmt.Sprintf("%s (%s:%d): %s", x.Route.ID, x.Route.File, x.Route.Line, whoCell(x.Route.Who, x.Route.Ways))
+		return fmt.Sprintf("%s (%s:%d): %s", x.Route.ID, x.Route.File, x.Route.Line, routes.WhoCell(x.Route.Who, x.Route.Ways))
 	}
 	return r.route()
 }

@@ -1,4 +1,4 @@
-package main
+package routes
 
 import (
 	"cmp"
@@ -14,7 +14,8 @@ import (
 	"warder/policy"
 )
 
-func newRoutesCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder routes.
+func NewCommand(p cli.Process) *cobra.Command {
 	var policyPath string
 	var output cli.OutputFormat
 	var public bool
@@ -46,9 +47,9 @@ client_ips, principals and when are null where the route has none.`,
 			rows := routeRows(routes, public)
 			if output == cli.OutputJSON {
 				return cli.WriteJSON(p.Stdout, struct {
-					Hash      string     `json:"policy_hash"`
-					AdminRole string     `json:"admin_role"`
-					Routes    []routeRow `json:"routes"`
+					Hash      string `json:"policy_hash"`
+					AdminRole string `json:"admin_role"`
+					Routes    []Row  `json:"routes"`
 				}{routes.Hash(), routes.AdminRole(), rows})
 			}
 			if len(rows) == 0 {
@@ -63,8 +64,8 @@ client_ips, principals and when are null where the route has none.`,
 	return cmd
 }
 
-// A routeRow is one line of the compiled table, as programs read it.
-type routeRow struct {
+// A Row is one line of the compiled table, as programs read it.
+type Row struct {
 	Order         int        `json:"order"` // from 1
 	Route         string     `json:"route"`
 	Host          string     `json:"host"` // "*" for any
@@ -97,25 +98,26 @@ type apiKeyRow struct {
 	AnyScopes []string `json:"any_scopes"`
 }
 
-func routeRows(routes *policy.Policy, public bool) []routeRow {
-	rows := []routeRow{}
+func routeRows(routes *policy.Policy, public bool) []Row {
+	rows := []Row{}
 	for i, e := range routes.Table() {
-		if public && !needsNoCredential(e.Route) {
+		if public && !NeedsNoCredential(e.Route) {
 			continue
 		}
-		rows = append(rows, rowOf(i+1, e))
+		rows = append(rows, RowOf(i+1, e))
 	}
 	return rows
 }
 
-func rowOf(order int, e policy.Entry) routeRow {
+// RowOf is the row of an entry of the table; its order is from 1.
+func RowOf(order int, e policy.Entry) Row {
 	r := e.Route
-	row := routeRow{
+	row := Row{
 		Order: order, Route: r.ID, Host: cmp.Or(e.Host, "*"), Methods: e.Methods, MethodsListed: len(e.Methods) > 0, Path: e.Path,
 		Public: r.Public, Anonymous: r.Anonymous, Shadow: r.Shadow, PathAllows: []string{},
 		File: r.Position.File, Line: r.Position.Line, Column: r.Position.Column,
 	}
-	row.Who, row.Ways = whoMayPass(r)
+	row.Who, row.Ways = WhoMayPass(r)
 	if !row.MethodsListed {
 		row.Methods = policy.UsualMethods()
 	}
@@ -142,13 +144,13 @@ func rowOf(order int, e policy.Entry) routeRow {
 
 // writeRows writes an aligned table. Its last column is folded where a line would be
 // too long.
-func writeRows(w io.Writer, rows []routeRow) error {
+func writeRows(w io.Writer, rows []Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	cells := [][]string{{"#", "HOST", "METHODS", "PATH", "ROUTE", "WHO MAY PASS"}}
 	for _, r := range rows {
-		cells = append(cells, []string{fmt.Sprint(r.Order), r.Host, methodsCell(r.Methods, r.MethodsListed), r.Path, r.Route, whoCell(r.Who, r.Ways)})
+		cells = append(cells, []string{fmt.Sprint(r.Order), r.Host, MethodsCell(r.Methods, r.MethodsListed), r.Path, r.Route, WhoCell(r.Who, r.Ways)})
 	}
 	last := len(cells[0]) - 1
 	widths, before := make([]int, last), 0
@@ -176,15 +178,16 @@ func writeRows(w io.Writer, rows []routeRow) error {
 	return nil
 }
 
-func methodsCell(methods []string, listed bool) string {
+// MethodsCell lists methods; "usual" stands for those of a route that lists none.
+func MethodsCell(methods []string, listed bool) string {
 	if !listed {
 		return "usual"
 	}
 	return strings.Join(methods, ",")
 }
 
-// whoCell joins the ways in, of which each is enough, and what all of them need.
-func whoCell(words []string, ways int) string {
+// WhoCell joins the ways in, of which each is enough, and what all of them need.
+func WhoCell(words []string, ways int) string {
 	var b strings.Builder
 	for i, word := range words {
 		switch {
