@@ -7,31 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 
-	"warder/cmd/warder/internal/cli"
-	"warder/policy/strict"
+	"warder/cmd/warder/internal/config"
 )
 
-// adminAddress reads no more of a configuration than it needs: secrets may be
-// out of reach for a health check.
-func adminAddress(path string, env cli.LookupEnv) (address, error) {
-	if _, err := os.Stat(path); path != "" && err != nil {
-		return address{}, cli.Problems{{Position: strict.Position{File: path}, Message: cli.Bare(err).Error()}}
-	}
-	c := readConfig(path, env)
-	c.reader.Problems = nil
-	a, ok := c.resolveAddress("listen.admin", c.Listen.Admin)
-	if !ok {
-		return address{}, c.reader.Problems.Err()
-	}
-	return a, nil
-}
-
 // reachable is the host:port of an address that may be that of all interfaces.
-func reachable(a address) string {
+func reachable(a config.Address) string {
 	if a.Network == "unix" {
 		return "localhost"
 	}
@@ -55,7 +38,7 @@ func noAnswer(err error) error {
 
 // adminClient asks one question of an admin listener; the socket is where to dial,
 // when it is one.
-func adminClient(socket address) *http.Client {
+func adminClient(socket config.Address) *http.Client {
 	// No proxy of the environment: this is about this machine.
 	transport := &http.Transport{DisableKeepAlives: true}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // nothing is a readiness without more to say.
@@ -69,7 +70,7 @@ func TestAdmin(t *testing.T) {
 func TestRecovered(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	err := recovered(newLogger(&out, logSettings{}), "the part", func() error { panic("token=c4n4ry") })()
+	err := recovered(newLogger(&out, config.Log{}), "the part", func() error { panic("token=c4n4ry") })()
 	if err == nil || !strings.Contains(err.Error(), "the part failed") {
 		t.Errorf("%v, want an error", err)
 	}

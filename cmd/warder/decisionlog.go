@@ -11,6 +11,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 )
 
@@ -31,11 +32,11 @@ type decisionLog struct {
 }
 
 // newDecisionLog returns nil when no decision is to be logged.
-func newDecisionLog(lines *linePart, which logDecisions, apiKeyHeader string, m *mask.Masker) *decisionLog {
-	if which == logNone {
+func newDecisionLog(lines *linePart, which config.Decisions, apiKeyHeader string, m *mask.Masker) *decisionLog {
+	if which == config.LogNone {
 		return nil
 	}
-	return &decisionLog{onlyDeny: which == logDeny, apiKeyHeader: strings.ToLower(apiKeyHeader), mask: m, lines: lines}
+	return &decisionLog{onlyDeny: which == config.LogDeny, apiKeyHeader: strings.ToLower(apiKeyHeader), mask: m, lines: lines}
 }
 
 // Observed implements envoy.Observer.

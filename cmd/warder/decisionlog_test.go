@@ -16,6 +16,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 )
 
@@ -37,8 +38,8 @@ func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
 	var out, own clitest.Buffer
-	q := testLines(t, &out, newLogger(&own, logSettings{}))
-	newDecisionLog(q.part(linesOfDecisions), logDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	q := testLines(t, &out, newLogger(&own, config.Log{}))
+	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
 	q.close(0)
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
@@ -90,7 +91,7 @@ func TestDecisionLogMasks(t *testing.T) {
 	} {
 		var out clitest.Buffer
 		q := testLines(t, &out, clitest.Discard())
-		newDecisionLog(q.part(linesOfDecisions), logAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
 		q.close(0)
 		var got struct {
 			Path string `json:"path"`
@@ -112,7 +113,7 @@ func TestDecisionLogMasks(t *testing.T) {
 
 func TestDecisionLogOff(t *testing.T) {
 	t.Parallel()
-	if l := newDecisionLog(nil, logNone, "", nil); l != nil {
+	if l := newDecisionLog(nil, config.LogNone, "", nil); l != nil {
 		t.Error("log.decisions: none makes a log")
 	}
 }
@@ -134,8 +135,8 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own clitest.Buffer
-	q := testLines(t, pipe, newLogger(&own, logSettings{}))
-	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
+	q := testLines(t, pipe, newLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	const extra = 100
 	for range lineBacklog + extra {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
@@ -159,8 +160,8 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
 	var own clitest.Buffer
-	q := testLines(t, brokenPipe{}, newLogger(&own, logSettings{}))
-	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
+	q := testLines(t, brokenPipe{}, newLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}
@@ -175,7 +176,7 @@ func TestLineQueueBytes(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own clitest.Buffer
-	q := testLines(t, pipe, newLogger(&own, logSettings{}))
+	q := testLines(t, pipe, newLogger(&own, config.Log{}))
 	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
 	for range 100 {
 		_, _ = q.part(linesOfDecisions).Write(line)

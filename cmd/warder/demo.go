@@ -27,6 +27,7 @@ import (
 	"warder/authz/mask"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -210,7 +211,7 @@ func (d *demo) startApp(ctx context.Context) error {
 
 // useRedis makes both warder and the application use a Redis for sessions.
 func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
-	c := defaultSettings().Sessions
+	c := config.DefaultSettings().Sessions
 	c.RedisURL = mask.New(d.options.redisURL)
 	c.Timeout = 180 * time.Millisecond // a machine that tries things out may be busy
 	d.stores.Checks = nil
@@ -232,16 +233,16 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 // newServer makes warder as `serve` would, with the demo's stores. The channel
 // gets its addresses when it is ready.
 func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
-	s := defaultSettings()
-	s.Listen.GRPC = address{"tcp", "127.0.0.1:0"}
-	s.Listen.Admin = address{"tcp", "127.0.0.1:0"}
+	s := config.DefaultSettings()
+	s.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1:0"}
+	s.Listen.Admin = config.Address{Network: "tcp", Address: "127.0.0.1:0"}
 	s.Policy = d.policyPath()
-	s.JWT.Keys = []jwtKey{{Algorithm: "HS256", Secret: mask.New(string(d.secret))}}
+	s.JWT.Keys = []config.JWTKey{{Algorithm: "HS256", Secret: mask.New(string(d.secret))}}
 	s.ClientIP.Source = authz.SourcePeer
 	s.Shutdown.Delay = 0
-	s.Log = logSettings{Level: "info", Format: "text", Decisions: logAll}
+	s.Log = config.Log{Level: "info", Format: "text", Decisions: config.LogAll}
 	if d.options.tour {
-		s.Log.Level, s.Log.Decisions = "error", logDeny
+		s.Log.Level, s.Log.Decisions = "error", config.LogDeny
 	} else {
 		decisions = d.Stdout
 	}

@@ -193,3 +193,11 @@ func TestDemoPortTaken(t *testing.T) {
 		t.Errorf("err = %v, want one that names --listen", err)
 	}
 }
+
+// TestDemoPolicyNamesItsSchema: an editor finds the schema from the first line.
+func TestDemoPolicyNamesItsSchema(t *testing.T) {
+	t.Parallel()
+	if first := "# yaml-language-server: $schema=../../policy/policy.schema.json\n"; !strings.HasPrefix(string(demoPolicy), first) {
+		t.Errorf("demo-policy.yaml does not begin with %q", first)
+	}
+}

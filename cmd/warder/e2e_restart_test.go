@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 )
 
@@ -161,7 +162,7 @@ func noticed(t *testing.T, health map[string]any) time.Duration {
 func TestShutdownDelayIsEnough(t *testing.T) {
 	t.Parallel()
 	_, health := shippedService(t, "/tls")
-	delay := defaultConfig().Shutdown.Delay
+	delay := config.DefaultSettings().Shutdown.Delay
 	if needed := noticed(t, health); delay < needed+time.Second {
 		t.Errorf("shutdown.delay is %v and Envoy notices after %v; there must be a second between", delay, needed)
 	}

@@ -20,6 +20,7 @@ import (
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -219,12 +220,12 @@ type explainSettings struct {
 
 // settings takes them from the files.
 func (o *explainOptions) settings(cmd *cobra.Command, p cli.Process) (explainSettings, error) {
-	configPath := configFlagOr(o.configPath, p.Env)
+	configPath := config.NamedFile(o.configPath, p.Env)
 	if configPath == "" {
 		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
 		return explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, err
 	}
-	c, client, err := readDecisive(configPath, p.Env)
+	c, client, err := config.ReadDecisive(configPath, p.Env)
 	if err != nil {
 		return explainSettings{}, err
 	}
@@ -232,9 +233,9 @@ func (o *explainOptions) settings(cmd *cobra.Command, p cli.Process) (explainSet
 	if err != nil {
 		return explainSettings{}, err
 	}
-	s := settings{APIKeyHeader: c.APIKey.Header, Identity: c.identity()}
+	s := config.Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.identity(), clientIP: resolver, configured: true}, err
+	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.IdentityConfig(), clientIP: resolver, configured: true}, err
 }
 
 // explainSession is the session of --as-user.

@@ -21,6 +21,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 const (
@@ -152,15 +153,15 @@ func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, outp
 
 // adminOf reads the URL of an admin listener: http://host:port, or unix:///path. It
 // returns where to dial when that is not what the URL says.
-func adminOf(target string) (base string, socket address, why string) {
+func adminOf(target string) (base string, socket config.Address, why string) {
 	u, err := url.Parse(target)
 	switch {
 	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
-		return "http://localhost", address{"unix", u.Path}, ""
+		return "http://localhost", config.Address{Network: "unix", Address: u.Path}, ""
 	case err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "":
-		return "http://" + u.Host, address{}, ""
+		return "http://" + u.Host, config.Address{}, ""
 	}
-	return "", address{}, "is no admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
+	return "", config.Address{}, "is no admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
 }
 
 // askRunning asks a running warder, and writes its answer.

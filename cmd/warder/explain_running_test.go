@@ -15,6 +15,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // TestExplainRunning asks a running warder about its policy. It must not tell who has
@@ -151,7 +152,7 @@ func TestExplainIsLocal(t *testing.T) {
 	}
 
 	s := testSettings(t)
-	s.Listen.Admin = address{"unix", filepath.Join(clitest.SocketDir(t), "a.sock")}
+	s.Listen.Admin = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "a.sock")}
 	start(t, s, memoryStores(memory.New(nil)))
 	code, out, stderr := runCommand(clitest.Environment(), "explain", "--url", "unix://"+s.Listen.Admin.Address, "GET", "/public")
 	if code != 0 || !strings.HasPrefix(out, "ALLOW 200 public") {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 func newHealthCommand(p cli.Process) *cobra.Command {
@@ -33,13 +34,13 @@ The address is listen.admin of the configuration, found as serve finds it, unles
 			if target != "" && configPath != "" {
 				return cli.WrongUsage(cmd, fmt.Errorf("--url and --config both name an address; give one"))
 			}
-			admin := address{}
+			admin := config.Address{}
 			if target == "" {
-				path, err := findConfig(configPath, p.Env)
+				path, err := config.FindFile(configPath, p.Env)
 				if err != nil {
 					return err
 				}
-				if admin, err = adminAddress(path, p.Env); err != nil {
+				if admin, err = config.AdminAddress(path, p.Env); err != nil {
 					return err
 				}
 				target = "http://" + reachable(admin) + "/readyz"
@@ -56,7 +57,7 @@ The address is listen.admin of the configuration, found as serve finds it, unles
 
 const healthTime = 3 * time.Second
 
-func askHealth(ctx context.Context, out io.Writer, target string, admin address) error {
+func askHealth(ctx context.Context, out io.Writer, target string, admin config.Address) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)

@@ -11,6 +11,7 @@ import (
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // runCommand runs the program in this process.
@@ -25,7 +26,7 @@ func TestHealthCommand(t *testing.T) {
 	s := testSettings(t)
 	r := start(t, s, memoryStores(memory.New(nil)))
 	onSocket := testSettings(t)
-	onSocket.Listen.Admin = address{"unix", filepath.Join(clitest.SocketDir(t), "a.sock")}
+	onSocket.Listen.Admin = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "a.sock")}
 	socket := start(t, onSocket, memoryStores(memory.New(nil)))
 	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, "not ready: waiting for sessions (Redis)")
@@ -66,7 +67,7 @@ func TestReachable(t *testing.T) {
 	for listen, want := range map[string]string{
 		":9192": "127.0.0.1:9192", "0.0.0.0:9192": "127.0.0.1:9192", "[::]:9192": "[::1]:9192", "10.1.2.3:1": "10.1.2.3:1", "localhost:1": "localhost:1",
 	} {
-		if got := reachable(address{"tcp", listen}); got != want {
+		if got := reachable(config.Address{Network: "tcp", Address: listen}); got != want {
 			t.Errorf("reachable(%s) = %s, want %s", listen, got, want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // A check only copies what its line needs: nothing is masked or encoded before it is
@@ -17,7 +18,7 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	q := testLines(t, pipe, clitest.Discard())
-	l := newDecisionLog(q.part(linesOfDecisions), logAll, "x-api-key", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil)
 	l.Observed(t.Context(), observe("/first", ""))
 	for len(q.lines) > 0 { // until the writer has it
 		time.Sleep(time.Millisecond)
@@ -45,8 +46,8 @@ func TestStuckReaderIsTold(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own clitest.Buffer
-	q := testLines(t, pipe, newLogger(&own, logSettings{}))
-	l := newDecisionLog(q.part(linesOfDecisions), logAll, "", nil)
+	q := testLines(t, pipe, newLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	for range 3 * lineBacklog {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
 	}
@@ -78,7 +79,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	dropped := newDroppedLines()
-	log, q := newQueuedLogger(pipe, logSettings{}, dropped)
+	log, q := newQueuedLogger(pipe, config.Log{}, dropped)
 	for range 2 * lineBacklog {
 		log.Error("a store does not answer") // would hang here
 	}
@@ -96,7 +97,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 func TestLineThatPanics(t *testing.T) {
 	t.Parallel()
 	var out, own clitest.Buffer
-	q := testLines(t, &out, newLogger(&own, logSettings{}))
+	q := testLines(t, &out, newLogger(&own, config.Log{}))
 	q.part(linesOfDecisions).later(1, func() []byte { panic("token=c4n4ry") })
 	_, _ = q.part(linesOfAccess).Write([]byte("next\n"))
 	q.close(0)
@@ -114,7 +115,7 @@ func TestTooManyCredentials(t *testing.T) {
 	for i := range maxCredentials + 1 {
 		headers = append(headers, authz.Header{Name: "x-api-key", Value: "canary-key-" + string(rune('a'+i))})
 	}
-	newDecisionLog(q.part(linesOfDecisions), logAll, "x-api-key", nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
+	newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
 	q.close(0)
 	if strings.Contains(out.String(), "canary") || !strings.Contains(out.String(), `"path":"***FILTERED***"`) {
 		t.Error(out.String())

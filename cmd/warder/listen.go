@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 // listen binds an address. A unix socket that a process left behind is removed
 // first; one that somebody still accepts on is not.
-func listen(ctx context.Context, a address, mode fs.FileMode) (net.Listener, error) {
+func listen(ctx context.Context, a config.Address, mode fs.FileMode) (net.Listener, error) {
 	if a.Network != "unix" {
 		l, err := new(net.ListenConfig).Listen(ctx, a.Network, a.Address)
 		if err != nil {

@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 func TestListenUnix(t *testing.T) {
 	t.Parallel()
-	a := address{"unix", filepath.Join(clitest.SocketDir(t), "warder.sock")}
+	a := config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "warder.sock")}
 	l, err := listen(t.Context(), a, 0o660)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(clitest.SocketDir(t), "warder.sock")
 			c.stand(t, path)
-			l, err := listen(t.Context(), address{"unix", path}, 0o660)
+			l, err := listen(t.Context(), config.Address{Network: "unix", Address: path}, 0o660)
 			if err == nil {
 				defer l.Close()
 			}
@@ -99,7 +100,7 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 // The socket of a successor is not taken away by the predecessor's end.
 func TestListenUnixLeavesASuccessorAlone(t *testing.T) {
 	t.Parallel()
-	a := address{"unix", filepath.Join(clitest.SocketDir(t), "warder.sock")}
+	a := config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "warder.sock")}
 	first, err := listen(t.Context(), a, 0o660)
 	if err != nil {
 		t.Fatal(err)
@@ -120,12 +121,12 @@ func TestListenUnixLeavesASuccessorAlone(t *testing.T) {
 
 func TestListenTCPInUse(t *testing.T) {
 	t.Parallel()
-	l, err := listen(t.Context(), address{"tcp", "127.0.0.1:0"}, 0)
+	l, err := listen(t.Context(), config.Address{Network: "tcp", Address: "127.0.0.1:0"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	taken := address{"tcp", l.Addr().String()}
+	taken := config.Address{Network: "tcp", Address: l.Addr().String()}
 	if _, err := listen(t.Context(), taken, 0); err == nil || !strings.Contains(err.Error(), "cannot listen on "+taken.Address+": address already in use") {
 		t.Errorf("listen on a taken port: %v", err)
 	}

@@ -10,11 +10,12 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/config"
 )
 
 // newLogger makes warder's own log. Every line that warder writes about itself
 // goes through one of these, masked, to standard error.
-func newLogger(w io.Writer, s logSettings) *slog.Logger {
+func newLogger(w io.Writer, s config.Log) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.Level)); err != nil {
 		level = slog.LevelInfo
@@ -29,7 +30,7 @@ func newLogger(w io.Writer, s logSettings) *slog.Logger {
 
 // newQueuedLogger makes a logger that never waits for its reader, for a server: checks
 // write to it when a store fails. The caller closes the queue.
-func newQueuedLogger(w io.Writer, s logSettings, dropped *prometheus.CounterVec) (*slog.Logger, *lineQueue) {
+func newQueuedLogger(w io.Writer, s config.Log, dropped *prometheus.CounterVec) (*slog.Logger, *lineQueue) {
 	q := newLineQueue("standard error", w, nil, dropped, linesOfOwn)
 	q.log = newLogger(q.part(linesOfOwn), s) // before the first line
 	return q.log, q

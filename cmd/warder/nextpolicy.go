@@ -11,6 +11,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 )
 
@@ -43,7 +44,7 @@ type nextPolicy struct {
 
 // newNextPolicy makes one for the policy that was read from the path, on the stores and
 // the tokens of the engine that answers.
-func newNextPolicy(c authz.Config, s *settings, o serverOptions, files *fileWatch, counts *nextMetrics) (*nextPolicy, error) {
+func newNextPolicy(c authz.Config, s *config.Settings, o serverOptions, files *fileWatch, counts *nextMetrics) (*nextPolicy, error) {
 	engine, err := authz.NewEngine(c)
 	if err != nil {
 		return nil, err

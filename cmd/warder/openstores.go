@@ -11,6 +11,7 @@ import (
 	"warder/authz/postgres"
 	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 // staleFacts is how many users, and how many API keys, are kept when
@@ -19,16 +20,16 @@ const staleFacts = 50_000
 
 // openStores opens the stores that the settings name, without asking them yet. What
 // they will be asked is counted.
-func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
+func openStores(s *config.Settings, log *slog.Logger, m *metrics) (*stores, error) {
 	opened := &stores{}
 	var found cli.Problems
-	file, err := openDirectoryFile(s.Directory)
+	file, err := config.OpenDirectory(s.Directory)
 	found = append(found, cli.ProblemsOf("", err)...)
 	if file != nil {
 		opened.Users, opened.APIKeys = meteredUsers{file, m.users}, meteredAPIKeys{file, m.apiKeys}
 	}
 	switch {
-	case !s.Sessions.inMemory():
+	case !s.Sessions.InMemory():
 		err := opened.addRedis(s.Sessions, log, m.sessions.askedSession)
 		found = append(found, cli.ProblemsOf("", err)...)
 	case file != nil:
@@ -49,8 +50,8 @@ func openStores(s *settings, log *slog.Logger, m *metrics) (*stores, error) {
 
 // addRedis makes Redis the store of sessions; asked hears of each question to it, nil:
 // nobody does.
-func (s *stores) addRedis(c sessionsSettings, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
-	config := c.redis(log)
+func (s *stores) addRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
+	config := c.Redis(log)
 	config.Asked = asked
 	sessions, err := redis.New(config)
 	if err != nil {
@@ -81,8 +82,8 @@ func trackingWarnings(err error) []string {
 	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
 }
 
-func (s *stores) addPostgres(c directorySettings, log *slog.Logger, m *metrics) error {
-	directory, err := postgres.New(c.postgres(log))
+func (s *stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics) error {
+	directory, err := postgres.New(c.Postgres(log))
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (s *stores) addPostgres(c directorySettings, log *slog.Logger, m *metrics) 
 // keepFacts answers from what the directory said lately, until it announces that
 // it has changed or directory.max_staleness is over. Without a max_staleness there
 // is nothing to keep, and nothing to listen for.
-func (s *stores) keepFacts(directory *postgres.Directory, c directorySettings) {
+func (s *stores) keepFacts(directory *postgres.Directory, c config.Directory) {
 	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
 	users, keys := authz.NewStaleUsers(s.Users, keep), authz.NewStaleAPIKeys(s.APIKeys, keep)
 	s.Users, s.APIKeys = users, keys

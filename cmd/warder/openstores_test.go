@@ -15,6 +15,7 @@ import (
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // TestOpenStores opens what the configuration names, against real servers.
@@ -182,7 +183,7 @@ func (l lines) await(t *testing.T, text string) {
 	}
 }
 
-func open(t *testing.T, s *settings) *stores {
+func open(t *testing.T, s *config.Settings) *stores {
 	t.Helper()
 	opened, err := openStores(s, clitest.Discard(), newMetrics())
 	if err != nil {
@@ -199,7 +200,7 @@ func TestOpenStoresInMemory(t *testing.T) {
 sessions: [{user_id: "42", session_id: s1}]
 `
 	s := testSettings(t)
-	s.Sessions.RedisURL = mask.New(memoryURL)
+	s.Sessions.RedisURL = mask.New("memory://")
 	s.Directory.File = clitest.WriteFile(t, t.TempDir(), "directory.yaml", directory)
 	opened := open(t, s)
 	if len(opened.Checks) != 0 {
@@ -213,7 +214,7 @@ sessions: [{user_id: "42", session_id: s1}]
 	}
 
 	// Without a file there is no session, whoever asks.
-	s.Directory = directorySettings{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
+	s.Directory = config.Directory{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
 	empty := open(t, s)
 	counted, _ := empty.Sessions.(meteredSessions)
 	if _, isMemory := counted.sessions.(*memory.Store); !isMemory {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 )
 
@@ -46,8 +47,8 @@ func TestReadme(t *testing.T) {
 		}
 		configs++
 		env := func(name string) (string, bool) { return "set", name == "JWT_SECRET" }
-		if found := readConfig(path, env).reader.Problems; len(found) > 0 {
-			t.Errorf("configuration %d: %v", configs, found.Err())
+		if _, _, err := config.ReadDecisive(path, env); err != nil {
+			t.Errorf("configuration %d: %v", configs, err)
 		}
 	}
 	if policies != 3 || configs != 2 || tests != 1 {
@@ -66,9 +67,9 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the contents name #%s, and no heading is it", link[1])
 		}
 	}
-	for _, v := range environmentVariables {
-		if !strings.Contains(string(text), v.name) {
-			t.Errorf("%s is not named", v.name)
+	for _, v := range config.Variables {
+		if !strings.Contains(string(text), v.Name) {
+			t.Errorf("%s is not named", v.Name)
 		}
 	}
 	for _, c := range newRootCommand(cli.Process{}).Commands() {

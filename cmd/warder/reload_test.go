@@ -13,6 +13,7 @@ import (
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 )
 
@@ -53,7 +54,7 @@ func startReloading(t *testing.T, path string) *reloading {
 	r.policyReloader = &policyReloader{
 		path: path, env: clitest.Environment(), engine: engine, files: files,
 		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: newMetrics().routesGone,
-		log: newLogger(r.out, logSettings{Format: "text", Level: "debug"}),
+		log: newLogger(r.out, config.Log{Format: "text", Level: "debug"}),
 	}
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
 	done := make(chan error, 1)

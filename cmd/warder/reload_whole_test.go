@@ -20,6 +20,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // wholePolicies decide one request, of user 42 with the role EDITOR, in ways that differ
@@ -53,7 +54,7 @@ func newReloadRig(t *testing.T) *reloadRig {
 	r.path = filepath.Join(r.volume.Dir, "policy.yaml")
 	s := testSettings(t)
 	s.Policy = r.path
-	s.Log.Decisions = logNone
+	s.Log.Decisions = config.LogNone
 	r.running = start(t, s, memoryStores(store))
 	r.client = authv3.NewAuthorizationClient(r.dial(insecure.NewCredentials()))
 	return r

@@ -8,6 +8,7 @@ import (
 
 	"warder/authz/postgres"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 )
 
@@ -33,7 +34,7 @@ It refuses nothing that warder takes. What no schema can see, such as two routes
 could win one request, is for warder validate.`,
 			Example: `  warder schema policy > policy.schema.json`,
 		}),
-		printing(p, configSchema, &cobra.Command{
+		printing(p, config.Schema, &cobra.Command{
 			Use:   "config",
 			Short: "Print the JSON Schema of the configuration, for editors",
 			Long: `config prints the JSON Schema (draft 2020-12) of the configuration. With it an editor

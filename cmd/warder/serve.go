@@ -1,7 +1,7 @@
 package main
 
 // A server in this process, for the demo and for tests: make settings (by hand,
-// beginning with [defaultSettings], or with readConfig(path, env).resolve()), then
+// beginning with [config.DefaultSettings], or with config.Read(path, env).resolve()), then
 //
 //	srv, err := newServer(s, serverOptions{Stdout: out, Log: log, Stores: memoryStores(m), OnReady: func(b bound) {…}})
 //	err = srv.Run(ctx) // until ctx ends, drained
@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 func newServeCommand(p cli.Process) *cobra.Command {
@@ -28,7 +29,7 @@ func newServeCommand(p cli.Process) *cobra.Command {
 		Long: `serve answers Envoy's checks until it is told to stop.
 
 The configuration is the file of --config, else the one that WARDER_CONFIG names,
-else ` + defaultConfigPath + ` when it is there, else the environment alone.
+else ` + config.DefaultPath + ` when it is there, else the environment alone.
 A variable that is set wins over the file:
 
 ` + environmentTable() + `
@@ -79,8 +80,8 @@ type serveOptions struct {
 
 func environmentTable() string {
 	var b strings.Builder
-	for _, v := range environmentVariables {
-		b.WriteString("  " + v.name + strings.Repeat(" ", 26-len(v.name)) + v.key + "\n")
+	for _, v := range config.Variables {
+		b.WriteString("  " + v.Name + strings.Repeat(" ", 26-len(v.Name)) + v.Key + "\n")
 	}
 	return b.String()
 }
@@ -99,19 +100,19 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 		shutDown()
 	}()
 
-	path, err := findConfig(o.configPath, p.Env)
+	path, err := config.FindFile(o.configPath, p.Env)
 	if err != nil {
 		return err
 	}
-	c := readConfig(path, p.Env)
+	c := config.Read(path, p.Env)
 	if o.policyPath != "" {
-		c.Policy = filePath(o.policyPath)
+		c.UsePolicy(o.policyPath)
 	}
-	s, warnings, err := c.resolve()
+	s, warnings, err := c.Resolve()
 	if err != nil {
 		// What is wrong with the policy is said in the same run.
 		found := cli.ProblemsOf("", err)
-		if c.policyKnown() {
+		if c.PolicyKnown() {
 			found = append(found, policyProblems(string(c.Policy), p.Env)...)
 		}
 		return found.Err()

@@ -22,6 +22,7 @@ import (
 	"warder/authz/mask"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -57,7 +58,7 @@ type bound struct{ GRPC, Admin net.Addr }
 // A server is a configuration put to work: made by [newServer], lived by
 // [server.Run] once.
 type server struct {
-	settings *settings
+	settings *config.Settings
 	options  serverOptions
 	log      *slog.Logger
 	clientIP authz.ClientIPResolver
@@ -75,7 +76,7 @@ type server struct {
 // newServer makes a server: it reads the policy and the certificates, and opens
 // stores without asking them yet. The error holds everything that is wrong. The
 // caller must Run the server, which closes what was opened.
-func newServer(s *settings, o serverOptions) (*server, error) {
+func newServer(s *config.Settings, o serverOptions) (*server, error) {
 	if o.Env == nil {
 		o.Env = func(string) (string, bool) { return "", false }
 	}
@@ -118,7 +119,7 @@ type inputs struct {
 }
 
 // readInputs reads the policies and the certificates, and reports all that is wrong with them.
-func readInputs(s *settings, o serverOptions) (in inputs, err error) {
+func readInputs(s *config.Settings, o serverOptions) (in inputs, err error) {
 	var found cli.Problems
 	in.files = newFileWatch([]string{s.Policy}, o.Log)
 	in.routes, err = policy.Load(s.Policy, o.Env)
@@ -128,11 +129,11 @@ func readInputs(s *settings, o serverOptions) (in inputs, err error) {
 		in.next, err = policy.Load(o.NextPolicy, o.Env)
 		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
-	in.tokens, err = s.JWT.verifier()
+	in.tokens, err = s.JWT.Verifier()
 	found = append(found, cli.ProblemsOf("", err)...)
 	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, cli.ProblemsOf("", err)...)
-	if s.Listen.TLS.enabled() {
+	if s.Listen.TLS.Enabled() {
 		in.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
@@ -207,13 +208,13 @@ func (s *server) details(status *policyStatus) func() string {
 // explainer answers what the policy would decide. It gets no key and no store.
 func (s *server) explainer() http.Handler {
 	return newExplainHandler(s.engine, explainSettings{
-		apiKeyHeader: s.settings.APIKeyHeader, identity: s.settings.identity(), clientIP: s.clientIP, configured: true, shadow: s.options.Shadow,
+		apiKeyHeader: s.settings.APIKeyHeader, identity: s.settings.IdentityConfig(), clientIP: s.clientIP, configured: true, shadow: s.options.Shadow,
 	})
 }
 
 func (s *server) makeGRPC() error {
 	c := envoy.Config{
-		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.identity(),
+		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.IdentityConfig(),
 		Deadline: s.settings.Deadline, Log: s.log,
 		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
 	}

@@ -28,6 +28,7 @@ import (
 	"warder/authz/mask"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 const testPolicy = `version: 1
@@ -48,27 +49,27 @@ type running struct {
 	out    *clitest.Buffer
 }
 
-func testSettings(t *testing.T) *settings {
-	s := defaultSettings()
+func testSettings(t *testing.T) *config.Settings {
+	s := config.DefaultSettings()
 	s.Policy = clitest.WriteFile(t, t.TempDir(), "policy.yaml", testPolicy)
 	s.Listen.GRPC.Address, s.Listen.Admin.Address = "127.0.0.1:0", "127.0.0.1:0"
-	s.JWT.Keys = []jwtKey{{Algorithm: "HS256", Secret: mask.New(clitest.Secret)}}
+	s.JWT.Keys = []config.JWTKey{{Algorithm: "HS256", Secret: mask.New(clitest.Secret)}}
 	s.Shutdown.Delay = 0
 	return s
 }
 
 // start runs a server until the test ends and waits until it is ready.
-func start(t *testing.T, s *settings, on *stores) *running {
+func start(t *testing.T, s *config.Settings, on *stores) *running {
 	t.Helper()
 	return startWith(t, s, serverOptions{Stores: on})
 }
 
 // startWith does so with options of the command line.
-func startWith(t *testing.T, s *settings, o serverOptions) *running {
+func startWith(t *testing.T, s *config.Settings, o serverOptions) *running {
 	t.Helper()
 	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &clitest.Buffer{}, out: &clitest.Buffer{}}
 	ready := make(chan bound, 1)
-	o.Stdout, o.Log, o.Hangup = r.out, newLogger(r.log, logSettings{Level: "debug"}), r.hangup
+	o.Stdout, o.Log, o.Hangup = r.out, newLogger(r.log, config.Log{Level: "debug"}), r.hangup
 	o.OnReady = func(b bound) { ready <- b }
 	srv, err := newServer(s, o)
 	if err != nil {
@@ -145,7 +146,7 @@ func TestServer(t *testing.T) {
 	store.PutUser("42", authz.User{Active: true})
 	store.PutSession("42", "s1", 0)
 	s := testSettings(t)
-	s.Listen.GRPC = address{"unix", filepath.Join(clitest.SocketDir(t), "w.sock")}
+	s.Listen.GRPC = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "w.sock")}
 	r := start(t, s, memoryStores(store))
 	conn := r.dial(insecure.NewCredentials())
 	token := mint(t)
@@ -317,7 +318,7 @@ func TestServerFails(t *testing.T) {
 		defer taken.Close()
 		s := testSettings(t)
 		s.Listen.Admin.Address = taken.Addr().String()
-		s.Listen.GRPC = address{"unix", filepath.Join(clitest.SocketDir(t), "w.sock")}
+		s.Listen.GRPC = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "w.sock")}
 		srv, err := newServer(s, serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: memoryStores(memory.New(nil))})
 		if err != nil {
 			t.Fatal(err)
@@ -356,7 +357,7 @@ func TestServerFails(t *testing.T) {
 		s := testSettings(t)
 		s.Policy = clitest.WriteFile(t, t.TempDir(), "policy.yaml", "version: 7\n")
 		s.JWT.Keys[0].Secret = mask.New("canary")
-		s.Listen.TLS = tlsSettings{CertFile: "/nowhere/c", KeyFile: "/nowhere/k"}
+		s.Listen.TLS = config.TLS{CertFile: "/nowhere/c", KeyFile: "/nowhere/k"}
 		_, err := newServer(s, serverOptions{Stdout: io.Discard, Log: clitest.Discard(), Stores: memoryStores(memory.New(nil))})
 		if err == nil {
 			t.Fatal("no error")
@@ -434,7 +435,7 @@ func TestServerTLS(t *testing.T) {
 	ca := clitest.NewAuthority(t, "ca")
 	cert, key := ca.Issue(t, "warder", time.Now().Add(time.Hour))
 	s := testSettings(t)
-	s.Listen.TLS = tlsSettings{
+	s.Listen.TLS = config.TLS{
 		CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key)),
 		ClientCAFile: clitest.WriteFile(t, dir, "ca.crt", string(ca.Pem)),
 	}

@@ -16,6 +16,7 @@ import (
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -145,7 +146,7 @@ func TestShadowPolicyIsWrong(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)
 	next := clitest.WriteFile(t, t.TempDir(), "next.yaml", "version: 1\nroutes: [{id: a, match: /a}]\n")
-	_, err := newServer(s, serverOptions{Stdout: &clitest.Buffer{}, Log: newLogger(&clitest.Buffer{}, logSettings{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
+	_, err := newServer(s, serverOptions{Stdout: &clitest.Buffer{}, Log: newLogger(&clitest.Buffer{}, config.Log{}), Stores: memoryStores(memory.New(nil)), NextPolicy: next})
 	if err == nil || !strings.Contains(err.Error(), next+":2:10: routes[0].allow: is missing") {
 		t.Errorf("a wrong policy to come: %v", err)
 	}
@@ -231,7 +232,7 @@ func TestShadowPolicyEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log clitest.Buffer
-		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: newNextMetrics(), log: newLogger(&log, logSettings{})}
+		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: newNextMetrics(), log: newLogger(&log, config.Log{})}
 		n.compare(t.Context(), envoy.Observation{Decision: authz.Deny(authz.ReasonRouteUnmatched), Request: authz.NewRequest(authz.Attributes{
 			Method: "GET", Path: "/key", Headers: authz.Headers{{Name: "x-api-key", Value: "wk_test_0123456789"}},
 		})})

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"warder/cmd/warder/internal/config"
 )
 
 var (
@@ -36,7 +38,7 @@ func answers(name string, asked *[]time.Duration, list ...error) storeCheck {
 }
 
 func waitingServer(out *bytes.Buffer, checks ...storeCheck) (s *server, isReady func() bool) {
-	s = &server{log: newLogger(out, logSettings{Format: "text"}), stores: &stores{Checks: checks}}
+	s = &server{log: newLogger(out, config.Log{Format: "text"}), stores: &stores{Checks: checks}}
 	s.ready = newReadiness(s.stores.names(), nothing, func(bool) {})
 	told := false
 	s.options.OnReady = func(bound) { told = true }

@@ -16,6 +16,7 @@ import (
 
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 	"warder/policy/strict"
 )
@@ -192,7 +193,7 @@ type testResult struct {
 // all runs every file and writes the report.
 func (t *testRun) all(ctx context.Context, paths []string) error {
 	t.fallback, _ = t.Env("WARDER_POLICY")
-	t.configPath = configFlagOr(t.options.configPath, t.Env)
+	t.configPath = config.NamedFile(t.options.configPath, t.Env)
 	if t.configPath != "" {
 		if err := t.readConfig(); err != nil {
 			return err
@@ -220,9 +221,9 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 	return t.report()
 }
 
-// readConfig takes from the configuration what changes decisions, and none of its secrets.
+// config.Read takes from the configuration what changes decisions, and none of its secrets.
 func (t *testRun) readConfig() error {
-	c, client, err := readDecisive(t.configPath, t.Env)
+	c, client, err := config.ReadDecisive(t.configPath, t.Env)
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (t *testRun) readConfig() error {
 	out.APIKey.Header = c.APIKey.Header
 	out.ClientIP.Source, out.ClientIP.TrustedProxies = client.Source, client.TrustedProxies
 	out.ClientIP.TrustedHops, out.ClientIP.Header = client.TrustedHops, client.Header
-	identity := c.identity()
+	identity := c.IdentitySettings()
 	out.Identity.Headers, out.Identity.RemoveAPIKey = identity.Headers, &identity.RemoveAPIKey
 	out.Identity.RemoveAuthorization, out.StripHeaders = identity.RemoveAuthorization, identity.StripHeaders
 	t.config = &out

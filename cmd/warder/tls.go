@@ -6,24 +6,26 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"warder/cmd/warder/internal/config"
 )
 
 // A tlsReloader serves the newest good certificate, key and CA of its files.
 type tlsReloader struct {
-	files   tlsSettings
+	files   config.TLS
 	current atomic.Pointer[tls.Config]
 	changes *fileWatch
 	log     *slog.Logger
 }
 
 // newTLSReloader loads the files; they must be good to begin with.
-func newTLSReloader(files tlsSettings, log *slog.Logger) (*tlsReloader, error) {
+func newTLSReloader(files config.TLS, log *slog.Logger) (*tlsReloader, error) {
 	paths := []string{files.CertFile, files.KeyFile}
 	if files.ClientCAFile != "" {
 		paths = append(paths, files.ClientCAFile)
 	}
 	r := &tlsReloader{files: files, changes: newFileWatch(paths, log), log: log}
-	c, err := loadTLS(files)
+	c, err := config.LoadTLS(files)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func (r *tlsReloader) config() *tls.Config {
 
 // reload takes the files in, or keeps what was good.
 func (r *tlsReloader) reload() {
-	c, err := loadTLS(r.files)
+	c, err := config.LoadTLS(r.files)
 	if err != nil {
 		r.log.Error("TLS files not reloaded, the last good ones stay", "error", err)
 		return

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 )
 
 // tlsServer accepts connections with a reloader's configuration and answers
@@ -59,7 +58,7 @@ func TestTLSReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old, next := clitest.NewAuthority(t, "old"), clitest.NewAuthority(t, "next")
-	files := tlsSettings{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt")}
+	files := config.TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt")}
 	volume := &clitest.KubernetesVolume{Dir: dir}
 	publish := func(name string, server, clients *clitest.Authority, notAfter time.Time) {
 		cert, key := server.Issue(t, name, notAfter)
@@ -67,7 +66,7 @@ func TestTLSReload(t *testing.T) {
 	}
 	publish("first", old, old, time.Now().Add(time.Hour))
 	var out clitest.Buffer
-	r, err := newTLSReloader(files, newLogger(&out, logSettings{Format: "json"}))
+	r, err := newTLSReloader(files, newLogger(&out, config.Log{Format: "json"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,9 +150,9 @@ func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := clitest.NewAuthority(t, "ca")
-	renew := func(name string) tlsSettings {
+	renew := func(name string) config.TLS {
 		cert, key := ca.Issue(t, name, time.Now().Add(time.Hour))
-		return tlsSettings{CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key))}
+		return config.TLS{CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key))}
 	}
 	r, err := newTLSReloader(renew("first"), clitest.Discard())
 	if err != nil {
@@ -167,40 +166,5 @@ func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("watch: %v", err)
-	}
-}
-
-func TestLoadTLSRefuses(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ca := clitest.NewAuthority(t, "ca")
-	cert, key := ca.Issue(t, "a", time.Now().Add(time.Hour))
-	_, other := ca.Issue(t, "b", time.Now().Add(time.Hour))
-	good := tlsSettings{CertFile: clitest.WriteFile(t, dir, "c", string(cert)), KeyFile: clitest.WriteFile(t, dir, "k", string(key)), ClientCAFile: clitest.WriteFile(t, dir, "ca", string(ca.Pem))}
-	if _, err := loadTLS(good); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		want   string
-		change func(*tlsSettings)
-	}{
-		{"cannot be read: no such file", func(s *tlsSettings) { s.CertFile = dir + "/gone" }},
-		{"cannot be read: no such file", func(s *tlsSettings) { s.KeyFile = dir + "/gone" }},
-		{"cannot be read: no such file", func(s *tlsSettings) { s.ClientCAFile = dir + "/gone" }},
-		{"is a folder", func(s *tlsSettings) { s.CertFile = dir }},
-		{"no pair", func(s *tlsSettings) { s.KeyFile = clitest.WriteFile(t, dir, "other", string(other)) }},
-		{"no pair", func(s *tlsSettings) { s.CertFile = clitest.WriteFile(t, dir, "empty", "") }},
-		{"holds no certificate", func(s *tlsSettings) { s.ClientCAFile = s.KeyFile }},
-	} {
-		s := good
-		c.change(&s)
-		if _, err := loadTLS(s); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("loadTLS: %v, want an error with %q", err, c.want)
-		} else if strings.Contains(err.Error(), "PRIVATE") || bytes.Contains(key, []byte(err.Error())) {
-			t.Errorf("the key is in the error: %v", err)
-		}
-	}
-	if _, err := os.Stat(good.KeyFile); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 )
 
 func newValidateCommand(p cli.Process) *cobra.Command {
@@ -35,7 +36,7 @@ problem has none of is left out, such as the line when it is about a file as a w
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.configPath == "" && v.policyPath == "" {
-				v.configPath = configFlagOr("", p.Env)
+				v.configPath = config.NamedFile("", p.Env)
 				v.policyPath, _ = p.Env("WARDER_POLICY")
 			}
 			if v.configPath == "" && v.policyPath == "" {
@@ -64,13 +65,13 @@ func (v *validation) run(p cli.Process) {
 	policyPath := v.policyPath
 	var client *authz.ClientIPConfig
 	if v.configPath != "" {
-		c := readConfig(v.configPath, p.Env)
+		c := config.Read(v.configPath, p.Env)
 		if policyPath == "" {
 			policyPath = string(c.Policy)
 		} else {
-			c.Policy = filePath(policyPath)
+			c.UsePolicy(policyPath)
 		}
-		s, warnings, err := c.resolve()
+		s, warnings, err := c.Resolve()
 		v.warnings = append(v.warnings, warnings...)
 		if err != nil {
 			v.problems = append(v.problems, cli.ProblemsOf(v.configPath, err)...)
@@ -78,7 +79,7 @@ func (v *validation) run(p cli.Process) {
 			client = &s.ClientIP
 			v.good = append(v.good, v.configPath+": ok")
 		}
-		if !c.policyKnown() {
+		if !c.PolicyKnown() {
 			return
 		}
 	}

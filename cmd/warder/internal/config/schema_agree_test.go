@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding/json"
@@ -13,13 +13,13 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// resolveText reads a configuration from its text, as readConfig does from a file.
+// resolveText reads a configuration from its text, as Read does from a file.
 func resolveText(data []byte, env cli.LookupEnv) error {
 	c := defaultConfig()
 	c.reader = newConfigReader()
 	c.read("warder.yaml", data, env)
 	c.readEnvironment(env)
-	_, _, err := c.resolve()
+	_, _, err := c.Resolve()
 	return err
 }
 
@@ -59,8 +59,8 @@ const (
 // refused, but for those that no schema can see.
 func TestConfigSchemaAgrees(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, configSchema)
-	files, err := filepath.Glob("testdata/config/*.bad.yaml")
+	schema := compileSchema(t, Schema)
+	files, err := filepath.Glob("testdata/*.bad.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
@@ -119,8 +119,8 @@ func keysApart(tree any) map[string]any {
 // configurations have pieces of all others, and values of every kind.
 func TestConfigSchemaIsNeverStricter(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, configSchema)
-	files, err := filepath.Glob("testdata/config/*.yaml")
+	schema := compileSchema(t, Schema)
+	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 		}
 	}
 	// Each value at each key, which is how the words of a key are all met, ...
-	full, _ := treeOf(read(t, "testdata/config/full.good.yaml"))
+	full, _ := treeOf(read(t, "testdata/full.good.yaml"))
 	for key, group := range full.(map[string]any) {
 		inner, _ := group.(map[string]any)
 		for _, value := range values {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"log/slog"
@@ -8,18 +8,21 @@ import (
 	"warder/authz/redis"
 )
 
-func openDirectoryFile(d directorySettings) (*memory.Store, error) {
+// OpenDirectory reads directory.file; there is no store when none is named.
+func OpenDirectory(d Directory) (*memory.Store, error) {
 	if d.File == "" {
 		return nil, nil
 	}
 	return memory.Load(d.File, nil)
 }
 
-func (c sessionsSettings) redis(log *slog.Logger) redis.Config {
+// Redis is the configuration of the store of sessions.
+func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
 }
 
-func (c directorySettings) postgres(log *slog.Logger) postgres.Config {
+// Postgres is the configuration of the store of users and API keys.
+func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
 		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
 		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ func generateConfigSchema(t *testing.T) string {
 		Namer:  func(t reflect.Type) string { return jsonschema.ToSnakeCase(strings.TrimSuffix(t.Name(), "Keys")) },
 		Mapper: valueSchema,
 	}
-	if err := r.AddGoComments("warder/cmd/warder", ".", jsonschema.WithFullComment()); err != nil {
+	if err := r.AddGoComments("warder/cmd/warder/internal/config", ".", jsonschema.WithFullComment()); err != nil {
 		t.Fatal(err)
 	}
 	goName := regexp.MustCompile(`^An? \w+ is `)
@@ -140,6 +140,6 @@ func TestConfigSchemaIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(have)); diff != "" {
-		t.Errorf("config.schema.json is not what the shapes say; run go test ./cmd/warder -run Schema -update (-want +got):\n%s", diff)
+		t.Errorf("config.schema.json is not what the shapes say; run go test ./cmd/warder/internal/config -run Schema -update (-want +got):\n%s", diff)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"io/fs"
@@ -11,58 +11,62 @@ import (
 	"warder/envoy"
 )
 
-// settings are a configuration that was checked as a whole and whose secrets
-// were read: what a [server] is made of. Secrets in it print masked.
-type settings struct {
-	Listen       listenSettings
+// Settings are a configuration that was checked as a whole and whose secrets
+// were read: what a server is made of. Secrets in it print masked.
+type Settings struct {
+	Listen       Listen
 	Policy       string // a file or a folder
 	Deadline     time.Duration
-	JWT          jwtSettings
+	JWT          JWT
 	APIKeyHeader string
-	Sessions     sessionsSettings
-	Directory    directorySettings
+	Sessions     Sessions
+	Directory    Directory
 	ClientIP     authz.ClientIPConfig
-	Log          logSettings
-	Identity     identitySettings
-	Shutdown     shutdownSettings
-	Envoy        envoySettings
+	Log          Log
+	Identity     Identity
+	Shutdown     Shutdown
+	Envoy        Envoy
 }
 
-type listenSettings struct {
-	GRPC, Admin address
-	TLS         tlsSettings
+// Listen say where the listeners are bound.
+type Listen struct {
+	GRPC, Admin Address
+	TLS         TLS
 	SocketMode  fs.FileMode
 }
 
-// tlsSettings name the files; all empty means plaintext.
-type tlsSettings struct {
+// TLS name the files; all empty means plaintext.
+type TLS struct {
 	CertFile, KeyFile string
 	ClientCAFile      string // when set, a client needs a certificate of it
 }
 
-func (t tlsSettings) enabled() bool { return t.CertFile != "" }
+// Enabled reports whether there is a certificate.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
 
-// An address is where a listener is bound: "tcp" with host:port, or "unix" with
+// An Address is where a listener is bound: "tcp" with host:port, or "unix" with
 // the path of a socket.
-type address struct{ Network, Address string }
+type Address struct{ Network, Address string }
 
 // String writes the address as the configuration does.
-func (a address) String() string {
+func (a Address) String() string {
 	if a.Network == "unix" {
 		return "unix://" + a.Address
 	}
 	return a.Address
 }
 
-type jwtSettings struct {
-	Keys                    []jwtKey
+// JWT say how tokens are verified.
+type JWT struct {
+	Keys                    []JWTKey
 	Issuer                  string
 	Audiences               []string
 	Leeway                  time.Duration
 	UserClaim, SessionClaim string
 }
 
-type jwtKey struct {
+// A JWTKey verifies the tokens that name it.
+type JWTKey struct {
 	ID        string
 	Algorithm string
 	Secret    mask.Secret
@@ -72,8 +76,8 @@ type jwtKey struct {
 // bytes: some 20,000 usual ones.
 const rememberedTokens = 16 << 20
 
-// verifier makes the verifier of the keys; every problem of them is in the error.
-func (s jwtSettings) verifier() (*token.Verifier, error) {
+// Verifier makes the verifier of the keys; every problem of them is in the error.
+func (s JWT) Verifier() (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
 		Remember: rememberedTokens,
@@ -84,20 +88,22 @@ func (s jwtSettings) verifier() (*token.Verifier, error) {
 	return token.NewVerifier(c)
 }
 
-type sessionsSettings struct {
+// Sessions say where sessions are.
+type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	KeyTemplate string
 	Tracked     bool // facts are kept while Redis announces changes
 	Timeout     time.Duration
 }
 
-func (s sessionsSettings) inMemory() bool { return s.RedisURL.Reveal() == memoryURL }
+// InMemory reports whether sessions are kept in this process.
+func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }
 
 // memoryURL asks for sessions in memory: those of directory.file, or none.
 const memoryURL = "memory://"
 
-// directorySettings name a database or a file, one of them.
-type directorySettings struct {
+// Directory name a database or a file, one of them.
+type Directory struct {
 	DatabaseURL              mask.Secret
 	File                     string
 	UsersQuery, APIKeysQuery string
@@ -107,32 +113,36 @@ type directorySettings struct {
 	Timeout                  time.Duration
 }
 
-type logSettings struct {
+// Log say what warder writes about itself and about its decisions.
+type Log struct {
 	Level     string // debug, info, warn or error
 	Format    string // json or text
-	Decisions logDecisions
+	Decisions Decisions
 	// Mask knows the secrets, with the keys of log.sensitive_keys; nil knows those
 	// that are built in.
 	Mask *mask.Masker
 }
 
-// logDecisions says which decisions are written to standard output.
-type logDecisions string
+// Decisions says which decisions are written to standard output.
+type Decisions string
 
+// The decisions that are written.
 const (
-	logAll  logDecisions = "all"
-	logDeny logDecisions = "deny"
-	logNone logDecisions = "none"
+	LogAll  Decisions = "all"
+	LogDeny Decisions = "deny"
+	LogNone Decisions = "none"
 )
 
-type identitySettings struct {
+// Identity say what the application is told of who is asking.
+type Identity struct {
 	Headers             map[string]string // renamed ones: user, roles, … to a header
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
 	StripHeaders        []string // nil: the usual ones
 }
 
-func (s *settings) identity() envoy.IdentityConfig {
+// IdentityConfig is what package envoy needs to tell the application who is asking.
+func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	return envoy.IdentityConfig{
 		Headers:             s.Identity.Headers,
 		APIKeyHeader:        s.APIKeyHeader,
@@ -142,13 +152,14 @@ func (s *settings) identity() envoy.IdentityConfig {
 	}
 }
 
-type shutdownSettings struct {
+// Shutdown say how long a server takes to end.
+type Shutdown struct {
 	Delay   time.Duration // how long a server that says it is not ready still serves
 	Timeout time.Duration // how long checks in flight may take after that
 }
 
-// envoySettings are the limits of Envoy on the headers of a request.
-type envoySettings struct{ MaxHeaders, MaxHeaderKB int }
+// Envoy are the limits of Envoy on the headers of a request.
+type Envoy struct{ MaxHeaders, MaxHeaderKB int }
 
 // proxyNetwork reads an entry of client_ip.trusted_proxies: a network, or an
 // address that stands for itself.
@@ -159,26 +170,26 @@ func proxyNetwork(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-// defaultSettings are those of a configuration that says nothing, without what
+// DefaultSettings are those of a configuration that says nothing, without what
 // has no default: the policy, the keys and the stores.
-func defaultSettings() *settings {
+func DefaultSettings() *Settings {
 	c := defaultConfig()
-	return &settings{
-		Listen: listenSettings{
-			GRPC:       address{"tcp", c.Listen.GRPC},
-			Admin:      address{"tcp", c.Listen.Admin},
+	return &Settings{
+		Listen: Listen{
+			GRPC:       Address{"tcp", c.Listen.GRPC},
+			Admin:      Address{"tcp", c.Listen.Admin},
 			SocketMode: 0o660,
 		},
 		Deadline:     c.Deadline,
-		JWT:          jwtSettings{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim},
+		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim},
 		APIKeyHeader: c.APIKey.Header,
-		Sessions:     sessionsSettings{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
-		Directory: directorySettings{
+		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
+		Directory: Directory{
 			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,
 		},
-		Log:      logSettings{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: logDecisions(c.Log.Decisions)},
-		Identity: identitySettings{RemoveAPIKey: true},
-		Shutdown: shutdownSettings(c.Shutdown),
-		Envoy:    envoySettings{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
+		Identity: Identity{RemoveAPIKey: true},
+		Shutdown: Shutdown(c.Shutdown),
+		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding/json"
@@ -93,7 +93,7 @@ func TestIdentityHeaders(t *testing.T) {
 	if want := slices.Sorted(slices.Values(envoy.IdentityFields())); !slices.Equal(keys, want) {
 		t.Errorf("identity.headers has %v, want %v", keys, want)
 	}
-	full := readConfig("testdata/config/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	full := Read("testdata/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
 	if got := full.Identity.Headers.renamed(); len(got) != len(keys) {
 		t.Errorf("of %v, %v are read", keys, got)
 	}
@@ -103,17 +103,17 @@ func TestIdentityHeaders(t *testing.T) {
 // the schema.
 func TestFullConfiguration(t *testing.T) {
 	t.Parallel()
-	data := read(t, "testdata/config/full.good.yaml")
+	data := read(t, "testdata/full.good.yaml")
 	tree, ok := treeOf(data)
 	if !ok {
 		t.Fatal("full.good.yaml is not read")
 	}
-	c := readConfig("testdata/config/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
+	c := Read("testdata/full.good.yaml", clitest.Environment("DSN=x", "PROXIES=10.0.0.0/8", "MORE_AUDIENCES=more"))
 	if len(c.reader.Problems) > 0 {
 		t.Error(c.reader.Problems)
 	}
 	delete(tree.(map[string]any)["directory"].(map[string]any), "file") // it excludes a database
-	if err := compileSchema(t, configSchema).Validate(tree); err != nil {
+	if err := compileSchema(t, Schema).Validate(tree); err != nil {
 		t.Error(err)
 	}
 	var check func(of reflect.Type, field, below string)
@@ -156,7 +156,7 @@ func TestSchemaDefaults(t *testing.T) {
 		Defs       map[string]struct{ Properties map[string]property } `json:"$defs"`
 		Properties map[string]property
 	}
-	if err := json.Unmarshal([]byte(configSchema), &schema); err != nil {
+	if err := json.Unmarshal([]byte(Schema), &schema); err != nil {
 		t.Fatal(err)
 	}
 	tree, defaults := map[string]any{}, 0
@@ -183,7 +183,7 @@ func TestSchemaDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := readConfig(clitest.WriteFile(t, t.TempDir(), "warder.yaml", string(text)), clitest.Environment())
+	c := Read(clitest.WriteFile(t, t.TempDir(), "warder.yaml", string(text)), clitest.Environment())
 	if len(c.reader.Problems) > 0 {
 		t.Fatal(c.reader.Problems.Err())
 	}
@@ -214,7 +214,7 @@ func asJSON(t testing.TB, text []byte) any {
 // shipped, shown in README or decided by in testdata/decisions.
 func TestSchemasTakeWhatIsShown(t *testing.T) {
 	t.Parallel()
-	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, configSchema)
+	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, Schema)
 	count := map[*jsonschema.Schema]int{}
 	check := func(name string, schema *jsonschema.Schema, text []byte) {
 		tree, ok := treeOf(text)
@@ -223,15 +223,12 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 		}
 		count[schema]++
 	}
-	if first := "# yaml-language-server: $schema=../../policy/policy.schema.json\n"; !strings.HasPrefix(string(demoPolicy), first) {
-		t.Errorf("demo-policy.yaml does not begin with %q", first)
-	}
-	for file, texts := range shippedPolicies(t) {
+	for file, texts := range clitest.ShippedPolicies(t) {
 		for _, text := range texts {
 			check(file, policies, text)
 		}
 	}
-	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(read(t, filepath.Join(module, "README.md")), -1) {
+	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(read(t, filepath.Join(clitest.Root(t), "README.md")), -1) {
 		// The others are a policy, alert rules or a policy test.
 		if first, _, _ := strings.Cut(string(block[1]), ":"); !slices.Contains([]string{"version", "groups", "policy_file"}, first) {
 			// One block shows every key; this one stands instead of a database.
@@ -239,7 +236,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 			check(fmt.Sprintf("README.md, block %d", i+1), configs, []byte(text))
 		}
 	}
-	manifests, err := filepath.Glob(filepath.Join(module, "k8s", "*.yaml"))
+	manifests, err := filepath.Glob(filepath.Join(clitest.Root(t), "k8s", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +251,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 			}
 		}
 	}
-	corpus, err := filepath.Glob(filepath.Join(module, "testdata", "decisions", "*.yaml"))
+	corpus, err := filepath.Glob(filepath.Join(clitest.Root(t), "testdata", "decisions", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +287,7 @@ func TestSchemasExplainEachKey(t *testing.T) {
 		}
 	}
 	check("policy", asJSON(t, []byte(policy.Schema)))
-	check("config", asJSON(t, []byte(configSchema)))
+	check("config", asJSON(t, []byte(Schema)))
 	if explained < 60 {
 		t.Errorf("%d keys found: this tests too little", explained)
 	}

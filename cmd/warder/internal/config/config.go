@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -17,8 +17,10 @@ import (
 	"warder/policy/strict"
 )
 
+// DefaultPath is the file that is read when none is named.
+const DefaultPath = "/etc/warder/warder.yaml"
+
 const (
-	defaultConfigPath = "/etc/warder/warder.yaml"
 	defaultPolicyPath = "/etc/warder/policy.yaml"
 	defaultRedisURL   = "redis://127.0.0.1:6379/0"
 )
@@ -37,16 +39,16 @@ func defaultConfig() *Config {
 			Timeout:      150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
 		},
 		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
-		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(logDeny)},
+		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},
 		Identity: IdentityKeys{RemoveAPIKey: true},
 		Shutdown: ShutdownKeys{Delay: 5 * time.Second, Timeout: 10 * time.Second},
 		Envoy:    EnvoyKeys{MaxHeaders: envoy.DefaultMaxHeaders, MaxHeaderKB: envoy.DefaultMaxHeaderKB},
 	}
 }
 
-// readConfig reads the configuration: the file at path, then the environment,
+// Read reads the configuration: the file at path, then the environment,
 // which has the last word. An empty path means the environment only.
-func readConfig(path string, env cli.LookupEnv) *Config { return readConfigWith(path, env, env) }
+func Read(path string, env cli.LookupEnv) *Config { return readConfigWith(path, env, env) }
 
 // readConfigWith takes the variables in the file from one environment and what stands
 // above the file from another.
@@ -66,17 +68,17 @@ func readConfigWith(path string, inFile, env cli.LookupEnv) *Config {
 	return c
 }
 
-// readDecisive reads of a configuration what changes decisions and what the application is
+// ReadDecisive reads of a configuration what changes decisions and what the application is
 // told, for commands that decide without the stores: its secrets are not read, and a
 // variable that is not set may be one.
-func readDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig, error) {
+func ReadDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig, error) {
 	open := func(name string) (string, bool) {
 		value, _ := env(name)
 		return value, true
 	}
 	c := readConfigWith(path, open, env)
 	client := c.resolveClientIP()
-	c.checkIdentity(&settings{APIKeyHeader: c.APIKey.Header, Identity: c.identity()})
+	c.checkIdentity(&Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()})
 	return c, client, c.reader.Problems.Err()
 }
 
@@ -160,31 +162,34 @@ func (k IdentityHeadersKeys) renamed() map[string]string {
 	return names
 }
 
-// policyKnown reports whether the policy is the one that is meant: a file that could not be
+// PolicyKnown reports whether the policy is the one that is meant: a file that could not be
 // read may name another than the usual one.
-func (c *Config) policyKnown() bool { return !c.reader.incomplete || c.Policy != defaultPolicyPath }
+func (c *Config) PolicyKnown() bool { return !c.reader.incomplete || c.Policy != defaultPolicyPath }
 
-// configFlagOr returns the file that the flag or WARDER_CONFIG names, "" for none: for
+// UsePolicy replaces the policy by the one that a flag names.
+func (c *Config) UsePolicy(path string) { c.Policy = filePath(path) }
+
+// NamedFile returns the file that the flag or WARDER_CONFIG names, "" for none: for
 // commands that can do without a configuration.
-func configFlagOr(flag string, env cli.LookupEnv) string {
+func NamedFile(flag string, env cli.LookupEnv) string {
 	if named, set := env("WARDER_CONFIG"); flag == "" && set {
 		return named
 	}
 	return flag
 }
 
-// findConfig returns the configuration file to read: the one that the flag or
+// FindFile returns the configuration file to read: the one that the flag or
 // WARDER_CONFIG names, else the usual one when it is there, else "".
-func findConfig(flag string, env cli.LookupEnv) (string, error) {
-	if path := configFlagOr(flag, env); path != "" {
+func FindFile(flag string, env cli.LookupEnv) (string, error) {
+	if path := NamedFile(flag, env); path != "" {
 		return path, nil
 	}
-	_, err := os.Stat(defaultConfigPath)
+	_, err := os.Stat(DefaultPath)
 	switch {
 	case err == nil:
-		return defaultConfigPath, nil
+		return DefaultPath, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
 	}
-	return "", cli.Problems{{Position: strict.Position{File: defaultConfigPath}, Message: cli.Bare(err).Error()}}
+	return "", cli.Problems{{Position: strict.Position{File: DefaultPath}, Message: cli.Bare(err).Error()}}
 }

@@ -1,22 +1,24 @@
-package main
+package config
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"warder/authz/mask"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
 )
 
-// TestBadConfig holds each testdata/config/*.bad.yaml against the messages at
+// TestBadConfig holds each testdata/*.bad.yaml against the messages at
 // its end, which have to be all that is reported, in order.
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/config/*.bad.yaml")
+	files, err := filepath.Glob("testdata/*.bad.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no bad configurations found: %v", err)
 	}
@@ -31,10 +33,10 @@ func TestBadConfig(t *testing.T) {
 			var want []string
 			for line := range strings.Lines(string(data)) {
 				if message, ok := strings.CutPrefix(line, "# want: "); ok {
-					want = append(want, strings.ReplaceAll(strings.TrimSpace(message), "DIR", "testdata/config"))
+					want = append(want, strings.ReplaceAll(strings.TrimSpace(message), "DIR", "testdata"))
 				}
 			}
-			_, _, err = readConfig(path, env).resolve()
+			_, _, err = Read(path, env).Resolve()
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -84,47 +86,47 @@ func TestConfigSources(t *testing.T) {
 		name string
 		file string
 		env  []string
-		got  func(*settings) any
+		got  func(*Settings) any
 		want any
 	}{
 		{"three variables are enough", "", minimal,
-			func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() + s.JWT.Keys[0].Algorithm }, clitest.Secret + "HS256"},
-		{"the default Redis", "", minimal, func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, defaultRedisURL},
-		{"the default policy", "", minimal, func(s *settings) any { return s.Policy }, "/etc/warder/policy.yaml"},
-		{"the default addresses", "", minimal, func(s *settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "127.0.0.1:9191 127.0.0.1:9192"},
-		{"an empty file", "# nothing\n", minimal, func(s *settings) any { return s.Deadline }, 200 * time.Millisecond},
-		{"the file's value", "deadline: 300ms", minimal, func(s *settings) any { return s.Deadline }, 300 * time.Millisecond},
+			func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() + s.JWT.Keys[0].Algorithm }, clitest.Secret + "HS256"},
+		{"the default Redis", "", minimal, func(s *Settings) any { return s.Sessions.RedisURL.Reveal() }, defaultRedisURL},
+		{"the default policy", "", minimal, func(s *Settings) any { return s.Policy }, "/etc/warder/policy.yaml"},
+		{"the default addresses", "", minimal, func(s *Settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "127.0.0.1:9191 127.0.0.1:9192"},
+		{"an empty file", "# nothing\n", minimal, func(s *Settings) any { return s.Deadline }, 200 * time.Millisecond},
+		{"the file's value", "deadline: 300ms", minimal, func(s *Settings) any { return s.Deadline }, 300 * time.Millisecond},
 		{"a variable in the file", "jwt: {issuer: 'a-${X}-b-${Y:-y}-$${Z}-$1'}", append(minimal, "X=x"),
-			func(s *settings) any { return s.JWT.Issuer }, "a-x-b-y-${Z}-$1"},
-		{"a default where the variable is empty", "jwt: {issuer: '${X:-y}'}", append(minimal, "X="), func(s *settings) any { return s.JWT.Issuer }, "y"},
+			func(s *Settings) any { return s.JWT.Issuer }, "a-x-b-y-${Z}-$1"},
+		{"a default where the variable is empty", "jwt: {issuer: '${X:-y}'}", append(minimal, "X="), func(s *Settings) any { return s.JWT.Issuer }, "y"},
 		{"a variable for a number and a word", "client_ip: {source: xff_num_trusted_hops, xff_num_trusted_hops: '${N}'}", append(minimal, "N=2"),
-			func(s *settings) any { return s.ClientIP.TrustedHops }, 2},
+			func(s *Settings) any { return s.ClientIP.TrustedHops }, 2},
 		{"a variable for a list", "client_ip: {trusted_proxies: '${N}'}", append(minimal, "N=10.0.0.0/8, 192.0.2.1"),
-			func(s *settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[10.0.0.0/8 192.0.2.1/32]"},
+			func(s *Settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[10.0.0.0/8 192.0.2.1/32]"},
 		{"environment over file", "listen: {grpc: '127.0.0.1:1', admin: '127.0.0.1:2'}", append(minimal, "WARDER_LISTEN_GRPC=unix:///run/w.sock"),
-			func(s *settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "unix:///run/w.sock 127.0.0.1:2"},
-		{"an empty variable is none", "policy: /p.yaml", append(minimal, "WARDER_POLICY="), func(s *settings) any { return s.Policy }, "/p.yaml"},
+			func(s *Settings) any { return s.Listen.GRPC.String() + " " + s.Listen.Admin.String() }, "unix:///run/w.sock 127.0.0.1:2"},
+		{"an empty variable is none", "policy: /p.yaml", append(minimal, "WARDER_POLICY="), func(s *Settings) any { return s.Policy }, "/p.yaml"},
 		{"trusted proxies of the environment", "client_ip: {trusted_proxies: [10.0.0.0/8]}", append(minimal, "WARDER_TRUSTED_PROXIES=192.0.2.0/24,2001:db8::/32"),
-			func(s *settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[192.0.2.0/24 2001:db8::/32]"},
-		{"a path in the file is relative to it", "policy: rules/p.yaml", minimal, func(s *settings) any { return s.Policy }, "DIR/rules/p.yaml"},
-		{"a path in the environment is not", "", append(minimal, "WARDER_POLICY=p.yaml"), func(s *settings) any { return s.Policy }, "p.yaml"},
-		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
-		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
-		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret + "\n"},
-		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
+			func(s *Settings) any { return fmt.Sprint(s.ClientIP.TrustedProxies) }, "[192.0.2.0/24 2001:db8::/32]"},
+		{"a path in the file is relative to it", "policy: rules/p.yaml", minimal, func(s *Settings) any { return s.Policy }, "DIR/rules/p.yaml"},
+		{"a path in the environment is not", "", append(minimal, "WARDER_POLICY=p.yaml"), func(s *Settings) any { return s.Policy }, "p.yaml"},
+		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
+		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
+		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret + "\n"},
+		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
 		{"a secret of the environment keeps the key's algorithm and kid", "jwt: {keys: [{kid: k, algorithm: HS512, secret_file: gone}]}",
-			[]string{"WARDER_JWT_SECRET=" + clitest.Secret + clitest.Secret, minimal[1]}, func(s *settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
+			[]string{"WARDER_JWT_SECRET=" + clitest.Secret + clitest.Secret, minimal[1]}, func(s *Settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
 		{"REDIS_URL over redis_url_file", "sessions: {redis_url_file: redis}", append(minimal, "REDIS_URL=redis://from-env:6379"),
-			func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-env:6379"},
-		{"REDIS_URL_FILE", "", append(minimal, "REDIS_URL_FILE=DIR/redis"), func(s *settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-file:6379"},
-		{"strict is the default", "", minimal, func(s *settings) any { return s.Sessions.Tracked }, false},
-		{"strict", "sessions: {consistency: strict}", minimal, func(s *settings) any { return s.Sessions.Tracked }, false},
-		{"tracked", "sessions: {consistency: tracked}", minimal, func(s *settings) any { return s.Sessions.Tracked }, true},
-		{"plaintext elsewhere, accepted", "listen: {grpc: '0.0.0.0:9191', plaintext: true}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "0.0.0.0:9191"},
-		{"IPv6 loopback", "listen: {grpc: '[::1]:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "[::1]:9191"},
-		{"localhost", "listen: {grpc: 'localhost:9191'}", minimal, func(s *settings) any { return s.Listen.GRPC.String() }, "localhost:9191"},
-		{"the admin listener may be anywhere", "listen: {admin: '0.0.0.0:9192'}", minimal, func(s *settings) any { return s.Listen.Admin.String() }, "0.0.0.0:9192"},
-		{"a mode as YAML's number", "listen: {socket_mode: 0600}", minimal, func(s *settings) any { return s.Listen.SocketMode.String() }, "-rw-------"},
+			func(s *Settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-env:6379"},
+		{"REDIS_URL_FILE", "", append(minimal, "REDIS_URL_FILE=DIR/redis"), func(s *Settings) any { return s.Sessions.RedisURL.Reveal() }, "redis://from-file:6379"},
+		{"strict is the default", "", minimal, func(s *Settings) any { return s.Sessions.Tracked }, false},
+		{"strict", "sessions: {consistency: strict}", minimal, func(s *Settings) any { return s.Sessions.Tracked }, false},
+		{"tracked", "sessions: {consistency: tracked}", minimal, func(s *Settings) any { return s.Sessions.Tracked }, true},
+		{"plaintext elsewhere, accepted", "listen: {grpc: '0.0.0.0:9191', plaintext: true}", minimal, func(s *Settings) any { return s.Listen.GRPC.String() }, "0.0.0.0:9191"},
+		{"IPv6 loopback", "listen: {grpc: '[::1]:9191'}", minimal, func(s *Settings) any { return s.Listen.GRPC.String() }, "[::1]:9191"},
+		{"localhost", "listen: {grpc: 'localhost:9191'}", minimal, func(s *Settings) any { return s.Listen.GRPC.String() }, "localhost:9191"},
+		{"the admin listener may be anywhere", "listen: {admin: '0.0.0.0:9192'}", minimal, func(s *Settings) any { return s.Listen.Admin.String() }, "0.0.0.0:9192"},
+		{"a mode as YAML's number", "listen: {socket_mode: 0600}", minimal, func(s *Settings) any { return s.Listen.SocketMode.String() }, "-rw-------"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +134,7 @@ func TestConfigSources(t *testing.T) {
 			for _, word := range c.env {
 				env = append(env, strings.ReplaceAll(word, "DIR", dir))
 			}
-			s, _, err := readConfig(clitest.WriteFile(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), clitest.Environment(env...)).resolve()
+			s, _, err := Read(clitest.WriteFile(t, dir, strings.ReplaceAll(c.name, " ", "-")+".yaml", c.file), clitest.Environment(env...)).Resolve()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +168,7 @@ func TestTrackedNeedsOneServer(t *testing.T) {
 	} {
 		env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
 		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
-		_, _, err := readConfig(path, env).resolve()
+		_, _, err := Read(path, env).Resolve()
 		if tt.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", tt.url, err)
@@ -186,7 +188,7 @@ func TestTrackedInMemory(t *testing.T) {
 	t.Parallel()
 	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
 	path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
-	_, warnings, err := readConfig(path, env).resolve()
+	_, warnings, err := Read(path, env).Resolve()
 	if err != nil || !strings.Contains(fmt.Sprint(warnings), "sessions.consistency: tracked changes nothing for sessions in memory") {
 		t.Errorf("warnings %v, error %v", warnings, err)
 	}
@@ -225,7 +227,7 @@ func TestBadEnvironment(t *testing.T) {
 			if c.file != "" {
 				path = clitest.WriteFile(t, t.TempDir(), "warder.yaml", c.file)
 			}
-			_, _, err := readConfig(path, clitest.Environment(c.env...)).resolve()
+			_, _, err := Read(path, clitest.Environment(c.env...)).Resolve()
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v\nwant one with %s", err, c.want)
 			}
@@ -251,7 +253,7 @@ func TestProxiesThatCoverEverything(t *testing.T) {
 		{`["::/1", "8000::/2", "c000::/3"]`, ""},
 	} {
 		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "client_ip:\n  trusted_proxies: "+c.list+"\n")
-		_, _, err := readConfig(path, env).resolve()
+		_, _, err := Read(path, env).Resolve()
 		want := path + ":2:20: client_ip.trusted_proxies: together the networks trust every " + c.kind +
 			" address, so that each client could choose its own; list the networks of your proxies"
 		switch {
@@ -269,7 +271,7 @@ func TestDeadlineOfEnvoy(t *testing.T) {
 	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
 	for deadline, warned := range map[string]bool{"200ms": false, "499ms": false, "500ms": true, "501ms": true, "10s": true} {
 		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "deadline: "+deadline+"\n")
-		_, warnings, err := readConfig(path, env).resolve()
+		_, warnings, err := Read(path, env).Resolve()
 		if err != nil {
 			t.Errorf("%s: %v", deadline, err)
 			continue
@@ -290,8 +292,8 @@ func TestDeadlineOfEnvoy(t *testing.T) {
 func TestConfigNeverPrintsASecret(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: "+clitest.Secret+"}]}\n")
-	c := readConfig(path, clitest.Environment("REDIS_URL=redis://:canary-redis@127.0.0.1:6379", "DATABASE_URL=postgres://warder:canary-dsn@127.0.0.1/app"))
-	s, warnings, err := c.resolve()
+	c := Read(path, clitest.Environment("REDIS_URL=redis://:canary-redis@127.0.0.1:6379", "DATABASE_URL=postgres://warder:canary-dsn@127.0.0.1/app"))
+	s, warnings, err := c.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,8 +308,9 @@ func TestConfigNeverPrintsASecret(t *testing.T) {
 	if err := cli.WriteJSON(&out, s); err != nil {
 		t.Fatal(err)
 	}
-	newLogger(&out, s.Log).Info("all", "config", c, "settings", s, "value", *s)
-	newLogger(&out, logSettings{Format: "text"}).Info("all", "config", c, "settings", s, "value", *s)
+	for _, handler := range []slog.Handler{slog.NewJSONHandler(&out, nil), slog.NewTextHandler(&out, nil)} {
+		slog.New(mask.NewHandler(handler, s.Log.Mask)).Info("all", "config", c, "settings", s, "value", *s)
+	}
 	for _, form := range []string{"canary", "63616e617279" /* hex */, "Y2FuYXJ5" /* base64 */, "99 97 110 97 114 121"} {
 		if strings.Contains(out.String(), form) {
 			t.Errorf("a secret is printed, as %s", form)

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -31,19 +31,19 @@ const (
 	shutdownRange = "0s to 5m"
 )
 
-// resolve checks the configuration as a whole and reads its secrets. The error
+// Resolve checks the configuration as a whole and reads its secrets. The error
 // holds every problem, those of reading it included; warnings are what is
 // allowed but probably not meant.
-func (c *Config) resolve() (s *settings, warnings cli.Problems, err error) {
+func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	r := c.reader
-	s = &settings{
+	s = &Settings{
 		Policy:       string(c.Policy),
 		Deadline:     c.Deadline,
 		APIKeyHeader: c.APIKey.Header,
-		Log:          logSettings{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: logDecisions(c.Log.Decisions)},
-		Identity:     c.identity(),
-		Shutdown:     shutdownSettings(c.Shutdown),
-		Envoy:        envoySettings{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Log:          Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
+		Identity:     c.IdentitySettings(),
+		Shutdown:     Shutdown(c.Shutdown),
+		Envoy:        Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()
@@ -53,7 +53,7 @@ func (c *Config) resolve() (s *settings, warnings cli.Problems, err error) {
 	s.ClientIP = c.resolveClientIP()
 	c.checkIdentity(s)
 	s.Log.Mask = c.resolveMask()
-	if s.Sessions.inMemory() && s.Directory.File == "" {
+	if s.Sessions.InMemory() && s.Directory.File == "" {
 		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
 	}
 	if len(r.Problems) > 0 {
@@ -113,10 +113,10 @@ func (c *Config) checkBudgets() {
 	}
 }
 
-func (c *Config) resolveListen() listenSettings {
+func (c *Config) resolveListen() Listen {
 	r, l := c.reader, c.Listen
-	tls := tlsSettings{string(l.TLS.CertFile), string(l.TLS.KeyFile), string(l.TLS.ClientCAFile)}
-	s := listenSettings{TLS: tls, SocketMode: c.socketMode()}
+	tls := TLS{string(l.TLS.CertFile), string(l.TLS.KeyFile), string(l.TLS.ClientCAFile)}
+	s := Listen{TLS: tls, SocketMode: c.socketMode()}
 	s.GRPC, _ = c.resolveAddress("listen.grpc", l.GRPC)
 	s.Admin, _ = c.resolveAddress("listen.admin", l.Admin)
 	if s.GRPC == s.Admin && s.GRPC.Address != "" && !strings.HasSuffix(s.GRPC.Address, ":0") {
@@ -127,8 +127,8 @@ func (c *Config) resolveListen() listenSettings {
 		r.fail("listen.tls", "needs both cert_file and key_file")
 	case tls.ClientCAFile != "" && tls.CertFile == "":
 		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
-	case tls.enabled():
-		if _, err := loadTLS(tls); err != nil {
+	case tls.Enabled():
+		if _, err := LoadTLS(tls); err != nil {
 			r.failWith("listen.tls", "", err)
 		}
 	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.Plaintext:
@@ -140,18 +140,18 @@ func (c *Config) resolveListen() listenSettings {
 
 // resolveAddress reads host:port or unix:///path. A host is an address or
 // localhost, so that no name service decides where warder listens.
-func (c *Config) resolveAddress(field, value string) (address, bool) {
+func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	r := c.reader
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
 		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
 			r.fail(field, "%q is no path of a socket; write one such as unix:///run/warder/warder.sock", value)
-			return address{}, false
+			return Address{}, false
 		}
 		if max(len(path), len(filepath.Dir(path))+len("/.w1234567890/s")) > maxSocketPath {
 			r.fail(field, "%q is too long for a socket; choose a path of less than 90 bytes", value)
-			return address{}, false
+			return Address{}, false
 		}
-		return address{"unix", filepath.Clean(path)}, true
+		return Address{"unix", filepath.Clean(path)}, true
 	}
 	host, port, err := net.SplitHostPort(value)
 	if err == nil {
@@ -164,9 +164,9 @@ func (c *Config) resolveAddress(field, value string) (address, bool) {
 	}
 	if err != nil {
 		r.fail(field, "%q is no address to listen on; write one such as 127.0.0.1:9191 or unix:///run/warder/warder.sock", value)
-		return address{}, false
+		return Address{}, false
 	}
-	return address{"tcp", value}, true
+	return Address{"tcp", value}, true
 }
 
 // maxSocketPath is what sockaddr_un holds on Linux, without its final zero.
@@ -190,9 +190,9 @@ func (c *Config) socketMode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-func (c *Config) resolveJWT() jwtSettings {
+func (c *Config) resolveJWT() JWT {
 	r := c.reader
-	s := jwtSettings{
+	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway,
 		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim,
 	}
@@ -213,15 +213,15 @@ func (c *Config) resolveJWT() jwtSettings {
 		if ok && source.literal {
 			r.warn(source.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
 		}
-		s.Keys = append(s.Keys, jwtKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
+		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
 	}
 	if len(r.Problems) > before || len(s.Keys) == 0 {
 		return s
 	}
-	if r.incomplete && slices.ContainsFunc(s.Keys, func(k jwtKey) bool { return k.Secret.Reveal() == "" }) {
+	if r.incomplete && slices.ContainsFunc(s.Keys, func(k JWTKey) bool { return k.Secret.Reveal() == "" }) {
 		return s // of a variable that is not set, which was said
 	}
-	if _, err := s.verifier(); err != nil {
+	if _, err := s.Verifier(); err != nil {
 		r.failWith("jwt", "jwt", err)
 	}
 	return s
@@ -233,9 +233,9 @@ const (
 	consistencyTracked = "tracked"
 )
 
-func (c *Config) resolveSessions() sessionsSettings {
+func (c *Config) resolveSessions() Sessions {
 	r := c.reader
-	s := sessionsSettings{
+	s := Sessions{
 		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
 		Tracked: c.Sessions.Consistency == consistencyTracked,
 	}
@@ -249,21 +249,21 @@ func (c *Config) resolveSessions() sessionsSettings {
 	default:
 		return s // reported
 	}
-	if s.inMemory() {
+	if s.InMemory() {
 		if s.Tracked {
 			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
 		}
 		return s
 	}
-	if err := s.redis(nil).Validate(); err != nil {
+	if err := s.Redis(nil).Validate(); err != nil {
 		r.failWith("sessions.redis_url", "", err)
 	}
 	return s
 }
 
-func (c *Config) resolveDirectory() directorySettings {
+func (c *Config) resolveDirectory() Directory {
 	r, d := c.reader, &c.Directory
-	s := directorySettings{
+	s := Directory{
 		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery,
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
 	}
@@ -274,11 +274,11 @@ func (c *Config) resolveDirectory() directorySettings {
 		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
 	case ok:
 		s.DatabaseURL = url
-		if err := s.postgres(nil).Validate(); err != nil {
+		if err := s.Postgres(nil).Validate(); err != nil {
 			r.failWith("directory.database_url", "", err)
 		}
 	case d.File != "":
-		if _, err := openDirectoryFile(s); err != nil {
+		if _, err := OpenDirectory(s); err != nil {
 			r.directoryFile(s.File, err)
 		}
 	case !r.incomplete && !source.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
@@ -351,16 +351,16 @@ func (c *Config) resolveMask() *mask.Masker {
 
 // checkIdentity lets package envoy judge the headers, under the names that they
 // have here.
-func (c *Config) checkIdentity(s *settings) {
-	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.identity()}); err != nil {
+func (c *Config) checkIdentity(s *Settings) {
+	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.IdentityConfig()}); err != nil {
 		c.reader.failWith("identity", "", err)
 	}
 }
 
-// identity returns what the application is told.
-func (c *Config) identity() identitySettings {
+// IdentitySettings returns what the application is told.
+func (c *Config) IdentitySettings() Identity {
 	i := c.Identity
-	return identitySettings{
+	return Identity{
 		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, StripHeaders: c.StripHeaders,
 	}
 }

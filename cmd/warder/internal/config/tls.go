@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/tls"
@@ -9,8 +9,8 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// loadTLS reads a certificate, its key, and the CA of clients when there is one.
-func loadTLS(files tlsSettings) (*tls.Config, error) {
+// LoadTLS reads a certificate, its key, and the CA of clients when there is one.
+func LoadTLS(files TLS) (*tls.Config, error) {
 	certPEM, certErr := cli.ReadBounded(files.CertFile, maxConfigSize)
 	keyPEM, keyErr := cli.ReadBounded(files.KeyFile, maxConfigSize)
 	if err := errors.Join(named(files.CertFile, certErr), named(files.KeyFile, keyErr)); err != nil {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	_ "embed"
@@ -10,11 +10,11 @@ import (
 	"warder/policy/strict"
 )
 
-// configSchema is the JSON Schema of warder.yaml, for editors. It is made from the types
-// below and their comments: go test ./cmd/warder -run Schema -update writes it anew.
+// Schema is the JSON Schema of warder.yaml, for editors. It is made from the types
+// below and their comments: go test ./cmd/warder/internal/config -run Schema -update writes it anew.
 //
 //go:embed config.schema.json
-var configSchema string
+var Schema string
 
 // The types below are the one list of the keys that warder.yaml may have: they are what is
 // read, and their comments are what an editor and the reference show. A new key is a field

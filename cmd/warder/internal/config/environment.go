@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"warder/cmd/warder/internal/cli"
@@ -8,9 +8,12 @@ import (
 // environmentFile is the File of a problem that is about a variable.
 const environmentFile = "environment"
 
-// environmentVariables are the variables that stand for keys of the file, as the
+// An Variable stands for a key of the file.
+type Variable struct{ Name, Key string }
+
+// Variables are the variables that stand for keys of the file, as the
 // help lists them. A variable that is set wins over the file.
-var environmentVariables = []struct{ name, key string }{
+var Variables = []Variable{
 	{"WARDER_LISTEN_GRPC", "listen.grpc"},
 	{"WARDER_LISTEN_ADMIN", "listen.admin"},
 	{"WARDER_POLICY", "policy"},
@@ -45,15 +48,15 @@ func (c *Config) readEnvironment(env cli.LookupEnv) {
 		"WARDER_TRUSTED_PROXIES": &c.ClientIP.TrustedProxies,
 	}
 	at := strict.Position{File: environmentFile}
-	for _, v := range environmentVariables {
-		value, set := env(v.name)
+	for _, v := range Variables {
+		value, set := env(v.Name)
 		switch {
 		case !set:
 		case value != "":
-			r.variables[v.key] = v.name
-			r.Read(v.name, strict.Value{At: at, Kind: strict.Text, Text: value, Filled: true}, into[v.name])
-		case isSecretVariable(v.name):
-			r.Fail(at, v.name, "is set but empty; give it a value or unset it")
+			r.variables[v.Key] = v.Name
+			r.Read(v.Name, strict.Value{At: at, Kind: strict.Text, Text: value, Filled: true}, into[v.Name])
+		case isSecretVariable(v.Name):
+			r.Fail(at, v.Name, "is set but empty; give it a value or unset it")
 		}
 	}
 	// A secret of the environment replaces the whole pair of the file, so that
