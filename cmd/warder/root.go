@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 )
 
@@ -60,8 +62,8 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 		routes.NewCommand(p),
 		newExplainCommand(p),
 		newTestCommand(p),
-		newDiffCommand(p),
-		newImportCommand(p),
+		diff.NewCommand(p),
+		openapi.NewCommand(p),
 		newSchemaCommand(p),
 	)
 	addGroup(root, "service", "The service:",

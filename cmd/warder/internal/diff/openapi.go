@@ -1,4 +1,4 @@
-package main
+package diff
 
 import (
 	"cmp"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/openapi"
 	"warder/policy"
 	"warder/policy/compare"
 	"warder/policy/pattern"
@@ -52,7 +53,7 @@ type unreadRow struct {
 // againstOpenAPI holds a policy against the document of an application.
 func (d *diffCommand) againstOpenAPI(p cli.Process, path string) error {
 	routes, policyErr := cli.LoadPolicy(p, path)
-	a, documentErr := readOpenAPI(p, d.openapi, d.given)
+	a, documentErr := openapi.Read(p, d.openapi, d.given)
 	if err := errors.Join(documentErr, policyErr); err != nil {
 		return err
 	}
@@ -71,21 +72,21 @@ func (d *diffCommand) againstOpenAPI(p cli.Process, path string) error {
 	return err
 }
 
-func compareOpenAPI(a application, routes *policy.Policy) (openAPIDiff, error) {
+func compareOpenAPI(a openapi.Application, routes *policy.Policy) (openAPIDiff, error) {
 	found := openAPIDiff{Missing: []operationRow{}, Apart: []apartRow{}, Idle: []idleRow{}, Unreadable: []unreadRow{}}
 	var operations []compare.Operation
 	var rows []operationRow
 	seen := map[string]bool{}
-	for _, o := range a.operations {
-		row := operationRow{o.id, o.method, o.loose}
-		if o.loose == "" {
-			row.Path = o.template
-			found.Unreadable = append(found.Unreadable, unreadRow{row, o.wrong})
+	for _, o := range a.Operations {
+		row := operationRow{o.ID, o.Method, o.Loose}
+		if o.Loose == "" {
+			row.Path = o.Template
+			found.Unreadable = append(found.Unreadable, unreadRow{row, o.Wrong})
 			continue
 		}
-		if key := o.method + " " + pattern.PathKey(o.loose); !seen[key] {
+		if key := o.Method + " " + pattern.PathKey(o.Loose); !seen[key] {
 			seen[key] = true
-			operations = append(operations, compare.Operation{Method: o.method, Path: o.loose})
+			operations = append(operations, compare.Operation{Method: o.Method, Path: o.Loose})
 			rows = append(rows, row)
 		}
 	}

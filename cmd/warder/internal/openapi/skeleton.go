@@ -1,4 +1,4 @@
-package main
+package openapi
 
 import (
 	"fmt"
@@ -22,8 +22,8 @@ const undecided = "DECIDE"
 // A skeleton is a policy that is to be filled in.
 type skeleton struct {
 	routes  []*skeletonRoute
-	refused []operation // that no route can take
-	twice   []operation // that another one has the requests of
+	refused []Operation // that no route can take
+	twice   []Operation // that another one has the requests of
 }
 
 type skeletonRoute struct {
@@ -46,18 +46,18 @@ func (r skeletonRule) key() string {
 	return fmt.Sprintf("%+v|%+v|%q", r.user, r.apiKey, r.decide)
 }
 
-func skeletonOf(a application) skeleton {
+func skeletonOf(a Application) skeleton {
 	var s skeleton
 	taken := map[string]*skeletonRoute{} // by method and requests
 	groups := map[string]*skeletonRoute{}
-	first := map[*skeletonRoute]operation{}
-	for _, o := range a.operations {
+	first := map[*skeletonRoute]Operation{}
+	for _, o := range a.Operations {
 		requests := pattern.PathKey(o.path)
 		switch {
 		case o.path == "":
 			s.refused = append(s.refused, o)
 			continue
-		case taken[o.method+" "+requests] != nil:
+		case taken[o.Method+" "+requests] != nil:
 			s.twice = append(s.twice, o)
 			continue
 		}
@@ -69,9 +69,9 @@ func skeletonOf(a application) skeleton {
 			groups[key], first[r] = r, o
 			s.routes = append(s.routes, r)
 		}
-		taken[o.method+" "+requests] = r
-		r.methods = append(r.methods, o.method)
-		r.names = append(r.names, o.method+": "+nameOfOperation(o))
+		taken[o.Method+" "+requests] = r
+		r.methods = append(r.methods, o.Method)
+		r.names = append(r.names, o.Method+": "+nameOfOperation(o))
 	}
 	s.closeContested(a, taken)
 	ids := map[string]bool{}
@@ -83,10 +83,10 @@ func skeletonOf(a application) skeleton {
 
 // closeContested closes routes that take requests to operations which may ask for more:
 // what they let pass for one operation they would let pass for the other.
-func (s skeleton) closeContested(a application, taken map[string]*skeletonRoute) {
+func (s skeleton) closeContested(a Application, taken map[string]*skeletonRoute) {
 	for _, o := range slices.Concat(s.refused, s.twice) {
-		r := taken[o.method+" "+pattern.PathKey(o.loose)]
-		if o.loose == "" || r == nil || o.path != "" && r.rule.key() == ruleOf(a, o.security).key() {
+		r := taken[o.Method+" "+pattern.PathKey(o.Loose)]
+		if o.Loose == "" || r == nil || o.path != "" && r.rule.key() == ruleOf(a, o.security).key() {
 			continue
 		}
 		closed := skeletonRule{user: &policy.UserRule{Roles: []string{undecided}}, decide: r.rule.decide}
@@ -95,8 +95,8 @@ func (s skeleton) closeContested(a application, taken map[string]*skeletonRoute)
 	}
 }
 
-func nameOfOperation(o operation) string {
-	for _, name := range []string{o.summary, o.id} {
+func nameOfOperation(o Operation) string {
+	for _, name := range []string{o.summary, o.ID} {
 		if name = cli.OneLine(name, 80); name != "" {
 			return name
 		}
@@ -106,7 +106,7 @@ func nameOfOperation(o operation) string {
 
 // ruleOf reads security requirements. Each of them is enough; each may want several
 // schemes at once.
-func ruleOf(a application, security openapi3.SecurityRequirements) skeletonRule {
+func ruleOf(a Application, security openapi3.SecurityRequirements) skeletonRule {
 	var r skeletonRule
 	if len(security) == 0 {
 		r.decide = append(r.decide, "the document asks for no credential here; public: true instead of allow lets everybody in")
@@ -136,7 +136,7 @@ func (r *skeletonRule) mark(what string) {
 }
 
 // add reads one scheme that is enough alone.
-func (r *skeletonRule) add(a application, name string, listed []string) {
+func (r *skeletonRule) add(a Application, name string, listed []string) {
 	var scheme *openapi3.SecurityScheme
 	if ref := a.schemes[name]; ref != nil {
 		scheme = ref.Value
@@ -214,10 +214,10 @@ func printableName(s string) bool {
 }
 
 // idFor makes an id of what the application calls its operation, or of the path.
-func idFor(r *skeletonRoute, o operation) string {
+func idFor(r *skeletonRoute, o Operation) string {
 	name := o.path
-	if len(r.methods) == 1 && o.id != "" {
-		name = strings.TrimSuffix(o.id, fastAPISuffix(o))
+	if len(r.methods) == 1 && o.ID != "" {
+		name = strings.TrimSuffix(o.ID, fastAPISuffix(o))
 	}
 	id := strings.Trim(notInID.ReplaceAllString(strings.ToLower(name), "-"), "-._")
 	id = strings.TrimRight(id[:min(len(id), maxID)], "-._")
@@ -235,9 +235,9 @@ var (
 )
 
 // fastAPISuffix is what FastAPI puts behind the name of a function: path and method.
-func fastAPISuffix(o operation) string {
-	suffix := notWord.ReplaceAllString(o.template, "_") + "_" + strings.ToLower(o.method)
-	if len(suffix) >= len(o.id) {
+func fastAPISuffix(o Operation) string {
+	suffix := notWord.ReplaceAllString(o.Template, "_") + "_" + strings.ToLower(o.Method)
+	if len(suffix) >= len(o.ID) {
 		return ""
 	}
 	return suffix

@@ -1,8 +1,7 @@
-package main
+package openapi
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,31 +13,32 @@ import (
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/routes"
 	"warder/policy"
-	"warder/policy/compare"
 )
 
 // runImport runs `warder import openapi` on a document.
-func runImport(document io.Reader, arguments ...string) (code int, stdout, stderr string) {
+func runImport(document io.Reader, arguments ...string) (stdout string, err error) {
 	var out, messages bytes.Buffer
-	code = run(append([]string{"import", "openapi"}, arguments...), cli.Process{
+	cmd := NewCommand(cli.Process{
 		Env: func(string) (string, bool) { return "", false }, Stdin: document, Stdout: &out, Stderr: &messages,
 	})
-	return code, out.String(), messages.String()
+	cmd.SetArgs(append([]string{"openapi"}, arguments...))
+	err = cmd.Execute()
+	return out.String(), err
 }
 
-// TestImportOpenAPI compares what is made of each document in testdata/openapi with the
-// policy beside it, and holds the two against each other: no operation is without a route.
+// TestImportOpenAPI compares what is made of each document in testdata with the policy
+// beside it. Package diff holds the two against each other.
 func TestImportOpenAPI(t *testing.T) {
 	t.Parallel()
 	for _, document := range []string{"fastapi.json", "security.yaml", "hostile.json"} {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join("testdata", "openapi", document)
-			code, got, stderr := runImport(strings.NewReader(""), file)
-			if code != cli.ExitGood {
-				t.Fatalf("exit code %d: %s", code, stderr)
+			file := filepath.Join("testdata", document)
+			got, err := runImport(strings.NewReader(""), file)
+			if err != nil {
+				t.Fatal(err)
 			}
-			wanted := filepath.Join("testdata", "openapi", strings.TrimSuffix(document, filepath.Ext(document))+".want")
+			wanted := filepath.Join("testdata", strings.TrimSuffix(document, filepath.Ext(document))+".want")
 			want, err := os.ReadFile(wanted)
 			if err != nil {
 				t.Fatal(err)
@@ -46,34 +46,9 @@ func TestImportOpenAPI(t *testing.T) {
 			if diff := cmp.Diff(string(want), got); diff != "" {
 				t.Errorf("the skeleton differs from %s (-want +got):\n%s", wanted, diff)
 			}
-			p := parseSkeleton(t, got)
-			a, err := readOpenAPI(cli.Process{}, file, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found, err := compareOpenAPI(a, p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, row := range found.Missing {
-				if o := operationAt(a, row); o.path != "" {
-					t.Errorf("no route takes %s", row.words())
-				}
-			}
-			if len(found.Idle) > 0 {
-				t.Errorf("routes without an operation: %+v", found.Idle)
-			}
+			parseSkeleton(t, got)
 		})
 	}
-}
-
-func operationAt(a application, row operationRow) operation {
-	for _, o := range a.operations {
-		if o.method == row.Method && o.loose == row.Path {
-			return o
-		}
-	}
-	return operation{}
 }
 
 // parseSkeleton loads a skeleton, in which nothing may be open: each way in asks for a
@@ -109,7 +84,7 @@ func parseSkeleton(t *testing.T, text string) *policy.Policy {
 // FuzzImportOpenAPI: whatever the document, nothing panics, and what comes out is a policy
 // in which nothing is open.
 func FuzzImportOpenAPI(f *testing.F) {
-	seeds, err := filepath.Glob(filepath.Join("testdata", "openapi", "*"))
+	seeds, err := filepath.Glob(filepath.Join("testdata", "*"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -129,9 +104,7 @@ func FuzzImportOpenAPI(f *testing.F) {
 		}
 		a := applicationOf(doc, nil)
 		if s := skeletonOf(a); len(s.routes) > 0 {
-			if _, err := compareOpenAPI(a, parseSkeleton(t, s.yaml(a))); err != nil && !errors.Is(err, compare.ErrTooManyCells) {
-				t.Error(err)
-			}
+			parseSkeleton(t, s.yaml(a))
 		}
 	})
 }

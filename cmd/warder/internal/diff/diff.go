@@ -1,4 +1,4 @@
-package main
+package diff
 
 import (
 	"cmp"
@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 	"warder/policy"
 	"warder/policy/compare"
 )
 
-func newDiffCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder diff.
+func NewCommand(p cli.Process) *cobra.Command {
 	var d diffCommand
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
@@ -97,7 +99,7 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 		return cli.WrongUsage(cmd, errors.New(wrong))
 	}
 	var err error
-	d.given, err = prefixGiven(cmd, d.prefix)
+	d.given, err = openapi.PrefixFlag(cmd, d.prefix)
 	return err
 }
 

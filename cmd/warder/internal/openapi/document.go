@@ -1,4 +1,4 @@
-package main
+package openapi
 
 import (
 	"bytes"
@@ -26,29 +26,29 @@ const (
 	maxNesting = 200
 )
 
-// An application is what an OpenAPI document says of one.
-type application struct {
+// An Application is what an OpenAPI document says of one.
+type Application struct {
 	name           string // of the document, for messages
 	title, version string
 	roles          bool // OpenAPI 3.1: what a requirement lists for any scheme are roles
 	schemes        openapi3.SecuritySchemes
-	operations     []operation // by path and method
+	Operations     []Operation // by path and method
 	prefixes       []string    // that its servers give to its paths, when they are several
 }
 
-// An operation is one method of one path.
-type operation struct {
-	id, method, template string
+// An Operation is one method of one path.
+type Operation struct {
+	ID, Method, Template string
 	summary              string
 	path                 string // as a policy writes it; "" when no path of a policy is the same
-	loose                string // one that takes it and more, if none is the same; "" when no request can be for it
-	wrong                string // why not
+	Loose                string // one that takes it and more, if none is the same; "" when no request can be for it
+	Wrong                string // why not
 	security             openapi3.SecurityRequirements
 }
 
-// readOpenAPI reads a document from a file or standard input. Nothing that it refers to
+// Read reads a document from a file or standard input. Nothing that it refers to
 // elsewhere is read. prefix stands before its paths; nil for that of its servers.
-func readOpenAPI(p cli.Process, file string, prefix *string) (application, error) {
+func Read(p cli.Process, file string, prefix *string) (Application, error) {
 	name, data, err := openAPIBytes(p, file)
 	if err == nil {
 		var doc *openapi3.T
@@ -58,7 +58,7 @@ func readOpenAPI(p cli.Process, file string, prefix *string) (application, error
 			return a, nil
 		}
 	}
-	return application{}, fmt.Errorf("%s: %w", name, err)
+	return Application{}, fmt.Errorf("%s: %w", name, err)
 }
 
 func openAPIBytes(p cli.Process, file string) (name string, data []byte, err error) {
@@ -155,8 +155,8 @@ func nestedTooDeep(data []byte) bool {
 	return false
 }
 
-func applicationOf(doc *openapi3.T, prefix *string) application {
-	a := application{roles: doc.IsOpenAPI31OrLater()}
+func applicationOf(doc *openapi3.T, prefix *string) Application {
+	a := Application{roles: doc.IsOpenAPI31OrLater()}
 	if doc.Info != nil {
 		a.title, a.version = doc.Info.Title, doc.Info.Version
 	}
@@ -177,20 +177,20 @@ func applicationOf(doc *openapi3.T, prefix *string) application {
 			if o == nil {
 				continue
 			}
-			found := operation{id: o.OperationID, method: method, template: template, summary: o.Summary, security: doc.Security}
+			found := Operation{ID: o.OperationID, Method: method, Template: template, summary: o.Summary, security: doc.Security}
 			if o.Security != nil {
 				found.security = *o.Security
 			}
 			before := prefixOf(prefix, doc, item, o)
-			if found.path, found.wrong = policyPath(before, template, false); found.path == "" {
-				found.loose, _ = policyPath(before, template, true)
+			if found.path, found.Wrong = policyPath(before, template, false); found.path == "" {
+				found.Loose, _ = policyPath(before, template, true)
 			} else {
-				found.loose = found.path
+				found.Loose = found.path
 			}
 			if strings.ToUpper(method) != method || strings.ContainsAny(method, " ,\"'\\{}[]:/") {
-				found.path, found.loose, found.wrong = "", "", "the method is none that a policy can hold"
+				found.path, found.Loose, found.Wrong = "", "", "the method is none that a policy can hold"
 			}
-			a.operations = append(a.operations, found)
+			a.Operations = append(a.Operations, found)
 		}
 	}
 	return a

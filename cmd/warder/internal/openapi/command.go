@@ -1,4 +1,4 @@
-package main
+package openapi
 
 import (
 	"errors"
@@ -14,7 +14,8 @@ import (
 	"warder/policy/pattern"
 )
 
-func newImportCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder import.
+func NewCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import",
 		Short: "Write a policy skeleton from what an application says of itself",
@@ -53,7 +54,7 @@ The base path of the document's servers stands before its paths; --prefix replac
 			return cli.WrongUsage(cmd, fmt.Errorf("got %s; name one OpenAPI document, or - for standard input", cli.Count(len(args), "argument")))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			given, err := prefixGiven(cmd, prefix)
+			given, err := PrefixFlag(cmd, prefix)
 			if err != nil {
 				return err
 			}
@@ -64,8 +65,8 @@ The base path of the document's servers stands before its paths; --prefix replac
 	return cmd
 }
 
-// prefixGiven returns the flag --prefix without its last slash; nil when it was not given.
-func prefixGiven(cmd *cobra.Command, prefix string) (*string, error) {
+// PrefixFlag returns the flag --prefix without its last slash; nil when it was not given.
+func PrefixFlag(cmd *cobra.Command, prefix string) (*string, error) {
 	if !cmd.Flags().Changed("prefix") {
 		return nil, nil
 	}
@@ -83,7 +84,7 @@ func prefixGiven(cmd *cobra.Command, prefix string) (*string, error) {
 }
 
 func importOpenAPI(p cli.Process, file string, prefix *string) error {
-	a, err := readOpenAPI(p, file, prefix)
+	a, err := Read(p, file, prefix)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func importOpenAPI(p cli.Process, file string, prefix *string) error {
 	if len(s.routes) == 0 {
 		var reasons strings.Builder
 		for _, o := range s.refused {
-			fmt.Fprintf(&reasons, "\n%s: %s", operationName(o), o.wrong)
+			fmt.Fprintf(&reasons, "\n%s: %s", operationName(o), o.Wrong)
 		}
 		return fmt.Errorf("%s: has no operation that a route can take%s", a.name, reasons.String())
 	}
@@ -106,13 +107,13 @@ func importOpenAPI(p cli.Process, file string, prefix *string) error {
 	return nil
 }
 
-func operationName(o operation) string {
-	return cli.OneLine(o.method, 40) + " " + cli.OneLine(o.template, 200)
+func operationName(o Operation) string {
+	return cli.OneLine(o.Method, 40) + " " + cli.OneLine(o.Template, 200)
 }
 
 // yaml writes the skeleton. Whatever came from the document is in a comment by cli.OneLine, or
 // quoted.
-func (s skeleton) yaml(a application) string {
+func (s skeleton) yaml(a Application) string {
 	var b strings.Builder
 	comment := func(indent, text string) { writeComment(&b, indent, text) }
 	title := cli.OneLine(strings.TrimSpace(a.title+" "+a.version), 100)
@@ -133,7 +134,7 @@ func (s skeleton) yaml(a application) string {
 		r.write(&b)
 	}
 	for _, o := range s.refused {
-		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.wrong)
+		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.Wrong)
 	}
 	for _, o := range s.twice {
 		comment("  ", undecided+": "+operationName(o)+" is the same requests as another operation above, whose route decides them")
