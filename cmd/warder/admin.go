@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"warder/cmd/warder/internal/admin"
 )
 
 // newAdmin makes the server of /healthz, /readyz, /metrics and /explain. It holds no
@@ -15,15 +17,15 @@ import (
 func newAdmin(ready *readiness, metrics, explain http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "alive")
+		admin.Answer(w, http.StatusOK, "alive")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		isReady, text := ready.state()
 		if isReady {
-			answer(w, http.StatusOK, text)
+			admin.Answer(w, http.StatusOK, text)
 			return
 		}
-		answer(w, http.StatusServiceUnavailable, text)
+		admin.Answer(w, http.StatusServiceUnavailable, text)
 	})
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("POST /explain", explain)

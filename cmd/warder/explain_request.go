@@ -6,13 +6,12 @@ import (
 	"os"
 	"strings"
 
-	"warder/policy/strict"
-
-	"warder/cmd/warder/internal/cli"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/policy/strict"
 )
 
 // splitHeader takes 'Name: value' apart, or says why it is none.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/admin"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
 )
@@ -67,35 +68,35 @@ func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case !fromHere(r):
-		answer(w, http.StatusForbidden, "/explain answers its own machine only; use kubectl port-forward or kubectl exec")
+		admin.Answer(w, http.StatusForbidden, "/explain answers its own machine only; use kubectl port-forward or kubectl exec")
 		return
 	case kind != "application/json" || r.Header.Get("Origin") != "":
 		// No page in a browser can send this without asking first, and nobody says yes.
-		answer(w, http.StatusUnsupportedMediaType, "the question is not application/json; use warder explain --url")
+		admin.Answer(w, http.StatusUnsupportedMediaType, "the question is not application/json; use warder explain --url")
 		return
 	}
 	select {
 	case h.busy <- struct{}{}:
 		defer func() { <-h.busy }()
 	default:
-		answer(w, http.StatusServiceUnavailable, "another question is being answered; ask again")
+		admin.Answer(w, http.StatusServiceUnavailable, "another question is being answered; ask again")
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxQuestion))
 	if err != nil {
-		answer(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the question is larger than %d KiB, or broke off", maxQuestion>>10))
+		admin.Answer(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the question is larger than %d KiB, or broke off", maxQuestion>>10))
 		return
 	}
 	options, in, output, why := readQuestion(body)
 	if why != "" {
-		answer(w, http.StatusBadRequest, why)
+		admin.Answer(w, http.StatusBadRequest, why)
 		return
 	}
 	settings := h.settings
 	settings.routes = h.engine.Policy()
 	x, err := options.explain(r.Context(), in, settings)
 	if err != nil {
-		answer(w, http.StatusBadRequest, err.Error())
+		admin.Answer(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	var out bytes.Buffer
@@ -185,9 +186,9 @@ func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := adminClient(socket).Do(request)
+	response, err := admin.Client(socket).Do(request)
 	if err != nil {
-		return noAnswer(err)
+		return admin.NoAnswer(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -203,13 +204,4 @@ func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3
 		return fmt.Errorf("writing the explanation: %w", err)
 	}
 	return nil
-}
-
-func answer(w http.ResponseWriter, status int, text string) {
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text+"\n")
 }

@@ -1,40 +1,20 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"strings"
-
 	"github.com/spf13/cobra"
 
+	"warder/cmd/warder/internal/admin"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/filter"
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 )
 
 // run is the program: it runs the command that args name and returns the exit code.
-func run(args []string, p cli.Process) int {
-	root := newRootCommand(p)
-	root.SetArgs(args)
-	err := root.Execute()
-	usage, isUsage := errors.AsType[*cli.UsageError](err)
-	code, isExit := errors.AsType[cli.ExitError](err)
-	switch {
-	case err == nil:
-		return cli.ExitGood
-	case isExit:
-		return int(code)
-	case isUsage:
-		fmt.Fprintf(p.Stderr, "warder: %s\nRun '%s --help' for usage.\n", usage, usage.Command)
-		return cli.ExitUsage
-	case errors.Is(err, cli.ErrReported):
-	default:
-		fmt.Fprintf(p.Stderr, "warder: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nwarder: "))
-	}
-	return cli.ExitFailure
-}
+func run(args []string, p cli.Process) int { return cli.Run(newRootCommand(p), args, p) }
 
+// newRootCommand is the command line with all its commands.
 func newRootCommand(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "warder",
@@ -68,8 +48,8 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	)
 	addGroup(root, "service", "The service:",
 		newServeCommand(p),
-		newHealthCommand(p),
-		newMaskCommand(p),
+		admin.NewHealthCommand(p),
+		filter.NewCommand(p),
 		newDemoCommand(p),
 		newVersionCommand(p),
 	)

@@ -221,7 +221,7 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 	return t.report()
 }
 
-// config.Read takes from the configuration what changes decisions, and none of its secrets.
+// readConfig takes from the configuration what changes decisions, and none of its secrets.
 func (t *testRun) readConfig() error {
 	c, client, err := config.ReadDecisive(t.configPath, t.Env)
 	if err != nil {

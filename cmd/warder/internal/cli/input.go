@@ -7,9 +7,9 @@ import (
 	"net"
 	"os"
 
-	"warder/policy"
-
 	"github.com/spf13/cobra"
+
+	"warder/policy"
 )
 
 // Cause takes the operation and the address off an error of net or os: the

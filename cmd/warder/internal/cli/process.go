@@ -22,7 +22,7 @@ const (
 
 // A UsageError is a command line that cannot be understood.
 type UsageError struct {
-	Command string // as in "warder validate"
+	command string // as in "warder validate"
 	err     error
 }
 

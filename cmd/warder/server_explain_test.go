@@ -112,7 +112,7 @@ func TestExplainHandlerRefuses(t *testing.T) {
 		{400, "sub is one that", `{"check_request":` + get + `,"as_user":"42","claims":{"sub":"1"}}`, [2]string{}},
 		{400, "is no address", `{"check_request":` + get + `,"client_ip":"office"}`, [2]string{}},
 		{400, "use text or json", `{"check_request":` + get + `,"output":"xml"}`, [2]string{}},
-		{413, "larger than 1024 KiB", `{"check_request":"` + strings.Repeat("a", maxQuestion) + `"}`, [2]string{}},
+		{413, "larger than 1024 KiB", `{"check_request":"` + strings.Repeat("a", 1<<20) + `"}`, [2]string{}},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+r.Admin.String()+"/explain", strings.NewReader(test.body))
 		if err != nil {
@@ -134,23 +134,9 @@ func TestExplainHandlerRefuses(t *testing.T) {
 	}
 }
 
-// TestExplainIsLocal: who comes from elsewhere learns nothing of the policy.
-func TestExplainIsLocal(t *testing.T) {
+// TestExplainOverSocket: whoever reaches a socket is on this machine.
+func TestExplainOverSocket(t *testing.T) {
 	t.Parallel()
-	for peer, want := range map[string]bool{
-		"127.0.0.1:4711": true, "127.0.0.6:1": false, "127.8.8.8:1": false, "[::1]:4711": true, "[::ffff:127.0.0.1]:1": true,
-		"10.0.0.7:4711": false, "[2001:db8::1]:1": false, "192.0.2.1:80": false, "": false, "@": false, "localhost:1": false,
-	} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/explain", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.RemoteAddr = peer
-		if got := fromHere(r); got != want {
-			t.Errorf("a request from %q is from here: %v", peer, got)
-		}
-	}
-
 	s := testSettings(t)
 	s.Listen.Admin = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "a.sock")}
 	start(t, s, memoryStores(memory.New(nil)))

@@ -8,16 +8,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/admin"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 )
 
-// runCommand runs the program in this process.
+// runCommand runs a command that asks a running server, as the program does.
 func runCommand(env cli.LookupEnv, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(args, cli.Process{Env: env, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	p := cli.Process{Env: env, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
+	root := &cobra.Command{Use: "warder", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(admin.NewHealthCommand(p), newExplainCommand(p))
+	code = cli.Run(root, args, p)
 	return code, out.String(), errs.String()
 }
 
@@ -29,7 +35,7 @@ func TestHealthCommand(t *testing.T) {
 	onSocket.Listen.Admin = config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "a.sock")}
 	socket := start(t, onSocket, memoryStores(memory.New(nil)))
 	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusServiceUnavailable, "not ready: waiting for sessions (Redis)")
+		admin.Answer(w, http.StatusServiceUnavailable, "not ready: waiting for sessions (Redis)")
 	}))
 	defer away.Close()
 	gone := httptest.NewServer(nil)
@@ -60,15 +66,4 @@ func TestHealthCommand(t *testing.T) {
 		}
 	}
 	socket.stop()
-}
-
-func TestReachable(t *testing.T) {
-	t.Parallel()
-	for listen, want := range map[string]string{
-		":9192": "127.0.0.1:9192", "0.0.0.0:9192": "127.0.0.1:9192", "[::]:9192": "[::1]:9192", "10.1.2.3:1": "10.1.2.3:1", "localhost:1": "localhost:1",
-	} {
-		if got := reachable(config.Address{Network: "tcp", Address: listen}); got != want {
-			t.Errorf("reachable(%s) = %s, want %s", listen, got, want)
-		}
-	}
 }

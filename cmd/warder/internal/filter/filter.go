@@ -1,4 +1,4 @@
-package main
+package filter
 
 import (
 	"context"
@@ -18,7 +18,8 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-func newMaskCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder mask.
+func NewCommand(p cli.Process) *cobra.Command {
 	var o maskOptions
 	cmd := &cobra.Command{
 		Use:   "mask [flags] [-- COMMAND ARG…]",

@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"context"
@@ -15,7 +15,8 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-func newHealthCommand(p cli.Process) *cobra.Command {
+// NewHealthCommand is warder health.
+func NewHealthCommand(p cli.Process) *cobra.Command {
 	var configPath, target string
 	cmd := &cobra.Command{
 		Use:   "health",
@@ -64,9 +65,9 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin config.A
 	if err != nil {
 		return err
 	}
-	response, err := adminClient(admin).Do(request)
+	response, err := Client(admin).Do(request)
 	if err != nil {
-		return noAnswer(err)
+		return NoAnswer(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))

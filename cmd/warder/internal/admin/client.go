@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"context"
@@ -28,17 +28,17 @@ func reachable(a config.Address) string {
 	return net.JoinHostPort(host, port)
 }
 
-// noAnswer says why an admin listener did not answer.
-func noAnswer(err error) error {
+// NoAnswer says why an admin listener did not answer.
+func NoAnswer(err error) error {
 	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no value for it
 		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
 	}
 	return fmt.Errorf("no answer: %w", err)
 }
 
-// adminClient asks one question of an admin listener; the socket is where to dial,
+// Client asks one question of an admin listener; the socket is where to dial,
 // when it is one.
-func adminClient(socket config.Address) *http.Client {
+func Client(socket config.Address) *http.Client {
 	// No proxy of the environment: this is about this machine.
 	transport := &http.Transport{DisableKeepAlives: true}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
