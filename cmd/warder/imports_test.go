@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder":                  {"authz", "authz/mask", "authz/memory", "authz/policytest", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes"},
+	"cmd/warder":                  {"authz", "authz/mask", "authz/memory", "authz/policytest", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/cli":     {"policy", "policy/strict"},
 	"cmd/warder/internal/clitest": {},
 	"cmd/warder/internal/routes":  {"policy", "cmd/warder/internal/cli"},
@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/openapi": {"policy", "policy/pattern", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/diff":    {"policy", "policy/compare", "policy/pattern", "cmd/warder/internal/cli", "cmd/warder/internal/openapi", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/filter":  {"authz/mask", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/explain": {"authz", "authz/memory", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/routes"},
 
 	"k8s": {},
 }
@@ -98,12 +99,13 @@ var neverReach = map[string][]string{
 	"cmd/warder/internal/openapi": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
 	"cmd/warder/internal/diff":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
 	"cmd/warder/internal/filter":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http"},
+	"cmd/warder/internal/explain": {metricsModule},
 }
 
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
-	"cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes",
+	"cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+
 	_ "time/tzdata" // conditions name time zones, and the image has none
 
 	"warder/cmd/warder/internal/cli"

@@ -6,6 +6,7 @@ import (
 	"warder/cmd/warder/internal/admin"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/filter"
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
@@ -40,7 +41,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 	addGroup(root, "policy", "The route policy:",
 		newValidateCommand(p),
 		routes.NewCommand(p),
-		newExplainCommand(p),
+		explain.NewCommand(p),
 		newTestCommand(p),
 		diff.NewCommand(p),
 		openapi.NewCommand(p),

@@ -23,6 +23,7 @@ import (
 	"warder/authz/token"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/explain"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -207,8 +208,8 @@ func (s *server) details(status *policyStatus) func() string {
 
 // explainer answers what the policy would decide. It gets no key and no store.
 func (s *server) explainer() http.Handler {
-	return newExplainHandler(s.engine, explainSettings{
-		apiKeyHeader: s.settings.APIKeyHeader, identity: s.settings.IdentityConfig(), clientIP: s.clientIP, configured: true, shadow: s.options.Shadow,
+	return explain.NewHandler(s.engine, explain.Settings{
+		APIKeyHeader: s.settings.APIKeyHeader, Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/explain"
 )
 
 // runCommand runs a command that asks a running server, as the program does.
@@ -22,7 +23,7 @@ func runCommand(env cli.LookupEnv, args ...string) (code int, stdout, stderr str
 	var out, errs bytes.Buffer
 	p := cli.Process{Env: env, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
 	root := &cobra.Command{Use: "warder", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(admin.NewHealthCommand(p), newExplainCommand(p))
+	root.AddCommand(admin.NewHealthCommand(p), explain.NewCommand(p))
 	code = cli.Run(root, args, p)
 	return code, out.String(), errs.String()
 }

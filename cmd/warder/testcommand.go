@@ -17,6 +17,7 @@ import (
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/explain"
 	"warder/policy"
 	"warder/policy/strict"
 )
@@ -185,8 +186,8 @@ type testedPolicy struct {
 // A testResult is one case with what is to be told of it.
 type testResult struct {
 	policytest.Result
-	explanation *explanation // nil when the case did not run
-	hint        string       // the command that explains the request, "" when none can
+	explanation *explain.Explanation // nil when the case did not run
+	hint        string               // the command that explains the request, "" when none can
 	took        time.Duration
 }
 
@@ -271,7 +272,7 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 		result := testResult{Result: run.Case(ctx, c)}
 		result.took = time.Since(started)
 		if x, ran := depth.answers[c]; ran {
-			result.explanation = newExplanation(x)
+			result.explanation = explain.New(x)
 			result.hint = t.explainCommand(c, x, tested)
 			if !result.Failed() {
 				tested.coverage.Add(x.Request, x.Decision)

@@ -5,11 +5,12 @@ import (
 	"unicode"
 
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/explain"
 )
 
 // explainCommand is the command that explains the request of a case; "" when none can,
 // because explain makes good credentials only.
-func (t *testRun) explainCommand(c *policytest.Case, x explained, tested *testedPolicy) string {
+func (t *testRun) explainCommand(c *policytest.Case, x explain.Answer, tested *testedPolicy) string {
 	if tested.path == "" || c.ChosenRoute != nil || c.Token != nil || c.Now != "" {
 		return ""
 	}

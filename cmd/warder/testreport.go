@@ -11,6 +11,7 @@ import (
 
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/routes"
 )
 
@@ -105,11 +106,11 @@ func (r testResult) why() string {
 	last := ""
 	for _, check := range r.explanation.Checks {
 		switch check.Outcome {
-		case failed:
+		case explain.Failed:
 			return check.Check + ": " + check.Detail
-		case passed:
+		case explain.Passed:
 			last = check.Check + ": " + check.Detail
-		case skipped, notReached:
+		case explain.Skipped, explain.NotReached:
 		}
 	}
 	return last

@@ -13,6 +13,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/explain"
 	"warder/envoy"
 )
 
@@ -21,9 +22,9 @@ import (
 type wireDepth struct {
 	opened  *policytest.Opened
 	server  *envoy.Server
-	seen    lastObservation
+	seen    explain.LastObservation
 	hits    int64
-	answers map[*policytest.Case]explained // the first one
+	answers map[*policytest.Case]explain.Answer // the first one
 }
 
 func newWireDepth(f *policytest.File, tested *testedPolicy, now time.Time) (*wireDepth, error) {
@@ -35,7 +36,7 @@ func newWireDepth(f *policytest.File, tested *testedPolicy, now time.Time) (*wir
 	if err != nil {
 		return nil, err
 	}
-	d := &wireDepth{opened: opened, answers: map[*policytest.Case]explained{}}
+	d := &wireDepth{opened: opened, answers: map[*policytest.Case]explain.Answer{}}
 	d.server, err = envoy.NewServer(envoy.Config{
 		Decider: opened.Engine, ClientIP: resolver, Observer: &d.seen,
 		Deadline: time.Minute, // no busy machine may change an answer
@@ -69,8 +70,8 @@ func (d *wireDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outc
 		return policytest.Outcome{}, fmt.Errorf("the answer cannot be read: %w", err)
 	}
 	if _, again := d.answers[c]; !again {
-		d.answers[c] = explained{
-			Observation: d.seen.Observation, settings: explainSettings{routes: d.opened.Policy}, own: headerNames(in), response: response,
+		d.answers[c] = explain.Answer{
+			Observation: d.seen.Observation, Settings: explain.Settings{Policy: d.opened.Policy}, OwnHeaders: explain.HeaderNames(in), Response: response,
 		}
 	}
 	return d.outcome(r, response), nil
@@ -108,7 +109,7 @@ func decided(d authz.Decision) (who *authz.Principal, clientIP string) {
 }
 
 func pairs(options []*corev3.HeaderValueOption) (fields [][2]string) {
-	for _, h := range sentHeaders(options) {
+	for _, h := range explain.SentHeaders(options) {
 		fields = append(fields, [2]string{h.Name, h.Value})
 	}
 	return fields
@@ -124,13 +125,13 @@ func checkOf(r policytest.Request) *authv3.CheckRequest {
 		}},
 	}}
 	if r.Peer.IsValid() {
-		setPeer(in, r.Peer.String())
+		explain.SetPeer(in, r.Peer.String())
 	}
 	if r.ChosenRoute != nil {
 		in.Attributes.ContextExtensions = map[string]string{"warder.route": text(*r.ChosenRoute)}
 	}
 	for _, h := range append([][2]string{{":method", r.Method}, {":path", r.Path}, {":authority", r.Host}, {":scheme", "https"}}, r.Headers...) {
-		addHeader(in, text(h[0]), h[1])
+		explain.AddHeader(in, text(h[0]), h[1])
 	}
 	return in
 }

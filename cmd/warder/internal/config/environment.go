@@ -8,7 +8,7 @@ import (
 // environmentFile is the File of a problem that is about a variable.
 const environmentFile = "environment"
 
-// An Variable stands for a key of the file.
+// A Variable stands for a key of the file.
 type Variable struct{ Name, Key string }
 
 // Variables are the variables that stand for keys of the file, as the

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"fmt"
@@ -72,20 +72,20 @@ func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, wh
 }
 
 // request makes the check that is asked about, with the fields of --header.
-func (o *explainOptions) request(p cli.Process, args []string) (*authv3.CheckRequest, error) {
+func (o *options) request(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	in, err := o.bareRequest(p, args)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range o.headers {
 		name, value, _ := splitHeader(h)
-		addHeader(in, name, value)
+		AddHeader(in, name, value)
 	}
 	return in, nil
 }
 
 // bareRequest makes the check of METHOD URL, or reads a captured one.
-func (o *explainOptions) bareRequest(p cli.Process, args []string) (*authv3.CheckRequest, error) {
+func (o *options) bareRequest(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	if o.checkRequest == "" {
 		line, _ := requestLine(args[0], args[1]) // it was checked before
 		return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: line}}}, nil
@@ -133,9 +133,9 @@ func withoutPrefix(err error) string {
 	return strings.TrimSpace(strings.TrimPrefix(text, "proto:"))
 }
 
-// addHeader adds a field as Envoy would have sent it: beside the others where they
+// AddHeader adds a field as Envoy would have sent it: beside the others where they
 // are raw, joined with a comma where they are a map, and in both where both are filled.
-func addHeader(in *authv3.CheckRequest, name, value string) {
+func AddHeader(in *authv3.CheckRequest, name, value string) {
 	http := in.Attributes.Request.Http
 	name = strings.ToLower(name)
 	if http.HeaderMap != nil || len(http.Headers) == 0 {
@@ -156,8 +156,8 @@ func addHeader(in *authv3.CheckRequest, name, value string) {
 	http.Headers[name] = value
 }
 
-// headerNames returns the fields that came with the request, in lower case.
-func headerNames(in *authv3.CheckRequest) map[string]bool {
+// HeaderNames returns the fields that came with the request, in lower case.
+func HeaderNames(in *authv3.CheckRequest) map[string]bool {
 	http, names := in.GetAttributes().GetRequest().GetHttp(), map[string]bool{}
 	for key := range http.GetHeaders() {
 		names[strings.ToLower(key)] = true
@@ -168,7 +168,8 @@ func headerNames(in *authv3.CheckRequest) map[string]bool {
 	return names
 }
 
-func setPeer(in *authv3.CheckRequest, addr string) {
+// SetPeer makes an address the one at the other end of the connection.
+func SetPeer(in *authv3.CheckRequest, addr string) {
 	source(in).Address = &corev3.Address{Address: &corev3.Address_SocketAddress{
 		SocketAddress: &corev3.SocketAddress{Address: addr, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 1}},
 	}}

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"bytes"
@@ -35,9 +35,9 @@ const (
 	explainTime = 10 * time.Second
 )
 
-// An explainQuestion is what POST /explain takes: a CheckRequest, and what the flags of
+// An question is what POST /explain takes: a CheckRequest, and what the flags of
 // warder explain say.
-type explainQuestion struct {
+type question struct {
 	CheckRequest json.RawMessage  `json:"check_request"`
 	ClientIP     string           `json:"client_ip,omitempty"`
 	Principal    string           `json:"principal,omitempty"`
@@ -49,22 +49,23 @@ type explainQuestion struct {
 	Output       cli.OutputFormat `json:"output,omitempty"` // absent: json
 }
 
-// An explainHandler answers POST /explain by the policy that decides now. It knows no
+// A Handler answers POST /explain by the policy that decides now. It knows no
 // secret and asks no store, so that nobody learns from it whether a credential is good:
 // a request is taken to be who it says it is. It answers its own machine only, since a
 // policy tells where to look for a hole.
-type explainHandler struct {
+type Handler struct {
 	engine   *authz.Engine
-	settings explainSettings // without the policy
-	busy     chan struct{}   // holds who is answered: one at a time
+	settings Settings      // without the policy
+	busy     chan struct{} // holds who is answered: one at a time
 }
 
-func newExplainHandler(engine *authz.Engine, settings explainSettings) *explainHandler {
-	return &explainHandler{engine, settings, make(chan struct{}, 1)}
+// NewHandler makes the handler; settings are those of the server, without the policy.
+func NewHandler(engine *authz.Engine, settings Settings) *Handler {
+	return &Handler{engine, settings, make(chan struct{}, 1)}
 }
 
 // ServeHTTP implements http.Handler.
-func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case !fromHere(r):
@@ -93,7 +94,7 @@ func (h *explainHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	settings := h.settings
-	settings.routes = h.engine.Policy()
+	settings.Policy = h.engine.Policy()
 	x, err := options.explain(r.Context(), in, settings)
 	if err != nil {
 		admin.Answer(w, http.StatusBadRequest, err.Error())
@@ -127,8 +128,8 @@ func fromHere(r *http.Request) bool {
 var ownAddresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 
 // readQuestion takes a question apart, or says what is wrong with it.
-func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, output cli.OutputFormat, why string) {
-	var q explainQuestion
+func readQuestion(body []byte) (o *options, in *authv3.CheckRequest, output cli.OutputFormat, why string) {
+	var q question
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&q); err != nil || d.More() {
@@ -138,7 +139,7 @@ func readQuestion(body []byte) (o *explainOptions, in *authv3.CheckRequest, outp
 	if why != "" {
 		return nil, nil, "", "check_request " + why
 	}
-	o = &explainOptions{clientIP: q.ClientIP, principal: q.Principal, user: q.User, roles: q.Roles, claims: string(q.Claims), apiKey: q.APIKey, scopes: q.Scopes}
+	o = &options{clientIP: q.ClientIP, principal: q.Principal, user: q.User, roles: q.Roles, claims: string(q.Claims), apiKey: q.APIKey, scopes: q.Scopes}
 	if why := o.whyNot(); why != "" {
 		return nil, nil, "", why
 	}
@@ -166,12 +167,12 @@ func adminOf(target string) (base string, socket config.Address, why string) {
 }
 
 // askRunning asks a running warder, and writes its answer.
-func askRunning(ctx context.Context, out io.Writer, o explainOptions, in *authv3.CheckRequest, output cli.OutputFormat) error {
+func askRunning(ctx context.Context, out io.Writer, o options, in *authv3.CheckRequest, output cli.OutputFormat) error {
 	captured, err := protojson.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("the request cannot be written as JSON: %w", err)
 	}
-	question, err := json.Marshal(explainQuestion{
+	question, err := json.Marshal(question{
 		CheckRequest: captured, ClientIP: o.clientIP, Principal: o.principal, User: o.user, Roles: o.roles,
 		Claims: json.RawMessage(o.claims), APIKey: o.apiKey, Scopes: o.scopes, Output: output,
 	})

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"cmp"
@@ -25,8 +25,8 @@ import (
 	"warder/policy"
 )
 
-// explainOptions are the command line of explain.
-type explainOptions struct {
+// options are the command line of explain.
+type options struct {
 	policyPath, configPath string
 	url                    string // of a running warder's admin listener
 	checkRequest           string // a file; "-" for standard input
@@ -39,8 +39,9 @@ type explainOptions struct {
 	scopes                 []string
 }
 
-func newExplainCommand(p cli.Process) *cobra.Command {
-	var o explainOptions
+// NewCommand is warder explain.
+func NewCommand(p cli.Process) *cobra.Command {
+	var o options
 	var output cli.OutputFormat
 	cmd := &cobra.Command{
 		Use:   "explain METHOD URL",
@@ -118,7 +119,7 @@ failed). upstream is there for what goes on, client for a no.`,
 }
 
 // check finds what is wrong with the command line.
-func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
+func (o *options) check(cmd *cobra.Command, args []string) error {
 	wrong := func(format string, a ...any) error { return cli.WrongUsage(cmd, fmt.Errorf(format, a...)) }
 	switch {
 	case o.checkRequest != "" && len(args) > 0:
@@ -156,7 +157,7 @@ func (o *explainOptions) check(cmd *cobra.Command, args []string) error {
 }
 
 // whyNot says what nobody can ask for; "" when somebody can.
-func (o *explainOptions) whyNot() string {
+func (o *options) whyNot() string {
 	switch {
 	case len(o.roles) > 0 && o.user == "":
 		return "--roles are those of --as-user; give it too"
@@ -208,66 +209,66 @@ func readClaims(text string) (claims jwt.MapClaims, why string) {
 	return claims, ""
 }
 
-// explainSettings are what the answer depends on beside the request.
-type explainSettings struct {
-	routes       *policy.Policy
-	apiKeyHeader string
-	identity     envoy.IdentityConfig
-	clientIP     authz.ClientIPResolver
-	configured   bool
-	shadow       bool // no denial of any route is enforced
+// Settings are what the answer depends on beside the request.
+type Settings struct {
+	Policy       *policy.Policy
+	APIKeyHeader string
+	Identity     envoy.IdentityConfig
+	ClientIP     authz.ClientIPResolver
+	Configured   bool
+	Shadow       bool // no denial of any route is enforced
 }
 
 // settings takes them from the files.
-func (o *explainOptions) settings(cmd *cobra.Command, p cli.Process) (explainSettings, error) {
+func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) {
 	configPath := config.NamedFile(o.configPath, p.Env)
 	if configPath == "" {
 		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
-		return explainSettings{routes: routes, apiKeyHeader: envoy.DefaultAPIKeyHeader}, err
+		return Settings{Policy: routes, APIKeyHeader: envoy.DefaultAPIKeyHeader}, err
 	}
 	c, client, err := config.ReadDecisive(configPath, p.Env)
 	if err != nil {
-		return explainSettings{}, err
+		return Settings{}, err
 	}
 	routes, err := cli.LoadPolicy(p, cmp.Or(o.policyPath, string(c.Policy)))
 	if err != nil {
-		return explainSettings{}, err
+		return Settings{}, err
 	}
 	s := config.Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return explainSettings{routes: routes, apiKeyHeader: s.APIKeyHeader, identity: s.IdentityConfig(), clientIP: resolver, configured: true}, err
+	return Settings{Policy: routes, APIKeyHeader: s.APIKeyHeader, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
 }
 
 // explainSession is the session of --as-user.
 const explainSession = "explain"
 
 // explain runs one request through the engine and the answer of the service.
-func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s explainSettings) (*explanation, error) {
-	if s.apiKeyHeader == "" {
-		s.apiKeyHeader = envoy.DefaultAPIKeyHeader
+func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
+	if s.APIKeyHeader == "" {
+		s.APIKeyHeader = envoy.DefaultAPIKeyHeader
 	}
-	own := headerNames(in)
-	store, verifier, err := o.credentials(in, s.apiKeyHeader)
+	own := HeaderNames(in)
+	store, verifier, err := o.credentials(in, s.APIKeyHeader)
 	if err != nil {
 		return nil, err
 	}
 	if o.clientIP != "" {
-		s.clientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
-		setPeer(in, o.clientIP)
+		s.ClientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
+		SetPeer(in, o.clientIP)
 	}
 	if o.principal != "" {
 		source(in).Principal = o.principal
 	}
 	engine, err := authz.NewEngine(authz.Config{
-		Policy: s.routes, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.apiKeyHeader, Shadow: s.shadow,
-		IdentityHeaders: s.identity.Headers,
+		Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.APIKeyHeader, Shadow: s.Shadow,
+		IdentityHeaders: s.Identity.Headers,
 	})
 	if err != nil {
 		return nil, err
 	}
-	var seen lastObservation
+	var seen LastObservation
 	// A person reads this: no deadline of a busy machine may change the answer.
-	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.clientIP, Identity: s.identity, Observer: &seen, Deadline: time.Minute, HostOptional: o.checkRequest == ""})
+	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.ClientIP, Identity: s.Identity, Observer: &seen, Deadline: time.Minute, HostOptional: o.checkRequest == ""})
 	if err != nil {
 		return nil, err
 	}
@@ -279,21 +280,21 @@ func (o *explainOptions) explain(ctx context.Context, in *authv3.CheckRequest, s
 	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
 		return nil, fmt.Errorf("the answer cannot be read: %w", err)
 	}
-	x := explained{options: *o, settings: s, own: own, Observation: seen.Observation, response: response}
-	e := newExplanation(x)
+	x := Answer{options: *o, Settings: s, OwnHeaders: own, Observation: seen.Observation, Response: response}
+	e := New(x)
 	e.addClose(x)
 	return e, nil
 }
 
-// lastObservation keeps what the server tells of the one check.
-type lastObservation struct{ envoy.Observation }
+// LastObservation keeps what the server tells of the one check.
+type LastObservation struct{ envoy.Observation }
 
 // Observed implements envoy.Observer.
-func (l *lastObservation) Observed(_ context.Context, o envoy.Observation) { l.Observation = o }
+func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.Observation = o }
 
 // credentials adds to the request what --as-user and --as-api-key say, and makes the
 // stores that know of it, and of nothing else.
-func (o *explainOptions) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*memory.Store, *token.Verifier, error) {
+func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*memory.Store, *token.Verifier, error) {
 	secret := []byte(rand.Text() + rand.Text()) // nobody's: a token in a header is not verified
 	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
 	if err != nil {
@@ -313,13 +314,13 @@ func (o *explainOptions) credentials(in *authv3.CheckRequest, apiKeyHeader strin
 		if err != nil {
 			return nil, nil, errors.New("the token of --as-user cannot be signed")
 		}
-		addHeader(in, "authorization", "Bearer "+signed)
+		AddHeader(in, "authorization", "Bearer "+signed)
 	}
 	if o.apiKey {
 		key := "explain." + rand.Text()
 		scopes, _ := authz.NewNames(o.scopes)
 		store.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: "explain", Scopes: scopes, Active: true})
-		addHeader(in, apiKeyHeader, key)
+		AddHeader(in, apiKeyHeader, key)
 	}
 	return store, verifier, nil
 }

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"cmp"
@@ -18,39 +18,41 @@ import (
 	"warder/policy/pattern"
 )
 
-// explained is what an explanation is made of: the service has decided already.
-type explained struct {
+// An Answer is what an explanation is made of: what the service has decided, and by what.
+type Answer struct {
 	envoy.Observation
 
-	options  explainOptions
-	settings explainSettings
-	own      map[string]bool // fields that came with the request, not with --as-user or --as-api-key
-	response *authv3.CheckResponse
+	options    options
+	Settings   Settings
+	OwnHeaders map[string]bool // fields that came with the request, not with --as-user or --as-api-key
+	Response   *authv3.CheckResponse
 }
 
-// An explanation is one decision with all that led to it, as programs read it.
-type explanation struct {
-	Request   explainedRequest   `json:"request"`
-	Decision  string             `json:"decision"` // allow, deny or would_deny
-	Status    int                `json:"status"`   // HTTP; 200 for a request that goes on
-	Reason    string             `json:"reason"`
-	Route     *explainedRoute    `json:"route"` // null when none won
-	Checks    []explainedCheck   `json:"checks"`
-	Close     []explainedClose   `json:"close"`
-	CloseMore int                `json:"close_more"` // how many others came close
-	Upstream  *explainedUpstream `json:"upstream"`   // of a yes
-	Client    *explainedClient   `json:"client"`     // of a no
-	Notes     []string           `json:"notes"`
+// An Explanation is one decision with all that led to it, as programs read it.
+type Explanation struct {
+	Request   Request   `json:"request"`
+	Decision  string    `json:"decision"` // allow, deny or would_deny
+	Status    int       `json:"status"`   // HTTP; 200 for a request that goes on
+	Reason    string    `json:"reason"`
+	Route     *Route    `json:"route"` // null when none won
+	Checks    []Check   `json:"checks"`
+	Close     []Close   `json:"close"`
+	CloseMore int       `json:"close_more"` // how many others came close
+	Upstream  *Upstream `json:"upstream"`   // of a yes
+	Client    *Client   `json:"client"`     // of a no
+	Notes     []string  `json:"notes"`
 }
 
-type explainedRequest struct {
+// A Request is the request as it was decided.
+type Request struct {
 	Method   string `json:"method"`
 	Host     string `json:"host"`
 	Path     string `json:"path"`      // without its query
 	ClientIP string `json:"client_ip"` // "" when unknown
 }
 
-type explainedRoute struct {
+// A Route is a route by the entry that takes a request, or nearly does.
+type Route struct {
 	ID      string   `json:"id"`
 	Host    string   `json:"host"` // "*" for any
 	Path    string   `json:"path"`
@@ -63,38 +65,46 @@ type explainedRoute struct {
 	listed  bool
 }
 
-type explainedClose struct {
-	explainedRoute
+// A Close is a route that came close, and why it lost.
+type Close struct {
+	Route
 	Why string `json:"why"`
 }
 
-type explainedCheck struct {
+// A Check is one check that a request meets.
+type Check struct {
 	Check   string  `json:"check"`
-	Outcome outcome `json:"outcome"`
+	Outcome Outcome `json:"outcome"`
 	Detail  string  `json:"detail"`
 }
 
-type outcome string
+// An Outcome is what came of a check.
+type Outcome string
 
+// The outcomes. A check that the request does not need is skipped; one behind a check that
+// failed is not reached.
 const (
-	passed     outcome = "passed"
-	failed     outcome = "failed"
-	skipped    outcome = "skipped"
-	notReached outcome = "not_reached"
+	Passed     Outcome = "passed"
+	Failed     Outcome = "failed"
+	Skipped    Outcome = "skipped"
+	NotReached Outcome = "not_reached"
 )
 
-type explainedUpstream struct {
-	Set    []nameValue `json:"set"`
+// An Upstream is what the application is told of an allowed request.
+type Upstream struct {
+	Set    []NameValue `json:"set"`
 	Remove []string    `json:"remove"`
 }
 
-type explainedClient struct {
+// A Client is what the client is told of a denied request.
+type Client struct {
 	Status  int         `json:"status"`
-	Headers []nameValue `json:"headers"`
+	Headers []NameValue `json:"headers"`
 	Body    string      `json:"body"`
 }
 
-type nameValue struct {
+// A NameValue is one header field.
+type NameValue struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
@@ -102,13 +112,13 @@ type nameValue struct {
 // maxClose is how many routes that came close are worth reading about.
 const maxClose = 5
 
-// newExplanation explains all but which routes came close.
-func newExplanation(x explained) *explanation {
+// New explains all but which routes came close.
+func New(x Answer) *Explanation {
 	d := x.Decision
-	e := &explanation{
-		Request:  explainedRequest{Method: x.Method, Host: x.Request.Host, Path: x.Path},
+	e := &Explanation{
+		Request:  Request{Method: x.Method, Host: x.Request.Host, Path: x.Path},
 		Decision: d.Verdict(), Status: envoy.StatusOf(d.Reason()), Reason: d.Reason().String(),
-		Close: []explainedClose{}, Notes: x.notes(),
+		Close: []Close{}, Notes: x.notes(),
 	}
 	if d.ClientIP().IsValid() {
 		e.Request.ClientIP = d.ClientIP().String()
@@ -118,45 +128,46 @@ func newExplanation(x explained) *explanation {
 		e.Route = x.winner(route)
 	}
 	e.Checks = x.checks(route)
-	if ok := x.response.GetOkResponse(); ok != nil {
+	if ok := x.Response.GetOkResponse(); ok != nil {
 		e.Status = http.StatusOK
-		e.Upstream = &explainedUpstream{sentHeaders(ok.GetHeaders()), cli.SomeOrEmpty(ok.GetHeadersToRemove())}
+		e.Upstream = &Upstream{SentHeaders(ok.GetHeaders()), cli.SomeOrEmpty(ok.GetHeadersToRemove())}
 	} else {
-		no := x.response.GetDeniedResponse()
-		e.Client = &explainedClient{int(no.GetStatus().GetCode()), sentHeaders(no.GetHeaders()), no.GetBody()}
+		no := x.Response.GetDeniedResponse()
+		e.Client = &Client{int(no.GetStatus().GetCode()), SentHeaders(no.GetHeaders()), no.GetBody()}
 	}
 	return e
 }
 
 // addClose adds the routes that came close, for which all of a policy is looked through.
-func (e *explanation) addClose(x explained) {
+func (e *Explanation) addClose(x Answer) {
 	if x.Decision.Reason() == authz.ReasonRequestMalformed {
 		return
 	}
-	near, more := x.settings.routes.Near(x.Method, x.Request.Host, x.Request.ParsedPath(), maxClose)
+	near, more := x.Settings.Policy.Near(x.Method, x.Request.Host, x.Request.ParsedPath(), maxClose)
 	for _, n := range near {
-		e.Close = append(e.Close, explainedClose{routeOf(n.Entry), whyLost(n, x, e.Route)})
+		e.Close = append(e.Close, Close{routeOf(n.Entry), whyLost(n, x, e.Route)})
 	}
 	e.CloseMore = more
 }
 
-func sentHeaders(options []*corev3.HeaderValueOption) []nameValue {
-	fields := []nameValue{}
+// SentHeaders are the fields that an answer sets.
+func SentHeaders(options []*corev3.HeaderValueOption) []NameValue {
+	fields := []NameValue{}
 	for _, o := range options {
 		h := o.GetHeader()
-		fields = append(fields, nameValue{h.GetKey(), cmp.Or(h.GetValue(), string(h.GetRawValue()))})
+		fields = append(fields, NameValue{h.GetKey(), cmp.Or(h.GetValue(), string(h.GetRawValue()))})
 	}
 	return fields
 }
 
 // route returns the route that the engine decided by; nil when there was none.
-func (x explained) route() *policy.Route {
-	return x.settings.routes.Route(x.Decision.Route())
+func (x Answer) route() *policy.Route {
+	return x.Settings.Policy.Route(x.Decision.Route())
 }
 
 // winner describes a route by the entry that takes the request.
-func (x explained) winner(route *policy.Route) *explainedRoute {
-	for _, e := range x.settings.routes.Table() {
+func (x Answer) winner(route *policy.Route) *Route {
+	for _, e := range x.Settings.Policy.Table() {
 		if e.Route == route && e.Takes(x.Method, x.Request.Host, x.Request.ParsedPath()) {
 			r := routeOf(e)
 			return &r
@@ -165,13 +176,13 @@ func (x explained) winner(route *policy.Route) *explainedRoute {
 	return nil
 }
 
-func routeOf(e policy.Entry) explainedRoute {
+func routeOf(e policy.Entry) Route {
 	row := routes.RowOf(0, e)
-	return explainedRoute{row.Route, row.Host, row.Path, row.Methods, row.Who, row.Ways, row.File, row.Line, row.Column, row.MethodsListed}
+	return Route{row.Route, row.Host, row.Path, row.Methods, row.Who, row.Ways, row.File, row.Line, row.Column, row.MethodsListed}
 }
 
 // whyLost says in words why an entry did not win.
-func whyLost(n policy.Near, x explained, won *explainedRoute) string {
+func whyLost(n policy.Near, x Answer, won *Route) string {
 	segments := x.Request.ParsedPath().Segments()
 	var misses []string
 	if !n.TakesPath {
@@ -286,20 +297,20 @@ func stepOf(reason authz.Reason) int {
 
 // checks lists each check with its outcome. Peer and condition are there when the route
 // has them.
-func (x explained) checks(route *policy.Route) []explainedCheck {
+func (x Answer) checks(route *policy.Route) []Check {
 	at := stepOf(x.Decision.Reason())
-	var list []explainedCheck
+	var list []Check
 	for step, name := range stepNames {
 		if step == stepPeer && step != at && (route == nil || route.Principals == nil) ||
 			step == stepCondition && step != at && (route == nil || route.Condition == nil) {
 			continue
 		}
-		c := explainedCheck{Check: name, Outcome: passed}
+		c := Check{Check: name, Outcome: Passed}
 		switch {
 		case at == stepFault || step > at:
-			c.Outcome = notReached
+			c.Outcome = NotReached
 		case step == at:
-			c.Outcome, c.Detail = failed, x.failure(route)
+			c.Outcome, c.Detail = Failed, x.failure(route)
 		default:
 			c.Outcome, c.Detail = x.success(step, route)
 		}
@@ -309,65 +320,65 @@ func (x explained) checks(route *policy.Route) []explainedCheck {
 }
 
 // success says what a check that did not decide has found.
-func (x explained) success(step int, route *policy.Route) (outcome, string) {
+func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 	d := x.Decision
 	who := d.Principal()
 	if step >= stepCredential {
 		switch {
 		case d.Reason() == authz.ReasonPublic:
-			return skipped, "the route is public"
+			return Skipped, "the route is public"
 		case d.Reason() == authz.ReasonPreflight:
-			return skipped, "a preflight request has no credential"
+			return Skipped, "a preflight request has no credential"
 		case step == stepCondition:
-			return passed, "true: " + route.Condition.String()
+			return Passed, "true: " + route.Condition.String()
 		case step > stepCredential && who.Method == authz.MethodAnonymous:
-			return skipped, "there is nobody to ask about"
+			return Skipped, "there is nobody to ask about"
 		}
 	}
 	isKey := who.Method == authz.MethodAPIKey || stepOf(d.Reason()) == stepDirectory && who.Method == authz.MethodNone
 	switch step {
 	case stepRequest:
-		return passed, "it can be read in one way only"
+		return Passed, "it can be read in one way only"
 	case stepPath:
 		if forms := x.Request.ParsedPath().Forms(); forms != 0 {
-			return passed, fmt.Sprintf("it has a canonical form; the route allows %s", forms)
+			return Passed, fmt.Sprintf("it has a canonical form; the route allows %s", forms)
 		}
-		return passed, "it has a canonical form"
+		return Passed, "it has a canonical form"
 	case stepRoute:
-		return passed, fmt.Sprintf("%s (%s:%d)", route.ID, route.Position.File, route.Position.Line)
+		return Passed, fmt.Sprintf("%s (%s:%d)", route.ID, route.Position.File, route.Position.Line)
 	case stepClientIP:
 		if route.ClientIPs == nil {
-			return passed, "any address may come"
+			return Passed, "any address may come"
 		}
-		return passed, fmt.Sprintf("%s is in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
+		return Passed, fmt.Sprintf("%s is in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
 	case stepPeer:
-		return passed, "its principal is one of " + strings.Join(route.Principals.Patterns(), ", ")
+		return Passed, "its principal is one of " + strings.Join(route.Principals.Patterns(), ", ")
 	case stepCredential:
 		switch {
 		case who.Method == authz.MethodAnonymous:
-			return passed, "there is none, and the route lets anybody through"
+			return Passed, "there is none, and the route lets anybody through"
 		case isKey:
-			return passed, "an API key"
+			return Passed, "an API key"
 		}
-		return passed, "a bearer token of user " + who.UserID
+		return Passed, "a bearer token of user " + who.UserID
 	case stepSession:
 		if isKey {
-			return skipped, "an API key has no session"
+			return Skipped, "an API key has no session"
 		}
-		return passed, "it is alive"
+		return Passed, "it is alive"
 	case stepDirectory:
 		if isKey {
-			return passed, "the key is active"
+			return Passed, "the key is active"
 		}
-		return passed, "the user is active"
+		return Passed, "the user is active"
 	default:
-		return passed, x.rights(route)
+		return Passed, x.rights(route)
 	}
 }
 
 // rights says what of the route's wishes somebody has.
-func (x explained) rights(route *policy.Route) string {
-	who, admin := x.Decision.Principal(), x.settings.routes.AdminRole()
+func (x Answer) rights(route *policy.Route) string {
+	who, admin := x.Decision.Principal(), x.Settings.Policy.AdminRole()
 	switch {
 	case who.Method == authz.MethodAPIKey && len(route.APIKey.Scopes)+len(route.APIKey.AnyScopes) == 0:
 		return "any valid key may pass"
@@ -389,7 +400,7 @@ func listOr(words []string, none string) string {
 }
 
 // failure says what the check that decided has found.
-func (x explained) failure(route *policy.Route) string {
+func (x Answer) failure(route *policy.Route) string {
 	d := x.Decision
 	switch d.Reason() {
 	case authz.ReasonRequestMalformed:
@@ -433,7 +444,7 @@ func (x explained) failure(route *policy.Route) string {
 }
 
 // malformed says why a request could not be read.
-func (x explained) malformed() string {
+func (x Answer) malformed() string {
 	if host := x.Request.Host; host != "" && !pattern.ValidHost(host) {
 		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
 	}
@@ -442,13 +453,13 @@ func (x explained) malformed() string {
 
 // ambiguous says why a path has no canonical form, or which form of it is not
 // accepted, and what would accept it.
-func (x explained) ambiguous() string {
+func (x Answer) ambiguous() string {
 	path, err := pattern.ParsePath(x.Request.Path)
 	if err != nil {
 		return err.Error() + "; no path_allows accepts that"
 	}
 	forms := path.Forms()
-	route := x.settings.routes.Match(x.Method, x.Request.Host, path)
+	route := x.Settings.Policy.Match(x.Method, x.Request.Host, path)
 	if route == nil {
 		return fmt.Sprintf("the path is written with %s, and no route takes it", forms)
 	}
@@ -457,16 +468,16 @@ func (x explained) ambiguous() string {
 }
 
 // notes say what of the answer depends on how it was asked.
-func (x explained) notes() []string {
+func (x Answer) notes() []string {
 	notes := []string{}
 	const unverified = "%s in the request is not verified: explain has neither your secrets nor your stores, and refuses it as a forged one; use %s to ask for a good one"
-	if x.own["authorization"] {
+	if x.OwnHeaders["authorization"] {
 		notes = append(notes, fmt.Sprintf(unverified, "the Authorization header", "--as-user"))
 	}
-	if x.own[strings.ToLower(x.settings.apiKeyHeader)] {
+	if x.OwnHeaders[strings.ToLower(x.Settings.APIKeyHeader)] {
 		notes = append(notes, fmt.Sprintf(unverified, "the API key", "--as-api-key"))
 	}
-	if x.own["x-forwarded-for"] && !x.settings.configured && x.options.clientIP == "" {
+	if x.OwnHeaders["x-forwarded-for"] && !x.Settings.Configured && x.options.clientIP == "" {
 		notes = append(notes, "X-Forwarded-For is not looked at without --config, which says whom to trust; the client is the connection's peer")
 	}
 	if x.Decision.WouldDeny() {
@@ -479,7 +490,7 @@ func (x explained) notes() []string {
 }
 
 // write writes the explanation.
-func (e *explanation) write(w io.Writer, output cli.OutputFormat) error {
+func (e *Explanation) write(w io.Writer, output cli.OutputFormat) error {
 	if output == cli.OutputJSON {
 		return cli.WriteJSON(w, e)
 	}
@@ -490,7 +501,7 @@ func (e *explanation) write(w io.Writer, output cli.OutputFormat) error {
 }
 
 // text writes the explanation for people.
-func (e *explanation) text() string {
+func (e *Explanation) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d %s", strings.ToUpper(strings.ReplaceAll(e.Decision, "_", " ")), e.Status, e.Reason)
 	if e.Route != nil {
@@ -540,7 +551,7 @@ func (e *explanation) text() string {
 	return b.String()
 }
 
-func (r explainedRoute) line() string {
+func (r Route) line() string {
 	return fmt.Sprintf("%s (%s:%d)  %s %s %s", r.ID, r.File, r.Line, r.Host, routes.MethodsCell(r.Methods, r.listed), r.Path)
 }
 
