@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/cmd/warder/internal/admin"
+	"warder/cmd/warder/internal/casetest"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/diff"
 	"warder/cmd/warder/internal/explain"
@@ -42,7 +43,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 		newValidateCommand(p),
 		routes.NewCommand(p),
 		explain.NewCommand(p),
-		newTestCommand(p),
+		casetest.NewCommand(p),
 		diff.NewCommand(p),
 		openapi.NewCommand(p),
 		newSchemaCommand(p),

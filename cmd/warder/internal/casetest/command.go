@@ -1,4 +1,4 @@
-package main
+package casetest
 
 import (
 	"cmp"
@@ -32,7 +32,8 @@ type testOptions struct {
 	least                  percent
 }
 
-func newTestCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder test.
+func NewCommand(p cli.Process) *cobra.Command {
 	var o testOptions
 	cmd := &cobra.Command{
 		Use:   "test FILE…",

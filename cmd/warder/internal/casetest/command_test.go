@@ -1,4 +1,4 @@
-package main
+package casetest
 
 import (
 	"encoding/json"
@@ -8,8 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"warder/cmd/warder/internal/cli"
 )
+
+// corpusDir holds the decision corpus.
+const corpusDir = "../../../../testdata/decisions"
 
 // TestCorpusCommand: the decision corpus is a set of policy tests like any other.
 func TestCorpusCommand(t *testing.T) {
@@ -53,17 +58,11 @@ func TestCorpusCommandCanFail(t *testing.T) {
 	}
 }
 
-// TestDemoPolicy: the cases of the demo's policy pass, and reach all of it.
-func TestDemoPolicy(t *testing.T) {
-	t.Parallel()
-	if code, out := runTests("demo-policy_test.yaml", "--coverage-min", "100"); code != cli.ExitGood {
-		t.Errorf("exit %d\n%s", code, out)
-	}
-}
-
 func runTests(args ...string) (code int, out string) {
 	var b strings.Builder
 	p := cli.Process{Env: func(string) (string, bool) { return "", false }, Stdout: &b, Stderr: &b}
-	code = run(append([]string{"test"}, args...), p)
+	root := &cobra.Command{Use: "warder", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(NewCommand(p))
+	code = cli.Run(root, append([]string{"test"}, args...), p)
 	return code, b.String()
 }
