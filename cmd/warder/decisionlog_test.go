@@ -17,6 +17,7 @@ import (
 	"warder/authz"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 	"warder/envoy"
 )
 
@@ -32,7 +33,7 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 
 func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 	t.Helper()
-	return newLineQueue("standard output", out, log, newMetrics().dropped, linesOfDecisions, linesOfAccess)
+	return newLineQueue("standard output", out, log, metrics.New(nil).Dropped, linesOfDecisions, linesOfAccess)
 }
 
 func TestDecisionLogFields(t *testing.T) {

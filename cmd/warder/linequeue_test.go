@@ -10,6 +10,7 @@ import (
 	"warder/authz"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 )
 
 // A check only copies what its line needs: nothing is masked or encoded before it is
@@ -78,7 +79,7 @@ func TestStuckReaderIsTold(t *testing.T) {
 func TestOwnLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	dropped := newDroppedLines()
+	dropped := metrics.NewDroppedLines()
 	log, q := newQueuedLogger(pipe, config.Log{}, dropped)
 	for range 2 * lineBacklog {
 		log.Error("a store does not answer") // would hang here

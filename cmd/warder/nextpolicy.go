@@ -12,6 +12,7 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 	"warder/envoy"
 )
 
@@ -34,7 +35,7 @@ type nextPolicy struct {
 	engine   *authz.Engine
 	deadline time.Duration
 	log      *slog.Logger
-	counts   *nextMetrics
+	counts   *metrics.Next
 	lines    *decisionLog // nil: differences are only counted
 	reloader *policyReloader
 	hangup   chan os.Signal
@@ -44,7 +45,7 @@ type nextPolicy struct {
 
 // newNextPolicy makes one for the policy that was read from the path, on the stores and
 // the tokens of the engine that answers.
-func newNextPolicy(c authz.Config, s *config.Settings, o serverOptions, files *fileWatch, counts *nextMetrics) (*nextPolicy, error) {
+func newNextPolicy(c authz.Config, s *config.Settings, o serverOptions, files *fileWatch, counts *metrics.Next) (*nextPolicy, error) {
 	engine, err := authz.NewEngine(c)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func newNextPolicy(c authz.Config, s *config.Settings, o serverOptions, files *f
 		engine: engine, deadline: s.Deadline, log: log, counts: counts,
 		reloader: &policyReloader{
 			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, log: log, files: files,
-			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.routesGone,
+			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.RoutesGone,
 		},
 		hangup: make(chan os.Signal, 1),
 		queue:  make(chan envoy.Observation, nextBacklog),
@@ -69,7 +70,7 @@ func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
 	case authz.ReasonRequestMalformed, authz.ReasonInternal:
 		return // no policy was asked
 	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
-		n.counts.skipped.Inc() // the stores are not asked twice what they cannot answer once
+		n.counts.Skipped.Inc() // the stores are not asked twice what they cannot answer once
 		return
 	default:
 	}
@@ -89,7 +90,7 @@ func (n *nextPolicy) taken(o envoy.Observation) { n.waiting.Add(-sizeOf(o)) }
 
 func (n *nextPolicy) skip(o envoy.Observation) {
 	n.taken(o)
-	n.counts.skipped.Inc()
+	n.counts.Skipped.Inc()
 }
 
 // headerSize is what a header takes beside its texts, in bytes.
@@ -142,10 +143,10 @@ func (n *nextPolicy) compare(ctx context.Context, o envoy.Observation) {
 	defer end()
 	next := n.engine.Decide(bounded, o.Request)
 	if next.Verdict() == o.Decision.Verdict() && next.Reason() == o.Decision.Reason() {
-		n.counts.same.Inc()
+		n.counts.Same.Inc()
 		return
 	}
-	n.counts.differ(o.Decision, next)
+	n.counts.Differ(o.Decision, next)
 	if n.lines != nil {
 		n.lines.Differs(ctx, o, next)
 	}

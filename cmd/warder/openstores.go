@@ -12,6 +12,7 @@ import (
 	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 )
 
 // staleFacts is how many users, and how many API keys, are kept when
@@ -20,22 +21,22 @@ const staleFacts = 50_000
 
 // openStores opens the stores that the settings name, without asking them yet. What
 // they will be asked is counted.
-func openStores(s *config.Settings, log *slog.Logger, m *metrics) (*stores, error) {
+func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*stores, error) {
 	opened := &stores{}
 	var found cli.Problems
 	file, err := config.OpenDirectory(s.Directory)
 	found = append(found, cli.ProblemsOf("", err)...)
 	if file != nil {
-		opened.Users, opened.APIKeys = meteredUsers{file, m.users}, meteredAPIKeys{file, m.apiKeys}
+		opened.Users, opened.APIKeys = m.CountedUsers(file), m.CountedAPIKeys(file)
 	}
 	switch {
 	case !s.Sessions.InMemory():
-		err := opened.addRedis(s.Sessions, log, m.sessions.askedSession)
+		err := opened.addRedis(s.Sessions, log, m.AskedSession)
 		found = append(found, cli.ProblemsOf("", err)...)
 	case file != nil:
-		opened.Sessions = meteredSessions{file, m.sessions}
+		opened.Sessions = m.CountedSessions(file)
 	default:
-		opened.Sessions = meteredSessions{memory.New(nil), m.sessions}
+		opened.Sessions = m.CountedSessions(memory.New(nil))
 	}
 	if s.Directory.File == "" {
 		err := opened.addPostgres(s.Directory, log, m)
@@ -59,7 +60,7 @@ func (s *stores) addRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	}
 	s.Sessions = sessions
 	if c.Tracked {
-		s.Caches = append(s.Caches, countedCache{"sessions", sessions.Counts})
+		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
 	}
 	s.Close = append(s.Close, func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, storeCheck{
@@ -82,12 +83,12 @@ func trackingWarnings(err error) []string {
 	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
 }
 
-func (s *stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics) error {
+func (s *stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Metrics) error {
 	directory, err := postgres.New(c.Postgres(log))
 	if err != nil {
 		return err
 	}
-	s.Users, s.APIKeys = meteredUsers{directory, m.users}, meteredAPIKeys{directory, m.apiKeys}
+	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)
 	if c.MaxStaleness > 0 {
 		s.keepFacts(directory, c)
 	}
@@ -109,6 +110,6 @@ func (s *stores) keepFacts(directory *postgres.Directory, c config.Directory) {
 	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
 	users, keys := authz.NewStaleUsers(s.Users, keep), authz.NewStaleAPIKeys(s.APIKeys, keep)
 	s.Users, s.APIKeys = users, keys
-	s.Caches = append(s.Caches, countedCache{"users", users.Counts}, countedCache{"api_keys", keys.Counts})
+	s.Caches = append(s.Caches, metrics.Cache{Name: "users", Counts: users.Counts}, metrics.Cache{Name: "api_keys", Counts: keys.Counts})
 	s.Close = append(s.Close, directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -12,10 +14,10 @@ import (
 	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/mask"
-	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 )
 
 // TestOpenStores opens what the configuration names, against real servers.
@@ -64,7 +66,7 @@ func TestOpenStores(t *testing.T) {
 	kept := *s
 	kept.Directory.MaxStaleness = time.Hour
 	log := make(lines, 100)
-	counted := newMetrics()
+	counted := metrics.New(nil)
 	stale, err := openStores(&kept, slog.New(slog.NewTextHandler(log, nil)), counted)
 	if err != nil {
 		t.Fatal(err)
@@ -80,16 +82,14 @@ func TestOpenStores(t *testing.T) {
 		t.Error("with max_staleness 1h the fact was not kept")
 	}
 	// What was answered from memory is no question to the store.
-	counted.countCaches(stale.Caches...)
-	families, err := counted.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := scraped("", families)
-	if got, want := shown.of("warder_store_requests_total"), `{result="ok",store="users"} 1`; got != want {
+	counted.CountCaches(stale.Caches...)
+	w := httptest.NewRecorder()
+	counted.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	shown := clitest.ScrapeOf(t, w.Body.String())
+	if got, want := shown.Of("warder_store_requests_total"), `{result="ok",store="users"} 1`; got != want {
 		t.Errorf("questions to the store: %s, want %s", got, want)
 	}
-	if got, want := shown.of("warder_cache_requests_total"), "{cache=\"users\",result=\"hit\"} 1\n{cache=\"users\",result=\"miss\"} 1"; got != want {
+	if got, want := shown.Of("warder_cache_requests_total"), "{cache=\"users\",result=\"hit\"} 1\n{cache=\"users\",result=\"miss\"} 1"; got != want {
 		t.Errorf("questions to what is kept: %s, want %s", got, want)
 	}
 	hash := authz.HashAPIKey("wk_new_12345678")
@@ -185,7 +185,7 @@ func (l lines) await(t *testing.T, text string) {
 
 func open(t *testing.T, s *config.Settings) *stores {
 	t.Helper()
-	opened, err := openStores(s, clitest.Discard(), newMetrics())
+	opened, err := openStores(s, clitest.Discard(), metrics.New(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,9 +216,8 @@ sessions: [{user_id: "42", session_id: s1}]
 	// Without a file there is no session, whoever asks.
 	s.Directory = config.Directory{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
 	empty := open(t, s)
-	counted, _ := empty.Sessions.(meteredSessions)
-	if _, isMemory := counted.sessions.(*memory.Store); !isMemory {
-		t.Errorf("sessions are %T of %T", empty.Sessions, counted.sessions)
+	if got := empty.names(); len(got) != 1 || got[0] != "directory (Postgres)" {
+		t.Errorf("waits for %v, want no Redis", got)
 	}
 	if alive, err := empty.Sessions.Alive(t.Context(), "42", "s1"); alive || err != nil {
 		t.Errorf("Alive: %v, %v; want no session", alive, err)

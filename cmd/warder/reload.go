@@ -22,7 +22,7 @@ type policyReloader struct {
 	log    *slog.Logger
 	files  *fileWatch
 	status *policyStatus
-	// routesGone is told of each new policy, and of the routes that are not in it any more.
+	// RoutesGone is told of each new policy, and of the routes that are not in it any more.
 	routesGone func(ids []string, current *policy.Policy)
 	// alsoOnHangup is what else a hangup reloads; nil is nothing.
 	alsoOnHangup func()

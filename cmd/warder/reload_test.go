@@ -14,18 +14,9 @@ import (
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 	"warder/policy"
 )
-
-// policyWith is a policy of public routes with these ids.
-func policyWith(ids ...string) string {
-	var b strings.Builder
-	b.WriteString("version: 1\nroutes:\n")
-	for _, id := range ids {
-		b.WriteString("  - {id: " + id + ", match: /" + id + ", public: true}\n")
-	}
-	return b.String()
-}
 
 // reloading watches a policy until the test ends.
 type reloading struct {
@@ -53,7 +44,7 @@ func startReloading(t *testing.T, path string) *reloading {
 	r := &reloading{out: &clitest.Buffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
 		path: path, env: clitest.Environment(), engine: engine, files: files,
-		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: newMetrics().routesGone,
+		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: metrics.New(nil).RoutesGone,
 		log: newLogger(r.out, config.Log{Format: "text", Level: "debug"}),
 	}
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
@@ -79,10 +70,10 @@ func (r *reloading) routes() string {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	path := clitest.WriteFile(t, dir, "policy.yaml", policyWith("a", "b"))
+	path := clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("a", "b"))
 	r := startReloading(t, path)
 
-	clitest.Replace(t, path, policyWith("b", "c", "d"))
+	clitest.Replace(t, path, clitest.PolicyWith("b", "c", "d"))
 	clitest.Eventually(t, "the new routes", func() bool { return r.routes() == "b c d" })
 	clitest.Eventually(t, "a word about them", func() bool {
 		return strings.Contains(r.out.String(), "policy reloaded") && strings.Contains(r.out.String(), "routes=3 added=2 removed=1 hash="+r.engine.Policy().Hash())
@@ -108,7 +99,7 @@ func TestReload(t *testing.T) {
 	}
 
 	// And it comes back as it was: nothing is swapped, and that all is well is said.
-	clitest.WriteFile(t, dir, "policy.yaml", policyWith("b", "c", "d"))
+	clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("b", "c", "d"))
 	clitest.Eventually(t, "a word that all is well", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy is good again, and unchanged\"")
 	})
@@ -116,7 +107,7 @@ func TestReload(t *testing.T) {
 		t.Error("an unchanged policy was swapped")
 	}
 
-	clitest.Replace(t, path, policyWith("z"))
+	clitest.Replace(t, path, clitest.PolicyWith("z"))
 	clitest.Eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
 }
 
@@ -124,13 +115,13 @@ func TestReload(t *testing.T) {
 // many: requests to them are denied from then on.
 func TestReloadNamesRemovedRoutes(t *testing.T) {
 	t.Parallel()
-	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("d", "c", "b", "a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("d", "c", "b", "a"))
 	r := startReloading(t, path)
-	clitest.Replace(t, path, policyWith("x", "b", "d", "c", "a"))
+	clitest.Replace(t, path, clitest.PolicyWith("x", "b", "d", "c", "a"))
 	clitest.Eventually(t, "a word about the reload", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy reloaded\" routes=5 added=1 removed=0")
 	})
-	clitest.Replace(t, path, policyWith("b", "x"))
+	clitest.Replace(t, path, clitest.PolicyWith("b", "x"))
 	clitest.Eventually(t, "the names", func() bool {
 		return strings.Contains(r.out.String(), "level=WARN msg=\"policy reloaded, routes are gone\" routes=2 added=0 removed=3") &&
 			strings.Contains(r.out.String(), `removed_routes="[\"a\",\"c\",\"d\"]"`)
@@ -139,9 +130,9 @@ func TestReloadNamesRemovedRoutes(t *testing.T) {
 	for i := range 30 {
 		many = append(many, fmt.Sprintf("r%02d", i))
 	}
-	clitest.Replace(t, path, policyWith(many...))
+	clitest.Replace(t, path, clitest.PolicyWith(many...))
 	clitest.Eventually(t, "many routes", func() bool { return strings.HasPrefix(r.routes(), "r00 r01") })
-	clitest.Replace(t, path, policyWith("z"))
+	clitest.Replace(t, path, clitest.PolicyWith("z"))
 	clitest.Eventually(t, "some of many names", func() bool {
 		return strings.Contains(r.out.String(), "added=1 removed=30") && strings.Contains(r.out.String(), `\"r18\",\"r19\"]"`)
 	})
@@ -151,15 +142,15 @@ func TestReloadFolderOfKubernetes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	volume := &clitest.KubernetesVolume{Dir: dir}
-	volume.Publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("b")})
+	volume.Publish(t, map[string]string{"a.yaml": clitest.PolicyWith("a"), "b.yaml": clitest.PolicyWith("b")})
 	r := startReloading(t, dir)
 	if got := r.routes(); got != "a b" {
 		t.Fatalf("routes %q", got)
 	}
-	volume.Publish(t, map[string]string{"a.yaml": policyWith("a", "c"), "b.yaml": policyWith("b")})
+	volume.Publish(t, map[string]string{"a.yaml": clitest.PolicyWith("a", "c"), "b.yaml": clitest.PolicyWith("b")})
 	clitest.Eventually(t, "the route of the new version", func() bool { return r.routes() == "a c b" })
 	// Two files with the same id: refused as a whole.
-	volume.Publish(t, map[string]string{"a.yaml": policyWith("a"), "b.yaml": policyWith("a")})
+	volume.Publish(t, map[string]string{"a.yaml": clitest.PolicyWith("a"), "b.yaml": clitest.PolicyWith("a")})
 	clitest.Eventually(t, "a word about the duplicate", func() bool { return strings.Contains(r.out.String(), "policy not reloaded") })
 	if got := r.routes(); got != "a c b" {
 		t.Errorf("routes %q after a bad version", got)
@@ -168,7 +159,7 @@ func TestReloadFolderOfKubernetes(t *testing.T) {
 
 func TestReloadOnHangup(t *testing.T) {
 	t.Parallel()
-	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
 	r := startReloading(t, path)
 	r.hangup <- os.Interrupt // any signal: the channel is what counts
 	clitest.Eventually(t, "a word that nothing changed", func() bool {
@@ -182,7 +173,7 @@ func TestReloadOnHangup(t *testing.T) {
 // A hangup says what is wrong once, though the files are looked at a second time.
 func TestReloadOnHangupWhenBad(t *testing.T) {
 	t.Parallel()
-	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
 	r := startReloading(t, path)
 	said := func() int { return strings.Count(r.out.String(), "policy not reloaded") }
 	clitest.Replace(t, path, "version: 2\n")
@@ -203,7 +194,7 @@ func TestReloadOnHangupWhenBad(t *testing.T) {
 // are added.
 func TestReloadWarnsAboutClientIPs(t *testing.T) {
 	t.Parallel()
-	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", policyWith("a"))
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
 	r := startReloading(t, path)
 	clitest.Replace(t, path, "version: 1\nip_lists: {lan: [10.0.0.0/8]}\nroutes:\n  - {id: a, match: /a, public: true, client_ips: [lan]}\n")
 	clitest.Eventually(t, "the warning", func() bool { return strings.Contains(r.out.String(), "client_ip.trusted_proxies is empty") })
@@ -220,7 +211,7 @@ func TestClientIPWarnings(t *testing.T) {
 		policy string
 		client authz.ClientIPConfig
 	}{
-		{"", policyWith("a"), authz.ClientIPConfig{}},
+		{"", clitest.PolicyWith("a"), authz.ClientIPConfig{}},
 		{"p.yaml:5:", withLists("203.0.113.0/24"), authz.ClientIPConfig{}},
 		{"p.yaml:5:", withLists("203.0.113.0/24"), authz.ClientIPConfig{Source: authz.SourceTrustedProxies}},
 		{"open to everybody", withLists("203.0.113.0/24, 192.168.7.0/24"), authz.ClientIPConfig{}},

@@ -183,7 +183,7 @@ func TestReloadIsWhole(t *testing.T) {
 
 // wholeDecisions holds the counters against what whole policies decide: no pair of a
 // route and a reason is of two of them.
-func (r *reloadRig) wholeDecisions(t *testing.T, before scrape) {
+func (r *reloadRig) wholeDecisions(t *testing.T, before clitest.Scrape) {
 	t.Helper()
 	known := map[string]bool{}
 	for _, p := range wholePolicies {
@@ -195,9 +195,9 @@ func (r *reloadRig) wholeDecisions(t *testing.T, before scrape) {
 		known[fmt.Sprintf("warder_decisions_total{decision=%q,reason=%q,route=%q}", decision, reason, route)] = true
 	}
 	decisions := 0.0
-	for series, n := range r.scrape().series {
+	for series, n := range r.scrape().Series {
 		if strings.HasPrefix(series, "warder_decisions_total{") {
-			decisions += n - before.series[series]
+			decisions += n - before.Series[series]
 			if !known[series] {
 				t.Errorf("decided by parts of policies: %s %v", series, n)
 			}
@@ -227,7 +227,7 @@ func TestReloadKeepsTheLastGood(t *testing.T) {
 			r.change(t, i/2, broken[i/2%len(broken)])
 			r.hangup <- os.Interrupt
 			clitest.Eventually(t, "the failure is known", func() bool { return r.server.reloader.status.detail() != "" })
-			if got := r.scrape().of("warder_policy_last_reload_successful"); got != "" {
+			if got := r.scrape().Of("warder_policy_last_reload_successful"); got != "" {
 				t.Fatalf("broken version %d: the metrics are those of a good reload", i)
 			}
 			code, text := r.readyz()
@@ -243,7 +243,7 @@ func TestReloadKeepsTheLastGood(t *testing.T) {
 			if code, text := r.readyz(); code != 200 || text != "ready" {
 				t.Fatalf("good version %d: /readyz says %d %s", i, code, text)
 			}
-			if got := r.scrape().of("warder_policy_last_reload_successful"); got != "{} 1" {
+			if got := r.scrape().Of("warder_policy_last_reload_successful"); got != "{} 1" {
 				t.Fatalf("good version %d: %q", i, got)
 			}
 		}
@@ -254,7 +254,7 @@ func TestReloadKeepsTheLastGood(t *testing.T) {
 		if answer != answers[lastGood.route] || r.server.engine.Policy().Routes()[0].ID != lastGood.route {
 			t.Fatalf("version %d: %s does not decide any more", i, lastGood.route)
 		}
-		if got, want := r.scrape().of("warder_policy_info"), fmt.Sprintf("{hash=%q} 1", r.server.engine.Policy().Hash()); got != want {
+		if got, want := r.scrape().Of("warder_policy_info"), fmt.Sprintf("{hash=%q} 1", r.server.engine.Policy().Hash()); got != want {
 			t.Fatalf("version %d: %s, want %s alone", i, got, want)
 		}
 	}
@@ -301,7 +301,7 @@ func gathered(t *testing.T, c prometheus.Collector) string {
 		t.Fatal(err)
 	}
 	var lines []string
-	for series, value := range scraped("", families).series {
+	for series, value := range clitest.Scraped("", families).Series {
 		lines = append(lines, fmt.Sprint(series, " ", value))
 	}
 	slices.Sort(lines)

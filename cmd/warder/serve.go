@@ -19,6 +19,7 @@ import (
 
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 )
 
 func newServeCommand(p cli.Process) *cobra.Command {
@@ -117,7 +118,7 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 		}
 		return found.Err()
 	}
-	dropped := newDroppedLines()
+	dropped := metrics.NewDroppedLines()
 	log, lines := newQueuedLogger(p.Stderr, s.Log, dropped)
 	defer lines.close(0)
 	logWarnings(log, warnings)

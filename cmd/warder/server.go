@@ -24,6 +24,7 @@ import (
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/explain"
+	"warder/cmd/warder/internal/server/metrics"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -66,7 +67,7 @@ type server struct {
 	engine   *authz.Engine
 	stores   *stores
 	ready    *readiness
-	metrics  *metrics
+	metrics  *metrics.Metrics
 	grpc     *envoy.GRPCServer
 	lines    *lineQueue   // to standard output
 	tls      *tlsReloader // nil: plaintext
@@ -81,15 +82,12 @@ func newServer(s *config.Settings, o serverOptions) (*server, error) {
 	if o.Env == nil {
 		o.Env = func(string) (string, bool) { return "", false }
 	}
-	if o.Dropped == nil {
-		o.Dropped = newDroppedLines()
-	}
 	in, err := readInputs(s, o)
 	if err != nil {
 		return nil, err
 	}
-	srv := &server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: newMetricsWith(o.Dropped)}
-	srv.metrics.speakTo(o.Log)
+	srv := &server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: metrics.New(o.Dropped)}
+	srv.metrics.SpeakTo(o.Log)
 	if err := srv.makeStores(in.tokens); err != nil {
 		return nil, err
 	}
@@ -97,7 +95,7 @@ func newServer(s *config.Settings, o serverOptions) (*server, error) {
 		srv.stores.close()
 		return nil, err
 	}
-	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.dropped, linesOfDecisions, linesOfAccess)
+	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.Dropped, linesOfDecisions, linesOfAccess)
 	if err := srv.makeGRPC(); err != nil {
 		srv.close()
 		return nil, err
@@ -148,7 +146,7 @@ func (s *server) makeStores(tokens *token.Verifier) (err error) {
 	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
 		return err
 	}
-	s.metrics.countCaches(append(s.stores.Caches, tokenCache(tokens))...)
+	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
 	return nil
 }
 
@@ -161,24 +159,24 @@ func (s *server) makeEngines(in inputs) (err error) {
 	if s.engine, err = authz.NewEngine(c); err != nil {
 		return err
 	}
-	s.metrics.showShadow(s.options.Shadow, s.engine)
+	s.metrics.ShowShadow(s.options.Shadow, s.engine)
 	if in.next == nil {
 		return nil
 	}
 	c.Policy = in.next
-	s.next, err = newNextPolicy(c, s.settings, s.options, in.nextFiles, s.metrics.next)
-	s.metrics.showNext()
+	s.next, err = newNextPolicy(c, s.settings, s.options, in.nextFiles, s.metrics.Next)
+	s.metrics.ShowNext()
 	return err
 }
 
 // makeReloader keeps the policy the one of its files, and says at /readyz how that went.
 func (s *server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
-	s.metrics.registry.MustRegister(status)
+	s.metrics.Register(status)
 	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, log: s.log,
-		files: in.files, status: status, routesGone: s.metrics.routesGone,
+		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
 	}
 	s.reloader.alsoOnHangup = func() {
 		if s.tls != nil {
@@ -220,7 +218,7 @@ func (s *server) makeGRPC() error {
 		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
 	}
 	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
-	told := observers{s.metrics}
+	told := metrics.Observers{s.metrics}
 	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
 		told = append(told, decisions) // a nil *decisionLog would be one too
 		if s.next != nil {
@@ -239,7 +237,7 @@ func (s *server) makeGRPC() error {
 	if s.tls != nil {
 		secure = credentials.NewTLS(s.tls.config())
 	}
-	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), secure, s.metrics.calls.options()...)
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), secure, s.metrics.CallOptions()...)
 	return nil
 }
 
@@ -258,7 +256,7 @@ func (s *server) Run(ctx context.Context) error {
 		_ = grpcListener.Close()
 		return err
 	}
-	admin := newAdmin(s.ready, s.metrics.handler(), s.explainer(), s.log)
+	admin := newAdmin(s.ready, s.metrics.Handler(), s.explainer(), s.log)
 	where := bound{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
 		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", cli.ReadBuild().Version)

@@ -71,7 +71,7 @@ func TestExplainRunning(t *testing.T) {
 		_, out, _ := explain("GET", "/user")
 		return strings.HasPrefix(out, "ALLOW 200 public, by route moved")
 	})
-	if got := r.scrape().of("warder_decisions_total"); strings.Count(got, "\n") != 0 {
+	if got := r.scrape().Of("warder_decisions_total"); strings.Count(got, "\n") != 0 {
 		t.Errorf("what was only asked is counted:\n%s", got)
 	}
 	for _, secret := range []string{token, clitest.Secret} {

@@ -17,6 +17,7 @@ import (
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -47,10 +48,10 @@ func TestServeShadow(t *testing.T) {
 		`{decision="would_deny",reason="route_unmatched",route=""} 1`,
 	}, "\n")
 	seen := r.scrape()
-	if got := seen.of("warder_decisions_total"); got != want {
+	if got := seen.Of("warder_decisions_total"); got != want {
 		t.Errorf("decisions:\n%s\nwant:\n%s", got, want)
 	}
-	if got := seen.of("warder_shadow_enabled"); got != "{} 1" {
+	if got := seen.Of("warder_shadow_enabled"); got != "{} 1" {
 		t.Errorf("warder_shadow_enabled: %s", got)
 	}
 	if _, text := r.readyz(); text != "ready\nshadow: no denial is enforced" {
@@ -102,7 +103,7 @@ routes:
 	counted := func(result string, n int) {
 		t.Helper()
 		clitest.Eventually(t, fmt.Sprintf("%d that are %s", n, result), func() bool {
-			return r.scrape().series[fmt.Sprintf("warder_shadow_policy_requests_total{result=%q}", result)] == float64(n)
+			return r.scrape().Series[fmt.Sprintf("warder_shadow_policy_requests_total{result=%q}", result)] == float64(n)
 		})
 	}
 	ask()
@@ -112,7 +113,7 @@ routes:
 		`{decision="allow",next_decision="deny",next_reason="role_missing",next_route="staff",reason="session",route="user"} 1`,
 		`{decision="deny",next_decision="allow",next_reason="public",next_route="new",reason="route_unmatched",route=""} 1`,
 	}, "\n")
-	if got := r.scrape().of("warder_shadow_policy_differences_total"); got != want {
+	if got := r.scrape().Of("warder_shadow_policy_differences_total"); got != want {
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
 	clitest.Eventually(t, "a line for each difference", func() bool { return strings.Count(r.out.String(), `"next_decision"`) == 2 })
@@ -156,7 +157,7 @@ func TestShadowPolicyIsWrong(t *testing.T) {
 // stores that do not answer are not asked twice.
 func TestShadowPolicyIsBounded(t *testing.T) {
 	t.Parallel()
-	counts := newNextMetrics()
+	counts := metrics.New(nil).Next
 	n := &nextPolicy{counts: counts, queue: make(chan envoy.Observation, nextBacklog)}
 	observed := func(size int, r authz.Reason) {
 		n.Observed(t.Context(), envoy.Observation{
@@ -182,26 +183,8 @@ func TestShadowPolicyIsBounded(t *testing.T) {
 	for _, r := range []authz.Reason{authz.ReasonOverloaded, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonInternal} {
 		observed(100, r)
 	}
-	if got := testutil.ToFloat64(counts.skipped); len(n.queue) != nextBacklog || got != 5+10+3 {
+	if got := testutil.ToFloat64(counts.Skipped); len(n.queue) != nextBacklog || got != 5+10+3 {
 		t.Errorf("%d wait and %v were skipped", len(n.queue), got)
-	}
-}
-
-// TestShadowPolicyGoneRoutes: routes of earlier policies to come have no counters for ever.
-func TestShadowPolicyGoneRoutes(t *testing.T) {
-	t.Parallel()
-	counts := newNextMetrics()
-	current, err := policy.Parse([]policy.File{{Name: "p", Data: []byte(testPolicy)}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range maxGoneRoutes + 5 {
-		id := fmt.Sprintf("route-%d", i)
-		counts.differences.WithLabelValues("a", "allow", "public", id, "allow", "public").Inc()
-		counts.routesGone([]string{id}, current)
-	}
-	if n := testutil.CollectAndCount(counts.differences); n != maxGoneRoutes {
-		t.Errorf("%d routes have counters, want %d", n, maxGoneRoutes)
 	}
 }
 
@@ -232,7 +215,7 @@ func TestShadowPolicyEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log clitest.Buffer
-		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: newNextMetrics(), log: newLogger(&log, config.Log{})}
+		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: metrics.New(nil).Next, log: newLogger(&log, config.Log{})}
 		n.compare(t.Context(), envoy.Observation{Decision: authz.Deny(authz.ReasonRouteUnmatched), Request: authz.NewRequest(authz.Attributes{
 			Method: "GET", Path: "/key", Headers: authz.Headers{{Name: "x-api-key", Value: "wk_test_0123456789"}},
 		})})

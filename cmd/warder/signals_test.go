@@ -18,7 +18,7 @@ import (
 func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *clitest.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	clitest.WriteFile(t, dir, "policy.yaml", policyWith("a"))
+	clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("a"))
 	clitest.WriteFile(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")
 	clitest.WriteFile(t, dir, "jwt", clitest.Secret)
 	if !strings.Contains(more, "listen:") {

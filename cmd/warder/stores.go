@@ -10,6 +10,7 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/server/metrics"
 )
 
 // stores are what an engine asks, and how to tell whether they can be reached.
@@ -17,7 +18,7 @@ type stores struct {
 	Sessions authz.Sessions
 	Users    authz.Users
 	APIKeys  authz.APIKeys
-	Caches   []countedCache
+	Caches   []metrics.Cache
 	Checks   []storeCheck
 	Close    []func()
 }
@@ -39,11 +40,11 @@ func memoryStores(s *memory.Store) *stores {
 }
 
 // metered returns the same stores with the questions to them counted.
-func (s *stores) metered(m *metrics) *stores {
+func (s *stores) metered(m *metrics.Metrics) *stores {
 	counted := *s
-	counted.Sessions = meteredSessions{s.Sessions, m.sessions}
-	counted.Users = meteredUsers{s.Users, m.users}
-	counted.APIKeys = meteredAPIKeys{s.APIKeys, m.apiKeys}
+	counted.Sessions = m.CountedSessions(s.Sessions)
+	counted.Users = m.CountedUsers(s.Users)
+	counted.APIKeys = m.CountedAPIKeys(s.APIKeys)
 	return &counted
 }
 

@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
 
 	"warder/authz"
 	"warder/authz/token"
@@ -28,39 +29,40 @@ var decisionBuckets = []float64{
 // with each release.
 const maxGoneRoutes = 1000
 
-// metrics are what GET /metrics shows, in a registry of their own. No label holds
+// Metrics are what GET /metrics shows, in a registry of their own. No label holds
 // anything of a request: routes are those of the policy, all other words are fixed.
-type metrics struct {
+type Metrics struct {
 	registry  *prometheus.Registry
 	decisions *prometheus.CounterVec
 	duration  prometheus.Histogram
-	dropped   *prometheus.CounterVec
+	Dropped   *prometheus.CounterVec // lines that a log does not have
 	calls     *callMetrics
 	sessions  *storeMeter
 	users     *storeMeter
 	apiKeys   *storeMeter
 
-	next *nextMetrics
+	Next *Next // what a policy to come would change
 
 	gone []string // ids of routes that left the policy, those that left first first
 }
 
-// newDroppedLines makes the counter of the lines that no log has.
-func newDroppedLines() *prometheus.CounterVec {
+// NewDroppedLines makes the counter of the lines that no log has.
+func NewDroppedLines() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "warder_log_lines_dropped_total",
 		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
 	}, []string{"log"})
 }
 
-func newMetrics() *metrics { return newMetricsWith(newDroppedLines()) }
-
-// newMetricsWith makes metrics that show a counter of dropped lines that is older than
-// they are: warder's own log begins before the server.
-func newMetricsWith(dropped *prometheus.CounterVec) *metrics {
-	m := &metrics{
+// New makes metrics that show a counter of dropped lines that is older than
+// they are, since warder's own log begins before the server; nil means a new one.
+func New(dropped *prometheus.CounterVec) *Metrics {
+	if dropped == nil {
+		dropped = NewDroppedLines()
+	}
+	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		dropped:  dropped,
+		Dropped:  dropped,
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_decisions_total",
 			Help: "Decisions, by the id of the route in the policy (empty: none matched), the decision and its reason.",
@@ -74,31 +76,31 @@ func newMetricsWith(dropped *prometheus.CounterVec) *metrics {
 	stores := newStoreMetrics()
 	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
 	m.calls = newCallMetrics()
-	m.next = newNextMetrics()
+	m.Next = newNextMetrics()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.decisions, m.duration, m.dropped, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
+		m.decisions, m.duration, m.Dropped, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
 	)
 	return m
 }
 
-// speakTo lets the log know when a store stops answering.
-func (m *metrics) speakTo(log *slog.Logger) {
+// SpeakTo lets the log know when a store stops answering.
+func (m *Metrics) SpeakTo(log *slog.Logger) {
 	for _, meter := range []*storeMeter{m.sessions, m.users, m.apiKeys} {
 		meter.voice.log = log
 	}
 }
 
 // Observed implements [envoy.Observer].
-func (m *metrics) Observed(_ context.Context, o envoy.Observation) {
+func (m *Metrics) Observed(_ context.Context, o envoy.Observation) {
 	d := o.Decision
 	m.decisions.WithLabelValues(d.Route(), d.Verdict(), d.Reason().String()).Inc()
 	m.duration.Observe(o.Duration.Seconds())
 }
 
-// routesGone notes which routes a reload has removed, if any, and drops the counters of
+// RoutesGone notes which routes a reload has removed, if any, and drops the counters of
 // those that left long ago. It is called by one goroutine, which reloads the policy.
-func (m *metrics) routesGone(ids []string, current *policy.Policy) {
+func (m *Metrics) RoutesGone(ids []string, current *policy.Policy) {
 	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(m.gone) > maxGoneRoutes {
 		m.dropRoute(m.gone[0])
@@ -108,23 +110,45 @@ func (m *metrics) routesGone(ids []string, current *policy.Policy) {
 
 // dropRoute drops all counters of a route. One after the other: looking for them would
 // hold up the checks while thousands are looked at.
-func (m *metrics) dropRoute(id string) {
+func (m *Metrics) dropRoute(id string) {
 	for _, reason := range authz.Reasons() {
 		for _, decision := range []string{authz.VerdictAllow, authz.VerdictDeny, authz.VerdictWouldDeny} {
 			m.decisions.DeleteLabelValues(id, decision, reason.String())
 		}
 	}
-	m.next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // holds up no check
+	m.Next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // holds up no check
 }
 
-// A countedCache is something that answers from memory, and how to ask how often.
-type countedCache struct {
+// A Cache is something that answers from memory, and how to ask how often.
+type Cache struct {
 	Name   string
 	Counts func() authz.CacheCounts
 }
 
-// countCaches shows what caches count themselves.
-func (m *metrics) countCaches(caches ...countedCache) {
+// CountedSessions are sessions whose questions are counted.
+func (m *Metrics) CountedSessions(s authz.Sessions) authz.Sessions {
+	return meteredSessions{s, m.sessions}
+}
+
+// CountedUsers are users whose questions are counted.
+func (m *Metrics) CountedUsers(u authz.Users) authz.Users { return meteredUsers{u, m.users} }
+
+// CountedAPIKeys are API keys whose questions are counted.
+func (m *Metrics) CountedAPIKeys(k authz.APIKeys) authz.APIKeys { return meteredAPIKeys{k, m.apiKeys} }
+
+// AskedSession counts a question to sessions that tell of their questions themselves.
+func (m *Metrics) AskedSession(took time.Duration, alive bool, err error) {
+	m.sessions.askedSession(took, alive, err)
+}
+
+// CallOptions make a gRPC server count its calls.
+func (m *Metrics) CallOptions() []grpc.ServerOption { return m.calls.options() }
+
+// Register shows what others count.
+func (m *Metrics) Register(c prometheus.Collector) { m.registry.MustRegister(c) }
+
+// CountCaches shows what caches count themselves.
+func (m *Metrics) CountCaches(caches ...Cache) {
 	m.registry.MustRegister(cacheCollector{
 		caches: caches,
 		total: prometheus.NewDesc("warder_cache_requests_total",
@@ -134,9 +158,9 @@ func (m *metrics) countCaches(caches ...countedCache) {
 	})
 }
 
-// tokenCache is the cache of tokens that were good before.
-func tokenCache(v *token.Verifier) countedCache {
-	return countedCache{"tokens", func() authz.CacheCounts {
+// TokenCache is the cache of tokens that were good before.
+func TokenCache(v *token.Verifier) Cache {
+	return Cache{"tokens", func() authz.CacheCounts {
 		hits, misses := v.Remembered()
 		return authz.CacheCounts{Hits: hits, Misses: misses}
 	}}
@@ -144,7 +168,7 @@ func tokenCache(v *token.Verifier) countedCache {
 
 // A cacheCollector reads the caches when somebody looks.
 type cacheCollector struct {
-	caches []countedCache
+	caches []Cache
 	total  *prometheus.Desc
 }
 
@@ -161,8 +185,8 @@ func (c cacheCollector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// handler answers GET /metrics.
-func (m *metrics) handler() http.Handler {
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		// One metric that fails does not hide the others.
 		ErrorHandling:       promhttp.ContinueOnError,
@@ -171,11 +195,11 @@ func (m *metrics) handler() http.Handler {
 	})
 }
 
-// observers are told one after the other.
-type observers []envoy.Observer
+// Observers are told one after the other.
+type Observers []envoy.Observer
 
 // Observed implements [envoy.Observer].
-func (all observers) Observed(ctx context.Context, o envoy.Observation) {
+func (all Observers) Observed(ctx context.Context, o envoy.Observation) {
 	for _, each := range all {
 		each.Observed(ctx, o)
 	}

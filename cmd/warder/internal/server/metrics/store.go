@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"context"
@@ -71,7 +71,7 @@ func (m *storeMeter) asked(took time.Duration, err error) {
 	m.voice.heard(result, err)
 }
 
-// askedSession is asked for a store that has another word for what is not there.
+// AskedSession is asked for a store that has another word for what is not there.
 func (m *storeMeter) askedSession(took time.Duration, alive bool, err error) {
 	if err == nil && !alive {
 		err = authz.ErrNotFound

@@ -1,13 +1,13 @@
-package main
+package metrics
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"warder/authz"
-	"warder/cmd/warder/internal/config"
 )
 
 // TestStoreVoice: a store that goes away is told once, and so is its return; one that comes
@@ -17,7 +17,7 @@ func TestStoreVoice(t *testing.T) {
 	var out strings.Builder
 	now := time.Unix(1_800_000_000, 0)
 	meter := newStoreMetrics().meter("sessions")
-	meter.voice.log, meter.voice.now = newLogger(&out, config.Log{Format: "text", Level: "info"}), func() time.Time { return now }
+	meter.voice.log, meter.voice.now = slog.New(slog.NewTextHandler(&out, nil)), func() time.Time { return now }
 	gone := errors.New("redis did not answer in time")
 	for _, step := range []struct {
 		want string // what is said then, "" for nothing

@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"slices"
@@ -9,8 +9,8 @@ import (
 	"warder/policy"
 )
 
-// showShadow shows what is not enforced: all of it, and how many routes.
-func (m *metrics) showShadow(all bool, engine *authz.Engine) {
+// ShowShadow shows what is not enforced: all of it, and how many routes.
+func (m *Metrics) ShowShadow(all bool, engine *authz.Engine) {
 	enabled := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "warder_shadow_enabled",
 		Help: "1 when warder serve --shadow enforces no denial of any route.",
@@ -32,16 +32,18 @@ func (m *metrics) showShadow(all bool, engine *authz.Engine) {
 	}))
 }
 
-// nextMetrics count what a policy to come would change.
-type nextMetrics struct {
-	requests                 *prometheus.CounterVec
-	same, different, skipped prometheus.Counter
-	differences              *prometheus.CounterVec
-	gone                     []string // routes of earlier policies to come, see routesGone
+// Next count what a policy to come would change.
+type Next struct {
+	requests  *prometheus.CounterVec
+	different prometheus.Counter
+	// Requests that both policies decide alike, and those that were not compared.
+	Same, Skipped prometheus.Counter
+	differences   *prometheus.CounterVec
+	gone          []string // routes of earlier policies to come, see RoutesGone
 }
 
-// routesGone does for the policy to come what [metrics.routesGone] does for the other one.
-func (n *nextMetrics) routesGone(ids []string, current *policy.Policy) {
+// RoutesGone does for the policy to come what [Metrics.RoutesGone] does for the other one.
+func (n *Next) RoutesGone(ids []string, current *policy.Policy) {
 	n.gone = slices.DeleteFunc(append(n.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(n.gone) > maxGoneRoutes {
 		n.differences.DeletePartialMatch(prometheus.Labels{"next_route": n.gone[0]})
@@ -49,14 +51,14 @@ func (n *nextMetrics) routesGone(ids []string, current *policy.Policy) {
 	}
 }
 
-func newNextMetrics() *nextMetrics {
+func newNextMetrics() *Next {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "warder_shadow_policy_requests_total",
 		Help: "Requests held against the policy of warder serve --shadow-policy: same, different, or skipped because too many waited or a store did not answer.",
 	}, []string{"result"})
-	return &nextMetrics{
+	return &Next{
 		requests: requests,
-		same:     requests.WithLabelValues("same"), different: requests.WithLabelValues("different"), skipped: requests.WithLabelValues("skipped"),
+		Same:     requests.WithLabelValues("same"), different: requests.WithLabelValues("different"), Skipped: requests.WithLabelValues("skipped"),
 		differences: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_shadow_policy_differences_total",
 			Help: "Requests that the policy of warder serve --shadow-policy decides otherwise, or for another reason.",
@@ -64,12 +66,12 @@ func newNextMetrics() *nextMetrics {
 	}
 }
 
-// differ counts a difference.
-func (n *nextMetrics) differ(now, next authz.Decision) {
+// Differ counts a difference.
+func (n *Next) Differ(now, next authz.Decision) {
 	n.different.Inc()
 	n.differences.WithLabelValues(now.Route(), now.Verdict(), now.Reason().String(),
 		next.Route(), next.Verdict(), next.Reason().String()).Inc()
 }
 
-// showNext shows the comparison with a policy to come.
-func (m *metrics) showNext() { m.registry.MustRegister(m.next.requests, m.next.differences) }
+// ShowNext shows the comparison with a policy to come.
+func (m *Metrics) ShowNext() { m.registry.MustRegister(m.Next.requests, m.Next.differences) }
