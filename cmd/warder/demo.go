@@ -28,6 +28,7 @@ import (
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -102,10 +103,10 @@ type demo struct {
 	keys    demoKeys
 	app     *http.Server
 	appAt   string // host:port
-	stores  *stores
+	stores  *server.Stores
 	envoy   *envoy.Process // nil: there is none
 	output  *lockedBuffer  // what Envoy wrote
-	warder  bound
+	warder  server.Addresses
 }
 
 // demoKeys are the API keys of the demo, made anew each time.
@@ -134,7 +135,7 @@ func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
 		return err
 	}
 	defer d.app.Close()
-	defer d.stores.close()
+	defer d.stores.Close()
 
 	var decisions lockedBuffer
 	srv, ready, err := d.newServer(&decisions)
@@ -190,7 +191,7 @@ func (d *demo) startApp(ctx context.Context) error {
 		other:   putKey("wk_other", time.Time{}, "assets:read"),
 		expired: putKey("wk_expired", time.Now().Add(-time.Minute), "reports:read"),
 	}
-	d.stores = memoryStores(facts)
+	d.stores = server.MemoryStores(facts)
 	app.sessions = memorySessions{facts}
 	if d.options.redisURL != "" {
 		sessions, err := d.useRedis(ctx)
@@ -215,7 +216,7 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 	c.RedisURL = mask.New(d.options.redisURL)
 	c.Timeout = 180 * time.Millisecond // a machine that tries things out may be busy
 	d.stores.Checks = nil
-	if err := d.stores.addRedis(c, nil, nil); err != nil {
+	if err := d.stores.AddRedis(c, nil, nil); err != nil {
 		return nil, err
 	}
 	options, err := redis.ParseURL(d.options.redisURL)
@@ -223,16 +224,16 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 		return nil, errors.New("--redis-url: write one such as redis://127.0.0.1:6379/0")
 	}
 	client := redis.NewClient(options)
-	d.stores.Close = append(d.stores.Close, func() { _ = client.Close() })
+	d.stores.OnClose(func() { _ = client.Close() })
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("--redis-url: no Redis answers there: %w", err)
 	}
 	return redisSessions{client}, nil
 }
 
-// newServer makes warder as `serve` would, with the demo's stores. The channel
+// server.New makes warder as `serve` would, with the demo's stores. The channel
 // gets its addresses when it is ready.
-func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
+func (d *demo) newServer(decisions io.Writer) (*server.Server, <-chan server.Addresses, error) {
 	s := config.DefaultSettings()
 	s.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1:0"}
 	s.Listen.Admin = config.Address{Network: "tcp", Address: "127.0.0.1:0"}
@@ -249,10 +250,10 @@ func (d *demo) newServer(decisions io.Writer) (*server, <-chan bound, error) {
 	if err := d.writePolicy(); err != nil {
 		return nil, nil, err
 	}
-	ready := make(chan bound, 1)
-	srv, err := newServer(s, serverOptions{
-		Stdout: decisions, Log: newLogger(d.Stderr, s.Log), Env: d.Env, Stores: d.stores,
-		OnReady: func(b bound) { ready <- b },
+	ready := make(chan server.Addresses, 1)
+	srv, err := server.New(s, server.Options{
+		Stdout: decisions, Log: server.NewLogger(d.Stderr, s.Log), Env: d.Env, Stores: d.stores,
+		OnReady: func(b server.Addresses) { ready <- b },
 	})
 	return srv, ready, err
 }

@@ -6,10 +6,11 @@ import (
 	_ "time/tzdata" // conditions name time zones, and the image has none
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/server"
 )
 
 func main() {
-	silenceLibraries()
+	server.SilenceLibraries()
 	os.Exit(run(os.Args[1:], cli.Process{
 		Env:    os.LookupEnv,
 		Stdin:  os.Stdin,

@@ -1,13 +1,5 @@
 package main
 
-// A server in this process, for the demo and for tests: make settings (by hand,
-// beginning with [config.DefaultSettings], or with config.Read(path, env).resolve()), then
-//
-//	srv, err := newServer(s, serverOptions{Stdout: out, Log: log, Stores: memoryStores(m), OnReady: func(b bound) {…}})
-//	err = srv.Run(ctx) // until ctx ends, drained
-//
-// With port 0 in Listen, OnReady tells which ports were bound.
-
 import (
 	"context"
 	"os"
@@ -19,7 +11,9 @@ import (
 
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server"
 	"warder/cmd/warder/internal/server/metrics"
+	"warder/policy"
 )
 
 func newServeCommand(p cli.Process) *cobra.Command {
@@ -119,12 +113,18 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 		return found.Err()
 	}
 	dropped := metrics.NewDroppedLines()
-	log, lines := newQueuedLogger(p.Stderr, s.Log, dropped)
-	defer lines.close(0)
-	logWarnings(log, warnings)
-	srv, err := newServer(s, serverOptions{Stdout: p.Stdout, Log: log, Dropped: dropped, Env: p.Env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
+	log, lines := server.NewQueuedLogger(p.Stderr, s.Log, dropped)
+	defer lines.Close(0)
+	server.LogWarnings(log, warnings)
+	srv, err := server.New(s, server.Options{Stdout: p.Stdout, Log: log, Dropped: dropped, Env: p.Env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
 	if err != nil {
 		return err
 	}
 	return srv.Run(stop)
+}
+
+// policyProblems are all that is wrong with a policy.
+func policyProblems(path string, env cli.LookupEnv) cli.Problems {
+	_, err := policy.Load(path, env)
+	return cli.ProblemsOf(path, err)
 }

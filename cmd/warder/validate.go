@@ -8,6 +8,7 @@ import (
 	"warder/authz"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server"
 )
 
 func newValidateCommand(p cli.Process) *cobra.Command {
@@ -92,7 +93,7 @@ func (v *validation) run(p cli.Process) {
 	v.warnings = append(v.warnings, routes.Warnings()...)
 	if client != nil {
 		// Without the configuration it is not known where the client's address is read.
-		v.warnings = append(v.warnings, clientIPWarnings(routes, policyPath, *client)...)
+		v.warnings = append(v.warnings, server.ClientIPWarnings(routes, policyPath, *client)...)
 	}
 }
 
