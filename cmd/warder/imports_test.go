@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder":                         {"authz", "authz/mask", "authz/memory", "authz/postgres", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics"},
+	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/clitest":        {},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/casetest":       {"authz", "authz/policytest", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/server/metrics": {"authz", "authz/token", "envoy", "policy"},
 	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
+	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
 	"k8s": {},
 }
@@ -110,7 +111,7 @@ var neverReach = map[string][]string{
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
-	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
+	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }

@@ -6,6 +6,7 @@ import (
 	"warder/cmd/warder/internal/admin"
 	"warder/cmd/warder/internal/casetest"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/demo"
 	"warder/cmd/warder/internal/diff"
 	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/filter"
@@ -52,7 +53,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 		newServeCommand(p),
 		admin.NewHealthCommand(p),
 		filter.NewCommand(p),
-		newDemoCommand(p),
+		demo.NewCommand(p),
 		newVersionCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")

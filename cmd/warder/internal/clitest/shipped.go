@@ -35,7 +35,7 @@ func ShippedPolicies(t testing.TB) map[string][][]byte {
 	// A policy, as a document, in a fence of Markdown or indented in a manifest.
 	begins := regexp.MustCompile(`(?m)^( *)version: 1\n`)
 	policies := map[string][][]byte{}
-	for _, file := range append(manifests, filepath.Join(root, "cmd", "warder", "demo-policy.yaml"), filepath.Join(root, "README.md")) {
+	for _, file := range append(manifests, filepath.Join(root, "cmd", "warder", "internal", "demo", "policy.yaml"), filepath.Join(root, "README.md")) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

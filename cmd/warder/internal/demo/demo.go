@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -36,10 +36,13 @@ import (
 // demoListen is where the demo takes requests unless --listen says otherwise.
 const demoListen = "127.0.0.1:10000"
 
-//go:embed demo-policy.yaml
+// demoPolicy is what the demo decides by.
+//
+//go:embed policy.yaml
 var demoPolicy []byte
 
-func newDemoCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder demo.
+func NewCommand(p cli.Process) *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -261,7 +264,7 @@ func (d *demo) newServer(decisions io.Writer) (*server.Server, <-chan server.Add
 // writePolicy puts the policy where it can be edited, with its schema beside it.
 func (d *demo) writePolicy() error {
 	const name = "policy.schema.json"
-	text := bytes.Replace(demoPolicy, []byte("../../policy/"+name), []byte(name), 1)
+	text := bytes.Replace(demoPolicy, []byte("../../../../policy/"+name), []byte(name), 1)
 	return errors.Join(
 		os.WriteFile(d.policyPath(), text, 0o600),
 		os.WriteFile(filepath.Join(d.dir, name), []byte(policy.Schema), 0o600))
