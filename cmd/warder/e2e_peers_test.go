@@ -68,7 +68,7 @@ func (m *mesh) add(t *testing.T, root map[string]any) {
 					"certificate_chain": map[string]any{"inline_string": string(cert)},
 					"private_key":       map[string]any{"inline_string": string(key)},
 				}},
-				"validation_context": map[string]any{"trusted_ca": map[string]any{"inline_string": string(m.Pem)}},
+				"validation_context": map[string]any{"trusted_ca": map[string]any{"inline_string": string(m.PEM)}},
 			},
 		},
 	}
@@ -111,7 +111,7 @@ func (m *mesh) certificate(template x509.Certificate) (*tls.Certificate, error) 
 	template.SerialNumber = big.NewInt(3)
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	der, err := x509.CreateCertificate(rand.Reader, &template, m.Cert, &m.key.PublicKey, m.Authority.Key)
+	der, err := x509.CreateCertificate(rand.Reader, &template, m.Cert, &m.key.PublicKey, m.Key)
 	if err != nil {
 		return nil, err
 	}

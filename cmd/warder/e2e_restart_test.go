@@ -176,7 +176,7 @@ func TestRestartsBehindService(t *testing.T) {
 	cert, key := authority.Issue(t, name, time.Now().Add(time.Hour), name)
 	files := map[string]any{
 		"cert_file": clitest.WriteFile(t, dir, "tls.crt", string(cert)), "key_file": clitest.WriteFile(t, dir, "tls.key", string(key)),
-		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.Pem)),
+		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.PEM)),
 	}
 	root, health := shippedService(t, dir)
 	// The shipped relation in less time.

@@ -18,7 +18,7 @@ import (
 type Authority struct {
 	Cert *x509.Certificate
 	Key  *ecdsa.PrivateKey
-	Pem  []byte
+	PEM  []byte
 }
 
 // NewAuthority makes an authority with a certificate of its own.

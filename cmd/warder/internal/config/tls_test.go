@@ -16,7 +16,7 @@ func TestLoadTLSRefuses(t *testing.T) {
 	ca := clitest.NewAuthority(t, "ca")
 	cert, key := ca.Issue(t, "a", time.Now().Add(time.Hour))
 	_, other := ca.Issue(t, "b", time.Now().Add(time.Hour))
-	good := TLS{CertFile: clitest.WriteFile(t, dir, "c", string(cert)), KeyFile: clitest.WriteFile(t, dir, "k", string(key)), ClientCAFile: clitest.WriteFile(t, dir, "ca", string(ca.Pem))}
+	good := TLS{CertFile: clitest.WriteFile(t, dir, "c", string(cert)), KeyFile: clitest.WriteFile(t, dir, "k", string(key)), ClientCAFile: clitest.WriteFile(t, dir, "ca", string(ca.PEM))}
 	if _, err := LoadTLS(good); err != nil {
 		t.Fatal(err)
 	}

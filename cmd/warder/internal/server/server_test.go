@@ -437,7 +437,7 @@ func TestServerTLS(t *testing.T) {
 	s := testSettings(t)
 	s.Listen.TLS = config.TLS{
 		CertFile: clitest.WriteFile(t, dir, "tls.crt", string(cert)), KeyFile: clitest.WriteFile(t, dir, "tls.key", string(key)),
-		ClientCAFile: clitest.WriteFile(t, dir, "ca.crt", string(ca.Pem)),
+		ClientCAFile: clitest.WriteFile(t, dir, "ca.crt", string(ca.PEM)),
 	}
 	r := start(t, s, MemoryStores(memory.New(nil)))
 	for _, c := range []struct {

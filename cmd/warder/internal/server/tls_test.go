@@ -62,7 +62,7 @@ func TestTLSReload(t *testing.T) {
 	volume := &clitest.KubernetesVolume{Dir: dir}
 	publish := func(name string, server, clients *clitest.Authority, notAfter time.Time) {
 		cert, key := server.Issue(t, name, notAfter)
-		volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(clients.Pem)})
+		volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(clients.PEM)})
 	}
 	publish("first", old, old, time.Now().Add(time.Hour))
 	var out clitest.Buffer
@@ -126,7 +126,7 @@ func TestTLSReload(t *testing.T) {
 	// A key that does not fit: the last good pair stays, and the log says so.
 	cert, _ := next.Issue(t, "third", time.Now().Add(time.Hour))
 	_, otherKey := next.Issue(t, "other", time.Now().Add(time.Hour))
-	volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.Pem)})
+	volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.PEM)})
 	clitest.Eventually(t, "a word about the pair", func() bool {
 		return strings.Contains(out.String(), "TLS files not reloaded") && strings.Contains(out.String(), "are no pair")
 	})
