@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics"},
+	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/clitest":        {},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},

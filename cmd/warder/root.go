@@ -12,6 +12,7 @@ import (
 	"warder/cmd/warder/internal/filter"
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
+	"warder/cmd/warder/internal/server"
 )
 
 // run is the program: it runs the command that args name and returns the exit code.
@@ -50,7 +51,7 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
 		newSchemaCommand(p),
 	)
 	addGroup(root, "service", "The service:",
-		newServeCommand(p),
+		server.NewCommand(p),
 		admin.NewHealthCommand(p),
 		filter.NewCommand(p),
 		demo.NewCommand(p),

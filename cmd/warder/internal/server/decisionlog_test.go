@@ -31,7 +31,7 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 	}
 }
 
-func testLines(t *testing.T, out io.Writer, log *slog.Logger) *LineQueue {
+func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 	t.Helper()
 	return newLineQueue("standard output", out, log, metrics.New(nil).Dropped, linesOfDecisions, linesOfAccess)
 }
@@ -41,7 +41,7 @@ func TestDecisionLogFields(t *testing.T) {
 	var out, own clitest.Buffer
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
 	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
-	q.Close(0)
+	q.close(0)
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
 		t.Fatalf("not one line: %q", line)
@@ -93,7 +93,7 @@ func TestDecisionLogMasks(t *testing.T) {
 		var out clitest.Buffer
 		q := testLines(t, &out, clitest.Discard())
 		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
-		q.Close(0)
+		q.close(0)
 		var got struct {
 			Path string `json:"path"`
 		}
@@ -143,7 +143,7 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
 	}
 	close(pipe.open)
-	q.Close(0)
+	q.close(0)
 	kept := strings.Count(pipe.String(), "\n")
 	if kept < lineBacklog || kept > lineBacklog+1 { // one may be in the writer's hands
 		t.Errorf("%d lines were kept, want %d", kept, lineBacklog)
@@ -166,7 +166,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}
-	q.Close(0)
+	q.close(0)
 	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
 		t.Errorf("said %d times: %s", n, own.String())
 	}
@@ -183,7 +183,7 @@ func TestLineQueueBytes(t *testing.T) {
 		_, _ = q.part(linesOfDecisions).Write(line)
 	}
 	close(pipe.open)
-	q.Close(0)
+	q.close(0)
 	if got := len(pipe.String()); got != backlogBytes {
 		t.Errorf("%d bytes were kept, want %d", got, backlogBytes)
 	}

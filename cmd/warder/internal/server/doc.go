@@ -2,9 +2,9 @@
 // engine, binds the listeners, reloads what changes, answers probes, and writes the
 // decision log. [New] makes a server and [Server.Run] is its life.
 //
-// warder serve and warder demo start one. It decides nothing, since package authz does,
-// and knows no message of Envoy's, which package envoy reads and writes. It reads no
-// command line. A server in the same process, for a test:
+// It is the command warder serve, and warder demo starts a server by it too. It decides
+// nothing, since package authz does, and knows no message of Envoy's, which package envoy
+// reads and writes. A server in the same process:
 //
 //	s := config.DefaultSettings() // or config.Read(path, env).Resolve()
 //	srv, err := server.New(s, server.Options{Stdout: out, Log: log, Stores: server.MemoryStores(m), OnReady: func(a server.Addresses) {…}})

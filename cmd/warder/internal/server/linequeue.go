@@ -30,12 +30,12 @@ const (
 	linesOfOwn       = "own"
 )
 
-// A LineQueue writes lines in one goroutine, so that nobody else waits for the
+// A lineQueue writes lines in one goroutine, so that nobody else waits for the
 // reader. Lines that find their part of the queue full are dropped and counted. The
 // decision log and Envoy's access log share the one in front of standard output, so
 // that no line is cut by another; each has a part of its own, so that neither takes
 // the room of the other.
-type LineQueue struct {
+type lineQueue struct {
 	name    string // of what is written to
 	lines   chan queuedLine
 	parts   []*linePart
@@ -49,9 +49,9 @@ type LineQueue struct {
 	closed bool
 }
 
-// A linePart is what one log may use of a [LineQueue].
+// A linePart is what one log may use of a [lineQueue].
 type linePart struct {
-	queue   *LineQueue
+	queue   *lineQueue
 	name    string
 	entries atomic.Int64 // in the queue
 	waiting atomic.Int64 // bytes in the queue
@@ -69,8 +69,8 @@ type queuedLine struct {
 
 // newLineQueue makes a queue in front of out, which is called name in messages to
 // log, with a part for each of the logs.
-func newLineQueue(name string, out io.Writer, log *slog.Logger, dropped *prometheus.CounterVec, logs ...string) *LineQueue {
-	q := &LineQueue{
+func newLineQueue(name string, out io.Writer, log *slog.Logger, dropped *prometheus.CounterVec, logs ...string) *lineQueue {
+	q := &lineQueue{
 		name: name, log: log, out: out, lines: make(chan queuedLine, lineBacklog*len(logs)),
 		full: make(chan struct{}, 1), stopped: make(chan struct{}), silent: make(chan struct{}),
 	}
@@ -83,7 +83,7 @@ func newLineQueue(name string, out io.Writer, log *slog.Logger, dropped *prometh
 }
 
 // part returns the part of a log, which the queue was made with.
-func (q *LineQueue) part(name string) *linePart {
+func (q *lineQueue) part(name string) *linePart {
 	for _, p := range q.parts {
 		if p.name == name {
 			return p
@@ -149,7 +149,7 @@ func (p *linePart) drop(lines int) {
 	}
 }
 
-func (q *LineQueue) drain() {
+func (q *lineQueue) drain() {
 	defer close(q.stopped)
 	failed := false
 	for line := range q.lines {
@@ -168,7 +168,7 @@ func (q *LineQueue) drain() {
 }
 
 // textOf makes a line. A panic loses the line and nothing else.
-func (q *LineQueue) textOf(line queuedLine) (text []byte) {
+func (q *lineQueue) textOf(line queuedLine) (text []byte) {
 	if line.make == nil {
 		return line.text
 	}
@@ -187,7 +187,7 @@ const reportTime = time.Minute
 
 // report says that lines are dropped, when it begins and then now and then. It does so
 // beside the writer, which may be stuck.
-func (q *LineQueue) report() {
+func (q *lineQueue) report() {
 	defer close(q.silent)
 	for {
 		select {
@@ -206,7 +206,7 @@ func (q *LineQueue) report() {
 	}
 }
 
-func (q *LineQueue) reportDropped() {
+func (q *lineQueue) reportDropped() {
 	for _, p := range q.parts {
 		if n := p.dropped.Swap(0); n > 0 {
 			q.log.Warn("lines dropped, its reader is too slow or they are too many or too large", "log", p.name, "to", q.name, "lines", n)
@@ -219,7 +219,7 @@ func (q *LineQueue) reportDropped() {
 const flushTime = 2 * time.Second
 
 // Close writes what waits, and gives up after patience.
-func (q *LineQueue) Close(patience time.Duration) {
+func (q *lineQueue) close(patience time.Duration) {
 	q.mu.Lock()
 	if !q.closed {
 		q.closed = true

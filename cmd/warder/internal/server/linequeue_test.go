@@ -38,7 +38,7 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 	}
 	line.part.release(line)
 	close(pipe.open)
-	q.Close(0)
+	q.close(0)
 }
 
 // Nobody reads: that is told while it is so, and once; new lines come when
@@ -67,7 +67,7 @@ func TestStuckReaderIsTold(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	l.Observed(t.Context(), observe("/again", ""))
-	q.Close(0)
+	q.close(0)
 	for _, want := range []string{"the other log", "/again"} {
 		if !strings.Contains(pipe.String(), want) {
 			t.Errorf("%q is missing", want)
@@ -80,7 +80,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	dropped := metrics.NewDroppedLines()
-	log, q := NewQueuedLogger(pipe, config.Log{}, dropped)
+	log, q := newQueuedLogger(pipe, config.Log{}, dropped)
 	for range 2 * lineBacklog {
 		log.Error("a store does not answer") // would hang here
 	}
@@ -88,7 +88,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 		t.Errorf("%v lines are counted as dropped", n)
 	}
 	close(pipe.open)
-	q.Close(0)
+	q.close(0)
 	if n := strings.Count(pipe.String(), "a store does not answer"); n < lineBacklog {
 		t.Errorf("%d lines were kept", n)
 	}
@@ -101,7 +101,7 @@ func TestLineThatPanics(t *testing.T) {
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
 	q.part(linesOfDecisions).later(1, func() []byte { panic("token=c4n4ry") })
 	_, _ = q.part(linesOfAccess).Write([]byte("next\n"))
-	q.Close(0)
+	q.close(0)
 	if out.String() != "next\n" || !strings.Contains(own.String(), `"panic"`) || strings.Contains(own.String(), "c4n4ry") {
 		t.Errorf("%q, %s", out.String(), own.String())
 	}
@@ -117,7 +117,7 @@ func TestTooManyCredentials(t *testing.T) {
 		headers = append(headers, authz.Header{Name: "x-api-key", Value: "canary-key-" + string(rune('a'+i))})
 	}
 	newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
-	q.Close(0)
+	q.close(0)
 	if strings.Contains(out.String(), "canary") || !strings.Contains(out.String(), `"path":"***FILTERED***"`) {
 		t.Error(out.String())
 	}

@@ -28,9 +28,9 @@ func NewLogger(w io.Writer, s config.Log) *slog.Logger {
 	return slog.New(mask.NewHandler(handler, s.Mask))
 }
 
-// NewQueuedLogger makes a logger that never waits for its reader, for a server: checks
+// newQueuedLogger makes a logger that never waits for its reader, for a server: checks
 // write to it when a store fails. The caller closes the queue.
-func NewQueuedLogger(w io.Writer, s config.Log, dropped *prometheus.CounterVec) (*slog.Logger, *LineQueue) {
+func newQueuedLogger(w io.Writer, s config.Log, dropped *prometheus.CounterVec) (*slog.Logger, *lineQueue) {
 	q := newLineQueue("standard error", w, nil, dropped, linesOfOwn)
 	q.log = NewLogger(q.part(linesOfOwn), s) // before the first line
 	return q.log, q

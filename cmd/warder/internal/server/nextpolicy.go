@@ -52,7 +52,7 @@ func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWat
 	}
 	log := o.Log.With("shadow_policy", o.NextPolicy)
 	log.Info("requests are decided by a policy to come too, without effect", "routes", len(c.Policy.Routes()), "hash", c.Policy.Hash())
-	LogWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s.ClientIP))
+	logWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s.ClientIP))
 	return &nextPolicy{
 		engine: engine, deadline: s.Deadline, log: log, counts: counts,
 		reloader: &policyReloader{

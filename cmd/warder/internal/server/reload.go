@@ -93,7 +93,7 @@ func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 		p.log.Warn("policy reloaded, routes are gone", append(about, "removed_routes", removed[:min(len(removed), maxNamed)])...)
 	}
 	p.routesGone(removed, next)
-	LogWarnings(p.log, policyWarnings(next, p.path, p.client))
+	logWarnings(p.log, policyWarnings(next, p.path, p.client))
 }
 
 // failed notes a reading with problems, and says which.
@@ -129,8 +129,8 @@ func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 	return added, removed
 }
 
-// LogWarnings says what is allowed but probably not meant.
-func LogWarnings(log *slog.Logger, found cli.Problems) {
+// logWarnings says what is allowed but probably not meant.
+func logWarnings(log *slog.Logger, found cli.Problems) {
 	for _, w := range found {
 		log.Warn("configuration", cli.Logged(w, "warning")...)
 	}

@@ -69,7 +69,7 @@ type Server struct {
 	ready    *readiness
 	metrics  *metrics.Metrics
 	grpc     *envoy.GRPCServer
-	lines    *LineQueue   // to standard output
+	lines    *lineQueue   // to standard output
 	tls      *tlsReloader // nil: plaintext
 	reloader *policyReloader
 	next     *nextPolicy // nil: there is none
@@ -101,7 +101,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 		return nil, err
 	}
 	srv.makeReloader(in)
-	LogWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
+	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
 	if o.Shadow {
 		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
 	}
@@ -351,5 +351,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 // standard output last.
 func (s *Server) close() {
 	s.stores.Close()
-	s.lines.Close(s.settings.Shutdown.Timeout)
+	s.lines.close(s.settings.Shutdown.Timeout)
 }

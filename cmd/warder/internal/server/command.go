@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -11,12 +11,12 @@ import (
 
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
-	"warder/cmd/warder/internal/server"
 	"warder/cmd/warder/internal/server/metrics"
 	"warder/policy"
 )
 
-func newServeCommand(p cli.Process) *cobra.Command {
+// NewCommand is warder serve.
+func NewCommand(p cli.Process) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -73,6 +73,7 @@ type serveOptions struct {
 	nextPath               string
 }
 
+// environmentTable lists the variables that stand for keys, for the help.
 func environmentTable() string {
 	var b strings.Builder
 	for _, v := range config.Variables {
@@ -113,10 +114,10 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 		return found.Err()
 	}
 	dropped := metrics.NewDroppedLines()
-	log, lines := server.NewQueuedLogger(p.Stderr, s.Log, dropped)
-	defer lines.Close(0)
-	server.LogWarnings(log, warnings)
-	srv, err := server.New(s, server.Options{Stdout: p.Stdout, Log: log, Dropped: dropped, Env: p.Env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
+	log, lines := newQueuedLogger(p.Stderr, s.Log, dropped)
+	defer lines.close(0)
+	logWarnings(log, warnings)
+	srv, err := New(s, Options{Stdout: p.Stdout, Log: log, Dropped: dropped, Env: p.Env, Hangup: hangup, Shadow: o.shadow, NextPolicy: o.nextPath})
 	if err != nil {
 		return err
 	}
