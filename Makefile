@@ -46,7 +46,7 @@ vet: go-new-enough ## go vet
 	@echo "== go vet"
 	@$(GO) vet ./...
 	@$(GO) vet ./testdata/stock
-	@$(GO) vet -tags bench ./cmd/warder
+	@$(GO) vet -tags bench ./cmd/warder/...
 
 lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
@@ -57,7 +57,7 @@ race: tools ## all tests with the race detector
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
 	@$(GO) test $(RACE) -timeout 15m ./...
 	@echo "== go test: allocations and memory (the race detector has its own)"
-	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder
+	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder/...
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was

@@ -85,7 +85,7 @@ func (s settings) stop() time.Duration {
 // configuration documents.
 func TestShutdownDefaults(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../cmd/warder/config.schema.json")
+	text, err := os.ReadFile("../cmd/warder/internal/config/config.schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}

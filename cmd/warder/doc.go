@@ -1,7 +1,6 @@
 // Command warder is an external authorization service for Envoy.
 //
-// It owns what is not a rule: the command line, the configuration, listeners,
-// the reload of the policy, logs and the life of the process. Each command
-// has its own file; [run] is the whole program without the process around it. It
-// decides nothing: package authz does, and package envoy carries the answer.
+// It owns the command line: [run] is the whole program without the process around it.
+// Each command has a package below internal, but for those that are one page and stand
+// here. It decides nothing: package authz does, and package envoy carries the answer.
 package main

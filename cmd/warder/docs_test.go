@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -17,6 +17,7 @@ import (
 	reflected "github.com/invopop/jsonschema"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 )
 
@@ -24,137 +25,48 @@ import (
 // the program: their links, and their tables of keys, reasons and metrics. What the pages
 // show as examples is run in readme_test.go.
 
-// A page is one README.md.
-type page struct {
-	name string // from the root of the module, as in policy/README.md
-	text string
-}
-
-// pages returns every page of the module.
-func pages(t *testing.T) (found []page) {
-	t.Helper()
-	err := fs.WalkDir(os.DirFS(module), ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || name == "bin"):
-			return fs.SkipDir
-		case entry.Name() == "README.md":
-			found = append(found, page{name, string(read(t, filepath.Join(module, name)))})
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) < 8 {
-		t.Fatalf("%d pages found: this tests too little", len(found))
-	}
-	return found
-}
-
-func pageAt(t *testing.T, name string) page {
-	t.Helper()
-	for _, p := range pages(t) {
-		if p.name == name {
-			return p
-		}
-	}
-	t.Fatalf("there is no page %s", name)
-	return page{}
-}
-
-// A block is a fenced block of a page.
-type block struct {
-	language string
-	name     string // what its first line calls it: "# policy.yaml"
-	text     string
-	line     int
-}
-
-// blocks returns the fenced blocks of a page, without their indentation.
-func (p page) blocks(t *testing.T) (found []block) {
-	t.Helper()
-	fence := regexp.MustCompile("^( *)```([a-z]*)$")
-	var open *block
-	indent, number := "", 0
-	for line := range strings.Lines(p.text) {
-		number++
-		mark := fence.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
-		switch {
-		case mark == nil && open != nil:
-			open.text += strings.TrimPrefix(line, indent)
-		case mark == nil:
-		case open == nil:
-			open, indent = &block{language: mark[2], line: number}, mark[1]
-		default:
-			first, _, _ := strings.Cut(open.text, "\n")
-			open.name, _ = strings.CutPrefix(first, "# ")
-			found = append(found, *open)
-			open = nil
-		}
-	}
-	if open != nil {
-		t.Errorf("%s:%d: the block does not end", p.name, open.line)
-	}
-	return found
-}
-
-// prose is the page without its blocks.
-func (p page) prose() string {
-	return regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(p.text, "")
-}
-
-// anchors are the names under which links find the headings of a page, as GitHub makes
-// them.
-func (p page) anchors() map[string]bool {
-	found := map[string]bool{}
-	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(p.prose(), -1) {
-		found[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(heading[1]), ""), " ", "-")] = true
-	}
-	return found
-}
+// update writes the tables of keys as they are made today.
+var update = flag.Bool("update", false, "write the tables of keys into the pages")
 
 // TestLinksOfPages: each link leads to a file that is there, and to a heading of it; each
 // file that is named in code is there too.
 func TestLinksOfPages(t *testing.T) {
 	t.Parallel()
-	byName := map[string]page{}
-	for _, p := range pages(t) {
-		byName[p.name] = p
+	byName := map[string]clitest.Page{}
+	for _, p := range clitest.Pages(t) {
+		byName[p.Name] = p
 	}
 	links := 0
 	for _, p := range byName {
-		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(p.prose(), -1) {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(p.Prose(), -1) {
 			if strings.HasPrefix(link[1], "https://") {
 				continue
 			}
 			links++
 			file, anchor, _ := strings.Cut(link[1], "#")
-			target := p.name
+			target := p.Name
 			if file != "" {
-				target = path.Join(path.Dir(p.name), file)
+				target = path.Join(path.Dir(p.Name), file)
 			}
 			info, err := os.Stat(filepath.Join(module, target))
 			if err != nil {
-				t.Errorf("%s: (%s) leads nowhere: %v", p.name, link[1], err)
+				t.Errorf("%s: (%s) leads nowhere: %v", p.Name, link[1], err)
 				continue
 			}
 			if info.IsDir() {
 				target = path.Join(target, "README.md")
 			}
-			if to, isPage := byName[target]; anchor != "" && (!isPage || !to.anchors()[anchor]) {
-				t.Errorf("%s: (%s): %s has no such heading", p.name, link[1], target)
+			if to, isPage := byName[target]; anchor != "" && (!isPage || !to.Anchors()[anchor]) {
+				t.Errorf("%s: (%s): %s has no such heading", p.Name, link[1], target)
 			}
 		}
-		for _, named := range regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_.-]+)+)`").FindAllStringSubmatch(p.prose(), -1) {
+		for _, named := range regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_.-]+)+)`").FindAllStringSubmatch(p.Prose(), -1) {
 			top, _, _ := strings.Cut(named[1], "/")
 			if _, err := os.Stat(filepath.Join(module, top)); err != nil {
 				continue // it is no file of ours
 			}
 			if _, err := os.Stat(filepath.Join(module, named[1])); err != nil {
-				t.Errorf("%s names a file: %v", p.name, err)
+				t.Errorf("%s names a file: %v", p.Name, err)
 			}
 		}
 	}
@@ -167,16 +79,16 @@ func TestLinksOfPages(t *testing.T) {
 // passes.
 func TestReadmeIsTheMap(t *testing.T) {
 	t.Parallel()
-	readme := pageAt(t, "README.md")
-	if lines := strings.Count(readme.text, "\n"); lines >= 200 {
+	readme := clitest.PageAt(t, "README.md")
+	if lines := strings.Count(readme.Text, "\n"); lines >= 200 {
 		t.Errorf("README.md has %d lines; what is about one subject belongs on its page", lines)
 	}
-	for _, p := range pages(t) {
-		if p.name != readme.name && p.name != "testdata/masking/README.md" && !strings.Contains(readme.text, "| ["+p.name+"]("+p.name+") |") {
-			t.Errorf("the table of documentation has no row for %s", p.name)
+	for _, p := range clitest.Pages(t) {
+		if p.Name != readme.Name && p.Name != "testdata/masking/README.md" && !strings.Contains(readme.Text, "| ["+p.Name+"]("+p.Name+") |") {
+			t.Errorf("the table of documentation has no row for %s", p.Name)
 		}
 	}
-	_, walk, _ := strings.Cut(readme.text, "\n## Reading the code\n")
+	_, walk, _ := strings.Cut(readme.Text, "\n## Reading the code\n")
 	walk, _, _ = strings.Cut(walk, "\n\nEach package")
 	files := regexp.MustCompile(`(?m)^\| \[([a-z/]+\.go)\]\(([a-z/]+\.go)\) \|`).FindAllStringSubmatch(walk, -1)
 	if len(files) != 7 {
@@ -192,7 +104,7 @@ func TestReadmeIsTheMap(t *testing.T) {
 // TestDocumentedCommands: each command has a row, and each environment variable.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
-	text := pageAt(t, "cmd/warder/README.md").text
+	text := clitest.PageAt(t, "cmd/warder/README.md").Text
 	_, commands, _ := strings.Cut(text, "\n## Commands\n")
 	commands, _, _ = strings.Cut(commands, "\n## ")
 	_, variables, _ := strings.Cut(text, "\n### Environment\n")
@@ -237,7 +149,7 @@ func asked(t *testing.T, args ...string) string {
 // TestDocumentedReasons: the table has each reason once, with its status.
 func TestDocumentedReasons(t *testing.T) {
 	t.Parallel()
-	_, table, _ := strings.Cut(pageAt(t, "authz/README.md").text, "\n## Reasons\n")
+	_, table, _ := strings.Cut(clitest.PageAt(t, "authz/README.md").Text, "\n## Reasons\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (\\d+) \\| .+ \\|$").FindAllStringSubmatch(table, -1)
 	var have, want []string
@@ -269,8 +181,8 @@ func TestDocumentedKeys(t *testing.T) {
 			t.Errorf("the schema %s has %d keys: this tests too little", schema, len(k.rows))
 		}
 		begin, end := "<!-- table of the schema: "+schema+"; go test ./cmd/warder -run Documented -update -->\n", "<!-- end of the table -->"
-		p := pageAt(t, name)
-		before, rest, found := strings.Cut(p.text, begin)
+		p := clitest.PageAt(t, name)
+		before, rest, found := strings.Cut(p.Text, begin)
 		_, after, closed := strings.Cut(rest, end)
 		if !found || !closed {
 			t.Fatalf("%s has no table between %q and %q", name, begin, end)
@@ -280,7 +192,7 @@ func TestDocumentedKeys(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(module, name), []byte(want), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		} else if p.text != want {
+		} else if p.Text != want {
 			t.Errorf("%s: the table of keys is not what the schema says; run go test ./cmd/warder -run Documented -update", name)
 		}
 	}

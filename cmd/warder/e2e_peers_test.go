@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"warder/authz/policytest"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 )
 
@@ -28,7 +29,7 @@ import (
 // first: it speaks TLS, asks clients for a certificate of the authority, and takes
 // those that have none.
 type mesh struct {
-	*authority
+	*clitest.Authority
 	key     *ecdsa.PrivateKey // of all clients
 	address string            // once Envoy runs
 }
@@ -39,7 +40,7 @@ func newMesh(t *testing.T) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &mesh{authority: newAuthority(t, "mesh"), key: key}
+	return &mesh{Authority: clitest.NewAuthority(t, "mesh"), key: key}
 }
 
 const meshListener = "mesh"
@@ -55,7 +56,7 @@ func (m *mesh) add(t *testing.T, root map[string]any) {
 	if err := json.Unmarshal(text, &second); err != nil {
 		t.Fatal(err)
 	}
-	cert, key := m.issue(t, "envoy", time.Now().Add(time.Hour))
+	cert, key := m.Issue(t, "envoy", time.Now().Add(time.Hour))
 	second["name"] = meshListener
 	second["filter_chains"].([]any)[0].(map[string]any)["transport_socket"] = map[string]any{
 		"name": "envoy.transport_sockets.tls",
@@ -67,7 +68,7 @@ func (m *mesh) add(t *testing.T, root map[string]any) {
 					"certificate_chain": map[string]any{"inline_string": string(cert)},
 					"private_key":       map[string]any{"inline_string": string(key)},
 				}},
-				"validation_context": map[string]any{"trusted_ca": map[string]any{"inline_string": string(m.pem)}},
+				"validation_context": map[string]any{"trusted_ca": map[string]any{"inline_string": string(m.PEM)}},
 			},
 		},
 	}
@@ -110,7 +111,7 @@ func (m *mesh) certificate(template x509.Certificate) (*tls.Certificate, error) 
 	template.SerialNumber = big.NewInt(3)
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	der, err := x509.CreateCertificate(rand.Reader, &template, m.cert, &m.key.PublicKey, m.authority.key)
+	der, err := x509.CreateCertificate(rand.Reader, &template, m.Cert, &m.key.PublicKey, m.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (m *mesh) dial(ctx context.Context, dialer *net.Dialer, cert *tls.Certifica
 		cert = new(tls.Certificate)
 	}
 	d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{
-		RootCAs: m.pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+		RootCAs: m.Pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
 	}}
 	return d.DialContext(ctx, "tcp", m.address)
 }

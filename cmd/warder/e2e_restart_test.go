@@ -18,6 +18,8 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
 	"warder/envoy"
 )
 
@@ -55,15 +57,15 @@ func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *repli
 	listen["admin"] = r.admin
 	text, err := yaml.Marshal(map[string]any{
 		"listen": listen, "shutdown": map[string]any{"delay": delay.String()},
-		"policy":    write(t, dir, "policy.yaml", "version: 1\nroutes: [{id: all, match: /**, public: true}]\n"),
-		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": write(t, dir, "jwt", testSecret)}}},
+		"policy":    clitest.WriteFile(t, dir, "policy.yaml", "version: 1\nroutes: [{id: all, match: /**, public: true}]\n"),
+		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": clitest.WriteFile(t, dir, "jwt", clitest.Secret)}}},
 		"sessions":  map[string]any{"redis_url": "memory://"},
-		"directory": map[string]any{"file": write(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")},
+		"directory": map[string]any{"file": clitest.WriteFile(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.config = write(t, dir, "warder.yaml", string(text))
+	r.config = clitest.WriteFile(t, dir, "warder.yaml", string(text))
 	return r
 }
 
@@ -160,7 +162,7 @@ func noticed(t *testing.T, health map[string]any) time.Duration {
 func TestShutdownDelayIsEnough(t *testing.T) {
 	t.Parallel()
 	_, health := shippedService(t, "/tls")
-	delay := defaultConfig().Shutdown.Delay
+	delay := config.DefaultSettings().Shutdown.Delay
 	if needed := noticed(t, health); delay < needed+time.Second {
 		t.Errorf("shutdown.delay is %v and Envoy notices after %v; there must be a second between", delay, needed)
 	}
@@ -170,11 +172,11 @@ func TestShutdownDelayIsEnough(t *testing.T) {
 func TestRestartsBehindService(t *testing.T) {
 	const name = "warder.warder.svc.cluster.local"
 	dir := t.TempDir()
-	authority := newAuthority(t, "ca")
-	cert, key := authority.issue(t, name, time.Now().Add(time.Hour), name)
+	authority := clitest.NewAuthority(t, "ca")
+	cert, key := authority.Issue(t, name, time.Now().Add(time.Hour), name)
 	files := map[string]any{
-		"cert_file": write(t, dir, "tls.crt", string(cert)), "key_file": write(t, dir, "tls.key", string(key)),
-		"client_ca_file": write(t, dir, "ca.crt", string(authority.pem)),
+		"cert_file": clitest.WriteFile(t, dir, "tls.crt", string(cert)), "key_file": clitest.WriteFile(t, dir, "tls.key", string(key)),
+		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.PEM)),
 	}
 	root, health := shippedService(t, dir)
 	// The shipped relation in less time.
@@ -249,7 +251,7 @@ func TestRestartsInKubernetesOrder(t *testing.T) {
 		ready = append(ready, p)
 	}
 	for range 2 {
-		socket := "unix://" + filepath.Join(socketDir(t), "w.sock")
+		socket := "unix://" + filepath.Join(clitest.SocketDir(t), "w.sock")
 		config, err := envoy.SidecarConfig(envoy.ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Upstream: up.Listener.Addr().String(), Warder: socket})
 		if err != nil {
 			t.Fatal(err)

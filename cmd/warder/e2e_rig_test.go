@@ -23,6 +23,7 @@ import (
 	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/postgres"
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 )
 
@@ -50,7 +51,7 @@ type rig struct {
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
 	t.Helper()
 	r := &rig{
-		dir: socketDir(t), redis: redis, postgres: pg, leaks: leaks,
+		dir: clitest.SocketDir(t), redis: redis, postgres: pg, leaks: leaks,
 		upstream: startUpstream(t),
 		secret:   []byte(leaks.secret("the token secret", "e2e-c4n4ry-hmac-secret-0123456789abcdef")),
 	}

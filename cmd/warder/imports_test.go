@@ -46,7 +46,20 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	"cmd/warder": {"policy", "policy/strict", "policy/pattern", "policy/compare", "authz", "authz/token", "authz/mask", "authz/redis", "authz/postgres", "authz/memory", "authz/policytest", "envoy"},
+	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
+	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
+	"cmd/warder/internal/clitest":        {},
+	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/config":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/admin":          {"cmd/warder/internal/cli", "cmd/warder/internal/config"},
+	"cmd/warder/internal/openapi":        {"policy", "policy/pattern", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/diff":           {"policy", "policy/compare", "policy/pattern", "cmd/warder/internal/cli", "cmd/warder/internal/openapi", "cmd/warder/internal/routes"},
+	"cmd/warder/internal/filter":         {"authz/mask", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/explain":        {"authz", "authz/memory", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/routes"},
+	"cmd/warder/internal/casetest":       {"authz", "authz/policytest", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/routes"},
+	"cmd/warder/internal/server/metrics": {"authz", "authz/token", "envoy", "policy"},
+	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
+	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
 	"k8s": {},
 }
@@ -81,11 +94,24 @@ var neverReach = map[string][]string{
 	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
 
 	"cmd/warder": {"testing"},
+
+	"cmd/warder/internal/cli":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http", "testing"},
+	"cmd/warder/internal/clitest":        {grpcModule, envoyModule, pgxModule, redisModule, celModule},
+	"cmd/warder/internal/routes":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http"},
+	"cmd/warder/internal/config":         {metricsModule},
+	"cmd/warder/internal/admin":          {metricsModule},
+	"cmd/warder/internal/openapi":        {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
+	"cmd/warder/internal/diff":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
+	"cmd/warder/internal/filter":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http"},
+	"cmd/warder/internal/explain":        {metricsModule},
+	"cmd/warder/internal/casetest":       {metricsModule},
+	"cmd/warder/internal/server/metrics": {cobraModule},
 }
 
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
-	"cmd", "cmd/warder",
+	"cmd", "cmd/warder", "cmd/warder/internal",
+	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }

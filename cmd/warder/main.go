@@ -4,14 +4,17 @@ import (
 	"os"
 
 	_ "time/tzdata" // conditions name time zones, and the image has none
+
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/server"
 )
 
 func main() {
-	silenceLibraries()
-	os.Exit(run(os.Args[1:], process{
-		env:    os.LookupEnv,
-		stdin:  os.Stdin,
-		stdout: os.Stdout,
-		stderr: os.Stderr,
+	server.SilenceLibraries()
+	os.Exit(run(os.Args[1:], cli.Process{
+		Env:    os.LookupEnv,
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
 	}))
 }

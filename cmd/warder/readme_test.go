@@ -16,6 +16,8 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"warder/authz/memory"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 	"warder/policy"
 )
 
@@ -26,39 +28,39 @@ import (
 func TestExamplesInYAML(t *testing.T) {
 	t.Parallel()
 	count := map[string]int{}
-	for _, p := range pages(t) {
-		for _, b := range p.blocks(t) {
-			at := fmt.Sprintf("%s:%d: %s", p.name, b.line, b.name)
-			file := write(t, t.TempDir(), "block.yaml", b.text)
-			_, body, _ := strings.Cut(b.text, "\n")
+	for _, p := range clitest.Pages(t) {
+		for _, b := range p.Blocks(t) {
+			at := fmt.Sprintf("%s:%d: %s", p.Name, b.Line, b.Name)
+			file := clitest.WriteFile(t, t.TempDir(), "block.yaml", b.Text)
+			_, body, _ := strings.Cut(b.Text, "\n")
 			first, _, _ := strings.Cut(body, ":")
 			kind := first
 			var err error
 			switch {
-			case b.language == "json":
+			case b.Language == "json":
 				kind = "json"
-				if !json.Valid([]byte(b.text)) {
+				if !json.Valid([]byte(b.Text)) {
 					err = fmt.Errorf("it is no JSON")
 				}
-			case b.language != "yaml":
+			case b.Language != "yaml":
 				continue
-			case b.name == "mistake.yaml": // the console below it shows what is wrong
+			case b.Name == "mistake.yaml": // the console below it shows what is wrong
 				kind = "mistake"
-			case strings.HasPrefix(b.name, "envoy/"):
+			case strings.HasPrefix(b.Name, "envoy/"):
 				kind = "envoy"
-				err = partOf(string(read(t, filepath.Join(module, b.name))), body)
+				err = partOf(string(read(t, filepath.Join(module, b.Name))), body)
 			case first == "version":
 				_, err = policy.Load(file, func(name string) (string, bool) { return "192.0.2.0/24 198.51.100.7", name == "PARTNER_NETWORKS" })
-			case first == "policy_file", strings.HasSuffix(b.name, "_test.yaml"):
+			case first == "policy_file", strings.HasSuffix(b.Name, "_test.yaml"):
 				// TestExamplesInConsole runs it.
 			case first == "groups":
 				err = yaml.Unmarshal([]byte(body), new(any)) // TestDocumentedMetrics reads them
 			case first == "users":
 				_, err = memory.Load(file, time.Now)
-			case strings.HasSuffix(b.name, " of envoy.yaml"):
+			case strings.HasSuffix(b.Name, " of envoy.yaml"):
 				kind = "envoy"
 				err = yaml.Unmarshal([]byte(body), new(map[string]any)) // envoy.TestBoundedWebsocket uses them
-			case strings.HasSuffix(b.name, ".yaml"):
+			case strings.HasSuffix(b.Name, ".yaml"):
 				kind = "configuration"
 				err = newExamples(t, p).validate(t, b)
 			default:
@@ -98,11 +100,11 @@ func TestExamplesInConsole(t *testing.T) {
 		t.Skip("there is no shell")
 	}
 	lines := 0
-	for _, p := range pages(t) {
-		t.Run(p.name, func(t *testing.T) {
+	for _, p := range clitest.Pages(t) {
+		t.Run(p.Name, func(t *testing.T) {
 			c := newExamples(t, p)
-			for _, b := range p.blocks(t) {
-				if b.language == "console" {
+			for _, b := range p.Blocks(t) {
+				if b.Language == "console" {
 					lines += c.run(t, b)
 				}
 			}
@@ -129,9 +131,9 @@ while [ $# -gt 0 ]; do [ "$1" != -f ] || [ -e "$MODULE/$2" ] || exit 1; shift; d
 }
 
 // newExamples makes the folder in which the lines of a page are run.
-func newExamples(t *testing.T, p page) *examples {
+func newExamples(t *testing.T, p clitest.Page) *examples {
 	t.Helper()
-	c := &examples{dir: t.TempDir(), admin: freePort(t)}
+	c := &examples{dir: t.TempDir(), admin: clitest.FreeAddress(t)}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -151,22 +153,22 @@ func newExamples(t *testing.T, p page) *examples {
 		t.Fatal(err)
 	}
 	some := "version: 1\nroutes:\n  - {id: all, match: \"/**\", public: true}\n"
-	write(t, c.dir, "policy.yaml", some)
-	write(t, c.dir, "warder.yaml", "client_ip: {trusted_proxies: [10.0.0.0/8]}\n")
-	write(t, c.dir, "openapi.json", `{"openapi": "3.1.0", "info": {"title": "a", "version": "1"}, "paths": {"/orders": {"get": {"responses": {}}}}}`)
-	write(t, c.dir, "etc/policy.yaml", some)
+	clitest.WriteFile(t, c.dir, "policy.yaml", some)
+	clitest.WriteFile(t, c.dir, "warder.yaml", "client_ip: {trusted_proxies: [10.0.0.0/8]}\n")
+	clitest.WriteFile(t, c.dir, "openapi.json", `{"openapi": "3.1.0", "info": {"title": "a", "version": "1"}, "paths": {"/orders": {"get": {"responses": {}}}}}`)
+	clitest.WriteFile(t, c.dir, "etc/policy.yaml", some)
 	for _, key := range []string{"jwt-new", "jwt-old"} {
-		write(t, c.dir, "secrets/"+key, testSecret+key)
+		clitest.WriteFile(t, c.dir, "secrets/"+key, clitest.Secret+key)
 	}
-	write(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
-	write(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
+	clitest.WriteFile(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
+	clitest.WriteFile(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
 	moved := strings.NewReplacer("/etc/warder/", filepath.Join(c.dir, "etc")+"/", "/run/secrets/", filepath.Join(c.dir, "secrets")+"/")
-	for _, b := range p.blocks(t) {
-		if regexp.MustCompile(`^[a-z_-]+\.yaml$`).MatchString(b.name) {
-			write(t, c.dir, b.name, moved.Replace(b.text))
+	for _, b := range p.Blocks(t) {
+		if regexp.MustCompile(`^[a-z_-]+\.yaml$`).MatchString(b.Name) {
+			clitest.WriteFile(t, c.dir, b.Name, moved.Replace(b.Text))
 		}
 	}
-	if strings.Contains(p.text, "http://127.0.0.1:9192 ") {
+	if strings.Contains(p.Text, "http://127.0.0.1:9192 ") {
 		c.serve(t, program)
 	}
 	return c
@@ -174,12 +176,12 @@ func newExamples(t *testing.T, p page) *examples {
 
 // validate holds a configuration against warder validate. What a block leaves out is in the
 // environment.
-func (c *examples) validate(t *testing.T, b block) error {
+func (c *examples) validate(t *testing.T, b clitest.Block) error {
 	t.Helper()
-	validate := exec.CommandContext(t.Context(), filepath.Join(c.dir, ".bin", "warder"), "validate", "-c", b.name)
+	validate := exec.CommandContext(t.Context(), filepath.Join(c.dir, ".bin", "warder"), "validate", "-c", b.Name)
 	validate.Dir, validate.Env = c.dir, append(c.environ(), "WARDER_POLICY=policy.yaml")
-	for key, variable := range map[string]string{"jwt:": "WARDER_JWT_SECRET=" + testSecret, "directory: {file:": "DATABASE_URL=postgres://warder@db/app"} {
-		if !strings.Contains(b.text, key) {
+	for key, variable := range map[string]string{"jwt:": "WARDER_JWT_SECRET=" + clitest.Secret, "directory: {file:": "DATABASE_URL=postgres://warder@db/app"} {
+		if !strings.Contains(b.Text, key) {
 			validate.Env = append(validate.Env, variable)
 		}
 	}
@@ -191,7 +193,7 @@ func (c *examples) validate(t *testing.T, b block) error {
 
 // environ is what a line of a page finds.
 func (c *examples) environ() []string {
-	return append(os.Environ(), asProgram+"=1", "MODULE="+must(filepath.Abs(module)), "JWT_SECRET="+testSecret,
+	return append(os.Environ(), asProgram+"=1", "MODULE="+must(filepath.Abs(module)), "JWT_SECRET="+clitest.Secret,
 		"PARTNER_NETWORKS=192.0.2.0/24", "PATH="+filepath.Join(c.dir, ".bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
@@ -206,9 +208,9 @@ func must[T any](value T, err error) T {
 func (c *examples) serve(t *testing.T, program string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	serving := exec.CommandContext(ctx, program, "serve", "-c", write(t, c.dir, "serving.yaml", "sessions: {redis_url: \"memory://\"}\ndirectory: {file: "+write(t, c.dir, "nobody.yaml", "users: []\n")+"}\n"), "-p", "policy.yaml")
+	serving := exec.CommandContext(ctx, program, "serve", "-c", clitest.WriteFile(t, c.dir, "serving.yaml", "sessions: {redis_url: \"memory://\"}\ndirectory: {file: "+clitest.WriteFile(t, c.dir, "nobody.yaml", "users: []\n")+"}\n"), "-p", "policy.yaml")
 	serving.Dir = c.dir
-	serving.Env = append(c.environ(), "WARDER_JWT_SECRET="+testSecret, "WARDER_LISTEN_ADMIN="+c.admin, "WARDER_LISTEN_GRPC=127.0.0.1:0")
+	serving.Env = append(c.environ(), "WARDER_JWT_SECRET="+clitest.Secret, "WARDER_LISTEN_ADMIN="+c.admin, "WARDER_LISTEN_GRPC=127.0.0.1:0")
 	var log bytes.Buffer
 	serving.Stderr = &log
 	if err := serving.Start(); err != nil {
@@ -233,17 +235,17 @@ func (c *examples) serve(t *testing.T, program string) {
 }
 
 // run runs the lines of a block, and returns how many there were.
-func (c *examples) run(t *testing.T, b block) (lines int) {
+func (c *examples) run(t *testing.T, b clitest.Block) (lines int) {
 	t.Helper()
 	settings := ""
-	for _, part := range regexp.MustCompile(`(?m)^\$ `).Split(b.text, -1)[1:] {
+	for _, part := range regexp.MustCompile(`(?m)^\$ `).Split(b.Text, -1)[1:] {
 		command, want, _ := strings.Cut(part, "\n")
 		lines++
 		switch {
 		case strings.HasPrefix(command, "make "):
 			target := strings.Fields(command)[1]
 			if !bytes.Contains(read(t, filepath.Join(module, "Makefile")), []byte("\n"+target+":")) {
-				t.Errorf("line %d: %s: make has no such target", b.line, command)
+				t.Errorf("line %d: %s: make has no such target", b.Line, command)
 			}
 			continue
 		case regexp.MustCompile(`^(export )?[A-Za-z_]+=\S+`).MatchString(command):
@@ -258,8 +260,8 @@ func (c *examples) run(t *testing.T, b block) (lines int) {
 		shell := exec.CommandContext(t.Context(), "sh", "-c", settings+command)
 		shell.Dir, shell.Env = c.dir, c.environ()
 		out, err := shell.CombinedOutput()
-		if err != nil && (!strings.Contains(command, "# exit 1") || shell.ProcessState.ExitCode() != exitFailure) {
-			t.Errorf("line %d: $ %s\n%v\n%s", b.line, command, err, out)
+		if err != nil && (!strings.Contains(command, "# exit 1") || shell.ProcessState.ExitCode() != cli.ExitFailure) {
+			t.Errorf("line %d: $ %s\n%v\n%s", b.Line, command, err, out)
 			continue
 		}
 		if want = strings.TrimSpace(want); want == "" {
@@ -267,7 +269,7 @@ func (c *examples) run(t *testing.T, b block) (lines int) {
 		}
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(want), "…", `(?s:.*)`)
 		if !regexp.MustCompile(`^` + pattern + `$`).MatchString(strings.TrimSpace(string(out))) {
-			t.Errorf("line %d: $ %s\nprints\n%s\nand the page says\n%s", b.line, command, out, want)
+			t.Errorf("line %d: $ %s\nprints\n%s\nand the page says\n%s", b.Line, command, out, want)
 		}
 	}
 	return lines

@@ -1,36 +1,25 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"strings"
-
 	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/admin"
+	"warder/cmd/warder/internal/casetest"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/demo"
+	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/explain"
+	"warder/cmd/warder/internal/filter"
+	"warder/cmd/warder/internal/openapi"
+	"warder/cmd/warder/internal/routes"
+	"warder/cmd/warder/internal/server"
 )
 
 // run is the program: it runs the command that args name and returns the exit code.
-func run(args []string, p process) int {
-	root := newRootCommand(p)
-	root.SetArgs(args)
-	err := root.Execute()
-	usage, isUsage := errors.AsType[*usageError](err)
-	code, isExit := errors.AsType[exitError](err)
-	switch {
-	case err == nil:
-		return exitGood
-	case isExit:
-		return int(code)
-	case isUsage:
-		fmt.Fprintf(p.stderr, "warder: %s\nRun '%s --help' for usage.\n", usage, usage.command)
-		return exitUsage
-	case errors.Is(err, errReported):
-	default:
-		fmt.Fprintf(p.stderr, "warder: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nwarder: "))
-	}
-	return exitFailure
-}
+func run(args []string, p cli.Process) int { return cli.Run(newRootCommand(p), args, p) }
 
-func newRootCommand(p process) *cobra.Command {
+// newRootCommand is the command line with all its commands.
+func newRootCommand(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "warder",
 		Short: "An external authorization service for Envoy",
@@ -42,37 +31,37 @@ the user, or looks up a scoped API key. What cannot be decided is refused.`,
   warder test policy_test.yaml         # does it decide all of these as it must?
   warder serve -p policy.yaml          # serve it, with the rest from the environment
   warder serve --help                  # the configuration and its variables`,
-		Args:          knownCommand,
+		Args:          cli.KnownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
+	root.SetIn(p.Stdin)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cli.FlagError)
 	addGroup(root, "policy", "The route policy:",
 		newValidateCommand(p),
-		newRoutesCommand(p),
-		newExplainCommand(p),
-		newTestCommand(p),
-		newDiffCommand(p),
-		newImportCommand(p),
+		routes.NewCommand(p),
+		explain.NewCommand(p),
+		casetest.NewCommand(p),
+		diff.NewCommand(p),
+		openapi.NewCommand(p),
 		newSchemaCommand(p),
 	)
 	addGroup(root, "service", "The service:",
-		newServeCommand(p),
-		newHealthCommand(p),
-		newMaskCommand(p),
-		newDemoCommand(p),
+		server.NewCommand(p),
+		admin.NewHealthCommand(p),
+		filter.NewCommand(p),
+		demo.NewCommand(p),
 		newVersionCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" {
-			c.Args = knownTopic
+			c.Args = cli.KnownTopic
 		}
 	}
 	return root

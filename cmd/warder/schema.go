@@ -7,14 +7,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/authz/postgres"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 )
 
-func newSchemaCommand(p process) *cobra.Command {
+func newSchemaCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the schemas of what warder reads",
-		Args:  knownCommand,
+		Args:  cli.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
@@ -32,7 +34,7 @@ It refuses nothing that warder takes. What no schema can see, such as two routes
 could win one request, is for warder validate.`,
 			Example: `  warder schema policy > policy.schema.json`,
 		}),
-		printing(p, configSchema, &cobra.Command{
+		printing(p, config.Schema, &cobra.Command{
 			Use:   "config",
 			Short: "Print the JSON Schema of the configuration, for editors",
 			Long: `config prints the JSON Schema (draft 2020-12) of the configuration. With it an editor
@@ -61,10 +63,10 @@ directory.api_keys_query, with the columns aliased.`,
 }
 
 // printing makes cmd the command that prints a schema.
-func printing(p process, schema string, cmd *cobra.Command) *cobra.Command {
-	cmd.Args = noArguments
+func printing(p cli.Process, schema string, cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cli.NoArguments
 	cmd.RunE = func(*cobra.Command, []string) error {
-		if _, err := io.WriteString(p.stdout, schema); err != nil {
+		if _, err := io.WriteString(p.Stdout, schema); err != nil {
 			return fmt.Errorf("writing the schema: %w", err)
 		}
 		return nil

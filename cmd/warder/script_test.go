@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"warder/cmd/warder/internal/clitest"
 )
 
 // TestScripts runs testdata/script/*.txtar: the command line as a user types it,
@@ -27,7 +29,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("PATH", bin+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			e.Setenv(asProgram, "1")
-			e.Setenv("SECRET", testSecret)
+			e.Setenv("SECRET", clitest.Secret)
 			return os.Symlink(program, filepath.Join(bin, "warder"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

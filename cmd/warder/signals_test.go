@@ -10,24 +10,26 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"warder/cmd/warder/internal/clitest"
 )
 
 // serveProcess runs `warder serve` as a process of its own, from files only.
-func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *syncBuffer) {
+func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *clitest.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, dir, "policy.yaml", policyWith("a"))
-	write(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")
-	write(t, dir, "jwt", testSecret)
+	clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("a"))
+	clitest.WriteFile(t, dir, "directory.yaml", "users:\n  - {id: \"42\", is_active: true}\n")
+	clitest.WriteFile(t, dir, "jwt", clitest.Secret)
 	if !strings.Contains(more, "listen:") {
 		more += "listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\n"
 	}
-	config := write(t, dir, "warder.yaml", `policy: policy.yaml
+	config := clitest.WriteFile(t, dir, "warder.yaml", `policy: policy.yaml
 jwt: {keys: [{secret_file: jwt}]}
 sessions: {redis_url: "memory://"}
 directory: {file: directory.yaml}
 `+more)
-	stderr = &syncBuffer{}
+	stderr = &clitest.Buffer{}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +41,7 @@ directory: {file: directory.yaml}
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	eventually(t, "the server is ready", func() bool { return strings.Contains(stderr.String(), `"msg":"ready"`) })
+	clitest.Eventually(t, "the server is ready", func() bool { return strings.Contains(stderr.String(), `"msg":"ready"`) })
 	return cmd, stderr
 }
 
@@ -55,7 +57,7 @@ func TestSignals(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		cmd, stderr := serveProcess(t, "shutdown: {delay: 0s}\n")
 		sendSignal(t, cmd, syscall.SIGHUP)
-		eventually(t, "SIGHUP looks at the policy", func() bool { return strings.Contains(stderr.String(), "policy unchanged") })
+		clitest.Eventually(t, "SIGHUP looks at the policy", func() bool { return strings.Contains(stderr.String(), "policy unchanged") })
 		sendSignal(t, cmd, s)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%v: %v, want exit code 0\n%s", s, err, stderr)
@@ -72,11 +74,11 @@ func TestSignals(t *testing.T) {
 func TestHangupReloadsTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cert, key := newAuthority(t, "ca").issue(t, "warder", time.Now().Add(time.Hour))
+	cert, key := clitest.NewAuthority(t, "ca").Issue(t, "warder", time.Now().Add(time.Hour))
 	cmd, stderr := serveProcess(t, fmt.Sprintf("shutdown: {delay: 0s}\nlisten: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", tls: {cert_file: %q, key_file: %q}}\n",
-		write(t, dir, "tls.crt", string(cert)), write(t, dir, "tls.key", string(key))))
+		clitest.WriteFile(t, dir, "tls.crt", string(cert)), clitest.WriteFile(t, dir, "tls.key", string(key))))
 	sendSignal(t, cmd, syscall.SIGHUP)
-	eventually(t, "SIGHUP reloads the certificate", func() bool { return strings.Contains(stderr.String(), "TLS files reloaded") })
+	clitest.Eventually(t, "SIGHUP reloads the certificate", func() bool { return strings.Contains(stderr.String(), "TLS files reloaded") })
 	sendSignal(t, cmd, syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v, want exit code 0\n%s", err, stderr)
@@ -88,7 +90,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	cmd, stderr := serveProcess(t, "shutdown: {delay: 5m}\n")
 	sendSignal(t, cmd, syscall.SIGTERM)
-	eventually(t, "it shuts down", func() bool { return strings.Contains(stderr.String(), "shutting down") })
+	clitest.Eventually(t, "it shuts down", func() bool { return strings.Contains(stderr.String(), "shutting down") })
 	sendSignal(t, cmd, syscall.SIGTERM)
 	exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
 	if !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {

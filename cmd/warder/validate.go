@@ -6,11 +6,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/authz"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server"
 )
 
-func newValidateCommand(p process) *cobra.Command {
+func newValidateCommand(p cli.Process) *cobra.Command {
 	var v validation
-	var output outputFormat
+	var output cli.OutputFormat
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate",
@@ -31,22 +34,22 @@ problem has none of is left out, such as the line when it is about a file as a w
   warder validate -c warder.yaml -p policy.yaml --strict
   warder validate -p policies/ -o json | jq .problems
   git show HEAD:policy.yaml | warder validate -p -`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.configPath == "" && v.policyPath == "" {
-				v.configPath = configFlagOr("", p.env)
-				v.policyPath, _ = p.env("WARDER_POLICY")
+				v.configPath = config.NamedFile("", p.Env)
+				v.policyPath, _ = p.Env("WARDER_POLICY")
 			}
 			if v.configPath == "" && v.policyPath == "" {
-				return &usageError{cmd.CommandPath(), fmt.Errorf("nothing to check; give --policy, --config or both, or set WARDER_POLICY or WARDER_CONFIG")}
+				return cli.WrongUsage(cmd, fmt.Errorf("nothing to check; give --policy, --config or both, or set WARDER_POLICY or WARDER_CONFIG"))
 			}
 			v.run(p)
 			return v.report(p, output, strict)
 		},
 	}
-	addConfigFlag(cmd, &v.configPath)
-	addPolicyFlag(cmd, &v.policyPath)
-	addOutputFlag(cmd, &output)
+	cli.AddConfigFlag(cmd, &v.configPath)
+	cli.AddPolicyFlag(cmd, &v.policyPath)
+	cli.AddOutputFlag(cmd, &output)
 	cmd.Flags().BoolVar(&strict, "strict", false, "let warnings fail too")
 	return cmd
 }
@@ -56,71 +59,71 @@ type validation struct {
 	configPath, policyPath string
 
 	good               []string // a line for each file that is right
-	problems, warnings problems
+	problems, warnings cli.Problems
 }
 
-func (v *validation) run(p process) {
+func (v *validation) run(p cli.Process) {
 	policyPath := v.policyPath
 	var client *authz.ClientIPConfig
 	if v.configPath != "" {
-		c := readConfig(v.configPath, p.env)
+		c := config.Read(v.configPath, p.Env)
 		if policyPath == "" {
 			policyPath = string(c.Policy)
 		} else {
-			c.Policy = filePath(policyPath)
+			c.UsePolicy(policyPath)
 		}
-		s, warnings, err := c.resolve()
+		s, warnings, err := c.Resolve()
 		v.warnings = append(v.warnings, warnings...)
 		if err != nil {
-			v.problems = append(v.problems, problemsOf(v.configPath, err)...)
+			v.problems = append(v.problems, cli.ProblemsOf(v.configPath, err)...)
 		} else {
 			client = &s.ClientIP
 			v.good = append(v.good, v.configPath+": ok")
 		}
-		if !c.policyKnown() {
+		if !c.PolicyKnown() {
 			return
 		}
 	}
-	routes, err := loadPolicyArgument(p, policyPath)
+	routes, err := cli.LoadPolicy(p, policyPath)
 	if err != nil {
-		v.problems = append(v.problems, problemsOf(policyPath, err)...)
+		v.problems = append(v.problems, cli.ProblemsOf(policyPath, err)...)
 		return
 	}
-	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", nameOfInput(policyPath), count(len(routes.Routes()), "route")))
+	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", cli.InputName(policyPath), cli.Count(len(routes.Routes()), "route")))
 	v.warnings = append(v.warnings, routes.Warnings()...)
 	if client != nil {
 		// Without the configuration it is not known where the client's address is read.
-		v.warnings = append(v.warnings, clientIPWarnings(routes, policyPath, *client)...)
+		v.warnings = append(v.warnings, server.ClientIPWarnings(routes, policyPath, *client)...)
 	}
 }
 
-func (v *validation) report(p process, output outputFormat, strict bool) error {
+func (v *validation) report(p cli.Process, output cli.OutputFormat, strict bool) error {
 	failed := len(v.problems) > 0 || strict && len(v.warnings) > 0
 	v.problems, v.warnings = v.problems.Sorted(), v.warnings.Sorted()
-	if output == outputJSON {
-		err := writeJSON(p.stdout, struct {
-			OK       bool     `json:"ok"`
-			Problems problems `json:"problems"`
-			Warnings problems `json:"warnings"`
-		}{!failed, orEmpty(v.problems), orEmpty(v.warnings)})
+	if output == cli.OutputJSON {
+		err := cli.WriteJSON(p.Stdout, struct {
+			OK       bool         `json:"ok"`
+			Problems cli.Problems `json:"problems"`
+			Warnings cli.Problems `json:"warnings"`
+		}{!failed, cli.OrEmpty(v.problems), cli.OrEmpty(v.warnings)})
 		if err != nil {
 			return err
 		}
 	} else {
 		for _, problem := range v.problems {
-			fmt.Fprintln(p.stderr, problem)
+			fmt.Fprintln(p.Stderr, problem)
 		}
 		for _, warning := range v.warnings {
-			fmt.Fprintln(p.stderr, "warning:", warning)
+			fmt.Fprintln(p.Stderr, "warning:", warning)
 		}
 		for _, line := range v.good {
-			if _, err := fmt.Fprintln(p.stdout, line); err != nil {
+			if _, err := fmt.Fprintln(p.Stdout, line); err != nil {
 				return err
 			}
 		}
 	}
 	if failed {
-		return errReported
+		return cli.ErrReported
 	}
 	return nil
 }

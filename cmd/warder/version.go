@@ -4,23 +4,25 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
 )
 
-func newVersionCommand(p process) *cobra.Command {
-	var output outputFormat
+func newVersionCommand(p cli.Process) *cobra.Command {
+	var output cli.OutputFormat
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Tell which warder this is",
-		Args:  noArguments,
+		Args:  cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
-			b := readBuild()
-			if output == outputJSON {
-				return writeJSON(p.stdout, b)
+			b := cli.ReadBuild()
+			if output == cli.OutputJSON {
+				return cli.WriteJSON(p.Stdout, b)
 			}
-			_, err := fmt.Fprintln(p.stdout, b)
+			_, err := fmt.Fprintln(p.Stdout, b)
 			return err
 		},
 	}
-	addOutputFlag(cmd, &output)
+	cli.AddOutputFlag(cmd, &output)
 	return cmd
 }

@@ -1,0 +1,16 @@
+package admin
+
+import (
+	"io"
+	"net/http"
+)
+
+// Answer answers a request to an admin listener with a line of text.
+func Answer(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n")
+}

@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"warder/cmd/warder/internal/config"
+)
+
+// reachable is the host:port of an address that may be that of all interfaces.
+func reachable(a config.Address) string {
+	if a.Network == "unix" {
+		return "localhost"
+	}
+	host, port, _ := net.SplitHostPort(a.Address)
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// NoAnswer says why an admin listener did not answer.
+func NoAnswer(err error) error {
+	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no value for it
+		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
+	}
+	return fmt.Errorf("no answer: %w", err)
+}
+
+// Client asks one question of an admin listener; the socket is where to dial,
+// when it is one.
+func Client(socket config.Address) *http.Client {
+	// No proxy of the environment: this is about this machine.
+	transport := &http.Transport{DisableKeepAlives: true}
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if socket.Network == "unix" {
+			network, address = socket.Network, socket.Address
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &askingConn{Conn: conn, asked: make(chan struct{})}, nil
+	}
+	return &http.Client{Transport: transport}
+}
+
+// An askingConn reads nothing before something was written. A gRPC listener speaks first,
+// which net/http reports in words and on a log of its own.
+type askingConn struct {
+	net.Conn
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *askingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.once.Do(func() { close(c.asked) })
+	return n, err
+}
+
+func (c *askingConn) Read(p []byte) (int, error) {
+	<-c.asked
+	return c.Conn.Read(p)
+}
+
+// Close ends a Read that waits.
+func (c *askingConn) Close() error {
+	c.once.Do(func() { close(c.asked) })
+	return c.Conn.Close()
+}

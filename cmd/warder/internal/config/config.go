@@ -1,0 +1,195 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"warder/authz"
+	"warder/authz/postgres"
+	"warder/cmd/warder/internal/cli"
+	"warder/envoy"
+	"warder/policy"
+	"warder/policy/strict"
+)
+
+// DefaultPath is the file that is read when none is named.
+const DefaultPath = "/etc/warder/warder.yaml"
+
+const (
+	defaultPolicyPath = "/etc/warder/policy.yaml"
+	defaultRedisURL   = "redis://127.0.0.1:6379/0"
+)
+
+func defaultConfig() *Config {
+	return &Config{
+		Listen:   ListenKeys{GRPC: "127.0.0.1:9191", Admin: "127.0.0.1:9192", SocketMode: "0660"},
+		Policy:   defaultPolicyPath,
+		Deadline: 200 * time.Millisecond,
+		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti"},
+		APIKey:   APIKeyKeys{Header: "X-API-Key"},
+		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond},
+		Directory: DirectoryKeys{
+			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
+			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
+			Timeout:      150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
+		},
+		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
+		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},
+		Identity: IdentityKeys{RemoveAPIKey: true},
+		Shutdown: ShutdownKeys{Delay: 5 * time.Second, Timeout: 10 * time.Second},
+		Envoy:    EnvoyKeys{MaxHeaders: envoy.DefaultMaxHeaders, MaxHeaderKB: envoy.DefaultMaxHeaderKB},
+	}
+}
+
+// Read reads the configuration: the file at path, then the environment,
+// which has the last word. An empty path means the environment only.
+func Read(path string, env cli.LookupEnv) *Config { return readConfigWith(path, env, env) }
+
+// readConfigWith takes the variables in the file from one environment and what stands
+// above the file from another.
+func readConfigWith(path string, inFile, env cli.LookupEnv) *Config {
+	c := defaultConfig()
+	c.reader = newConfigReader()
+	if path != "" {
+		data, err := cli.ReadBounded(path, maxConfigSize)
+		if err != nil {
+			c.reader.Problems = cli.Problems{{Position: strict.Position{File: path}, Message: err.Error()}}
+		} else {
+			c.read(path, data, inFile)
+		}
+		c.reader.incomplete = c.reader.incomplete || len(c.reader.Problems) > 0
+	}
+	c.readEnvironment(env)
+	return c
+}
+
+// ReadDecisive reads of a configuration what changes decisions and what the application is
+// told, for commands that decide without the stores: its secrets are not read, and a
+// variable that is not set may be one.
+func ReadDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig, error) {
+	open := func(name string) (string, bool) {
+		value, _ := env(name)
+		return value, true
+	}
+	c := readConfigWith(path, open, env)
+	client := c.resolveClientIP()
+	c.checkIdentity(&Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()})
+	return c, client, c.reader.Problems.Err()
+}
+
+// read reads the text of a file.
+func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
+	r := c.reader
+	root, found := strict.Parse(strict.File{Name: path, Data: data}, strict.Limits{Bytes: maxConfigSize, TooLarge: "name the right file", Hint: variableHint})
+	fill := &filler{env: env}
+	root = fill.fill(root)
+	r.Problems = append(found, fill.problems...)
+	r.incomplete = len(r.Problems) > 0
+	if root.Kind == strict.Broken || root.Kind == strict.Null { // everything has a default
+		r.SetPlace("", root.At)
+		return
+	}
+	if other := policy.OtherFile("a configuration", root.Keys()); other != "" {
+		r.incomplete = true
+		r.Fail(root.At, "", "%s", other)
+		return
+	}
+	usual := c.Policy
+	c.Policy = ""
+	r.Read("", root, c)
+	for _, path := range c.paths() {
+		path.below(filepath.Dir(root.At.File))
+	}
+	if c.Policy == "" {
+		c.Policy = usual
+	}
+	for i := range c.JWT.Keys {
+		if k := &c.JWT.Keys[i]; k.Algorithm == "" {
+			k.Algorithm = "HS256" // a key is an item of a list, which has no default
+		}
+	}
+}
+
+// variableHint says how to write a variable, whose braces are more than a group of YAML holds.
+func variableHint(line string) string {
+	if strings.Contains(line, "${") {
+		return `between { } a variable has to stand in quotes, as in "${VAR}"`
+	}
+	return ""
+}
+
+// paths returns the files and folders that the configuration names.
+func (c *Config) paths() []*filePath {
+	tls := &c.Listen.TLS
+	all := []*filePath{&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Directory.DatabaseURLFile, &c.Directory.File}
+	for i := range c.JWT.Keys {
+		all = append(all, &c.JWT.Keys[i].SecretFile)
+	}
+	return all
+}
+
+// redisURL and databaseURL are the two secrets that have one place each.
+func (c *Config) redisURL() secretSource {
+	return secretSource{c.Sessions.RedisURL, string(c.Sessions.RedisURLFile), "sessions.redis_url"}
+}
+
+func (c *Config) databaseURL() secretSource {
+	return secretSource{c.Directory.DatabaseURL, string(c.Directory.DatabaseURLFile), "directory.database_url"}
+}
+
+// jwtSecret is the secret of a key.
+func (c *Config) jwtSecret(i int) secretSource {
+	k := c.JWT.Keys[i]
+	return secretSource{k.Secret, string(k.SecretFile), fmt.Sprintf("jwt.keys[%d].secret", i)}
+}
+
+// renamed returns the identity headers that have other names.
+func (k IdentityHeadersKeys) renamed() map[string]string {
+	names := map[string]string{}
+	for field, name := range map[string]*string{
+		"auth_method": k.AuthMethod, "user": k.User, "roles": k.Roles, "session": k.Session,
+		"key_prefix": k.KeyPrefix, "scopes": k.Scopes, "client_ip": k.ClientIP,
+	} {
+		if name != nil {
+			names[field] = *name
+		}
+	}
+	return names
+}
+
+// PolicyKnown reports whether the policy is the one that is meant: a file that could not be
+// read may name another than the usual one.
+func (c *Config) PolicyKnown() bool { return !c.reader.incomplete || c.Policy != defaultPolicyPath }
+
+// UsePolicy replaces the policy by the one that a flag names.
+func (c *Config) UsePolicy(path string) { c.Policy = filePath(path) }
+
+// NamedFile returns the file that the flag or WARDER_CONFIG names, "" for none: for
+// commands that can do without a configuration.
+func NamedFile(flag string, env cli.LookupEnv) string {
+	if named, set := env("WARDER_CONFIG"); flag == "" && set {
+		return named
+	}
+	return flag
+}
+
+// FindFile returns the configuration file to read: the one that the flag or
+// WARDER_CONFIG names, else the usual one when it is there, else "".
+func FindFile(flag string, env cli.LookupEnv) (string, error) {
+	if path := NamedFile(flag, env); path != "" {
+		return path, nil
+	}
+	_, err := os.Stat(DefaultPath)
+	switch {
+	case err == nil:
+		return DefaultPath, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	}
+	return "", cli.Problems{{Position: strict.Position{File: DefaultPath}, Message: cli.Bare(err).Error()}}
+}

@@ -1,0 +1,343 @@
+package config
+
+import (
+	_ "embed"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"warder/authz/mask"
+	"warder/policy/strict"
+)
+
+// Schema is the JSON Schema of warder.yaml, for editors. It is made from the types
+// below and their comments: go test ./cmd/warder/internal/config -run Schema -update writes it anew.
+//
+//go:embed config.schema.json
+var Schema string
+
+// The types below are the one list of the keys that warder.yaml may have: they are what is
+// read, and their comments are what an editor and the reference show. A new key is a field
+// here, its default in defaultConfig, and its check in resolve.
+
+// A Config is the configuration of warder. Everything has a default or one
+// environment variable, and the environment has the last word. ${VAR} and
+// ${VAR:-default} are read in every value.
+type Config struct {
+	// Where warder listens.
+	Listen ListenKeys `json:"listen"`
+	// The route policy: a file, or a folder of *.yaml, relative to this file; read again when it changes. WARDER_POLICY wins over it.
+	Policy filePath `json:"policy" jsonschema_extras:"default=/etc/warder/policy.yaml"`
+	// How long one check may take: below Envoy's timeout, above those of the stores; at most 10s.
+	Deadline time.Duration `json:"deadline" jsonschema_extras:"default=200ms"`
+	// How bearer tokens are verified.
+	JWT JWTKeys `json:"jwt"`
+	// API keys in requests.
+	APIKey APIKeyKeys `json:"api_key"`
+	// Where sessions live: Redis.
+	Sessions SessionsKeys `json:"sessions"`
+	// Where users and API keys are: Postgres, or a file.
+	Directory DirectoryKeys `json:"directory"`
+	// How the address of a client is found.
+	ClientIP ClientIPKeys `json:"client_ip"`
+	// What warder writes about itself and about its decisions.
+	Log LogKeys `json:"log"`
+	// What the application is told of who is asking.
+	Identity IdentityKeys `json:"identity"`
+	// Request headers that never reach the application; [] strips none. Absent: the usual ones by which a client could name another path or method.
+	StripHeaders textsOrVariable `json:"strip_headers"`
+	// How warder ends after SIGTERM.
+	Shutdown ShutdownKeys `json:"shutdown"`
+	// The limits of the Envoy in front, where its configuration sets others than its defaults.
+	Envoy EnvoyKeys `json:"envoy"`
+
+	reader *configReader
+}
+
+// A ListenKeys is where warder listens: "host:port" with an IP address or localhost,
+// or "unix:///path".
+type ListenKeys struct {
+	// For Envoy's checks and access logs. An address that others can reach needs tls, or plaintext: true. WARDER_LISTEN_GRPC wins over it.
+	GRPC string `json:"grpc" jsonschema:"example=unix:///run/warder/warder.sock" jsonschema_extras:"default=127.0.0.1:9191"`
+	// For /healthz and /readyz. WARDER_LISTEN_ADMIN wins over it.
+	Admin string `json:"admin" jsonschema_extras:"default=127.0.0.1:9192"`
+	// Certificates of the gRPC listener; read again when they change.
+	TLS TLSKeys `json:"tls"`
+	// true takes checks unencrypted on an address that others can reach.
+	Plaintext bool `json:"plaintext" jsonschema_extras:"default=false"`
+	// The mode of a unix socket, at least 0600.
+	SocketMode fileMode `json:"socket_mode" jsonschema_extras:"default=0660"`
+}
+
+// A TLSKeys is the certificate files of a listener, in PEM.
+type TLSKeys struct {
+	// The certificate, with its chain. It needs key_file.
+	CertFile filePath `json:"cert_file"`
+	// The private key of the certificate.
+	KeyFile filePath `json:"key_file"`
+	// Asks for client certificates that one of these authorities signed.
+	ClientCAFile filePath `json:"client_ca_file"`
+}
+
+// A JWTKeys is how bearer tokens are verified.
+type JWTKeys struct {
+	// The keys that tokens are signed with. WARDER_JWT_SECRET and WARDER_JWT_SECRET_FILE stand for the secret of the only one.
+	Keys []JWTKeyKeys `json:"keys" jsonschema:"minItems=1"`
+	// What iss must be; "" does not check it.
+	Issuer checkedText `json:"issuer" jsonschema_extras:"default="`
+	// At least one of these must be in aud; [] does not check it.
+	Audiences checkedTexts `json:"audiences"`
+	// How far clocks may be apart, for exp, nbf and iat; at most 5m.
+	Leeway time.Duration `json:"leeway" jsonschema_extras:"default=0s"`
+	// The claim that holds the id of the user.
+	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
+	// The claim that holds the id of the session.
+	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
+}
+
+// A JWTKeyKeys is a key that tokens are signed with: secret or secret_file.
+type JWTKeyKeys struct {
+	// The secret, of 32 bytes or more. It belongs in a variable: ${JWT_SECRET}.
+	Secret secretText `json:"secret"`
+	// A file that holds the secret; a newline at its end is left out.
+	SecretFile filePath `json:"secret_file"`
+	// The one algorithm of the key.
+	Algorithm word `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512" jsonschema_extras:"default=HS256"`
+	// The kid of the tokens that the key is for; "" is for tokens without one.
+	KID string `json:"kid" jsonschema_extras:"default="`
+}
+
+// An APIKeyKeys is where a request carries an API key.
+type APIKeyKeys struct {
+	// The name of the header.
+	Header string `json:"header" jsonschema_extras:"default=X-API-Key"`
+}
+
+// A SessionsKeys is where sessions live: redis_url or redis_url_file.
+type SessionsKeys struct {
+	// redis://, rediss:// or unix://; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
+	// A file that holds the URL.
+	RedisURLFile filePath `json:"redis_url_file"`
+	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
+	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
+	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
+	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
+	// How long Redis may take; below the deadline.
+	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=100ms"`
+}
+
+// A DirectoryKeys is where users and API keys are: database_url, database_url_file or file.
+type DirectoryKeys struct {
+	// The URL of Postgres; those of SQLAlchemy are understood. DATABASE_URL and DATABASE_URL_FILE win over it.
+	DatabaseURL secretText `json:"database_url"`
+	// A file that holds the URL.
+	DatabaseURLFile filePath `json:"database_url_file"`
+	// A YAML file with users and API keys, instead of a database.
+	File filePath `json:"file"`
+	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
+	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
+	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
+	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
+	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
+	MaxStaleness time.Duration `json:"max_staleness" jsonschema_extras:"default=0s"`
+	// true lets a standby answer, which may not know yet what has changed: max_standby_lag bounds that, and adds to max_staleness.
+	Standby bool `json:"standby" jsonschema_extras:"default=false"`
+	// How long ago the primary may have committed the last transaction that a standby has replayed. At most 1h.
+	MaxStandbyLag time.Duration `json:"max_standby_lag" jsonschema_extras:"default=10s"`
+	// How long Postgres may take; below the deadline.
+	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=150ms"`
+}
+
+// A ClientIPKeys is how the address of a client is found.
+type ClientIPKeys struct {
+	// Where the address is read. trusted_proxies walks X-Forwarded-For from the right over your proxies; leftmost_forwarded_for is what any client can forge.
+	Source sourceWord `json:"source" jsonschema_extras:"default=trusted_proxies"`
+	// The networks of your proxies, for source: trusted_proxies. WARDER_TRUSTED_PROXIES wins over it.
+	TrustedProxies textsOrVariable `json:"trusted_proxies"`
+	// For source: xff_num_trusted_hops, the number that Envoy has too; at most 64.
+	TrustedHops hopCount `json:"xff_num_trusted_hops"`
+	// For source: header, a header that Envoy itself overwrites.
+	Header string `json:"header"`
+}
+
+// A LogKeys is what warder writes about itself and about its decisions.
+type LogKeys struct {
+	// The least that is logged.
+	Level word `json:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_extras:"default=info"`
+	// How a line is written.
+	Format word `json:"format" jsonschema:"enum=json,enum=text" jsonschema_extras:"default=json"`
+	// Which decisions are written to standard output, one JSON line each.
+	Decisions word `json:"decisions" jsonschema:"enum=all,enum=deny,enum=none" jsonschema_extras:"default=deny"`
+	// Keys whose values are masked too, beside those that are built in.
+	SensitiveKeys textsOrVariable `json:"sensitive_keys"`
+}
+
+// An IdentityKeys is what the application is told of who is asking.
+type IdentityKeys struct {
+	// Other names for the headers; absent ones are x-warder-….
+	Headers IdentityHeadersKeys `json:"headers"`
+	// The API key does not go to the application.
+	RemoveAPIKey bool `json:"remove_api_key" jsonschema_extras:"default=true"`
+	// The bearer token does not go to the application.
+	RemoveAuthorization bool `json:"remove_authorization" jsonschema_extras:"default=false"`
+}
+
+// An IdentityHeadersKeys is the names of the identity headers.
+type IdentityHeadersKeys struct {
+	// session, api_key or anonymous. Absent: x-warder-auth-method.
+	AuthMethod *string `json:"auth_method"`
+	// The id of the user. Absent: x-warder-user.
+	User *string `json:"user"`
+	// The roles, comma-separated. Absent: x-warder-roles.
+	Roles *string `json:"roles"`
+	// The id of the session. Absent: x-warder-session.
+	Session *string `json:"session"`
+	// The public prefix of an API key. Absent: x-warder-key-prefix.
+	KeyPrefix *string `json:"key_prefix"`
+	// The scopes of an API key, comma-separated. Absent: x-warder-scopes.
+	Scopes *string `json:"scopes"`
+	// The address of the client. Absent: x-warder-client-ip.
+	ClientIP *string `json:"client_ip"`
+}
+
+// A ShutdownKeys is how warder ends after SIGTERM.
+type ShutdownKeys struct {
+	// How long it serves on and says that it is not ready, so that others notice; at most 5m.
+	Delay time.Duration `json:"delay" jsonschema_extras:"default=5s"`
+	// How long what is in flight may take after that; at most 5m.
+	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=10s"`
+}
+
+// An EnvoyKeys is the limits of Envoy on the headers of a request, pseudo-headers and what
+// Envoy and warder add included. A request that would not fit is refused with a 400.
+type EnvoyKeys struct {
+	// max_headers_count of Envoy's common_http_protocol_options. Absent: 100.
+	MaxHeaders headerCount `json:"max_headers_count"`
+	// max_request_headers_kb of Envoy's connection manager. Absent: 60.
+	MaxHeaderKB headerKB `json:"max_request_headers_kb"`
+}
+
+// The values of warder.yaml that are more than a text; the schema has a rule for each.
+type (
+	// A filePath is the path of a file or folder. In warder.yaml it is relative to the folder
+	// of that file, in the environment to the working directory.
+	filePath string
+	fileMode string
+	hopCount int
+	// A headerCount and a headerKB are limits of Envoy.
+	headerCount int
+	headerKB    int
+	sourceWord  string
+	word        string // one of those in its tag
+	// A textsOrVariable is a list. A text that comes from a variable is one too, separated
+	// by commas or spaces.
+	textsOrVariable []string
+	// A checkedText and checkedTexts turn a check off when they are empty. They may not come
+	// from a variable that is empty: who writes ${AUDIENCE} wants it checked.
+	checkedText  string
+	checkedTexts []string
+)
+
+// A secretText is a secret that stands in the configuration. The zero secretText is none.
+type secretText struct {
+	value   mask.Secret
+	given   bool
+	literal bool // it stands in the file in plain, not in a variable
+}
+
+// ReadValue reads a path.
+func (p *filePath) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	text, ok := r.Text(field, v, "")
+	if ok && text == "" {
+		r.Fail(v.At, field, "is empty; name a file or leave the key out")
+	}
+	*p = filePath(text)
+}
+
+// below makes a path that is relative start at a folder.
+func (p *filePath) below(dir string) {
+	if *p != "" && !filepath.IsAbs(string(*p)) {
+		*p = filePath(filepath.Join(dir, string(*p)))
+	}
+}
+
+// ReadValue reads a file mode. YAML may take 0660 for a number or for a text.
+func (m *fileMode) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if v.Kind != strict.Text && v.Kind != strict.Number {
+		r.WrongKind(field, v, `a file mode such as "0660"`)
+		return
+	}
+	*m = fileMode(v.Text)
+}
+
+// ReadValue reads a secret, which no message shows.
+func (s *secretText) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if text, ok := r.Text(field, v, ""); ok {
+		*s = secretText{mask.New(text), true, !v.Filled}
+	}
+}
+
+// ReadValue reads a list, or a variable that holds one.
+func (t *textsOrVariable) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if v.Kind == strict.Text && v.Filled {
+		*t = fieldsOf(v.Text)
+		return
+	}
+	if v.Kind != strict.List {
+		r.WrongKind(field, v, "a list such as [a, b]")
+		return
+	}
+	*t = textsOrVariable{}
+	for i, item := range v.Items {
+		field := strict.Index(field, i)
+		r.SetPlace(field, item.At)
+		text, ok := r.Text(field, item, "")
+		switch {
+		case !ok:
+		case item.Filled:
+			*t = append(*t, fieldsOf(text)...)
+		case text == "":
+			r.Fail(item.At, field, "is empty; leave it out")
+		default:
+			*t = append(*t, text)
+		}
+	}
+}
+
+// ReadValue reads a text that turns a check off when it is empty.
+func (t *checkedText) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if !emptied(r, field, v) {
+		text, _ := r.Text(field, v, "")
+		*t = checkedText(text)
+	}
+}
+
+// ReadValue reads a list that turns a check off when it is empty.
+func (t *checkedTexts) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if !emptied(r, field, v) {
+		(*textsOrVariable)(t).ReadValue(r, field, v)
+	}
+}
+
+func emptied(r *strict.Reader, field string, v strict.Value) bool {
+	for _, part := range append([]strict.Value{v}, v.Items...) {
+		if part.Kind == strict.Text && part.Filled && len(fieldsOf(part.Text)) == 0 {
+			r.Fail(v.At, field, "comes from a variable that is empty, which would turn the check off; set the variable or leave the key out")
+			return true
+		}
+	}
+	return false
+}
+
+func fieldsOf(s string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r' })
+}
+
+// HintKey says what to do instead of a key that no configuration has.
+func (*Config) HintKey(_, key string) string {
+	if key == "shadow" {
+		return "is unknown; it is a flag, warder serve --shadow, so that no file can open everything; for one route it is a key of the policy"
+	}
+	return ""
+}

@@ -1,0 +1,366 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"warder/authz"
+	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
+	"warder/envoy"
+)
+
+// Bounds of the configuration. They catch slips (10m for 10ms), not needs.
+const (
+	maxDeadline = 10 * time.Second
+	// envoyTimeout is what the shipped configurations of Envoy give the whole check.
+	envoyTimeout = 500 * time.Millisecond
+	maxStaleness = time.Hour
+	maxShutdown  = 5 * time.Minute
+	maxJWTLeeway = 5 * time.Minute
+	maxHeaderKB  = 8192 // Envoy's own bound
+
+	shutdownRange = "0s to 5m"
+)
+
+// Resolve checks the configuration as a whole and reads its secrets. The error
+// holds every problem, those of reading it included; warnings are what is
+// allowed but probably not meant.
+func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
+	r := c.reader
+	s = &Settings{
+		Policy:       string(c.Policy),
+		Deadline:     c.Deadline,
+		APIKeyHeader: c.APIKey.Header,
+		Log:          Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
+		Identity:     c.IdentitySettings(),
+		Shutdown:     Shutdown(c.Shutdown),
+		Envoy:        Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+	}
+	s.Listen = c.resolveListen()
+	c.checkBudgets()
+	s.JWT = c.resolveJWT()
+	s.Sessions = c.resolveSessions()
+	s.Directory = c.resolveDirectory()
+	s.ClientIP = c.resolveClientIP()
+	c.checkIdentity(s)
+	s.Log.Mask = c.resolveMask()
+	if s.Sessions.InMemory() && s.Directory.File == "" {
+		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
+	}
+	if len(r.Problems) > 0 {
+		return nil, r.warnings.Sorted(), r.Problems.Err()
+	}
+	return s, r.warnings.Sorted(), nil
+}
+
+// checkBudgets: a store must have failed before the check's deadline, and that
+// before Envoy's timeout, or it is Envoy that answers.
+func (c *Config) checkBudgets() {
+	r := c.reader
+	if c.Deadline <= 0 || c.Deadline > maxDeadline {
+		r.fail("deadline", "is %v; use more than 0s and at most %v, below the timeout of Envoy's ext_authz filter", c.Deadline, maxDeadline)
+	}
+	if c.Deadline >= envoyTimeout && c.Deadline <= maxDeadline {
+		r.warn("deadline", "is %v, and Envoy gives the whole check %v in the configurations that warder ships: Envoy answers before warder does; lower it, or raise the timeout of ext_authz above it", c.Deadline, envoyTimeout)
+	}
+	for _, store := range []struct {
+		field   string
+		timeout time.Duration
+	}{{"sessions.timeout", c.Sessions.Timeout}, {"directory.timeout", c.Directory.Timeout}} {
+		origin := ""
+		if !r.given(store.field) {
+			origin = " (the default)"
+		}
+		switch {
+		case store.timeout <= 0:
+			r.fail(store.field, "is %v; use more than 0s and less than the deadline, %v", store.timeout, c.Deadline)
+		case store.timeout >= c.Deadline && c.Deadline > 0:
+			r.fail(store.field, "is %v%s, which is not below the deadline, %v; lower it or raise the deadline", store.timeout, origin, c.Deadline)
+		}
+	}
+	if c.Directory.MaxStaleness < 0 || c.Directory.MaxStaleness > maxStaleness {
+		r.fail("directory.max_staleness", "is %v; use 0s to %v", c.Directory.MaxStaleness, maxStaleness)
+	}
+	switch lag := c.Directory.MaxStandbyLag; {
+	case lag <= 0 || lag > maxStaleness:
+		r.fail("directory.max_standby_lag", "is %v; use more than 0s and at most %v", lag, maxStaleness)
+	case r.given("directory.max_standby_lag") && !c.Directory.Standby:
+		r.warn("directory.max_standby_lag", "is not looked at, because no standby may answer; set directory.standby: true or leave it out")
+	}
+	if c.Directory.Standby && c.Directory.File != "" {
+		r.warn("directory.standby", "is not looked at, because users and keys are in directory.file; leave it out")
+	}
+	if c.Shutdown.Delay < 0 || c.Shutdown.Delay > maxShutdown {
+		r.fail("shutdown.delay", "is %v; use %s", c.Shutdown.Delay, shutdownRange)
+	}
+	if n := c.Envoy.MaxHeaders; n < 1 || n > envoy.MaxHeaders {
+		r.fail("envoy.max_headers_count", "is %d; use the number that Envoy has, 1 to %d", n, envoy.MaxHeaders)
+	}
+	if n := c.Envoy.MaxHeaderKB; n < 1 || n > maxHeaderKB {
+		r.fail("envoy.max_request_headers_kb", "is %d; use the number that Envoy has, 1 to %d", n, maxHeaderKB)
+	}
+	if c.Shutdown.Timeout < 0 || c.Shutdown.Timeout > maxShutdown {
+		r.fail("shutdown.timeout", "is %v; use %s", c.Shutdown.Timeout, shutdownRange)
+	}
+}
+
+func (c *Config) resolveListen() Listen {
+	r, l := c.reader, c.Listen
+	tls := TLS{string(l.TLS.CertFile), string(l.TLS.KeyFile), string(l.TLS.ClientCAFile)}
+	s := Listen{TLS: tls, SocketMode: c.socketMode()}
+	s.GRPC, _ = c.resolveAddress("listen.grpc", l.GRPC)
+	s.Admin, _ = c.resolveAddress("listen.admin", l.Admin)
+	if s.GRPC == s.Admin && s.GRPC.Address != "" && !strings.HasSuffix(s.GRPC.Address, ":0") {
+		r.fail("listen.admin", "is the address of listen.grpc too; give each its own")
+	}
+	switch {
+	case (tls.CertFile == "") != (tls.KeyFile == ""):
+		r.fail("listen.tls", "needs both cert_file and key_file")
+	case tls.ClientCAFile != "" && tls.CertFile == "":
+		r.fail("listen.tls", "has a client_ca_file but no certificate of its own; give cert_file and key_file")
+	case tls.Enabled():
+		if _, err := LoadTLS(tls); err != nil {
+			r.failWith("listen.tls", "", err)
+		}
+	case s.GRPC.Network == "tcp" && !isLoopback(s.GRPC.Address) && !l.Plaintext:
+		r.fail("listen.grpc", "%s takes tokens and API keys unencrypted from other machines; listen on a loopback address or a unix socket (unix:///run/warder/warder.sock), "+
+			"or set listen.tls, or accept it with listen.plaintext: true", s.GRPC.Address)
+	}
+	return s
+}
+
+// resolveAddress reads host:port or unix:///path. A host is an address or
+// localhost, so that no name service decides where warder listens.
+func (c *Config) resolveAddress(field, value string) (Address, bool) {
+	r := c.reader
+	if path, ok := strings.CutPrefix(value, "unix://"); ok {
+		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
+			r.fail(field, "%q is no path of a socket; write one such as unix:///run/warder/warder.sock", value)
+			return Address{}, false
+		}
+		if max(len(path), len(filepath.Dir(path))+len("/.w1234567890/s")) > maxSocketPath {
+			r.fail(field, "%q is too long for a socket; choose a path of less than 90 bytes", value)
+			return Address{}, false
+		}
+		return Address{"unix", filepath.Clean(path)}, true
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err == nil {
+		if _, portErr := strconv.ParseUint(port, 10, 16); portErr != nil {
+			err = portErr
+		}
+		if _, hostErr := netip.ParseAddr(host); hostErr != nil && host != "" && host != "localhost" {
+			err = hostErr
+		}
+	}
+	if err != nil {
+		r.fail(field, "%q is no address to listen on; write one such as 127.0.0.1:9191 or unix:///run/warder/warder.sock", value)
+		return Address{}, false
+	}
+	return Address{"tcp", value}, true
+}
+
+// maxSocketPath is what sockaddr_un holds on Linux, without its final zero.
+const maxSocketPath = 107
+
+func isLoopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func (c *Config) socketMode() fs.FileMode {
+	mode, err := strconv.ParseUint(strings.TrimPrefix(string(c.Listen.SocketMode), "0o"), 8, 32)
+	if err != nil || mode > 0o777 || mode&0o600 != 0o600 {
+		c.reader.fail("listen.socket_mode", `%q is no file mode for a socket; write one such as "0660", with at least 0600`, string(c.Listen.SocketMode))
+		return 0
+	}
+	return fs.FileMode(mode)
+}
+
+func (c *Config) resolveJWT() JWT {
+	r := c.reader
+	s := JWT{
+		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim,
+	}
+	if len(c.JWT.Keys) == 0 && !r.given("jwt.keys") {
+		if r.incomplete {
+			return s
+		}
+		r.fail("jwt.keys", "missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET, or list the key in the configuration file")
+		return s
+	}
+	before := len(r.Problems)
+	for i := range c.JWT.Keys {
+		k, source := &c.JWT.Keys[i], c.jwtSecret(i)
+		secret, ok := source.read(r)
+		if !ok && !source.isSet() && !r.given(source.field) && !r.given(source.field+"_file") {
+			r.fail(strings.TrimSuffix(source.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
+		}
+		if ok && source.literal {
+			r.warn(source.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
+		}
+		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
+	}
+	if len(r.Problems) > before || len(s.Keys) == 0 {
+		return s
+	}
+	if r.incomplete && slices.ContainsFunc(s.Keys, func(k JWTKey) bool { return k.Secret.Reveal() == "" }) {
+		return s // of a variable that is not set, which was said
+	}
+	if _, err := s.Verifier(); err != nil {
+		r.failWith("jwt", "jwt", err)
+	}
+	return s
+}
+
+// The values of sessions.consistency.
+const (
+	consistencyStrict  = "strict"
+	consistencyTracked = "tracked"
+)
+
+func (c *Config) resolveSessions() Sessions {
+	r := c.reader
+	s := Sessions{
+		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
+		Tracked: c.Sessions.Consistency == consistencyTracked,
+	}
+	source := c.redisURL()
+	url, ok := source.read(r)
+	switch {
+	case ok:
+		s.RedisURL = url
+	case !source.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
+		s.RedisURL = mask.New(defaultRedisURL)
+	default:
+		return s // reported
+	}
+	if s.InMemory() {
+		if s.Tracked {
+			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
+		}
+		return s
+	}
+	if err := s.Redis(nil).Validate(); err != nil {
+		r.failWith("sessions.redis_url", "", err)
+	}
+	return s
+}
+
+func (c *Config) resolveDirectory() Directory {
+	r, d := c.reader, &c.Directory
+	s := Directory{
+		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery,
+		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
+	}
+	source := c.databaseURL()
+	url, ok := source.read(r)
+	switch {
+	case source.isSet() && d.File != "":
+		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
+	case ok:
+		s.DatabaseURL = url
+		if err := s.Postgres(nil).Validate(); err != nil {
+			r.failWith("directory.database_url", "", err)
+		}
+	case d.File != "":
+		if _, err := OpenDirectory(s); err != nil {
+			r.directoryFile(s.File, err)
+		}
+	case !r.incomplete && !source.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
+		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
+	}
+	return s
+}
+
+// directoryFile reports what is wrong with the file: that it cannot be read at the
+// key that names it, and what it holds at its own places, which the error names.
+func (r *configReader) directoryFile(path string, err error) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		r.fail("directory.file", "%s %v", path, cli.Bare(pathError))
+		return
+	}
+	r.Problems = append(r.Problems, cli.ProblemsOf(path, err)...)
+}
+
+// sourceName says where the other one of two came from.
+func sourceName(place cli.Problem, key string) string {
+	if place.File == environmentFile {
+		return "the variable " + place.Field
+	}
+	return key
+}
+
+func (c *Config) resolveClientIP() authz.ClientIPConfig {
+	r := c.reader
+	s := authz.ClientIPConfig{Source: authz.ClientIPSource(c.ClientIP.Source), TrustedHops: int(c.ClientIP.TrustedHops), Header: c.ClientIP.Header}
+	const list = "client_ip.trusted_proxies"
+	for i, text := range c.ClientIP.TrustedProxies {
+		network, err := proxyNetwork(text)
+		if err != nil {
+			r.fail(list, "%q (entry %d) is no network; write one such as 10.0.0.0/8 or 2001:db8::/32", text, i+1)
+			continue
+		}
+		s.TrustedProxies = append(s.TrustedProxies, network)
+	}
+	if _, err := authz.NewClientIPResolver(s); err != nil {
+		r.failWith("client_ip", "", err)
+	}
+	if s.Source == authz.SourceLeftmostForwardedFor {
+		r.warn("client_ip.source", "leftmost_forwarded_for believes what any client writes into X-Forwarded-For, so that client_ips keep nobody out; use trusted_proxies with the networks of your proxies")
+	}
+	for _, unused := range []struct {
+		field  string
+		source authz.ClientIPSource
+	}{
+		{list, authz.SourceTrustedProxies},
+		{"client_ip.xff_num_trusted_hops", authz.SourceTrustedHops},
+		{"client_ip.header", authz.SourceHeader},
+	} {
+		if r.given(unused.field) && s.Source != unused.source && (unused.field != list || len(s.TrustedProxies) > 0) {
+			r.warn(unused.field, "is not looked at, because client_ip.source is %s; set client_ip.source: %s or leave it out", s.Source, unused.source)
+		}
+	}
+	return s
+}
+
+// resolveMask adds the sensitive keys of the configuration to those that are built in.
+func (c *Config) resolveMask() *mask.Masker {
+	for i, key := range c.Log.SensitiveKeys {
+		if _, err := mask.NewMasker(key); err != nil {
+			c.reader.fail(fmt.Sprintf("log.sensitive_keys[%d]", i), "%v", err)
+		}
+	}
+	masker, _ := mask.NewMasker(c.Log.SensitiveKeys...) // an error was reported above, and stops the start
+	return masker
+}
+
+// checkIdentity lets package envoy judge the headers, under the names that they
+// have here.
+func (c *Config) checkIdentity(s *Settings) {
+	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.IdentityConfig()}); err != nil {
+		c.reader.failWith("identity", "", err)
+	}
+}
+
+// IdentitySettings returns what the application is told.
+func (c *Config) IdentitySettings() Identity {
+	i := c.Identity
+	return Identity{
+		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, StripHeaders: c.StripHeaders,
+	}
+}

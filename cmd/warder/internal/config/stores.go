@@ -1,0 +1,30 @@
+package config
+
+import (
+	"log/slog"
+
+	"warder/authz/memory"
+	"warder/authz/postgres"
+	"warder/authz/redis"
+)
+
+// OpenDirectory reads directory.file; there is no store when none is named.
+func OpenDirectory(d Directory) (*memory.Store, error) {
+	if d.File == "" {
+		return nil, nil
+	}
+	return memory.Load(d.File, nil)
+}
+
+// Redis is the configuration of the store of sessions.
+func (c Sessions) Redis(log *slog.Logger) redis.Config {
+	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
+}
+
+// Postgres is the configuration of the store of users and API keys.
+func (c Directory) Postgres(log *slog.Logger) postgres.Config {
+	return postgres.Config{
+		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
+		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,
+	}
+}

@@ -1,0 +1,262 @@
+package diff
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/openapi"
+	"warder/cmd/warder/internal/routes"
+	"warder/policy"
+	"warder/policy/compare"
+)
+
+// NewCommand is warder diff.
+func NewCommand(p cli.Process) *cobra.Command {
+	var d diffCommand
+	cmd := &cobra.Command{
+		Use:   "diff OLD NEW",
+		Short: "Say which requests gain or lose access between two policies",
+		Long: `diff compares two policies, each a file or a folder, and says in words which requests
+gain or lose access: who, where, and by which route. "-" is standard input. What is
+opened to everybody comes first. It is exact, not a sample: what it does not name is
+decided alike by both. Places are written as in a policy; the most specific route wins.
+
+With --openapi it holds one policy against the OpenAPI document of an application and
+lists operations that no route takes, operations of which another route takes a part,
+and routes without an operation. --prefix is what stands before the document's paths
+where its servers do not say so.
+
+The exit code is 0 whatever the answer; with --exit-code it is 1 when there is a
+difference. Routes that only changed their name or place are shown with --all.
+For an Envoy that chooses routes by itself (warder.route) it names ids that are gone, and
+ids under which other rules stand.
+
+In JSON: {differ, old: {policy_hash, admin_role}, new: {…}, changes: [{old: {route, who,
+file, line, column}, new: {…}, gained: [{who, words, open, sets, admin, origins,
+addresses, addresses_unlisted, principals, principals_unlisted, path_allows, when}], lost: […],
+places: [{host, methods, path, partly, example}]}], moved: […], gone_ids: […], other_ids: […]}. old or new is
+null where no route takes the requests. Of sets each is enough; admin: the admin role passes too.
+With --openapi: {differ, operations_without_route: [{operation, method, path}],
+operations_taken_apart: [{…, host, routes}], routes_without_operation: [{route, host, methods,
+path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
+		Example: `  warder diff old.yaml new.yaml
+  git show HEAD:policy.yaml | warder diff - policy.yaml
+  warder diff policies/ new-policies/ --exit-code -o json
+  warder diff --openapi openapi.json policy.yaml --exit-code`,
+		Args: func(cmd *cobra.Command, args []string) error { return d.checkArguments(cmd, args) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			if d.openapi != "" {
+				return d.againstOpenAPI(p, args[0])
+			}
+			return d.policies(p, args[0], args[1])
+		},
+	}
+	cli.AddOutputFlag(cmd, &d.output)
+	cmd.Flags().BoolVar(&d.exitCode, "exit-code", false, "exit with 1 when there is a difference")
+	cmd.Flags().BoolVar(&d.all, "all", false, "show routes that only changed their name or place too")
+	cmd.Flags().StringVar(&d.openapi, "openapi", "", "compare one policy with an OpenAPI `FILE` instead")
+	cmd.Flags().StringVar(&d.prefix, "prefix", "", "with --openapi: what stands before its paths, such as /api")
+	return cmd
+}
+
+// A diffCommand is what the flags of diff say.
+type diffCommand struct {
+	output          cli.OutputFormat
+	exitCode, all   bool
+	openapi, prefix string
+	given           *string // the prefix; nil when the flag was not given
+}
+
+func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
+	wrong := ""
+	switch {
+	case d.openapi == "" && cmd.Flags().Changed("openapi"):
+		wrong = "--openapi names no file; write --openapi openapi.json"
+	case d.openapi != "" && len(args) == 2:
+		wrong = "with --openapi there is one policy to compare; give the file of --openapi and one policy"
+	case d.openapi != "" && len(args) != 1:
+		wrong = "name the policy: warder diff --openapi FILE POLICY"
+	case d.openapi != "" && d.openapi == args[0] && args[0] == cli.StandardInput:
+		wrong = "both are standard input; give one of them as a file"
+	case d.openapi != "" && d.all:
+		wrong = "--all is for two policies; leave it out with --openapi"
+	case d.openapi != "":
+	case d.prefix != "":
+		wrong = "--prefix is for --openapi; give both, or none"
+	case len(args) != 2:
+		wrong = fmt.Sprintf("got %s; name two policies: warder diff OLD NEW", cli.Count(len(args), "argument"))
+	case args[0] == cli.StandardInput && args[1] == cli.StandardInput:
+		wrong = "both are standard input; give one of them as a file"
+	}
+	if wrong != "" {
+		return cli.WrongUsage(cmd, errors.New(wrong))
+	}
+	var err error
+	d.given, err = openapi.PrefixFlag(cmd, d.prefix)
+	return err
+}
+
+func (d *diffCommand) policies(p cli.Process, oldPath, newPath string) error {
+	before, oldErr := cli.LoadPolicy(p, oldPath)
+	after, newErr := cli.LoadPolicy(p, newPath)
+	if err := errors.Join(oldErr, newErr); err != nil {
+		return err
+	}
+	found, err := compare.Policies(before, after)
+	if err != nil {
+		return err
+	}
+	if d.output == cli.OutputJSON {
+		err = cli.WriteJSON(p.Stdout, diffRowOf(found, before, after))
+	} else {
+		err = writeDiff(p.Stdout, found, before, after, d.all)
+	}
+	if err == nil && d.exitCode && differ(found) {
+		return cli.ErrReported
+	}
+	return err
+}
+
+// differ reports whether anything is decided otherwise. An id that is gone refuses only.
+func differ(found compare.Diff) bool { return len(found.Changes)+len(found.OtherIDs) > 0 }
+
+// A diffSection is one kind of requests and all places where they gained or lost access.
+type diffSection struct {
+	heading string
+	rank    int // in which order sections are read
+	blocks  []string
+}
+
+// Ranks of sections: openings are read first, preflights last.
+const (
+	rankOpened = iota
+	rankGained
+	rankLost
+	rankPreflights
+)
+
+// writeDiff writes a diff in words.
+func writeDiff(w io.Writer, found compare.Diff, before, after *policy.Policy, all bool) error {
+	var b strings.Builder
+	if old, now := before.AdminRole(), after.AdminRole(); old != now {
+		fmt.Fprintf(&b, "admin_role: %s → %s\n\n", cmp.Or(old, "none"), cmp.Or(now, "none"))
+	}
+	for _, s := range sectionsOf(found) {
+		fmt.Fprintf(&b, "%s\n%s\n", s.heading, strings.Join(s.blocks, ""))
+	}
+	if all && len(found.Moved) > 0 {
+		b.WriteString("decided alike by another route\n")
+		for _, c := range found.Moved {
+			b.WriteString(blockOf(c, reasonOf(c, compare.Access{})))
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString(summaryOf(found, before, after, all))
+	if len(found.GoneIDs) > 0 {
+		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", cli.Plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
+	}
+	if len(found.OtherIDs) > 0 {
+		fmt.Fprintf(&b, "other rules under the %s: %s; an Envoy that chooses one by warder.route is answered otherwise\n", cli.Plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
+	}
+	if _, err := io.WriteString(w, visible(b.String())); err != nil {
+		return fmt.Errorf("writing the difference: %w", err)
+	}
+	return nil
+}
+
+func sectionsOf(found compare.Diff) []diffSection {
+	var sections []diffSection
+	add := func(c compare.Change, a compare.Access, gained bool) {
+		heading, rank := headingOf(c, a, gained)
+		i := slices.IndexFunc(sections, func(s diffSection) bool { return s.heading == heading })
+		if i < 0 {
+			i = len(sections)
+			sections = append(sections, diffSection{heading: heading, rank: rank})
+		}
+		sections[i].blocks = append(sections[i].blocks, blockOf(c, reasonOf(c, a)))
+	}
+	for _, c := range found.Changes {
+		for _, a := range c.Gained {
+			add(c, a, true)
+		}
+		for _, a := range c.Lost {
+			add(c, a, false)
+		}
+	}
+	slices.SortStableFunc(sections, func(a, b diffSection) int { return cmp.Compare(a.rank, b.rank) })
+	return sections
+}
+
+func headingOf(c compare.Change, a compare.Access, gained bool) (string, int) {
+	words := accessWords(c, a, gained)
+	switch {
+	case a.Who == compare.WhoPreflight && gained:
+		return "gained by " + words, rankPreflights
+	case a.Who == compare.WhoPreflight:
+		return "lost by " + words, rankPreflights
+	case gained && opens(c, a):
+		return "OPENED TO " + strings.Replace(words, "everybody", "EVERYBODY", 1), rankOpened
+	case gained:
+		return "gained by " + words, rankGained
+	}
+	return "lost by " + words, rankLost
+}
+
+// opens reports whether requests without a credential are among those that gained.
+func opens(c compare.Change, a compare.Access) bool {
+	return a.Who == compare.WhoAnybody || a.Who == compare.WhoNoCredential || a.Who == compare.WhoPasses && routes.NeedsNoCredential(c.New)
+}
+
+// blockOf writes the places of a change, and below them what changed.
+func blockOf(c compare.Change, reason string) string {
+	var b strings.Builder
+	for _, place := range c.Places {
+		fmt.Fprintf(&b, "  %s\n", placeWords(place))
+	}
+	fmt.Fprintf(&b, "      %s\n", reason)
+	return b.String()
+}
+
+// reasonOf names the routes and what they ask for.
+func reasonOf(c compare.Change, a compare.Access) string {
+	old, now := ruleWords(c.Old, c.OldRefuses), ruleWords(c.New, c.NewRefuses)
+	switch {
+	case a.Who == compare.WhoPreflight && c.Old == nil:
+		return "passed now: " + routeAt(c.New)
+	case a.Who == compare.WhoPreflight && c.New == nil:
+		return "passed before: " + routeAt(c.Old)
+	case c.Old == nil:
+		return fmt.Sprintf("no route → %s: %s", routeAt(c.New), now)
+	case c.New == nil:
+		return fmt.Sprintf("%s: %s → no route", routeAt(c.Old), old)
+	case c.Old.ID != c.New.ID:
+		return fmt.Sprintf("%s: %s → %s: %s", routeAt(c.Old), old, routeAt(c.New), now)
+	case old == now:
+		return fmt.Sprintf("%s: %s", routeAt(c.New), now)
+	}
+	return fmt.Sprintf("%s: %s → %s", routeAt(c.New), old, now)
+}
+
+func routeAt(r *policy.Route) string {
+	return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line)
+}
+
+func summaryOf(found compare.Diff, before, after *policy.Policy, all bool) string {
+	if len(found.Changes) > 0 {
+		return ""
+	}
+	switch {
+	case len(found.Moved) > 0 && !all:
+		return "no request gains or loses access; some are decided by another route, alike (--all shows them)\n"
+	case len(found.Moved) == 0 && before.Hash() != after.Hash():
+		return "no request gains or loses access; the files differ in names, comments or layout only\n"
+	}
+	return "no request gains or loses access\n"
+}

@@ -1,0 +1,99 @@
+package diff
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/openapi"
+	"warder/policy"
+	"warder/policy/compare"
+)
+
+// documents is where the documents are that warder import is tested with.
+const documents = "../openapi/testdata"
+
+// TestSkeletonsTakeEveryOperation holds each document and the policy that is made of it
+// against each other: no operation is without a route, and no route without an operation.
+func TestSkeletonsTakeEveryOperation(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{"fastapi.json", "security.yaml", "hostile.json"} {
+		t.Run(document, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(documents, document)
+			text, err := os.ReadFile(strings.TrimSuffix(file, filepath.Ext(file)) + ".want")
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := policy.Parse([]policy.File{{Name: "skeleton.yaml", Data: text}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := openapi.Read(cli.Process{}, file, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := compareOpenAPI(a, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range found.Missing {
+				if hasPath(a, row) {
+					t.Errorf("no route takes %s", row.words())
+				}
+			}
+			if len(found.Idle) > 0 {
+				t.Errorf("routes without an operation: %+v", found.Idle)
+			}
+		})
+	}
+}
+
+// hasPath reports whether a policy can name just the paths of the operation.
+func hasPath(a openapi.Application, row operationRow) bool {
+	for _, o := range a.Operations {
+		if o.Method == row.Method && o.Loose == row.Path {
+			return o.Wrong == ""
+		}
+	}
+	return false
+}
+
+// FuzzOpenAPI: whatever the document, it can be compared with the policy that is made of it.
+func FuzzOpenAPI(f *testing.F) {
+	seeds, err := filepath.Glob(filepath.Join(documents, "*"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range seeds {
+		data, err := os.ReadFile(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		var out bytes.Buffer
+		importing := openapi.NewCommand(cli.Process{Stdin: bytes.NewReader(document), Stdout: &out, Stderr: &out})
+		importing.SilenceErrors, importing.SilenceUsage = true, true
+		importing.SetArgs([]string{"openapi", "-"})
+		if importing.Execute() != nil {
+			return
+		}
+		p, err := policy.Parse([]policy.File{{Name: "skeleton.yaml", Data: out.Bytes()}}, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &out)
+		}
+		a, err := openapi.Read(cli.Process{Stdin: bytes.NewReader(document)}, "-", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := compareOpenAPI(a, p); err != nil && !errors.Is(err, compare.ErrTooManyCells) {
+			t.Error(err)
+		}
+	})
+}

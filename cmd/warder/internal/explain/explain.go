@@ -1,0 +1,326 @@
+package explain
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"warder/authz"
+	"warder/authz/memory"
+	"warder/authz/token"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
+	"warder/envoy"
+	"warder/policy"
+)
+
+// options are the command line of explain.
+type options struct {
+	policyPath, configPath string
+	url                    string // of a running warder's admin listener
+	checkRequest           string // a file; "-" for standard input
+	headers                []string
+	clientIP, principal    string
+	user                   string
+	roles                  []string
+	claims                 string // JSON
+	apiKey                 bool
+	scopes                 []string
+}
+
+// NewCommand is warder explain.
+func NewCommand(p cli.Process) *cobra.Command {
+	var o options
+	var output cli.OutputFormat
+	cmd := &cobra.Command{
+		Use:   "explain METHOD URL",
+		Short: "Say how one request would be decided, and why",
+		Long: `explain decides one request as the service would, and shows which route won, which
+others came close and why they lost, each check in order, and the headers that would be
+sent. It exits 0 whatever the answer is.
+
+It asks no Redis and no Postgres. --as-user makes the request one of an active user with a
+live session, --as-api-key one with an active API key; without them there is no credential.
+--claims adds to the token of --as-user what a condition (when:) may read. A token or a key
+in a --header cannot be verified, since explain has neither your secrets nor your stores: it
+is refused as a forged one would be.
+
+The client's address is what --client-ip says, else the peer of a captured request, read as
+client_ip in --config says. With --config the renamed headers count too; its secrets are not
+read. "-" as the policy is standard input.
+
+--check-request takes a captured envoy.service.auth.v3.CheckRequest in JSON instead of
+METHOD and URL; the other flags add to it.
+
+--url asks the policy and the settings that a running warder has now; it answers its own
+machine only, as through kubectl port-forward. Nothing else is asked: what --as-user and
+--as-api-key say is taken as said, and a token or a key in a --header is refused there too.
+
+A route in shadow answers would_deny where it would deny: the request goes on all the same.
+
+In JSON: {request: {method, host, path, client_ip}, decision, status, reason, route: {id, host,
+path, methods, who, file, line, column} or null, checks: [{check, outcome, detail}], close:
+[{route, host, path, methods, who, file, line, column, why}], close_more, upstream: {set: [{name,
+value}], remove} or null, client: {status, headers: [{name, value}], body} or null, notes}. An
+outcome is passed, failed, skipped (this request needs it not) or not_reached (an earlier one
+failed). upstream is there for what goes on, client for a no.`,
+		Example: `  warder explain -p policy.yaml GET https://api.example.com/api/v1/assets/7
+  warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
+  warder explain -p policy.yaml GET /t/acme/x --as-user 42 --claims '{"tenant": "acme"}'
+  warder explain -p policy.yaml GET /api/v1/assets --as-api-key --scopes assets:read -o json
+  warder explain -p policy.yaml --check-request captured.json
+  warder explain --url http://127.0.0.1:9192 GET /api/v1/assets/7 --as-user 42`,
+		Args: func(cmd *cobra.Command, args []string) error { return o.check(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := o.request(p, args)
+			if err != nil {
+				return err
+			}
+			if o.url != "" {
+				return askRunning(cmd.Context(), p.Stdout, o, in, output)
+			}
+			s, err := o.settings(cmd, p)
+			if err != nil {
+				return err
+			}
+			x, err := o.explain(cmd.Context(), in, s)
+			if err != nil {
+				return err
+			}
+			return x.write(p.Stdout, output)
+		},
+	}
+	cli.AddPolicyFlag(cmd, &o.policyPath)
+	cli.AddConfigFlag(cmd, &o.configPath)
+	cli.AddOutputFlag(cmd, &output)
+	flags := cmd.Flags()
+	flags.StringVar(&o.url, "url", "", "ask a running warder, by the `URL` of its admin listener")
+	flags.StringVar(&o.checkRequest, "check-request", "", "a captured CheckRequest in JSON: a `file`, or - for standard input")
+	flags.StringArrayVar(&o.headers, "header", nil, "a `'Name: value'` of the request; can be given more than once")
+	flags.StringVar(&o.clientIP, "client-ip", "", "the `address` that the client comes from")
+	flags.StringVar(&o.principal, "principal", "", "the mTLS `name` of the connection's other end, as spiffe://…")
+	flags.StringVar(&o.user, "as-user", "", "send the credential of this user, by `id`")
+	flags.StringSliceVar(&o.roles, "roles", nil, "the roles of --as-user, separated by commas")
+	flags.StringVar(&o.claims, "claims", "", "other claims of the token of --as-user, as a `JSON` object, for when:")
+	flags.BoolVar(&o.apiKey, "as-api-key", false, "send an API key")
+	flags.StringSliceVar(&o.scopes, "scopes", nil, "the scopes of --as-api-key, separated by commas")
+	return cmd
+}
+
+// check finds what is wrong with the command line.
+func (o *options) check(cmd *cobra.Command, args []string) error {
+	wrong := func(format string, a ...any) error { return cli.WrongUsage(cmd, fmt.Errorf(format, a...)) }
+	switch {
+	case o.checkRequest != "" && len(args) > 0:
+		return wrong("both --check-request and %q name a request; give one", args[0])
+	case o.checkRequest == "" && len(args) != 2:
+		return wrong("%d arguments given, want METHOD URL, as in: GET https://api.example.com/x", len(args))
+	case o.policyPath == cli.StandardInput && o.checkRequest == cli.StandardInput:
+		return wrong("both the policy and --check-request are standard input; give one of them as a file")
+	case o.url != "" && (o.policyPath != "" || o.configPath != ""):
+		return wrong("--url asks a running warder, which has a policy and a configuration; leave --policy and --config out")
+	case cmd.Flags().Changed("as-user") && o.user == "":
+		return wrong("--as-user is empty; write the id of a user")
+	case cmd.Flags().Changed("claims") && o.claims == "":
+		return wrong(`--claims is empty; write a JSON object such as '{"tenant": "acme"}'`)
+	}
+	if o.url != "" {
+		if _, _, why := adminOf(o.url); why != "" {
+			return wrong("--url: %q %s", o.url, why)
+		}
+	}
+	if why := o.whyNot(); why != "" {
+		return wrong("%s", why)
+	}
+	for _, h := range o.headers {
+		if _, _, why := splitHeader(h); why != "" {
+			return wrong("--header: %q %s", h, why)
+		}
+	}
+	if o.checkRequest == "" {
+		if _, why := requestLine(args[0], args[1]); why != "" {
+			return wrong("%s", why)
+		}
+	}
+	return nil
+}
+
+// whyNot says what nobody can ask for; "" when somebody can.
+func (o *options) whyNot() string {
+	switch {
+	case len(o.roles) > 0 && o.user == "":
+		return "--roles are those of --as-user; give it too"
+	case o.claims != "" && o.user == "":
+		return "--claims are those of the token of --as-user; give it too"
+	case len(o.scopes) > 0 && !o.apiKey:
+		return "--scopes are those of --as-api-key; give it too"
+	case o.user != "" && !authz.ValidID(o.user):
+		return fmt.Sprintf("--as-user: %q can be no user's id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
+	}
+	if o.claims != "" {
+		if _, why := readClaims(o.claims); why != "" {
+			return "--claims: " + why
+		}
+	}
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"--roles", o.roles}, {"--scopes", o.scopes}} {
+		for _, name := range list.names {
+			if !authz.ValidName(name) {
+				return fmt.Sprintf("%s: %q can be held by nobody; write names without spaces at their ends, separated by commas", list.flag, name)
+			}
+		}
+	}
+	if o.clientIP != "" {
+		if addr, err := netip.ParseAddr(o.clientIP); err != nil || addr.Zone() != "" {
+			return fmt.Sprintf("--client-ip: %q is no address; write one such as 203.0.113.9", o.clientIP)
+		}
+	}
+	return ""
+}
+
+// ownClaims are the claims of --as-user's token that --claims cannot change.
+var ownClaims = []string{"sub", "jti", "exp", "nbf", "iat"}
+
+// readClaims reads the JSON of --claims, or says why it is none.
+func readClaims(text string) (claims jwt.MapClaims, why string) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&claims); err != nil || claims == nil || d.More() {
+		return nil, fmt.Sprintf(`%q is no JSON object; write one such as '{"tenant": "acme"}'`, text)
+	}
+	for _, name := range ownClaims {
+		if _, there := claims[name]; there {
+			return nil, name + " is one that --as-user gives the token; leave it out"
+		}
+	}
+	return claims, ""
+}
+
+// Settings are what the answer depends on beside the request.
+type Settings struct {
+	Policy       *policy.Policy
+	APIKeyHeader string
+	Identity     envoy.IdentityConfig
+	ClientIP     authz.ClientIPResolver
+	Configured   bool
+	Shadow       bool // no denial of any route is enforced
+}
+
+// settings takes them from the files.
+func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) {
+	configPath := config.NamedFile(o.configPath, p.Env)
+	if configPath == "" {
+		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
+		return Settings{Policy: routes, APIKeyHeader: envoy.DefaultAPIKeyHeader}, err
+	}
+	c, client, err := config.ReadDecisive(configPath, p.Env)
+	if err != nil {
+		return Settings{}, err
+	}
+	routes, err := cli.LoadPolicy(p, cmp.Or(o.policyPath, string(c.Policy)))
+	if err != nil {
+		return Settings{}, err
+	}
+	s := config.Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()}
+	resolver, err := authz.NewClientIPResolver(client)
+	return Settings{Policy: routes, APIKeyHeader: s.APIKeyHeader, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
+}
+
+// explainSession is the session of --as-user.
+const explainSession = "explain"
+
+// explain runs one request through the engine and the answer of the service.
+func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
+	if s.APIKeyHeader == "" {
+		s.APIKeyHeader = envoy.DefaultAPIKeyHeader
+	}
+	own := HeaderNames(in)
+	store, verifier, err := o.credentials(in, s.APIKeyHeader)
+	if err != nil {
+		return nil, err
+	}
+	if o.clientIP != "" {
+		s.ClientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
+		SetPeer(in, o.clientIP)
+	}
+	if o.principal != "" {
+		source(in).Principal = o.principal
+	}
+	engine, err := authz.NewEngine(authz.Config{
+		Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.APIKeyHeader, Shadow: s.Shadow,
+		IdentityHeaders: s.Identity.Headers,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var seen LastObservation
+	// A person reads this: no deadline of a busy machine may change the answer.
+	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.ClientIP, Identity: s.Identity, Observer: &seen, Deadline: time.Minute, HostOptional: o.checkRequest == ""})
+	if err != nil {
+		return nil, err
+	}
+	wire, err := proto.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("the request cannot be written as Envoy would: %w", err)
+	}
+	response := new(authv3.CheckResponse)
+	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
+		return nil, fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	x := Answer{options: *o, Settings: s, OwnHeaders: own, Observation: seen.Observation, Response: response}
+	e := New(x)
+	e.addClose(x)
+	return e, nil
+}
+
+// LastObservation keeps what the server tells of the one check.
+type LastObservation struct{ envoy.Observation }
+
+// Observed implements envoy.Observer.
+func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.Observation = o }
+
+// credentials adds to the request what --as-user and --as-api-key say, and makes the
+// stores that know of it, and of nothing else.
+func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*memory.Store, *token.Verifier, error) {
+	secret := []byte(rand.Text() + rand.Text()) // nobody's: a token in a header is not verified
+	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
+	if err != nil {
+		return nil, nil, err
+	}
+	store := memory.New(nil)
+	if o.user != "" {
+		roles, _ := authz.NewNames(o.roles)
+		store.PutUser(o.user, authz.User{Active: true, Roles: roles})
+		store.PutSession(o.user, explainSession, 0)
+		claims := jwt.MapClaims{}
+		if o.claims != "" {
+			claims, _ = readClaims(o.claims) // it was checked before
+		}
+		claims["sub"], claims["jti"], claims["exp"] = o.user, explainSession, time.Now().Add(time.Hour).Unix()
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+		if err != nil {
+			return nil, nil, errors.New("the token of --as-user cannot be signed")
+		}
+		AddHeader(in, "authorization", "Bearer "+signed)
+	}
+	if o.apiKey {
+		key := "explain." + rand.Text()
+		scopes, _ := authz.NewNames(o.scopes)
+		store.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: "explain", Scopes: scopes, Active: true})
+		AddHeader(in, apiKeyHeader, key)
+	}
+	return store, verifier, nil
+}

@@ -1,0 +1,160 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"warder/authz/mask"
+	"warder/cmd/warder/internal/cli"
+)
+
+// NewCommand is warder mask.
+func NewCommand(p cli.Process) *cobra.Command {
+	var o maskOptions
+	cmd := &cobra.Command{
+		Use:   "mask [flags] [-- COMMAND ARG…]",
+		Short: "Mask the secrets in a stream, or in what a command writes",
+		Long: `mask copies standard input to standard output, line by line and as it comes, with
+what is a secret replaced by ` + mask.Replacement + `: the values of sensitive keys in JSON, logfmt,
+query strings, forms, headers and Python's repr, tokens, Bearer and Basic credentials,
+API keys, passwords in URLs.
+
+With a COMMAND, mask runs it and masks its standard output and standard error
+instead. Signals go on to the command, and its exit code is that of mask: 128 and the
+signal's number when a signal ended it, 127 when there is no such command, 126 when it
+cannot be run.
+
+A line of more than ` + fmt.Sprint(mask.MaxLine>>20) + ` MiB is cut and marked. --json is for JSON values that go over more than one line:
+they are held back until they are whole, and masked as one.`,
+		Example: `  celery -A app worker 2>&1 | warder mask
+  warder mask -- celery -A app worker
+  kubectl get secret app -o json | warder mask --json --keys data`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
+				return cli.WrongUsage(cmd, fmt.Errorf("unexpected argument %q; a command stands after --, as in: warder mask -- %s", args[0], strings.Join(args, " ")))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			masker, err := mask.NewMasker(o.keys...)
+			if err != nil {
+				return cli.WrongUsage(cmd, fmt.Errorf("--keys: %w", err))
+			}
+			o.masker = masker
+			if len(args) > 0 {
+				return maskCommand(p, o, args)
+			}
+			return maskStream(cmd.Context(), p, o)
+		},
+	}
+	cmd.Flags().StringSliceVar(&o.keys, "keys", nil, "sensitive `keys` besides those that are built in, separated by commas")
+	cmd.Flags().BoolVar(&o.json, "json", false, "JSON values may go over more than one line")
+	return cmd
+}
+
+type maskOptions struct {
+	keys   []string
+	json   bool
+	masker *mask.Masker
+}
+
+// writer returns a masking writer in front of w.
+func (o maskOptions) writer(w io.Writer) *mask.Writer {
+	if o.json {
+		return mask.NewJSONWriter(w, o.masker)
+	}
+	return mask.NewWriter(w, o.masker)
+}
+
+// settleInput is how long a stream that is told to end may stay silent before it
+// is taken to be at its end.
+const settleInput = 100 * time.Millisecond
+
+// maskStream copies standard input. SIGTERM ends it when what was written before
+// has gone through. A SIGINT is for whoever writes the stream: Ctrl-C reaches them both,
+// and what they have to say about it is still to come.
+func maskStream(ctx context.Context, p cli.Process, o maskOptions) error {
+	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer end()
+	if _, typed := terminal(p.Stdin); !typed {
+		signal.Ignore(syscall.SIGINT)
+		defer signal.Reset(syscall.SIGINT)
+	}
+	out := o.writer(p.Stdout)
+	chunks := make(chan []byte)
+	read := make(chan error, 1)
+	free := make(chan []byte, 2)
+	free <- make([]byte, maskBuffer)
+	free <- make([]byte, maskBuffer)
+	go func() {
+		for {
+			buf := <-free
+			n, err := p.Stdin.Read(buf[:maskBuffer])
+			if n > 0 {
+				chunks <- buf[:n]
+			} else {
+				free <- buf
+			}
+			if err != nil {
+				read <- err
+				return
+			}
+		}
+	}()
+	var quiet <-chan time.Time
+	told := ctx.Done()
+	for {
+		select {
+		case chunk := <-chunks:
+			if _, err := out.Write(chunk); err != nil {
+				return outputError(err)
+			}
+			free <- chunk
+			if told == nil {
+				quiet = time.After(settleInput)
+			}
+			continue
+		case <-told:
+			told, quiet = nil, time.After(settleInput)
+			continue
+		case <-quiet:
+		case err := <-read:
+			if !errors.Is(err, io.EOF) {
+				return errors.Join(outputError(out.Close()), fmt.Errorf("standard input cannot be read: %w", cli.Cause(err)))
+			}
+		}
+		return outputError(out.Close())
+	}
+}
+
+// maskBuffer is how much is read at once, in bytes.
+const maskBuffer = 64 << 10
+
+func outputError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("standard output cannot be written: %w", cli.Cause(err))
+}
+
+// terminal returns the descriptor of a stream that is the terminal in front of
+// which this process stands.
+func terminal(stream any) (fd int, ok bool) {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return 0, false
+	}
+	fd = int(f.Fd())
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return fd, err == nil && group == unix.Getpgrp()
+}

@@ -1,0 +1,212 @@
+package openapi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"warder/cmd/warder/internal/cli"
+	"warder/policy"
+	"warder/policy/pattern"
+)
+
+// NewCommand is warder import.
+func NewCommand(p cli.Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Write a policy skeleton from what an application says of itself",
+		Args:  cli.KnownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newImportOpenAPICommand(p))
+	return cmd
+}
+
+func newImportOpenAPICommand(p cli.Process) *cobra.Command {
+	var prefix string
+	cmd := &cobra.Command{
+		Use:   "openapi FILE",
+		Short: "Write a policy skeleton from an OpenAPI document",
+		Long: `openapi reads an OpenAPI document (3.0, 3.1 or 3.2, JSON or YAML; FastAPI serves one at
+/openapi.json) and writes a policy with a route for each path: its methods, and who may
+pass as far as the document says. "-" is standard input. Nothing that the document
+refers to elsewhere is read.
+
+What the document does not say is closed and marked with DECIDE: the role and the scope of
+that name are held by nobody, and there is no admin role. A document does not say which
+roles an application asks for, and where it asks for no credential it does not say that
+everybody may come; nothing is ever written as public. Paths that no route can take are
+listed as comments.
+
+The base path of the document's servers stands before its paths; --prefix replaces it.`,
+		Example: `  curl -s http://localhost:8000/openapi.json | warder import openapi - > policy.yaml
+  warder import openapi openapi.json --prefix /api > policy.yaml
+  grep -n DECIDE policy.yaml
+  warder diff --openapi openapi.json policy.yaml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return nil
+			}
+			return cli.WrongUsage(cmd, fmt.Errorf("got %s; name one OpenAPI document, or - for standard input", cli.Count(len(args), "argument")))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given, err := PrefixFlag(cmd, prefix)
+			if err != nil {
+				return err
+			}
+			return importOpenAPI(p, args[0], given)
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "what stands before the document's paths, such as /api")
+	return cmd
+}
+
+// PrefixFlag returns the flag --prefix without its last slash; nil when it was not given.
+func PrefixFlag(cmd *cobra.Command, prefix string) (*string, error) {
+	if !cmd.Flags().Changed("prefix") {
+		return nil, nil
+	}
+	prefix = strings.TrimRight(prefix, "/")
+	if prefix == "" {
+		return &prefix, nil
+	}
+	if wrong := pattern.WrongPath(prefix); wrong != "" {
+		return nil, cli.WrongUsage(cmd, fmt.Errorf("--prefix %s", wrong))
+	}
+	if strings.HasSuffix(prefix, "**") {
+		return nil, cli.WrongUsage(cmd, errors.New("--prefix ends with **; write what stands before every path, such as /api"))
+	}
+	return &prefix, nil
+}
+
+func importOpenAPI(p cli.Process, file string, prefix *string) error {
+	a, err := Read(p, file, prefix)
+	if err != nil {
+		return err
+	}
+	s := skeletonOf(a)
+	if len(s.routes) == 0 {
+		var reasons strings.Builder
+		for _, o := range s.refused {
+			fmt.Fprintf(&reasons, "\n%s: %s", operationName(o), o.Wrong)
+		}
+		return fmt.Errorf("%s: has no operation that a route can take%s", a.name, reasons.String())
+	}
+	text := s.yaml(a)
+	// What is written is what will be loaded: nothing goes out that would not be.
+	if _, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil); err != nil {
+		return fmt.Errorf("%s: cannot be made a policy: %w", a.name, err)
+	}
+	if _, err := io.WriteString(p.Stdout, text); err != nil {
+		return fmt.Errorf("writing the policy: %w", err)
+	}
+	return nil
+}
+
+func operationName(o Operation) string {
+	return cli.OneLine(o.Method, 40) + " " + cli.OneLine(o.Template, 200)
+}
+
+// yaml writes the skeleton. Whatever came from the document is in a comment by cli.OneLine, or
+// quoted.
+func (s skeleton) yaml(a Application) string {
+	var b strings.Builder
+	comment := func(indent, text string) { writeComment(&b, indent, text) }
+	title := cli.OneLine(strings.TrimSpace(a.title+" "+a.version), 100)
+	if title == "" {
+		title = "an application"
+	}
+	comment("", "Who may pass where, as far as the OpenAPI document of "+title+" says it.")
+	comment("", "What it does not say is closed: nobody holds the role or the scope "+undecided+". Decide at each "+
+		undecided+" who may pass, and then see what is left with: grep -n "+undecided)
+	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) looks like any other in the document: write ** for it, as the last segment.")
+	if len(a.prefixes) > 1 {
+		comment("", "The document has servers with several base paths; the first one stands before the paths here, and --prefix chooses another.")
+	}
+	b.WriteString("version: 1\n")
+	b.WriteString("admin_role: \"\"  # " + undecided + ": the role that passes every role check, such as ADMIN; \"\" is none\n")
+	b.WriteString("routes:\n")
+	for _, r := range s.routes {
+		r.write(&b)
+	}
+	for _, o := range s.refused {
+		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.Wrong)
+	}
+	for _, o := range s.twice {
+		comment("  ", undecided+": "+operationName(o)+" is the same requests as another operation above, whose route decides them")
+	}
+	return b.String()
+}
+
+func (r *skeletonRoute) write(b *strings.Builder) {
+	writeComment(b, "  ", strings.Join(r.names, "; "))
+	for _, what := range r.rule.decide {
+		writeComment(b, "  ", undecided+": "+what)
+	}
+	fmt.Fprintf(b, "  - id: %s\n", quoted(r.id))
+	fmt.Fprintf(b, "    match: {methods: %s, paths: [%s]}\n", quotedList(r.methods), quoted(r.path))
+	b.WriteString("    allow:\n")
+	if u := r.rule.user; u != nil {
+		fmt.Fprintf(b, "      - user: {%s}\n", strings.Join(keyed("roles", u.Roles, "all_roles", u.AllRoles), ", "))
+	}
+	if k := r.rule.apiKey; k != nil {
+		fmt.Fprintf(b, "      - api_key: {%s}\n", strings.Join(keyed("scopes", k.Scopes, "any_scopes", k.AnyScopes), ", "))
+	}
+}
+
+// keyed writes the lists that are not empty under their keys.
+func keyed(one string, names []string, other string, others []string) (keys []string) {
+	if len(names) > 0 {
+		keys = append(keys, one+": "+quotedList(names))
+	}
+	if len(others) > 0 {
+		keys = append(keys, other+": "+quotedList(others))
+	}
+	return keys
+}
+
+const commentWidth = 110
+
+// writeComment writes a text as comment lines, broken between words.
+func writeComment(b *strings.Builder, indent, text string) {
+	for _, line := range cli.Fold(text, commentWidth) {
+		b.WriteString(indent + "# " + line + "\n")
+	}
+}
+
+func quotedList(words []string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = quoted(w)
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+// quoted writes a text so that YAML can read it as nothing else.
+func quoted(s string) string {
+	if plainWord(s) {
+		return s
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// plainWord reports whether a text may stand in YAML without quotes: a word of more letters
+// than any that YAML reads as a value (true, null, off, y and the like).
+func plainWord(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '-') {
+			return false
+		}
+	}
+	switch strings.ToLower(s) {
+	case "", "y", "n", "yes", "no", "on", "off", "true", "false", "null":
+		return false
+	}
+	return true
+}

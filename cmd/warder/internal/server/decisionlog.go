@@ -1,0 +1,215 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"warder/authz"
+	"warder/authz/mask"
+	"warder/cmd/warder/internal/config"
+	"warder/envoy"
+)
+
+// Bounds of what a client chooses, in bytes.
+const (
+	maxLoggedPath = 512
+	maxLoggedWord = 128
+)
+
+// A decisionLog writes one JSON line for each decision, or for each denial. What
+// a client sent is cut, and masked where it may be a secret. A line is made after the
+// answer: a check only copies what the line needs.
+type decisionLog struct {
+	onlyDeny     bool
+	apiKeyHeader string
+	mask         *mask.Masker
+	lines        *linePart
+}
+
+// newDecisionLog returns nil when no decision is to be logged.
+func newDecisionLog(lines *linePart, which config.Decisions, apiKeyHeader string, m *mask.Masker) *decisionLog {
+	if which == config.LogNone {
+		return nil
+	}
+	return &decisionLog{onlyDeny: which == config.LogDeny, apiKeyHeader: strings.ToLower(apiKeyHeader), mask: m, lines: lines}
+}
+
+// Observed implements envoy.Observer.
+func (l *decisionLog) Observed(_ context.Context, o envoy.Observation) {
+	if l.onlyDeny && o.Decision.Allowed() {
+		return
+	}
+	l.write(o)
+}
+
+// Differs notes that the next policy decides a request otherwise.
+func (l *decisionLog) Differs(_ context.Context, o envoy.Observation, next authz.Decision) {
+	l.write(o,
+		slog.String("next_decision", next.Verdict()),
+		slog.String("next_reason", next.Reason().String()),
+		slog.String("next_route", next.Route()))
+}
+
+// write queues a line about a decision.
+func (l *decisionLog) write(o envoy.Observation, more ...slog.Attr) {
+	r := l.record(o)
+	l.lines.later(r.size(), func() []byte {
+		var line bytes.Buffer
+		record := slog.NewRecord(r.at, slog.LevelInfo, "", 0)
+		record.AddAttrs(append(l.about(r), more...)...)
+		if err := mask.NewHandler(lineHandler(&line), l.mask).Handle(context.Background(), record); err != nil {
+			return nil
+		}
+		return line.Bytes()
+	})
+}
+
+// A decisionRecord is what a line needs of a decision. It keeps nothing of the request's
+// memory.
+type decisionRecord struct {
+	at                               time.Time
+	verdict, reason, route, authType string
+	clientIP                         netip.Addr
+	duration                         time.Duration
+	method, path, id, user, prefix   mask.Excerpt
+	secrets                          []string
+	tooMany                          bool // credentials, so that no text of the client is shown
+}
+
+func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
+	who := o.Decision.Principal()
+	r := &decisionRecord{
+		at:      time.Now(),
+		verdict: o.Decision.Verdict(), reason: o.Decision.Reason().String(), route: o.Decision.Route(), authType: who.Method.String(),
+		clientIP: o.Decision.ClientIP(), duration: o.Duration,
+		method: mask.NewExcerpt(o.Method).Clone(), path: mask.NewExcerpt(o.Path).Clone(), id: mask.NewExcerpt(o.ID).Clone(),
+		user: mask.NewExcerpt(who.UserID).Clone(), prefix: mask.NewExcerpt(who.KeyPrefix).Clone(),
+	}
+	r.secrets, r.tooMany = l.credentials(o.Request, r)
+	return r
+}
+
+// recordSize is what a record takes beside its texts, in bytes.
+const recordSize = 512
+
+func (r *decisionRecord) size() int {
+	n := recordSize
+	for _, e := range []mask.Excerpt{r.method, r.path, r.id, r.user, r.prefix} {
+		n += len(e.Text)
+	}
+	for _, s := range r.secrets {
+		n += len(s)
+	}
+	return n
+}
+
+// canHold reports whether a secret of n bytes may stand in what the client sent. An
+// escape makes a text longer than the secret, never shorter.
+func (r *decisionRecord) canHold(n int) bool {
+	for _, e := range []mask.Excerpt{r.method, r.path, r.id} {
+		if e.Cut || len(e.Text) >= n {
+			return true
+		}
+	}
+	return false
+}
+
+// about is what a line tells of a decision.
+func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
+	clientIP := ""
+	if r.clientIP.IsValid() {
+		clientIP = r.clientIP.String()
+	}
+	return []slog.Attr{
+		slog.String("decision", r.verdict),
+		slog.String("reason", r.reason),
+		slog.String("route", r.route),
+		slog.String("method", l.clean(r.method, r, maxLoggedWord)),
+		slog.String("path", l.clean(r.path, r, maxLoggedPath)),
+		slog.String("client_ip", clientIP),
+		slog.String("user", r.user.Shown(l.mask.String(r.user.Text), maxLoggedPath)),
+		slog.String("auth_method", r.authType),
+		slog.String("key_prefix", r.prefix.Shown(l.mask.String(r.prefix.Text), maxLoggedWord)),
+		slog.String("request_id", l.clean(r.id, r, maxLoggedWord)),
+		slog.Int64("duration_us", r.duration.Microseconds()),
+	}
+}
+
+// credentials are what came with the request to prove somebody: a client that
+// puts its key into the path too must not have it logged. Those that are longer than
+// any text of the client are left out.
+func (l *decisionLog) credentials(r *authz.Request, about *decisionRecord) (found []string, tooMany bool) {
+	for i := range r.Headers {
+		h := &r.Headers[i]
+		value := h.Value
+		switch h.Name {
+		case "authorization":
+			if _, credentials, ok := strings.Cut(value, " "); ok {
+				value = strings.TrimLeft(credentials, " ")
+			}
+		case l.apiKeyHeader:
+		default:
+			continue
+		}
+		if len(value) < minMasked || !about.canHold(len(value)) {
+			continue
+		}
+		if len(found) == maxCredentials {
+			return nil, true
+		}
+		found = append(found, strings.Clone(value[:min(len(value), mask.MaxRead)]))
+	}
+	return found, false
+}
+
+// maxCredentials bounds how many credentials of one request are looked for in its texts.
+const maxCredentials = 8
+
+// minMasked is the length of the shortest API key. Anything shorter would mask
+// half of the paths that there are.
+const minMasked = 8
+
+// clean makes a text of the client fit to be logged: without the credentials
+// that came with the request, without anything else that is a secret, and cut.
+func (l *decisionLog) clean(e mask.Excerpt, r *decisionRecord, limit int) string {
+	if r.tooMany && e.Text != "" {
+		return mask.Replacement
+	}
+	masked := l.without(e, r.secrets)
+	if strings.Contains(masked, "%") {
+		// A secret may hide behind escapes. Such a text is not worth keeping.
+		plain := mask.Excerpt{Text: unescape(masked), Cut: e.Cut}
+		if l.without(plain, r.secrets) != plain.Text {
+			return mask.Replacement
+		}
+	}
+	return e.Shown(masked, limit)
+}
+
+func (l *decisionLog) without(e mask.Excerpt, secrets []string) string {
+	for _, secret := range secrets {
+		e.Text = e.Without(secret)
+	}
+	return l.mask.String(e.Text)
+}
+
+// unescape decodes the escapes that can be decoded and leaves the others.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := url.PathUnescape(s[i : i+3]); err == nil {
+				b.WriteString(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

@@ -1,0 +1,199 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"warder/authz"
+	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
+	"warder/envoy"
+)
+
+const aToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
+
+func observe(path, id string, headers ...authz.Header) envoy.Observation {
+	return envoy.Observation{
+		Request: &authz.Request{Attributes: authz.Attributes{Headers: headers}},
+		Method:  "GET", Path: path, ID: id,
+		Decision: authz.Deny(authz.ReasonRoleMissing), Duration: 1234 * time.Microsecond,
+	}
+}
+
+func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
+	t.Helper()
+	return newLineQueue("standard output", out, log, metrics.New(nil).Dropped, linesOfDecisions, linesOfAccess)
+}
+
+func TestDecisionLogFields(t *testing.T) {
+	t.Parallel()
+	var out, own clitest.Buffer
+	q := testLines(t, &out, NewLogger(&own, config.Log{}))
+	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	q.close(0)
+	line := out.String()
+	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
+		t.Fatalf("not one line: %q", line)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"auth_method", "client_ip", "decision", "duration_us", "key_prefix", "method", "path", "reason", "request_id", "route", "time", "user"}
+	if got := slices.Sorted(maps.Keys(fields)); !slices.Equal(got, want) {
+		t.Errorf("fields %v\nwant   %v", got, want)
+	}
+	for field, value := range map[string]any{
+		"decision": "deny", "reason": "role_missing", "method": "GET", "path": "/api/v1/x", "request_id": "req-1", "duration_us": 1234.0,
+	} {
+		if fields[field] != value {
+			t.Errorf("%s is %v, want %v", field, fields[field], value)
+		}
+	}
+	if own.String() != "" {
+		t.Errorf("warder's own log: %s", own.String())
+	}
+}
+
+func TestDecisionLogMasks(t *testing.T) {
+	t.Parallel()
+	key := authz.Header{Name: "x-api-key", Value: "wk_canary_12345678"}
+	bearer := authz.Header{Name: "authorization", Value: "Bearer opaque-canary-token"}
+	for _, c := range []struct {
+		want, path string
+		headers    []authz.Header
+	}{
+		{"/plain/path", "/plain/path", []authz.Header{key, bearer}},
+		{"/reset/***FILTERED***", "/reset/" + aToken, nil},
+		{"/reset/***FILTERED***/x", "/reset/" + aToken + "/x", nil},
+		{"/a/***FILTERED***/b", "/a/wk_canary_12345678/b", []authz.Header{key}},
+		{"/a/***FILTERED***", "/a/opaque-canary-token", []authz.Header{bearer}},
+		{"***FILTERED***", "/a/wk%5Fcanary%5f12345678", []authz.Header{key}},
+		{"/reset/***FILTERED***", "/reset/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"/%zz/***FILTERED***", "/%zz/%65yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", nil},
+		{"/files/caf%C3%A9%20x", "/files/caf%C3%A9%20x", []authz.Header{key}},
+		{"/short/a", "/short/a", []authz.Header{{Name: "x-api-key", Value: "a"}}},
+		{"/eyJ", "/eyJ", nil},
+		{"/" + strings.Repeat("a", 511) + "…(cut)", "/" + strings.Repeat("a", 5000), nil},
+		{"/" + strings.Repeat("a", 510) + "…(cut)", "/" + strings.Repeat("a", 510) + "éééé", nil},
+		{"/\ufffd\ufffd", "/\xff\xfe", nil},
+		{"/a\"\nb", "/a\"\nb", nil},
+	} {
+		var out clitest.Buffer
+		q := testLines(t, &out, clitest.Discard())
+		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		q.close(0)
+		var got struct {
+			Path string `json:"path"`
+		}
+		if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
+			t.Errorf("%q: %v in %q", c.path, err, out.String())
+		}
+		if got.Path != c.want {
+			t.Errorf("%q is logged as %q, want %q", c.path, got.Path, c.want)
+		}
+		if strings.Contains(out.String(), "canary") || strings.Contains(out.String(), "c2lnbmF0dXJl") {
+			t.Errorf("a credential is in %s", out.String())
+		}
+		if strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("%q makes more than one line: %q", c.path, out.String())
+		}
+	}
+}
+
+func TestDecisionLogOff(t *testing.T) {
+	t.Parallel()
+	if l := newDecisionLog(nil, config.LogNone, "", nil); l != nil {
+		t.Error("log.decisions: none makes a log")
+	}
+}
+
+// A stuck pipe blocks each write until it is opened.
+type stuckPipe struct {
+	open chan struct{}
+	clitest.Buffer
+}
+
+func (p *stuckPipe) Write(b []byte) (int, error) {
+	<-p.open
+	return p.Buffer.Write(b)
+}
+
+// Nobody reads standard output: checks go on, lines are dropped and counted, and
+// what was kept comes out when somebody reads again.
+func TestDecisionLogNeverBlocks(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	var own clitest.Buffer
+	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	const extra = 100
+	for range lineBacklog + extra {
+		l.Observed(t.Context(), observe("/x", "")) // would hang here
+	}
+	close(pipe.open)
+	q.close(0)
+	kept := strings.Count(pipe.String(), "\n")
+	if kept < lineBacklog || kept > lineBacklog+1 { // one may be in the writer's hands
+		t.Errorf("%d lines were kept, want %d", kept, lineBacklog)
+	}
+	if !strings.Contains(own.String(), "lines dropped") {
+		t.Errorf("nothing is said about dropped lines: %s", own.String())
+	}
+	l.Observed(t.Context(), observe("/late", "")) // after the end: no panic
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
+	t.Parallel()
+	var own clitest.Buffer
+	q := testLines(t, brokenPipe{}, NewLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	for range 10 {
+		l.Observed(t.Context(), observe("/x", ""))
+	}
+	q.close(0)
+	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
+		t.Errorf("said %d times: %s", n, own.String())
+	}
+}
+
+// Long lines that nobody reads are dropped before they fill the memory.
+func TestLineQueueBytes(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	var own clitest.Buffer
+	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
+	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
+	for range 100 {
+		_, _ = q.part(linesOfDecisions).Write(line)
+	}
+	close(pipe.open)
+	q.close(0)
+	if got := len(pipe.String()); got != backlogBytes {
+		t.Errorf("%d bytes were kept, want %d", got, backlogBytes)
+	}
+	if n := testutil.ToFloat64(q.part(linesOfDecisions).total); n != 92 {
+		t.Errorf("%v lines are counted as dropped, want 92", n)
+	}
+	if !strings.Contains(own.String(), `"lines":`) {
+		t.Errorf("what was dropped is not told: %s", own.String())
+	}
+	if n := q.part(linesOfDecisions).waiting.Load(); n != 0 {
+		t.Errorf("%d bytes are counted in an empty queue", n)
+	}
+}

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"warder/authz"
+	"warder/cmd/warder/internal/clitest"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
+)
+
+// A check only copies what its line needs: nothing is masked or encoded before it is
+// the line's turn, and no more of the request is kept than is read.
+func TestDecisionLineIsMadeLater(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	q := testLines(t, pipe, clitest.Discard())
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil)
+	l.Observed(t.Context(), observe("/first", ""))
+	for len(q.lines) > 0 { // until the writer has it
+		time.Sleep(time.Millisecond)
+	}
+	hostile := "/admin/" + strings.Repeat("%3DBearer", 6400)
+	l.Observed(t.Context(), observe(hostile, hostile, authz.Header{Name: "x-api-key", Value: hostile}, authz.Header{Name: "authorization", Value: "Bearer " + hostile}))
+	line := <-q.lines
+	if line.text != nil || line.make == nil {
+		t.Errorf("the line was made before the answer: %d bytes", len(line.text))
+	}
+	if line.size > 40<<10 {
+		t.Errorf("%d bytes are kept of a request", line.size)
+	}
+	if text := string(line.make()); len(text) > 1<<10 || !strings.Contains(text, `…(cut)"`) {
+		t.Errorf("the line has %d bytes: %.300s", len(text), text)
+	}
+	line.part.release(line)
+	close(pipe.open)
+	q.close(0)
+}
+
+// Nobody reads: that is told while it is so, and once; new lines come when
+// somebody reads again, and one log takes nothing from another.
+func TestStuckReaderIsTold(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	var own clitest.Buffer
+	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	for range 3 * lineBacklog {
+		l.Observed(t.Context(), observe("/x", "")) // would hang here
+	}
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(own.String(), "lines dropped") && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := strings.Count(own.String(), "lines dropped"); n != 1 {
+		t.Errorf("told %d times: %s", n, own.String())
+	}
+	if n := testutil.ToFloat64(q.part(linesOfDecisions).total); n < 2*lineBacklog-1 || n > 2*lineBacklog {
+		t.Errorf("%v lines are counted as dropped", n)
+	}
+	_, _ = q.part(linesOfAccess).Write([]byte("the other log\n"))
+	close(pipe.open)
+	for q.part(linesOfDecisions).entries.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	l.Observed(t.Context(), observe("/again", ""))
+	q.close(0)
+	for _, want := range []string{"the other log", "/again"} {
+		if !strings.Contains(pipe.String(), want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+}
+
+// warder's own log waits for nobody either: checks write to it.
+func TestOwnLogNeverBlocks(t *testing.T) {
+	t.Parallel()
+	pipe := &stuckPipe{open: make(chan struct{})}
+	dropped := metrics.NewDroppedLines()
+	log, q := newQueuedLogger(pipe, config.Log{}, dropped)
+	for range 2 * lineBacklog {
+		log.Error("a store does not answer") // would hang here
+	}
+	if n := testutil.ToFloat64(dropped.WithLabelValues(linesOfOwn)); n < lineBacklog-1 {
+		t.Errorf("%v lines are counted as dropped", n)
+	}
+	close(pipe.open)
+	q.close(0)
+	if n := strings.Count(pipe.String(), "a store does not answer"); n < lineBacklog {
+		t.Errorf("%d lines were kept", n)
+	}
+}
+
+// A line that cannot be made is lost alone.
+func TestLineThatPanics(t *testing.T) {
+	t.Parallel()
+	var out, own clitest.Buffer
+	q := testLines(t, &out, NewLogger(&own, config.Log{}))
+	q.part(linesOfDecisions).later(1, func() []byte { panic("token=c4n4ry") })
+	_, _ = q.part(linesOfAccess).Write([]byte("next\n"))
+	q.close(0)
+	if out.String() != "next\n" || !strings.Contains(own.String(), `"panic"`) || strings.Contains(own.String(), "c4n4ry") {
+		t.Errorf("%q, %s", out.String(), own.String())
+	}
+}
+
+// More credentials than are looked for hide every text of the client.
+func TestTooManyCredentials(t *testing.T) {
+	t.Parallel()
+	var out clitest.Buffer
+	q := testLines(t, &out, clitest.Discard())
+	var headers []authz.Header
+	for i := range maxCredentials + 1 {
+		headers = append(headers, authz.Header{Name: "x-api-key", Value: "canary-key-" + string(rune('a'+i))})
+	}
+	newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
+	q.close(0)
+	if strings.Contains(out.String(), "canary") || !strings.Contains(out.String(), `"path":"***FILTERED***"`) {
+		t.Error(out.String())
+	}
+}

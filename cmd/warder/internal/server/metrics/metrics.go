@@ -1,0 +1,206 @@
+package metrics
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+
+	"warder/authz"
+	"warder/authz/token"
+	"warder/envoy"
+	"warder/policy"
+)
+
+// decisionBuckets are in seconds. Most checks take some tens of microseconds, and none
+// takes longer than the deadline.
+var decisionBuckets = []float64{
+	25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 500e-3,
+}
+
+// maxGoneRoutes is how many routes that left the policy keep their counters. A counter
+// that goes while it is looked at spoils its rate, and somebody may make up ids
+// with each release.
+const maxGoneRoutes = 1000
+
+// Metrics are what GET /metrics shows, in a registry of their own. No label holds
+// anything of a request: routes are those of the policy, all other words are fixed.
+type Metrics struct {
+	registry  *prometheus.Registry
+	decisions *prometheus.CounterVec
+	duration  prometheus.Histogram
+	Dropped   *prometheus.CounterVec // lines that a log does not have
+	calls     *callMetrics
+	sessions  *storeMeter
+	users     *storeMeter
+	apiKeys   *storeMeter
+
+	Next *Next // what a policy to come would change
+
+	gone []string // ids of routes that left the policy, those that left first first
+}
+
+// NewDroppedLines makes the counter of the lines that no log has.
+func NewDroppedLines() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "warder_log_lines_dropped_total",
+		Help: "Lines of a log that were not written: decisions, access (what Envoy sends) or own (standard error).",
+	}, []string{"log"})
+}
+
+// New makes metrics that show a counter of dropped lines that is older than
+// they are, since warder's own log begins before the server; nil means a new one.
+func New(dropped *prometheus.CounterVec) *Metrics {
+	if dropped == nil {
+		dropped = NewDroppedLines()
+	}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		Dropped:  dropped,
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "warder_decisions_total",
+			Help: "Decisions, by the id of the route in the policy (empty: none matched), the decision and its reason.",
+		}, []string{"route", "decision", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "warder_decision_duration_seconds",
+			Help:    "Time from a request that was received to its decision, stores included.",
+			Buckets: decisionBuckets,
+		}),
+	}
+	stores := newStoreMetrics()
+	m.sessions, m.users, m.apiKeys = stores.meter("sessions"), stores.meter("users"), stores.meter("api_keys")
+	m.calls = newCallMetrics()
+	m.Next = newNextMetrics()
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.decisions, m.duration, m.Dropped, stores.requests, stores.seconds, m.calls.started, m.calls.handled,
+	)
+	return m
+}
+
+// SpeakTo lets the log know when a store stops answering.
+func (m *Metrics) SpeakTo(log *slog.Logger) {
+	for _, meter := range []*storeMeter{m.sessions, m.users, m.apiKeys} {
+		meter.voice.log = log
+	}
+}
+
+// Observed implements [envoy.Observer].
+func (m *Metrics) Observed(_ context.Context, o envoy.Observation) {
+	d := o.Decision
+	m.decisions.WithLabelValues(d.Route(), d.Verdict(), d.Reason().String()).Inc()
+	m.duration.Observe(o.Duration.Seconds())
+}
+
+// RoutesGone notes which routes a reload has removed, if any, and drops the counters of
+// those that left long ago. It is called by one goroutine, which reloads the policy.
+func (m *Metrics) RoutesGone(ids []string, current *policy.Policy) {
+	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
+	for len(m.gone) > maxGoneRoutes {
+		m.dropRoute(m.gone[0])
+		m.gone = m.gone[1:]
+	}
+}
+
+// dropRoute drops all counters of a route. One after the other: looking for them would
+// hold up the checks while thousands are looked at.
+func (m *Metrics) dropRoute(id string) {
+	for _, reason := range authz.Reasons() {
+		for _, decision := range []string{authz.VerdictAllow, authz.VerdictDeny, authz.VerdictWouldDeny} {
+			m.decisions.DeleteLabelValues(id, decision, reason.String())
+		}
+	}
+	m.Next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // holds up no check
+}
+
+// A Cache is something that answers from memory, and how to ask how often.
+type Cache struct {
+	Name   string
+	Counts func() authz.CacheCounts
+}
+
+// CountedSessions are sessions whose questions are counted.
+func (m *Metrics) CountedSessions(s authz.Sessions) authz.Sessions {
+	return meteredSessions{s, m.sessions}
+}
+
+// CountedUsers are users whose questions are counted.
+func (m *Metrics) CountedUsers(u authz.Users) authz.Users { return meteredUsers{u, m.users} }
+
+// CountedAPIKeys are API keys whose questions are counted.
+func (m *Metrics) CountedAPIKeys(k authz.APIKeys) authz.APIKeys { return meteredAPIKeys{k, m.apiKeys} }
+
+// AskedSession counts a question to sessions that tell of their questions themselves.
+func (m *Metrics) AskedSession(took time.Duration, alive bool, err error) {
+	m.sessions.askedSession(took, alive, err)
+}
+
+// CallOptions make a gRPC server count its calls.
+func (m *Metrics) CallOptions() []grpc.ServerOption { return m.calls.options() }
+
+// Register shows what others count.
+func (m *Metrics) Register(c prometheus.Collector) { m.registry.MustRegister(c) }
+
+// CountCaches shows what caches count themselves.
+func (m *Metrics) CountCaches(caches ...Cache) {
+	m.registry.MustRegister(cacheCollector{
+		caches: caches,
+		total: prometheus.NewDesc("warder_cache_requests_total",
+			"Questions to what is kept in memory: hit (answered from it), shared (by a question to the store that was under way), "+
+				"miss (by the store), bypass (by the store, since nothing may be kept now).",
+			[]string{"cache", "result"}, nil),
+	})
+}
+
+// TokenCache is the cache of tokens that were good before.
+func TokenCache(v *token.Verifier) Cache {
+	return Cache{"tokens", func() authz.CacheCounts {
+		hits, misses := v.Remembered()
+		return authz.CacheCounts{Hits: hits, Misses: misses}
+	}}
+}
+
+// A cacheCollector reads the caches when somebody looks.
+type cacheCollector struct {
+	caches []Cache
+	total  *prometheus.Desc
+}
+
+func (c cacheCollector) Describe(to chan<- *prometheus.Desc) { to <- c.total }
+
+func (c cacheCollector) Collect(to chan<- prometheus.Metric) {
+	for _, cache := range c.caches {
+		counts := cache.Counts()
+		for result, n := range map[string]uint64{
+			"hit": counts.Hits, "shared": counts.Shared, "miss": counts.Misses, "bypass": counts.Bypasses,
+		} {
+			to <- prometheus.MustNewConstMetric(c.total, prometheus.CounterValue, float64(n), cache.Name, result)
+		}
+	}
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		// One metric that fails does not hide the others.
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+		Timeout:             4 * time.Second,
+	})
+}
+
+// Observers are told one after the other.
+type Observers []envoy.Observer
+
+// Observed implements [envoy.Observer].
+func (all Observers) Observed(ctx context.Context, o envoy.Observation) {
+	for _, each := range all {
+		each.Observed(ctx, o)
+	}
+}

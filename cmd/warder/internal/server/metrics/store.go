@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"warder/authz"
+)
+
+// storeMetrics are about questions that were put to stores, and not about what was
+// answered from memory.
+type storeMetrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newStoreMetrics() storeMetrics {
+	return storeMetrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "warder_store_requests_total",
+			Help: "Questions to a store: ok, not_found, unavailable (no answer, or none in time), " +
+				"overloaded (not asked, for the sake of others), cancelled (nobody waited any more).",
+		}, []string{"store", "result"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "warder_store_duration_seconds",
+			Help:    "Time that a question to a store took, whatever its result.",
+			Buckets: decisionBuckets,
+		}, []string{"store"}),
+	}
+}
+
+// The results of a question to a store.
+const (
+	storeOK = iota
+	storeNotFound
+	storeUnavailable
+	storeOverloaded
+	storeCancelled
+)
+
+var storeResults = [...]string{
+	storeOK: "ok", storeNotFound: "not_found", storeUnavailable: "unavailable",
+	storeOverloaded: "overloaded", storeCancelled: "cancelled",
+}
+
+// A storeMeter counts the questions to one store, and tells when it stops answering.
+type storeMeter struct {
+	results [len(storeResults)]prometheus.Counter
+	seconds prometheus.Observer
+	voice   storeVoice
+}
+
+func (m storeMetrics) meter(store string) *storeMeter {
+	meter := &storeMeter{seconds: m.seconds.WithLabelValues(store)}
+	meter.voice.store, meter.voice.now = store, time.Now
+	for i, result := range storeResults {
+		// All of them at once, so that the first failure is an increase.
+		meter.results[i] = m.requests.WithLabelValues(store, result)
+	}
+	return meter
+}
+
+// asked notes a question that took so long and ended with err.
+func (m *storeMeter) asked(took time.Duration, err error) {
+	result := storeResult(err)
+	m.results[result].Inc()
+	m.seconds.Observe(took.Seconds())
+	m.voice.heard(result, err)
+}
+
+// AskedSession is asked for a store that has another word for what is not there.
+func (m *storeMeter) askedSession(took time.Duration, alive bool, err error) {
+	if err == nil && !alive {
+		err = authz.ErrNotFound
+	}
+	m.asked(took, err)
+}
+
+func storeResult(err error) int {
+	switch {
+	case err == nil:
+		return storeOK
+	case errors.Is(err, authz.ErrNotFound):
+		return storeNotFound
+	case errors.Is(err, authz.ErrOverloaded):
+		return storeOverloaded
+	case errors.Is(err, context.Canceled):
+		return storeCancelled
+	}
+	return storeUnavailable
+}
+
+// meteredSessions are sessions whose questions are counted.
+type meteredSessions struct {
+	sessions authz.Sessions
+	meter    *storeMeter
+}
+
+// Alive implements [authz.Sessions].
+func (s meteredSessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+	began := time.Now()
+	alive, err := s.sessions.Alive(ctx, userID, sessionID)
+	s.meter.askedSession(time.Since(began), alive, err)
+	return alive, err
+}
+
+// meteredUsers are users whose questions are counted.
+type meteredUsers struct {
+	users authz.Users
+	meter *storeMeter
+}
+
+// User implements [authz.Users].
+func (u meteredUsers) User(ctx context.Context, id string) (authz.User, error) {
+	began := time.Now()
+	user, err := u.users.User(ctx, id)
+	u.meter.asked(time.Since(began), err)
+	return user, err
+}
+
+// meteredAPIKeys are API keys whose questions are counted.
+type meteredAPIKeys struct {
+	keys  authz.APIKeys
+	meter *storeMeter
+}
+
+// APIKey implements [authz.APIKeys].
+func (k meteredAPIKeys) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	began := time.Now()
+	key, err := k.keys.APIKey(ctx, hash)
+	k.meter.asked(time.Since(began), err)
+	return key, err
+}

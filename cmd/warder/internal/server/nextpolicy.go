@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"warder/authz"
+	"warder/authz/mask"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
+	"warder/envoy"
+)
+
+const (
+	// nextBacklog is how many decisions may wait to be made again. Further ones are not
+	// compared, and counted: a comparison never holds up a check.
+	nextBacklog = 1024
+	// nextMemory bounds how many bytes they have: with what a client sends, a thousand
+	// requests may take much room.
+	nextMemory = 16 << 20
+	// nextWorkers bounds how many questions the comparison asks of the stores at once,
+	// so that the checks themselves have them.
+	nextWorkers = 4
+)
+
+// A nextPolicy decides each request once more, by the policy that is to come, when the
+// answer is on its way, and tells where the two are of different minds. It changes no
+// answer. It implements envoy.Observer.
+type nextPolicy struct {
+	engine   *authz.Engine
+	deadline time.Duration
+	log      *slog.Logger
+	counts   *metrics.Next
+	lines    *decisionLog // nil: differences are only counted
+	reloader *policyReloader
+	hangup   chan os.Signal
+	queue    chan envoy.Observation
+	waiting  atomic.Int64 // bytes in the queue
+}
+
+// newNextPolicy makes one for the policy that was read from the path, on the stores and
+// the tokens of the engine that answers.
+func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWatch, counts *metrics.Next) (*nextPolicy, error) {
+	engine, err := authz.NewEngine(c)
+	if err != nil {
+		return nil, err
+	}
+	log := o.Log.With("shadow_policy", o.NextPolicy)
+	log.Info("requests are decided by a policy to come too, without effect", "routes", len(c.Policy.Routes()), "hash", c.Policy.Hash())
+	logWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s.ClientIP))
+	return &nextPolicy{
+		engine: engine, deadline: s.Deadline, log: log, counts: counts,
+		reloader: &policyReloader{
+			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, log: log, files: files,
+			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.RoutesGone,
+		},
+		hangup: make(chan os.Signal, 1),
+		queue:  make(chan envoy.Observation, nextBacklog),
+	}, nil
+}
+
+// Observed implements envoy.Observer.
+func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
+	switch o.Decision.Reason() {
+	case authz.ReasonRequestMalformed, authz.ReasonInternal:
+		return // no policy was asked
+	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
+		n.counts.Skipped.Inc() // the stores are not asked twice what they cannot answer once
+		return
+	default:
+	}
+	if n.waiting.Add(sizeOf(o)) > nextMemory {
+		n.skip(o)
+		return
+	}
+	select {
+	case n.queue <- o:
+	default:
+		n.skip(o)
+	}
+}
+
+// taken gives back the memory of what waits no more.
+func (n *nextPolicy) taken(o envoy.Observation) { n.waiting.Add(-sizeOf(o)) }
+
+func (n *nextPolicy) skip(o envoy.Observation) {
+	n.taken(o)
+	n.counts.Skipped.Inc()
+}
+
+// headerSize is what a header takes beside its texts, in bytes.
+const headerSize = 32
+
+// sizeOf is about how much memory a decision holds: the message and its headers.
+func sizeOf(o envoy.Observation) int64 {
+	return int64(o.Size + len(o.Request.Headers)*headerSize)
+}
+
+// lookAgain reads the policy again after a hangup.
+func (n *nextPolicy) lookAgain() {
+	select {
+	case n.hangup <- syscall.SIGHUP:
+	default:
+	}
+}
+
+// watch keeps the policy the one of its files, until the context ends.
+func (n *nextPolicy) watch(ctx context.Context) error { return n.reloader.watch(ctx, n.hangup) }
+
+// run compares until the context ends.
+func (n *nextPolicy) run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	for range nextWorkers {
+		workers.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case o := <-n.queue:
+					n.taken(o)
+					n.compare(ctx, o)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return nil
+}
+
+// compare makes one decision again. A panic is reported and ends nothing.
+func (n *nextPolicy) compare(ctx context.Context, o envoy.Observation) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			mask.LogPanic(ctx, n.log, "shadow policy", fault)
+		}
+	}()
+	bounded, end := context.WithTimeout(ctx, n.deadline)
+	defer end()
+	next := n.engine.Decide(bounded, o.Request)
+	if next.Verdict() == o.Decision.Verdict() && next.Reason() == o.Decision.Reason() {
+		n.counts.Same.Inc()
+		return
+	}
+	n.counts.Differ(o.Decision, next)
+	if n.lines != nil {
+		n.lines.Differs(ctx, o, next)
+	}
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"warder/authz"
+	"warder/authz/memory"
+	"warder/authz/postgres"
+	"warder/authz/redis"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/server/metrics"
+)
+
+// staleFacts is how many users, and how many API keys, are kept when
+// directory.max_staleness allows it: some tens of MiB at most.
+const staleFacts = 50_000
+
+// openStores opens the stores that the settings name, without asking them yet. What
+// they will be asked is counted.
+func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stores, error) {
+	opened := &Stores{}
+	var found cli.Problems
+	file, err := config.OpenDirectory(s.Directory)
+	found = append(found, cli.ProblemsOf("", err)...)
+	if file != nil {
+		opened.Users, opened.APIKeys = m.CountedUsers(file), m.CountedAPIKeys(file)
+	}
+	switch {
+	case !s.Sessions.InMemory():
+		err := opened.AddRedis(s.Sessions, log, m.AskedSession)
+		found = append(found, cli.ProblemsOf("", err)...)
+	case file != nil:
+		opened.Sessions = m.CountedSessions(file)
+	default:
+		opened.Sessions = m.CountedSessions(memory.New(nil))
+	}
+	if s.Directory.File == "" {
+		err := opened.addPostgres(s.Directory, log, m)
+		found = append(found, cli.ProblemsOf("", err)...)
+	}
+	if err := found.Err(); err != nil {
+		opened.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+// AddRedis makes Redis the store of sessions; asked hears of each question to it, nil:
+// nobody does.
+func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
+	config := c.Redis(log)
+	config.Asked = asked
+	sessions, err := redis.New(config)
+	if err != nil {
+		return err
+	}
+	s.Sessions = sessions
+	if c.Tracked {
+		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
+	}
+	s.OnClose(func() { _ = sessions.Close() })
+	s.Checks = append(s.Checks, StoreCheck{
+		Name: "sessions (Redis)",
+		Check: func(ctx context.Context) ([]string, error) {
+			if err := sessions.Check(ctx); err != nil || !c.Tracked {
+				return nil, err
+			}
+			return trackingWarnings(sessions.CheckTracking(ctx)), nil
+		},
+	})
+	return nil
+}
+
+// trackingWarnings: what keeps Redis from announcing changes costs time, and no check.
+func trackingWarnings(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
+}
+
+func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Metrics) error {
+	directory, err := postgres.New(c.Postgres(log))
+	if err != nil {
+		return err
+	}
+	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)
+	if c.MaxStaleness > 0 {
+		s.keepFacts(directory, c)
+	}
+	s.OnClose(directory.Close)
+	s.Checks = append(s.Checks, StoreCheck{
+		Name:  "directory (Postgres)",
+		Check: directory.Check,
+		Permanent: func(err error) bool {
+			return !errors.Is(err, postgres.ErrUnreachable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		},
+	})
+	return nil
+}
+
+// keepFacts answers from what the directory said lately, until it announces that
+// it has changed or directory.max_staleness is over. Without a max_staleness there
+// is nothing to keep, and nothing to listen for.
+func (s *Stores) keepFacts(directory *postgres.Directory, c config.Directory) {
+	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
+	users, keys := authz.NewStaleUsers(s.Users, keep), authz.NewStaleAPIKeys(s.APIKeys, keep)
+	s.Users, s.APIKeys = users, keys
+	s.Caches = append(s.Caches, metrics.Cache{Name: "users", Counts: users.Counts}, metrics.Cache{Name: "api_keys", Counts: keys.Counts})
+	s.OnClose(directory.Listen(postgres.Changes{User: users.Forget, Users: users.ForgetAll, APIKeys: keys.ForgetAll}))
+}

@@ -1,0 +1,355 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"warder/authz"
+	"warder/authz/mask"
+	"warder/authz/token"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/explain"
+	"warder/cmd/warder/internal/server/metrics"
+	"warder/envoy"
+	"warder/policy"
+)
+
+// Options are what a server gets beside its settings. The zero value is
+// what `warder serve` needs beside Stdout, Log and Env.
+type Options struct {
+	// Stdout gets the decision log and Envoy's access log, nothing else. Required.
+	Stdout io.Writer
+	// Log is warder's own log, to which requests write too: it should not wait. Required.
+	Log *slog.Logger
+	// Env looks up the variables of the policy; nil means none is set.
+	Env cli.LookupEnv
+	// Dropped counts the lines that the logs drop; nil means a counter of the server's own.
+	Dropped *prometheus.CounterVec
+	// Stores answer instead of those that the settings name, when not nil.
+	Stores *Stores
+	// Shadow enforces no denial.
+	Shadow bool
+	// NextPolicy is the path of a policy to decide by too, without effect; "" is none.
+	NextPolicy string
+	// Hangup makes the server look at its policy again; nil means never.
+	Hangup <-chan os.Signal
+	// OnReady is called once, when everything was reached and the server is ready
+	// for traffic, with the addresses that were bound; nil means nobody asks.
+	OnReady func(Addresses)
+}
+
+// Addresses are the addresses of a running server, with the ports that a port 0
+// became.
+type Addresses struct{ GRPC, Admin net.Addr }
+
+// A Server is a configuration put to work: made by [New], lived by
+// [Server.Run] once.
+type Server struct {
+	settings *config.Settings
+	options  Options
+	log      *slog.Logger
+	clientIP authz.ClientIPResolver
+	engine   *authz.Engine
+	stores   *Stores
+	ready    *readiness
+	metrics  *metrics.Metrics
+	grpc     *envoy.GRPCServer
+	lines    *lineQueue   // to standard output
+	tls      *tlsReloader // nil: plaintext
+	reloader *policyReloader
+	next     *nextPolicy // nil: there is none
+}
+
+// New makes a server: it reads the policy and the certificates, and opens
+// stores without asking them yet. The error holds everything that is wrong. The
+// caller must Run the server, which closes what was opened.
+func New(s *config.Settings, o Options) (*Server, error) {
+	if o.Env == nil {
+		o.Env = func(string) (string, bool) { return "", false }
+	}
+	in, err := readInputs(s, o)
+	if err != nil {
+		return nil, err
+	}
+	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: metrics.New(o.Dropped)}
+	srv.metrics.SpeakTo(o.Log)
+	if err := srv.makeStores(in.tokens); err != nil {
+		return nil, err
+	}
+	if err := srv.makeEngines(in); err != nil {
+		srv.stores.Close()
+		return nil, err
+	}
+	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.Dropped, linesOfDecisions, linesOfAccess)
+	if err := srv.makeGRPC(); err != nil {
+		srv.close()
+		return nil, err
+	}
+	srv.makeReloader(in)
+	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
+	if o.Shadow {
+		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
+	}
+	return srv, nil
+}
+
+// inputs are what a server reads before it opens anything.
+type inputs struct {
+	files, nextFiles *fileWatch
+	routes, next     *policy.Policy // next is nil without one
+	tokens           *token.Verifier
+	clientIP         authz.ClientIPResolver
+	tls              *tlsReloader // nil: plaintext
+}
+
+// readInputs reads the policies and the certificates, and reports all that is wrong with them.
+func readInputs(s *config.Settings, o Options) (in inputs, err error) {
+	var found cli.Problems
+	in.files = newFileWatch([]string{s.Policy}, o.Log)
+	in.routes, err = policy.Load(s.Policy, o.Env)
+	found = append(found, cli.ProblemsOf(s.Policy, err)...)
+	if o.NextPolicy != "" {
+		in.nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
+		in.next, err = policy.Load(o.NextPolicy, o.Env)
+		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
+	}
+	in.tokens, err = s.JWT.Verifier()
+	found = append(found, cli.ProblemsOf("", err)...)
+	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
+	found = append(found, cli.ProblemsOf("", err)...)
+	if s.Listen.TLS.Enabled() {
+		in.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
+		found = append(found, cli.ProblemsOf("", err)...)
+	}
+	return in, found.Err()
+}
+
+// makeStores opens the stores without asking them yet.
+func (s *Server) makeStores(tokens *token.Verifier) (err error) {
+	if s.options.Stores != nil {
+		s.stores = s.options.Stores.metered(s.metrics)
+	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
+		return err
+	}
+	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
+	return nil
+}
+
+// makeEngines makes the engine that decides, and the one of the policy to come.
+func (s *Server) makeEngines(in inputs) (err error) {
+	c := authz.Config{
+		Policy: in.routes, Tokens: in.tokens, APIKeyHeader: s.settings.APIKeyHeader, IdentityHeaders: s.settings.Identity.Headers,
+		Sessions: s.stores.Sessions, Users: s.stores.Users, APIKeys: s.stores.APIKeys, Shadow: s.options.Shadow,
+	}
+	if s.engine, err = authz.NewEngine(c); err != nil {
+		return err
+	}
+	s.metrics.ShowShadow(s.options.Shadow, s.engine)
+	if in.next == nil {
+		return nil
+	}
+	c.Policy = in.next
+	s.next, err = newNextPolicy(c, s.settings, s.options, in.nextFiles, s.metrics.Next)
+	s.metrics.ShowNext()
+	return err
+}
+
+// makeReloader keeps the policy the one of its files, and says at /readyz how that went.
+func (s *Server) makeReloader(in inputs) {
+	status := newPolicyStatus(in.routes.Hash(), time.Now())
+	s.metrics.Register(status)
+	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
+	s.reloader = &policyReloader{
+		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, log: s.log,
+		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
+	}
+	s.reloader.alsoOnHangup = func() {
+		if s.tls != nil {
+			s.tls.reloadNow()
+		}
+		if s.next != nil {
+			s.next.lookAgain()
+		}
+	}
+}
+
+// details returns what /readyz has to say beside whether the server is ready, a line each.
+func (s *Server) details(status *policyStatus) func() string {
+	return func() string {
+		lines := []string{status.detail()}
+		if s.options.Shadow {
+			lines = append(lines, "shadow: no denial is enforced")
+		}
+		if s.next != nil {
+			if more := s.next.reloader.status.detail(); more != "" {
+				lines = append(lines, "shadow "+more)
+			}
+		}
+		return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), "\n")
+	}
+}
+
+// explainer answers what the policy would decide. It gets no key and no store.
+func (s *Server) explainer() http.Handler {
+	return explain.NewHandler(s.engine, explain.Settings{
+		APIKeyHeader: s.settings.APIKeyHeader, Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+	})
+}
+
+func (s *Server) makeGRPC() error {
+	c := envoy.Config{
+		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.IdentityConfig(),
+		Deadline: s.settings.Deadline, Log: s.log,
+		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
+	}
+	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
+	told := metrics.Observers{s.metrics}
+	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+		told = append(told, decisions) // a nil *decisionLog would be one too
+		if s.next != nil {
+			s.next.lines = decisions
+		}
+	}
+	if s.next != nil {
+		told = append(told, s.next)
+	}
+	c.Observer = told
+	check, err := envoy.NewServer(c)
+	if err != nil {
+		return err
+	}
+	var secure credentials.TransportCredentials
+	if s.tls != nil {
+		secure = credentials.NewTLS(s.tls.config())
+	}
+	s.grpc = envoy.NewGRPCServer(check, envoy.NewAccessLog(access, logs.Mask, s.log, access.drop), secure, s.metrics.CallOptions()...)
+	return nil
+}
+
+// Run serves until the context ends, then drains: it says that it is not ready,
+// goes on serving for shutdown.delay, lets checks in flight finish, and closes the
+// stores last. A part that fails ends the others, and its error is returned;
+// an orderly end returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.close()
+	grpcListener, err := listen(ctx, s.settings.Listen.GRPC, s.settings.Listen.SocketMode)
+	if err != nil {
+		return err
+	}
+	adminListener, err := listen(ctx, s.settings.Listen.Admin, s.settings.Listen.SocketMode)
+	if err != nil {
+		_ = grpcListener.Close()
+		return err
+	}
+	admin := newAdmin(s.ready, s.metrics.Handler(), s.explainer(), s.log)
+	where := Addresses{GRPC: grpcListener.Addr(), Admin: adminListener.Addr()}
+	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
+		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", cli.ReadBuild().Version)
+
+	// The parts outlive ctx, since they serve while draining; stopWork ends those
+	// that work for the servers.
+	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
+	work, stopWork := context.WithCancel(failed)
+	defer stopWork()
+	part := func(name string, run func() error) { group.Go(recovered(s.log, name, run)) }
+	part("the gRPC server", func() error {
+		if err := s.grpc.Serve(grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("the gRPC server stopped: %w", err)
+		}
+		return nil
+	})
+	part("the admin server", func() error { return serveAdmin(admin, adminListener) })
+	part("watching the policy", func() error { return s.reloader.watch(work, s.options.Hangup) })
+	if s.next != nil {
+		part("watching the policy to come", func() error { return s.next.watch(work) })
+		part("comparing with the policy to come", func() error { return s.next.run(work) })
+	}
+	if s.tls != nil {
+		part("watching the certificates", func() error { return s.tls.watch(work) })
+	}
+	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
+	part("reaching the stores", func() error { return s.reachStores(work, where) })
+	part("shutting down", func() error {
+		defer stopWork()
+		select {
+		case <-failed.Done():
+			s.grpc.Stop()
+			_ = admin.Close()
+		case <-ctx.Done():
+			s.drain(failed)
+			stopAdmin(admin)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// recovered makes a panic of a part an error, which ends the others in order: what
+// the runtime would print of it is not masked.
+func recovered(log *slog.Logger, name string, run func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				mask.LogPanic(context.Background(), log, name, fault)
+				err = fmt.Errorf("%s failed: a fault of warder itself", name)
+			}
+		}()
+		return run()
+	}
+}
+
+// drain lets the load balancers notice first, then the checks in flight finish.
+func (s *Server) drain(failed context.Context) {
+	shutdown := s.settings.Shutdown
+	s.log.Info("shutting down", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
+	s.ready.drain()
+	wait(failed, shutdown.Delay)
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-failed.Done():
+	case <-time.After(shutdown.Timeout):
+		s.log.Warn("checks were still running at the end of shutdown.timeout, they are cut off")
+	}
+	s.grpc.Stop()
+	<-done
+}
+
+// wait waits for d or for the context, whichever is first, and reports whether d
+// passed.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// close ends what New began: the stores after the servers, what waits for
+// standard output last.
+func (s *Server) close() {
+	s.stores.Close()
+	s.lines.close(s.settings.Shutdown.Timeout)
+}
