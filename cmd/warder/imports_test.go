@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"envoy": {"authz", "authz/mask"},
 
 	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
+	"cmd/warder/internal/e2e":            {},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/clitest":        {},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
@@ -111,7 +112,7 @@ var neverReach = map[string][]string{
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
-	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
+	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/e2e", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
