@@ -81,7 +81,7 @@ bench: tools h2load build ## measure against a stock server, some minutes (BENCH
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/stock ./testdata/stock
 	@case '$(SCENARIO)' in *logout*) exit 0;; esac; \
 		BENCHTIME='$(BENCHTIME)' ROUNDS='$(ROUNDS)' SCENARIO='$(SCENARIO)' BENCH_OUT='$(abspath $(BENCH_OUT))' \
-		$(GO) test -tags bench -run '^TestBench' -count=1 -timeout 60m -v ./cmd/warder
+		$(GO) test -tags bench -run '^TestBench' -count=1 -timeout 60m -v ./cmd/warder/internal/e2e
 	@case '$(SCENARIO)' in ''|*logout*) ;; *) exit 0;; esac; echo "== bench: from the end of a session in Redis to the first check that is refused (tracked)"; \
 		$(GO) test -run '^$$' -bench Logout -benchtime 1x ./authz/redis
 

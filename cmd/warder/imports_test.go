@@ -46,9 +46,10 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
+	// The program, then its packages from the lowest on. A command may use the words of
+	// routes, the documents of openapi and the explanations of explain.
 	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
-	"cmd/warder/internal/clitest":        {},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/config":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/admin":          {"cmd/warder/internal/cli", "cmd/warder/internal/config"},
@@ -60,6 +61,10 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/server/metrics": {"authz", "authz/token", "envoy", "policy"},
 	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
+
+	// Both are for tests; no program imports them.
+	"cmd/warder/internal/clitest": {},
+	"cmd/warder/internal/e2e":     {},
 
 	"k8s": {},
 }
@@ -111,7 +116,11 @@ var neverReach = map[string][]string{
 // folders is the whole layout, but for testdata folders and what they hold.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
-	"cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/clitest", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server", "cmd/warder/internal/server/metrics",
+	"cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/admin",
+	"cmd/warder/internal/server", "cmd/warder/internal/server/metrics", "cmd/warder/internal/demo",
+	"cmd/warder/internal/routes", "cmd/warder/internal/explain", "cmd/warder/internal/casetest",
+	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
+	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
@@ -201,6 +210,11 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"policy imports policy/compare", listed{ImportPath: "warder/policy", Imports: []string{"warder/policy/compare"}}},
 		{"authz imports policy/compare", listed{ImportPath: "warder/authz", Imports: []string{"warder/policy/compare"}}},
 		{"policy reaches net/http", listed{ImportPath: "warder/policy", Deps: []string{"net/http"}}},
+		{"cmd/warder imports cmd/warder/internal/clitest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/cmd/warder/internal/clitest"}}},
+		{"cmd/warder/internal/cli reaches net/http", listed{ImportPath: "warder/cmd/warder/internal/cli", Deps: []string{"net/http"}}},
+		{"cmd/warder/internal/diff imports cmd/warder/internal/explain", listed{ImportPath: "warder/cmd/warder/internal/diff", Imports: []string{"warder/cmd/warder/internal/explain"}}},
+		{"cmd/warder/internal/explain imports cmd/warder/internal/server", listed{ImportPath: "warder/cmd/warder/internal/explain", Imports: []string{"warder/cmd/warder/internal/server"}}},
+		{"cmd/warder/internal/clitest imports cmd/warder/internal/cli", listed{ImportPath: "warder/cmd/warder/internal/clitest", Imports: []string{"warder/cmd/warder/internal/cli"}}},
 		{"util is not in mayImport", listed{ImportPath: "warder/util"}},
 	} {
 		got := strings.Join(brokenImports([]listed{test.p}), "\n")

@@ -5,6 +5,9 @@ import (
 	"testing"
 )
 
+// asProgram in the environment makes this test binary the program.
+const asProgram = "WARDER_TEST_AS_PROGRAM"
+
 // TestMain makes this test binary the program when the environment says so, so
 // that the program under test has the race detector when the tests have it.
 func TestMain(m *testing.M) {

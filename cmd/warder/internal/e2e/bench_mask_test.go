@@ -1,6 +1,6 @@
 //go:build bench
 
-package main
+package e2e
 
 import (
 	"bufio"
@@ -53,7 +53,7 @@ func TestBenchMask(t *testing.T) {
 	if err != nil {
 		t.Fatal("no python3 found, which the comparison runs")
 	}
-	script := filepath.Join(module, "testdata", "stock", "mask.py")
+	script := filepath.Join(repository, "testdata", "stock", "mask.py")
 	var table strings.Builder
 	for _, s := range maskScenarios {
 		if !only.MatchString(s.name) {

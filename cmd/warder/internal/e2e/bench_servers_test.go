@@ -1,6 +1,6 @@
 //go:build bench
 
-package main
+package e2e
 
 import (
 	"bufio"
@@ -34,8 +34,8 @@ import (
 
 // The programs under measurement, built by `make bench` in the same way.
 const (
-	warderBinary = module + "/bin/warder"
-	stockBinary  = module + "/bin/stock"
+	warderBinary = repository + "/bin/warder"
+	stockBinary  = repository + "/bin/stock"
 )
 
 // A contestant is a running authorization server.

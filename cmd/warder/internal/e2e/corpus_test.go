@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bufio"
@@ -52,7 +52,7 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	}
 }
 
-const corpusDir = "../../testdata/decisions"
+const corpusDir = repository + "/testdata/decisions"
 
 // chosenHeader makes this Envoy take the route of its own that chooses a route of the
 // policy. An Envoy in service has paths and hosts for that.

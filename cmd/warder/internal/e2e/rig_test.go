@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -173,13 +173,16 @@ type program struct {
 	decisions, accesses chan []byte
 }
 
-// asProgram in the environment makes this test binary the program; see TestMain.
-const asProgram = "WARDER_TEST_AS_PROGRAM"
+// repository is the root of the repository, seen from this package.
+const repository = "../../../.."
+
+// asWarder in the environment makes this test binary the program; see TestMain.
+const asWarder = "WARDER_TEST_AS_WARDER"
 
 func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024), accesses: make(chan []byte, 1024)}
-	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	p.cmd.Env = append(os.Environ(), asWarder+"=1")
 	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{decisions: p.decisions, accesses: p.accesses})
 	p.cmd.Stderr = leaks.sink("warder stderr")
 	dieWithParent(p.cmd)
