@@ -38,6 +38,8 @@ type ClientIPConfig struct {
 // maxTrustedHops is more than any real network has. It catches configuration mistakes.
 const maxTrustedHops = 64
 
+const xForwardedFor = "x-forwarded-for"
+
 // A ClientIPResolver resolves the client's address of a request. The zero resolver
 // trusts no proxy and returns the connection's peer.
 type ClientIPResolver struct {
@@ -146,7 +148,7 @@ func (r ClientIPResolver) countHops(peer netip.Addr, h Headers) netip.Addr {
 }
 
 func leftmost(peer netip.Addr, h Headers) netip.Addr {
-	value, count := h.First("x-forwarded-for")
+	value, count := h.First(xForwardedFor)
 	if count == 0 {
 		return peer
 	}
@@ -177,7 +179,7 @@ func (s *hops) next() (string, bool) {
 		if s.field < 0 {
 			return "", false
 		}
-		if s.headers[s.field].Name == "x-forwarded-for" {
+		if s.headers[s.field].Name == xForwardedFor {
 			s.rest, s.open = s.headers[s.field].Value, true
 		}
 	}

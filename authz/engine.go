@@ -23,7 +23,7 @@ type Config struct {
 	Users    Users
 	APIKeys  APIKeys
 
-	// APIKeyHeader is the field that carries an API key; "" means X-API-Key.
+	// APIKeyHeader is the field that carries an API key; "" means [DefaultAPIKeyHeader].
 	APIKeyHeader string
 	// IdentityHeaders are the names of renamed identity headers, by field. They carry the
 	// principal to the upstream. In an incoming request their values come from the client and
@@ -80,7 +80,7 @@ func NewEngine(c Config) (*Engine, error) {
 		now:          c.Now,
 	}
 	if e.apiKeyHeader == "" {
-		e.apiKeyHeader = "x-api-key"
+		e.apiKeyHeader = DefaultAPIKeyHeader
 	}
 	e.hidden = slices.AppendSeq([]string{e.apiKeyHeader}, maps.Values(c.IdentityHeaders))
 	if e.now == nil {

@@ -27,6 +27,13 @@ func (h Headers) First(name string) (value string, count int) {
 	return value, count
 }
 
+// HeaderNamespace is [pattern.HeaderNamespace], for packages that do not import policies.
+const HeaderNamespace = pattern.HeaderNamespace
+
+// DefaultAPIKeyHeader is the header field that carries an API key unless the configuration
+// names another.
+const DefaultAPIKeyHeader = "x-api-key"
+
 // FoldHeader is [pattern.FoldHeader], for packages that do not import policies.
 func FoldHeader(name string) string { return pattern.FoldHeader(name) }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"warder/authz/mask"
 )
 
 var (
@@ -75,7 +77,7 @@ func HashAPIKey(key string) KeyHash { return sha256.Sum256([]byte(key)) }
 func (h KeyHash) Hex() string { return hex.EncodeToString(h[:]) }
 
 // Format implements [fmt.Formatter]. It prints a mask for every verb.
-func (h KeyHash) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("***FILTERED***")) }
+func (h KeyHash) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(mask.Replacement)) }
 
 // MarshalText implements [encoding.TextMarshaler], so that JSON and slog print a mask.
-func (h KeyHash) MarshalText() ([]byte, error) { return []byte("***FILTERED***"), nil }
+func (h KeyHash) MarshalText() ([]byte, error) { return []byte(mask.Replacement), nil }

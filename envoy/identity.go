@@ -15,7 +15,7 @@ import (
 
 // namespace is what every identity header of warder begins with unless it is
 // renamed. No client's header reaches the upstream under it.
-const namespace = "x-warder-"
+const namespace = authz.HeaderNamespace
 
 // A field is one thing that the upstream is told of a request.
 type field uint8
@@ -67,15 +67,12 @@ func DefaultStripHeaders() []string {
 	return []string{"x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"}
 }
 
-// DefaultAPIKeyHeader carries an API key unless the configuration names another.
-const DefaultAPIKeyHeader = "x-api-key"
-
 // IdentityConfig says what the upstream gets to see. The zero value is the
 // default.
 type IdentityConfig struct {
 	// Headers renames identity headers, by the keys of [IdentityFields].
 	Headers map[string]string
-	// APIKeyHeader carries API keys; "" means [DefaultAPIKeyHeader].
+	// APIKeyHeader carries API keys; "" means [authz.DefaultAPIKeyHeader].
 	APIKeyHeader string
 	// KeepAPIKey lets the API key through to the upstream.
 	KeepAPIKey bool
@@ -108,12 +105,12 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 
 	apiKey := lower(c.APIKeyHeader)
 	if apiKey == "" {
-		apiKey = DefaultAPIKeyHeader
+		apiKey = authz.DefaultAPIKeyHeader
 	}
 	if why := unfit(apiKey); why != "" {
-		problems = append(problems, authz.Misconfigured("api_key.header", "%q %s; use a header of its own such as %s", apiKey, why, DefaultAPIKeyHeader))
+		problems = append(problems, authz.Misconfigured("api_key.header", "%q %s; use a header of its own such as %s", apiKey, why, authz.DefaultAPIKeyHeader))
 	} else if strings.HasPrefix(authz.FoldHeader(apiKey), namespace) {
-		problems = append(problems, authz.Misconfigured("api_key.header", "%q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, DefaultAPIKeyHeader))
+		problems = append(problems, authz.Misconfigured("api_key.header", "%q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, authz.DefaultAPIKeyHeader))
 	}
 	problems = append(problems, id.setNames(c.Headers, apiKey)...)
 

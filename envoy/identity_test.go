@@ -368,7 +368,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, DefaultIdentityHeaders()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := newIdentity(IdentityConfig{Headers: DefaultIdentityHeaders(), APIKeyHeader: DefaultAPIKeyHeader, StripHeaders: DefaultStripHeaders()}); err != nil {
+	if _, err := newIdentity(IdentityConfig{Headers: DefaultIdentityHeaders(), APIKeyHeader: authz.DefaultAPIKeyHeader, StripHeaders: DefaultStripHeaders()}); err != nil {
 		t.Errorf("the defaults, said aloud, are refused: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/authz/mask"
 	"warder/authz/token"
 )
 
@@ -77,7 +78,7 @@ func TestKeyPrintsMasked(t *testing.T) {
 		hidden(t, name+" in slog", out.String())
 	}
 
-	const want = `Key{ID: "a", Algorithm: "HS256", Secret: ***FILTERED***}`
+	const want = `Key{ID: "a", Algorithm: "HS256", Secret: ` + mask.Replacement + `}`
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		if got := fmt.Sprintf(verb, k); got != want {
 			t.Errorf("%s: got %s", verb, got)
@@ -85,7 +86,7 @@ func TestKeyPrintsMasked(t *testing.T) {
 	}
 	var out bytes.Buffer
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("", "key", k)
-	if !strings.Contains(out.String(), `"key":{"id":"a","algorithm":"HS256","secret":"***FILTERED***"}`) {
+	if !strings.Contains(out.String(), `"key":{"id":"a","algorithm":"HS256","secret":"`+mask.Replacement+`"}`) {
 		t.Errorf("got %s", out.String())
 	}
 }

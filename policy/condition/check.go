@@ -256,7 +256,7 @@ func (c *checker) named(m, name string, at int) {
 func (c *checker) header(name string, at int) {
 	lower := strings.ToLower(name)
 	switch folded := pattern.FoldHeader(name); {
-	case strings.HasPrefix(folded, "x-warder-"):
+	case strings.HasPrefix(folded, pattern.HeaderNamespace):
 		c.fail(at, "%s is hidden, since a client could send it; read principal or request.client_ip", strict.Quote(name))
 	case slices.Contains(hiddenFields, folded):
 		c.fail(at, "%s is hidden, since policies hold no secrets; what a credential proves is in principal", strict.Quote(name))

@@ -142,7 +142,7 @@ var hiddenFields = []string{"authorization", "cookie", "proxy-authorization"}
 // hides reports whether the field with this folded name is hidden: a secret, a header that
 // only warder may set, or a pseudo-header (whose name begins with a colon, folded).
 func (t fieldTexts) hides(folded string) bool {
-	return strings.HasPrefix(folded, "x-warder-") || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
+	return strings.HasPrefix(folded, pattern.HeaderNamespace) || strings.HasPrefix(folded, "-") || slices.Contains(hiddenFields, folded) ||
 		slices.ContainsFunc(t.hidden, func(name string) bool { return pattern.FoldHeader(name) == folded })
 }
 

@@ -1,5 +1,9 @@
 package pattern
 
+// HeaderNamespace is what the name of every header of warder begins with. A header of a
+// client under it is removed before the upstream, and no condition reads one.
+const HeaderNamespace = "x-warder-"
+
 // FoldHeader returns the form in which two header names are compared that an application
 // may take for one: letters in lower case, and every byte that is neither a letter nor a
 // digit as a hyphen. Gateways that pass headers on as variables (CGI, RFC 3875 section

@@ -224,7 +224,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	configPath := config.NamedFile(o.configPath, p.Env)
 	if configPath == "" {
 		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
-		return Settings{Policy: routes, APIKeyHeader: envoy.DefaultAPIKeyHeader}, err
+		return Settings{Policy: routes, APIKeyHeader: authz.DefaultAPIKeyHeader}, err
 	}
 	c, client, err := config.ReadDecisive(configPath, p.Env)
 	if err != nil {
@@ -245,7 +245,7 @@ const explainSession = "explain"
 // explain runs one request through the engine and the answer of the service.
 func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
 	if s.APIKeyHeader == "" {
-		s.APIKeyHeader = envoy.DefaultAPIKeyHeader
+		s.APIKeyHeader = authz.DefaultAPIKeyHeader
 	}
 	own := HeaderNames(in)
 	store, verifier, err := o.credentials(in, s.APIKeyHeader)
