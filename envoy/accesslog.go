@@ -23,13 +23,14 @@ import (
 	"warder/authz/mask"
 )
 
-// metadataNamespace is where Envoy keeps what [metadataOf] says of a request.
+// metadataNamespace is the namespace in which Envoy stores the metadata that [metadataOf]
+// returns for a request.
 const metadataNamespace = "envoy.filters.http.ext_authz"
 
-// An AccessLog implements envoy.service.accesslog.v3.AccessLogService: Envoy sends
-// an entry for each request that ended, and AccessLog writes it as one masked
-// line of JSON. Envoy sends them in batches and beside the requests, and drops what it cannot
-// get rid of, so nothing here delays a request. It is safe for concurrent use.
+// An AccessLog implements envoy.service.accesslog.v3.AccessLogService. Envoy sends an entry for
+// each finished request, and AccessLog writes the entry as one masked line of JSON. Envoy sends
+// entries in batches, independently of the requests, and drops entries that it cannot deliver,
+// so the access log never delays a request. An AccessLog is safe for concurrent use.
 type AccessLog struct {
 	accesslogv3.UnimplementedAccessLogServiceServer
 
@@ -37,15 +38,15 @@ type AccessLog struct {
 	mask     *mask.Masker
 	log      *slog.Logger
 	dropped  func(lines int)  // never nil
-	writers  chan *lineWriter // one for each stream that decodes and masks
+	writers  chan *lineWriter // the idle writers; there are accessWriters in all
 	stopping chan struct{}
 	stop     sync.Once
 }
 
-// NewAccessLog makes an access log that writes one line for each request, in one call
-// of Write, which must not wait and must not keep the bytes. Every line goes
-// through the masker. Faults of warder itself go to log. Entries that are not written
-// are told to dropped, which may be nil and must not wait.
+// NewAccessLog returns an access log that writes one line for each request. It writes each line
+// with a single call of Write, which must not block and must not retain the bytes. Every line
+// passes through the masker. Internal errors of warder are logged to log. The function dropped
+// is called with the number of entries that are not written. It may be nil and must not block.
 func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger, dropped func(lines int)) *AccessLog {
 	if dropped == nil {
 		dropped = func(int) {}
@@ -57,18 +58,19 @@ func NewAccessLog(lines io.Writer, m *mask.Masker, log *slog.Logger, dropped fun
 	return l
 }
 
-// StreamAccessLogs takes the entries of one worker of an Envoy until it or warder
-// ends. Entries of TCP connections, which warder decides nothing about, are left out.
+// StreamAccessLogs receives the entries of one Envoy worker until Envoy or warder ends. It
+// ignores entries of TCP connections, because warder makes no decisions about them.
 func (l *AccessLog) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	ended := make(chan error, 1)
-	var busy sync.Mutex // a message is being written
+	var busy sync.Mutex // held while a message is being written
 	go func() { ended <- l.receive(stream, &busy) }()
 	select {
 	case err := <-ended:
 		return err
 	case <-l.stopping:
-		// Envoy never ends a stream by itself. Receive ends with this call, and what it has
-		// received is written.
+		// Envoy never ends a stream by itself. When this method returns, the RecvMsg call in
+		// receive fails. Locking busy waits until a message that was already received is
+		// written.
 		busy.Lock()
 		defer busy.Unlock()
 		return nil
@@ -95,7 +97,7 @@ func (l *AccessLog) receive(stream accesslogv3.AccessLogService_StreamAccessLogs
 	}
 }
 
-// writeAll writes the entries of a message, decoded one at a time.
+// writeAll writes the entries of a message. It decodes them one at a time.
 func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 	busy.Lock()
 	w := <-l.writers
@@ -118,21 +120,21 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 
 var errAccessLog = errors.New("the access log failed")
 
-// end lets the streams end, so that the server can.
+// end makes the streams return, so that the server can stop.
 func (l *AccessLog) end() {
 	if l != nil {
 		l.stop.Do(func() { close(l.stopping) })
 	}
 }
 
-// An accessLine is one line. What is empty is left out, but for the method, the path
-// and the status.
+// An accessLine is one line of the access log. Empty fields are omitted, except for the method,
+// the path and the status.
 type accessLine struct {
 	Time            string            `json:"time,omitempty"` // when the request began, RFC 3339 in UTC
-	Log             string            `json:"log"`            // access
+	Log             string            `json:"log"`            // always "access"
 	Method          string            `json:"method"`
 	Path            string            `json:"path"`
-	Status          uint32            `json:"status"` // 0: the client left before there was one
+	Status          uint32            `json:"status"` // 0 if the client left before there was one
 	Flags           string            `json:"flags,omitempty"`
 	Details         string            `json:"details,omitempty"`
 	DurationMS      float64           `json:"duration_ms"`
@@ -147,7 +149,7 @@ type accessLine struct {
 	UserAgent       string            `json:"user_agent,omitempty"`
 	Referer         string            `json:"referer,omitempty"`
 	OriginalPath    string            `json:"original_path,omitempty"`
-	Decision        string            `json:"decision,omitempty"` // from here on as metadataKeys
+	Decision        string            `json:"decision,omitempty"` // this and the fields to ClientIP: see metadataKeys
 	Reason          string            `json:"reason,omitempty"`
 	Route           string            `json:"route,omitempty"`
 	User            string            `json:"user,omitempty"`
@@ -162,8 +164,7 @@ type accessLine struct {
 	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
 }
 
-// A lineWriter writes lines, one at a time. What it needs for one is used again
-// for the next.
+// A lineWriter writes one line at a time. It reuses its buffers for the next line.
 type lineWriter struct {
 	to      *AccessLog
 	text    bytes.Buffer
@@ -171,7 +172,7 @@ type lineWriter struct {
 	masked  []byte
 }
 
-// maxLineKept bounds what one line of unusual size can make a writer keep.
+// maxLineKept bounds the buffers that a lineWriter keeps after an unusually large line.
 const maxLineKept = 64 << 10
 
 func newLineWriter(to *AccessLog) *lineWriter {
@@ -197,7 +198,7 @@ func (w *lineWriter) write(e *logdatav3.HTTPAccessLogEntry) error {
 	return err
 }
 
-// lineOf reads an entry. Where a text is known to be a URL, it is masked as one.
+// lineOf converts an entry to a line. Values that are known to be URLs are masked as URLs.
 func (l *AccessLog) lineOf(e *logdatav3.HTTPAccessLogEntry) *accessLine {
 	common, request, response := e.GetCommonProperties(), e.GetRequest(), e.GetResponse()
 	decided := common.GetMetadata().GetFilterMetadata()[metadataNamespace].GetFields()
@@ -243,10 +244,10 @@ func (l *AccessLog) lineOf(e *logdatav3.HTTPAccessLogEntry) *accessLine {
 	return line
 }
 
-// begin cuts a text before it is masked.
+// begin truncates a text before it is masked.
 func begin(s string) string { return mask.NewExcerpt(s).Marked() }
 
-// beginnings cuts names and values before they are masked.
+// beginnings truncates names and values before they are masked.
 func beginnings(fields map[string]string) map[string]string {
 	for name, value := range fields {
 		if len(name) > mask.MaxRead {
@@ -258,7 +259,7 @@ func beginnings(fields map[string]string) map[string]string {
 	return fields
 }
 
-// methodOf returns the method, OTHER for one that the protocol has no word for.
+// methodOf returns the name of the method, or OTHER if the protocol does not define it.
 func methodOf(m corev3.RequestMethod) string {
 	if m == corev3.RequestMethod_METHOD_UNSPECIFIED {
 		return "OTHER"
@@ -300,8 +301,8 @@ func addressText(a *corev3.Address) string {
 	return a.GetPipe().GetPath()
 }
 
-// flagCodes are what Envoy's own access logs write for the fields of ResponseFlags
-// (%RESPONSE_FLAGS%).
+// flagCodes maps the fields of ResponseFlags to the codes that Envoy writes in its own access
+// logs (%RESPONSE_FLAGS%).
 var flagCodes = map[protoreflect.Name]string{
 	"failed_local_healthcheck":             "LH",
 	"no_healthy_upstream":                  "UH",
@@ -333,8 +334,8 @@ var flagCodes = map[protoreflect.Name]string{
 	"downstream_remote_reset":              "DR",
 }
 
-// flagsOf returns the codes of the flags that are set, sorted and separated by commas; a
-// flag that has no code yet by its name.
+// flagsOf returns the codes of the flags that are set, sorted and separated by commas. A flag
+// that has no code yet is represented by its field name.
 func flagsOf(flags *logdatav3.ResponseFlags) string {
 	var set []string
 	flags.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {

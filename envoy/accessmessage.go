@@ -4,39 +4,39 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Bounds of one message of the access log. Envoy as configured here sends 16 KiB and
-// one entry more, and an entry holds the headers of a request twice at most.
+// Limits for one message of the access log. With the shipped configurations, Envoy sends 16 KiB
+// plus one entry, and an entry contains the headers of a request at most twice.
 const (
 	maxAccessMessage = 1 << 20
 	maxAccessEntry   = 256 << 10
 	maxAccessEntries = 4096
-	// accessWriters is how many streams decode and mask at a time.
+	// accessWriters is the number of streams that may decode and mask at a time.
 	accessWriters = 4
 )
 
-// The numbers of the fields that are read, by the message that holds them.
+// Numbers of the fields that are read, grouped by message type.
 const (
 	streamHTTPLogs protowire.Number = 2 // StreamAccessLogsMessage
 	httpLogsEntry  protowire.Number = 1 // HTTPAccessLogEntries
 )
 
-// An accessBatch is an envoy.service.accesslog.v3.StreamAccessLogsMessage with its
-// HTTP entries in their wire form: decoded together, small entries would take many times
-// the room of the message.
+// An accessBatch is an envoy.service.accesslog.v3.StreamAccessLogsMessage with its HTTP entries
+// in wire form. They are decoded one at a time, because small entries decoded together would
+// need many times the memory of the message.
 type accessBatch struct {
 	entries [][]byte
-	skipped int    // entries beyond the bounds; 1 for a message that is too large or ends in what cannot be read
-	release func() // gives back the memory of the message; nil: nothing is held
+	skipped int    // entries over the limits, plus 1 if the message is too large or malformed
+	release func() // releases the memory of the message; nil if none is held
 }
 
-// done gives back what the message holds of the memory for peers.
+// done releases the memory that the message holds.
 func (b *accessBatch) done() {
 	if b.release != nil {
 		b.release()
 	}
 }
 
-// scan takes the entries within the bounds and counts the others.
+// scan collects the entries within the limits and counts the others.
 func (b *accessBatch) scan(message []byte) {
 	whole := eachField(message, streamHTTPLogs, func(entries []byte) bool {
 		return eachField(entries, httpLogsEntry, func(entry []byte) bool {
@@ -53,8 +53,8 @@ func (b *accessBatch) scan(message []byte) {
 	}
 }
 
-// eachField calls found with each field of the number that holds bytes, and reports
-// whether the message could be read to its end.
+// eachField calls found with the value of each length-delimited field that has the given
+// number. It reports whether the message could be read to its end.
 func eachField(message []byte, number protowire.Number, found func([]byte) bool) bool {
 	for len(message) > 0 {
 		num, kind, n := protowire.ConsumeTag(message)

@@ -8,12 +8,13 @@ import (
 	"path/filepath"
 )
 
-// installed is where `make tools` puts Envoy, from the folder that holds go.mod.
+// installed is where `make tools` installs Envoy, relative to the directory that contains
+// go.mod.
 const installed = ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"
 
-// FindBinary returns the path of an Envoy: the explicit one when it is given, else
-// the one on PATH, else the one that `make tools` installed in the working folder
-// or in one above it, up to the folder of go.mod.
+// FindBinary returns the path of an Envoy binary. It returns the explicit one if it is given,
+// otherwise the one on PATH, and otherwise the one that `make tools` installed. It searches for
+// the last in the working directory and its parents, up to the directory that contains go.mod.
 func FindBinary(explicit string) (string, error) {
 	if explicit != "" {
 		path, err := exec.LookPath(explicit)

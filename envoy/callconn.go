@@ -17,24 +17,25 @@ import (
 )
 
 const (
-	// streamWindow is how many bytes a peer may send on a stream, and connectionWindow on
-	// all of them, before it waits for more. What was read is granted again at once: memory is
-	// bounded by [calls] and not by windows, since a connection that waits keeps the calls of
-	// others waiting too.
+	// streamWindow and connectionWindow are the flow-control windows: the number of bytes that
+	// a peer may send on one stream, and on all streams of a connection, before it has to wait
+	// for more. Bytes that were read are granted again at once. Memory is bounded by [calls]
+	// and not by the windows, because a connection that waits also delays the calls of others.
 	streamWindow     = 256 << 10
 	connectionWindow = 1 << 20
-	// maxAhead is how many frames are read before what gRPC writes meanwhile is written.
+	// maxAhead is the number of frames that are read before the reader waits for what gRPC is
+	// writing in the meantime.
 	maxAhead = 64
-	// firstWindow is what a connection has before any is granted (RFC 9113 section 6.9.2).
+	// firstWindow is the initial flow-control window of a connection (RFC 9113 section 6.9.2).
 	firstWindow = 65535
 )
 
-// wholeCalls is transport security whose connections show gRPC calls of Envoy
-// only when they are complete; see [callConn].
+// wholeCalls wraps transport credentials. Its connections pass Envoy's calls to gRPC only when
+// the calls are complete; see [callConn].
 type wholeCalls struct {
 	credentials.TransportCredentials
 	calls    *calls
-	maxBytes int // of a CheckRequest
+	maxBytes int // maximum size of a CheckRequest
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -51,52 +52,52 @@ func (w wholeCalls) Clone() credentials.TransportCredentials {
 	return wholeCalls{w.TransportCredentials.Clone(), w.calls, w.maxBytes}
 }
 
-// A callConn stands between a connection and gRPC, which ends a call with an error
-// when its metadata is large or odd, when it is compressed, when its message is too
-// large or missing, or when its deadline has passed; such an error is an allow where
-// Envoy is set to failure_mode_allow. And gRPC keeps whatever peers have begun to
-// send. So a callConn reads the frames of a check itself and gives gRPC the call
-// when it is complete: fixed header fields and a ticket for the message, or for the
-// fault that it has. It grants the windows of RFC 9113 section 5.2 for what it read, and
-// gives streams new numbers, since gRPC wants to see them in order.
+// A callConn sits between a connection and gRPC. By itself, gRPC ends a call with an error if
+// its metadata is large or malformed, if it is compressed, if its message is too large or
+// missing, or if its deadline has passed. An Envoy that is set to failure_mode_allow treats
+// such an error as allow. gRPC also keeps everything that peers have begun to send. Therefore a
+// callConn reads the frames of a check itself and passes the call to gRPC when it is complete.
+// gRPC then sees fixed header fields and a ticket, which stands for the message or for its
+// fault. A callConn grants the flow-control windows of RFC 9113 section 5.2 for what it has
+// read. It also renumbers streams, because gRPC requires stream IDs in increasing order.
 type callConn struct {
 	net.Conn
 	calls    *calls
 	maxBytes int
 
-	// Of the goroutine that reads.
+	// The following fields are used only by the goroutine that reads.
 	in       input
-	begun    bool // the preface was read
+	begun    bool // the connection preface has been read
 	out      []byte
-	taken    int // bytes of out that gRPC has
+	taken    int // bytes of out that gRPC has read
 	block    *headerBlock
 	fields   bytes.Buffer // for encoder
 	encoder  *hpack.Encoder
-	received int           // bytes of the connection's window that are not granted again yet
-	ahead    int           // frames that were read since the writer was waited for
-	waited   time.Duration // for room, since the peer was caught up with
+	received int           // bytes read but not yet granted again to the connection's window
+	ahead    int           // frames read since the reader last waited for the writer
+	waited   time.Duration // time spent waiting for room since the peer was caught up with
 
 	backlog backlog
 	holding bool // there are checks in held
 
 	mu         sync.Mutex
-	streams    map[uint32]*stream // by the peer's number
-	shown      map[uint32]*stream // those that gRPC knows, by its own number
-	last       uint32             // the peer's highest number
-	nextShown  uint32             // gRPC's next one
-	gone       uint32             // the number of a stream that ended without gRPC
-	unfinished int                // checks that are not shown
-	held       []*stream          // those of them that gRPC is to get later
-	draining   bool               // gRPC has told the peer that it goes
-	closed     bool               // and begins no more
-	farewell   []byte             // the ping with which gRPC learns that the peer knows
-	heldAck    []byte             // the answer to it, while checks are unfinished
+	streams    map[uint32]*stream // by the peer's stream ID
+	shown      map[uint32]*stream // the streams that gRPC knows, by its own stream ID
+	last       uint32             // the highest stream ID of the peer
+	nextShown  uint32             // the next stream ID for gRPC
+	gone       uint32             // the peer's ID of a stream that ended before gRPC ended it
+	unfinished int                // checks that gRPC has not been given
+	held       []*stream          // the unfinished checks that gRPC will be given later
+	draining   bool               // gRPC has sent a GOAWAY frame
+	closed     bool               // gRPC has sent its final GOAWAY; no more calls begin
+	farewell   []byte             // data of the ping whose ack tells gRPC that the peer knows
+	heldAck    []byte             // the ack of that ping, held back while checks are unfinished
 	ended      bool
 
 	writing sync.Mutex
-	partial []byte // a frame that gRPC has not written to its end
-	frames  []byte // for Conn, while Write is called
-	greeted bool   // the first frame was written
+	partial []byte // a frame that gRPC has written only in part
+	frames  []byte // the frames for Conn, used while Write is called
+	greeted bool   // the first frame has been written
 }
 
 func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
@@ -110,7 +111,7 @@ func newCallConn(c net.Conn, all *calls, maxBytes int) *callConn {
 	return conn
 }
 
-// Read returns what gRPC is to see. It implements net.Conn.
+// Read returns the bytes that gRPC is given. It implements net.Conn.
 func (c *callConn) Read(p []byte) (int, error) {
 	for c.taken == len(c.out) {
 		if cap(c.out) > wholeBlock {
@@ -151,8 +152,8 @@ func (c *callConn) end() {
 	}
 }
 
-// next reads one frame. The reader waits for the writer now and then: gRPC keeps what
-// a frame makes it write, without bound when the peer does not read.
+// next reads one frame. Every maxAhead frames it waits for the writer, because gRPC queues the
+// frames that it has to write in response, without bound if the peer does not read.
 func (c *callConn) next() error {
 	if c.ahead++; c.ahead == maxAhead {
 		c.ahead = 0
@@ -189,7 +190,7 @@ func (c *callConn) next() error {
 	return c.frame(frame)
 }
 
-// frame reads a frame of the peer.
+// frame handles a frame from the peer.
 func (c *callConn) frame(frame []byte) error {
 	kind, flags, payload := http2.FrameType(frame[3]), http2.Flags(frame[4]), frame[frameHead:]
 	id := binary.BigEndian.Uint32(frame[5:]) & math.MaxInt32
@@ -221,15 +222,15 @@ func (c *callConn) frame(frame []byte) error {
 		c.out = append(c.out, frame...)
 	case http2.FramePushPromise:
 		return errFrame
-	default: // PRIORITY, and what extensions add, is ignored
+	default: // PRIORITY and extension frames are ignored
 	}
 	return nil
 }
 
-// headers reads a piece of a header block, and the call that it begins or ends when it is
-// the last one.
+// headers handles a fragment of a header block. After the last fragment, it handles the call
+// that the block begins or ends.
 func (c *callConn) headers(piece []byte, flags http2.Flags) error {
-	last := flags.Has(http2.FlagHeadersEndHeaders) // the flag of CONTINUATION is the same
+	last := flags.Has(http2.FlagHeadersEndHeaders) // CONTINUATION uses the same flag
 	id, ends := c.block.stream, c.block.ends
 	if err := c.block.write(piece, last); err != nil || !last {
 		return err
@@ -244,7 +245,7 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 	known := c.streams[id]
 	refused := false
 	switch {
-	case known != nil: // trailers, of which nothing is read
+	case known != nil: // trailers, which are ignored
 		if ends {
 			c.peerEnds(known)
 		}
@@ -262,7 +263,7 @@ func (c *callConn) headers(piece []byte, flags http2.Flags) error {
 	return nil
 }
 
-// data reads a part of a stream; size is what it takes from the windows, in bytes.
+// data handles the payload of a DATA frame. The frame takes size bytes from the windows.
 func (c *callConn) data(id uint32, payload []byte, size int, ends bool) {
 	var grants []byte
 	if c.received += size; c.received >= connectionWindow/4 {
@@ -294,11 +295,11 @@ func (c *callConn) data(id uint32, payload []byte, size int, ends bool) {
 	}
 	c.mu.Unlock()
 	if len(grants) > 0 {
-		_ = c.control(grants) // the next Read says what is wrong
+		_ = c.control(grants) // the next Read reports the error
 	}
 }
 
-// reset ends a stream as the peer wants it.
+// reset handles an RST_STREAM frame from the peer.
 func (c *callConn) reset(id uint32, frame []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -330,8 +331,8 @@ func (c *callConn) windowUpdate(id uint32, frame []byte) {
 	}
 }
 
-// ping passes on a ping. The answer to the one with which gRPC learns that the peer begins no
-// more calls waits for those that have begun.
+// ping passes a ping to gRPC. When gRPC shuts down, it sends a ping and takes the ack to mean
+// that the peer begins no more calls. That ack is held back while checks are unfinished.
 func (c *callConn) ping(frame []byte, flags http2.Flags) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -342,7 +343,8 @@ func (c *callConn) ping(frame []byte, flags http2.Flags) {
 	c.out = append(c.out, frame...)
 }
 
-// control writes frames of its own to the peer.
+// control writes frames to the peer that do not come from gRPC. Without frames, it only waits
+// for a write in progress.
 func (c *callConn) control(frames []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -353,7 +355,7 @@ func (c *callConn) control(frames []byte) error {
 	return err
 }
 
-// Write takes what gRPC sends. It implements net.Conn.
+// Write handles the bytes that gRPC sends. It implements net.Conn.
 func (c *callConn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -391,12 +393,12 @@ func (c *callConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send appends a frame of gRPC to what the peer gets.
+// send appends a frame from gRPC to the frames for the peer.
 func (c *callConn) send(frame []byte) {
 	kind, flags := http2.FrameType(frame[3]), http2.Flags(frame[4])
 	shown := binary.BigEndian.Uint32(frame[5:]) & math.MaxInt32
 	switch {
-	case kind == http2.FrameWindowUpdate: // granted when it was read
+	case kind == http2.FrameWindowUpdate: // the windows were already granted by data
 		return
 	case kind == http2.FrameGoAway && len(frame) >= frameHead+8:
 		c.draining = true
@@ -419,7 +421,7 @@ func (c *callConn) send(frame []byte) {
 	}
 	s := c.shown[shown]
 	if s == nil {
-		// The peer has ended the stream, and still counts what comes on one that it knows
+		// The peer has ended the stream. It still accounts for frames on a stream that it knows
 		// (RFC 9113 section 5.1, RFC 7541 section 2.2).
 		if c.gone != 0 && kind != http2.FrameRSTStream {
 			c.frames = appendRenumbered(c.frames, frame, c.gone)

@@ -9,12 +9,12 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// checkCodec reads a [CheckRequest] and an accessBatch, for which gRPC has a ticket, and
-// writes a [CheckResponse] in the wire form of Envoy's messages; every other
-// message is for gRPC's own codec. A check that cannot be decoded is no error of gRPC's,
-// which is a yes where Envoy is set to failure_mode_allow: it arrives as one that is
-// not readable, and is denied. Envoy sends such requests: it puts a path into a text
-// field without looking whether it is UTF-8.
+// checkCodec decodes a [CheckRequest] or an accessBatch from the ticket that gRPC has in place
+// of the message. It encodes a [CheckResponse] in the wire format of Envoy's messages. Every
+// other message is left to gRPC's own codec. A check that cannot be decoded is not an error,
+// because an Envoy that is set to failure_mode_allow treats a gRPC error as allow. It becomes a
+// CheckRequest that is not readable, and is denied. Envoy does send such requests: it copies a
+// path into a string field without checking that it is valid UTF-8.
 type checkCodec struct {
 	encoding.CodecV2
 	buffers *bufferPool
@@ -45,7 +45,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// take returns the message that gRPC has a ticket for.
+// take returns the message that belongs to the ticket in data, or nil if there is none.
 func (c checkCodec) take(data mem.BufferSlice) *inbound {
 	var ticket [ticketBytes]byte
 	if data.Len() != len(ticket) {
@@ -66,14 +66,15 @@ func (c checkCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buf, c.buffers)}, nil
 }
 
-// A bufferPool keeps the buffers that answers were written in. gRPC gives them
-// back when they are sent. It implements mem.BufferPool.
+// A bufferPool keeps the buffers in which responses are encoded. gRPC returns them after it has
+// sent the responses. It implements mem.BufferPool.
 type bufferPool struct{ pool sync.Pool }
 
 const (
-	// answerSize is more than most answers, and more than what gRPC thinks worth keeping.
+	// answerSize is larger than most responses, and larger than the buffers that gRPC considers
+	// too small to pool.
 	answerSize = 2 << 10
-	// maxKept bounds what one answer of unusual size can make the pool keep.
+	// maxKept bounds the buffers that the pool keeps after an unusually large response.
 	maxKept = 16 << 10
 )
 
@@ -86,7 +87,7 @@ func (p *bufferPool) Get(int) *[]byte {
 	return &buf
 }
 
-// Put takes a buffer that nobody reads any more.
+// Put returns a buffer to the pool. The buffer must no longer be in use.
 func (p *bufferPool) Put(buf *[]byte) {
 	if cap(*buf) <= maxKept {
 		p.pool.Put(buf)

@@ -21,31 +21,32 @@ var configFiles embed.FS
 func Configs() fs.FS {
 	files, err := fs.Sub(configFiles, "configs")
 	if err != nil {
-		return configFiles // cannot be: the folder is in the binary
+		return configFiles // cannot happen: the directory is embedded
 	}
 	return files
 }
 
-// ConfigOptions are what [SidecarConfig] changes in sidecar.yaml. A zero field
-// leaves what stands there.
+// ConfigOptions are the changes that [SidecarConfig] makes to sidecar.yaml. A zero field leaves
+// the shipped value unchanged.
 type ConfigOptions struct {
 	Listen   string // host:port of the listener; port 0 lets the system choose
 	Admin    string // host:port of Envoy's admin interface, a loopback address
 	Upstream string // host:port of the application
 	Warder   string // host:port, or unix:///path/to/socket
 
-	// TrustedHops is how many proxies stand in front (xff_num_trusted_hops).
+	// TrustedHops is the number of trusted proxies in front of Envoy (xff_num_trusted_hops).
 	TrustedHops int
-	// AccessLog is a file for Envoy's own line of every request; "" leaves those of
-	// what failed on standard output. The access log that warder writes stays.
+	// AccessLog is the file to which Envoy itself writes a line for every request. If it is
+	// empty, Envoy writes lines only for failed requests, to standard output. The access log
+	// that warder writes is not affected.
 	AccessLog string
-	// FailureModeAllow lets requests through when warder does not answer. It exists
-	// for tests that show what warder still refuses then.
+	// FailureModeAllow lets requests through when warder does not answer. It exists for tests
+	// that show what warder still denies in this mode.
 	FailureModeAllow bool
 }
 
-// SidecarConfig returns sidecar.yaml with the options put in, as JSON, which Envoy
-// reads from a file that is named *.json.
+// SidecarConfig returns sidecar.yaml with the options applied, as JSON. Envoy reads JSON from a
+// file whose name ends in .json.
 func SidecarConfig(o ConfigOptions) ([]byte, error) {
 	text, err := configFiles.ReadFile("configs/sidecar.yaml")
 	if err != nil {
@@ -100,8 +101,8 @@ type tree struct {
 	problems []error
 }
 
-// set replaces or adds the last element of a path such as a/0/b. Everything before
-// it has to be there.
+// set replaces or adds the last element of a path such as a/0/b. The elements before it must
+// exist.
 func (t *tree) set(path string, value any) {
 	steps := strings.Split(path, "/")
 	last := len(steps) - 1

@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// A deadlineContext is what context.WithDeadline makes, with the timer made only when
-// somebody waits for it: most checks are answered from what is known, and a timer costs
-// more than that.
+// A deadlineContext is like the context that context.WithDeadline returns, but its timer is
+// created only when something waits for it. Most checks are answered from data that is already
+// known, and a timer would cost more than that.
 type deadlineContext struct {
 	context.Context // of the call
 	deadline        time.Time
 
 	mu     sync.Mutex
-	timer  context.Context // nil until somebody waits
+	timer  context.Context // nil until something waits
 	cancel context.CancelFunc
 	ended  bool
 }
 
-// withDeadline bounds a call. The caller ends it when it is done with the context.
+// withDeadline returns a context that ends after within, or at the deadline of ctx if that is
+// sooner. The caller must call end when it no longer needs the context.
 func withDeadline(ctx context.Context, within time.Duration) *deadlineContext {
 	deadline := time.Now().Add(within) //nolint:forbidigo // deadlines of contexts are in real time
 	if sooner, ok := ctx.Deadline(); ok && sooner.Before(deadline) {
@@ -28,7 +29,7 @@ func withDeadline(ctx context.Context, within time.Duration) *deadlineContext {
 	return &deadlineContext{Context: ctx, deadline: deadline}
 }
 
-// end is the CancelFunc.
+// end cancels the context.
 func (c *deadlineContext) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,7 +39,7 @@ func (c *deadlineContext) end() {
 	}
 }
 
-// waited returns the context that has the timer.
+// waited returns the context that has the timer. It creates the timer on the first call.
 func (c *deadlineContext) waited() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,8 +69,8 @@ func (c *deadlineContext) Err() error {
 	return c.waited().Err()
 }
 
-// AfterFunc lets package context make contexts of this one without a goroutine for
-// each; see context.AfterFunc.
+// AfterFunc lets package context derive contexts from this one without a goroutine for each;
+// see context.AfterFunc.
 func (c *deadlineContext) AfterFunc(f func()) (stop func() bool) {
 	return context.AfterFunc(c.waited(), f)
 }

@@ -1,15 +1,15 @@
-// Package envoy speaks Envoy's protocols: it reads a CheckRequest as an
-// [authz.Request], answers an [authz.Decision] as a CheckResponse, and holds the
-// Envoy configurations that go with warder.
+// Package envoy implements Envoy's protocols. It converts a CheckRequest to an [authz.Request]
+// and an [authz.Decision] to a CheckResponse. It also contains the Envoy configurations that
+// are shipped with warder.
 //
-// It owns the two shapes of an answer, the table from a reason to a status, and
-// the identity headers. The program calls [NewServer] and [NewGRPCServer]; Envoy
-// calls [Server.Check]. It decides nothing and knows no policy and no store: a
-// yes comes from a [Decider] or not at all.
+// The package defines the two shapes of a response (allow and deny), the table that maps a
+// reason to a status, and the identity headers. The program calls [NewServer] and
+// [NewGRPCServer]; Envoy calls [Server.Check]. The package makes no decisions and knows neither
+// policies nor stores. Only a [Decider] can allow a request.
 //
-// Envoy reads an empty CheckResponse as a yes, and a gRPC error as whatever its
-// failure_mode_allow says. So nothing but the two shapes leaves this package: what
-// cannot be read is an explicit denial, and so is a fault of warder itself. Where gRPC
-// would end a call with an error of its own, or keep without bound what peers send,
-// gRPC is not asked: between a connection and gRPC stands a callConn.
+// Envoy treats an empty CheckResponse as allow. It treats a gRPC error as its
+// failure_mode_allow setting says. Therefore every response of this package has one of the two
+// shapes. A request that cannot be read is denied explicitly, and so is a request on which
+// warder itself fails. By itself, gRPC would end some calls with an error of its own, and would
+// keep what peers send without bound. A callConn between the connection and gRPC prevents both.
 package envoy

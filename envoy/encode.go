@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The numbers of the fields that are written, by the message that holds them.
+// Numbers of the fields that are written, grouped by message type.
 const (
 	responseStatus   protowire.Number = 1 // CheckResponse
 	responseDenied   protowire.Number = 2
@@ -31,8 +31,8 @@ const (
 	valueString  protowire.Number = 3 // google.protobuf.Value
 )
 
-// appendTo appends the wire form of an envoy.service.auth.v3.CheckResponse. What is
-// no yes is a no, also when nobody made it.
+// appendTo appends the wire form of an envoy.service.auth.v3.CheckResponse. Every response that
+// is not an allow is encoded as a denial, including the zero value.
 func (r *CheckResponse) appendTo(b []byte) []byte {
 	if r.status == http.StatusOK {
 		b = r.appendYes(b)
@@ -42,7 +42,7 @@ func (r *CheckResponse) appendTo(b []byte) []byte {
 	return r.about.appendTo(b)
 }
 
-// appendYes appends the status OK and the changes of the request's headers.
+// appendYes appends the status OK and the changes to the request headers.
 func (r *CheckResponse) appendYes(b []byte) []byte {
 	b = appendMessage(b, responseStatus, 0) // its code is 0: OK
 	size := 0
@@ -62,11 +62,11 @@ func (r *CheckResponse) appendYes(b []byte) []byte {
 	return b
 }
 
-// A wireDenial is one of the fixed nos, in two parts: between them stands the size of
-// the second, which grows with what an origin needs.
+// A wireDenial is the wire form of a fixed denial, in two parts. The size of the second part is
+// written between them, because the part grows by the CORS headers if there is an origin.
 type wireDenial struct{ status, denied []byte }
 
-// denialsOnWire are the fixed nos by status and challenge, without their metadata.
+// denialsOnWire holds the encoded denials by status and challenge, without their metadata.
 var denialsOnWire = encodeDenials()
 
 type denialKey struct {
@@ -74,14 +74,15 @@ type denialKey struct {
 	challenge string
 }
 
-// appendNo appends the fixed no, and for an origin the headers that let it read it.
+// appendNo appends the fixed denial. If there is an origin, it adds the headers that let
+// scripts of the origin read the denial.
 func (r *CheckResponse) appendNo(b []byte) []byte {
 	wire, known := denialsOnWire[denialKey{r.status, r.challenge}]
 	if !known {
 		wire = denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
 	}
 	b = append(b, wire.status...)
-	if !validOrigin(r.origin) { // mostly there is none
+	if !validOrigin(r.origin) { // the usual case
 		b = appendMessage(b, responseDenied, len(wire.denied))
 		return append(b, wire.denied...)
 	}
@@ -126,7 +127,7 @@ func encodeDenial(status int, challenge string, kind denial) (wire wireDenial) {
 	return wire
 }
 
-// appendTo appends the metadata, when there is any.
+// appendTo appends the metadata, without its empty values.
 func (m *metadata) appendTo(b []byte) []byte {
 	size := 0
 	for i, value := range m {
@@ -150,9 +151,9 @@ func sizeEntry(key, value string) int {
 	return sizeText(entryKey, key) + sizeMessage(entryValue, sizeText(valueString, value))
 }
 
-// overwrite makes a header replace every one of its name, said in both ways: some
-// Envoys read only append, others append_action, whose zero value lets the client's
-// value stand beside ours.
+// overwrite is the append_action that replaces every header of the same name. It is sent
+// together with append set to false, because some versions of Envoy read only append. Others
+// read append_action, whose zero value would keep the client's value beside ours.
 const overwrite = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 
 func (h setHeader) sizeOption() int {
@@ -170,7 +171,7 @@ func (h setHeader) appendOption(b []byte, num protowire.Number) []byte {
 	return appendNumber(b, optionAppendAction, overwrite)
 }
 
-// appendMessage appends the tag and the size of a message that is to follow.
+// appendMessage appends the tag and the size of a message. The caller appends its contents.
 func appendMessage(b []byte, num protowire.Number, size int) []byte {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
 	return protowire.AppendVarint(b, uint64(size)) //nolint:gosec // a size is not negative

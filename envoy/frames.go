@@ -9,7 +9,7 @@ import (
 
 const (
 	frameHead = 9
-	// maxFrame is the size of frames that a server takes that names none (RFC 9113
+	// maxFrame is the maximum frame size of a server that does not set another one (RFC 9113
 	// section 6.5.2).
 	maxFrame = 16 << 10
 )
@@ -18,10 +18,10 @@ var errFrame = errors.New("not HTTP/2 as a client speaks it (RFC 9113)")
 
 func frameLength(head []byte) int { return int(head[0])<<16 | int(head[1])<<8 | int(head[2]) }
 
-// unpadded takes the padding and the priority off a frame.
+// unpadded removes the padding and the priority fields from the payload of a frame.
 func unpadded(kind http2.FrameType, flags http2.Flags, payload []byte) ([]byte, bool) {
 	padding := 0
-	if flags.Has(http2.FlagDataPadded) { // the flag of HEADERS is the same
+	if flags.Has(http2.FlagDataPadded) { // HEADERS uses the same flag
 		if len(payload) == 0 {
 			return nil, false
 		}
@@ -58,7 +58,7 @@ func appendReset(to []byte, id uint32, code http2.ErrCode) []byte {
 	return binary.BigEndian.AppendUint32(appendHead(to, 4, http2.FrameRSTStream, 0, id), uint32(code))
 }
 
-// appendRenumbered appends a frame with another number of its stream.
+// appendRenumbered appends a frame with its stream ID replaced by id.
 func appendRenumbered(to, frame []byte, id uint32) []byte {
 	to = append(to, frame...)
 	binary.BigEndian.PutUint32(to[len(to)-len(frame)+5:], id)

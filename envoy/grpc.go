@@ -15,27 +15,28 @@ import (
 )
 
 const (
-	// maxMessageBytes bounds what a check may be allowed to have.
+	// maxMessageBytes is the largest value of Config.MaxRequestBytes.
 	maxMessageBytes = 16 << 20
-	// maxStreams is how many checks one connection may have in flight. The shipped
-	// configurations keep to 1000.
+	// maxStreams is the number of checks that one connection may have in flight. The shipped
+	// configurations limit Envoy to 1000.
 	maxStreams = 1024
-	// maxBurst is how many checks a connection may begin at once. Envoy may begin more than
-	// maxStreams before it has the settings of warder: as many as its circuit breaker for
-	// requests lets through, 4096 in the shipped configurations. Those beyond maxStreams wait.
+	// maxBurst is the number of checks that a connection may begin at once. Envoy may begin
+	// more than maxStreams before it has received warder's settings. The limit is then its
+	// circuit breaker for requests, 4096 in the shipped configurations. Checks beyond
+	// maxStreams wait.
 	maxBurst = 4 * maxStreams
-	// streamWorkers is how many goroutines wait for checks. One that is made for a
-	// check alone grows its stack each time, which costs more than deciding. When all of
-	// them wait for a store, further checks get goroutines of their own.
+	// streamWorkers is the number of goroutines that wait for checks. A goroutine that is
+	// started for a single check has to grow its stack each time, which costs more than the
+	// decision. When all workers wait for a store, further checks get goroutines of their own.
 	streamWorkers = 64
-	// maxHeaderBytes is what peers are told that the metadata of a call may have. Envoy's
-	// tracers copy fields of the client into it (tracestate, baggage, B3), and Envoy accepts
-	// 8 MiB of fields at most (max_request_headers_kb).
+	// maxHeaderBytes is the maximum size of a call's metadata that is announced to peers.
+	// Envoy's tracers copy header fields of the client into the metadata (tracestate, baggage,
+	// B3), and Envoy accepts at most 8 MiB of header fields (max_request_headers_kb).
 	maxHeaderBytes = 9 << 20
 )
 
-// AuthorizationService is the name under which gRPC health tells of the
-// authorization service; the empty name tells the same of the whole server.
+// AuthorizationService is the name of the authorization service in gRPC health. The empty name
+// stands for the whole server and has the same status.
 const AuthorizationService = "envoy.service.auth.v3.Authorization"
 
 // A GRPCServer serves [Server], [AccessLog] and gRPC health.
@@ -45,11 +46,10 @@ type GRPCServer struct {
 	accessLog *AccessLog
 }
 
-// NewGRPCServer makes a gRPC server with the limits of one that strangers can
-// reach, NOT_SERVING until [GRPCServer.SetServing]. Without an access log (nil) Envoy
-// is told that there is none; without transport security (nil) calls come in the clear.
-// The options may add statistics and chained interceptors; the guard is outside of all
-// of them.
+// NewGRPCServer returns a gRPC server with limits for untrusted peers. Its health status is
+// NOT_SERVING until [GRPCServer.SetServing] is called. If accessLog is nil, Envoy is told that
+// there is no access log service. If secure is nil, calls are not encrypted. The options may
+// add statistics and chained interceptors. The guard runs outside all of them.
 func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.TransportCredentials, options ...grpc.ServerOption) *GRPCServer {
 	if secure == nil {
 		secure = insecure.NewCredentials()
@@ -57,22 +57,22 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.Transport
 	inFlight := newCalls(memoryLimit(), s.now)
 	all := append([]grpc.ServerOption{
 		grpc.Creds(wholeCalls{secure, inFlight, s.maxBytes}),
-		grpc.ReadBufferSize(0), // a callConn has one
+		grpc.ReadBufferSize(0), // a callConn has its own buffer
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(5 * time.Second),
-		// An Envoy that pings a quiet connection is no attacker.
+		// Envoy may ping an idle connection.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			// Connections end now and then, so that new replicas get their part.
+			// Connections are closed from time to time, so that new replicas get their share.
 			MaxConnectionIdle:     15 * time.Minute,
 			MaxConnectionAge:      30 * time.Minute,
 			MaxConnectionAgeGrace: 10 * time.Second,
-			// A peer that is gone without a word is noticed.
+			// Pings detect a peer that disappeared without closing the connection.
 			Time:    30 * time.Second,
 			Timeout: 10 * time.Second,
 		}),
-		// Stop returns when no check uses a store any more.
+		// Stop does not return while a check still uses a store.
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(streamWindow),
@@ -90,8 +90,8 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.Transport
 	return g
 }
 
-// authorization is the service as Envoy knows it, with messages that only
-// [checkCodec] reads and writes.
+// authorization describes the service as Envoy knows it. Its messages are encoded and decoded
+// only by [checkCodec].
 var authorization = grpc.ServiceDesc{
 	ServiceName: AuthorizationService,
 	HandlerType: (*checker)(nil),
@@ -103,8 +103,8 @@ type checker interface {
 	Check(ctx context.Context, in *CheckRequest) *CheckResponse
 }
 
-// handleCheck is what the generated code of the service would be. There always is
-// an interceptor: the guard.
+// handleCheck takes the place of the generated handler. There is always an interceptor: the
+// guard.
 func handleCheck(server any, ctx context.Context, decode func(any) error, guard grpc.UnaryServerInterceptor) (any, error) {
 	in := new(CheckRequest)
 	if err := decode(in); err != nil {
@@ -117,8 +117,8 @@ func handleCheck(server any, ctx context.Context, decode func(any) error, guard 
 	})
 }
 
-// SetServing makes gRPC health answer SERVING or NOT_SERVING for "" and for
-// [AuthorizationService], and tells those who watch. Checks are answered either way.
+// SetServing sets the gRPC health status of "" and [AuthorizationService] to SERVING or
+// NOT_SERVING, and notifies watchers. Checks are answered either way.
 func (g *GRPCServer) SetServing(serving bool) {
 	status := healthpb.HealthCheckResponse_NOT_SERVING
 	if serving {
@@ -128,7 +128,8 @@ func (g *GRPCServer) SetServing(serving bool) {
 	g.health.SetServingStatus(AuthorizationService, status)
 }
 
-// GracefulStop waits for the checks in flight, and for no access log.
+// GracefulStop waits for the checks in flight. It ends access log streams without waiting for
+// Envoy to end them.
 func (g *GRPCServer) GracefulStop() {
 	g.accessLog.end()
 	g.Server.GracefulStop()

@@ -14,9 +14,9 @@ import (
 	"warder/authz/mask"
 )
 
-// Guard is the last thing an answer passes: whatever is not one of the two shapes
-// becomes a denial with a 503, and so do an error and a panic. Other methods
-// than Check pass untouched.
+// Guard is the interceptor that every response passes last. It replaces a response that does
+// not have one of the two shapes with a denial of status 503. It does the same for an error and
+// for a panic. Methods other than Check pass unchanged.
 func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
 	if info.FullMethod != authv3.Authorization_Check_FullMethodName {
 		return next(ctx, in)
@@ -36,12 +36,12 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 	return response, nil
 }
 
-// refusal is the answer when there is no other.
+// refusal returns the denial that is sent when there is no valid response.
 func (s *Server) refusal() *CheckResponse {
 	return s.responseFor(authz.Deny(authz.ReasonInternal), nil)
 }
 
-// misshapen says why an answer must not leave; "" when it may.
+// misshapen returns why a response must not be sent, or "" if it may be sent.
 func (s *Server) misshapen(r *CheckResponse, err error) string {
 	switch {
 	case err != nil:
@@ -65,8 +65,8 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	return ""
 }
 
-// misshapenYes says why a yes must not leave: it has to account for every identity
-// header, set or removed, and do nothing else to the request.
+// misshapenYes returns why an allow response must not be sent, or "" if it may be sent. The
+// response has to set or remove every identity header, and must not set any other header.
 func (id *identity) misshapenYes(r *CheckResponse) string {
 	if r.challenge != "" || r.origin != "" {
 		return "a challenge or an origin with a yes"
@@ -96,10 +96,10 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 	return id.letsThrough(r.remove)
 }
 
-// letsThrough says whether what is to be removed from every request is not all
-// removed. Both are sorted.
+// letsThrough returns a problem if remove lacks a header that must be removed from every
+// request, and "" otherwise. Both lists are sorted.
 func (id *identity) letsThrough(remove []string) string {
-	always := id.removals[len(id.removals)-1] // all fields are set
+	always := id.removals[len(id.removals)-1] // the removals when all fields are set
 	for _, name := range remove {
 		if len(always) > 0 && always[0] == name {
 			always = always[1:]
@@ -116,7 +116,7 @@ func (r *CheckResponse) removes(name string) bool {
 	return found
 }
 
-// valid reports whether the metadata can be decoded by Envoy.
+// valid reports whether Envoy can decode the metadata.
 func (m *metadata) valid() bool {
 	return !slices.ContainsFunc(m[:], func(value string) bool { return !utf8.ValidString(value) })
 }

@@ -7,46 +7,47 @@ import (
 )
 
 const (
-	// headerTableBytes is the size of the table of fields that a peer may fill: the one of
-	// a server that names none (RFC 9113 section 6.5.2).
+	// headerTableBytes is the size of the dynamic table that a peer may fill. It is the default
+	// of a server that does not set another one (RFC 9113 section 6.5.2).
 	headerTableBytes = 4096
-	// maxLiteral is the longest encoded name or value that is decoded. A longer one has more
-	// than headerTableBytes even when each of its symbols takes 30 bits, the most that the
-	// code of RFC 7541 has.
+	// maxLiteral is the maximum encoded length of a name or value that is decoded. A longer one
+	// exceeds headerTableBytes even if each of its symbols takes 30 bits, the longest code in
+	// RFC 7541.
 	maxLiteral = 16 << 10
-	// maxBlock bounds the header block of one call. Envoy takes 8 MiB of fields from a
-	// client at most, and its tracers copy a part of them.
+	// maxBlock bounds the header block of one call. Envoy accepts at most 8 MiB of header
+	// fields from a client, and its tracers copy a part of them.
 	maxBlock = 16 << 20
-	// maxFieldKept bounds a value that gRPC gets to see.
+	// maxFieldKept bounds the length of a value that is passed to gRPC.
 	maxFieldKept = 512
-	// wholeBlock is a block that needs no cutting.
+	// wholeBlock is the maximum size of a block that is decoded without being split into
+	// fields.
 	wholeBlock = 4 << 10
 )
 
 var errHeaderBlock = errors.New("a header block that cannot be read")
 
-// A headerBlock decodes the header fields of a connection (HPACK, RFC 7541), block by
-// block, and keeps the few that a call needs. A field of any size costs a bounded
-// amount of memory: a literal that cannot enter the table of fields is skipped.
+// A headerBlock decodes the header fields of a connection (HPACK, RFC 7541) block by block, and
+// keeps the few fields that a call needs. A field of any size uses a bounded amount of memory,
+// because a literal that is too large for the dynamic table is skipped.
 type headerBlock struct {
 	decoder *hpack.Decoder
 	kept    callFields
 
-	size   int    // of the block so far, in bytes
-	stream uint32 // whose block is open; 0 is none
+	size   int    // bytes of the block read so far
+	stream uint32 // ID of the stream whose block is open; 0 if none is
 	ends   bool   // the block ends the stream
 
-	// The representation of a field that is being read.
+	// The following fields describe the field representation that is being read.
 	step    blockStep
-	text    []byte // what is there of it, when it is not huge
-	strings int    // names and values that are still to come
-	left    uint64 // bytes of the string that are still to come
+	text    []byte // bytes read so far, unless the field is huge
+	strings int    // names and values still to be read
+	left    uint64 // bytes of the string still to be read
 	shift   uint   // of the next byte of the string's length
-	digits  int    // bytes of its index
-	huge    bool   // it has a literal above maxLiteral
+	digits  int    // continuation bytes of the index read so far
+	huge    bool   // a literal is longer than maxLiteral
 }
 
-// callFields are the fields of a call that gRPC gets to see.
+// callFields are the header fields of a call that are passed to gRPC.
 type callFields struct{ method, path, authority, contentType, timeout string }
 
 type blockStep uint8
@@ -89,7 +90,7 @@ func (b *headerBlock) begin(stream uint32, ends bool) {
 	b.stream, b.ends, b.size, b.kept = stream, ends, 0, callFields{}
 }
 
-// end closes it.
+// end closes the block.
 func (b *headerBlock) end() error {
 	b.stream = 0
 	if b.step != atField {
@@ -101,7 +102,7 @@ func (b *headerBlock) end() error {
 	return b.decoder.Close()
 }
 
-// write reads a piece of the block; last is whether there is no other.
+// write reads a fragment of the block. The argument last says whether it is the last one.
 func (b *headerBlock) write(p []byte, last bool) error {
 	if b.size += len(p); b.size > maxBlock {
 		return errHeaderBlock
@@ -137,7 +138,7 @@ func (b *headerBlock) write(p []byte, last bool) error {
 	return nil
 }
 
-// octet reads a byte outside of a string.
+// octet handles a byte that is not part of a string.
 func (b *headerBlock) octet(c byte) error {
 	switch b.step {
 	case atField:
@@ -146,15 +147,15 @@ func (b *headerBlock) octet(c byte) error {
 		switch {
 		case c&0x80 != 0: // indexed
 			mask = 0x7f
-		case c&0xc0 == 0x40: // literal that enters the table
+		case c&0xc0 == 0x40: // literal with indexing
 			mask, b.strings = 0x3f, 1
-		case c&0xe0 == 0x20: // size of the table
+		case c&0xe0 == 0x20: // table size update
 			mask = 0x1f
-		default: // literal that does not
+		default: // literal without indexing
 			mask, b.strings = 0x0f, 1
 		}
 		if b.strings > 0 && c&mask == 0 {
-			b.strings = 2 // its name is one too
+			b.strings = 2 // the name is a literal too
 		}
 		b.step = atLength
 		if c&mask == mask {
@@ -183,7 +184,7 @@ func (b *headerBlock) octet(c byte) error {
 		if c&0x80 == 0 {
 			b.startString()
 		}
-	case inString: // not here
+	case inString: // handled by write
 	}
 	return nil
 }
@@ -193,9 +194,9 @@ func (b *headerBlock) startString() {
 	b.huge = b.huge || b.left > maxLiteral
 }
 
-// field gives the decoder a field that is complete. One that is too large for the table
-// empties that of the peer. What stays here is older than what the peer may refer to from
-// then on, and leaves first.
+// field passes a complete field to the decoder, unless it is huge. A field that is too large
+// for the dynamic table empties the peer's table. The entries that remain in the decoder's
+// table are older than any that the peer can refer to from then on, and are evicted first.
 func (b *headerBlock) field() (err error) {
 	if !b.huge {
 		_, err = b.decoder.Write(b.text)

@@ -13,11 +13,11 @@ import (
 	"warder/authz"
 )
 
-// namespace is what every identity header of warder begins with unless it is
-// renamed. No client's header reaches the upstream under it.
+// namespace is the prefix of every identity header that is not renamed. A client's header with
+// this prefix never reaches the upstream.
 const namespace = authz.HeaderNamespace
 
-// A field is one thing that the upstream is told of a request.
+// A field is one piece of information about a request that the upstream receives.
 type field uint8
 
 const (
@@ -46,8 +46,7 @@ var fieldNames = [fieldCount]string{
 // IdentityFields returns the keys of [IdentityConfig].Headers.
 func IdentityFields() []string { return slices.Clone(fieldNames[:]) }
 
-// DefaultIdentityHeaders returns the header of each identity field that is not
-// renamed.
+// DefaultIdentityHeaders returns the default header of each identity field.
 func DefaultIdentityHeaders() map[string]string {
 	headers := make(map[string]string, fieldCount)
 	for _, name := range fieldNames {
@@ -60,15 +59,14 @@ func defaultHeader(fieldName string) string {
 	return namespace + strings.ReplaceAll(fieldName, "_", "-")
 }
 
-// DefaultStripHeaders returns the headers that are removed before the upstream
-// unless the configuration lists others: some frameworks take from them another
-// path or method than the one that was decided about.
+// DefaultStripHeaders returns the headers that are removed before the upstream unless the
+// configuration lists others. Some frameworks read a path or method from them that differs from
+// the one that was decided about.
 func DefaultStripHeaders() []string {
 	return []string{"x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"}
 }
 
-// IdentityConfig says what the upstream gets to see. The zero value is the
-// default.
+// IdentityConfig says what the upstream receives. The zero value is the default.
 type IdentityConfig struct {
 	// Headers renames identity headers, by the keys of [IdentityFields].
 	Headers map[string]string
@@ -76,29 +74,30 @@ type IdentityConfig struct {
 	APIKeyHeader string
 	// KeepAPIKey lets the API key through to the upstream.
 	KeepAPIKey bool
-	// RemoveAuthorization keeps the bearer token from the upstream.
+	// RemoveAuthorization removes the bearer token before the upstream.
 	RemoveAuthorization bool
 	// StripHeaders are removed from every request; nil means [DefaultStripHeaders].
 	StripHeaders []string
 }
 
-// keepingCredentials is the configuration for applications that check them too.
+// keepingCredentials returns the configuration for applications that also check the
+// credentials.
 func (c IdentityConfig) keepingCredentials() IdentityConfig {
 	c.KeepAPIKey, c.RemoveAuthorization = true, false
 	return c
 }
 
-// identity is IdentityConfig ready for requests. Names are in lower case.
+// identity is an IdentityConfig prepared for requests. Names are in lower case.
 type identity struct {
 	names  [fieldCount]string
-	remove []string            // from every request, besides what it has not set
-	folded map[string]struct{} // what a header must not fold to
+	remove []string            // always removed, besides identity headers that are not set
+	folded map[string]struct{} // folded names of client headers that must not reach the upstream
 
-	sorted   [fieldCount]field         // by header
-	removals [1 << fieldCount][]string // what is removed from every request, by what is set
+	sorted   [fieldCount]field         // sorted by header name
+	removals [1 << fieldCount][]string // the headers to remove, by the set of fields that are set
 }
 
-// newIdentity checks the configuration, and reports all that is wrong with it.
+// newIdentity checks the configuration and reports all its problems.
 func newIdentity(c IdentityConfig) (*identity, error) {
 	var problems []error
 	id := &identity{folded: map[string]struct{}{}}
@@ -150,7 +149,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	return id, nil
 }
 
-// setNames fills in the header of each field.
+// setNames sets the header name of each field.
 func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(renamed)) {
@@ -185,8 +184,7 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 	return problems
 }
 
-// unfit says why a header cannot be one that warder sets or reads as a key; ""
-// when it can.
+// unfit returns why a header cannot be set by warder or carry the API key, or "" if it can.
 func unfit(name string) string {
 	folded := authz.FoldHeader(name)
 	switch {
@@ -204,7 +202,7 @@ func unfit(name string) string {
 	return ""
 }
 
-// unfitToStrip says why a header cannot be removed from every request.
+// unfitToStrip returns why a header cannot be removed from every request, or "" if it can.
 func (id *identity) unfitToStrip(name string) string {
 	folded := authz.FoldHeader(name)
 	switch {
@@ -222,21 +220,21 @@ func (id *identity) unfitToStrip(name string) string {
 	return ""
 }
 
-// framing are the fields that say where a message ends, where it goes and how
-// long its connection lives.
+// framing lists the headers that determine where a message ends, where it goes and how long its
+// connection lives.
 var framing = []string{
 	"host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection",
 	"te", "trailer", "upgrade", "expect",
 }
 
-// reserved are the fields that must not be overwritten with an identity.
+// reserved lists the headers that must not be overwritten with an identity.
 var reserved = append([]string{
 	"authorization", "proxy-authorization", "cookie", "set-cookie", "forwarded", "via",
 	"content-type", "content-encoding", "x-request-id",
 }, framing...)
 
-// values returns what the upstream is told, by field. Only what the kind of yes
-// is about is filled in: a public request has no user, whoever sent it.
+// values returns the identity values for the upstream, by field. Only the fields that belong to
+// the reason are filled in. For example, a public request has no user, whoever sent it.
 func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fieldCount]string) {
 	switch reason {
 	case authz.ReasonSession:
@@ -251,7 +249,7 @@ func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fie
 		v[fieldScopes] = joinNames(who.Scopes)
 	case authz.ReasonAnonymous:
 		v[fieldAuthMethod] = authz.MethodAnonymous.String()
-	default: // public, preflight: nobody
+	default: // public and preflight requests have no principal
 	}
 	if client.IsValid() {
 		v[fieldClientIP] = client.Unmap().WithZone("").String()
@@ -264,21 +262,21 @@ func values(reason authz.Reason, who authz.Principal, client netip.Addr) (v [fie
 	return v
 }
 
-// joinNames writes names as one value. Names that would read as two are not among
-// them, whatever made the principal.
+// joinNames joins names with commas. It leaves out names that would read as two, no matter how
+// the principal was made.
 func joinNames(names authz.Names) string {
 	for i, name := range names {
 		if !authz.ValidName(name) || i > 0 && name <= names[i-1] {
-			names, _ = authz.NewNames(names) // not made by it
+			names, _ = authz.NewNames(names) // names was not made by NewNames
 			break
 		}
 	}
 	return strings.Join(names, ",")
 }
 
-// safeValue reports whether a value arrives as it is sent: valid UTF-8 (the
-// message could not be encoded otherwise), nothing that ends a line, and no space
-// at its ends, which a parser takes away.
+// safeValue reports whether a header value arrives unchanged. It must be valid UTF-8, because
+// the message could not be encoded otherwise. It must not contain line endings or other control
+// characters, and must not begin or end with a space, which a parser would remove.
 func safeValue(v string) bool {
 	for i := range len(v) {
 		if v[i] <= ' ' || v[i] >= 0x7f {
@@ -292,12 +290,12 @@ func safeRunes(v string) bool {
 	return utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl) && strings.TrimFunc(v, unicode.IsSpace) == v
 }
 
-// A setHeader is one header that the upstream gets.
+// A setHeader is a header to set.
 type setHeader struct{ name, value string }
 
-// mutations returns the headers to set and those to remove: sorted, without
-// duplicates, and with no name in both, since Envoy removes after it sets. What is
-// removed may be shared by answers and must not be changed.
+// mutations returns the headers to set and the headers to remove. Both lists are sorted and
+// have no duplicates. No name is in both, because Envoy removes headers after it sets them. The
+// list to remove may be shared by responses and must not be modified.
 func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set []setHeader, remove []string) {
 	set = make([]setHeader, 0, fieldCount)
 	var which fieldSet
@@ -326,10 +324,11 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 	return set, remove
 }
 
-// A fieldSet holds the fields that an answer sets, a bit each.
+// A fieldSet is the set of fields that a response sets, with one bit for each.
 type fieldSet uint8
 
-// prepare puts in order what every answer sets and removes, once.
+// prepare computes once what is common to all responses: the order of the fields and the
+// headers to remove.
 func (id *identity) prepare() {
 	for f := range fieldCount {
 		id.sorted[f] = f
@@ -347,8 +346,8 @@ func (id *identity) prepare() {
 	}
 }
 
-// reserves reports whether a client's header is not for the upstream: in some
-// spelling it is one that warder sets, consumes or strips.
+// reserves reports whether a client's header must not reach the upstream. Such a header is a
+// spelling of one that warder sets, consumes or strips.
 func (id *identity) reserves(name string) bool {
 	folded := authz.FoldHeader(name)
 	if strings.HasPrefix(folded, namespace) {

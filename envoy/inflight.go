@@ -9,45 +9,47 @@ import (
 	"time"
 )
 
-// Memory of peers. All connections of a process share its pools, so that large calls,
-// logs and streams cannot take the room of usual calls.
+// Limits for the memory of peers. All connections of a process share its pools. There are
+// several pools, so that large calls, access logs and other streams cannot take the room of
+// usual calls.
 const (
-	// patience is how long a connection waits for room among the usual calls, at most.
+	// patience is the longest time that a connection waits for room among the usual calls.
 	patience = 50 * time.Millisecond
-	// callBytes is what a check costs beside its message while it is decided: its goroutine,
-	// its stream in gRPC, its request and its answer.
+	// callBytes is the cost of a check while it is decided, besides its message: its goroutine,
+	// its stream in gRPC, its request and its response.
 	callBytes = 10 << 10
-	// copies is how many times the bytes of a message are there at most: as received, as
-	// texts, and as the list of its headers.
+	// copies is the maximum number of copies of a message's bytes: as received, as strings, and
+	// as the list of its headers.
 	copies = 2
-	// messageBytes is what a message costs beside its bytes.
+	// messageBytes is the cost of a message besides its bytes.
 	messageBytes = 512
-	// answerBytes is what an answer costs until its peer takes it: its stream in gRPC, its
+	// answerBytes is the cost of a response until its peer receives it: its stream in gRPC, its
 	// header fields and its buffer.
 	answerBytes = 6 << 10
-	// few is how many checks a connection may have in flight although too many answers are
-	// unsent.
+	// few is the number of checks that a connection may have in flight even if too many
+	// responses are unsent.
 	few = 8
-	// usualBytes is the size of messages up to which they count as usual.
+	// usualBytes is the maximum size of a usual message.
 	usualBytes = 64 << 10
-	// unlimitedMemory stands for the limit of a process that has none.
+	// unlimitedMemory is the limit that is assumed for a process that has none.
 	unlimitedMemory = 1 << 30
 )
 
-// A fault is why a call is answered without being read. The zero fault is none.
+// A fault is the reason why a call is answered without being read. The zero value means no
+// fault.
 type fault uint8
 
 const (
 	faultNone fault = iota
-	// faultMalformed: the call is no call with exactly one message that can be read.
+	// faultMalformed means that the call does not have exactly one readable message.
 	faultMalformed
-	// faultOverloaded: there was no memory left for it.
+	// faultOverloaded means that there was no memory left for the call.
 	faultOverloaded
 )
 
-// calls holds the messages of all connections until they are decided. gRPC
-// sees a ticket in place of each, which no peer can make: what a peer sends on
-// such a stream never reaches gRPC.
+// calls holds the messages of all connections until they are decided. gRPC receives a ticket in
+// place of each message. A peer cannot forge a ticket, because what it sends on such a stream
+// never reaches gRPC.
 type calls struct {
 	now     func() time.Time
 	buffers largePool
@@ -57,50 +59,52 @@ type calls struct {
 	ready map[uint64][]*inbound // by ticket, in order
 
 	usual, large, access pool
-	logs, others         pool // streams of the access log, and of what is no check
-	unsent, maxUnsent    int  // answers that their peers have not taken
+	logs, others         pool // for access log streams, and for streams of other methods
+	unsent, maxUnsent    int  // responses that peers have not received, and their maximum
 
-	waiting []chan struct{} // calls that wait for room, the first one first
+	waiting []chan struct{} // calls that wait for room, in order of arrival
 }
 
-// A pool is a part of the memory.
+// A pool is a share of the memory.
 type pool struct {
 	limit, used int // in bytes
-	// unfinished are the messages that are not complete, and streams that take a moment when
-	// the peer is honest, the oldest first. They make room for others: a peer that stops in
-	// the middle must not keep it.
+	// unfinished lists the messages that are not complete, and the streams that are short when
+	// the peer is honest, oldest first. They are dropped to make room for others, so that a
+	// peer that stops in the middle cannot keep the memory.
 	unfinished list.List
 }
 
 // An inbound is one message of a peer, from its first bytes on. Its fields belong to calls.
 type inbound struct {
 	data    []byte
-	size    int // that is announced
+	size    int // announced size
 	fault   fault
-	log     bool // of the access log
-	stream  bool // no message, but a stream that is no check
-	lost    int  // messages of the log before it that were dropped
-	call    bool // a call is under way with it
+	log     bool // it is a message or stream of the access log
+	stream  bool // it is not a message, but stands for a stream that is not a check
+	lost    int  // messages of the access log that were dropped before this one
+	call    bool // it is charged for a call in progress
 	pool    *pool
-	charged int           // to the pool
-	waiting *list.Element // in unfinished; nil: it is complete, or gone
-	backlog *backlog      // of a check: of its connection
-	unsent  bool          // it counts as an answer that its peer has not taken
+	charged int           // bytes charged to the pool
+	waiting *list.Element // its element in pool.unfinished; nil if it is complete or gone
+	backlog *backlog      // of the connection, for a check
+	unsent  bool          // it counts as a response that its peer has not received
 	gone    bool          // its stream has ended
-	evict   func()        // ends the connection of a stream that makes room for another; nil: it stays
+	evict   func()        // closes the connection of a dropped stream; nil if the stream stays
 }
 
-// A backlog counts the checks of one connection that gRPC knows. A peer grants windows as it
-// likes, and gRPC keeps answers that do not fit. Its fields belong to calls.
+// A backlog counts the checks of one connection that gRPC knows. A peer grants flow-control
+// windows as it likes, and gRPC keeps responses that do not fit into them. The fields of a
+// backlog belong to calls.
 type backlog struct {
 	open  int
-	waits bool // checks are held back until open is no more than until
+	waits bool // checks are held back until open <= until
 	until int
 	woken bool
-	wake  func() // must not wait
+	wake  func() // must not block
 }
 
-// newCalls makes the pools from the limit that the Go runtime has (GOMEMLIMIT), in bytes.
+// newCalls returns calls whose pools are sized by memoryLimit, the limit of the Go runtime
+// (GOMEMLIMIT) in bytes.
 func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	if memoryLimit == math.MaxInt64 {
 		memoryLimit = unlimitedMemory
@@ -114,17 +118,18 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 	}
 }
 
-// memoryLimit returns the limit of the Go runtime.
+// memoryLimit returns the memory limit of the Go runtime, in bytes.
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 
-// add appends bytes to a message, or drops the message and says why.
+// add appends bytes to a message. If there is no room, it drops the message. It returns the
+// fault of the message.
 func (c *calls) add(m *inbound, p []byte) fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.fault != faultNone {
 		return m.fault
 	}
-	// The room grows with what is there, not with what is announced.
+	// Memory is allocated for the bytes that were received, not for the announced size.
 	size := len(m.data) + len(p)
 	room := cap(m.data)
 	if size > room {
@@ -149,9 +154,8 @@ func (c *calls) ticket() uint64 {
 	return c.next
 }
 
-// hand makes a message ready for whoever has the ticket. A message of a check is handed
-// with its fault, if it has one; a faulty one of the access log is not, and hand
-// returns false.
+// hand makes a message available under the ticket. A check is handed over even if it has a
+// fault. A faulty message of the access log is not handed over, and hand returns false.
 func (c *calls) hand(ticket uint64, m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +169,7 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 	case m.log:
 		return false
 	default:
-		c.countUnsent(m) // it costs nothing but its answer
+		c.countUnsent(m) // a faulty check costs only its response
 	}
 	if m.call {
 		m.backlog.open++
@@ -174,15 +178,15 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 	return true
 }
 
-// fail gives up a message.
+// fail drops a message with the given fault.
 func (c *calls) fail(m *inbound, why fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(m, why)
 }
 
-// take returns the next message of a ticket, nil when there is none. Whoever takes it
-// releases it.
+// take returns the next message of a ticket, or nil if there is none. The caller must release
+// it.
 func (c *calls) take(ticket uint64) *inbound {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,7 +202,7 @@ func (c *calls) take(ticket uint64) *inbound {
 	return ready[0]
 }
 
-// cancel releases the messages of a ticket that nobody took.
+// cancel releases the messages of a ticket that were not taken.
 func (c *calls) cancel(ticket uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,8 +219,8 @@ func (c *calls) release(m *inbound) {
 	c.drop(m, m.fault)
 }
 
-// answered gives back the memory of a check that is decided. Its answer counts until its
-// stream ends.
+// answered releases the memory of a check that is decided. Its response counts as unsent until
+// its stream ends.
 func (c *calls) answered(m *inbound) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,7 +235,7 @@ func (c *calls) countUnsent(m *inbound) {
 	}
 }
 
-// ended is told that the stream of a check that was handed over is no more.
+// ended records that the stream of a check that was handed over has ended.
 func (c *calls) ended(m *inbound) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,10 +250,10 @@ func (c *calls) ended(m *inbound) {
 	}
 }
 
-// admits reports whether gRPC may get another check of a connection. It takes no more streams
-// when it is full; the connection is woken when an eighth of the checks has ended. When too
-// many answers are unsent, a connection may have few; it is woken when it has those, or half
-// as many as now.
+// admits reports whether gRPC may be given another check of a connection. If full is set, gRPC
+// takes no more streams, and the connection is woken when an eighth of its checks have ended.
+// If too many responses are unsent, a connection may have no more than few checks. It is woken
+// when it has fewer than few, or half as many as now, whichever comes first.
 func (c *calls) admits(b *backlog, full bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -274,9 +278,9 @@ func (c *calls) woken(b *backlog) bool {
 	return was
 }
 
-// open counts a stream that is no check, and reports whether there is room for it. Those of the
-// access log stay as long as their Envoy. Any other is a question for the health, which must
-// be answered although somebody opens thousands.
+// open counts a stream that is not a check, and reports whether there is room for it. Access
+// log streams last as long as their Envoy. Any other stream is a health check, which must be
+// answered even if a peer opens thousands of streams.
 func (c *calls) open(m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -284,10 +288,11 @@ func (c *calls) open(m *inbound) bool {
 	return c.charge(m, 0)
 }
 
-// await waits until there is room for one more usual call, in the order of arrival. A
-// connection waits for patience at most until it has caught up with its peer: behind a call
-// that waits are others, which must be refused while somebody still wants an answer. waited is
-// how long it has waited so far, and so is what await returns.
+// await waits until there is room for one more usual call. Calls wait in order of arrival. A
+// connection waits for at most patience in total until it has caught up with its peer. The
+// calls behind a waiting call must be refused while their senders still want an answer. The
+// argument waited is the time that the connection has waited so far. await returns the new
+// total.
 func (c *calls) await(waited time.Duration) time.Duration {
 	c.mu.Lock()
 	if waited >= patience || !c.crowded() && len(c.waiting) == 0 {
@@ -313,14 +318,14 @@ func (c *calls) await(waited time.Duration) time.Duration {
 	}
 }
 
-// crowded reports whether usual calls have to wait: so many are under way that those that
-// have arrived take the rest of the room.
+// crowded reports whether usual calls have to wait. They wait when the calls in progress leave
+// only the room that is needed for calls that have already arrived.
 func (c *calls) crowded() bool { return c.usual.used > c.roomy() }
 
 func (c *calls) roomy() int { return c.usual.limit / 8 * 7 }
 
-// charge takes what a message of this capacity costs from the pool for its size. When
-// there is no room, the messages that are unfinished longest make it.
+// charge takes the cost of a message of this capacity from the pool for its size, and reports
+// whether there is room. To make room, it drops the messages that have been unfinished longest.
 func (c *calls) charge(m *inbound, capacity int) bool {
 	to := &c.usual
 	switch {
@@ -361,13 +366,13 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 	}
 	to.used += more
 	m.charged = cost
-	if m.waiting == nil && (!m.call || m.evict != nil) { // a call waits for nobody any more
+	if m.waiting == nil && (!m.call || m.evict != nil) { // a call no longer waits for its peer
 		m.waiting = to.unfinished.PushBack(m)
 	}
 	return true
 }
 
-// drop forgets what a message holds.
+// drop releases what a message holds and sets its fault.
 func (c *calls) drop(m *inbound, why fault) {
 	c.refund(m)
 	m.data, m.fault = nil, why

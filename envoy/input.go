@@ -6,25 +6,25 @@ import (
 )
 
 const (
-	// smallInput holds the frames of a usual check. It is what a connection keeps
-	// while it is idle, in bytes.
+	// smallInput is the size of a buffer for the frames of a usual check, in bytes. A
+	// connection keeps only this buffer while it is idle.
 	smallInput = 2 << 10
-	// largeInput holds any frame, and many of usual checks.
+	// largeInput is the size of a buffer for any frame, or for many usual checks.
 	largeInput = 2 * maxFrame
 )
 
-// An input buffers what a connection reads. It has a large buffer only while
-// there is more to read than a small one holds: most connections are idle.
+// An input buffers what a connection reads. It has a large buffer only while there is more to
+// read than a small one holds, because most connections are idle.
 type input struct {
 	from  io.Reader
 	pool  *largePool
-	rest  []byte // what was read and not taken, in small or large
+	rest  []byte // bytes that were read but not taken, in small or large
 	full  bool   // the last read filled its buffer, so there may be more
 	large *[]byte
 	small [smallInput]byte
 }
 
-// peek returns the next n bytes, at most largeInput, and does not take them.
+// peek returns the next n bytes without taking them. At most largeInput bytes can be peeked at.
 func (i *input) peek(n int) ([]byte, error) {
 	for len(i.rest) < n {
 		if err := i.fill(n); err != nil {
@@ -34,10 +34,10 @@ func (i *input) peek(n int) ([]byte, error) {
 	return i.rest[:n], nil
 }
 
-// take drops n bytes that were peeked at.
+// take discards n bytes that were peeked at.
 func (i *input) take(n int) { i.rest = i.rest[n:] }
 
-// caughtUp reports whether all is taken that there was to read.
+// caughtUp reports whether everything that was available to read has been taken.
 func (i *input) caughtUp() bool { return len(i.rest) == 0 && !i.full }
 
 // fill reads once, into a buffer that has room for n bytes.
@@ -58,12 +58,12 @@ func (i *input) fill(n int) error {
 	more, err := i.from.Read(buffer[have:])
 	i.rest, i.full = buffer[:have+more], have+more == len(buffer)
 	if more > 0 {
-		return nil // the next read says what is wrong
+		return nil // the next read reports the error
 	}
 	return err
 }
 
-// free gives the large buffer back.
+// free returns the large buffer to the pool.
 func (i *input) free() {
 	if i.large != nil {
 		i.pool.put(i.large)
@@ -71,7 +71,7 @@ func (i *input) free() {
 	}
 }
 
-// A largePool keeps buffers for a moment of reading or writing.
+// A largePool keeps large buffers, which are used only while reading or writing.
 type largePool struct{ pool sync.Pool }
 
 func (p *largePool) get() *[]byte {

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// startTime bounds how long an Envoy may take until it is ready, stopTime how long
-// until it is gone.
+// startTime bounds how long Envoy may take to become ready, and stopTime how long it may take
+// to exit.
 const (
 	startTime = 60 * time.Second
 	stopTime  = 5 * time.Second
 )
 
-// A Process is a running Envoy. On Linux it ends with this process, however that ends.
+// A Process is a running Envoy. On Linux it exits with this process, however this process ends.
 type Process struct {
 	Listen string // host:port of its first listener
 	Admin  string // host:port of its admin interface
@@ -33,9 +33,9 @@ type Process struct {
 	client http.Client
 }
 
-// StartProcess runs the Envoy at binary with a configuration in JSON, whose ports may
-// be 0, and waits until it is ready. Its files go into dir, and what it writes into
-// output. The caller must [Process.Stop] it.
+// StartProcess runs the Envoy at binary with a configuration in JSON, whose ports may be 0, and
+// waits until it is ready. Its files are written to dir, and its output is written to output.
+// The caller must call [Process.Stop].
 func StartProcess(ctx context.Context, binary, dir string, config []byte, output io.Writer) (*Process, error) {
 	configPath, adminPath := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "envoy.admin")
 	if err := os.WriteFile(configPath, config, 0o600); err != nil {
@@ -72,7 +72,7 @@ func StartProcess(ctx context.Context, binary, dir string, config []byte, output
 	}
 }
 
-// ready finds out the bound addresses and asks whether requests are served.
+// ready reads the bound addresses and checks whether requests are served.
 func (e *Process) ready(ctx context.Context, adminPath string) error {
 	address, err := os.ReadFile(adminPath)
 	if err != nil {
@@ -107,7 +107,7 @@ func (e *Process) ready(ctx context.Context, adminPath string) error {
 	return nil
 }
 
-// Get asks the admin interface for a page such as /stats.
+// Get fetches a page such as /stats from the admin interface.
 func (e *Process) Get(ctx context.Context, page string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+page, nil)
 	if err != nil {
@@ -125,10 +125,10 @@ func (e *Process) Get(ctx context.Context, page string) ([]byte, error) {
 	return body, err
 }
 
-// Ended is closed when Envoy is gone, whatever ended it.
+// Ended returns a channel that is closed when Envoy has exited for any reason.
 func (e *Process) Ended() <-chan struct{} { return e.ended }
 
-// Stop ends Envoy and waits until it is gone.
+// Stop ends Envoy and waits until it has exited.
 func (e *Process) Stop() {
 	_ = e.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {

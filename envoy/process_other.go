@@ -4,5 +4,5 @@ package envoy
 
 import "syscall"
 
-// processAttributes has no means here: Envoy ends by [Process.Stop].
+// processAttributes returns no attributes on this system. Envoy ends by [Process.Stop] only.
 func processAttributes() *syscall.SysProcAttr { return nil }

@@ -8,8 +8,8 @@ import (
 	"warder/authz"
 )
 
-// A load is what a request's header fields are in Envoy's count, which has limits for
-// both: pseudo-headers are fields, and bytes are those of names and values.
+// A load is the size of a request's header fields as Envoy counts it. Envoy limits both
+// numbers. Pseudo-headers count as fields, and bytes counts names and values.
 type load struct{ fields, bytes int }
 
 func (l *load) add(name, value string) {
@@ -17,8 +17,9 @@ func (l *load) add(name, value string) {
 	l.bytes += len(name) + len(value)
 }
 
-// requestFrom makes a request of what Envoy sent. readable is false when it cannot be
-// read in one way only; the request, never nil, then holds what is known for the log.
+// requestFrom converts a CheckRequest to a request. The result readable is false if the
+// CheckRequest cannot be read in exactly one way. The request, which is never nil, then holds
+// only what is known for the log.
 func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, carries load, readable bool) {
 	a := authz.Attributes{Method: in.method, Host: in.host, Path: in.path}
 	if !in.readable || !in.hasHTTP || in.size > s.maxBytes {
@@ -37,8 +38,8 @@ func (s *Server) requestFrom(in *CheckRequest) (r *authz.Request, carries load, 
 	return authz.NewRequest(a), carries, true
 }
 
-// peerOf returns the address of the connection's other end; the zero Addr when it
-// has none, as on a unix socket.
+// peerOf returns the address of the connection's peer, or the zero Addr if it has none, as on a
+// unix socket.
 func peerOf(text string) netip.Addr {
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
@@ -47,9 +48,9 @@ func peerOf(text string) netip.Addr {
 	return addr
 }
 
-// headersFrom returns the header fields, names in lower case, without
-// pseudo-headers. Envoy fills either headers or, with encode_raw_headers,
-// header_map; when both are filled they have to say the same.
+// headersFrom returns the header fields without pseudo-headers, with names in lower case. Envoy
+// fills in either headers or, with encode_raw_headers, header_map. If both are filled in, they
+// have to agree.
 func headersFrom(in *CheckRequest) (fields authz.Headers, carries load, readable bool) {
 	joined, ok := joinedHeaders(in.joined)
 	if !ok || in.odd {
@@ -79,9 +80,9 @@ func headersFrom(in *CheckRequest) (fields authz.Headers, carries load, readable
 	return fields, carries, true
 }
 
-// joinedHeaders reads the form in which repeated fields are joined with commas: a map,
-// of which the last entry of a name counts. Names that differ only in case have no
-// order among them, so such a map is refused.
+// joinedHeaders reads the form in which repeated fields are joined with commas. This form is a
+// map, in which the last entry of a name counts. Names that differ only in case have no defined
+// order, so a map with such names is refused.
 func joinedHeaders(entries authz.Headers) (authz.Headers, bool) {
 	slices.SortStableFunc(entries, func(a, b authz.Header) int { return strings.Compare(a.Name, b.Name) })
 	headers := entries[:0]
@@ -124,15 +125,15 @@ func sameHeaders(joined, raw authz.Headers) bool {
 	return true
 }
 
-// validHeader reports whether a field can be one (RFC 9110 section 5): a name that
-// is none could not be removed before the upstream, and a line end in a value
-// could be another field there.
+// validHeader reports whether a field is valid (RFC 9110 section 5). A field with an invalid
+// name could not be removed before the upstream. A line ending in a value could begin another
+// field there.
 func validHeader(h authz.Header) bool {
 	return isToken(strings.TrimPrefix(h.Name, ":")) &&
 		strings.IndexByte(h.Value, '\n') < 0 && strings.IndexByte(h.Value, '\r') < 0 && strings.IndexByte(h.Value, 0) < 0
 }
 
-// contradicts reports whether a field names another method, host or path than the
+// contradicts reports whether a field names a method, host or path that differs from the
 // request line that is decided about.
 func contradicts(in *CheckRequest, h authz.Header) bool {
 	switch h.Name {
@@ -146,8 +147,8 @@ func contradicts(in *CheckRequest, h authz.Header) bool {
 	return false
 }
 
-// lower turns A to Z into lower case and nothing else: strings.ToLower makes a k of
-// the Kelvin sign, and so a header of what is none.
+// lower converts A to Z to lower case and nothing else. strings.ToLower also converts the
+// Kelvin sign to k, and so would turn an invalid header name into a valid one.
 func lower(s string) string {
 	for i := range len(s) {
 		if 'A' <= s[i] && s[i] <= 'Z' {
@@ -181,11 +182,11 @@ var tokenByte = func() (is [256]bool) {
 	return is
 }()
 
-// maxIDLength bounds what a client can make the logs carry under request_id.
+// maxIDLength bounds the length of a client's request_id in the logs.
 const maxIDLength = 128
 
-// requestID returns the x-request-id when there is one and it is fit for a log
-// line, else Envoy's own id of the stream.
+// requestID returns the x-request-id if there is exactly one and it is safe to log. Otherwise
+// it returns Envoy's own ID of the stream, or "" if that is not safe either.
 func requestID(h authz.Headers, stream string) string {
 	if id, count := h.First("x-request-id"); count == 1 && saneID(id) {
 		return id

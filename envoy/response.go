@@ -10,8 +10,8 @@ import (
 	"warder/authz"
 )
 
-// statusOf is the one table from a reason to the HTTP status that the client
-// sees. A reason that is not in it is a 503.
+// statusOf maps a reason to the HTTP status that the client sees. A reason that is not in it
+// has status 503.
 var statusOf = map[authz.Reason]int{
 	authz.ReasonPublic:    http.StatusOK,
 	authz.ReasonPreflight: http.StatusOK,
@@ -53,8 +53,8 @@ var statusOf = map[authz.Reason]int{
 	authz.ReasonInternal:             http.StatusServiceUnavailable,
 }
 
-// StatusOf returns the HTTP status that a client sees for a reason; 200 stands
-// for a request that goes on.
+// StatusOf returns the HTTP status that a client sees for a reason. The status 200 means that
+// the request is passed on.
 func StatusOf(reason authz.Reason) int {
 	if status, known := statusOf[reason]; known {
 		return status
@@ -62,24 +62,24 @@ func StatusOf(reason authz.Reason) int {
 	return http.StatusServiceUnavailable
 }
 
-// A CheckResponse is the answer to a check, in one of two shapes: a yes with what is
-// to be done to the request's headers, or one of the few fixed nos. Its zero value is a no.
-// [allowResponse] and [denyResponse] make it, and [CheckResponse.appendTo] writes
-// it as an envoy.service.auth.v3.CheckResponse.
+// A CheckResponse is the response to a check. It has one of two shapes: an allow with changes
+// to the request headers, or one of a few fixed denials. The zero value is a denial.
+// [allowResponse] and [denyResponse] construct a CheckResponse, and [CheckResponse.appendTo]
+// writes it as an envoy.service.auth.v3.CheckResponse.
 type CheckResponse struct {
-	status    int    // HTTP; 200 for a yes
-	challenge string // of a 401
-	origin    string // whose scripts may read a no; "" for none
+	status    int    // HTTP status; 200 for an allow
+	challenge string // WWW-Authenticate of a 401
+	origin    string // the origin whose scripts may read a denial; "" if none
 	set       []setHeader
 	remove    []string
 	shadow    bool // credentials are not removed
 	about     metadata
 }
 
-// A denial is all that a client learns of a no: one for each status, whatever the
-// reason was.
+// A denial is everything that a client learns about a denied request. There is one for each
+// status, independent of the reason.
 type denial struct {
-	code   codes.Code // of gRPC
+	code   codes.Code // gRPC status code
 	detail string
 }
 
@@ -90,13 +90,13 @@ var denials = map[int]denial{
 	http.StatusServiceUnavailable: {codes.Unavailable, "Authorization is unavailable at the moment."},
 }
 
-// body returns the application/problem+json (RFC 9457) of a status.
+// body returns the application/problem+json document (RFC 9457) for a status.
 func (d denial) body(status int) string {
 	return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
 }
 
-// corsHeaders let the scripts of an origin read a no, with the cookies of its user,
-// and keep caches from handing it to another origin.
+// corsHeaders returns the headers that let scripts of an origin read a denial of a request with
+// its user's cookies. They also keep caches from returning it to another origin.
 func corsHeaders(origin string) [3]setHeader {
 	return [3]setHeader{
 		{"access-control-allow-origin", origin},
@@ -105,8 +105,9 @@ func corsHeaders(origin string) [3]setHeader {
 	}
 }
 
-// validOrigin reports whether an origin is one of a browser over HTTP, as a policy
-// can list it: what goes into a header is looked at once more here. "" is none.
+// validOrigin reports whether an origin is an HTTP origin of a browser, as a policy can list
+// it. Origins are checked again here because they are written into a header. The empty origin
+// is not valid.
 func validOrigin(origin string) bool {
 	host, found := strings.CutPrefix(origin, "https://")
 	if !found {
@@ -124,10 +125,10 @@ func validOrigin(origin string) bool {
 	return true
 }
 
-// maxOrigin is a scheme, the longest host and the longest port.
+// maxOrigin is the length of a scheme, the longest host and the longest port.
 const maxOrigin = len("https://") + 255 + len(":65535")
 
-// headers returns the fields that a client gets with a status.
+// headers returns the response headers for a status.
 func (d denial) headers(status int, challenge string) []setHeader {
 	headers := []setHeader{{"content-type", "application/problem+json"}}
 	switch status {
@@ -139,13 +140,13 @@ func (d denial) headers(status int, challenge string) []setHeader {
 	return headers
 }
 
-// responseFor turns a decision into one of the two shapes. The headers are those of
-// the request.
+// responseFor converts a decision to one of the two shapes. The argument request holds the
+// headers of the request.
 func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResponse {
 	about := metadataOf(d)
 	var told [fieldCount]string
 	switch {
-	case d.WouldDeny(): // it goes on, and the upstream is told nothing
+	case d.WouldDeny(): // allowed, without identity headers
 	case d.Allowed() && StatusOf(d.Reason()) == http.StatusOK:
 		told = values(d.Reason(), d.Principal(), d.ClientIP())
 	default:
@@ -155,8 +156,8 @@ func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResp
 	return allowResponse(set, remove, d.Shadow(), about)
 }
 
-// identityIn returns what the upstream gets to see. In shadow the application makes its
-// own checks, for which it needs the credentials.
+// identityIn returns the identity configuration for a response. In shadow mode the application
+// makes its own checks and needs the credentials.
 func (s *Server) identityIn(shadow bool) *identity {
 	if shadow {
 		return s.shadowed
@@ -164,13 +165,13 @@ func (s *Server) identityIn(shadow bool) *identity {
 	return s.identity
 }
 
-// allowResponse is the only maker of a yes.
+// allowResponse is the only function that constructs an allow.
 func allowResponse(set []setHeader, remove []string, shadow bool, about metadata) *CheckResponse {
 	return &CheckResponse{status: http.StatusOK, set: set, remove: remove, shadow: shadow, about: about}
 }
 
-// denyResponse is the only maker of a no. It cannot make a yes: a status that is
-// none for a no becomes a 503.
+// denyResponse is the only function that constructs a denial. It cannot construct an allow. A
+// status that no denial has becomes 503.
 func denyResponse(status int, challenge, origin string, about metadata) *CheckResponse {
 	if _, known := denials[status]; !known {
 		status = http.StatusServiceUnavailable
@@ -181,9 +182,8 @@ func denyResponse(status int, challenge, origin string, about metadata) *CheckRe
 	return &CheckResponse{status: status, challenge: challenge, origin: origin, about: about}
 }
 
-// challengeFor returns the WWW-Authenticate value of a 401 (RFC 9110 section
-// 11.6.1, RFC 6750 section 3): which credential is asked for, and whether one was
-// there.
+// challengeFor returns the WWW-Authenticate value of a 401 (RFC 9110 section 11.6.1, RFC 6750
+// section 3). It says which credential is required, and whether the request had one.
 func challengeFor(d authz.Decision) string {
 	scheme := "Bearer"
 	if d.Challenge() == authz.ChallengeAPIKey {
@@ -195,11 +195,11 @@ func challengeFor(d authz.Decision) string {
 	return scheme + ` error="invalid_token"`
 }
 
-// challenges are all that challengeFor returns.
+// challenges lists all values that challengeFor returns.
 var challenges = []string{"Bearer", `Bearer error="invalid_token"`, "ApiKey", `ApiKey error="invalid_token"`}
 
-// metadata says for Envoy's access log and later filters what was decided, by
-// [metadataKeys]. It stays inside Envoy. What is empty is left out.
+// metadata describes the decision for Envoy's access log and later filters. Its values are in
+// the order of [metadataKeys]. It does not leave Envoy. Empty values are omitted.
 type metadata [len(metadataKeys)]string
 
 // metadataKeys are the names of the metadata under [metadataNamespace].
@@ -213,7 +213,7 @@ func metadataOf(d authz.Decision) metadata {
 	who := d.Principal()
 	about := metadata{d.Verdict(), d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
 	for i, value := range about {
-		// The message could not be decoded with anything but UTF-8 in it.
+		// Envoy could not decode the message if a value were not valid UTF-8.
 		about[i] = strings.ToValidUTF8(value, "\uFFFD")
 	}
 	return about

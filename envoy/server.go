@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// DefaultDeadline bounds one check. It lies above the timeouts of the stores and
-	// below the 500 ms that the shipped configurations give the whole call.
+	// DefaultDeadline bounds one check. It is longer than the timeouts of the stores and
+	// shorter than the 500 ms that the shipped configurations allow for the whole call.
 	DefaultDeadline = 200 * time.Millisecond
-	// DefaultMaxHeaders and DefaultMaxHeaderKB are Envoy's limits on the headers of a
-	// request, max_headers_count and max_request_headers_kb, unless it is told others.
+	// DefaultMaxHeaders and DefaultMaxHeaderKB are Envoy's default limits for the headers of a
+	// request, max_headers_count and max_request_headers_kb.
 	DefaultMaxHeaders  = 100
 	DefaultMaxHeaderKB = 60
-	// DefaultMaxRequestBytes bounds a CheckRequest. Envoy sends headers only, at
-	// most 60 KiB of them as configured here.
+	// DefaultMaxRequestBytes bounds a CheckRequest. With the shipped configurations, Envoy
+	// sends only headers, at most 60 KiB of them.
 	DefaultMaxRequestBytes = 1 << 20
 )
 
@@ -32,47 +32,47 @@ type Decider interface {
 	Decide(ctx context.Context, r *authz.Request) authz.Decision
 }
 
-// An Observer is told of each decision before it is sent, so it must not wait. A
-// panic in it is reported and changes no answer.
+// An Observer is notified of each decision before the response is sent, so it must not block. A
+// panic in an Observer is reported and does not change the response.
 type Observer interface {
 	Observed(ctx context.Context, o Observation)
 }
 
-// An Observation is one decision and what it was about.
+// An Observation is one decision and the request that it was about.
 type Observation struct {
-	// Request is what was decided, never nil. It holds the credentials that came
-	// with it: what is logged of it has to be masked.
+	// Request is the request that was decided, never nil. It contains the credentials of the
+	// client, so it must be masked when it is logged.
 	Request  *authz.Request
 	Method   string // as sent
-	Path     string // as sent, without query and fragment, canonical or not
-	ID       string // the request's id, "" when it has no sane one
+	Path     string // as sent, without query and fragment; not necessarily canonical
+	ID       string // the request's ID; "" if it has no safe one
 	Decision authz.Decision
 	Duration time.Duration
-	Size     int // of the message, in bytes: whoever keeps the Request keeps all of it
+	Size     int // of the message, in bytes; keeping Request keeps the whole message
 }
 
-// Config is what a [Server] is made of. Decider is required.
+// Config configures a [Server]. Decider is required.
 type Config struct {
 	Decider  Decider
-	ClientIP authz.ClientIPResolver // the zero resolver takes the connection's peer
+	ClientIP authz.ClientIPResolver // the zero resolver uses the connection's peer
 	Identity IdentityConfig
 
-	// HostOptional answers a request whose host is empty as one to any host. It is for
-	// questions of people: Envoy names a host, and one that is empty is refused.
+	// HostOptional treats a request with an empty host as a request to any host. It is for
+	// queries made by people. Envoy always names a host, and a request from Envoy with an empty
+	// host is refused.
 	HostOptional bool
 	// Deadline bounds one check; 0 means [DefaultDeadline].
 	Deadline time.Duration
 	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
 	MaxRequestBytes int
 	// MaxHeaders and MaxHeaderKB are the limits of the Envoy in front; 0 means
-	// [DefaultMaxHeaders] and [DefaultMaxHeaderKB]. Envoy holds what it and warder add to a
-	// request against them too, and answers 500 beyond them. What would not fit is
-	// refused as malformed, since it is the client that sends too much.
+	// [DefaultMaxHeaders] and [DefaultMaxHeaderKB]. Envoy also applies them to the headers that
+	// it and warder add to a request, and answers 500 if they are exceeded. A request that
+	// would exceed them is denied as malformed, because it is the client that sends too much.
 	MaxHeaders, MaxHeaderKB int
 	// Observer may be nil.
 	Observer Observer
-	// Log receives faults of warder itself, without anything of a request; nil
-	// discards them.
+	// Log receives internal errors of warder, without any data of a request; nil discards them.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -84,17 +84,17 @@ type Server struct {
 	decider  Decider
 	clientIP authz.ClientIPResolver
 	identity *identity
-	shadowed *identity // in shadow
+	shadowed *identity // for shadow mode
 	deadline time.Duration
 	maxBytes int
 	hostless bool // the host may be empty
-	room     load // for the headers of a request
+	room     load // limits for the headers of a request
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
 }
 
-// NewServer makes a server, or says everything that is wrong with its configuration.
+// NewServer returns a server, or an error that reports all problems of its configuration.
 func NewServer(c Config) (*Server, error) {
 	var problems []error
 	if c.Decider == nil {
@@ -145,8 +145,8 @@ func NewServer(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Check answers one request of Envoy. It has no error: a gRPC error would be a yes
-// where Envoy is set to failure_mode_allow.
+// Check answers one request of Envoy. It does not return an error, because an Envoy that is set
+// to failure_mode_allow treats a gRPC error as allow.
 func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckResponse) {
 	started := s.now()
 	request, decision, size := new(authz.Request), authz.Deny(authz.ReasonInternal), 0
@@ -179,8 +179,8 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	return out
 }
 
-// fits reports whether Envoy takes a request with what is set in addition. What is removed
-// makes no room: Envoy counts after each change, and removes last.
+// fits reports whether Envoy accepts a request after the headers in set are added. Removed
+// headers do not make room, because Envoy counts after each change and removes headers last.
 func (s *Server) fits(carries load, set []setHeader) bool {
 	for _, h := range set {
 		carries.add(h.name, h.value)
@@ -203,8 +203,8 @@ func (s *Server) observe(ctx context.Context, r *authz.Request, d authz.Decision
 	})
 }
 
-// pathOf returns the path without its query. One that has no canonical form is
-// what somebody will want to see in a log, cut where a query could begin.
+// pathOf returns the path without its query. A path that has no canonical form is useful in a
+// log, so it is returned up to where a query or fragment could begin.
 func pathOf(r *authz.Request) string {
 	if path := r.ParsedPath().Raw(); path != "" {
 		return path

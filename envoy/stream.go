@@ -13,43 +13,43 @@ import (
 )
 
 const (
-	// messagePrefix is the length-prefix of a message of gRPC: a flag and a length, in bytes.
+	// messagePrefix is the size of the prefix of a gRPC message, a flag and a length, in bytes.
 	messagePrefix = 5
 	ticketBytes   = 8
-	// maxOther is how much a peer may send on a stream that is no check and no access log,
-	// in bytes: the name of a service.
+	// maxOther is the number of bytes that a peer may send on a stream that is neither a check
+	// nor an access log. Such a stream carries the name of a service.
 	maxOther = 4 << 10
 )
 
 type streamKind uint8
 
 const (
-	kindRest streamKind = iota // health, and what is not served
+	kindRest streamKind = iota // health, and methods that are not served
 	kindCheck
 	kindAccessLog
 )
 
 // A stream is one call of the peer.
 type stream struct {
-	id, shown uint32 // the peer's number and gRPC's; 0: gRPC does not know it yet
+	id, shown uint32 // stream IDs of the peer and of gRPC; shown is 0 until gRPC knows the stream
 	kind      streamKind
 	peerEnded bool
-	window    uint32 // what the peer granted before gRPC knew the stream
-	received  int    // bytes of its window that are not granted again yet
-	rest      int    // bytes of kindRest
+	window    uint32 // granted by the peer before gRPC knew the stream
+	received  int    // bytes read but not yet granted again to its window
+	rest      int    // bytes received, for kindRest
 
-	cost   *inbound // of the stream itself, when it is no check
-	ending bool     // gRPC has begun the header block that ends it
+	cost   *inbound // the cost of the stream itself, unless it is a check
+	ending bool     // gRPC has sent END_STREAM
 
-	message *inbound // nil when there is none
-	handed  *inbound // of a check that gRPC has
+	message *inbound // nil if there is none
+	handed  *inbound // the message of a check that gRPC has
 	ticket  uint64
 	prefix  [messagePrefix]byte
-	have    int    // bytes of prefix
-	left    uint32 // bytes of the message that are still to come
-	whole   bool   // of a check: the message is there
-	held    bool   // of a check: gRPC gets it later
-	lost    int    // of the access log: messages that were dropped
+	have    int    // bytes of prefix received so far
+	left    uint32 // bytes of the message still to be received
+	whole   bool   // for a check: its message is complete
+	held    bool   // for a check: gRPC is given it later
+	lost    int    // for the access log: messages that were dropped
 }
 
 // answered reports whether a check was given to gRPC.
@@ -114,7 +114,7 @@ func (c *callConn) introduce(s *stream, ends bool, f callFields) {
 		{Name: "grpc-timeout", Value: f.timeout},
 	} {
 		if field.Value != "" {
-			_ = c.encoder.WriteField(field) // a bytes.Buffer takes all
+			_ = c.encoder.WriteField(field) // a bytes.Buffer accepts every write
 		}
 	}
 	flags := http2.FlagHeadersEndHeaders
@@ -127,10 +127,10 @@ func (c *callConn) introduce(s *stream, ends bool, f callFields) {
 	}
 }
 
-// checkFields are the header fields of every check.
+// checkFields are the header fields that gRPC sees for every check.
 var checkFields = callFields{method: http.MethodPost, path: authv3.Authorization_Check_FullMethodName, contentType: "application/grpc"}
 
-// show gives gRPC a check, or holds it back while the peer takes no answers.
+// show passes a check to gRPC, or holds it back while [calls] does not admit it.
 func (c *callConn) show(s *stream) {
 	switch {
 	case s.answered() || s.held:
@@ -142,7 +142,7 @@ func (c *callConn) show(s *stream) {
 	}
 }
 
-// resume gives gRPC the checks that were held back, as far as it may have them.
+// resume passes the checks that were held back to gRPC, as far as they are admitted.
 func (c *callConn) resume() {
 	if !c.holding {
 		return
@@ -156,7 +156,7 @@ func (c *callConn) resume() {
 	c.holding = len(c.held) > 0
 }
 
-// give gives gRPC a check: its ticket, and its end.
+// give passes a check to gRPC: its header fields, its ticket and the end of its stream.
 func (c *callConn) give(s *stream) {
 	s.held = false
 	s.ticket = c.calls.ticket()
@@ -167,7 +167,8 @@ func (c *callConn) give(s *stream) {
 	c.finished()
 }
 
-// finished counts a check that is no longer unfinished.
+// finished records that a check is no longer unfinished. After the last one, gRPC gets the ping
+// ack that was held back.
 func (c *callConn) finished() {
 	if c.unfinished--; c.unfinished == 0 && c.heldAck != nil {
 		c.out = append(c.out, c.heldAck...)
@@ -175,7 +176,7 @@ func (c *callConn) finished() {
 	}
 }
 
-// peerEnds is called when the peer has sent all of a stream.
+// peerEnds is called when the peer has sent everything on a stream.
 func (c *callConn) peerEnds(s *stream) {
 	if s.peerEnded {
 		return
@@ -195,12 +196,12 @@ func (c *callConn) peerEnds(s *stream) {
 	}
 }
 
-// messages reads what a stream carries. A check has one message; the access log goes on
-// after each.
+// messages reads the messages of a stream. A check has one message. An access log stream may
+// have any number.
 func (c *callConn) messages(s *stream, p []byte) {
 	for len(p) > 0 && !s.answered() {
 		switch {
-		case s.whole: // more than one
+		case s.whole: // a second message
 			c.calls.fail(s.message, faultMalformed)
 			c.show(s)
 			return
@@ -256,7 +257,7 @@ func (c *callConn) messageEnds(s *stream) {
 	s.have, s.message = 0, nil
 }
 
-// forget ends a stream; c.mu is held.
+// forget removes a stream and releases what it holds. The caller must hold c.mu.
 func (c *callConn) forget(s *stream) {
 	if c.streams[s.id] != s {
 		return

@@ -10,14 +10,14 @@ import (
 	"warder/authz"
 )
 
-// A CheckRequest is what a decision needs of an
-// envoy.service.auth.v3.CheckRequest, taken straight out of its wire form: building
-// the generated message with its maps costs more than deciding. What is not needed is
-// still checked, so that whatever the generated decoder refuses is refused here too.
+// A CheckRequest holds the parts of an envoy.service.auth.v3.CheckRequest that a decision
+// needs. It is decoded directly from the wire form, because building the generated message with
+// its maps costs more than the decision. The other parts are still validated, so that every
+// message that the generated decoder refuses is refused here too.
 //
-// Its texts share one copy of the message, which nothing else uses.
+// The strings of a CheckRequest share one copy of the message, which nothing else uses.
 type CheckRequest struct {
-	fault     fault // it was not read
+	fault     fault // why it was not read
 	readable  bool  // it could be decoded
 	size      int   // of the wire form, in bytes
 	hasHTTP   bool
@@ -25,17 +25,17 @@ type CheckRequest struct {
 	method    string
 	host      string
 	path      string
-	peer      string        // the address of the connection's other end, as text
-	principal string        // of the connection's other end, from its certificate
-	chosen    bool          // a route is named by Envoy's own configuration:
-	route     string        // its id
-	joined    authz.Headers // headers: names as sent, later entries of a name last
-	raw       authz.Headers // header_map
-	odd       bool          // an entry of header_map has two values that differ, or there are too many entries
-	release   func()        // gives back the memory of the message; nil: nothing is held
+	peer      string        // the address of the connection's peer, as text
+	principal string        // of the connection's peer, from its certificate
+	chosen    bool          // a route is named by Envoy's own configuration
+	route     string        // the ID of that route
+	joined    authz.Headers // from headers: names as sent, in the order sent
+	raw       authz.Headers // from header_map
+	odd       bool          // header_map has an entry with two different values, or too many entries
+	release   func()        // releases the memory of the message; nil if none is held
 }
 
-// The numbers of the fields that are read, by the message that holds them.
+// Numbers of the fields that are read, grouped by message type.
 const (
 	checkAttributes protowire.Number = 1 // CheckRequest
 
@@ -71,7 +71,8 @@ const (
 	headerRawValue protowire.Number = 3
 )
 
-// read reads a message. Nothing above it catches a panic, which would end the process.
+// read reads a message. It recovers from a panic, because nothing above it does, and a panic
+// would end the process.
 func (r *CheckRequest) read(m *inbound) {
 	defer func() {
 		if recover() != nil {
@@ -85,31 +86,31 @@ func (r *CheckRequest) read(m *inbound) {
 	r.decode(m.data)
 }
 
-// done gives back what the request holds of the memory for peers.
+// done releases the memory that the request holds.
 func (r *CheckRequest) done() {
 	if r.release != nil {
 		r.release()
 	}
 }
 
-// decode reads the wire form. The bytes are not kept.
+// decode decodes the wire form. It does not keep the bytes.
 func (r *CheckRequest) decode(data []byte) {
 	*r = CheckRequest{size: len(data)}
 	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r}
 	r.readable = d.check(span{0, len(data)})
 	if !r.readable {
-		*r = CheckRequest{size: len(data)} // nothing of what was read before it broke off
+		*r = CheckRequest{size: len(data)} // discard what was read before the error
 	}
 }
 
-// A decoder walks through one message. Of a field that comes more than once the last one
-// counts, and messages are merged, as protocol buffers have it.
+// A decoder walks through one message. If a field occurs more than once, the last value counts,
+// and messages are merged, as protocol buffers specify.
 type decoder struct {
 	data  []byte
-	text  string // the same, to take strings from
-	depth int    // of messages in messages that are still allowed
+	text  string // data as a string, from which strings are sliced
+	depth int    // how many more levels of nested messages are allowed
 	out   *CheckRequest
-	// which of its forms the peer's address has
+	// address is the field number of the form that the peer's address has.
 	address protowire.Number
 }
 
@@ -157,7 +158,7 @@ func (d *decoder) peer(shape *shape, s span) bool {
 func (d *decoder) peerAddress(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		if (num == addressSocket || num == addressPipe || num == addressEnvoy) && num != d.address {
-			d.address, d.out.peer = num, "" // another form replaces the one before
+			d.address, d.out.peer = num, "" // this form replaces the one before it
 		}
 		if num != addressSocket {
 			return d.skip(shape.fields[num].message, v)
@@ -172,11 +173,11 @@ func (d *decoder) peerAddress(shape *shape, s span) bool {
 	})
 }
 
-// routeExtension is the entry of context_extensions, part of a route in Envoy's
-// configuration, that chooses the route of the policy.
+// routeExtension is the key in context_extensions that chooses the route of the policy. The
+// context_extensions are part of a route in Envoy's configuration.
 const routeExtension = "warder.route"
 
-// extension reads an entry of context_extensions, of which the last one of a key counts.
+// extension reads an entry of context_extensions. The last entry of a key counts.
 func (d *decoder) extension(shape *shape, s span) bool {
 	var key, value string
 	if !d.message(shape, s, func(num protowire.Number, v span) bool {
@@ -285,14 +286,14 @@ func (d *decoder) rawHeader(shape *shape, s span) bool {
 }
 
 const (
-	// usualHeaders is how many fields a request mostly has at most.
+	// usualHeaders is the number of fields that most requests do not exceed.
 	usualHeaders = 24
-	// MaxHeaders bounds the fields of a request: each takes more room here than the five
-	// bytes that it can have in a message.
+	// MaxHeaders bounds the number of fields of a request. A field uses more memory here than
+	// in the message, where it can be as small as five bytes.
 	MaxHeaders = 16 << 10
 )
 
-// keep adds a field to a list. A request with too many is unreadable.
+// keep adds a field to a list. A request with too many fields is not readable.
 func (d *decoder) keep(all *authz.Headers, h authz.Header) {
 	switch {
 	case *all == nil:
@@ -304,7 +305,8 @@ func (d *decoder) keep(all *authz.Headers, h authz.Header) {
 	*all = append(*all, h)
 }
 
-// skip checks a message that is not read; a field that is none is checked already.
+// skip validates a message that is not needed. A field that is not a message was already
+// validated.
 func (d *decoder) skip(shape *shape, s span) bool {
 	if shape == nil {
 		return true
@@ -314,9 +316,9 @@ func (d *decoder) skip(shape *shape, s span) bool {
 	})
 }
 
-// message walks through the fields of a message and calls visit for each text,
-// bytes and message in it, texts being checked. It returns false where the generated
-// decoder returns an error, and when visit does.
+// message walks through the fields of a message and calls visit for each string, bytes and
+// message field. It validates the strings. It returns false if the generated decoder would
+// return an error, or if visit returns false.
 func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, span) bool) bool {
 	if d.depth == 0 {
 		return false
@@ -330,8 +332,8 @@ func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, spa
 		s.start += n
 		f := shape.field(num)
 		if f.kind == kindOther || typ != protowire.BytesType {
-			// Unknown, of no interest, or of another type than it should be, which is
-			// as good as unknown.
+			// The field is unknown, not needed, or of the wrong wire type, which is treated
+			// like an unknown field.
 			if n = protowire.ConsumeFieldValue(num, typ, d.data[s.start:s.end]); n < 0 {
 				return false
 			}
@@ -355,20 +357,20 @@ func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, spa
 	return true
 }
 
-// A shape is what has to be known of a type of message to check it.
+// A shape is what must be known about a message type to validate a message.
 type shape struct {
-	fields []shapeField // by number; those of Envoy's messages are small
+	fields []shapeField // by number; field numbers in Envoy's messages are small
 }
 
 type shapeField struct {
 	kind    fieldKind
-	message *shape // of kindMessage, which the entries of a map are too
+	message *shape // for kindMessage, which includes the entries of a map
 }
 
 type fieldKind uint8
 
 const (
-	kindOther fieldKind = iota // numbers, and what is unknown
+	kindOther fieldKind = iota // numbers, and unknown fields
 	kindText
 	kindBytes
 	kindMessage
@@ -381,7 +383,7 @@ func (s *shape) field(num protowire.Number) shapeField {
 	return shapeField{}
 }
 
-// checkShape is that of a CheckRequest, made of the generated code's own description.
+// checkShape is the shape of a CheckRequest, derived from the descriptor of the generated code.
 var checkShape = shapeOf((*authv3.CheckRequest)(nil).ProtoReflect().Descriptor(), map[protoreflect.FullName]*shape{})
 
 func shapeOf(message protoreflect.MessageDescriptor, known map[protoreflect.FullName]*shape) *shape {
@@ -389,7 +391,7 @@ func shapeOf(message protoreflect.MessageDescriptor, known map[protoreflect.Full
 		return s
 	}
 	s := new(shape)
-	known[message.FullName()] = s // before its fields: a Struct holds Structs
+	known[message.FullName()] = s // before its fields, because a Struct contains Structs
 	all := message.Fields()
 	for i := range all.Len() {
 		fd := all.Get(i)
