@@ -17,7 +17,7 @@ import (
 	"warder/authz/mask"
 )
 
-// A lockedBuffer is a buffer that one goroutine fills and another reads.
+// A lockedBuffer is a buffer that one goroutine writes and another reads.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -35,7 +35,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// entries returns the lines so far, and waits until there are n.
+// entries waits until there are n lines and returns the lines written so far.
 func (b *lockedBuffer) entries(t *testing.T, n int) []map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -65,8 +65,8 @@ func newTestAccessLog(t *testing.T, out io.Writer) *AccessLog {
 	return NewAccessLog(out, m, slog.New(slog.DiscardHandler), nil)
 }
 
-// checkTimeout is how long Envoy waits for a check, which on a busy machine may be
-// longer than shipped: what is tested is the log.
+// checkTimeout is how long Envoy waits for a check. It is longer than in the shipped
+// configurations, because the machine may be busy and these tests are about the log.
 const checkTimeout = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout"
 
 // TestEnvoyAccessLog sends secrets in every part of a request that a real Envoy
@@ -135,8 +135,8 @@ func TestEnvoyAccessLog(t *testing.T) {
 	}
 }
 
-// TestEnvoyAccessLogAway: an access log that takes nothing, or is not there,
-// delays no request. A request that waited for it would never be answered.
+// TestEnvoyAccessLogAway tests that an access log that accepts nothing, or does not exist, does
+// not delay requests. A request that waited for it would never be answered.
 func TestEnvoyAccessLogAway(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel and never answers
@@ -164,7 +164,7 @@ func TestEnvoyAccessLogAway(t *testing.T) {
 				tr.set("static_resources/clusters", append(clusters, copied.root))
 				const common = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/common_config"
 				tr.set(common+"/grpc_service/envoy_grpc/cluster_name", "logs")
-				tr.set(common+"/buffer_size_bytes", 0) // each entry at once
+				tr.set(common+"/buffer_size_bytes", 0) // send each entry at once
 				tr.set(checkTimeout, "60s")
 				tr.problems = append(tr.problems, copied.problems...)
 			})
@@ -177,7 +177,7 @@ func TestEnvoyAccessLogAway(t *testing.T) {
 	}
 }
 
-// TestAccessLogKeepsNoLargeLine: a stream lives for days.
+// TestAccessLogKeepsNoLargeLine tests that a large line is not kept. A stream lives for days.
 func TestAccessLogKeepsNoLargeLine(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// accessWire is a message of the access log with these entries, in its wire form.
+// accessWire returns an access log message with these entries, in wire form.
 func accessWire(entries ...[]byte) []byte {
 	var all []byte
 	for _, e := range entries {
@@ -45,7 +45,7 @@ func TestAccessBatchBounds(t *testing.T) {
 	}
 }
 
-// A message beyond the bounds is counted, and the stream goes on.
+// A message over the limits is counted, and the stream continues.
 func TestAccessLogSkipsAndGoesOn(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer

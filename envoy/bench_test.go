@@ -10,7 +10,7 @@ import (
 	"warder/authz"
 )
 
-// usual are the header fields that a browser's request has when Envoy asks about it.
+// usual are the header fields of a browser's request as Envoy sends them in a check.
 var usual = []authz.Header{
 	{Name: "user-agent", Value: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"},
 	{Name: "accept", Value: "application/json, text/plain, */*"},
@@ -24,8 +24,8 @@ var usual = []authz.Header{
 	{Name: "traceparent", Value: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 }
 
-// BenchmarkCheck is a check without the network: from the bytes of the request to
-// those of the answer, with stores that answer at once.
+// BenchmarkCheck measures a check without the network: from the bytes of the request to the
+// bytes of the response, with stores that answer at once.
 func BenchmarkCheck(b *testing.B) {
 	s := newTestServer(b, Config{})
 	for _, bench := range []struct {
@@ -57,7 +57,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// BenchmarkServe is a check over gRPC on loopback, many at a time.
+// BenchmarkServe measures checks over gRPC on loopback, many at a time.
 func BenchmarkServe(b *testing.B) {
 	_, conn := serve(b, newTestServer(b, Config{}))
 	client := authv3.NewAuthorizationClient(conn)

@@ -9,8 +9,8 @@ import (
 	"warder/authz"
 )
 
-// TestAllocations bounds what a check costs the garbage collector, from the bytes of
-// the request to those of the answer. The budgets are a little above what was measured.
+// TestAllocations bounds the allocations of a check, from the bytes of the request to the bytes
+// of the response. The budgets are slightly above the measured values.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates too")

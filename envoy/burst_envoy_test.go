@@ -12,8 +12,9 @@ import (
 	"warder/authz"
 )
 
-// TestEnvoyBurst: an Envoy that has just connected, does not know the limits of warder yet, and
-// lets through what gets no answer, lets none of 2000 requests at once through.
+// TestEnvoyBurst sends 2000 requests at once through an Envoy that has just connected and does
+// not know warder's limits yet. The Envoy lets a request through if its check gets no answer.
+// The test expects that it lets none through.
 func TestEnvoyBurst(t *testing.T) {
 	t.Parallel()
 	const requests = 2000
@@ -26,7 +27,7 @@ func TestEnvoyBurst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// Checks take so long that all of them are in flight together.
+			// Checks take so long that all of them are in flight at the same time.
 			slow := decider(func(ctx context.Context, _ *authz.Request) authz.Decision {
 				<-ctx.Done()
 				return authz.Deny(authz.ReasonCredentialsMissing)
@@ -35,7 +36,7 @@ func TestEnvoyBurst(t *testing.T) {
 				if options != nil {
 					config.set(http2, options)
 				}
-				// What is measured is not how fast this machine is.
+				// The test must not depend on the speed of the machine.
 				config.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout", "60s")
 			})
 			conns := make([]net.Conn, requests)

@@ -35,7 +35,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// A shipped configuration, decoded as far as warder's answers rest on it.
+// A shipped configuration, decoded as far as warder's responses depend on it.
 type shipped struct {
 	bootstrap *bootstrapv3.Bootstrap
 	manager   *hcmv3.HttpConnectionManager
@@ -47,11 +47,11 @@ type shipped struct {
 	protocol  *upstreamv3.HttpProtocolOptions
 	logs      *grpclogv3.HttpGrpcAccessLogConfig
 	log       string // the JSON format of Envoy's own log
-	logFrom   uint32 // the status from which a request is in it
+	logFrom   uint32 // the lowest status that is logged
 }
 
-// decode reads a configuration, with unknown fields refused, and checks it by the
-// rules that come with the messages.
+// decode reads a configuration. It refuses unknown fields, and applies the validation rules
+// that come with the messages.
 func decode(t *testing.T, text []byte) shipped {
 	t.Helper()
 	asJSON, err := toJSON(text) // JSON is YAML
@@ -140,8 +140,8 @@ func readConfig(t *testing.T, name string) []byte {
 	return text
 }
 
-// TestConfigSettings holds every setting that warder's answers rest on, in each
-// configuration that is shipped.
+// TestConfigSettings checks every setting that warder's responses depend on, in each shipped
+// configuration.
 func TestConfigSettings(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sidecar.yaml", "service.yaml"} {
@@ -170,7 +170,7 @@ func TestConfigSettings(t *testing.T) {
 				{"mutation of routing headers is an error", !a.GetDecoderHeaderMutationRules().GetAllowAllRouting().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(), true},
 				{"mutation of all other headers is none", a.GetDecoderHeaderMutationRules().GetDisallowAll().GetValue() || a.GetDecoderHeaderMutationRules().GetDisallowExpression() != nil, false},
 
-				// Envoy keeps a call that it may send again, and fails it above 64 KiB.
+				// Envoy buffers a call that it may retry, and fails the call above 64 KiB.
 				{"no retries", a.GetGrpcService().GetRetryPolicy() == nil, true},
 				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[^a-z0-9]warder[^a-z0-9].*"},
 
@@ -187,14 +187,14 @@ func TestConfigSettings(t *testing.T) {
 				{"use_remote_address", m.GetUseRemoteAddress().GetValue(), true},
 				{"xff_num_trusted_hops", m.GetXffNumTrustedHops(), uint32(0)},
 				{"skip_xff_append", m.GetSkipXffAppend(), false},
-				// An empty list would mean loopback and the private networks.
+				// With an empty list, Envoy would use loopback and the private networks.
 				{"internal addresses", m.GetInternalAddressConfig().String(), (&hcmv3.HttpConnectionManager_InternalAddressConfig{
 					CidrRanges: []*corev3.CidrRange{{AddressPrefix: "0.0.0.0", PrefixLen: wrapperspb.UInt32(32)}},
 				}).String()},
 				{"routes that turn ext_authz off", strings.Join(perFilter(m.GetRouteConfig()), ", "), ""},
 				{"no routes from elsewhere", m.GetRds() == nil && m.GetScopedRoutes() == nil && m.GetRouteConfig().GetVhds() == nil, true},
 
-				// An ordinary web application goes through unharmed.
+				// An ordinary web application must work unchanged.
 				{"upgrades", upgrades(m.GetUpgradeConfigs()), "websocket"},
 				{"websockets over HTTP/2", m.GetHttp2ProtocolOptions().GetAllowConnect(), true},
 				{"a request may take as long as it takes", isZero(m.GetRequestTimeout()), true},
@@ -239,12 +239,11 @@ func TestConfigSettings(t *testing.T) {
 	}
 }
 
-// defaultShutdownDelay is shutdown.delay of a warder that is not told otherwise.
+// defaultShutdownDelay is the default of shutdown.delay.
 const defaultShutdownDelay = 5 * time.Second
 
-// perFilter names what sets anything for a filter beside its own configuration, which
-// can turn ext_authz off: of all routes of all virtual hosts, and of each cluster that
-// a route weighs.
+// perFilter names everything that overrides a filter's configuration and so could turn
+// ext_authz off: in the routes of all virtual hosts, and in each cluster of a weighted route.
 func perFilter(c *routev3.RouteConfiguration) []string {
 	var found []string
 	look := func(where string, settings map[string]*anypb.Any) {
@@ -266,7 +265,7 @@ func perFilter(c *routev3.RouteConfiguration) []string {
 	return found
 }
 
-// upgrades names the upgrades that are allowed by the same filters as other requests.
+// upgrades names the upgrades that pass the same filters as other requests.
 func upgrades(all []*hcmv3.HttpConnectionManager_UpgradeConfig) string {
 	var names []string
 	for _, u := range all {
@@ -279,8 +278,8 @@ func upgrades(all []*hcmv3.HttpConnectionManager_UpgradeConfig) string {
 	return strings.Join(names, " ")
 }
 
-// routesOf writes all routes in one line: the header that is matched, the cluster, the
-// timeout and, where it is set, the idle timeout. A timeout that is not set is Envoy's 15s.
+// routesOf formats all routes as one line: the header that is matched, the cluster, the timeout
+// and, if it is set, the idle timeout. A timeout that is not set is Envoy's default of 15s.
 func routesOf(c *routev3.RouteConfiguration) string {
 	var lines []string
 	for _, host := range c.GetVirtualHosts() {
@@ -312,10 +311,10 @@ func routesOf(c *routev3.RouteConfiguration) string {
 	return strings.Join(lines, "; ")
 }
 
-// isZero reports whether a duration is written and 0: what is absent is Envoy's default.
+// isZero reports whether a duration is set to 0. If it is not set, Envoy uses its default.
 func isZero(d *durationpb.Duration) bool { return d != nil && d.AsDuration() == 0 }
 
-// spokenTo names the protocol in which Envoy speaks to a cluster.
+// spokenTo returns the name of the protocol that Envoy uses for a cluster.
 func spokenTo(t *testing.T, c *clusterv3.Cluster) string {
 	t.Helper()
 	options := unpack(t, c.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], new(upstreamv3.HttpProtocolOptions))
@@ -328,7 +327,7 @@ func spokenTo(t *testing.T, c *clusterv3.Cluster) string {
 	return "another"
 }
 
-// least is the smallest limit of a cluster's circuit breakers.
+// least returns the smallest limit of a cluster's circuit breakers.
 func least(c *clusterv3.Cluster) uint32 {
 	limits := c.GetCircuitBreakers().GetThresholds()
 	if len(limits) != 1 {
@@ -337,8 +336,8 @@ func least(c *clusterv3.Cluster) uint32 {
 	return min(limits[0].GetMaxConnections().GetValue(), limits[0].GetMaxPendingRequests().GetValue(), limits[0].GetMaxRequests().GetValue())
 }
 
-// longest is the longest time between two health checks, whatever the state; 0 where
-// one is not set, since Envoy's own default for a cluster without traffic is a minute.
+// longest returns the longest interval between two health checks in any state. It returns 0 if
+// an interval is not set, because Envoy's default for a cluster without traffic is a minute.
 func longest(h *corev3.HealthCheck) time.Duration {
 	if h.GetNoTrafficInterval() == nil || h.GetNoTrafficHealthyInterval() == nil {
 		return 0
@@ -346,8 +345,8 @@ func longest(h *corev3.HealthCheck) time.Duration {
 	return max(h.GetInterval().AsDuration(), h.GetUnhealthyInterval().AsDuration(), h.GetNoTrafficInterval().AsDuration(), h.GetNoTrafficHealthyInterval().AsDuration())
 }
 
-// noticed is the longest time until Envoy sends nothing more to a replica that says it
-// shuts down.
+// noticed returns the longest time until Envoy sends nothing more to a replica that reports
+// that it is shutting down.
 func noticed(h *corev3.HealthCheck) time.Duration {
 	each := h.GetInterval().AsDuration() + h.GetIntervalJitter().AsDuration()
 	return time.Duration(h.GetUnhealthyThreshold().GetValue())*each + h.GetTimeout().AsDuration()
@@ -443,7 +442,7 @@ func TestSidecarConfig(t *testing.T) {
 	}
 }
 
-// TestTreeSet: an edit of what is not there is a problem and no new branch.
+// TestTreeSet tests that setting a path that does not exist is a problem and adds nothing.
 func TestTreeSet(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"b/c", "a/0/c", "a/x", "a/-1/c", "a/0", "s/c"} {
@@ -456,7 +455,7 @@ func TestTreeSet(t *testing.T) {
 	}
 }
 
-// TestEnvoyValidates: Envoy itself takes each configuration, without a warning.
+// TestEnvoyValidates tests that Envoy accepts each configuration without a warning.
 func TestEnvoyValidates(t *testing.T) {
 	t.Parallel()
 	binary := findEnvoy(t)
@@ -535,7 +534,7 @@ func resolved(path string) string {
 	return path
 }
 
-// toJSON returns YAML as JSON, of which it is a superset.
+// toJSON converts YAML to JSON.
 func toJSON(text []byte) ([]byte, error) {
 	var tree any
 	if err := yaml.Unmarshal(text, &tree); err != nil {

@@ -18,8 +18,8 @@ import (
 	"warder/authz/policytest"
 )
 
-// TestCorpus plays the decision corpus over gRPC, in both forms in which Envoy sends
-// headers, and applies the answers as Envoy does.
+// TestCorpus runs the decision corpus over gRPC, in both forms in which Envoy sends headers,
+// and applies the responses as Envoy does.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	authztest.RunCorpus(t, "../testdata/decisions", func(t *testing.T, f *policytest.File) policytest.Depth {
@@ -39,7 +39,7 @@ func TestCorpus(t *testing.T) {
 	})
 }
 
-// A grpcDepth stands where Envoy would, and counts what it would send upstream.
+// A grpcDepth takes the place of Envoy, and counts the requests that Envoy would send upstream.
 type grpcDepth struct {
 	checks authv3.AuthorizationClient
 	opened *policytest.Opened
@@ -59,7 +59,7 @@ func (d *grpcDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outc
 		if other, err = d.check(ctx, r, joined); err != nil {
 			return raw, err
 		}
-		// What the upstream gets of other headers is joined by then.
+		// Other headers are joined by the time the upstream gets them.
 		other.HitsBefore, other.HitsAfter, other.Upstream = raw.HitsBefore, raw.HitsAfter, raw.Upstream
 		if diff := cmp.Diff(raw, other); diff != "" {
 			return raw, fmt.Errorf("the two forms of headers get different answers (-raw +joined):\n%s", diff)
@@ -79,7 +79,7 @@ func (d *grpcDepth) check(ctx context.Context, r policytest.Request, in *authv3.
 	}
 	out := policytest.Outcome{HitsBefore: d.hits, HitsAfter: d.hits, Secrets: r.Secrets}
 	response, err := d.checks.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		// What Envoy is called itself proves nothing of the client.
+		// The principal of Envoy itself proves nothing about the client.
 		Source: source, Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/web/sa/envoy"}, ContextExtensions: extensions, Request: &authv3.AttributeContext_Request{Http: in},
 	}})
 	if err != nil {
@@ -129,7 +129,7 @@ func httpRequest(r policytest.Request) *authv3.AttributeContext_HttpRequest {
 	}
 }
 
-// rawForm is what Envoy sends with encode_raw_headers.
+// rawForm returns the headers as Envoy sends them with encode_raw_headers.
 func rawForm(r policytest.Request) *authv3.AttributeContext_HttpRequest {
 	in := httpRequest(r)
 	in.Method, in.Path, in.Host = strings.ToValidUTF8(in.Method, "!"), strings.ToValidUTF8(in.Path, "!"), strings.ToValidUTF8(in.Host, "!")
@@ -140,8 +140,8 @@ func rawForm(r policytest.Request) *authv3.AttributeContext_HttpRequest {
 	return in
 }
 
-// joinedForm is what Envoy sends without it: one text for each name. It cannot say
-// what is no UTF-8.
+// joinedForm returns the headers as Envoy sends them without encode_raw_headers: one string for
+// each name. It cannot represent values that are not valid UTF-8.
 func joinedForm(r policytest.Request) (in *authv3.AttributeContext_HttpRequest, ok bool) {
 	in = httpRequest(r)
 	in.Headers = map[string]string{}

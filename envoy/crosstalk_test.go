@@ -20,9 +20,10 @@ import (
 	"warder/authz/authztest"
 )
 
-// crowd is a directory of many users. User n has a role of its own, some have so many
-// more that their answers outgrow the buffers, and every seventh is logged out. Its
-// answers take a moment, so that checks are cancelled in the middle of one.
+// crowd is a directory of many users. User n has a role of its own. Some users have so many
+// more roles that their responses outgrow the buffers, and every seventh user is logged out.
+// The directory answers with a short delay, so that checks are cancelled in the middle of a
+// lookup.
 type crowd struct{}
 
 const crowded = 40
@@ -72,12 +73,12 @@ func crowdRoles(n int) authz.Names {
 	return names
 }
 
-// A crowdCheck is what one of the crowd asks, and what it has to be told.
+// A crowdCheck is a check of one user of the crowd and its expected response.
 type crowdCheck struct {
 	in      *authv3.CheckRequest
 	reason  string
 	set     map[string]string
-	removed string // beside what is always removed
+	removed string // in addition to what is always removed
 	about   string // the user in the metadata
 }
 
@@ -119,7 +120,7 @@ func crowdChecks(t *testing.T, n int) []crowdCheck {
 	return checks
 }
 
-// wrong says what is wrong with an answer; "" when it is the right one.
+// wrong returns what is wrong with a response, or "" if it is the expected one.
 func (c crowdCheck) wrong(out *authv3.CheckResponse) string {
 	set, removed := sent(out)
 	switch {
@@ -144,8 +145,8 @@ func (c crowdCheck) wrong(out *authv3.CheckResponse) string {
 	return ""
 }
 
-// TestNoCrossTalk: many users at once, some of whom hang up in the middle, over
-// connections that they share: each answer is the one of who asked.
+// TestNoCrossTalk sends checks of many users at once over shared connections, and cancels some
+// of them. Each response must be that of the user who sent the check.
 func TestNoCrossTalk(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Decider: newEngineOn(t, crowd{}), Deadline: 10 * time.Second})
@@ -178,7 +179,7 @@ func TestNoCrossTalk(t *testing.T) {
 				case err != nil:
 					t.Errorf("%s: %v", c.in.GetAttributes().GetRequest().GetHttp().GetPath(), err)
 				default:
-					// Who leaves just as the answer comes may be told of that.
+					// A peer that cancels just as the response arrives may get either.
 					if why := c.wrong(out); why != "" && (!leaves || isAllow(out)) {
 						t.Errorf("%s: %s of another: %v", c.in.GetAttributes().GetRequest().GetHttp().GetPath(), why, out)
 					}

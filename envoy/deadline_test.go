@@ -10,7 +10,7 @@ import (
 
 type callKey struct{}
 
-// TestDeadlineContext holds it against what context.WithTimeout makes, step by step.
+// TestDeadlineContext compares a deadlineContext with context.WithTimeout, step by step.
 func TestDeadlineContext(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -77,7 +77,8 @@ func TestDeadlineContext(t *testing.T) {
 	}
 }
 
-// TestDeadlineContextEnds: what was made of it ends with it, before and after.
+// TestDeadlineContextEnds tests that a derived context ends with its parent, and that a context
+// that has already ended can be waited for.
 func TestDeadlineContextEnds(t *testing.T) {
 	t.Parallel()
 	ours := withDeadline(t.Context(), time.Hour)

@@ -37,8 +37,8 @@ func findEnvoy(t *testing.T) string {
 	return path
 }
 
-// writeCertificates writes a certificate that is its own CA, under the names that
-// service.yaml has.
+// writeCertificates writes a certificate that is its own CA, under the file names in
+// service.yaml.
 func writeCertificates(t *testing.T, dir string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -110,7 +110,7 @@ func startEnvoy(t *testing.T, config []byte) string {
 	return e.Listen
 }
 
-// A bench is warder, a real Envoy in front of it, and an upstream behind.
+// A bench is a warder with a real Envoy in front of it and an upstream behind the Envoy.
 type bench struct {
 	*upstream
 	address string
@@ -158,7 +158,7 @@ func newBenchWithLog(t *testing.T, c Config, accessLog *AccessLog, change func(*
 	return b
 }
 
-// send writes a request as it stands, since a client library would tidy it up.
+// send writes a request unchanged. A client library would normalise it.
 func (b *bench) send(t *testing.T, method, path string, lines ...string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", b.address)
@@ -215,7 +215,7 @@ func TestEnvoy(t *testing.T) {
 		name, method, path string
 		lines              []string
 		status             int
-		upstream           m // the headers of concern that arrive
+		upstream           m // the relevant headers that arrive
 	}{
 		{"public, forged", "GET", "/public/x?q=canary", forged, 200, m{"X-Warder-Client-Ip": "127.0.0.1"}},
 		{"session, forged", "GET", "/users/x", append(slices.Clone(forged), authorization), 200, m{
@@ -270,8 +270,8 @@ func TestEnvoy(t *testing.T) {
 		}
 	}
 
-	// Nobody is internal to this Envoy: what only its own network may say, a client
-	// beside it may not either.
+	// No client is internal to this Envoy. What only Envoy's own network may send, a client on
+	// the same host may not send either.
 	b.send(t, "GET", "/public/x", "x-envoy-external-address: 203.0.113.9", "x-envoy-internal: true", "x-envoy-upstream-rq-timeout-ms: 1")
 	request, _ := b.seen()
 	for name, forged := range (m{"X-Envoy-External-Address": "203.0.113.9", "X-Envoy-Internal": "true", "X-Envoy-Expected-Rq-Timeout-Ms": "1"}) {
@@ -284,7 +284,7 @@ func TestEnvoy(t *testing.T) {
 	if response.Header.Get("Www-Authenticate") != "Bearer" || response.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(body, "Authentication required.") {
 		t.Errorf("401: %v %s", response.Header, body)
 	}
-	// Envoy writes its log from time to time.
+	// Envoy flushes its log at intervals.
 	var log []byte
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && !bytes.Contains(log, []byte("role_missing")); <-time.After(50 * time.Millisecond) {
 		log, _ = os.ReadFile(logFile)
@@ -303,8 +303,8 @@ func TestEnvoy(t *testing.T) {
 	}
 }
 
-// disguised returns the fields in every spelling that a gateway to CGI may take for them,
-// but the usual one.
+// disguised returns the fields in every spelling that a gateway to CGI may treat as the same
+// name, except the usual one.
 func disguised(names ...string) (lines []string) {
 	for _, name := range names {
 		for _, separator := range "!#$%&'*+.^_`|~" {
@@ -314,8 +314,8 @@ func disguised(names ...string) (lines []string) {
 	return lines
 }
 
-// TestEnvoyFailureModeAllow: even an Envoy that lets through what warder does not
-// answer stays closed, since warder answers its own faults.
+// TestEnvoyFailureModeAllow tests that warder's failures are denied even by an Envoy that
+// allows requests that warder does not answer. Warder answers its own failures with a denial.
 func TestEnvoyFailureModeAllow(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{Decider: decider(func(_ context.Context, r *authz.Request) authz.Decision {
@@ -324,7 +324,7 @@ func TestEnvoyFailureModeAllow(t *testing.T) {
 		}
 		return authz.Deny(authz.ReasonSessionsUnavailable)
 	})}, func(o *ConfigOptions) { o.FailureModeAllow = true }, func(t *tree) {
-		// Without normalisation, a path arrives with the bytes that a client sent.
+		// Without normalisation, a path arrives with the bytes that the client sent.
 		t.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/normalize_path", false)
 	})
 	for path, status := range map[string]int{"/panic": 503, "/store": 503, "/\xff": 400} {
@@ -336,15 +336,15 @@ func TestEnvoyFailureModeAllow(t *testing.T) {
 	if _, hits := b.seen(); hits > 0 {
 		t.Errorf("%d requests reached the upstream", hits)
 	}
-	// What the setting does, so that the rows above mean something.
+	// This shows the effect of the setting, so that the rows above are meaningful.
 	b.warder.Stop()
 	if response, _ := b.send(t, "GET", "/panic"); response.StatusCode != 200 {
 		t.Errorf("without warder: %d, want it let through", response.StatusCode)
 	}
 }
 
-// TestEnvoyRouteWithoutExtAuthz: identity headers are removed where warder is not
-// asked.
+// TestEnvoyRouteWithoutExtAuthz tests that identity headers are removed on a route that does
+// not use ext_authz.
 func TestEnvoyRouteWithoutExtAuthz(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{Decider: denying(authz.ReasonInternal)}, nil, func(t *tree) {

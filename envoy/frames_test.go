@@ -29,7 +29,7 @@ import (
 	"warder/authz"
 )
 
-// A framePeer speaks HTTP/2 frame by frame, as a client that keeps to no rule.
+// A framePeer speaks HTTP/2 frame by frame. It can break any rule of the protocol.
 type framePeer struct {
 	t       *testing.T
 	conn    net.Conn
@@ -37,9 +37,9 @@ type framePeer struct {
 	fields  bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32
-	acks    bool // settings and pings are answered
+	acks    bool // settings and pings are acknowledged
 	goAway  bool
-	got     map[uint32]answered // was read already
+	got     map[uint32]answered // responses that were already read
 }
 
 func newFramePeer(t *testing.T, address string) *framePeer {
@@ -68,7 +68,7 @@ func (p *framePeer) must(err error) {
 	}
 }
 
-// usualCall are the fields of a check as Envoy sends it.
+// usualCall returns the header fields of a check as Envoy sends it.
 func usualCall(more ...string) []string {
 	return append([]string{
 		":method", "POST", ":scheme", "http", ":path", authv3.Authorization_Check_FullMethodName, ":authority", "warder",
@@ -110,14 +110,14 @@ func (p *framePeer) stream() uint32 {
 	return p.next - 2
 }
 
-// prefixed is a message with its length.
+// prefixed returns a message with its length prefix.
 func prefixed(flag byte, text []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(text))), text...)
 }
 
-// An answered is what came back on a stream.
+// An answered is the response on a stream.
 type answered struct {
-	status string // of gRPC; "" when there was none
+	status string // gRPC status; "" if there was none
 	reset  bool
 	out    *authv3.CheckResponse
 }
@@ -175,7 +175,7 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 			ends, a.reset = true, true
 		}
 		if !open[id] {
-			continue // what comes for calls that were given up
+			continue // a frame for a cancelled call
 		}
 		if ends {
 			delete(open, id)
@@ -189,7 +189,7 @@ func (p *framePeer) answers(ids ...uint32) map[uint32]answered {
 	return all
 }
 
-// answer reads the answer of one stream.
+// answer reads the response on one stream.
 func (p *framePeer) answer(id uint32) string { p.t.Helper(); return p.answers(id)[id].String() }
 
 func marshal(t testing.TB, in proto.Message) []byte {
@@ -219,8 +219,8 @@ const (
 	malformed = "deny request_malformed, grpc-status 0"
 )
 
-// TestOddCalls: whatever a peer makes of a call, a check gets one of the two answers, and
-// the connection goes on.
+// TestOddCalls tests that a check gets one of the two responses however unusual the call is,
+// and that the connection continues.
 func TestOddCalls(t *testing.T) {
 	t.Parallel()
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
@@ -250,7 +250,7 @@ func TestOddCalls(t *testing.T) {
 		send       func(*framePeer, uint32)
 	}{
 		{allowed, "as Envoy sends it", whole(usualCall(), good)},
-		// Metadata that a client of Envoy chose.
+		// The metadata is chosen by a client of Envoy.
 		{allowed, "a tracestate of 60 KiB", whole(usualCall("tracestate", string(noise[:60<<10])), good)},
 		{allowed, "baggage of 8 MiB", whole(usualCall("baggage", string(slices.Concat(noise, noise, noise)[:8<<20])), good)},
 		{allowed, "a field of one byte after a large one", whole(usualCall("baggage", string(noise), "b3", "0"), good)},
@@ -266,7 +266,7 @@ func TestOddCalls(t *testing.T) {
 		{allowed, "no te", whole(without(usualCall(), "te"), good)},
 		{allowed, "an encoding that is not used", whole(usualCall("grpc-encoding", "gzip", "grpc-accept-encoding", "gzip,br"), good)},
 		{allowed, "a content type with parameters", whole(with(usualCall(), "content-type", "application/grpc+proto; charset=utf-8"), good)},
-		// Calls that are none.
+		// These are not valid calls.
 		{malformed, "another content type", whole(with(usualCall(), "content-type", "application/json"), good)},
 		{malformed, "messages that are JSON", whole(with(usualCall(), "content-type", "application/grpc+json"), good)},
 		{malformed, "no content type", whole(without(usualCall(), "content-type"), good)},
@@ -374,7 +374,8 @@ func TestOddCalls(t *testing.T) {
 	}
 }
 
-// TestNoCheckAtAll: what is no check ends its connection or its stream, and nothing else.
+// TestNoCheckAtAll tests that invalid frames and calls that are not checks end only their
+// connection or their stream.
 func TestNoCheckAtAll(t *testing.T) {
 	t.Parallel()
 	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
@@ -426,7 +427,7 @@ func TestNoCheckAtAll(t *testing.T) {
 		})
 	}
 
-	// A stream that is neither a check nor a log carries little.
+	// A stream that is neither a check nor an access log may carry only a few bytes.
 	p := newFramePeer(t, address)
 	id := p.stream()
 	p.headers(id, false, without(with(usualCall(), ":path", "/grpc.health.v1.Health/Watch"), "grpc-timeout")...)
@@ -443,7 +444,7 @@ func TestNoCheckAtAll(t *testing.T) {
 	}
 }
 
-// TestManyStreams: answers find their calls, however the calls are mixed.
+// TestManyStreams tests that responses reach their calls, however the calls are interleaved.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
 	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
@@ -457,7 +458,7 @@ func TestManyStreams(t *testing.T) {
 		p.headers(id, false, usualCall("b3", fmt.Sprint(i))...)
 		ids, messages = append(ids, id), append(messages, prefixed(0, marshal(t, checkRequest("GET", "/"+routes[i%5]+"/x"))))
 	}
-	for i, id := range slices.Backward(ids) { // the last one first
+	for i, id := range slices.Backward(ids) { // in reverse order
 		p.must(p.framer.WriteData(id, false, messages[i][:i%len(messages[i])]))
 	}
 	for i, id := range ids {
@@ -471,8 +472,8 @@ func TestManyStreams(t *testing.T) {
 	}
 }
 
-// TestResets: a peer that gives up calls in the middle of their answers still gets those
-// of others.
+// TestResets tests that a peer that cancels calls in the middle of their responses still gets
+// the responses to its other calls.
 func TestResets(t *testing.T) {
 	t.Parallel()
 	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
@@ -489,13 +490,13 @@ func TestResets(t *testing.T) {
 		if got := p.answer(id); got != allowed {
 			t.Fatalf("call %d: %s", i, got)
 		}
-		// What came for calls that were given up counts in the connection's window, and
-		// is granted as a client does it.
+		// Frames of cancelled calls count in the connection's window. They are granted again,
+		// as a client does it.
 		p.must(p.framer.WriteWindowUpdate(0, 3*1024))
 	}
 }
 
-// TestServerGoes: a call that has begun when the server goes is answered.
+// TestServerGoes tests that a call that has begun when the server stops is answered.
 func TestServerGoes(t *testing.T) {
 	t.Parallel()
 	g, address := serveAddress(t, newTestServer(t, Config{}), nil)
@@ -537,8 +538,8 @@ func TestServerGoes(t *testing.T) {
 	<-stopped
 }
 
-// TestAfterGoAway: what begins after the last call that the server takes is refused, so that the
-// peer can ask another one, and does not wait in vain.
+// TestAfterGoAway tests that a call after the last one that the server accepts is refused, so
+// that the peer does not wait in vain and can use another server.
 func TestAfterGoAway(t *testing.T) {
 	t.Parallel()
 	began, decided := make(chan struct{}), make(chan struct{})
@@ -603,7 +604,7 @@ func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
 	return l.Addr().String()
 }
 
-// eventually waits for what the other side does in its own time.
+// eventually waits for a condition that the other side fulfils in its own time.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
@@ -613,8 +614,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestUntakenAnswers: a peer that takes no answers cannot have many, others are answered
-// meanwhile, and it gets all of its own when it takes them, or nothing is left when it goes.
+// TestUntakenAnswers tests that a peer that does not read its responses cannot have many of
+// them. Others are answered in the meantime. The peer gets all its responses when it reads
+// them. If it disconnects instead, nothing is left.
 func TestUntakenAnswers(t *testing.T) {
 	t.Parallel()
 	all := newCalls(1<<20, time.Now)
@@ -681,8 +683,8 @@ func TestUntakenAnswers(t *testing.T) {
 	})
 }
 
-// TestAdmits: a connection is held back only when too many answers are unsent and it has some
-// itself, and is woken when it has half as many.
+// TestAdmits tests that a connection is held back only when too many responses are unsent and
+// it has some itself. It is woken when it has half as many.
 func TestAdmits(t *testing.T) {
 	t.Parallel()
 	c := newCalls(1<<30, time.Now)
@@ -724,7 +726,7 @@ func TestAdmits(t *testing.T) {
 			t.Errorf("%d of %d are sent: woken %d times", i+1, len(open), woken)
 		}
 	}
-	// A faulty one is as good as answered.
+	// A faulty check counts as answered.
 	faulty := &inbound{backlog: mine}
 	c.fail(faulty, faultMalformed)
 	before := c.unsent
@@ -742,7 +744,7 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
-// TestHealthBesideStreams: whoever asks for the health is answered, however many streams others
+// TestHealthBesideStreams tests that a health check is answered however many streams others
 // have open.
 func TestHealthBesideStreams(t *testing.T) {
 	t.Parallel()
@@ -807,8 +809,9 @@ func TestHealthBesideStreams(t *testing.T) {
 	}
 }
 
-// TestAwait: a connection waits for room, in turn, but no longer than patience for all the calls
-// that are there, since those behind would be answered too late.
+// TestAwait tests that connections wait for room in turn. A connection waits no longer than
+// patience for all calls that have arrived, because the calls behind would be answered too
+// late.
 func TestAwait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -835,7 +838,7 @@ func TestAwait(t *testing.T) {
 		if len(c.waiting) != 0 {
 			t.Errorf("%d wait", len(c.waiting))
 		}
-		// Room is for as many as it has room for, and the first come first.
+		// As many calls continue as there is room for, in order of arrival.
 		turns := make(chan int, 9)
 		for i := range 9 {
 			go func() { c.await(0); turns <- i }()
@@ -850,8 +853,8 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// TestFarewell: of the answers to pings, only the one that tells gRPC that it may go waits for
-// the checks that have begun.
+// TestFarewell tests that only one ping ack waits for unfinished checks: the one that tells
+// gRPC that it may stop.
 func TestFarewell(t *testing.T) {
 	t.Parallel()
 	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
@@ -878,8 +881,8 @@ func TestFarewell(t *testing.T) {
 	}
 }
 
-// TestOverload: calls for which there is no memory left are denied as such, and others are
-// answered meanwhile.
+// TestOverload tests that calls without memory left for them are denied as overloaded, and that
+// others are answered in the meantime.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	all := newCalls(40<<20, time.Now) // six, four, two and two MiB
@@ -949,8 +952,8 @@ func TestOverload(t *testing.T) {
 	eventually(t, "something is held after all connections have ended", func() bool { return empty() == "0 0 0 0 0 0" })
 }
 
-// TestCallsAddUp: whatever happens to messages, what is charged is what they hold, no
-// pool exceeds its limit, and nothing is left in the end.
+// TestCallsAddUp tests that, whatever happens to messages, the memory that is charged is the
+// memory that they hold. No pool exceeds its limit, and nothing is left in the end.
 func TestCallsAddUp(t *testing.T) {
 	t.Parallel()
 	c := newCalls(4<<20, time.Now)
@@ -1020,8 +1023,8 @@ func TestCallsAddUp(t *testing.T) {
 	}
 }
 
-// TestAccessLogIsBounded: messages of the access log that are too large, or for which there
-// is no memory, are counted as one that is dropped, and the stream goes on.
+// TestAccessLogIsBounded tests that an access log message that is too large, or for which there
+// is no memory, is counted as one dropped message, and that the stream continues.
 func TestAccessLogIsBounded(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer
@@ -1058,8 +1061,8 @@ func TestAccessLogIsBounded(t *testing.T) {
 	}
 }
 
-// TestWindows: a peer that keeps to the windows that it is granted never stalls, whatever its
-// padding is, and is never granted more than it has used.
+// TestWindows tests that a peer that respects its windows never stalls, whatever its padding
+// is, and is never granted more than it has used.
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	_, address := serveAddress(t, newTestServer(t, Config{MaxHeaderKB: 2048}), nil)
@@ -1125,7 +1128,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestStreamLimit: a call beyond the number that is allowed is refused, and no other.
+// TestStreamLimit tests that calls over the limit are refused, and no others.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
 	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
@@ -1142,7 +1145,7 @@ func TestStreamLimit(t *testing.T) {
 	if got := p.answers(late)[late]; !got.reset {
 		t.Errorf("one too many: %v", got)
 	}
-	// One that ends makes room, and its number is not used again.
+	// A stream that ends makes room. Its ID is not used again.
 	for range 3 {
 		p.must(p.framer.WriteData(ids[0], true, good))
 		if got := p.answer(ids[0]); got != allowed {
@@ -1162,8 +1165,8 @@ func TestStreamLimit(t *testing.T) {
 	}
 }
 
-// TestEndOfAnswer: a stream is forgotten with the last frame of its answer, and the peer is told
-// that nobody reads what it has not sent yet.
+// TestEndOfAnswer tests that a stream is forgotten with the last frame of its response, and
+// that the peer is told that nothing more is read on it.
 func TestEndOfAnswer(t *testing.T) {
 	t.Parallel()
 	for _, peerEnded := range []bool{true, false} {
@@ -1199,7 +1202,7 @@ func TestEndOfAnswer(t *testing.T) {
 	}
 }
 
-// TestEndOfConnection: what ends with a connection gives gRPC nothing more to read.
+// TestEndOfConnection tests that gRPC reads nothing more after a connection has ended.
 func TestEndOfConnection(t *testing.T) {
 	t.Parallel()
 	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
@@ -1212,7 +1215,8 @@ func TestEndOfConnection(t *testing.T) {
 	}
 }
 
-// TestCaughtUp: a connection may wait for room again when it has read all that its peer has sent.
+// TestCaughtUp tests that a connection may wait for room again when it has read everything that
+// its peer has sent.
 func TestCaughtUp(t *testing.T) {
 	t.Parallel()
 	c := newCallConn(nil, newCalls(1<<30, time.Now), 1)
@@ -1226,7 +1230,7 @@ func TestCaughtUp(t *testing.T) {
 	}
 }
 
-// TestCallConnCancelled: the handler of a call that its peer gave up ends.
+// TestCallConnCancelled tests that the handler of a call ends when its peer cancels the call.
 func TestCallConnCancelled(t *testing.T) {
 	t.Parallel()
 	began, ended := make(chan struct{}), make(chan struct{})
@@ -1245,8 +1249,8 @@ func TestCallConnCancelled(t *testing.T) {
 	<-ended
 }
 
-// TestBurst: checks that begin before the peer has the settings are all answered, although
-// gRPC takes no more than maxStreams of them at a time.
+// TestBurst tests that checks that begin before the peer has the settings are all answered,
+// although gRPC accepts no more than maxStreams of them at a time.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	begun := make(chan struct{}, maxBurst)

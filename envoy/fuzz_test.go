@@ -16,9 +16,8 @@ import (
 	"warder/authz"
 )
 
-// FuzzCheckRequest: whatever Envoy, or somebody in its place, sends, the answer is
-// one of the two shapes, can be encoded, and lets no spelling of an identity
-// header through.
+// FuzzCheckRequest tests that the response to any bytes is one of the two shapes, can be
+// encoded, and lets no spelling of an identity header through.
 func FuzzCheckRequest(f *testing.F) {
 	token := bearer(f)
 	both := func(joined map[string]string, raw ...*corev3.HeaderValue) *authv3.CheckRequest {
@@ -28,12 +27,12 @@ func FuzzCheckRequest(f *testing.F) {
 		return in
 	}
 	for _, in := range []*authv3.CheckRequest{
-		// One for each kind of yes.
+		// One request for each kind of allow.
 		checkRequest("GET", "/public/x"),
 		checkRequest("GET", "/open/x"),
 		checkRequest("GET", "/users/x", authz.Header{Name: "authorization", Value: token}),
 		checkRequest("GET", "/keys/x", authz.Header{Name: "x-api-key", Value: adaKey}),
-		// A preflight, and denials that an origin may read, and may not.
+		// A preflight, a denial that the origin may read, and one that it may not.
 		checkRequest("OPTIONS", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}, authz.Header{Name: "access-control-request-method", Value: "GET"}),
 		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://app.example.com"}),
 		checkRequest("GET", "/users/x", authz.Header{Name: "origin", Value: "https://other.example.com"}),
@@ -48,7 +47,7 @@ func FuzzCheckRequest(f *testing.F) {
 		// A line end in a value, and in a name.
 		checkRequest("GET", "/public/x", authz.Header{Name: "a", Value: "1\r\nx-warder-user: 1"}),
 		checkRequest("GET", "/public/x", authz.Header{Name: "a\nx-warder-user", Value: "1"}),
-		// Bytes that are no UTF-8 where Envoy sends raw ones.
+		// Bytes that are not valid UTF-8 where Envoy sends raw values.
 		checkRequest("GET", "/public/x", authz.Header{Name: "x-forwarded-for", Value: "\xff"}),
 		// Both forms, which agree, and which do not.
 		both(map[string]string{"a": "1,2"}, rawHeader("a", "1"), rawHeader("a", "2")),
@@ -84,7 +83,7 @@ func FuzzCheckRequest(f *testing.F) {
 			t.Fatalf("a fault: %v", out)
 		}
 
-		// The generated decoder takes what we take, and reads the same in it.
+		// The generated decoder accepts what our decoder accepts, and reads the same values.
 		in := new(authv3.CheckRequest)
 		err := proto.Unmarshal(text, in)
 		if (err == nil) != request.readable {
@@ -133,7 +132,7 @@ func FuzzCheckRequest(f *testing.F) {
 	})
 }
 
-// readByGenerated returns what is to be read of a message, by way of the generated code.
+// readByGenerated returns the values of a message as the generated code reads them.
 func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
 	http := in.GetAttributes().GetRequest().GetHttp()
 	r := &CheckRequest{
@@ -158,8 +157,8 @@ func readByGenerated(in *authv3.CheckRequest, size int) *CheckRequest {
 	return r
 }
 
-// oddForms are messages that the generated encoder does not write, though its decoder
-// takes some of them.
+// oddForms are messages that the generated encoder does not write. The generated decoder
+// accepts some of them.
 func oddForms(f *testing.F) [][]byte {
 	f.Helper()
 	marshal := func(m proto.Message) []byte {
@@ -240,7 +239,7 @@ func oddForms(f *testing.F) [][]byte {
 	}
 }
 
-// TestDecodeDepth: the generated decoder gives up at a depth, and so does ours.
+// TestDecodeDepth tests that our decoder and the generated one have the same depth limit.
 func TestDecodeDepth(t *testing.T) {
 	t.Parallel()
 	for _, levels := range []int{10, 3320, 3331, 3332, 3333, 3334, 3340, 5000} {
@@ -262,7 +261,7 @@ func TestDecodeDepth(t *testing.T) {
 	}
 }
 
-// TestDecodeSiblings: it is the depth that is bounded, not the number of messages.
+// TestDecodeSiblings tests that the depth is limited, not the number of messages.
 func TestDecodeSiblings(t *testing.T) {
 	t.Parallel()
 	headers := make([]authz.Header, protowire.DefaultRecursionLimit+1)
@@ -274,7 +273,7 @@ func TestDecodeSiblings(t *testing.T) {
 	}
 }
 
-// TestDecodeManyHeaders: more headers than there is room for are unreadable.
+// TestDecodeManyHeaders tests that a request with too many headers is not readable.
 func TestDecodeManyHeaders(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{MaxHeaders: 2 * MaxHeaders, MaxHeaderKB: 1 << 20})
@@ -292,7 +291,7 @@ func TestDecodeManyHeaders(t *testing.T) {
 	}
 }
 
-// TestBufferPool: an answer of unusual size leaves nothing behind.
+// TestBufferPool tests that the pool does not keep the buffer of an unusually large response.
 func TestBufferPool(t *testing.T) {
 	t.Parallel()
 	var p bufferPool

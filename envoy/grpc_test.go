@@ -47,7 +47,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestGuardIsOutermost: what an interceptor makes of an answer passes the guard too.
+// TestGuardIsOutermost tests that the guard also checks responses that an interceptor has
+// changed.
 func TestGuardIsOutermost(t *testing.T) {
 	t.Parallel()
 	for name, meddle := range map[string]grpc.UnaryServerInterceptor{
@@ -70,7 +71,7 @@ func TestGuardIsOutermost(t *testing.T) {
 	}
 }
 
-// TestServices: nothing is served beside checks and health, no reflection either.
+// TestServices tests that only checks and health are served. Reflection is not.
 func TestServices(t *testing.T) {
 	t.Parallel()
 	g := NewGRPCServer(newTestServer(t, Config{Decider: denying(authz.ReasonInternal)}), nil, nil)

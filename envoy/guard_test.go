@@ -17,7 +17,7 @@ import (
 
 var checkInfo = &grpc.UnaryServerInfo{FullMethod: "/envoy.service.auth.v3.Authorization/Check"}
 
-// guarded passes an answer through the guard.
+// guarded passes a response through the guard.
 func guarded(t *testing.T, s *Server, out any, err error) *CheckResponse {
 	t.Helper()
 	got, gotErr := s.Guard(t.Context(), nil, checkInfo, func(context.Context, any) (any, error) { return out, err })
@@ -55,7 +55,7 @@ func TestGuard(t *testing.T) {
 		}
 	})
 
-	// Every row is an answer that must not leave.
+	// Every row is a response that must not be sent.
 	bad := map[string]any{
 		"nil":                 nil,
 		"a nil answer":        (*CheckResponse)(nil),
@@ -123,7 +123,7 @@ func TestGuard(t *testing.T) {
 		if !isDeny(got) || got.GetDeniedResponse().GetStatus().GetCode() != 503 || s.identity.misshapenMessage(got) != "" {
 			t.Errorf("%s: leaves as %v", name, got)
 		}
-		// And should it ever leave, it is no yes unless it was made as one.
+		// Even if it were sent, it would not be an allow unless it was made as one.
 		if r, _ := out.(*CheckResponse); r != nil && r.status != 200 && onWire(t, r).GetOkResponse() != nil {
 			t.Errorf("%s: is a yes on the wire", name)
 		}
@@ -146,7 +146,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestGuardLeavesOthers: health has answers and errors of its own.
+// TestGuardLeavesOthers tests that the guard does not change the responses and errors of
+// health.
 func TestGuardLeavesOthers(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal)})

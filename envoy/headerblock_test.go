@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// FuzzHeaderBlock: however a peer encodes and cuts its header fields, the same are read as by
-// a decoder that keeps them all.
+// FuzzHeaderBlock tests that, however a peer encodes and splits its header fields, they are
+// read as by a decoder that keeps all of them.
 func FuzzHeaderBlock(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5}, uint16(1))
 	f.Add([]byte{0, 0x86, 0, 0x47, 0, 0xc8, 0xff, 0, 1, 2}, uint16(100))
@@ -77,8 +77,8 @@ func FuzzHeaderBlock(f *testing.F) {
 	})
 }
 
-// FuzzHeaderBlockBytes: of any bytes, what is read is what a decoder of all reads, and
-// what is refused is refused.
+// FuzzHeaderBlockBytes tests that any bytes are read, or refused, as by a decoder that keeps
+// all fields.
 func FuzzHeaderBlockBytes(f *testing.F) {
 	for _, text := range []string{
 		"\x82\x84\x86", "\x40\x01x\x01y\xbe", "\x00\x05:path\x02/x", "\x20\x82", "\x3f\xe1\x1f\x82", "\x44\x02/x", "\x7f\x00\x00", "\xff\x00", "\xff\xff\xff\xff\xff\x0f",
@@ -112,7 +112,7 @@ func FuzzHeaderBlockBytes(f *testing.F) {
 	})
 }
 
-// TestHeaderBlockEnds: a block without end is refused.
+// TestHeaderBlockEnds tests that a block that never ends is refused.
 func TestHeaderBlockEnds(t *testing.T) {
 	t.Parallel()
 	b := newHeaderBlock()

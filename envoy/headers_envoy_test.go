@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestEnvoyFullHeaders: a client that sends as many headers as Envoy takes, or as large ones,
-// gets an answer that is about what it sent, whatever warder adds: 200, 400 or 431.
+// TestEnvoyFullHeaders sends as many headers as Envoy accepts, or headers as large. The
+// response must be about what the client sent, whatever warder adds: 200, 400 or 431.
 func TestEnvoyFullHeaders(t *testing.T) {
 	t.Parallel()
 	authorization := "authorization: " + bearer(t)
@@ -59,8 +59,7 @@ func TestEnvoyFullHeaders(t *testing.T) {
 	}
 }
 
-// TestEnvoyHosts: what real clients can write for a host, on a route that is for everybody
-// and any host.
+// TestEnvoyHosts sends hosts that real clients can write, on a public route for any host.
 func TestEnvoyHosts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{}, nil, nil)
@@ -72,7 +71,7 @@ func TestEnvoyHosts(t *testing.T) {
 		{"GET /public/x HTTP/1.1\r\nHost: API.example.com.:8443", 200},
 		{"GET /public/x HTTP/1.1\r\nHost: [::1]:80", 200},
 		{"GET http://api.example.com/public/x HTTP/1.1\r\nHost: other.test", 200},
-		{"GET /public/x HTTP/1.0", 200}, // Envoy says localhost
+		{"GET /public/x HTTP/1.0", 200}, // Envoy sets the host to localhost
 		{"GET /public/x HTTP/1.0\r\nHost: a", 200},
 		{"GET /public/x HTTP/1.1", 400},
 		{"GET /public/x HTTP/1.1\r\nHost:", 400},
@@ -98,7 +97,7 @@ func TestEnvoyHosts(t *testing.T) {
 	}
 }
 
-// exchange sends a text and returns the status of the answer.
+// exchange sends a text and returns the status of the response.
 func (b *bench) exchange(t *testing.T, text string) int {
 	t.Helper()
 	conn, err := net.Dial("tcp", b.address)
@@ -125,7 +124,8 @@ func different(n int) (lines []string) {
 	return lines
 }
 
-// TestLimitsOfConfigs: warder's defaults are the limits of the shipped configurations.
+// TestLimitsOfConfigs tests that warder's defaults are the limits in the shipped
+// configurations.
 func TestLimitsOfConfigs(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sidecar.yaml", "service.yaml"} {

@@ -10,7 +10,7 @@ import (
 	"warder/authz"
 )
 
-// TestEmptyHost: Envoy passes on an empty Host; it is no host.
+// TestEmptyHost tests that an empty Host, which Envoy passes on, is not accepted as a host.
 func TestEmptyHost(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -26,8 +26,8 @@ func TestEmptyHost(t *testing.T) {
 	}
 }
 
-// TestFullHeaders: with what is added to it, a request has at most as many fields and bytes
-// as Envoy takes; Envoy's own count is in TestEnvoyFullHeaders.
+// TestFullHeaders tests that a request has at most as many fields and bytes as Envoy accepts,
+// including what is added to it. TestEnvoyFullHeaders tests Envoy's own count.
 func TestFullHeaders(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})

@@ -59,9 +59,9 @@ func defaultHeader(fieldName string) string {
 	return namespace + strings.ReplaceAll(fieldName, "_", "-")
 }
 
-// DefaultStripHeaders returns the headers that are removed before the upstream unless the
-// configuration lists others. Some frameworks read a path or method from them that differs from
-// the one that was decided about.
+// DefaultStripHeaders returns the headers that are removed before a request reaches the
+// upstream, unless the configuration lists others. Some frameworks read a path or method from
+// them that differs from the one that was decided about.
 func DefaultStripHeaders() []string {
 	return []string{"x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"}
 }
@@ -74,7 +74,7 @@ type IdentityConfig struct {
 	APIKeyHeader string
 	// KeepAPIKey lets the API key through to the upstream.
 	KeepAPIKey bool
-	// RemoveAuthorization removes the bearer token before the upstream.
+	// RemoveAuthorization removes the bearer token from requests to the upstream.
 	RemoveAuthorization bool
 	// StripHeaders are removed from every request; nil means [DefaultStripHeaders].
 	StripHeaders []string

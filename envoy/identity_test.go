@@ -87,7 +87,7 @@ func TestIdentityConfig(t *testing.T) {
 var session = authz.Principal{Method: authz.MethodSession, UserID: "42", SessionID: "s-1", Roles: authz.Names{"CONTROL", "USER"}}
 var apiKey = authz.Principal{Method: authz.MethodAPIKey, UserID: "7", KeyPrefix: "wk_live", Scopes: authz.Names{"a:read", "b:read"}}
 
-// everything is a principal that has all there is; no yes may show all of it.
+// everything is a principal with all its fields set. No allow may show all of them.
 var everything = authz.Principal{
 	Method: authz.MethodSession, UserID: "42", SessionID: "s-1", Roles: authz.Names{"CONTROL", "USER"},
 	KeyPrefix: "wk_live", Scopes: authz.Names{"a:read", "b:read"},
@@ -110,7 +110,7 @@ func TestValues(t *testing.T) {
 		{"auth-method=api_key user=42 key-prefix=wk_live scopes=a:read,b:read", authz.ReasonAPIKey, everything, ""},
 		{"auth-method=api_key", authz.ReasonAPIKey, authz.Principal{}, ""},
 		{"client-ip=fe80::1", authz.ReasonPublic, everything, "fe80::1%eth0"},
-		// A value that would arrive as something else is left out.
+		// A value that would not arrive unchanged is left out.
 		{"auth-method=session roles=B,C", authz.ReasonSession, authz.Principal{UserID: "a\r\nx-admin: 1", SessionID: "\x7f", Roles: authz.Names{"C", "A,ADMIN", " ADMIN", "B", "B", ""}}, ""},
 		{"auth-method=api_key scopes=é", authz.ReasonAPIKey, authz.Principal{UserID: " 42", KeyPrefix: "\xff", Scopes: authz.Names{"é", "\xc3"}}, ""},
 	} {
@@ -135,7 +135,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestMutations spells out both lists whole.
+// TestMutations compares both lists in full.
 func TestMutations(t *testing.T) {
 	t.Parallel()
 	always := []string{"x-api-key", "x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"}
@@ -146,7 +146,7 @@ func TestMutations(t *testing.T) {
 		who     authz.Principal
 		request []string
 		set     []string
-		remove  []string // besides always
+		remove  []string // in addition to always
 	}{
 		{
 			name: "session", reason: authz.ReasonSession, who: session,
@@ -231,7 +231,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 			t.Errorf("%s removed: %v, want %v", name, !want, want)
 		}
 	}
-	// Names with underscores are met in other spellings too.
+	// Names with underscores are also recognised in other spellings.
 	id, err = newIdentity(IdentityConfig{APIKeyHeader: "X_Service_Key", StripHeaders: []string{"X.Secret"}})
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 			t.Errorf("%s gets through", name)
 		}
 	}
-	// An empty list, as opposed to none, strips nothing.
+	// An empty list strips nothing. A nil list means the default.
 	id, err = newIdentity(IdentityConfig{KeepAPIKey: true, StripHeaders: []string{}})
 	if err != nil {
 		t.Fatal(err)
@@ -252,8 +252,8 @@ func TestMutationsOfOtherLists(t *testing.T) {
 	}
 }
 
-// TestMutationsProperties: whatever comes and whatever is set, no name is in both
-// lists, each identity header is in one, and no spelling of one gets through.
+// TestMutationsProperties tests that, for any request and any values, no name is in both lists,
+// each identity header is in one, and no spelling of one gets through.
 func TestMutationsProperties(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -319,12 +319,12 @@ func TestMutationsProperties(t *testing.T) {
 	}
 }
 
-// separators are what a gateway to CGI makes one character of.
+// separators are the characters that a gateway to CGI maps to one character.
 var separators = regexp.MustCompile("[^a-z0-9]")
 
-// TestSeparators: whatever byte a client puts between the words of a name that warder
-// sets, consumes or strips, and wherever, the field is removed over gRPC, or the request
-// is refused because it is no name of a field at all.
+// TestSeparators puts any byte anywhere between the words of a name that warder sets, consumes
+// or strips. Over gRPC, the field must be removed, or the request refused because the name is
+// not a valid field name.
 func TestSeparators(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Identity: IdentityConfig{
@@ -341,7 +341,7 @@ func TestSeparators(t *testing.T) {
 					}
 				}
 				if separators.ReplaceAllString(lower(string(forged)), "-") != separators.ReplaceAllString(name, "-") {
-					continue // a letter or a digit makes another name
+					continue // a letter or a digit makes it a different name
 				}
 				in := checkRequest("GET", "/public/x")
 				in.Attributes.Request.Http.HeaderMap.Headers = append(in.Attributes.Request.Http.HeaderMap.Headers, rawHeader(strings.ToValidUTF8(string(forged), "\uFFFD"), "forged"))

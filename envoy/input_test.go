@@ -9,8 +9,8 @@ import (
 	"testing/iotest"
 )
 
-// TestInput: however a connection brings its bytes, they come out in order, and the large
-// buffer is gone when the connection waits for more.
+// TestInput tests that bytes come out in order however a connection delivers them, and that the
+// large buffer is released while the connection waits for more.
 func TestInput(t *testing.T) {
 	t.Parallel()
 	text := make([]byte, 1<<20)

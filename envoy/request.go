@@ -126,8 +126,8 @@ func sameHeaders(joined, raw authz.Headers) bool {
 }
 
 // validHeader reports whether a field is valid (RFC 9110 section 5). A field with an invalid
-// name could not be removed before the upstream. A line ending in a value could begin another
-// field there.
+// name could not be removed before the request reaches the upstream. A line ending in a value
+// could begin another field there.
 func validHeader(h authz.Header) bool {
 	return isToken(strings.TrimPrefix(h.Name, ":")) &&
 		strings.IndexByte(h.Value, '\n') < 0 && strings.IndexByte(h.Value, '\r') < 0 && strings.IndexByte(h.Value, 0) < 0

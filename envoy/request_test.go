@@ -92,7 +92,7 @@ func TestHeadersFrom(t *testing.T) {
 	}
 }
 
-// TestJoinedTwice: of the entries of a map that have the same name the last one counts.
+// TestJoinedTwice tests that the last of several map entries with the same name counts.
 func TestJoinedTwice(t *testing.T) {
 	t.Parallel()
 	got, ok := joinedHeaders(authz.Headers{{Name: "b", Value: "1"}, {Name: "a", Value: "1"}, {Name: "b", Value: "2"}})

@@ -15,7 +15,7 @@ import (
 	"warder/authz"
 )
 
-// contract is the table of the documentation, written down a second time.
+// contract is a second copy of the table in the documentation.
 var contract = map[int]string{
 	200: "public preflight anonymous session api_key",
 	400: "request_malformed path_ambiguous",
@@ -51,7 +51,7 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
-// refuse asks a server whose decider says no for one reason.
+// refuse asks a server whose decider denies with one reason.
 func refuse(t *testing.T, reason authz.Reason) *authv3.CheckResponse {
 	t.Helper()
 	s := newTestServer(t, Config{Decider: denying(reason)})
@@ -104,7 +104,7 @@ func TestDenials(t *testing.T) {
 		if saidOf(out, "decision") != "deny" || saidOf(out, "reason") != reason.String() {
 			t.Errorf("%v: metadata %v", reason, out.GetDynamicMetadata())
 		}
-		// What the client gets is one answer for each status, byte for byte, beyond the challenge.
+		// The client gets the same bytes for each status, except for the challenge.
 		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(denied)
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestDenials(t *testing.T) {
 	}
 }
 
-// TestDenialNeverAllows: whatever status a denial is made with, it is a no.
+// TestDenialNeverAllows tests that denyResponse makes a denial from any status.
 func TestDenialNeverAllows(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, -1, 100, 200, 204, 302, 399, 400, 401, 403, 404, 429, 500, 503, 999} {
@@ -142,7 +142,7 @@ func TestDenialNeverAllows(t *testing.T) {
 	}
 }
 
-// TestChallenges goes through the engine: the route says what is asked for.
+// TestChallenges uses the engine: the route determines the credential that is required.
 func TestChallenges(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})
@@ -173,8 +173,7 @@ func TestChallenges(t *testing.T) {
 	}
 }
 
-// TestAllows asks the real engine for each kind of yes, with every identity
-// header forged.
+// TestAllows asks the real engine for each kind of allow, with every identity header forged.
 func TestAllows(t *testing.T) {
 	t.Parallel()
 	token := bearer(t)
@@ -239,8 +238,9 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// TestShadowAnswers: what a route in shadow would deny goes on in the name of nobody, and
-// whatever goes on there keeps its credentials: the application looks at them too.
+// TestShadowAnswers tests a route in shadow mode. A request that it would deny is passed on
+// without identity headers. Every request that is passed on keeps its credentials, because the
+// application checks them too.
 func TestShadowAnswers(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Identity: IdentityConfig{RemoveAuthorization: true}})
@@ -292,8 +292,8 @@ func TestShadowAnswers(t *testing.T) {
 	}
 }
 
-// TestOddRow: what a header cannot carry is left out, and the answer can still be
-// encoded. If it could not, gRPC would send an error.
+// TestOddRow tests that a value that a header cannot carry is left out, so that the response
+// can still be encoded. If it could not be encoded, gRPC would send an error.
 func TestOddRow(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})
@@ -312,7 +312,7 @@ func TestOddRow(t *testing.T) {
 	}
 }
 
-// TestMetadataOfDenial: a denial after the proof names who it was.
+// TestMetadataOfDenial tests that a denial after authentication names the principal.
 func TestMetadataOfDenial(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})
@@ -327,7 +327,7 @@ func TestMetadataOfDenial(t *testing.T) {
 	}
 }
 
-// TestDeterministic: the same request, the same bytes.
+// TestDeterministic tests that the same request always gives the same bytes.
 func TestDeterministic(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})

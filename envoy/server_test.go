@@ -35,7 +35,7 @@ func TestNewServer(t *testing.T) {
 	}
 }
 
-// recorder keeps what it observes.
+// recorder keeps the observations that it receives.
 type recorder struct {
 	mu   sync.Mutex
 	seen []Observation
@@ -47,7 +47,7 @@ func (r *recorder) Observed(_ context.Context, o Observation) {
 	r.seen = append(r.seen, o)
 }
 
-// TestCheckOverGRPC goes the whole way, through the guard and the limits.
+// TestCheckOverGRPC sends checks over gRPC, through the guard and the limits.
 func TestCheckOverGRPC(t *testing.T) {
 	t.Parallel()
 	_, conn := serve(t, newTestServer(t, Config{}))
@@ -91,8 +91,7 @@ func TestCheckOverGRPC(t *testing.T) {
 	}
 }
 
-// tampered changes a character in the middle of a token's signature for another one
-// that could stand there.
+// tampered replaces a character in the middle of a token's signature with another valid one.
 func tampered(token string) string {
 	b := []byte(token)
 	i := len(b) - 20
@@ -104,7 +103,7 @@ func tampered(token string) string {
 	return string(b)
 }
 
-// rawCodec sends bytes as they are, so that a test can send what is no message.
+// rawCodec sends bytes unchanged, so that a test can send an invalid message.
 type rawCodec struct{ encoding.CodecV2 }
 
 func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
@@ -114,7 +113,7 @@ func (c rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// TestUndecodable: what cannot be decoded is a denial, not an error.
+// TestUndecodable tests that a request that cannot be decoded is denied and is not an error.
 func TestUndecodable(t *testing.T) {
 	t.Parallel()
 	_, conn := serve(t, newTestServer(t, Config{}))
@@ -136,7 +135,8 @@ func TestUndecodable(t *testing.T) {
 	}
 }
 
-// TestLargestMessage: what Envoy could send at most is a denial, not an error.
+// TestLargestMessage tests that the largest message that Envoy could send is denied and is not
+// an error.
 func TestLargestMessage(t *testing.T) {
 	t.Parallel()
 	_, conn := serve(t, newTestServer(t, Config{Decider: denying(authz.ReasonInternal)}))
@@ -148,8 +148,8 @@ func TestLargestMessage(t *testing.T) {
 	}
 }
 
-// TestPanic: wherever it happens, the answer is a 503, and the log says where and
-// not what.
+// TestPanic tests that a panic anywhere gives a 503, and that the log says where it happened
+// but not what its value was.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	for _, thrown := range []any{"canary-token", errors.New("canary-token"), fmt.Sprint, 7} {
@@ -172,7 +172,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestPanicAfterYes: what was decided counts for nothing when the answer cannot be made.
+// TestPanicAfterYes tests that an allow has no effect if its response cannot be made.
 func TestPanicAfterYes(t *testing.T) {
 	t.Parallel()
 	seen := new(recorder)
@@ -245,8 +245,8 @@ func TestObservation(t *testing.T) {
 	}
 }
 
-// TestDeadline: a check ends with its own deadline, or with the caller's if that
-// is sooner.
+// TestDeadline tests that a check ends with its own deadline, or with the caller's if that is
+// sooner.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -273,7 +273,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// TestDeadlineEnds: what waits for a check's deadline ends with the check.
+// TestDeadlineEnds tests that goroutines that wait for a check's deadline end with the check.
 func TestDeadlineEnds(t *testing.T) {
 	t.Parallel()
 	var kept context.Context
@@ -288,7 +288,7 @@ func TestDeadlineEnds(t *testing.T) {
 	}
 }
 
-// TestConcurrentChecks: no answer is another request's.
+// TestConcurrentChecks tests that no request gets the response to another.
 func TestConcurrentChecks(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{})

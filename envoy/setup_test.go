@@ -27,7 +27,7 @@ const (
 	oddKey     = "wk_odd_0123456789" // its row holds what no header can carry
 )
 
-// testPolicy has one route for each way to a yes.
+// testPolicy has one route for each kind of allow.
 const testPolicy = `
 version: 1
 cors: {allow_origins: ["https://app.example.com"]}
@@ -42,8 +42,8 @@ routes:
   - {id: watched-keys, match: /watched-keys/**, allow: [{api_key: {}}], shadow: true}
 `
 
-// stores is a directory with one user, who has one session and one API key, and a key
-// with a row that a careless store let through.
+// stores is a directory with one user, who has one session and one API key. It also has a key
+// whose row a careless store should not have accepted.
 type stores struct{}
 
 func (stores) Alive(_ context.Context, user, session string) (bool, error) {
@@ -67,13 +67,13 @@ func (stores) APIKey(_ context.Context, hash authz.KeyHash) (authz.APIKey, error
 	return authz.APIKey{Prefix: "wk_live", Active: true, Scopes: authz.Names{"assets:audit", "assets:read"}, OwnerID: adaID}, nil
 }
 
-// newEngine makes a real engine: nothing else can say yes.
+// newEngine makes a real engine, because nothing else can allow a request.
 func newEngine(t testing.TB) *authz.Engine {
 	t.Helper()
 	return newEngineOn(t, stores{})
 }
 
-// newEngineOn makes one on other stores.
+// newEngineOn makes a real engine on other stores.
 func newEngineOn(t testing.TB, all interface {
 	authz.Sessions
 	authz.Users
@@ -95,7 +95,7 @@ func newEngineOn(t testing.TB, all interface {
 	return e
 }
 
-// bearer is the Authorization value of the one user.
+// bearer returns the Authorization value of the one user.
 func bearer(t testing.TB) string {
 	t.Helper()
 	return "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(testSecret), Claims: map[string]any{
@@ -103,12 +103,12 @@ func bearer(t testing.TB) string {
 	}})
 }
 
-// decider is a function as a Decider.
+// decider makes a function a Decider.
 type decider func(context.Context, *authz.Request) authz.Decision
 
 func (d decider) Decide(ctx context.Context, r *authz.Request) authz.Decision { return d(ctx, r) }
 
-// denying answers every request with the same no.
+// denying denies every request with the same reason.
 func denying(reason authz.Reason) decider {
 	return func(context.Context, *authz.Request) authz.Decision { return authz.Deny(reason) }
 }
@@ -143,13 +143,13 @@ func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, 
 	return g, conn
 }
 
-// check asks a server in the wire form, as gRPC does, and returns what is sent back.
+// check sends a request in wire form to a server, as gRPC does, and returns the response.
 func check(ctx context.Context, t testing.TB, s *Server, in *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
 	return onWire(t, s.Check(ctx, decoded(t, in)))
 }
 
-// decoded is what the codec makes of a message.
+// decoded returns what the codec decodes from a message.
 func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
 	t.Helper()
 	text, err := proto.Marshal(in)
@@ -161,7 +161,7 @@ func decoded(t testing.TB, in *authv3.CheckRequest) *CheckRequest {
 	return request
 }
 
-// onWire returns an answer as the generated code reads it.
+// onWire returns a response as the generated code reads it.
 func onWire(t testing.TB, r *CheckResponse) *authv3.CheckResponse {
 	t.Helper()
 	out := new(authv3.CheckResponse)
@@ -194,7 +194,7 @@ func socketAddress(ip string) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: ip}}}
 }
 
-// sent returns what an answer sets and removes.
+// sent returns the headers that a response sets and removes.
 func sent(r *authv3.CheckResponse) (set map[string]string, removed []string) {
 	set = map[string]string{}
 	for _, h := range r.GetOkResponse().GetHeaders() {
@@ -207,8 +207,7 @@ func saidOf(r *authv3.CheckResponse, key string) string {
 	return r.GetDynamicMetadata().GetFields()[key].GetStringValue()
 }
 
-// isAllow and isDeny are the two shapes, said once more and without the code under
-// test: what Envoy makes of an answer.
+// isAllow and isDeny recognise the two shapes as Envoy does, without using the code under test.
 func isAllow(r *authv3.CheckResponse) bool {
 	return r.GetStatus() != nil && r.GetStatus().GetCode() == 0 && r.GetOkResponse() != nil && saidOf(r, "decision") == "allow"
 }

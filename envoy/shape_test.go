@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// misshapenMessage says why an answer must not reach Envoy; "" when it may. It looks
-// at the generated message and knows nothing of how it was made.
+// misshapenMessage returns why a response must not reach Envoy, or "" if it may. It inspects
+// the generated message and does not depend on how the message was made.
 func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
 	switch {
 	case r == nil || r.GetStatus() == nil || r.GetHttpResponse() == nil:
@@ -41,8 +41,8 @@ func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
 	return misshapenDenied(r)
 }
 
-// misshapenOK says why a yes must not leave: it has to account for every identity
-// header, set or removed, and do nothing else to the request.
+// misshapenOK returns why an allow must not be sent. The response has to set or remove every
+// identity header, and must do nothing else to the request.
 func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
 	if ok == nil {
 		return "OK without an OK response"
@@ -87,7 +87,7 @@ func removes(ok *authv3.OkHttpResponse, name string) bool {
 	return found
 }
 
-// misshapenDenied says why a no must not leave: it has to be one of the fixed ones.
+// misshapenDenied returns why a denial must not be sent. It has to be one of the fixed denials.
 func misshapenDenied(r *authv3.CheckResponse) string {
 	status := int(r.GetDeniedResponse().GetStatus().GetCode())
 	origin := ""
@@ -107,15 +107,15 @@ func misshapenDenied(r *authv3.CheckResponse) string {
 	return "a refusal that is none of the fixed ones"
 }
 
-// overwrites reports whether the header is set so that no other of its name is left.
+// overwrites reports whether the header is set so that it replaces all others of its name.
 func overwrites(h *corev3.HeaderValueOption) bool {
 	value, older := h.GetHeader().GetValue(), h.GetAppend() //nolint:staticcheck // deprecated, and all that some Envoys read
 	return h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && older != nil && !older.GetValue() &&
 		len(h.GetHeader().GetRawValue()) == 0 && value != "" && safeValue(value)
 }
 
-// validMetadata reports whether the metadata can be encoded: a text that is not
-// UTF-8 would make an error of the whole answer.
+// validMetadata reports whether the metadata can be encoded. A string that is not valid UTF-8
+// would make the whole response an error.
 func validMetadata(m *structpb.Struct) bool {
 	for key, value := range m.GetFields() {
 		text, ok := value.GetKind().(*structpb.Value_StringValue)
@@ -126,9 +126,9 @@ func validMetadata(m *structpb.Struct) bool {
 	return true
 }
 
-// overwriting makes a header that replaces every one of its name, said in both ways:
-// some Envoys read only append, others append_action, whose zero value lets the
-// client's value stand beside ours.
+// overwriting makes a header that replaces every header of the same name. It sets both append
+// and append_action, because some versions of Envoy read only append. Others read
+// append_action, whose zero value would keep the client's value beside ours.
 func overwriting(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
@@ -137,7 +137,7 @@ func overwriting(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// deniedMessage is the fixed no of a status and a challenge, readable by an origin.
+// deniedMessage returns the fixed denial for a status and a challenge, readable by an origin.
 func deniedMessage(status int, challenge, origin string, about *structpb.Struct) *authv3.CheckResponse {
 	rpc := map[int]int32{400: 3, 401: 16, 403: 7, 503: 14}[status]
 	titles := map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
@@ -166,7 +166,7 @@ func deniedMessage(status int, challenge, origin string, about *structpb.Struct)
 	}
 }
 
-// message is what the generated code would have been given for an answer.
+// message returns the generated message for a response.
 func message(r *CheckResponse) *authv3.CheckResponse {
 	about := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 	for i, value := range r.about {

@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// TestBoundedWebsocket: what README gives to bound websockets, with 1s for its 900s,
-// ends one through a real Envoy, although it is in use.
+// TestBoundedWebsocket tests the settings that README gives for bounding websockets, with 1s in
+// place of 900s. They must end a websocket through a real Envoy although it is in use.
 func TestBoundedWebsocket(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -57,7 +57,8 @@ func TestBoundedWebsocket(t *testing.T) {
 	}
 }
 
-// websocket opens one, keeps it in use, and says how long it lasted and how it ended.
+// websocket opens a websocket and keeps it in use. It returns how long the websocket lasted and
+// how it ended.
 func websocket(t *testing.T, address string) (time.Duration, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)

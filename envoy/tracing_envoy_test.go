@@ -12,8 +12,8 @@ import (
 	"warder/authz"
 )
 
-// traced makes Envoy trace every request, which puts fields of the client into
-// the metadata of the check. The spans go to warder, who does not serve them.
+// traced makes Envoy trace every request, which copies header fields of the client into the
+// metadata of the check. The spans are sent to warder, which does not serve them.
 func traced(provider string) func(*tree) {
 	config := map[string]any{
 		"@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig", "service_name": "web",
@@ -35,8 +35,9 @@ func traced(provider string) func(*tree) {
 	}
 }
 
-// TestEnvoyTracing: an Envoy that traces, and lets through what gets no answer, lets nothing
-// through, whatever fields of a client its tracer copies.
+// TestEnvoyTracing tests an Envoy that traces, and that lets a request through if its check
+// gets no answer. It must let nothing through, whatever header fields of the client its tracer
+// copies.
 func TestEnvoyTracing(t *testing.T) {
 	t.Parallel()
 	const parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -71,7 +72,8 @@ func TestEnvoyTracing(t *testing.T) {
 		})
 	}
 
-	// What happens where gRPC itself sees the metadata, so that the rows above mean something.
+	// This shows what happens if gRPC itself sees the metadata, so that the rows above are
+	// meaningful.
 	t.Run("stock gRPC", func(t *testing.T) {
 		t.Parallel()
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -29,7 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// longAgo is above the 15 s of an Envoy without timeouts in its routes.
+// longAgo is longer than the 15 s that Envoy uses for routes without a timeout.
 const longAgo = 16 * time.Second
 
 // startWebApp runs a FastAPI application until the test ends, and returns its address.
@@ -56,8 +56,8 @@ func startWebApp(t *testing.T) string {
 	return net.JoinHostPort("127.0.0.1", strings.TrimSpace(port))
 }
 
-// shippedEnvoys runs a warder and an Envoy with each shipped configuration in front of
-// the application, whose gRPC is at another port, and returns their addresses.
+// shippedEnvoys runs a warder and an Envoy with each shipped configuration in front of the
+// application, whose gRPC is on another port. It returns the addresses of the Envoys.
 func shippedEnvoys(t *testing.T, app, appGRPC string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -99,7 +99,8 @@ func shippedEnvoys(t *testing.T, app, appGRPC string) map[string]string {
 	return all
 }
 
-// TestWebApplication: an ordinary web application works behind each shipped configuration.
+// TestWebApplication tests that an ordinary web application works behind each shipped
+// configuration.
 func TestWebApplication(t *testing.T) {
 	t.Parallel()
 	appGRPC := grpc.NewServer()
@@ -135,7 +136,7 @@ type webClient struct {
 	client                       *http.Client
 }
 
-// do sends a request with a session and returns the answer.
+// do sends a request with a session and returns the response.
 func (w webClient) do(t *testing.T, method, path string, body io.Reader, headers ...string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, w.base+path, body)
@@ -220,7 +221,7 @@ func testEvents(t *testing.T, w webClient) {
 	}
 }
 
-// testWebsocket: the upgrade is checked, and what is open stays open.
+// testWebsocket tests that the upgrade is checked and that an open websocket stays open.
 func testWebsocket(t *testing.T, w webClient) {
 	dial := func(lines string) (net.Conn, *bufio.Reader, *http.Response) {
 		conn, err := net.Dial("tcp", w.address)
@@ -255,7 +256,7 @@ func testWebsocket(t *testing.T, w webClient) {
 	}
 }
 
-// testHTTP10: load balancers check by HTTP/1.0, with a Host header or none.
+// testHTTP10 sends health checks as load balancers do, over HTTP/1.0 with and without Host.
 func testHTTP10(t *testing.T, w webClient) {
 	for _, host := range []string{"", "Host: api.example.com\r\n"} {
 		conn, err := net.Dial("tcp", w.address)
@@ -294,7 +295,7 @@ func testGRPC(t *testing.T, w webClient) {
 	if _, err := stream.Recv(); err != nil {
 		t.Fatalf("a stream: %v", err)
 	}
-	// Quiet for longer than a route without a timeout of its own lets it.
+	// The stream is quiet for longer than a route without its own timeout would allow.
 	quiet := make(chan error, 1)
 	go func() {
 		_, err := stream.Recv()

@@ -11,7 +11,7 @@ import (
 	"warder/envoy"
 )
 
-// TestCheckWire: the answer is that of the service, for what cannot be read too.
+// TestCheckWire tests that the response is that of the service, also for unreadable requests.
 func TestCheckWire(t *testing.T) {
 	t.Parallel()
 	server, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil)}) // no decision is reached
