@@ -7,8 +7,8 @@ import (
 	"warder/policy/strict"
 )
 
-// AdminAddress reads no more of a configuration than it needs: secrets may be
-// out of reach for a health check.
+// AdminAddress returns the address of the admin listener. It ignores all other problems of the
+// configuration, because a health check may not have access to the secrets.
 func AdminAddress(path string, env cli.LookupEnv) (Address, error) {
 	if _, err := os.Stat(path); path != "" && err != nil {
 		return Address{}, cli.Problems{{Position: strict.Position{File: path}, Message: cli.Bare(err).Error()}}

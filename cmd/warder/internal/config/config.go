@@ -17,7 +17,7 @@ import (
 	"warder/policy/strict"
 )
 
-// DefaultPath is the file that is read when none is named.
+// DefaultPath is the default path of the configuration file.
 const DefaultPath = "/etc/warder/warder.yaml"
 
 const (
@@ -46,12 +46,12 @@ func defaultConfig() *Config {
 	}
 }
 
-// Read reads the configuration: the file at path, then the environment,
-// which has the last word. An empty path means the environment only.
+// Read reads the configuration from the file at path and then from the environment, which
+// takes precedence. If path is empty, Read uses only the environment.
 func Read(path string, env cli.LookupEnv) *Config { return readConfigWith(path, env, env) }
 
-// readConfigWith takes the variables in the file from one environment and what stands
-// above the file from another.
+// readConfigWith is like Read, but looks up the variables that the file refers to in inFile,
+// and the variables that override the file in env.
 func readConfigWith(path string, inFile, env cli.LookupEnv) *Config {
 	c := defaultConfig()
 	c.reader = newConfigReader()
@@ -68,9 +68,9 @@ func readConfigWith(path string, inFile, env cli.LookupEnv) *Config {
 	return c
 }
 
-// ReadDecisive reads of a configuration what changes decisions and what the application is
-// told, for commands that decide without the stores: its secrets are not read, and a
-// variable that is not set may be one.
+// ReadDecisive reads the parts of a configuration that affect decisions and the identity
+// headers, for commands that decide without the stores. It does not read secrets. It
+// accepts variables that are not set, because they may contain secrets.
 func ReadDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig, error) {
 	open := func(name string) (string, bool) {
 		value, _ := env(name)
@@ -110,12 +110,13 @@ func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
 	}
 	for i := range c.JWT.Keys {
 		if k := &c.JWT.Keys[i]; k.Algorithm == "" {
-			k.Algorithm = "HS256" // a key is an item of a list, which has no default
+			k.Algorithm = "HS256" // items of a list have no defaults in defaultConfig
 		}
 	}
 }
 
-// variableHint says how to write a variable, whose braces are more than a group of YAML holds.
+// variableHint returns a hint to quote a variable, whose braces are not valid in a YAML flow
+// mapping.
 func variableHint(line string) string {
 	if strings.Contains(line, "${") {
 		return `between { } a variable has to stand in quotes, as in "${VAR}"`
@@ -133,7 +134,7 @@ func (c *Config) paths() []*filePath {
 	return all
 }
 
-// redisURL and databaseURL are the two secrets that have one place each.
+// redisURL and databaseURL return the sources of the two secrets with only one place each.
 func (c *Config) redisURL() secretSource {
 	return secretSource{c.Sessions.RedisURL, string(c.Sessions.RedisURLFile), "sessions.redis_url"}
 }
@@ -142,13 +143,13 @@ func (c *Config) databaseURL() secretSource {
 	return secretSource{c.Directory.DatabaseURL, string(c.Directory.DatabaseURLFile), "directory.database_url"}
 }
 
-// jwtSecret is the secret of a key.
+// jwtSecret returns the source of the secret of key i.
 func (c *Config) jwtSecret(i int) secretSource {
 	k := c.JWT.Keys[i]
 	return secretSource{k.Secret, string(k.SecretFile), fmt.Sprintf("jwt.keys[%d].secret", i)}
 }
 
-// renamed returns the identity headers that have other names.
+// renamed returns the identity headers that the configuration renames.
 func (k IdentityHeadersKeys) renamed() map[string]string {
 	names := map[string]string{}
 	for field, name := range map[string]*string{
@@ -162,15 +163,15 @@ func (k IdentityHeadersKeys) renamed() map[string]string {
 	return names
 }
 
-// PolicyKnown reports whether the policy is the one that is meant: a file that could not be
-// read may name another than the usual one.
+// PolicyKnown reports whether the path of the policy is known. If the file could not be read in
+// full and the path is the default, the file may name another path.
 func (c *Config) PolicyKnown() bool { return !c.reader.incomplete || c.Policy != defaultPolicyPath }
 
-// UsePolicy replaces the policy by the one that a flag names.
+// UsePolicy replaces the path of the policy by the value of a flag.
 func (c *Config) UsePolicy(path string) { c.Policy = filePath(path) }
 
-// NamedFile returns the file that the flag or WARDER_CONFIG names, "" for none: for
-// commands that can do without a configuration.
+// NamedFile returns the configuration file that the flag or WARDER_CONFIG names, or "" if
+// neither does. It is for commands that do not need a configuration.
 func NamedFile(flag string, env cli.LookupEnv) string {
 	if named, set := env("WARDER_CONFIG"); flag == "" && set {
 		return named
@@ -178,8 +179,8 @@ func NamedFile(flag string, env cli.LookupEnv) string {
 	return flag
 }
 
-// FindFile returns the configuration file to read: the one that the flag or
-// WARDER_CONFIG names, else the usual one when it is there, else "".
+// FindFile returns the path of the configuration file. This is the file that the flag or
+// WARDER_CONFIG names, or else [DefaultPath] if it exists, or else "".
 func FindFile(flag string, env cli.LookupEnv) (string, error) {
 	if path := NamedFile(flag, env); path != "" {
 		return path, nil

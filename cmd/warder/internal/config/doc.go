@@ -1,8 +1,8 @@
-// Package config reads warder.yaml and the environment, checks them as a whole and
-// turns them into [Settings]. It owns the keys, their JSON Schema and the files that
-// the configuration names: secrets, certificates and the directory.
+// Package config reads warder.yaml and the environment, validates them as a whole and
+// converts them to [Settings]. It defines the keys and their JSON Schema, and reads the files
+// that the configuration names: secrets, certificates and the directory.
 //
-// The commands read their configuration here and hand the settings on; a [Config] that
-// was not resolved is for those that start no server. It connects to nothing and writes
-// no log.
+// The commands read their configuration with this package and pass the settings on. Commands
+// that start no server use a [Config] without resolving it. The package opens no connections
+// and writes no log.
 package config

@@ -5,14 +5,14 @@ import (
 	"warder/policy/strict"
 )
 
-// environmentFile is the File of a problem that is about a variable.
+// environmentFile is the File of a problem with an environment variable.
 const environmentFile = "environment"
 
-// A Variable stands for a key of the file.
+// A Variable is an environment variable that sets a key of the file.
 type Variable struct{ Name, Key string }
 
-// Variables are the variables that stand for keys of the file, as the
-// help lists them. A variable that is set wins over the file.
+// Variables are the environment variables that set keys of the file, in the order of the
+// help text. They take precedence over the file.
 var Variables = []Variable{
 	{"WARDER_LISTEN_GRPC", "listen.grpc"},
 	{"WARDER_LISTEN_ADMIN", "listen.admin"},
@@ -26,9 +26,8 @@ var Variables = []Variable{
 	{"WARDER_TRUSTED_PROXIES", "client_ip.trusted_proxies"},
 }
 
-// readEnvironment lets the variables that are set replace what the file says.
-// An empty variable is as good as none, unless it stands for a secret: that was
-// meant to be there.
+// readEnvironment replaces values of the file by the environment variables that are set.
+// It ignores empty variables, except those of secrets: an empty secret is a mistake.
 func (c *Config) readEnvironment(env cli.LookupEnv) {
 	r := c.reader
 	var jwt, redis, database struct {
@@ -59,8 +58,8 @@ func (c *Config) readEnvironment(env cli.LookupEnv) {
 			r.Fail(at, v.Name, "is set but empty; give it a value or unset it")
 		}
 	}
-	// A secret of the environment replaces the whole pair of the file, so that
-	// REDIS_URL wins over redis_url_file too.
+	// A secret in the environment replaces both keys of the pair in the file. For example,
+	// REDIS_URL also takes precedence over redis_url_file.
 	if redis.secret.given || redis.file != "" {
 		c.Sessions.RedisURL, c.Sessions.RedisURLFile = redis.secret, redis.file
 	}
@@ -80,8 +79,8 @@ func isSecretVariable(name string) bool {
 	return true
 }
 
-// replaceJWTSecret puts the secret of the environment in the place of the one of
-// the file's only key, which keeps its algorithm and kid.
+// replaceJWTSecret replaces the secret of the only key in the file by the secret of the
+// environment. The key keeps its algorithm and kid.
 func (c *Config) replaceJWTSecret(secret secretText, file filePath) {
 	switch len(c.JWT.Keys) {
 	case 0:

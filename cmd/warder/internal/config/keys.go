@@ -16,9 +16,9 @@ import (
 //go:embed config.schema.json
 var Schema string
 
-// The types below are the one list of the keys that warder.yaml may have: they are what is
-// read, and their comments are what an editor and the reference show. A new key is a field
-// here, its default in defaultConfig, and its check in resolve.
+// The types below are the only list of the keys of warder.yaml. The file is read into them,
+// and editors and the reference show their comments. To add a key, add a field here, its
+// default to defaultConfig, and its check to resolve.
 
 // A Config is the configuration of warder. Everything has a default or one
 // environment variable, and the environment has the last word. ${VAR} and
@@ -255,14 +255,14 @@ func (p *filePath) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	*p = filePath(text)
 }
 
-// below makes a path that is relative start at a folder.
+// below makes a relative path relative to the folder dir.
 func (p *filePath) below(dir string) {
 	if *p != "" && !filepath.IsAbs(string(*p)) {
 		*p = filePath(filepath.Join(dir, string(*p)))
 	}
 }
 
-// ReadValue reads a file mode. YAML may take 0660 for a number or for a text.
+// ReadValue reads a file mode. A YAML parser may read 0660 as a number or as a text.
 func (m *fileMode) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind != strict.Text && v.Kind != strict.Number {
 		r.WrongKind(field, v, `a file mode such as "0660"`)
@@ -271,14 +271,14 @@ func (m *fileMode) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	*m = fileMode(v.Text)
 }
 
-// ReadValue reads a secret, which no message shows.
+// ReadValue reads a secret. No message contains its value.
 func (s *secretText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if text, ok := r.Text(field, v, ""); ok {
 		*s = secretText{mask.New(text), true, !v.Filled}
 	}
 }
 
-// ReadValue reads a list, or a variable that holds one.
+// ReadValue reads a list, or a variable that contains a list.
 func (t *textsOrVariable) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind == strict.Text && v.Filled {
 		*t = fieldsOf(v.Text)
@@ -305,7 +305,7 @@ func (t *textsOrVariable) ReadValue(r *strict.Reader, field string, v strict.Val
 	}
 }
 
-// ReadValue reads a text that turns a check off when it is empty.
+// ReadValue reads a text. An empty text turns a check off.
 func (t *checkedText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if !emptied(r, field, v) {
 		text, _ := r.Text(field, v, "")
@@ -313,7 +313,7 @@ func (t *checkedText) ReadValue(r *strict.Reader, field string, v strict.Value) 
 	}
 }
 
-// ReadValue reads a list that turns a check off when it is empty.
+// ReadValue reads a list. An empty list turns a check off.
 func (t *checkedTexts) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if !emptied(r, field, v) {
 		(*textsOrVariable)(t).ReadValue(r, field, v)
@@ -334,7 +334,7 @@ func fieldsOf(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r' })
 }
 
-// HintKey says what to do instead of a key that no configuration has.
+// HintKey returns what to use instead of an unknown key, or "".
 func (*Config) HintKey(_, key string) string {
 	if key == "shadow" {
 		return "is unknown; it is a flag, warder serve --shadow, so that no file can open everything; for one route it is a key of the policy"

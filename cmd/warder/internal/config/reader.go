@@ -10,15 +10,15 @@ import (
 	"warder/policy/strict"
 )
 
-// A configReader collects what is wrong and where each key was given, for the
-// checks that look at more than one key.
+// A configReader collects problems, and records where each key was given for the checks that
+// involve more than one key.
 type configReader struct {
 	strict.Reader
 
-	variables map[string]string // that stand for keys, by key
+	variables map[string]string // names of the variables that set keys, by key
 	warnings  cli.Problems
-	// incomplete: the file could not be read in full, so that what is missing
-	// may stand there.
+	// incomplete reports that the file could not be read in full. Keys that seem to be
+	// missing may be in the part that was not read.
 	incomplete bool
 }
 
@@ -26,8 +26,8 @@ func newConfigReader() *configReader {
 	return &configReader{Reader: strict.Reader{Quiet: true}, variables: map[string]string{}}
 }
 
-// at is the place of a key, for a message: where it was given, or the bare
-// field when it was not.
+// at returns the place of a key for a message. If the key was not given, the place is only
+// the field.
 func (r *configReader) at(field string) cli.Problem {
 	for _, name := range []string{field, field + "_file"} {
 		if variable, set := r.variables[name]; set {
@@ -40,8 +40,8 @@ func (r *configReader) at(field string) cli.Problem {
 	return cli.Problem{Field: field}
 }
 
-// failWith reports errors that name their keys, below section, and others as ones about
-// the field.
+// failWith reports all errors in err. An error that names a key is reported at that key below
+// section, and any other error at field.
 func (r *configReader) failWith(field, section string, err error) {
 	for _, e := range authz.ConfigErrors(err) {
 		at := field
@@ -69,21 +69,22 @@ func (r *configReader) warn(field, format string, args ...any) {
 	r.warnings = append(r.warnings, p)
 }
 
-// maxConfigSize bounds a mistake (the wrong file named), not a configuration.
+// maxConfigSize is the maximum size of a configuration, in bytes. It only catches mistakes,
+// such as the name of a wrong file.
 const maxConfigSize = 1 << 20
 
-// A secretSource says where a secret is: in x itself or in the file that x_file
-// names. The zero source is none.
+// A secretSource is the source of a secret: either the key x itself or the file that the key
+// x_file names. The zero value means that there is no secret.
 type secretSource struct {
 	secretText
 	path string
-	// field of the secret itself; its twin is this with _file.
+	// field is the key of the secret itself. The key of the file is field + "_file".
 	field string
 }
 
 func (s secretSource) isSet() bool { return s.given || s.path != "" }
 
-// read returns the secret, or reports why there is none.
+// read returns the secret. If it cannot, it reports a problem and returns false.
 func (s secretSource) read(r *configReader) (mask.Secret, bool) {
 	switch {
 	case s.given && s.path != "":

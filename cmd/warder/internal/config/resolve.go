@@ -18,22 +18,23 @@ import (
 	"warder/envoy"
 )
 
-// Bounds of the configuration. They catch slips (10m for 10ms), not needs.
+// Limits of configuration values. They only catch mistakes such as 10m for 10ms.
 const (
 	maxDeadline = 10 * time.Second
-	// envoyTimeout is what the shipped configurations of Envoy give the whole check.
+	// envoyTimeout is the timeout of a check in the Envoy configurations that come with
+	// warder.
 	envoyTimeout = 500 * time.Millisecond
 	maxStaleness = time.Hour
 	maxShutdown  = 5 * time.Minute
 	maxJWTLeeway = 5 * time.Minute
-	maxHeaderKB  = 8192 // Envoy's own bound
+	maxHeaderKB  = 8192 // the limit in Envoy itself
 
 	shutdownRange = "0s to 5m"
 )
 
-// Resolve checks the configuration as a whole and reads its secrets. The error
-// holds every problem, those of reading it included; warnings are what is
-// allowed but probably not meant.
+// Resolve validates the whole configuration and reads its secrets. The error contains all
+// problems, including those found while reading the configuration. The warnings are about
+// settings that are valid but probably not intended.
 func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	r := c.reader
 	s = &Settings{
@@ -62,8 +63,8 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	return s, r.warnings.Sorted(), nil
 }
 
-// checkBudgets: a store must have failed before the check's deadline, and that
-// before Envoy's timeout, or it is Envoy that answers.
+// checkBudgets checks that the timeouts of the stores are below the deadline of a check, and
+// that the deadline is below Envoy's timeout. Otherwise Envoy would answer instead of warder.
 func (c *Config) checkBudgets() {
 	r := c.reader
 	if c.Deadline <= 0 || c.Deadline > maxDeadline {
@@ -138,8 +139,8 @@ func (c *Config) resolveListen() Listen {
 	return s
 }
 
-// resolveAddress reads host:port or unix:///path. A host is an address or
-// localhost, so that no name service decides where warder listens.
+// resolveAddress parses host:port or unix:///path. The host must be an IP address or
+// localhost, so that the listener does not depend on a name service.
 func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	r := c.reader
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
@@ -169,7 +170,8 @@ func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	return Address{"tcp", value}, true
 }
 
-// maxSocketPath is what sockaddr_un holds on Linux, without its final zero.
+// maxSocketPath is the maximum length of a path in sockaddr_un on Linux, without the final
+// zero byte.
 const maxSocketPath = 107
 
 func isLoopback(hostport string) bool {
@@ -219,7 +221,7 @@ func (c *Config) resolveJWT() JWT {
 		return s
 	}
 	if r.incomplete && slices.ContainsFunc(s.Keys, func(k JWTKey) bool { return k.Secret.Reveal() == "" }) {
-		return s // of a variable that is not set, which was said
+		return s // the variable is not set, which was already reported
 	}
 	if _, err := s.Verifier(); err != nil {
 		r.failWith("jwt", "jwt", err)
@@ -247,7 +249,7 @@ func (c *Config) resolveSessions() Sessions {
 	case !source.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
 		s.RedisURL = mask.New(defaultRedisURL)
 	default:
-		return s // reported
+		return s // already reported
 	}
 	if s.InMemory() {
 		if s.Tracked {
@@ -287,8 +289,9 @@ func (c *Config) resolveDirectory() Directory {
 	return s
 }
 
-// directoryFile reports what is wrong with the file: that it cannot be read at the
-// key that names it, and what it holds at its own places, which the error names.
+// directoryFile reports the problems of the directory file. If the file cannot be read, the
+// problem is reported at the key that names it. Problems of its content are reported at the
+// places in the file that the error names.
 func (r *configReader) directoryFile(path string, err error) {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		r.fail("directory.file", "%s %v", path, cli.Bare(pathError))
@@ -297,7 +300,7 @@ func (r *configReader) directoryFile(path string, err error) {
 	r.Problems = append(r.Problems, cli.ProblemsOf(path, err)...)
 }
 
-// sourceName says where the other one of two came from.
+// sourceName describes where the other of two conflicting values was given.
 func sourceName(place cli.Problem, key string) string {
 	if place.File == environmentFile {
 		return "the variable " + place.Field
@@ -338,26 +341,26 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 	return s
 }
 
-// resolveMask adds the sensitive keys of the configuration to those that are built in.
+// resolveMask adds the sensitive keys of the configuration to the built-in ones.
 func (c *Config) resolveMask() *mask.Masker {
 	for i, key := range c.Log.SensitiveKeys {
 		if _, err := mask.NewMasker(key); err != nil {
 			c.reader.fail(fmt.Sprintf("log.sensitive_keys[%d]", i), "%v", err)
 		}
 	}
-	masker, _ := mask.NewMasker(c.Log.SensitiveKeys...) // an error was reported above, and stops the start
+	masker, _ := mask.NewMasker(c.Log.SensitiveKeys...) // an error was already reported and prevents the start
 	return masker
 }
 
-// checkIdentity lets package envoy judge the headers, under the names that they
-// have here.
+// checkIdentity has package envoy check the identity headers, and reports problems under
+// their keys in the configuration.
 func (c *Config) checkIdentity(s *Settings) {
 	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.IdentityConfig()}); err != nil {
 		c.reader.failWith("identity", "", err)
 	}
 }
 
-// IdentitySettings returns what the application is told.
+// IdentitySettings returns the settings of the identity headers for the application.
 func (c *Config) IdentitySettings() Identity {
 	i := c.Identity
 	return Identity{

@@ -11,8 +11,8 @@ import (
 	"warder/envoy"
 )
 
-// Settings are a configuration that was checked as a whole and whose secrets
-// were read: what a server is made of. Secrets in it print masked.
+// Settings are a validated configuration with its secrets read. A server is made from them.
+// Secrets in Settings are masked when printed.
 type Settings struct {
 	Listen       Listen
 	Policy       string // a file or a folder
@@ -28,24 +28,25 @@ type Settings struct {
 	Envoy        Envoy
 }
 
-// Listen say where the listeners are bound.
+// Listen contains the settings of the listeners.
 type Listen struct {
 	GRPC, Admin Address
 	TLS         TLS
 	SocketMode  fs.FileMode
 }
 
-// TLS name the files; all empty means plaintext.
+// TLS contains the names of the certificate files. If all are empty, the listener is
+// plaintext.
 type TLS struct {
 	CertFile, KeyFile string
-	ClientCAFile      string // when set, a client needs a certificate of it
+	ClientCAFile      string // if set, clients need a certificate signed by this CA
 }
 
-// Enabled reports whether there is a certificate.
+// Enabled reports whether a certificate is configured.
 func (t TLS) Enabled() bool { return t.CertFile != "" }
 
-// An Address is where a listener is bound: "tcp" with host:port, or "unix" with
-// the path of a socket.
+// An Address is the address of a listener. Network is "tcp" with Address host:port, or "unix"
+// with Address the path of a socket.
 type Address struct{ Network, Address string }
 
 // String writes the address as the configuration does.
@@ -56,7 +57,7 @@ func (a Address) String() string {
 	return a.Address
 }
 
-// JWT say how tokens are verified.
+// JWT contains the settings for the verification of tokens.
 type JWT struct {
 	Keys                    []JWTKey
 	Issuer                  string
@@ -65,18 +66,18 @@ type JWT struct {
 	UserClaim, SessionClaim string
 }
 
-// A JWTKey verifies the tokens that name it.
+// A JWTKey is a key that verifies the tokens with its key ID.
 type JWTKey struct {
 	ID        string
 	Algorithm string
 	Secret    mask.Secret
 }
 
-// rememberedTokens bounds the tokens that are kept so as not to be verified anew, in
-// bytes: some 20,000 usual ones.
+// rememberedTokens is the maximum size of the cache of verified tokens, in bytes. That is
+// enough for about 20,000 tokens of usual size.
 const rememberedTokens = 16 << 20
 
-// Verifier makes the verifier of the keys; every problem of them is in the error.
+// Verifier returns a verifier with the keys. The error contains all problems of the keys.
 func (s JWT) Verifier() (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
@@ -88,60 +89,60 @@ func (s JWT) Verifier() (*token.Verifier, error) {
 	return token.NewVerifier(c)
 }
 
-// Sessions say where sessions are.
+// Sessions contains the settings of the session store.
 type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	KeyTemplate string
-	Tracked     bool // facts are kept while Redis announces changes
+	Tracked     bool // cache sessions while Redis announces changes
 	Timeout     time.Duration
 }
 
 // InMemory reports whether sessions are kept in this process.
 func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }
 
-// memoryURL asks for sessions in memory: those of directory.file, or none.
+// memoryURL selects sessions in memory: those of directory.file, or none without that file.
 const memoryURL = "memory://"
 
-// Directory name a database or a file, one of them.
+// Directory contains the settings of the directory, which is either a database or a file.
 type Directory struct {
 	DatabaseURL              mask.Secret
 	File                     string
 	UsersQuery, APIKeysQuery string
-	MaxStaleness             time.Duration // 0: no fact is kept
-	Standby                  bool          // a standby may answer …
-	MaxStandbyLag            time.Duration // … whose data is no older
+	MaxStaleness             time.Duration // 0 disables the cache
+	Standby                  bool          // a standby may answer
+	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
 	Timeout                  time.Duration
 }
 
-// Log say what warder writes about itself and about its decisions.
+// Log contains the settings of warder's own log and the decision log.
 type Log struct {
 	Level     string // debug, info, warn or error
 	Format    string // json or text
 	Decisions Decisions
-	// Mask knows the secrets, with the keys of log.sensitive_keys; nil knows those
-	// that are built in.
+	// Mask masks secrets, including the values of log.sensitive_keys. A nil Mask knows
+	// only the built-in keys.
 	Mask *mask.Masker
 }
 
-// Decisions says which decisions are written to standard output.
+// Decisions selects the decisions that are written to standard output.
 type Decisions string
 
-// The decisions that are written.
+// The values of Decisions.
 const (
 	LogAll  Decisions = "all"
 	LogDeny Decisions = "deny"
 	LogNone Decisions = "none"
 )
 
-// Identity say what the application is told of who is asking.
+// Identity contains the settings of the headers that identify the principal to the application.
 type Identity struct {
-	Headers             map[string]string // renamed ones: user, roles, … to a header
+	Headers             map[string]string // renamed headers; maps user, roles and so on to a header name
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
-	StripHeaders        []string // nil: the usual ones
+	StripHeaders        []string // nil means the default headers
 }
 
-// IdentityConfig is what package envoy needs to tell the application who is asking.
+// IdentityConfig returns the configuration of package envoy for the identity headers.
 func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	return envoy.IdentityConfig{
 		Headers:             s.Identity.Headers,
@@ -152,17 +153,17 @@ func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	}
 }
 
-// Shutdown say how long a server takes to end.
+// Shutdown contains the time limits of the shutdown.
 type Shutdown struct {
-	Delay   time.Duration // how long a server that says it is not ready still serves
-	Timeout time.Duration // how long checks in flight may take after that
+	Delay   time.Duration // how long the server still serves after it reports that it is not ready
+	Timeout time.Duration // how long checks in flight may take after Delay
 }
 
-// Envoy are the limits of Envoy on the headers of a request.
+// Envoy contains Envoy's limits for the headers of a request.
 type Envoy struct{ MaxHeaders, MaxHeaderKB int }
 
-// proxyNetwork reads an entry of client_ip.trusted_proxies: a network, or an
-// address that stands for itself.
+// proxyNetwork parses an entry of client_ip.trusted_proxies, which is a network or a single
+// address.
 func proxyNetwork(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
@@ -170,8 +171,8 @@ func proxyNetwork(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-// DefaultSettings are those of a configuration that says nothing, without what
-// has no default: the policy, the keys and the stores.
+// DefaultSettings returns the settings of an empty configuration. They do not include the
+// policy, the keys and the stores, which have no default.
 func DefaultSettings() *Settings {
 	c := defaultConfig()
 	return &Settings{

@@ -8,7 +8,7 @@ import (
 	"warder/authz/redis"
 )
 
-// OpenDirectory reads directory.file; there is no store when none is named.
+// OpenDirectory reads directory.file. It returns a nil store if no file is configured.
 func OpenDirectory(d Directory) (*memory.Store, error) {
 	if d.File == "" {
 		return nil, nil
@@ -16,12 +16,12 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 	return memory.Load(d.File, nil)
 }
 
-// Redis is the configuration of the store of sessions.
+// Redis returns the configuration of the session store in Redis.
 func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{URL: c.RedisURL.Reveal(), KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log}
 }
 
-// Postgres is the configuration of the store of users and API keys.
+// Postgres returns the configuration of the store of users and API keys in Postgres.
 func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
 		DatabaseURL: c.DatabaseURL.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,

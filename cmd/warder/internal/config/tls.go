@@ -9,7 +9,7 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// LoadTLS reads a certificate, its key, and the CA of clients when there is one.
+// LoadTLS reads a certificate, its key, and the CA of clients if one is configured.
 func LoadTLS(files TLS) (*tls.Config, error) {
 	certPEM, certErr := cli.ReadBounded(files.CertFile, maxConfigSize)
 	keyPEM, keyErr := cli.ReadBounded(files.KeyFile, maxConfigSize)
@@ -24,7 +24,7 @@ func LoadTLS(files TLS) (*tls.Config, error) {
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2"},
-		// A ticket would outlive the CA that its client was checked against.
+		// A session ticket could outlive the CA that the client was verified against.
 		SessionTicketsDisabled: true,
 	}
 	if files.ClientCAFile == "" {

@@ -13,8 +13,8 @@ type filler struct {
 	problems cli.Problems
 }
 
-// fill replaces each ${VAR} and ${VAR:-default} in a value and in all below it; $${ stands
-// for ${ itself. Any other $ is kept: queries are full of them.
+// fill replaces each ${VAR} and ${VAR:-default} in a value and in all nested values. It replaces
+// $${ with ${. It keeps any other $, because queries contain many.
 func (f *filler) fill(v strict.Value) strict.Value {
 	switch v.Kind {
 	case strict.Text:
@@ -68,7 +68,7 @@ func (f *filler) text(v *strict.Value) (text string, filled bool) {
 func (f *filler) variable(at strict.Position, expression string) (value string, ok bool) {
 	name, fallback, hasFallback := strings.Cut(expression, ":-")
 	if !validVariable(name) {
-		// The expression may be part of a secret that merely looks like one.
+		// Do not show the expression, because it may be part of a secret.
 		f.report(at, "${…} holds no name of a variable; write ${VAR} or ${VAR:-default}, or $${ for the two characters themselves")
 		return "", false
 	}

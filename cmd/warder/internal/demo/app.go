@@ -15,10 +15,10 @@ import (
 	"warder/authz/memory"
 )
 
-// demoPassword is that of every user of the demo, which listens on loopback only.
+// demoPassword is the password of every user of the demo. The demo listens on loopback only.
 const demoPassword = "demo"
 
-// demoTokenLife is how long a token of the demo, and its session, lives.
+// demoTokenLife is the lifetime of a token of the demo and its session.
 const demoTokenLife = 15 * time.Minute
 
 // A demoUser can sign in to the example application.
@@ -33,11 +33,11 @@ func demoUsers() map[string]demoUser {
 		"ada":   {"1", authz.Names{"ADMIN"}},
 		"carl":  {"2", authz.Names{"CONTROL"}},
 		"vera":  {"3", authz.Names{"VIEWER"}},
-		"grace": {"4", authz.Names{"CONTROL"}}, // her account is not active any more
+		"grace": {"4", authz.Names{"CONTROL"}}, // inactive account
 	}
 }
 
-// demoSessions is where the example application notes who is signed in.
+// demoSessions is where the example application stores its sessions.
 type demoSessions interface {
 	put(ctx context.Context, userID, sessionID string, life time.Duration) error
 	end(ctx context.Context, userID, sessionID string) error
@@ -65,9 +65,9 @@ func (s redisSessions) end(ctx context.Context, userID, sessionID string) error 
 	return s.client.Del(ctx, "session:"+userID+":"+sessionID).Err()
 }
 
-// A demoApp is the example application: it signs people in and out, and echoes
-// every other request. It holds no security code but the check of a password:
-// who a request is from, it reads in the headers that warder set.
+// A demoApp is the example application. It signs users in and out, and echoes every other
+// request. Its only security code is the check of a password. It reads the principal of a
+// request from the headers that warder sets.
 type demoApp struct {
 	users    map[string]demoUser
 	sessions demoSessions
@@ -82,7 +82,7 @@ func (a *demoApp) handler() http.Handler {
 	return mux
 }
 
-// login takes the form fields user and password, and answers with a token.
+// login reads the form fields user and password and responds with a token.
 func (a *demoApp) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	user, known := a.users[r.PostFormValue("user")]
@@ -104,10 +104,10 @@ func (a *demoApp) login(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte(token + "\n")) // a client that is gone needs no token
+	_, _ = w.Write([]byte(token + "\n")) // ignore errors: the client is gone
 }
 
-// logout ends the session that the request came with.
+// logout ends the session of the request.
 func (a *demoApp) logout(w http.ResponseWriter, r *http.Request) {
 	err := a.sessions.end(r.Context(), r.Header.Get("X-Warder-User"), r.Header.Get("X-Warder-Session"))
 	if err != nil {
@@ -117,7 +117,7 @@ func (a *demoApp) logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// An echoed request is what the application received.
+// An echoed is a request as the application received it.
 type echoed struct {
 	Method  string            `json:"method"`
 	Path    string            `json:"path"`
@@ -132,5 +132,5 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(got) // a client that is gone reads nothing
+	_ = e.Encode(got) // ignore errors: the client is gone
 }

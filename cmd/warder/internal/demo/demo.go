@@ -33,15 +33,15 @@ import (
 	"warder/policy"
 )
 
-// demoListen is where the demo takes requests unless --listen says otherwise.
+// demoListen is the default address of --listen.
 const demoListen = "127.0.0.1:10000"
 
-// demoPolicy is what the demo decides by.
+// demoPolicy is the policy of the demo.
 //
 //go:embed policy.yaml
 var demoPolicy []byte
 
-// NewCommand is warder demo.
+// NewCommand returns the command warder demo.
 func NewCommand(p cli.Process) *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
@@ -82,7 +82,8 @@ type demoOptions struct {
 	redisURL string
 }
 
-// check also gives the tour, which nobody has to find, a free port.
+// check validates the options. It also gives the tour a free port, because nobody else needs
+// to know its address.
 func (o *demoOptions) check(listenGiven bool) error {
 	if o.tour && !listenGiven {
 		o.listen = "127.0.0.1:0"
@@ -97,26 +98,26 @@ func (o *demoOptions) check(listenGiven bool) error {
 	return nil
 }
 
-// A demo is everything that runs.
+// A demo holds all parts of a running demo.
 type demo struct {
 	cli.Process
 	options demoOptions
-	dir     string // for the policy and Envoy's files, removed at the end
+	dir     string // holds the policy and Envoy's files; removed at the end
 	secret  []byte // signs the tokens
 	keys    demoKeys
 	app     *http.Server
 	appAt   string // host:port
 	stores  *server.Stores
-	envoy   *envoy.Process // nil: there is none
+	envoy   *envoy.Process // nil if there is none
 	output  *lockedBuffer  // what Envoy wrote
 	warder  server.Addresses
 }
 
-// demoKeys are the API keys of the demo, made anew each time.
+// demoKeys are the API keys of the demo. Each run makes new ones.
 type demoKeys struct{ reports, other, expired string }
 
-// runDemo starts the application, then warder, then Envoy, and ends them in the
-// other order.
+// runDemo starts the application, then warder, then Envoy, and stops them in reverse
+// order.
 func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
 	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
@@ -172,7 +173,7 @@ func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
 		printDenials(p.Stdout, denials)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // told to stop
+		return nil // stopped by a signal
 	}
 	return err
 }
@@ -209,15 +210,15 @@ func (d *demo) startApp(ctx context.Context) error {
 	}
 	d.appAt = l.Addr().String()
 	d.app = &http.Server{Handler: app.handler(), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = d.app.Serve(l) }() // until it is closed
+	go func() { _ = d.app.Serve(l) }() // returns when it is closed
 	return nil
 }
 
-// useRedis makes both warder and the application use a Redis for sessions.
+// useRedis makes both warder and the application keep sessions in Redis.
 func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 	c := config.DefaultSettings().Sessions
 	c.RedisURL = mask.New(d.options.redisURL)
-	c.Timeout = 180 * time.Millisecond // a machine that tries things out may be busy
+	c.Timeout = 180 * time.Millisecond // the machine of a demo may be busy
 	d.stores.Checks = nil
 	if err := d.stores.AddRedis(c, nil, nil); err != nil {
 		return nil, err
@@ -234,8 +235,8 @@ func (d *demo) useRedis(ctx context.Context) (demoSessions, error) {
 	return redisSessions{client}, nil
 }
 
-// server.New makes warder as `serve` would, with the demo's stores. The channel
-// gets its addresses when it is ready.
+// newServer returns a server like that of warder serve, with the stores of the demo. The
+// channel receives its addresses when it is ready.
 func (d *demo) newServer(decisions io.Writer) (*server.Server, <-chan server.Addresses, error) {
 	s := config.DefaultSettings()
 	s.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1:0"}
@@ -261,7 +262,7 @@ func (d *demo) newServer(decisions io.Writer) (*server.Server, <-chan server.Add
 	return srv, ready, err
 }
 
-// writePolicy puts the policy where it can be edited, with its schema beside it.
+// writePolicy writes the policy to a file that can be edited, with its schema beside it.
 func (d *demo) writePolicy() error {
 	const name = "policy.schema.json"
 	text := bytes.Replace(demoPolicy, []byte("../../../../policy/"+name), []byte(name), 1)
@@ -273,7 +274,7 @@ func (d *demo) writePolicy() error {
 func (d *demo) policyPath() string { return filepath.Join(d.dir, "policy.yaml") }
 
 func (d *demo) startEnvoy(ctx context.Context, binary string) error {
-	// Envoy would say it at length, and as the last of many lines.
+	// Envoy would report a used port only in the last of many lines.
 	if l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.options.listen); err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another one", d.options.listen, err)
 	} else if err := l.Close(); err != nil {
@@ -292,7 +293,7 @@ func (d *demo) startEnvoy(ctx context.Context, binary string) error {
 	return err
 }
 
-// wait prints what can be done and waits for the end.
+// wait prints what to try and waits for the end.
 func (d *demo) wait(ctx context.Context) error {
 	if d.envoy == nil {
 		fmt.Fprintf(d.Stdout, withoutEnvoy, d.warder.GRPC, d.warder.Admin, d.appAt, d.policyPath())
@@ -350,10 +351,10 @@ const tryIt = `warder is running behind Envoy. Ctrl-C ends it. Try:
 Decisions and Envoy's access log, one line each:
 `
 
-// randomText returns some 26 letters and digits that nobody can guess.
+// randomText returns an unguessable text of about 26 letters and digits.
 func randomText() string { return strings.ToLower(rand.Text()) }
 
-// A lockedBuffer is a buffer that one goroutine fills and another reads.
+// A lockedBuffer is a buffer that one goroutine can write while another reads it.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -1,6 +1,6 @@
-// Package demo is the command warder demo: warder, a real Envoy and an example application
-// on this machine, with users, API keys and a policy to try.
+// Package demo implements the command warder demo. The command runs warder, a real Envoy and
+// an example application on this machine, with users, API keys and a policy to try.
 //
-// It starts a server as warder serve does, with stores in memory or sessions in a Redis,
-// and listens on loopback only. Nothing of it is for production.
+// It starts a server as warder serve does, with stores in memory, or with sessions in Redis.
+// It listens on loopback only. It is not for production.
 package demo

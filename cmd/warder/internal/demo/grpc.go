@@ -12,9 +12,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// An askingTransport does for the tour what Envoy does: it asks warder about each
-// request, and forwards those that are let through with the headers that warder
-// gave them. It knows no more of Envoy than the tour needs.
+// An askingTransport takes the place of Envoy in the tour. It asks warder about each
+// request, and forwards allowed requests with the headers that warder sets. It implements
+// only the parts of Envoy that the tour needs.
 type askingTransport struct {
 	conn   *grpc.ClientConn
 	checks authv3.AuthorizationClient
@@ -61,7 +61,7 @@ func (t *askingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(forwarded)
 }
 
-// refusal is what a client gets of a denial; one without a status is Envoy's 403.
+// refusal returns the response to a denied request. The status defaults to 403, as in Envoy.
 func refusal(r *http.Request, denied *authv3.DeniedHttpResponse) *http.Response {
 	status := int(denied.GetStatus().GetCode())
 	if status == 0 {

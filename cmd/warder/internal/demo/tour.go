@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A tourist is a client that walks through the story, one request a step.
+// A tourist is a client that performs the tour, one request per step.
 type tourist struct {
 	client http.Client
 	url    string
@@ -21,11 +21,11 @@ type tourist struct {
 	wrong  int
 }
 
-// tourTime bounds one step.
+// tourTime is the timeout of one step.
 const tourTime = 10 * time.Second
 
-// tour walks through the whole story. It returns an error when a step went
-// otherwise than expected.
+// tour performs all steps of the tour. It returns an error if a step had an unexpected
+// result.
 func (d *demo) tour(ctx context.Context) error {
 	v := &tourist{client: http.Client{Timeout: tourTime}, out: d.Stdout}
 	if d.envoy != nil {
@@ -89,14 +89,14 @@ func (v *tourist) walk(ctx context.Context, keys demoKeys) {
 	v.step(ctx, request{http.StatusOK, "and vera's is not", "GET /echo", nil, with(vera), map[string]string{"x-warder-user": "3"}})
 }
 
-// A request is a step of the tour and what must come of it.
+// A request is a step of the tour with its expected result.
 type request struct {
 	status  int
 	what    string
 	line    string // METHOD PATH
 	form    url.Values
 	headers http.Header
-	told    map[string]string // what the application is told, by header; "" for nothing
+	told    map[string]string // headers that the application must receive; "" means the header must be absent
 }
 
 func form(user, password string) url.Values {
@@ -114,7 +114,7 @@ func (v *tourist) signIn(ctx context.Context, name, who string) string {
 	return strings.TrimSpace(v.step(ctx, request{http.StatusOK, name + " (" + who + ") signs in", "POST /login", form(name, demoPassword), nil, nil}))
 }
 
-// step sends one request, prints a line, and returns the body of the answer.
+// step sends one request, prints a line, and returns the body of the response.
 func (v *tourist) step(ctx context.Context, r request) string {
 	v.steps++
 	method, path, _ := strings.Cut(r.line, " ")
@@ -160,7 +160,7 @@ func (v *tourist) send(ctx context.Context, method, path string, r request) (sta
 	return response.StatusCode, string(text), err
 }
 
-// untold says in what the application was told something else.
+// untold describes how the headers that the application received differ from want.
 func untold(body string, want map[string]string) string {
 	if want == nil {
 		return ""
@@ -177,14 +177,14 @@ func untold(body string, want map[string]string) string {
 	return ""
 }
 
-// printDenials sums up what warder's log says of the refused steps: the client
-// was not told.
+// printDenials prints the reasons of the denied steps from warder's decision log. The client
+// does not receive them.
 func printDenials(out io.Writer, decisions string) {
 	fmt.Fprint(out, "\nWhat warder's log says of the refusals, and no client gets to know:\n\n")
 	lines := bufio.NewScanner(strings.NewReader(decisions))
 	for lines.Scan() {
 		var d struct{ Log, Reason, Route, Method, Path, User string }
-		if json.Unmarshal(lines.Bytes(), &d) == nil && d.Log == "" { // and none of Envoy's access log
+		if json.Unmarshal(lines.Bytes(), &d) == nil && d.Log == "" { // skip Envoy's access log
 			fmt.Fprintf(out, "  %-20s %s %s", d.Reason, d.Method, d.Path)
 			if d.User != "" {
 				fmt.Fprintf(out, ", user %s", d.User)

@@ -1,8 +1,7 @@
-// Package e2e holds the end-to-end tests, and nothing else: warder as a process of its own
-// with real stores behind it and a real Envoy in front, and the comparison with a stock
-// server (make bench).
+// Package e2e contains only the end-to-end tests. They run warder as a separate process with
+// real stores and a real Envoy. The package also contains the comparison with a stock server
+// (make bench).
 //
-// It imports the commands that run a server and no other, so that a change of another
-// command does not run these tests again. That the program itself has the same commands
-// is tested in package main.
+// It imports only the commands that run a server, so that a change of another command does
+// not run these tests again. Package main tests that the program has the same commands.
 package e2e

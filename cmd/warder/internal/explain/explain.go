@@ -25,10 +25,10 @@ import (
 	"warder/policy"
 )
 
-// options are the command line of explain.
+// options are the command-line options of warder explain.
 type options struct {
 	policyPath, configPath string
-	url                    string // of a running warder's admin listener
+	url                    string // the admin listener of a running warder
 	checkRequest           string // a file; "-" for standard input
 	headers                []string
 	clientIP, principal    string
@@ -39,7 +39,7 @@ type options struct {
 	scopes                 []string
 }
 
-// NewCommand is warder explain.
+// NewCommand returns the command warder explain.
 func NewCommand(p cli.Process) *cobra.Command {
 	var o options
 	var output cli.OutputFormat
@@ -118,7 +118,7 @@ failed). upstream is there for what goes on, client for a no.`,
 	return cmd
 }
 
-// check finds what is wrong with the command line.
+// check validates the command line.
 func (o *options) check(cmd *cobra.Command, args []string) error {
 	wrong := func(format string, a ...any) error { return cli.WrongUsage(cmd, fmt.Errorf(format, a...)) }
 	switch {
@@ -156,7 +156,7 @@ func (o *options) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// whyNot says what nobody can ask for; "" when somebody can.
+// whyNot returns why the options are invalid, or "" if they are valid.
 func (o *options) whyNot() string {
 	switch {
 	case len(o.roles) > 0 && o.user == "":
@@ -191,10 +191,10 @@ func (o *options) whyNot() string {
 	return ""
 }
 
-// ownClaims are the claims of --as-user's token that --claims cannot change.
+// ownClaims are the claims of the token of --as-user that --claims cannot change.
 var ownClaims = []string{"sub", "jti", "exp", "nbf", "iat"}
 
-// readClaims reads the JSON of --claims, or says why it is none.
+// readClaims parses the JSON of --claims, or returns why it is invalid.
 func readClaims(text string) (claims jwt.MapClaims, why string) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
@@ -209,17 +209,17 @@ func readClaims(text string) (claims jwt.MapClaims, why string) {
 	return claims, ""
 }
 
-// Settings are what the answer depends on beside the request.
+// Settings are the settings that an explanation depends on, beside the request.
 type Settings struct {
 	Policy       *policy.Policy
 	APIKeyHeader string
 	Identity     envoy.IdentityConfig
 	ClientIP     authz.ClientIPResolver
 	Configured   bool
-	Shadow       bool // no denial of any route is enforced
+	Shadow       bool // denials are not enforced on any route
 }
 
-// settings takes them from the files.
+// settings reads the settings from the files.
 func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) {
 	configPath := config.NamedFile(o.configPath, p.Env)
 	if configPath == "" {
@@ -239,10 +239,10 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	return Settings{Policy: routes, APIKeyHeader: s.APIKeyHeader, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
 }
 
-// explainSession is the session of --as-user.
+// explainSession is the session ID of --as-user.
 const explainSession = "explain"
 
-// explain runs one request through the engine and the answer of the service.
+// explain decides one request by the engine and builds the response of the service.
 func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
 	if s.APIKeyHeader == "" {
 		s.APIKeyHeader = authz.DefaultAPIKeyHeader
@@ -253,7 +253,7 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 		return nil, err
 	}
 	if o.clientIP != "" {
-		s.ClientIP = authz.ClientIPResolver{} // the address is known: the peer is the client
+		s.ClientIP = authz.ClientIPResolver{} // --client-ip gives the address, so the peer is the client
 		SetPeer(in, o.clientIP)
 	}
 	if o.principal != "" {
@@ -267,7 +267,7 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 		return nil, err
 	}
 	var seen LastObservation
-	// A person reads this: no deadline of a busy machine may change the answer.
+	// Use a long deadline, so that a slow machine does not change the result.
 	server, err := envoy.NewServer(envoy.Config{Decider: engine, ClientIP: s.ClientIP, Identity: s.Identity, Observer: &seen, Deadline: time.Minute, HostOptional: o.checkRequest == ""})
 	if err != nil {
 		return nil, err
@@ -286,16 +286,16 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 	return e, nil
 }
 
-// LastObservation keeps what the server tells of the one check.
+// LastObservation is an observer that keeps the last observation.
 type LastObservation struct{ envoy.Observation }
 
 // Observed implements envoy.Observer.
 func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.Observation = o }
 
-// credentials adds to the request what --as-user and --as-api-key say, and makes the
-// stores that know of it, and of nothing else.
+// credentials adds the credentials of --as-user and --as-api-key to the request. It returns a
+// store and a verifier that accept these credentials and no others.
 func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*memory.Store, *token.Verifier, error) {
-	secret := []byte(rand.Text() + rand.Text()) // nobody's: a token in a header is not verified
+	secret := []byte(rand.Text() + rand.Text()) // random: any token in a header fails
 	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
 	if err != nil {
 		return nil, nil, err
@@ -307,7 +307,7 @@ func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*me
 		store.PutSession(o.user, explainSession, 0)
 		claims := jwt.MapClaims{}
 		if o.claims != "" {
-			claims, _ = readClaims(o.claims) // it was checked before
+			claims, _ = readClaims(o.claims) // was checked before
 		}
 		claims["sub"], claims["jti"], claims["exp"] = o.user, explainSession, time.Now().Add(time.Hour).Unix()
 		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)

@@ -18,47 +18,48 @@ import (
 	"warder/policy/pattern"
 )
 
-// An Answer is what an explanation is made of: what the service has decided, and by what.
+// An Answer is the input of an explanation: the decision of the service and what it is
+// based on.
 type Answer struct {
 	envoy.Observation
 
 	options    options
 	Settings   Settings
-	OwnHeaders map[string]bool // fields that came with the request, not with --as-user or --as-api-key
+	OwnHeaders map[string]bool // fields of the request itself, not of --as-user or --as-api-key
 	Response   *authv3.CheckResponse
 }
 
-// An Explanation is one decision with all that led to it, as programs read it.
+// An Explanation is one decision with everything that led to it. It is also the JSON output.
 type Explanation struct {
 	Request   Request   `json:"request"`
 	Decision  string    `json:"decision"` // allow, deny or would_deny
-	Status    int       `json:"status"`   // HTTP; 200 for a request that goes on
+	Status    int       `json:"status"`   // HTTP status; 200 for an allowed request
 	Reason    string    `json:"reason"`
-	Route     *Route    `json:"route"` // null when none won
+	Route     *Route    `json:"route"` // null if no route matched
 	Checks    []Check   `json:"checks"`
 	Close     []Close   `json:"close"`
-	CloseMore int       `json:"close_more"` // how many others came close
-	Upstream  *Upstream `json:"upstream"`   // of a yes
-	Client    *Client   `json:"client"`     // of a no
+	CloseMore int       `json:"close_more"` // number of further routes that came close
+	Upstream  *Upstream `json:"upstream"`   // set for an allowed request
+	Client    *Client   `json:"client"`     // set for a denied request
 	Notes     []string  `json:"notes"`
 }
 
-// A Request is the request as it was decided.
+// A Request is the request that was decided.
 type Request struct {
 	Method   string `json:"method"`
 	Host     string `json:"host"`
-	Path     string `json:"path"`      // without its query
-	ClientIP string `json:"client_ip"` // "" when unknown
+	Path     string `json:"path"`      // without the query
+	ClientIP string `json:"client_ip"` // "" if unknown
 }
 
-// A Route is a route by the entry that takes a request, or nearly does.
+// A Route is a route, described by the entry that matches a request or almost matches it.
 type Route struct {
 	ID      string   `json:"id"`
 	Host    string   `json:"host"` // "*" for any
 	Path    string   `json:"path"`
 	Methods []string `json:"methods"`
 	Who     []string `json:"who"`
-	Ways    int      `json:"ways"` // of Who are ways in; all of these need the others
+	Ways    int      `json:"ways"` // the first Ways items of Who are alternatives; the rest are always required
 	File    string   `json:"file"`
 	Line    int      `json:"line"`
 	Column  int      `json:"column"`
@@ -78,11 +79,11 @@ type Check struct {
 	Detail  string  `json:"detail"`
 }
 
-// An Outcome is what came of a check.
+// An Outcome is the result of a check.
 type Outcome string
 
-// The outcomes. A check that the request does not need is skipped; one behind a check that
-// failed is not reached.
+// The outcomes of a check. A check that does not apply to the request is skipped. A check
+// after a failed check is not reached.
 const (
 	Passed     Outcome = "passed"
 	Failed     Outcome = "failed"
@@ -90,13 +91,13 @@ const (
 	NotReached Outcome = "not_reached"
 )
 
-// An Upstream is what the application is told of an allowed request.
+// An Upstream is what the application receives with an allowed request.
 type Upstream struct {
 	Set    []NameValue `json:"set"`
 	Remove []string    `json:"remove"`
 }
 
-// A Client is what the client is told of a denied request.
+// A Client is the response that the client receives for a denied request.
 type Client struct {
 	Status  int         `json:"status"`
 	Headers []NameValue `json:"headers"`
@@ -109,10 +110,10 @@ type NameValue struct {
 	Value string `json:"value"`
 }
 
-// maxClose is how many routes that came close are worth reading about.
+// maxClose is the maximum number of routes that an explanation lists as close.
 const maxClose = 5
 
-// New explains all but which routes came close.
+// New returns an explanation without the routes that came close.
 func New(x Answer) *Explanation {
 	d := x.Decision
 	e := &Explanation{
@@ -138,7 +139,7 @@ func New(x Answer) *Explanation {
 	return e
 }
 
-// addClose adds the routes that came close, for which all of a policy is looked through.
+// addClose adds the routes that came close. It searches the whole policy for them.
 func (e *Explanation) addClose(x Answer) {
 	if x.Decision.Reason() == authz.ReasonRequestMalformed {
 		return
@@ -150,7 +151,7 @@ func (e *Explanation) addClose(x Answer) {
 	e.CloseMore = more
 }
 
-// SentHeaders are the fields that an answer sets.
+// SentHeaders returns the header fields that options set.
 func SentHeaders(options []*corev3.HeaderValueOption) []NameValue {
 	fields := []NameValue{}
 	for _, o := range options {
@@ -160,12 +161,12 @@ func SentHeaders(options []*corev3.HeaderValueOption) []NameValue {
 	return fields
 }
 
-// route returns the route that the engine decided by; nil when there was none.
+// route returns the route that the engine decided by, or nil if no route matched.
 func (x Answer) route() *policy.Route {
 	return x.Settings.Policy.Route(x.Decision.Route())
 }
 
-// winner describes a route by the entry that takes the request.
+// winner describes a route by the entry that matches the request.
 func (x Answer) winner(route *policy.Route) *Route {
 	for _, e := range x.Settings.Policy.Table() {
 		if e.Route == route && e.Takes(x.Method, x.Request.Host, x.Request.ParsedPath()) {
@@ -181,7 +182,7 @@ func routeOf(e policy.Entry) Route {
 	return Route{row.Route, row.Host, row.Path, row.Methods, row.Who, row.Ways, row.File, row.Line, row.Column, row.MethodsListed}
 }
 
-// whyLost says in words why an entry did not win.
+// whyLost explains why an entry did not win.
 func whyLost(n policy.Near, x Answer, won *Route) string {
 	segments := x.Request.ParsedPath().Segments()
 	var misses []string
@@ -198,7 +199,7 @@ func whyLost(n policy.Near, x Answer, won *Route) string {
 	if len(misses) > 0 {
 		return strings.Join(misses, "; ")
 	}
-	if won == nil { // the winner does not accept how the path is written
+	if won == nil { // the most specific route does not accept this form of the path
 		return "it takes the request too, and is not the most specific one"
 	}
 	switch n.LostBy {
@@ -212,7 +213,7 @@ func whyLost(n policy.Near, x Answer, won *Route) string {
 	}
 }
 
-// segmentAt writes what a path of the policy says at a segment.
+// segmentAt describes the segment of a policy path at index i.
 func segmentAt(path string, i int) string {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	if i >= len(parts) || parts[i] == "" {
@@ -228,7 +229,7 @@ func methodsOf(e policy.Entry) string {
 	return strings.Join(e.Methods, ", ")
 }
 
-// pathMiss says at which segment a path is another one.
+// pathMiss describes the first segment at which the path does not match.
 func pathMiss(n policy.Near, segments []string) string {
 	wants := segmentAt(n.Path, n.Segment)
 	switch {
@@ -252,7 +253,7 @@ const (
 	stepDirectory
 	stepRights
 	stepCondition
-	stepAll // passed all
+	stepAll // all checks passed
 	stepFault
 )
 
@@ -261,8 +262,8 @@ var stepNames = [...]string{
 	stepCredential: "credential", stepSession: "session", stepDirectory: "directory", stepRights: "rights", stepCondition: "condition",
 }
 
-// stepOf says at which check a request with a reason was decided. The engine has
-// decided: this only puts its word where it belongs.
+// stepOf returns the check at which a request with this reason was decided. It only maps the
+// reason; the engine has made the decision.
 func stepOf(reason authz.Reason) int {
 	switch reason {
 	case authz.ReasonPublic, authz.ReasonPreflight, authz.ReasonAnonymous, authz.ReasonSession, authz.ReasonAPIKey:
@@ -295,8 +296,8 @@ func stepOf(reason authz.Reason) int {
 	}
 }
 
-// checks lists each check with its outcome. Peer and condition are there when the route
-// has them.
+// checks lists each check with its outcome. It includes the peer and condition checks only
+// if the route has them.
 func (x Answer) checks(route *policy.Route) []Check {
 	at := stepOf(x.Decision.Reason())
 	var list []Check
@@ -319,7 +320,7 @@ func (x Answer) checks(route *policy.Route) []Check {
 	return list
 }
 
-// success says what a check that did not decide has found.
+// success describes the result of a check that did not decide the request.
 func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 	d := x.Decision
 	who := d.Principal()
@@ -376,7 +377,7 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 	}
 }
 
-// rights says what of the route's wishes somebody has.
+// rights describes the roles or scopes of the principal, as far as the route requires any.
 func (x Answer) rights(route *policy.Route) string {
 	who, admin := x.Decision.Principal(), x.Settings.Policy.AdminRole()
 	switch {
@@ -399,7 +400,7 @@ func listOr(words []string, none string) string {
 	return strings.Join(words, ", ")
 }
 
-// failure says what the check that decided has found.
+// failure describes the result of the check that decided the request.
 func (x Answer) failure(route *policy.Route) string {
 	d := x.Decision
 	switch d.Reason() {
@@ -443,7 +444,7 @@ func (x Answer) failure(route *policy.Route) string {
 	}
 }
 
-// malformed says why a request could not be read.
+// malformed explains why a request could not be read.
 func (x Answer) malformed() string {
 	if host := x.Request.Host; host != "" && !pattern.ValidHost(host) {
 		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
@@ -451,8 +452,8 @@ func (x Answer) malformed() string {
 	return "its method or its host is missing, or its headers cannot be read in one way only, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
 }
 
-// ambiguous says why a path has no canonical form, or which form of it is not
-// accepted, and what would accept it.
+// ambiguous explains why a path has no canonical form, or which form of it the route does
+// not accept, and which setting would accept it.
 func (x Answer) ambiguous() string {
 	path, err := pattern.ParsePath(x.Request.Path)
 	if err != nil {
@@ -467,7 +468,7 @@ func (x Answer) ambiguous() string {
 		forms, route.ID, route.Position.File, route.Position.Line, forms|route.PathAllows)
 }
 
-// notes say what of the answer depends on how it was asked.
+// notes returns remarks about how the options of the explanation affect the result.
 func (x Answer) notes() []string {
 	notes := []string{}
 	const unverified = "%s in the request is not verified: explain has neither your secrets nor your stores, and refuses it as a forged one; use %s to ask for a good one"
@@ -489,7 +490,7 @@ func (x Answer) notes() []string {
 	return notes
 }
 
-// write writes the explanation.
+// write writes the explanation in the given format.
 func (e *Explanation) write(w io.Writer, output cli.OutputFormat) error {
 	if output == cli.OutputJSON {
 		return cli.WriteJSON(w, e)
@@ -500,7 +501,7 @@ func (e *Explanation) write(w io.Writer, output cli.OutputFormat) error {
 	return nil
 }
 
-// text writes the explanation for people.
+// text returns the explanation as human-readable text.
 func (e *Explanation) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d %s", strings.ToUpper(strings.ReplaceAll(e.Decision, "_", " ")), e.Status, e.Reason)
@@ -555,7 +556,7 @@ func (r Route) line() string {
 	return fmt.Sprintf("%s (%s:%d)  %s %s %s", r.ID, r.File, r.Line, r.Host, routes.MethodsCell(r.Methods, r.listed), r.Path)
 }
 
-// printable keeps a request from writing to the terminal what moves its cursor.
+// printable replaces control characters, so that a request cannot control the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

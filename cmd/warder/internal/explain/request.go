@@ -14,7 +14,7 @@ import (
 	"warder/policy/strict"
 )
 
-// splitHeader takes 'Name: value' apart, or says why it is none.
+// splitHeader splits 'Name: value', or returns why it is not a valid header.
 func splitHeader(h string) (name, value, why string) {
 	name, value, found := strings.Cut(h, ":")
 	value = strings.Trim(value, " \t")
@@ -39,8 +39,8 @@ func isHeaderName(s string) bool {
 	})
 }
 
-// requestLine makes the HTTP part of a check of METHOD URL. The URL is taken apart at
-// its first slash and no further: what Envoy would see is what is decided.
+// requestLine makes the HTTP part of a check of METHOD URL. It splits the URL only at the
+// first slash of its path, so that the path is the same as Envoy would see.
 func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, why string) {
 	rest := url
 	if scheme, after, found := strings.Cut(url, "://"); found && !strings.ContainsAny(scheme, "/?#") {
@@ -71,7 +71,7 @@ func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, wh
 	return &authv3.AttributeContext_HttpRequest{Method: method, Host: host, Path: path}, ""
 }
 
-// request makes the check that is asked about, with the fields of --header.
+// request makes the check to explain, with the fields of --header.
 func (o *options) request(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	in, err := o.bareRequest(p, args)
 	if err != nil {
@@ -84,10 +84,10 @@ func (o *options) request(p cli.Process, args []string) (*authv3.CheckRequest, e
 	return in, nil
 }
 
-// bareRequest makes the check of METHOD URL, or reads a captured one.
+// bareRequest makes a check of METHOD URL, or reads a captured check.
 func (o *options) bareRequest(p cli.Process, args []string) (*authv3.CheckRequest, error) {
 	if o.checkRequest == "" {
-		line, _ := requestLine(args[0], args[1]) // it was checked before
+		line, _ := requestLine(args[0], args[1]) // was checked before
 		return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: line}}}, nil
 	}
 	var data []byte
@@ -111,10 +111,10 @@ func (o *options) bareRequest(p cli.Process, args []string) (*authv3.CheckReques
 	return in, nil
 }
 
-// decodeCaptured reads the JSON of a CheckRequest, or says why it is none.
+// decodeCaptured parses the JSON of a CheckRequest, or returns why it is invalid.
 func decodeCaptured(data []byte) (in *authv3.CheckRequest, why string) {
 	in = new(authv3.CheckRequest)
-	// As on the wire, fields of a later Envoy are passed over.
+	// Ignore fields of a later Envoy, as gRPC does.
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, in); err != nil {
 		return nil, "is no envoy.service.auth.v3.CheckRequest in JSON: " + withoutPrefix(err)
 	}
@@ -126,15 +126,15 @@ func decodeCaptured(data []byte) (in *authv3.CheckRequest, why string) {
 
 const maxCaptured = 16 << 20
 
-// withoutPrefix takes off what protojson puts before its messages, with a space that
-// changes from build to build.
+// withoutPrefix removes the prefix of protojson's error messages. The kind of space in the
+// prefix differs from build to build.
 func withoutPrefix(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
 	return strings.TrimSpace(strings.TrimPrefix(text, "proto:"))
 }
 
-// AddHeader adds a field as Envoy would have sent it: beside the others where they
-// are raw, joined with a comma where they are a map, and in both where both are filled.
+// AddHeader adds a header field as Envoy would send it. It appends the field to the raw headers,
+// joins it with a comma in the header map, or does both if the request has both.
 func AddHeader(in *authv3.CheckRequest, name, value string) {
 	http := in.Attributes.Request.Http
 	name = strings.ToLower(name)
@@ -156,7 +156,7 @@ func AddHeader(in *authv3.CheckRequest, name, value string) {
 	http.Headers[name] = value
 }
 
-// HeaderNames returns the fields that came with the request, in lower case.
+// HeaderNames returns the names of the header fields of the request, in lower case.
 func HeaderNames(in *authv3.CheckRequest) map[string]bool {
 	http, names := in.GetAttributes().GetRequest().GetHttp(), map[string]bool{}
 	for key := range http.GetHeaders() {
@@ -168,14 +168,14 @@ func HeaderNames(in *authv3.CheckRequest) map[string]bool {
 	return names
 }
 
-// SetPeer makes an address the one at the other end of the connection.
+// SetPeer sets the address of the peer of the connection.
 func SetPeer(in *authv3.CheckRequest, addr string) {
 	source(in).Address = &corev3.Address{Address: &corev3.Address_SocketAddress{
 		SocketAddress: &corev3.SocketAddress{Address: addr, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 1}},
 	}}
 }
 
-// source is the other end of the connection, made when it is not there.
+// source returns the peer of the connection. It creates the peer if there is none.
 func source(in *authv3.CheckRequest) *authv3.AttributeContext_Peer {
 	if in.Attributes.Source == nil {
 		in.Attributes.Source = &authv3.AttributeContext_Peer{}

@@ -26,17 +26,17 @@ import (
 )
 
 const (
-	// maxQuestion bounds what is asked, in bytes: more than any CheckRequest of Envoy's
-	// with headers only.
+	// maxQuestion is the maximum size of a question, in bytes. It is larger than any
+	// CheckRequest that Envoy sends without a body.
 	maxQuestion = 1 << 20
-	// maxAnswer bounds what is believed to be an answer.
+	// maxAnswer is the maximum size of an answer, in bytes.
 	maxAnswer = 16 << 20
-	// explainTime bounds how long a running warder is waited for.
+	// explainTime is the maximum time to wait for a running warder.
 	explainTime = 10 * time.Second
 )
 
-// An question is what POST /explain takes: a CheckRequest, and what the flags of
-// warder explain say.
+// A question is the body of POST /explain: a CheckRequest and the values of the flags of
+// warder explain.
 type question struct {
 	CheckRequest json.RawMessage  `json:"check_request"`
 	ClientIP     string           `json:"client_ip,omitempty"`
@@ -46,20 +46,20 @@ type question struct {
 	Claims       json.RawMessage  `json:"claims,omitempty"`
 	APIKey       bool             `json:"as_api_key,omitempty"`
 	Scopes       []string         `json:"scopes,omitempty"`
-	Output       cli.OutputFormat `json:"output,omitempty"` // absent: json
+	Output       cli.OutputFormat `json:"output,omitempty"` // JSON if absent
 }
 
-// A Handler answers POST /explain by the policy that decides now. It knows no
-// secret and asks no store, so that nobody learns from it whether a credential is good:
-// a request is taken to be who it says it is. It answers its own machine only, since a
-// policy tells where to look for a hole.
+// A Handler answers POST /explain by the current policy. It has no secrets and sends no
+// requests to stores, so it cannot reveal whether a credential is valid: it accepts the
+// principal that the question names. It answers only clients on the same machine, because
+// knowledge of the policy would help an attacker.
 type Handler struct {
 	engine   *authz.Engine
 	settings Settings      // without the policy
-	busy     chan struct{} // holds who is answered: one at a time
+	busy     chan struct{} // a semaphore: one question at a time
 }
 
-// NewHandler makes the handler; settings are those of the server, without the policy.
+// NewHandler returns a Handler. The settings are those of the server, without the policy.
 func NewHandler(engine *authz.Engine, settings Settings) *Handler {
 	return &Handler{engine, settings, make(chan struct{}, 1)}
 }
@@ -72,7 +72,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		admin.Answer(w, http.StatusForbidden, "/explain answers its own machine only; use kubectl port-forward or kubectl exec")
 		return
 	case kind != "application/json" || r.Header.Get("Origin") != "":
-		// No page in a browser can send this without asking first, and nobody says yes.
+		// A web page cannot send this content type without a CORS preflight, which fails here.
 		admin.Answer(w, http.StatusUnsupportedMediaType, "the question is not application/json; use warder explain --url")
 		return
 	}
@@ -101,17 +101,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var out bytes.Buffer
-	_ = x.write(&out, output) // a buffer takes everything
+	_ = x.write(&out, output) // writes to a buffer do not fail
 	w.Header().Set("Content-Type", map[cli.OutputFormat]string{cli.OutputJSON: "application/json", cli.OutputText: "text/plain; charset=utf-8"}[output])
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(out.Bytes())
 }
 
-// passedOn are fields of requests that a proxy has passed on, for whom it does not matter
-// that the proxy runs here.
+// passedOn are header fields that proxies add. A request with one of them is not local, even
+// if the proxy runs on this machine.
 var passedOn = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "X-Envoy-External-Address"}
 
-// fromHere reports whether a request comes from this machine, or through a unix socket.
+// fromHere reports whether a request comes from this machine or through a unix socket.
 func fromHere(r *http.Request) bool {
 	if slices.ContainsFunc(passedOn, func(name string) bool { return len(r.Header[name]) > 0 }) {
 		return false
@@ -123,11 +123,11 @@ func fromHere(r *http.Request) bool {
 	return err == nil && slices.Contains(ownAddresses, peer.Addr().Unmap())
 }
 
-// ownAddresses are those that a program of this machine has unless it chooses another. All
-// of 127.0.0.0/8 would be too much: Istio passes on what comes from other pods as 127.0.0.6.
+// ownAddresses are the source addresses that local programs use by default. All of 127.0.0.0/8
+// would be too wide: Istio forwards connections from other pods with the source 127.0.0.6.
 var ownAddresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 
-// readQuestion takes a question apart, or says what is wrong with it.
+// readQuestion parses a question, or returns why it is invalid.
 func readQuestion(body []byte) (o *options, in *authv3.CheckRequest, output cli.OutputFormat, why string) {
 	var q question
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -153,8 +153,8 @@ func readQuestion(body []byte) (o *options, in *authv3.CheckRequest, output cli.
 	return o, in, q.Output, ""
 }
 
-// adminOf reads the URL of an admin listener: http://host:port, or unix:///path. It
-// returns where to dial when that is not what the URL says.
+// adminOf parses the URL of an admin listener: http://host:port or unix:///path. For a unix
+// socket, it also returns the address to dial.
 func adminOf(target string) (base string, socket config.Address, why string) {
 	u, err := url.Parse(target)
 	switch {
@@ -166,7 +166,7 @@ func adminOf(target string) (base string, socket config.Address, why string) {
 	return "", config.Address{}, "is no admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
 }
 
-// askRunning asks a running warder, and writes its answer.
+// askRunning sends the question to a running warder and writes its answer to out.
 func askRunning(ctx context.Context, out io.Writer, o options, in *authv3.CheckRequest, output cli.OutputFormat) error {
 	captured, err := protojson.Marshal(in)
 	if err != nil {
@@ -179,7 +179,7 @@ func askRunning(ctx context.Context, out io.Writer, o options, in *authv3.CheckR
 	if err != nil {
 		return fmt.Errorf("the question cannot be written as JSON: %w", err)
 	}
-	base, socket, _ := adminOf(o.url) // it was checked before
+	base, socket, _ := adminOf(o.url) // was checked before
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/explain", bytes.NewReader(question))

@@ -12,8 +12,8 @@ import (
 	"warder/cmd/warder/internal/admin"
 )
 
-// newAdmin makes the server of /healthz, /readyz, /metrics and /explain. It holds no
-// secrets and changes nothing, so that it may be reached by whoever probes.
+// newAdmin returns the HTTP server of /healthz, /readyz, /metrics and /explain. It exposes
+// no secrets and changes nothing, so that any prober may reach it.
 func newAdmin(ready *readiness, metrics, explain http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -47,7 +47,7 @@ func serveAdmin(admin *http.Server, l net.Listener) error {
 	return nil
 }
 
-// stopAdmin lets answers in flight finish, for a moment.
+// stopAdmin shuts the server down, with a short time for requests in flight to finish.
 func stopAdmin(admin *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

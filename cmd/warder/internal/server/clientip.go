@@ -11,16 +11,17 @@ import (
 	"warder/policy"
 )
 
-// policyWarnings are those of the policy itself, and those that show only when
-// it is held against the configuration.
+// policyWarnings returns the warnings of the policy itself, and those that depend on the
+// configuration too.
 func policyWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
 	found := cli.Problems(p.Warnings())
 	return append(found, ClientIPWarnings(p, path, c)...).Sorted()
 }
 
-// ClientIPWarnings: with no trusted proxy the client is whoever opened the
-// connection to Envoy. Behind a load balancer that is the load balancer, on a
-// private network; a list that holds that network then lets everybody in.
+// ClientIPWarnings warns about lists of client addresses that contain private networks when no
+// proxy is trusted. Without a trusted proxy, the client address is that of the peer that
+// connected to Envoy. Behind a load balancer, that peer is the load balancer, on a private
+// network. A list that contains that network then allows everybody.
 func ClientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
 	if c.Source != "" && c.Source != authz.SourceTrustedProxies || len(c.TrustedProxies) > 0 {
 		return nil
@@ -55,7 +56,7 @@ func ClientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli
 	return cli.Problems{{Position: first, Field: "client_ips", Message: message}}
 }
 
-// isPrivate reports whether a network overlaps with those that no client of the
+// isPrivate reports whether a network overlaps with the networks that no client on the
 // internet has.
 func isPrivate(network netip.Prefix) bool {
 	return slices.ContainsFunc(privateNetworks, network.Overlaps) && network.Bits() > 0

@@ -15,7 +15,7 @@ import (
 	"warder/policy"
 )
 
-// NewCommand is warder serve.
+// NewCommand returns the command warder serve.
 func NewCommand(p cli.Process) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
@@ -66,14 +66,14 @@ the timeout of Envoy's ext_authz filter, so that it is always warder that answer
 	return cmd
 }
 
-// serveOptions are the command line of serve.
+// serveOptions are the command-line options of warder serve.
 type serveOptions struct {
 	configPath, policyPath string
 	shadow                 bool
 	nextPath               string
 }
 
-// environmentTable lists the variables that stand for keys, for the help.
+// environmentTable lists the environment variables that set keys, for the help text.
 func environmentTable() string {
 	var b strings.Builder
 	for _, v := range config.Variables {
@@ -92,7 +92,8 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 	defer signal.Stop(hangup)
 	go func() {
 		<-signaled.Done()
-		end() // the next signal ends the process at once, from when the log says that it shuts down
+		// Another signal ends the process at once from now on, when the log reports the shutdown.
+		end()
 		shutDown()
 	}()
 
@@ -106,7 +107,7 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 	}
 	s, warnings, err := c.Resolve()
 	if err != nil {
-		// What is wrong with the policy is said in the same run.
+		// Report the problems of the policy in the same run.
 		found := cli.ProblemsOf("", err)
 		if c.PolicyKnown() {
 			found = append(found, policyProblems(string(c.Policy), p.Env)...)
@@ -124,7 +125,7 @@ func serve(ctx context.Context, p cli.Process, o serveOptions) error {
 	return srv.Run(stop)
 }
 
-// policyProblems are all that is wrong with a policy.
+// policyProblems returns all problems of a policy.
 func policyProblems(path string, env cli.LookupEnv) cli.Problems {
 	_, err := policy.Load(path, env)
 	return cli.ProblemsOf(path, err)

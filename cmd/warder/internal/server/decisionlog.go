@@ -15,15 +15,15 @@ import (
 	"warder/envoy"
 )
 
-// Bounds of what a client chooses, in bytes.
+// Limits, in bytes, of texts that a client chooses.
 const (
 	maxLoggedPath = 512
 	maxLoggedWord = 128
 )
 
-// A decisionLog writes one JSON line for each decision, or for each denial. What
-// a client sent is cut, and masked where it may be a secret. A line is made after the
-// answer: a check only copies what the line needs.
+// A decisionLog writes one JSON line for each decision, or for each denial. Texts from the
+// client are truncated, and masked where they may contain a secret. A line is built after
+// the response; a check only copies what the line needs.
 type decisionLog struct {
 	onlyDeny     bool
 	apiKeyHeader string
@@ -31,7 +31,7 @@ type decisionLog struct {
 	lines        *linePart
 }
 
-// newDecisionLog returns nil when no decision is to be logged.
+// newDecisionLog returns nil if no decisions are logged.
 func newDecisionLog(lines *linePart, which config.Decisions, apiKeyHeader string, m *mask.Masker) *decisionLog {
 	if which == config.LogNone {
 		return nil
@@ -47,7 +47,7 @@ func (l *decisionLog) Observed(_ context.Context, o envoy.Observation) {
 	l.write(o)
 }
 
-// Differs notes that the next policy decides a request otherwise.
+// Differs logs that the next policy decides a request differently.
 func (l *decisionLog) Differs(_ context.Context, o envoy.Observation, next authz.Decision) {
 	l.write(o,
 		slog.String("next_decision", next.Verdict()),
@@ -69,8 +69,8 @@ func (l *decisionLog) write(o envoy.Observation, more ...slog.Attr) {
 	})
 }
 
-// A decisionRecord is what a line needs of a decision. It keeps nothing of the request's
-// memory.
+// A decisionRecord holds the parts of a decision that a line needs. It does not retain
+// memory of the request.
 type decisionRecord struct {
 	at                               time.Time
 	verdict, reason, route, authType string
@@ -78,7 +78,7 @@ type decisionRecord struct {
 	duration                         time.Duration
 	method, path, id, user, prefix   mask.Excerpt
 	secrets                          []string
-	tooMany                          bool // credentials, so that no text of the client is shown
+	tooMany                          bool // too many credentials, so texts of the client are not logged
 }
 
 func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
@@ -94,7 +94,7 @@ func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
 	return r
 }
 
-// recordSize is what a record takes beside its texts, in bytes.
+// recordSize is the size of a record without its texts, in bytes.
 const recordSize = 512
 
 func (r *decisionRecord) size() int {
@@ -108,8 +108,8 @@ func (r *decisionRecord) size() int {
 	return n
 }
 
-// canHold reports whether a secret of n bytes may stand in what the client sent. An
-// escape makes a text longer than the secret, never shorter.
+// canHold reports whether the texts of the client can contain a secret of n bytes. Escaping
+// makes a text longer than the secret, never shorter.
 func (r *decisionRecord) canHold(n int) bool {
 	for _, e := range []mask.Excerpt{r.method, r.path, r.id} {
 		if e.Cut || len(e.Text) >= n {
@@ -119,7 +119,7 @@ func (r *decisionRecord) canHold(n int) bool {
 	return false
 }
 
-// about is what a line tells of a decision.
+// about returns the attributes of the line about a decision.
 func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 	clientIP := ""
 	if r.clientIP.IsValid() {
@@ -140,9 +140,9 @@ func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 	}
 }
 
-// credentials are what came with the request to prove somebody: a client that
-// puts its key into the path too must not have it logged. Those that are longer than
-// any text of the client are left out.
+// credentials returns the credentials of the request. They are masked in the line because
+// a client may also put its key into the path. Credentials that are longer than every text
+// of the client are left out.
 func (l *decisionLog) credentials(r *authz.Request, about *decisionRecord) (found []string, tooMany bool) {
 	for i := range r.Headers {
 		h := &r.Headers[i]
@@ -167,22 +167,23 @@ func (l *decisionLog) credentials(r *authz.Request, about *decisionRecord) (foun
 	return found, false
 }
 
-// maxCredentials bounds how many credentials of one request are looked for in its texts.
+// maxCredentials is the maximum number of credentials of one request that are searched for
+// in its texts.
 const maxCredentials = 8
 
-// minMasked is the length of the shortest API key. Anything shorter would mask
-// half of the paths that there are.
+// minMasked is the length of the shortest API key. Masking shorter texts would mask parts
+// of many ordinary paths.
 const minMasked = 8
 
-// clean makes a text of the client fit to be logged: without the credentials
-// that came with the request, without anything else that is a secret, and cut.
+// clean prepares a text of the client for the log. It masks the credentials of the request
+// and all other secrets, and truncates the text to limit.
 func (l *decisionLog) clean(e mask.Excerpt, r *decisionRecord, limit int) string {
 	if r.tooMany && e.Text != "" {
 		return mask.Replacement
 	}
 	masked := l.without(e, r.secrets)
 	if strings.Contains(masked, "%") {
-		// A secret may hide behind escapes. Such a text is not worth keeping.
+		// The escapes may hide a secret. Such a text is dropped.
 		plain := mask.Excerpt{Text: unescape(masked), Cut: e.Cut}
 		if l.without(plain, r.secrets) != plain.Text {
 			return mask.Replacement
@@ -198,7 +199,7 @@ func (l *decisionLog) without(e mask.Excerpt, secrets []string) string {
 	return l.mask.String(e.Text)
 }
 
-// unescape decodes the escapes that can be decoded and leaves the others.
+// unescape decodes all valid escapes in s and leaves invalid ones unchanged.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -15,28 +15,29 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// lineBacklog is how many lines of one log may wait for a slow reader. Further
-// ones are dropped and counted: a log never holds up a check.
+// lineBacklog is the maximum number of lines of one log that wait for a slow reader.
+// Further lines are dropped and counted, so that a log never delays a check.
 const lineBacklog = 4096
 
-// backlogBytes is how much the lines of one log may hold together: far more than that
-// many usual lines, of which an access log's carry what a client chose.
+// backlogBytes bounds the total size of the waiting lines of one log. It is far more than
+// lineBacklog lines of usual length need. Access log lines contain texts that clients
+// choose, so they may be longer.
 const backlogBytes = 8 << 20
 
-// The logs that have a part of a line queue, as the metric names them.
+// The names of the logs that use a line queue, as in the metric.
 const (
 	linesOfDecisions = "decisions"
 	linesOfAccess    = "access"
 	linesOfOwn       = "own"
 )
 
-// A lineQueue writes lines in one goroutine, so that nobody else waits for the
-// reader. Lines that find their part of the queue full are dropped and counted. The
-// decision log and Envoy's access log share the one in front of standard output, so
-// that no line is cut by another; each has a part of its own, so that neither takes
-// the room of the other.
+// A lineQueue writes lines in its own goroutine, so that callers never wait for the
+// reader. If a log's part of the queue is full, its lines are dropped and counted. The
+// decision log and Envoy's access log share the queue of standard output, so that their
+// lines do not interleave. Each has its own part, so that neither can use up the room of
+// the other.
 type lineQueue struct {
-	name    string // of what is written to
+	name    string // name of the output, for messages
 	lines   chan queuedLine
 	parts   []*linePart
 	log     *slog.Logger
@@ -45,30 +46,30 @@ type lineQueue struct {
 	stopped chan struct{}
 	silent  chan struct{} // closed when the reporter has ended
 
-	mu     sync.RWMutex // held for writing while closing
+	mu     sync.RWMutex // write-locked while closing
 	closed bool
 }
 
-// A linePart is what one log may use of a [lineQueue].
+// A linePart is the part of a [lineQueue] that one log may use.
 type linePart struct {
 	queue   *lineQueue
 	name    string
-	entries atomic.Int64 // in the queue
+	entries atomic.Int64 // number of lines in the queue
 	waiting atomic.Int64 // bytes in the queue
-	dropped atomic.Int64 // since this was last told
+	dropped atomic.Int64 // since the last report
 	total   prometheus.Counter
 }
 
-// A queuedLine is a line, or how to make it when it is its turn.
+// A queuedLine is a line, or a function that builds it when it is written.
 type queuedLine struct {
 	part *linePart
 	size int64
 	text []byte
-	make func() []byte // nil: text is the line
+	make func() []byte // if nil, text is the line
 }
 
-// newLineQueue makes a queue in front of out, which is called name in messages to
-// log, with a part for each of the logs.
+// newLineQueue returns a queue that writes to out, with a part for each of logs. Messages
+// to log refer to out by name.
 func newLineQueue(name string, out io.Writer, log *slog.Logger, dropped *prometheus.CounterVec, logs ...string) *lineQueue {
 	q := &lineQueue{
 		name: name, log: log, out: out, lines: make(chan queuedLine, lineBacklog*len(logs)),
@@ -82,7 +83,8 @@ func newLineQueue(name string, out io.Writer, log *slog.Logger, dropped *prometh
 	return q
 }
 
-// part returns the part of a log, which the queue was made with.
+// part returns the part of the log with this name, which must have been given to
+// newLineQueue.
 func (q *lineQueue) part(name string) *linePart {
 	for _, p := range q.parts {
 		if p.name == name {
@@ -92,7 +94,7 @@ func (q *lineQueue) part(name string) *linePart {
 	return nil
 }
 
-// Write takes one whole line, as slog's handlers give it. It does not wait.
+// Write queues one whole line, as slog's handlers write it. It does not block.
 func (p *linePart) Write(line []byte) (int, error) {
 	if p.admit(int64(len(line))) {
 		p.put(queuedLine{part: p, size: int64(len(line)), text: bytes.Clone(line)})
@@ -100,14 +102,16 @@ func (p *linePart) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// later takes what makes a line, and holds size bytes until then. It does not wait.
+// later queues a function that builds a line. It reserves size bytes until the line is
+// written. It does not block.
 func (p *linePart) later(size int, line func() []byte) {
 	if p.admit(int64(size)) {
 		p.put(queuedLine{part: p, size: int64(size), make: line})
 	}
 }
 
-// admit reserves room for a line, or drops it.
+// admit reserves room for a line and reports whether there was any. If not, it drops the
+// line.
 func (p *linePart) admit(size int64) bool {
 	waiting, entries := p.waiting.Add(size), p.entries.Add(1)
 	if waiting <= backlogBytes && entries <= lineBacklog {
@@ -139,7 +143,7 @@ func (p *linePart) release(line queuedLine) {
 	p.entries.Add(-1)
 }
 
-// drop counts lines that nobody will read.
+// drop counts dropped lines.
 func (p *linePart) drop(lines int) {
 	p.total.Add(float64(lines))
 	p.dropped.Add(int64(lines))
@@ -156,7 +160,7 @@ func (q *lineQueue) drain() {
 		text := q.textOf(line)
 		if _, err := q.out.Write(text); err != nil {
 			line.part.total.Inc()
-			if !failed { // once: the reader is gone, and may be for good
+			if !failed { // log once, because the reader may be gone for good
 				q.log.Error("a log cannot be written", "to", q.name, "error", cli.Cause(err))
 			}
 			failed = true
@@ -167,7 +171,7 @@ func (q *lineQueue) drain() {
 	}
 }
 
-// textOf makes a line. A panic loses the line and nothing else.
+// textOf returns the text of a line. If building it panics, only this line is lost.
 func (q *lineQueue) textOf(line queuedLine) (text []byte) {
 	if line.make == nil {
 		return line.text
@@ -182,11 +186,11 @@ func (q *lineQueue) textOf(line queuedLine) (text []byte) {
 	return line.make()
 }
 
-// reportTime is how often dropped lines are spoken of.
+// reportTime is the minimum time between two reports of dropped lines.
 const reportTime = time.Minute
 
-// report says that lines are dropped, when it begins and then now and then. It does so
-// beside the writer, which may be stuck.
+// report logs that lines are dropped, first at once and then every reportTime. It runs in
+// its own goroutine because the writer may be blocked.
 func (q *lineQueue) report() {
 	defer close(q.silent)
 	for {
@@ -214,11 +218,11 @@ func (q *lineQueue) reportDropped() {
 	}
 }
 
-// flushTime is how long the end of the process waits at least for a reader that
-// does not read.
+// flushTime is the minimum time that the process waits at its end for a reader that does
+// not read.
 const flushTime = 2 * time.Second
 
-// Close writes what waits, and gives up after patience.
+// close writes the waiting lines, and gives up after patience.
 func (q *lineQueue) close(patience time.Duration) {
 	q.mu.Lock()
 	if !q.closed {
@@ -234,8 +238,8 @@ func (q *lineQueue) close(patience time.Duration) {
 	}
 }
 
-// lineHandler writes records as JSON lines, without level and message: what they are
-// is in their fields.
+// lineHandler returns a handler that writes records as JSON lines, without level and message.
+// The attributes of a record contain everything.
 func lineHandler(w io.Writer) slog.Handler {
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.LevelKey || a.Key == slog.MessageKey) {

@@ -15,8 +15,8 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// listen binds an address. A unix socket that a process left behind is removed
-// first; one that somebody still accepts on is not.
+// listen binds an address. It first removes a stale unix socket, but not one on which a
+// process still accepts connections.
 func listen(ctx context.Context, a config.Address, mode fs.FileMode) (net.Listener, error) {
 	if a.Network != "unix" {
 		l, err := new(net.ListenConfig).Listen(ctx, a.Network, a.Address)
@@ -35,8 +35,8 @@ func listen(ctx context.Context, a config.Address, mode fs.FileMode) (net.Listen
 	return l, nil
 }
 
-// listenUnix binds under a name beside the final one and moves it there when its
-// mode is right: nobody can connect while the mode is still that of the umask.
+// listenUnix binds a socket under a temporary name, sets its mode, and then renames it to
+// path. Nobody can connect at path while the mode is still that of the umask.
 func listenUnix(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
 	hidden, err := os.MkdirTemp(filepath.Dir(path), ".w")
 	if err != nil {
@@ -65,8 +65,8 @@ func listenUnix(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 	return &unixListener{Listener: l, path: path, info: info}, nil
 }
 
-// A unixListener knows the name that its socket ended up with, and takes it away
-// when it is closed, unless another one stands there by then.
+// A unixListener knows the final path of its socket. Close removes the socket, unless
+// another socket has replaced it.
 type unixListener struct {
 	net.Listener
 	path string
@@ -86,8 +86,8 @@ func (l *unixListener) Close() error {
 	return nil
 }
 
-// removeOldSocket makes room for a new socket: only for a socket, and only when
-// nobody listens on it any more.
+// removeOldSocket removes the file at path if it is a socket on which no process listens any
+// more.
 func removeOldSocket(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {

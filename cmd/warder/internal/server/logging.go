@@ -13,8 +13,8 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// NewLogger makes warder's own log. Every line that warder writes about itself
-// goes through one of these, masked, to standard error.
+// NewLogger returns a logger for warder's own log. Every line that warder writes about itself
+// goes through such a logger, which masks secrets, to standard error.
 func NewLogger(w io.Writer, s config.Log) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.Level)); err != nil {
@@ -28,16 +28,16 @@ func NewLogger(w io.Writer, s config.Log) *slog.Logger {
 	return slog.New(mask.NewHandler(handler, s.Mask))
 }
 
-// newQueuedLogger makes a logger that never waits for its reader, for a server: checks
-// write to it when a store fails. The caller closes the queue.
+// newQueuedLogger returns a logger for a server, which never waits for its reader. Checks
+// write to it when a store fails. The caller must close the queue.
 func newQueuedLogger(w io.Writer, s config.Log, dropped *prometheus.CounterVec) (*slog.Logger, *lineQueue) {
 	q := newLineQueue("standard error", w, nil, dropped, linesOfOwn)
 	q.log = NewLogger(q.part(linesOfOwn), s) // before the first line
 	return q.log, q
 }
 
-// SilenceLibraries turns off the process-wide logs of libraries: they print
-// addresses and commands as they please. What matters of it comes back as an error.
+// SilenceLibraries turns off the process-wide logs of libraries, because they may print
+// addresses and commands. The libraries also return the relevant failures as errors.
 func SilenceLibraries() {
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	redis.SetLogger(silence{})

@@ -10,30 +10,31 @@ import (
 )
 
 const (
-	// garbageRoom is how much garbage may gather between two collections at least, in
-	// bytes. What lives is a few MiB, and Go's default of as much garbage again would
-	// collect a hundred times a second under load.
+	// garbageRoom is the minimum amount of garbage, in bytes, that may accumulate between
+	// two collections. The live heap is only a few MiB. With Go's default of 100 percent,
+	// the collector would run a hundred times a second under load.
 	garbageRoom = 48 << 20
-	// garbageShare of a memory limit is the room where that is less: the rest is for what
-	// lives, most of which is what peers send.
+	// With a memory limit, the room for garbage is at most 1/garbageShare of the limit.
+	// The rest is for live memory, most of which holds what peers send.
 	garbageShare = 4
-	// maxGCPercent bounds the room where next to nothing lives.
+	// maxGCPercent bounds the percentage when the live heap is almost empty.
 	maxGCPercent = 1000
-	// goGCPercent is Go's default, for a heap that is larger than the room, and
-	// tightGCPercent where a memory limit makes the room small.
+	// goGCPercent is Go's default. It is used for a heap that is larger than the room.
+	// tightGCPercent is used when a memory limit makes the room small.
 	goGCPercent    = 100
 	tightGCPercent = 50
 )
 
-// tuneGC keeps the room for garbage while caches, policies and what peers send grow and
-// shrink: after each collection it sets the percentage for what that found in use. GOGC in
-// the environment is the last word, and so is GOMEMLIMIT, which Go holds by itself.
+// tuneGC keeps the room for garbage constant while caches, policies and the data that peers
+// send grow and shrink. After each collection it sets the GC percentage for the live heap
+// that the collection found. GOGC in the environment disables it. GOMEMLIMIT also takes
+// precedence; the Go runtime enforces it.
 func tuneGC(ctx context.Context, env cli.LookupEnv) error {
 	if value, set := env("GOGC"); set && value != "" {
 		return nil
 	}
-	// Reading a large policy leaves many times its size behind, which would be taken
-	// for what lives until the next collection.
+	// Reading a large policy leaves garbage of many times its size. Without a collection
+	// here, that garbage would count as live until the next one.
 	debug.FreeOSMemory()
 	current := 0
 	room := uint64(min(garbageRoom, debug.SetMemoryLimit(-1)/garbageShare)) //nolint:gosec // a limit is not negative
@@ -55,13 +56,13 @@ func tuneGC(ctx context.Context, env cli.LookupEnv) error {
 // nextCollection returns a channel that is closed when the collector has run.
 func nextCollection() <-chan struct{} {
 	collected := make(chan struct{})
-	garbage := new([4]*byte) // nobody has it: the next collection finds it
+	garbage := new([4]*byte) // unreachable, so the next collection frees it
 	runtime.AddCleanup(garbage, func(collected chan struct{}) { close(collected) }, collected)
 	return collected
 }
 
-// gcPercent returns the GOGC for a heap of which live bytes are in use and room bytes may be
-// garbage, in steps, so that it is not changed all the time.
+// gcPercent returns the GC percentage for a heap with live bytes in use and room bytes of
+// garbage allowed. The result is rounded to steps so that it does not change all the time.
 func gcPercent(live, room uint64) int {
 	percent, least := maxGCPercent, goGCPercent
 	if room < garbageRoom {

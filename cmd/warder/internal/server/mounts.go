@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// mountedAlone returns those of the files that are mounted by themselves, as
-// Kubernetes' subPath and docker's -v FILE:FILE do. Such a mount shows one file for
-// good: who replaces the file outside replaces what is not looked at here. Where the
-// kernel does not tell (only Linux does) there are none.
+// mountedAlone returns the files that are mount points themselves, as with Kubernetes'
+// subPath and docker's -v FILE:FILE. Such a mount always shows the same file: if the file is
+// replaced outside, the replacement is never visible here. On systems other than Linux it
+// returns none.
 func mountedAlone(paths []string) []string {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -42,12 +42,12 @@ func isMountedFile(path string, points map[string]bool) bool {
 	return err == nil && !info.IsDir()
 }
 
-// mountPoints reads where things are mounted from a mountinfo file (proc_pid_mountinfo(5)):
-// the fifth field of each line. What is no such line is passed over.
+// mountPoints returns the mount points in a mountinfo file (proc_pid_mountinfo(5)), which are
+// the fifth field of each line. It skips malformed lines.
 func mountPoints(mountinfo io.Reader) map[string]bool {
 	points := map[string]bool{}
 	lines := bufio.NewScanner(mountinfo)
-	lines.Buffer(nil, 1<<20) // overlays list all their layers
+	lines.Buffer(nil, 1<<20) // lines of overlays list all layers
 	for lines.Scan() {
 		if fields := strings.Fields(lines.Text()); len(fields) >= 6 {
 			points[withoutOctal(fields[4])] = true
@@ -56,7 +56,7 @@ func mountPoints(mountinfo io.Reader) map[string]bool {
 	return points
 }
 
-// withoutOctal reads the escapes of mountinfo: a space is \040, a backslash \134.
+// withoutOctal decodes the octal escapes of mountinfo: a space is \040, a backslash \134.
 func withoutOctal(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
@@ -73,7 +73,7 @@ func withoutOctal(s string) string {
 	return b.String()
 }
 
-// isOctal reports whether three characters are an octal number that fits a byte.
+// isOctal reports whether s is a three-digit octal number that fits into a byte.
 func isOctal(s string) bool {
 	return '0' <= s[0] && s[0] <= '3' && strings.Trim(s[1:], "01234567") == ""
 }

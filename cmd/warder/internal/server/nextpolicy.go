@@ -17,20 +17,21 @@ import (
 )
 
 const (
-	// nextBacklog is how many decisions may wait to be made again. Further ones are not
-	// compared, and counted: a comparison never holds up a check.
+	// nextBacklog is the maximum number of decisions that wait for their comparison. Further
+	// decisions are not compared but counted as skipped, so that a comparison never delays a
+	// check.
 	nextBacklog = 1024
-	// nextMemory bounds how many bytes they have: with what a client sends, a thousand
-	// requests may take much room.
+	// nextMemory bounds the memory of the waiting decisions, in bytes. Clients choose the
+	// size of a request, so a thousand of them may be large.
 	nextMemory = 16 << 20
-	// nextWorkers bounds how many questions the comparison asks of the stores at once,
-	// so that the checks themselves have them.
+	// nextWorkers is the maximum number of concurrent store requests of the comparison.
+	// It leaves the stores to the checks themselves.
 	nextWorkers = 4
 )
 
-// A nextPolicy decides each request once more, by the policy that is to come, when the
-// answer is on its way, and tells where the two are of different minds. It changes no
-// answer. It implements envoy.Observer.
+// A nextPolicy decides each request a second time by the next policy, after the response
+// has been sent. It logs and counts the differences. It never changes a response. It
+// implements envoy.Observer.
 type nextPolicy struct {
 	engine   *authz.Engine
 	deadline time.Duration
@@ -43,8 +44,8 @@ type nextPolicy struct {
 	waiting  atomic.Int64 // bytes in the queue
 }
 
-// newNextPolicy makes one for the policy that was read from the path, on the stores and
-// the tokens of the engine that answers.
+// newNextPolicy returns a nextPolicy for the policy that was read from o.NextPolicy. It uses
+// the same stores and tokens as the engine that answers.
 func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWatch, counts *metrics.Next) (*nextPolicy, error) {
 	engine, err := authz.NewEngine(c)
 	if err != nil {
@@ -70,7 +71,7 @@ func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
 	case authz.ReasonRequestMalformed, authz.ReasonInternal:
 		return // no policy was asked
 	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
-		n.counts.Skipped.Inc() // the stores are not asked twice what they cannot answer once
+		n.counts.Skipped.Inc() // do not ask stores again that have just failed
 		return
 	default:
 	}
@@ -85,7 +86,7 @@ func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
 	}
 }
 
-// taken gives back the memory of what waits no more.
+// taken releases the memory that was reserved for a decision that no longer waits.
 func (n *nextPolicy) taken(o envoy.Observation) { n.waiting.Add(-sizeOf(o)) }
 
 func (n *nextPolicy) skip(o envoy.Observation) {
@@ -93,10 +94,10 @@ func (n *nextPolicy) skip(o envoy.Observation) {
 	n.counts.Skipped.Inc()
 }
 
-// headerSize is what a header takes beside its texts, in bytes.
+// headerSize is the size of a header without its texts, in bytes.
 const headerSize = 32
 
-// sizeOf is about how much memory a decision holds: the message and its headers.
+// sizeOf returns the approximate memory of a decision: the message and its headers.
 func sizeOf(o envoy.Observation) int64 {
 	return int64(o.Size + len(o.Request.Headers)*headerSize)
 }
@@ -109,10 +110,10 @@ func (n *nextPolicy) lookAgain() {
 	}
 }
 
-// watch keeps the policy the one of its files, until the context ends.
+// watch reloads the next policy when its files change, until the context ends.
 func (n *nextPolicy) watch(ctx context.Context) error { return n.reloader.watch(ctx, n.hangup) }
 
-// run compares until the context ends.
+// run compares decisions until the context ends.
 func (n *nextPolicy) run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range nextWorkers {
@@ -132,7 +133,7 @@ func (n *nextPolicy) run(ctx context.Context) error {
 	return nil
 }
 
-// compare makes one decision again. A panic is reported and ends nothing.
+// compare decides one request again. A panic is logged and does not end the server.
 func (n *nextPolicy) compare(ctx context.Context, o envoy.Observation) {
 	defer func() {
 		if fault := recover(); fault != nil {

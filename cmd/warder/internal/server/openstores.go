@@ -15,12 +15,12 @@ import (
 	"warder/cmd/warder/internal/server/metrics"
 )
 
-// staleFacts is how many users, and how many API keys, are kept when
-// directory.max_staleness allows it: some tens of MiB at most.
+// staleFacts is the maximum number of users, and of API keys, that are cached if
+// directory.max_staleness allows it. They need some tens of MiB at most.
 const staleFacts = 50_000
 
-// openStores opens the stores that the settings name, without asking them yet. What
-// they will be asked is counted.
+// openStores opens the stores that the settings name, without sending requests yet. Later
+// requests to the stores are counted.
 func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stores, error) {
 	opened := &Stores{}
 	var found cli.Problems
@@ -49,8 +49,8 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 	return opened, nil
 }
 
-// AddRedis makes Redis the store of sessions; asked hears of each question to it, nil:
-// nobody does.
+// AddRedis makes Redis the store of sessions. If asked is not nil, it is called after each
+// request to Redis.
 func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
 	config := c.Redis(log)
 	config.Asked = asked
@@ -75,7 +75,8 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	return nil
 }
 
-// trackingWarnings: what keeps Redis from announcing changes costs time, and no check.
+// trackingWarnings returns err as warnings. If Redis cannot announce changes, checks take
+// longer but do not fail.
 func trackingWarnings(err error) []string {
 	if err == nil {
 		return nil
@@ -103,9 +104,9 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 	return nil
 }
 
-// keepFacts answers from what the directory said lately, until it announces that
-// it has changed or directory.max_staleness is over. Without a max_staleness there
-// is nothing to keep, and nothing to listen for.
+// keepFacts caches the answers of the directory until the directory announces a change or
+// directory.max_staleness has passed. Without a max_staleness, nothing is cached and nothing
+// listens for announcements.
 func (s *Stores) keepFacts(directory *postgres.Directory, c config.Directory) {
 	keep := authz.StaleConfig{MaxAge: c.MaxStaleness, Timeout: c.Timeout, Size: staleFacts, Now: time.Now}
 	users, keys := authz.NewStaleUsers(s.Users, keep), authz.NewStaleAPIKeys(s.APIKeys, keep)

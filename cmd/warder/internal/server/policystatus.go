@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A policyStatus is how the last reading of the policy went, for /readyz and for
-// /metrics. It holds nothing of the policy: whoever probes may read it.
+// A policyStatus is the result of the last read of the policy, for /readyz and /metrics. It
+// contains no part of the policy, so anyone who can reach the probes may read it.
 type policyStatus struct {
 	successful *prometheus.Desc
 	timestamp  *prometheus.Desc
@@ -17,9 +17,9 @@ type policyStatus struct {
 
 	mu       sync.Mutex
 	hash     string    // of the policy that decides
-	loaded   time.Time // when it was read last, and good
-	failed   time.Time // the reading after that; the zero time: there was none, or it was good
-	problems int       // of that one
+	loaded   time.Time // when a read last succeeded
+	failed   time.Time // when the latest read failed; zero if it succeeded
+	problems int       // number of problems of the failed read
 }
 
 func newPolicyStatus(hash string, now time.Time) *policyStatus {
@@ -34,21 +34,21 @@ func newPolicyStatus(hash string, now time.Time) *policyStatus {
 	}
 }
 
-// good notes that the policy was read, and that it is the one with this hash.
+// good records that the policy was read successfully and has this hash.
 func (s *policyStatus) good(hash string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hash, s.loaded, s.failed, s.problems = hash, now, time.Time{}, 0
 }
 
-// bad notes that the policy was read and had so many problems.
+// bad records that the policy was read and had this number of problems.
 func (s *policyStatus) bad(problems int, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failed, s.problems = now, problems
 }
 
-// detail is a line for /readyz; "" when there is nothing to say.
+// detail returns a line for /readyz, or "" if there is nothing to report.
 func (s *policyStatus) detail() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *policyStatus) Describe(to chan<- *prometheus.Desc) {
 	to <- s.info
 }
 
-// Collect implements [prometheus.Collector]. All three are of the same moment.
+// Collect implements [prometheus.Collector]. All three metrics are a consistent snapshot.
 func (s *policyStatus) Collect(to chan<- prometheus.Metric) {
 	s.mu.Lock()
 	hash, loaded, successful := s.hash, s.loaded, 1.0

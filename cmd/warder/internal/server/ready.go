@@ -6,16 +6,16 @@ import (
 	"sync"
 )
 
-// readiness is whether the server wants traffic: once everything it waits for
-// was reached, and until it shuts down. It never goes back because of a store
-// that fails later: answering 503 with a reason is serving, and every instance
-// would leave the load balancer at the same moment.
+// readiness tracks whether the server is ready for traffic. The server becomes ready once
+// everything it waits for was reached, and stays ready until it shuts down. A store that
+// fails later does not change that: the server can still answer 503 with a reason, and
+// otherwise every instance would leave the load balancer at the same moment.
 type readiness struct {
 	mu       sync.Mutex
 	missing  []string
 	draining bool
-	detail   func() string    // more to say when ready; "" for nothing
-	changed  func(ready bool) // called with the lock held, so in order
+	detail   func() string    // returns details to add when ready, or ""
+	changed  func(ready bool) // called with the lock held, so calls are in order
 }
 
 func newReadiness(waitFor []string, detail func() string, changed func(ready bool)) *readiness {
@@ -26,7 +26,8 @@ func newReadiness(waitFor []string, detail func() string, changed func(ready boo
 
 func (r *readiness) ready() bool { return len(r.missing) == 0 && !r.draining }
 
-// reached notes that one of the awaited is there; all says whether it was the last.
+// reached records that the named store was reached. It reports whether that makes the
+// server ready.
 func (r *readiness) reached(name string) (all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,8 +47,9 @@ func (r *readiness) drain() {
 	r.changed(false)
 }
 
-// state returns whether the server is ready and what is missing, for /readyz. A reload
-// that failed is said and no reason to be not ready: the last good policy decides.
+// state returns whether the server is ready and what is missing, for /readyz. The text
+// mentions a failed reload, but the server stays ready because it still decides by the last
+// valid policy.
 func (r *readiness) state() (ready bool, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"warder/policy"
 )
 
-// A policyReloader keeps the engine's policy the one of the files. A policy that
-// is not good as a whole changes nothing: the last good one stays.
+// A policyReloader keeps the policy of the engine up to date with the policy files.
+// If the new policy has any problem, the engine keeps the last valid policy.
 type policyReloader struct {
 	path   string
 	env    cli.LookupEnv
@@ -22,11 +22,13 @@ type policyReloader struct {
 	log    *slog.Logger
 	files  *fileWatch
 	status *policyStatus
-	// RoutesGone is told of each new policy, and of the routes that are not in it any more.
+	// routesGone is called after each reload with the IDs of the removed routes and the
+	// new policy.
 	routesGone func(ids []string, current *policy.Policy)
-	// alsoOnHangup is what else a hangup reloads; nil is nothing.
+	// alsoOnHangup, if not nil, is called after the reload that a hangup causes.
 	alsoOnHangup func()
-	// said are the problems that the last reading found and logged; nil when it was good.
+	// said holds the problems that the last read found and logged. It is nil if the
+	// last read succeeded.
 	said cli.Problems
 }
 
@@ -62,9 +64,9 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 	}
 }
 
-// reload reads the policy whole and swaps it in once. That nothing changed is
-// said at the level unchanged; with again, problems that were said a moment ago are not said
-// once more.
+// reload reads the whole policy and swaps it in atomically. If nothing changed, it logs
+// so at the level unchanged. If again is true, it does not repeat problems that the last
+// read logged.
 func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 	next, err := policy.Load(p.path, p.env)
 	if err != nil {
@@ -89,14 +91,14 @@ func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 	if len(removed) == 0 {
 		p.log.Info("policy reloaded", about...)
 	} else {
-		// Requests to them are denied now, or decided by a wider route.
+		// Requests to these routes are now denied, or decided by a less specific route.
 		p.log.Warn("policy reloaded, routes are gone", append(about, "removed_routes", removed[:min(len(removed), maxNamed)])...)
 	}
 	p.routesGone(removed, next)
 	logWarnings(p.log, policyWarnings(next, p.path, p.client))
 }
 
-// failed notes a reading with problems, and says which.
+// failed records that a read found problems, and logs them.
 func (p *policyReloader) failed(found cli.Problems, again bool) {
 	p.status.bad(len(found), time.Now())
 	if again && slices.Equal(found, p.said) {
@@ -109,11 +111,12 @@ func (p *policyReloader) failed(found cli.Problems, again bool) {
 	}
 }
 
-// maxNamed is how many removed routes a log line names; it always has their number.
+// maxNamed is the maximum number of removed routes that a log line names. The line always
+// contains their count.
 const maxNamed = 20
 
-// routeChanges compares two policies by the ids of their routes: how many only the
-// next one has, and, sorted, those that only the old one had.
+// routeChanges compares two policies by the IDs of their routes. It returns the number of
+// routes that only next has, and the sorted IDs of the routes that only old has.
 func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 	for _, r := range next.Routes() {
 		if old.Route(r.ID) == nil {
@@ -129,7 +132,7 @@ func routeChanges(old, next *policy.Policy) (added int, removed []string) {
 	return added, removed
 }
 
-// logWarnings says what is allowed but probably not meant.
+// logWarnings logs warnings about settings that are valid but probably not intended.
 func logWarnings(log *slog.Logger, found cli.Problems) {
 	for _, w := range found {
 		log.Warn("configuration", cli.Logged(w, "warning")...)

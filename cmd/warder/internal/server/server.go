@@ -29,36 +29,36 @@ import (
 	"warder/policy"
 )
 
-// Options are what a server gets beside its settings. The zero value is
-// what `warder serve` needs beside Stdout, Log and Env.
+// Options are the options of a server beside its settings. The zero value of every field
+// but Stdout, Log and Env is right for warder serve without flags.
 type Options struct {
-	// Stdout gets the decision log and Envoy's access log, nothing else. Required.
+	// Stdout receives the decision log and Envoy's access log, and nothing else. Required.
 	Stdout io.Writer
-	// Log is warder's own log, to which requests write too: it should not wait. Required.
+	// Log is warder's own log. Requests write to it, so it should not block. Required.
 	Log *slog.Logger
 	// Env looks up the variables of the policy; nil means none is set.
 	Env cli.LookupEnv
-	// Dropped counts the lines that the logs drop; nil means a counter of the server's own.
+	// Dropped counts the lines that the logs drop. If nil, the server makes its own counter.
 	Dropped *prometheus.CounterVec
-	// Stores answer instead of those that the settings name, when not nil.
+	// Stores, if not nil, replaces the stores that the settings name.
 	Stores *Stores
-	// Shadow enforces no denial.
+	// Shadow turns off the enforcement of denials.
 	Shadow bool
-	// NextPolicy is the path of a policy to decide by too, without effect; "" is none.
+	// NextPolicy is the path of a second policy. The server decides each request by it as
+	// well, only to report differences. Empty means none.
 	NextPolicy string
-	// Hangup makes the server look at its policy again; nil means never.
+	// Hangup makes the server read its policy again. It may be nil.
 	Hangup <-chan os.Signal
-	// OnReady is called once, when everything was reached and the server is ready
-	// for traffic, with the addresses that were bound; nil means nobody asks.
+	// OnReady, if not nil, is called once, with the addresses that were bound, when all
+	// stores were reached and the server is ready for traffic.
 	OnReady func(Addresses)
 }
 
-// Addresses are the addresses of a running server, with the ports that a port 0
-// became.
+// Addresses are the addresses of a running server. A configured port 0 is replaced by the
+// actual port.
 type Addresses struct{ GRPC, Admin net.Addr }
 
-// A Server is a configuration put to work: made by [New], lived by
-// [Server.Run] once.
+// A Server serves the checks of Envoy. [New] makes it, and [Server.Run] runs it once.
 type Server struct {
 	settings *config.Settings
 	options  Options
@@ -75,9 +75,9 @@ type Server struct {
 	next     *nextPolicy // nil: there is none
 }
 
-// New makes a server: it reads the policy and the certificates, and opens
-// stores without asking them yet. The error holds everything that is wrong. The
-// caller must Run the server, which closes what was opened.
+// New returns a server. It reads the policy and the certificates, and opens the stores
+// without sending requests yet. The error contains all problems. The caller must call Run,
+// which closes everything that New opened.
 func New(s *config.Settings, o Options) (*Server, error) {
 	if o.Env == nil {
 		o.Env = func(string) (string, bool) { return "", false }
@@ -108,7 +108,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	return srv, nil
 }
 
-// inputs are what a server reads before it opens anything.
+// inputs are the files that a server reads before it opens any store.
 type inputs struct {
 	files, nextFiles *fileWatch
 	routes, next     *policy.Policy // next is nil without one
@@ -117,7 +117,7 @@ type inputs struct {
 	tls              *tlsReloader // nil: plaintext
 }
 
-// readInputs reads the policies and the certificates, and reports all that is wrong with them.
+// readInputs reads the policies and the certificates, and reports all their problems.
 func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 	var found cli.Problems
 	in.files = newFileWatch([]string{s.Policy}, o.Log)
@@ -139,7 +139,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 	return in, found.Err()
 }
 
-// makeStores opens the stores without asking them yet.
+// makeStores opens the stores without sending requests yet.
 func (s *Server) makeStores(tokens *token.Verifier) (err error) {
 	if s.options.Stores != nil {
 		s.stores = s.options.Stores.metered(s.metrics)
@@ -150,7 +150,7 @@ func (s *Server) makeStores(tokens *token.Verifier) (err error) {
 	return nil
 }
 
-// makeEngines makes the engine that decides, and the one of the policy to come.
+// makeEngines makes the engine that decides, and the engine of the next policy.
 func (s *Server) makeEngines(in inputs) (err error) {
 	c := authz.Config{
 		Policy: in.routes, Tokens: in.tokens, APIKeyHeader: s.settings.APIKeyHeader, IdentityHeaders: s.settings.Identity.Headers,
@@ -169,7 +169,7 @@ func (s *Server) makeEngines(in inputs) (err error) {
 	return err
 }
 
-// makeReloader keeps the policy the one of its files, and says at /readyz how that went.
+// makeReloader makes the reloader of the policy, whose last result /readyz reports.
 func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
@@ -188,7 +188,7 @@ func (s *Server) makeReloader(in inputs) {
 	}
 }
 
-// details returns what /readyz has to say beside whether the server is ready, a line each.
+// details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
 		lines := []string{status.detail()}
@@ -204,7 +204,7 @@ func (s *Server) details(status *policyStatus) func() string {
 	}
 }
 
-// explainer answers what the policy would decide. It gets no key and no store.
+// explainer returns the handler of POST /explain. It has no access to keys or stores.
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		APIKeyHeader: s.settings.APIKeyHeader, Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
@@ -220,7 +220,7 @@ func (s *Server) makeGRPC() error {
 	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
 	told := metrics.Observers{s.metrics}
 	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
-		told = append(told, decisions) // a nil *decisionLog would be one too
+		told = append(told, decisions) // appending a nil *decisionLog would add a non-nil Observer
 		if s.next != nil {
 			s.next.lines = decisions
 		}
@@ -241,10 +241,10 @@ func (s *Server) makeGRPC() error {
 	return nil
 }
 
-// Run serves until the context ends, then drains: it says that it is not ready,
-// goes on serving for shutdown.delay, lets checks in flight finish, and closes the
-// stores last. A part that fails ends the others, and its error is returned;
-// an orderly end returns nil.
+// Run serves until the context ends, and then drains: it reports that it is not ready,
+// continues to serve for shutdown.delay, waits for checks in flight, and closes the stores
+// last. If one part of the server fails, Run stops the others and returns its error. After
+// an orderly shutdown Run returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	grpcListener, err := listen(ctx, s.settings.Listen.GRPC, s.settings.Listen.SocketMode)
@@ -261,8 +261,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("listening", "grpc", where.GRPC.String(), "admin", where.Admin.String(), "tls", s.tls != nil,
 		"routes", len(s.engine.Policy().Routes()), "policy", s.engine.Policy().Hash(), "version", cli.ReadBuild().Version)
 
-	// The parts outlive ctx, since they serve while draining; stopWork ends those
-	// that work for the servers.
+	// The parts outlive ctx because they serve while draining. stopWork ends the parts
+	// that work in the background.
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	work, stopWork := context.WithCancel(failed)
 	defer stopWork()
@@ -299,8 +299,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// recovered makes a panic of a part an error, which ends the others in order: what
-// the runtime would print of it is not masked.
+// recovered runs a part and turns a panic into an error, so that the others shut down in
+// order. The runtime would print the panic value without masking secrets.
 func recovered(log *slog.Logger, name string, run func() error) func() error {
 	return func() (err error) {
 		defer func() {
@@ -313,7 +313,7 @@ func recovered(log *slog.Logger, name string, run func() error) func() error {
 	}
 }
 
-// drain lets the load balancers notice first, then the checks in flight finish.
+// drain first gives load balancers time to notice, and then waits for checks in flight.
 func (s *Server) drain(failed context.Context) {
 	shutdown := s.settings.Shutdown
 	s.log.Info("shutting down", "delay", shutdown.Delay.String(), "timeout", shutdown.Timeout.String())
@@ -334,8 +334,8 @@ func (s *Server) drain(failed context.Context) {
 	<-done
 }
 
-// wait waits for d or for the context, whichever is first, and reports whether d
-// passed.
+// wait waits until d has passed or the context ends, whichever is first. It reports whether
+// d has passed.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -347,8 +347,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// close ends what New began: the stores after the servers, what waits for
-// standard output last.
+// close closes what New opened: the stores after the servers, and the queue of standard
+// output last.
 func (s *Server) close() {
 	s.stores.Close()
 	s.lines.close(s.settings.Shutdown.Timeout)

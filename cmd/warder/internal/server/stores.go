@@ -13,7 +13,7 @@ import (
 	"warder/cmd/warder/internal/server/metrics"
 )
 
-// Stores are what an engine asks, and how to tell whether they can be reached.
+// Stores are the stores of an engine, with checks of whether they can be reached.
 type Stores struct {
 	Sessions authz.Sessions
 	Users    authz.Users
@@ -23,23 +23,23 @@ type Stores struct {
 	closers  []func()
 }
 
-// A StoreCheck asks a store whether it can be reached and fits.
+// A StoreCheck checks whether a store can be reached and fits the configuration.
 type StoreCheck struct {
-	// Name says what is waited for, as /readyz shows it.
+	// Name is the name of the store that /readyz shows while waiting for it.
 	Name string
-	// Check returns what is odd but works, or why it does not.
+	// Check returns warnings about a store that works, or an error if it does not.
 	Check func(ctx context.Context) (warnings []string, err error)
-	// Permanent reports whether an error of Check will not pass by itself; nil
-	// means that all may.
+	// Permanent reports whether an error of Check will not go away by itself. If it is
+	// nil, no error is permanent.
 	Permanent func(error) bool
 }
 
-// MemoryStores are the stores of a memory.Store, for a server in the same process.
+// MemoryStores returns the stores of a memory.Store, for a server in the same process.
 func MemoryStores(s *memory.Store) *Stores {
 	return &Stores{Sessions: s, Users: s, APIKeys: s}
 }
 
-// metered returns the same stores with the questions to them counted.
+// metered returns the same stores with their requests counted.
 func (s *Stores) metered(m *metrics.Metrics) *Stores {
 	counted := *s
 	counted.Sessions = m.CountedSessions(s.Sessions)
@@ -56,7 +56,7 @@ func (s *Stores) names() []string {
 	return names
 }
 
-// OnClose has something done when the stores are closed.
+// OnClose adds a function that is called when the stores are closed.
 func (s *Stores) OnClose(do func()) { s.closers = append(s.closers, do) }
 
 // Close closes the stores.
@@ -67,17 +67,17 @@ func (s *Stores) Close() {
 }
 
 const (
-	// checkTime bounds one look at a store, which asks more than a request does.
+	// checkTime bounds one check of a store, which takes more work than a request does.
 	checkTime = 6 * time.Second
-	// Between two looks at a store that is away.
+	// The backoff between two checks of a store that cannot be reached.
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = time.Second
 )
 
-// reachStores looks at each store until it was reached once, and makes the
-// server ready then. A store that is there but does not fit ends the start; when that
-// shows only later, after it was away, the server goes on waiting for somebody to
-// repair it, since a restart would not.
+// reachStores checks each store until it was reached once, and then makes the server ready.
+// If the first check finds that a store does not fit, the start fails. If a later check finds
+// it, after the store was away, the server keeps waiting until somebody repairs the store,
+// because a restart would not help.
 func (s *Server) reachStores(ctx context.Context, where Addresses) error {
 	if len(s.stores.Checks) == 0 {
 		s.becameReady(where)
@@ -90,7 +90,7 @@ func (s *Server) reachStores(ctx context.Context, where Addresses) error {
 			for first := true; ; first = false {
 				warnings, err := look(ctx, c)
 				if ctx.Err() != nil {
-					return nil //nolint:nilerr // an orderly end, whatever it cut short
+					return nil //nolint:nilerr // the server shuts down, so the error does not matter
 				}
 				if err == nil {
 					for _, w := range warnings {
@@ -128,8 +128,7 @@ func look(ctx context.Context, c StoreCheck) ([]string, error) {
 	return c.Check(ctx)
 }
 
-// storeError makes problems of the lines of a store's error, which name their
-// fields themselves.
+// storeError returns the lines of a store's error as problems. Each line names its own field.
 func storeError(err error) error {
 	var found cli.Problems
 	for _, e := range authz.ConfigErrors(err) {

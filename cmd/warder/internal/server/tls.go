@@ -10,7 +10,7 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// A tlsReloader serves the newest good certificate, key and CA of its files.
+// A tlsReloader provides the latest valid certificate, key and CA of its files.
 type tlsReloader struct {
 	files   config.TLS
 	current atomic.Pointer[tls.Config]
@@ -18,7 +18,7 @@ type tlsReloader struct {
 	log     *slog.Logger
 }
 
-// newTLSReloader loads the files; they must be good to begin with.
+// newTLSReloader loads the files, which must be valid at first.
 func newTLSReloader(files config.TLS, log *slog.Logger) (*tlsReloader, error) {
 	paths := []string{files.CertFile, files.KeyFile}
 	if files.ClientCAFile != "" {
@@ -34,15 +34,15 @@ func newTLSReloader(files config.TLS, log *slog.Logger) (*tlsReloader, error) {
 	return r, nil
 }
 
-// config returns what a listener uses for good: it asks for the newest
-// certificate with each connection.
+// config returns a configuration that a listener can keep. It uses the latest certificate
+// for each connection.
 func (r *tlsReloader) config() *tls.Config {
 	c := r.current.Load().Clone()
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return r.current.Load(), nil }
 	return c
 }
 
-// reload takes the files in, or keeps what was good.
+// reload reloads the files. If they are not valid, it keeps the last valid certificate.
 func (r *tlsReloader) reload() {
 	c, err := config.LoadTLS(r.files)
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *tlsReloader) reload() {
 	r.warnExpired(c)
 }
 
-// reloadNow is reload without waiting until the files have settled.
+// reloadNow is like reload, but does not wait until the files have settled.
 func (r *tlsReloader) reloadNow() {
 	r.reload()
 	r.changes.lookAgain()

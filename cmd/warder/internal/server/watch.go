@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// settleTime is how long files must stay as they are before they are read: an
-	// editor may truncate first and write later.
+	// settleTime is how long files must be unchanged before they are read. An editor may
+	// truncate a file first and write it later.
 	settleTime = 100 * time.Millisecond
-	// lookTime is how often files are looked at without being told: a folder that
-	// was replaced, or a file system that announces nothing.
+	// lookTime is how often the files are compared without a notification. It finds changes
+	// after a folder was replaced, and on file systems without notifications.
 	lookTime = 10 * time.Second
 )
 
-// A fileWatch tells when the content of files changes, by whatever means: written,
-// renamed, removed and made again, or swapped by a link above them as Kubernetes does
-// (..data). It therefore watches folders, and compares content.
+// A fileWatch reports changes of the content of files, however they happen: a file may be
+// written, renamed, removed and recreated, or replaced by changing a symbolic link above it,
+// as Kubernetes does (..data). It therefore watches folders and compares content.
 type fileWatch struct {
 	paths []string // a folder means its *.yaml files
 	seen  fingerprint
@@ -36,14 +36,14 @@ type fileWatch struct {
 
 type fingerprint [sha256.Size]byte
 
-// newFileWatch notes what the files hold now: call it before reading them, so
-// that no change in between is missed.
+// newFileWatch returns a fileWatch that has recorded the current content of the files. Call it
+// before reading them, so that no change in between is missed.
 func newFileWatch(paths []string, log *slog.Logger) *fileWatch {
 	return &fileWatch{paths: paths, seen: fingerprintOf(paths), doubt: make(chan struct{}, 1), log: log}
 }
 
-// lookAgain is for whoever has read the files on another occasion than changed, and so
-// maybe something that they held for a moment only: changed is called once more.
+// lookAgain makes run call changed once more. A caller that reads the files outside of changed
+// must call it, because it may have read content that existed only for a moment.
 func (w *fileWatch) lookAgain() {
 	select {
 	case w.doubt <- struct{}{}:
@@ -59,7 +59,7 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 	}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
-		// Out of inotify instances, for one: looking now and then does too.
+		// For example, there are no inotify instances left. Polling works too.
 		w.log.Warn("files are not watched, only looked at now and then", "every", lookTime, "error", err)
 		notify = &fsnotify.Watcher{}
 	} else {
@@ -68,10 +68,10 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 	}
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
-	settle, settling := time.NewTimer(0), true // what changed since newFileWatch
+	settle, settling := time.NewTimer(0), true // find changes since newFileWatch
 	defer settle.Stop()
 	lookSoon := func() {
-		// Not put off by each event: what else happens in the folder may never end.
+		// Do not restart the timer on each event: unrelated events in the folder may never end.
 		if !settling {
 			settle.Reset(settleTime)
 			settling = true
@@ -110,16 +110,16 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 	}
 }
 
-// watchFolders adds the folders in which something could change the files: where
-// each path stands, where it leads to, and itself when it is a folder. A folder that is
-// already watched, or not there, changes nothing.
+// watchFolders watches all folders in which the files could change: the folder of each
+// path, the folder that its links lead to, and the path itself if it is a folder. Folders
+// that are already watched or do not exist are ignored.
 func (w *fileWatch) watchFolders(notify *fsnotify.Watcher) {
 	if notify.Events == nil {
 		return
 	}
 	for _, path := range w.paths {
 		for _, folder := range foldersOf(path) {
-			_ = notify.Add(folder) // the look finds what a missing watch does not tell
+			_ = notify.Add(folder) // polling finds changes that a missing watch does not report
 		}
 	}
 }
@@ -138,7 +138,7 @@ func foldersOf(path string) []string {
 	return slices.Compact(out)
 }
 
-// fingerprintOf hashes names and content. What cannot be read is a content too.
+// fingerprintOf hashes the names and content of files. An unreadable file is hashed as such.
 func fingerprintOf(paths []string) fingerprint {
 	h := sha256.New()
 	for _, path := range paths {

@@ -1,7 +1,7 @@
-// Package metrics is what GET /metrics shows of a server: decisions, questions to the
-// stores, caches, gRPC calls, lines that a log dropped, and what a policy to come would
+// Package metrics provides the metrics that a server shows at GET /metrics: decisions, store
+// requests, caches, gRPC calls, lines that a log dropped, and what the next policy would
 // change.
 //
-// The server makes one set and has its parts tell it what happens. No label holds anything
-// that a request said, and counting makes no garbage. It starts no listener.
+// The server makes one [Metrics], and its parts report events to it. No label contains data
+// of a request, and counting does not allocate. The package starts no listener.
 package metrics

@@ -14,21 +14,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// callMetrics count gRPC calls under the names that go-grpc-middleware gave them, so
-// that dashboards fit. Only methods that are served are counted: another name is
-// the client's. Interceptors do it, since a statistics handler makes gRPC build
-// half a dozen messages for each call.
+// callMetrics counts gRPC calls under the metric names of go-grpc-middleware, so that existing
+// dashboards work. It counts only methods that the server serves, because any other name is
+// chosen by the client. It uses interceptors because a statistics handler would make gRPC
+// build half a dozen messages for each call.
 type callMetrics struct {
 	started *prometheus.CounterVec
 	handled *prometheus.CounterVec
 
-	// methods are those that were called, by their full name. A new map replaces it when
-	// one is added.
+	// methods maps full names to the methods that were called. Adding a method replaces
+	// the map.
 	methods atomic.Pointer[map[string]*calledMethod]
 	adding  sync.Mutex
 }
 
-// A calledMethod has what is counted of nearly every call at hand.
+// A calledMethod holds the counters that almost every call of a method needs.
 type calledMethod struct {
 	labels  []string // type, service, method
 	started prometheus.Counter

@@ -24,29 +24,29 @@ var decisionBuckets = []float64{
 	25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 500e-3,
 }
 
-// maxGoneRoutes is how many routes that left the policy keep their counters. A counter
-// that goes while it is looked at spoils its rate, and somebody may make up ids
-// with each release.
+// maxGoneRoutes is the maximum number of removed routes that keep their counters. Removing a
+// counter at once would spoil its rate in Prometheus. Keeping all of them would be unbounded
+// if each release made up new route IDs.
 const maxGoneRoutes = 1000
 
-// Metrics are what GET /metrics shows, in a registry of their own. No label holds
-// anything of a request: routes are those of the policy, all other words are fixed.
+// Metrics are the metrics of GET /metrics, in their own registry. No label contains data of a
+// request: route labels come from the policy, and all other label values are fixed.
 type Metrics struct {
 	registry  *prometheus.Registry
 	decisions *prometheus.CounterVec
 	duration  prometheus.Histogram
-	Dropped   *prometheus.CounterVec // lines that a log does not have
+	Dropped   *prometheus.CounterVec // lines that a log dropped
 	calls     *callMetrics
 	sessions  *storeMeter
 	users     *storeMeter
 	apiKeys   *storeMeter
 
-	Next *Next // what a policy to come would change
+	Next *Next // what the next policy would change
 
-	gone []string // ids of routes that left the policy, those that left first first
+	gone []string // IDs of routes that were removed from the policy, oldest first
 }
 
-// NewDroppedLines makes the counter of the lines that no log has.
+// NewDroppedLines returns the counter of the lines that the logs dropped.
 func NewDroppedLines() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "warder_log_lines_dropped_total",
@@ -54,8 +54,9 @@ func NewDroppedLines() *prometheus.CounterVec {
 	}, []string{"log"})
 }
 
-// New makes metrics that show a counter of dropped lines that is older than
-// they are, since warder's own log begins before the server; nil means a new one.
+// New returns metrics that include the given counter of dropped lines. The caller passes an
+// existing counter because warder's own log starts before the server. If dropped is nil, New
+// makes a new counter.
 func New(dropped *prometheus.CounterVec) *Metrics {
 	if dropped == nil {
 		dropped = NewDroppedLines()
@@ -84,7 +85,7 @@ func New(dropped *prometheus.CounterVec) *Metrics {
 	return m
 }
 
-// SpeakTo lets the log know when a store stops answering.
+// SpeakTo sets the log that reports when a store stops answering.
 func (m *Metrics) SpeakTo(log *slog.Logger) {
 	for _, meter := range []*storeMeter{m.sessions, m.users, m.apiKeys} {
 		meter.voice.log = log
@@ -98,8 +99,8 @@ func (m *Metrics) Observed(_ context.Context, o envoy.Observation) {
 	m.duration.Observe(o.Duration.Seconds())
 }
 
-// RoutesGone notes which routes a reload has removed, if any, and drops the counters of
-// those that left long ago. It is called by one goroutine, which reloads the policy.
+// RoutesGone records the routes that a reload removed, if any, and drops the counters of the
+// oldest removed routes. Only the goroutine that reloads the policy calls it.
 func (m *Metrics) RoutesGone(ids []string, current *policy.Policy) {
 	m.gone = slices.DeleteFunc(append(m.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(m.gone) > maxGoneRoutes {
@@ -108,46 +109,46 @@ func (m *Metrics) RoutesGone(ids []string, current *policy.Policy) {
 	}
 }
 
-// dropRoute drops all counters of a route. One after the other: looking for them would
-// hold up the checks while thousands are looked at.
+// dropRoute drops all counters of a route. It deletes them one by one, because a search over
+// thousands of counters would delay the checks.
 func (m *Metrics) dropRoute(id string) {
 	for _, reason := range authz.Reasons() {
 		for _, decision := range []string{authz.VerdictAllow, authz.VerdictDeny, authz.VerdictWouldDeny} {
 			m.decisions.DeleteLabelValues(id, decision, reason.String())
 		}
 	}
-	m.Next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // holds up no check
+	m.Next.differences.DeletePartialMatch(prometheus.Labels{"route": id}) // does not delay checks
 }
 
-// A Cache is something that answers from memory, and how to ask how often.
+// A Cache describes a cache and how to read its statistics.
 type Cache struct {
 	Name   string
 	Counts func() authz.CacheCounts
 }
 
-// CountedSessions are sessions whose questions are counted.
+// CountedSessions returns an [authz.Sessions] that counts the requests to s.
 func (m *Metrics) CountedSessions(s authz.Sessions) authz.Sessions {
 	return meteredSessions{s, m.sessions}
 }
 
-// CountedUsers are users whose questions are counted.
+// CountedUsers returns an [authz.Users] that counts the requests to u.
 func (m *Metrics) CountedUsers(u authz.Users) authz.Users { return meteredUsers{u, m.users} }
 
-// CountedAPIKeys are API keys whose questions are counted.
+// CountedAPIKeys returns an [authz.APIKeys] that counts the requests to k.
 func (m *Metrics) CountedAPIKeys(k authz.APIKeys) authz.APIKeys { return meteredAPIKeys{k, m.apiKeys} }
 
-// AskedSession counts a question to sessions that tell of their questions themselves.
+// AskedSession counts a request to a session store that reports its own requests.
 func (m *Metrics) AskedSession(took time.Duration, alive bool, err error) {
 	m.sessions.askedSession(took, alive, err)
 }
 
-// CallOptions make a gRPC server count its calls.
+// CallOptions returns options that make a gRPC server count its calls.
 func (m *Metrics) CallOptions() []grpc.ServerOption { return m.calls.options() }
 
-// Register shows what others count.
+// Register adds a collector to the metrics.
 func (m *Metrics) Register(c prometheus.Collector) { m.registry.MustRegister(c) }
 
-// CountCaches shows what caches count themselves.
+// CountCaches adds the statistics of caches to the metrics.
 func (m *Metrics) CountCaches(caches ...Cache) {
 	m.registry.MustRegister(cacheCollector{
 		caches: caches,
@@ -158,7 +159,7 @@ func (m *Metrics) CountCaches(caches ...Cache) {
 	})
 }
 
-// TokenCache is the cache of tokens that were good before.
+// TokenCache returns the cache of tokens that were verified before.
 func TokenCache(v *token.Verifier) Cache {
 	return Cache{"tokens", func() authz.CacheCounts {
 		hits, misses := v.Remembered()
@@ -166,7 +167,7 @@ func TokenCache(v *token.Verifier) Cache {
 	}}
 }
 
-// A cacheCollector reads the caches when somebody looks.
+// A cacheCollector reads the statistics of the caches on each scrape.
 type cacheCollector struct {
 	caches []Cache
 	total  *prometheus.Desc
@@ -188,14 +189,14 @@ func (c cacheCollector) Collect(to chan<- prometheus.Metric) {
 // Handler answers GET /metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		// One metric that fails does not hide the others.
+		// If one metric fails, the others are still shown.
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
 		Timeout:             4 * time.Second,
 	})
 }
 
-// Observers are told one after the other.
+// Observers is a list of observers that are called in order.
 type Observers []envoy.Observer
 
 // Observed implements [envoy.Observer].

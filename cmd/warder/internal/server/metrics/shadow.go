@@ -9,7 +9,8 @@ import (
 	"warder/policy"
 )
 
-// ShowShadow shows what is not enforced: all of it, and how many routes.
+// ShowShadow adds metrics about shadow mode: whether it applies to all routes, and the number
+// of routes of the policy that are in shadow.
 func (m *Metrics) ShowShadow(all bool, engine *authz.Engine) {
 	enabled := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "warder_shadow_enabled",
@@ -32,17 +33,18 @@ func (m *Metrics) ShowShadow(all bool, engine *authz.Engine) {
 	}))
 }
 
-// Next count what a policy to come would change.
+// Next counts what the next policy would change.
 type Next struct {
 	requests  *prometheus.CounterVec
 	different prometheus.Counter
-	// Requests that both policies decide alike, and those that were not compared.
+	// Same counts requests that both policies decide alike, and Skipped those that were
+	// not compared.
 	Same, Skipped prometheus.Counter
 	differences   *prometheus.CounterVec
-	gone          []string // routes of earlier policies to come, see RoutesGone
+	gone          []string // routes of earlier next policies, see RoutesGone
 }
 
-// RoutesGone does for the policy to come what [Metrics.RoutesGone] does for the other one.
+// RoutesGone is like [Metrics.RoutesGone] for the next policy.
 func (n *Next) RoutesGone(ids []string, current *policy.Policy) {
 	n.gone = slices.DeleteFunc(append(n.gone, ids...), func(id string) bool { return current.Route(id) != nil })
 	for len(n.gone) > maxGoneRoutes {
@@ -73,5 +75,5 @@ func (n *Next) Differ(now, next authz.Decision) {
 		next.Route(), next.Verdict(), next.Reason().String()).Inc()
 }
 
-// ShowNext shows the comparison with a policy to come.
+// ShowNext adds the metrics of the comparison with the next policy.
 func (m *Metrics) ShowNext() { m.registry.MustRegister(m.Next.requests, m.Next.differences) }

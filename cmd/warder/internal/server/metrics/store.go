@@ -10,8 +10,8 @@ import (
 	"warder/authz"
 )
 
-// storeMetrics are about questions that were put to stores, and not about what was
-// answered from memory.
+// storeMetrics are the metrics of requests to the stores. They do not include answers from
+// a cache.
 type storeMetrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -32,7 +32,7 @@ func newStoreMetrics() storeMetrics {
 	}
 }
 
-// The results of a question to a store.
+// The results of a store request.
 const (
 	storeOK = iota
 	storeNotFound
@@ -46,7 +46,7 @@ var storeResults = [...]string{
 	storeOverloaded: "overloaded", storeCancelled: "cancelled",
 }
 
-// A storeMeter counts the questions to one store, and tells when it stops answering.
+// A storeMeter counts the requests to one store and logs when the store stops answering.
 type storeMeter struct {
 	results [len(storeResults)]prometheus.Counter
 	seconds prometheus.Observer
@@ -57,13 +57,13 @@ func (m storeMetrics) meter(store string) *storeMeter {
 	meter := &storeMeter{seconds: m.seconds.WithLabelValues(store)}
 	meter.voice.store, meter.voice.now = store, time.Now
 	for i, result := range storeResults {
-		// All of them at once, so that the first failure is an increase.
+		// Create all counters now, so that the first failure shows as an increase from zero.
 		meter.results[i] = m.requests.WithLabelValues(store, result)
 	}
 	return meter
 }
 
-// asked notes a question that took so long and ended with err.
+// asked records a store request with its duration and its error.
 func (m *storeMeter) asked(took time.Duration, err error) {
 	result := storeResult(err)
 	m.results[result].Inc()
@@ -71,7 +71,7 @@ func (m *storeMeter) asked(took time.Duration, err error) {
 	m.voice.heard(result, err)
 }
 
-// AskedSession is asked for a store that has another word for what is not there.
+// askedSession is like asked for a store that reports a missing session as alive == false.
 func (m *storeMeter) askedSession(took time.Duration, alive bool, err error) {
 	if err == nil && !alive {
 		err = authz.ErrNotFound
@@ -93,7 +93,7 @@ func storeResult(err error) int {
 	return storeUnavailable
 }
 
-// meteredSessions are sessions whose questions are counted.
+// meteredSessions counts the requests to an [authz.Sessions].
 type meteredSessions struct {
 	sessions authz.Sessions
 	meter    *storeMeter
@@ -107,7 +107,7 @@ func (s meteredSessions) Alive(ctx context.Context, userID, sessionID string) (b
 	return alive, err
 }
 
-// meteredUsers are users whose questions are counted.
+// meteredUsers counts the requests to an [authz.Users].
 type meteredUsers struct {
 	users authz.Users
 	meter *storeMeter
@@ -121,7 +121,7 @@ func (u meteredUsers) User(ctx context.Context, id string) (authz.User, error) {
 	return user, err
 }
 
-// meteredAPIKeys are API keys whose questions are counted.
+// meteredAPIKeys counts the requests to an [authz.APIKeys].
 type meteredAPIKeys struct {
 	keys  authz.APIKeys
 	meter *storeMeter

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// voiceTime is how often a store that comes and goes is spoken of.
+// voiceTime is the minimum time between two log messages about an unstable store.
 const voiceTime = 10 * time.Second
 
-// A storeVoice says when a store stops answering and when it answers again, once each:
-// the decisions of the time between have only their reason. It takes the errors of stores,
-// which are made for a log.
+// A storeVoice logs once when a store stops answering and once when it answers again. The
+// decisions in between carry only a reason, not the error. The errors of stores are safe
+// to log.
 type storeVoice struct {
 	store string
-	log   *slog.Logger // nil: nobody listens
+	log   *slog.Logger // nil means that nothing is logged
 	now   func() time.Time
 
 	away atomic.Bool
-	said atomic.Bool  // that it is away
-	last atomic.Int64 // when that was said last
+	said atomic.Bool  // whether the log says that the store is away
+	last atomic.Int64 // when that was last logged
 }
 
-// heard notes the result of a question.
+// heard records the result of a store request.
 func (v *storeVoice) heard(result int, err error) {
 	switch {
 	case v.log == nil:
