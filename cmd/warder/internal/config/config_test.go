@@ -14,8 +14,8 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// TestBadConfig holds each testdata/*.bad.yaml against the messages at
-// its end, which have to be all that is reported, in order.
+// TestBadConfig checks that each testdata/*.bad.yaml reports exactly the messages at its end,
+// in order.
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.bad.yaml")
@@ -73,7 +73,7 @@ func compareLines(t *testing.T, got, want []string) {
 	}
 }
 
-// TestConfigSources: file, environment, and which of them wins.
+// TestConfigSources checks the precedence of the file and the environment.
 func TestConfigSources(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -149,7 +149,7 @@ func TestConfigSources(t *testing.T) {
 	}
 }
 
-// TestTrackedNeedsOneServer: what announces its changes is one server so far.
+// TestTrackedNeedsOneServer checks that tracked consistency supports only a single server.
 func TestTrackedNeedsOneServer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ url, want string }{
@@ -183,7 +183,7 @@ func TestTrackedNeedsOneServer(t *testing.T) {
 	}
 }
 
-// Sessions in memory need no tracking, and say so.
+// TestTrackedInMemory checks the message that sessions in memory need no tracking.
 func TestTrackedInMemory(t *testing.T) {
 	t.Parallel()
 	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
@@ -194,7 +194,7 @@ func TestTrackedInMemory(t *testing.T) {
 	}
 }
 
-// TestBadEnvironment: what is wrong without any file.
+// TestBadEnvironment checks the problems that are reported without any file.
 func TestBadEnvironment(t *testing.T) {
 	t.Parallel()
 	jwt, database := "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app"
@@ -235,8 +235,8 @@ func TestBadEnvironment(t *testing.T) {
 	}
 }
 
-// TestProxiesThatCoverEverything: networks that hold every address between them
-// are refused like 0.0.0.0/0, and a list with a gap is not.
+// TestProxiesThatCoverEverything checks that networks that together contain every address are
+// refused like 0.0.0.0/0, and that a list with a gap is accepted.
 func TestProxiesThatCoverEverything(t *testing.T) {
 	t.Parallel()
 	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "HALF=0.0.0.0/1")
@@ -265,7 +265,8 @@ func TestProxiesThatCoverEverything(t *testing.T) {
 	}
 }
 
-// TestDeadlineOfEnvoy: from 500ms on, Envoy answers before warder does.
+// TestDeadlineOfEnvoy checks the warning for deadlines of 500ms and more, with which Envoy
+// answers before warder does.
 func TestDeadlineOfEnvoy(t *testing.T) {
 	t.Parallel()
 	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzConfig: whatever stands in a file, reading it ends, panics nowhere, gives
-// every problem a place, and shows no variable's value.
+// FuzzConfig checks that reading any file terminates without a panic, gives every problem a
+// place, and never shows the value of a variable.
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		"",                                     // nothing
@@ -15,7 +15,7 @@ func FuzzConfig(f *testing.F) {
 		"jwt: {keys: [{secret: ${SECRET}}]}\n", // braces in a flow mapping
 		"jwt: {keys: [{secret: \"${SECRET}\"}]}\n",
 		"a: &x {b: *x}\n",           // an alias of itself
-		"<<: {a: 1}\n? [a]: b\n",    // keys that are none
+		"<<: {a: 1}\n? [a]: b\n",    // invalid keys
 		"listen: |\n  text\n",       // a literal
 		"policy: !!binary aGk=\n",   // a tag
 		"--- \na: 1\n--- \nb: 2\n",  // two documents
@@ -32,7 +32,7 @@ func FuzzConfig(f *testing.F) {
 	const canary = "c4n4ry-value"
 	env := func(name string) (string, bool) { return canary, name == "SECRET" }
 	f.Fuzz(func(t *testing.T, text string) {
-		if len(text) > 1<<10 || strings.Contains(text, canary) { // the parser of YAML takes its time with large nonsense
+		if len(text) > 1<<10 || strings.Contains(text, canary) { // the YAML parser is slow on large invalid input
 			return
 		}
 		c := defaultConfig()
@@ -49,7 +49,8 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// mayShow: a word of a closed list is shown, since no secret is asked for there.
+// mayShow reports whether text shows canary only in messages about invalid values of enumerations.
+// The keys with such values do not hold secrets.
 func mayShow(text, canary string) bool {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, canary) && !strings.Contains(line, "is unknown; use") {

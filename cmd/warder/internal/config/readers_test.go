@@ -10,8 +10,8 @@ import (
 	"warder/policy"
 )
 
-// TestReadersAreStrict: whoever reads a file refuses what is read in another way than it
-// seems to be, in each kind of file.
+// TestReadersAreStrict checks that the readers of all kinds of files refuse text with a misleading
+// meaning.
 func TestReadersAreStrict(t *testing.T) {
 	t.Parallel()
 	noEnv := func(string) (string, bool) { return "", false }

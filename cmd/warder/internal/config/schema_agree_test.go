@@ -23,13 +23,13 @@ func resolveText(data []byte, env cli.LookupEnv) error {
 	return err
 }
 
-// schemaEnv sets what a configuration needs, and what replaces some of its keys.
+// schemaEnv sets variables that a configuration needs or that override some of its keys.
 var schemaEnv = []string{
 	"SECRET=" + clitest.Secret, "DSN=postgres://127.0.0.1/app", "PROXIES=10.0.0.0/8", "WORD=strict", "N=2",
 }
 
-// unseenConfig is what the bad configurations have that a schema cannot refuse, each
-// key alone, with the reason.
+// unseenConfig lists the keys of the bad configurations that a schema cannot refuse, with the
+// reason for each.
 var unseenConfig = map[string]string{
 	"budgets: deadline":                  outOfRange,
 	"budgets: sessions.timeout":          outOfRange,
@@ -55,8 +55,8 @@ const (
 	overruled      = "a variable wins over the key, whatever stands there"
 )
 
-// TestConfigSchemaAgrees: the schema refuses each key of a bad configuration that is
-// refused, but for those that no schema can see.
+// TestConfigSchemaAgrees checks that the schema refuses each key of a bad configuration that
+// warder refuses, except those in unseenConfig.
 func TestConfigSchemaAgrees(t *testing.T) {
 	t.Parallel()
 	schema := compileSchema(t, Schema)
@@ -99,7 +99,7 @@ func TestConfigSchemaAgrees(t *testing.T) {
 	}
 }
 
-// keysApart makes a configuration of each key of one, two levels deep.
+// keysApart splits a configuration into one configuration per key, two levels deep.
 func keysApart(tree any) map[string]any {
 	apart := map[string]any{}
 	file, _ := tree.(map[string]any)
@@ -115,8 +115,8 @@ func keysApart(tree any) map[string]any {
 	return apart
 }
 
-// TestConfigSchemaIsNeverStricter: whatever warder takes, the schema takes. The
-// configurations have pieces of all others, and values of every kind.
+// TestConfigSchemaIsNeverStricter checks that the schema accepts everything that warder accepts.
+// It combines parts of all other configurations and values of every kind.
 func TestConfigSchemaIsNeverStricter(t *testing.T) {
 	t.Parallel()
 	schema := compileSchema(t, Schema)
@@ -151,7 +151,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	// Each value at each key, which is how the words of a key are all met, ...
+	// Try each value at each key, which covers all values of an enumeration, ...
 	full, _ := treeOf(read(t, "testdata/full.good.yaml"))
 	for key, group := range full.(map[string]any) {
 		inner, _ := group.(map[string]any)
@@ -176,7 +176,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 	}
 }
 
-// plant gives one key of a shape a value, that of another configuration or any.
+// plant sets one key of a type to a value from another configuration or to any of values.
 func plant(random *rand.Rand, shape reflect.Type, tree map[string]any, from any, values []any) {
 	field := shape.Field(random.IntN(shape.NumField()))
 	key := field.Tag.Get("json")

@@ -15,8 +15,8 @@ import (
 	"warder/authz"
 )
 
-// generateConfigSchema makes the schema of the shapes and their comments, which it
-// reads from the sources in this folder.
+// generateConfigSchema generates the schema from the types and their comments, which it reads
+// from the sources in this folder.
 func generateConfigSchema(t *testing.T) string {
 	t.Helper()
 	r := &jsonschema.Reflector{
@@ -49,7 +49,7 @@ func generateConfigSchema(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What encoding/json escapes for pages of HTML is easier to read as it is.
+	// Undo the HTML escapes of encoding/json, for readability.
 	return strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(string(out)) + "\n"
 }
 
@@ -60,13 +60,13 @@ func groupsOf(s *jsonschema.Schema) (groups []*jsonschema.Schema) {
 	return groups
 }
 
-// variableText is a text with a variable, whose value may be anything.
+// variableText returns the schema of a text that contains a variable with any value.
 func variableText() *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "string", Pattern: `\$\{`, Description: "A text with ${VAR} or ${VAR:-default}."}
 }
 
-// valueSchema is the schema of a type that is no struct. It takes what a variable may
-// still make right.
+// valueSchema returns the schema of a type that is not a struct. It also accepts texts with
+// variables, whose value may be valid.
 func valueSchema(t reflect.Type) *jsonschema.Schema {
 	orVariable := func(s *jsonschema.Schema) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, variableText()}}
@@ -113,12 +113,12 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-// JSONSchemaExtend says which files a certificate needs.
+// JSONSchemaExtend adds the rule for which files a certificate needs.
 func (TLSKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	s.DependentRequired = map[string][]string{"cert_file": {"key_file"}, "key_file": {"cert_file"}, "client_ca_file": {"cert_file"}}
 }
 
-// JSONSchemaExtend says that a file is there instead of a database.
+// JSONSchemaExtend adds the rule that a file excludes a database.
 func (DirectoryKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	noDatabase := &jsonschema.Schema{Properties: jsonschema.NewProperties()}
 	noDatabase.Properties.Set("database_url", jsonschema.FalseSchema)
@@ -126,7 +126,7 @@ func (DirectoryKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 	s.DependentSchemas = map[string]*jsonschema.Schema{"file": noDatabase}
 }
 
-// TestConfigSchemaIsCurrent: the schema is what the shapes and their comments make today.
+// TestConfigSchemaIsCurrent checks that the schema matches the current types and comments.
 func TestConfigSchemaIsCurrent(t *testing.T) {
 	t.Parallel()
 	want := generateConfigSchema(t)

@@ -21,7 +21,7 @@ import (
 	"warder/policy/strict"
 )
 
-// update writes the schema of the configuration as it is made today.
+// update makes the test write the generated schema of the configuration.
 var update = flag.Bool("update", false, "write config.schema.json")
 
 func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
@@ -41,11 +41,11 @@ func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
 	return compiled
 }
 
-// asWritten leaves the variables of a file as they are.
+// asWritten is a lookup function that leaves the variables of a file unchanged.
 func asWritten(name string) (string, bool) { return "${" + name + "}", true }
 
-// treeOf is a file as a reader of JSON has it, with its variables as they are
-// written; ok is false when it is no YAML, or none that is read here.
+// treeOf returns a YAML file as decoded JSON, with its variables unchanged. ok is false if the
+// file is not valid YAML or uses YAML features that warder does not support.
 func treeOf(data []byte) (tree any, ok bool) {
 	v, found := strict.Parse(strict.File{Name: "warder.yaml", Data: data}, strict.Limits{Bytes: maxConfigSize})
 	f := &filler{env: asWritten}
@@ -84,7 +84,7 @@ func plainTree(v strict.Value) any {
 	return nil
 }
 
-// TestIdentityHeaders: the configuration names every header that there is.
+// TestIdentityHeaders checks that the configuration has a key for every identity header.
 func TestIdentityHeaders(t *testing.T) {
 	t.Parallel()
 	keys := strict.KeysOf[IdentityHeadersKeys]()
@@ -98,7 +98,7 @@ func TestIdentityHeaders(t *testing.T) {
 	}
 }
 
-// TestFullConfiguration: the file that shows every key has each of them, and says so to
+// TestFullConfiguration checks that the file with all keys contains every key and is valid by
 // the schema.
 func TestFullConfiguration(t *testing.T) {
 	t.Parallel()
@@ -148,7 +148,7 @@ func read(t testing.TB, path string) []byte {
 	return data
 }
 
-// TestSchemaDefaults: what the schema calls a default is the value without the key.
+// TestSchemaDefaults checks that each default in the schema is the value of an absent key.
 func TestSchemaDefaults(t *testing.T) {
 	t.Parallel()
 	var schema struct {
@@ -209,8 +209,8 @@ func asJSON(t testing.TB, text []byte) any {
 	return tree
 }
 
-// TestSchemasTakeWhatIsShown: the schemas take each policy and configuration that is
-// shipped, shown in a README or decided by in testdata/decisions.
+// TestSchemasTakeWhatIsShown checks that the schemas accept each policy and configuration that
+// is shipped, shown in a README or used in testdata/decisions.
 func TestSchemasTakeWhatIsShown(t *testing.T) {
 	t.Parallel()
 	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, Schema)
@@ -267,7 +267,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 	}
 }
 
-// TestSchemasExplainEachKey: an editor shows what a key means.
+// TestSchemasExplainEachKey checks that the schemas describe every key, for editors.
 func TestSchemasExplainEachKey(t *testing.T) {
 	t.Parallel()
 	explained := 0

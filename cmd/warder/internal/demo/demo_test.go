@@ -32,8 +32,8 @@ func tourOptions(t *testing.T) demoOptions {
 	return o
 }
 
-// TestTour: the story as README tells it, through a real Envoy, with the sessions
-// in memory and in a real Redis.
+// TestTour runs the tour of the README through a real Envoy, with sessions in memory and in a
+// real Redis.
 func TestTour(t *testing.T) {
 	t.Parallel()
 	for _, redisURL := range []string{"", "redis://" + authztest.StartRedis(t, "").Addr + "/0"} {
@@ -56,11 +56,11 @@ func TestTour(t *testing.T) {
 	}
 }
 
-// A tour whose steps go otherwise has to say which, and to fail.
+// TestTourTells checks that a tour with unexpected results names the failing steps and fails.
 func TestTourTells(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/office" { // as if the allowlist were not there
+		if r.URL.Path == "/office" { // as if there were no allowlist
 			w.WriteHeader(http.StatusOK)
 			return
 		}
@@ -92,7 +92,7 @@ func TestTourTells(t *testing.T) {
 	}
 }
 
-// TestTourFails: an application that is not guarded fails the whole tour.
+// TestTourFails checks that the tour fails if the application is not protected.
 func TestTourFails(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(http.HandlerFunc(echo))
@@ -107,7 +107,7 @@ func TestTourFails(t *testing.T) {
 	}
 }
 
-// TestDemoPortTaken: the message names the flag.
+// TestDemoPortTaken checks that the message about a used port names the flag.
 func TestDemoPortTaken(t *testing.T) {
 	t.Parallel()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -125,7 +125,7 @@ func TestDemoPortTaken(t *testing.T) {
 	}
 }
 
-// TestDemoPolicyNamesItsSchema: an editor finds the schema from the first line.
+// TestDemoPolicyNamesItsSchema checks that the first line of the policy refers to the schema.
 func TestDemoPolicyNamesItsSchema(t *testing.T) {
 	t.Parallel()
 	if first := "# yaml-language-server: $schema=../../../../policy/policy.schema.json\n"; !strings.HasPrefix(string(demoPolicy), first) {

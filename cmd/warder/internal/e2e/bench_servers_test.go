@@ -137,8 +137,8 @@ func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestan
 	return c
 }
 
-// stall is for every timeout: a moment in which the machine does something else
-// is to be a slow answer, and not another one.
+// stall is the value of every timeout. A pause of the machine should cause a slow answer, not
+// a different one.
 const stall = 5 * time.Second
 
 // warderConfig writes warder.yaml and what it names into dir.
@@ -343,8 +343,8 @@ func at(node any, steps ...any) any {
 	return node
 }
 
-// plainProxy is the least that asks an authorization server: ext_authz with
-// nothing but where to ask, and no access log.
+// plainProxy returns the minimal configuration that uses an authorization server: ext_authz
+// with only the address of the server, and no access log.
 func plainProxy(t *testing.T, asks string) map[string]any {
 	t.Helper()
 	typed := func(name, kind string, config map[string]any) map[string]any {

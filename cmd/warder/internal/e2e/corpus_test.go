@@ -25,7 +25,8 @@ import (
 // file's policy and configuration, facts in a real Redis and a real Postgres, and an
 // application that records what reaches it.
 //
-// With remembers the program keeps what the stores said, which must change no answer.
+// If remembers is true, the program caches the answers of the stores, which must not change
+// any decision.
 func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
 	files := authztest.LoadCorpus(t, corpusDir)
@@ -54,8 +55,8 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 
 const corpusDir = repository + "/testdata/decisions"
 
-// chosenHeader makes this Envoy take the route of its own that chooses a route of the
-// policy. An Envoy in service has paths and hosts for that.
+// chosenHeader selects the Envoy route that chooses a route of the policy. A production Envoy
+// uses paths and hosts for that.
 const chosenHeader = "x-corpus-route"
 
 // withChosenRoutes gives Envoy a route for each one of the policies that a case wants
@@ -218,7 +219,7 @@ func (d *envoyDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Out
 		out.Upstream = fields(upstream)
 		return out, nil
 	}
-	// What every answer of this Envoy has, whoever gave it.
+	// Every response of this Envoy has these headers.
 	for _, name := range []string{"Date", "Server", "Connection", "Content-Length"} {
 		response.Header.Del(name)
 	}

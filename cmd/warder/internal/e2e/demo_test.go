@@ -13,8 +13,8 @@ import (
 	"warder/envoy"
 )
 
-// TestDemoUntilStopped: the demo that stays prints commands that work, reloads its
-// policy, and leaves nothing when it is told to stop.
+// TestDemoUntilStopped checks that a demo without the tour prints commands that work, reloads
+// its policy, and leaves nothing behind when it is stopped.
 func TestDemoUntilStopped(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	leaks := newLeaks()

@@ -69,8 +69,8 @@ func withRoomForHeaders(root map[string]any) {
 	manager(root)["max_request_headers_kb"] = 8192
 }
 
-// withPatience lets a check take as long as a busy machine needs: what is tested is
-// what the answer is.
+// withPatience raises the timeout of a check for busy machines. The tests check the answer,
+// not its duration.
 func withPatience(root map[string]any) {
 	extAuthz := manager(root)["http_filters"].([]any)[1].(map[string]any)["typed_config"].(map[string]any)
 	extAuthz["grpc_service"].(map[string]any)["timeout"] = fmt.Sprintf("%.0fs", patience.Seconds())

@@ -20,9 +20,8 @@ routes:
   - {id: key, match: /key, allow: [{api_key: {scopes: ["assets:read"]}}]}
 `
 
-// testFaults breaks each store in each way: every request that needs it is a 503
-// of warder's own, nothing reaches the application, and after the fault all is
-// well again.
+// testFaults breaks each store in each way. Every request that needs the store must get a 503
+// from warder, and must not reach the application. After the fault, requests succeed again.
 func testFaults(t *testing.T, leaks *leaks) {
 	redis := authztest.StartRedis(t, "e2e-c4n4ry-redis-password")
 	pg := authztest.StartPostgresServer(t)
@@ -73,7 +72,7 @@ func testFaults(t *testing.T, leaks *leaks) {
 				if fault.hits == needsDirectory {
 					r.expect(t, base, "/key", key(apiKey), http.StatusServiceUnavailable)
 				}
-				// What needs no store is answered, and a bad token costs no store.
+				// Requests that need no store are answered. An invalid token causes no store request.
 				r.expect(t, base, "/user", bearer(token+"x"), http.StatusUnauthorized)
 				r.expect(t, base, "/nowhere", nil, http.StatusForbidden)
 			}
@@ -174,7 +173,7 @@ func (r *rig) waitForSocket(t *testing.T) {
 	})
 }
 
-// expect sends one request and holds the status against the wanted one.
+// expect sends one request and checks the status.
 func (r *rig) expect(t *testing.T, base, path string, headers map[string]string, want int) {
 	t.Helper()
 	if got := r.get(t, base, path, headers); got != want {
@@ -182,8 +181,8 @@ func (r *rig) expect(t *testing.T, base, path string, headers map[string]string,
 	}
 }
 
-// testHugeRequest sends headers of some MiB through an Envoy that lets requests
-// pass when its authorizer fails: warder says no before that.
+// testHugeRequest sends headers of some MiB through an Envoy that allows requests when its
+// authorizer fails. Warder must deny them before that happens.
 func testHugeRequest(t *testing.T, leaks *leaks) {
 	r := newRig(t, leaks, authztest.StartRedis(t, ""), authztest.StartPostgres(t))
 	base := r.startEnvoy(t, true, nil)
@@ -202,8 +201,7 @@ func testHugeRequest(t *testing.T, leaks *leaks) {
 	if after, _ := r.upstream.seen(); after != before {
 		t.Error("the request reached the application")
 	}
-	// And with the authorizer gone this Envoy does let everything through, so the
-	// test above has tested something.
+	// Without an authorizer this Envoy allows everything, so the test above is meaningful.
 	r.stopWarder(t)
 	r.expect(t, base, "/user", nil, http.StatusOK)
 }

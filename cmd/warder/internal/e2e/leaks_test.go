@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// leaks gathers everything that a run let out (log lines, responses, answers of
-// the admin listener) and every secret that it must not hold.
+// leaks collects all output of a run (log lines, responses, answers of the admin listener)
+// and all secrets that the output must not contain.
 type leaks struct {
 	mu      sync.Mutex
 	secrets map[string]string // secret -> what it is
@@ -24,7 +24,7 @@ func newLeaks() *leaks {
 	return &leaks{secrets: map[string]string{}, output: map[string]*bytes.Buffer{}}
 }
 
-// secret notes a text that must not come out, in whatever spelling.
+// secret records a text that must not appear in the output, in any spelling.
 func (l *leaks) secret(what, text string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,7 +56,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	return b.Write(p)
 }
 
-// text returns what came out at one place so far.
+// text returns the output at one place so far.
 func (l *leaks) text(where string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +90,7 @@ func (l *leaks) scan(t *testing.T) {
 	t.Logf("%d secrets are in none of %d bytes from %d places", len(l.secrets), size, len(l.output))
 }
 
-// spellings are the forms in which a secret is still one.
+// spellings returns the encodings of a secret that also must not appear.
 func spellings(secret string) map[string]string {
 	reversed := []byte(secret)
 	slices.Reverse(reversed)
@@ -106,7 +106,7 @@ func spellings(secret string) map[string]string {
 	}
 }
 
-// The scan itself is able to find: otherwise its silence says nothing.
+// TestLeaksAreFound checks that the scan finds secrets.
 func TestLeaksAreFound(t *testing.T) {
 	const secret = "wk_live_c4n4ry/+?"
 	for spelling, text := range spellings(secret) {

@@ -12,9 +12,9 @@ import (
 	"warder/cmd/warder/internal/server"
 )
 
-// TestMain makes this test binary warder when the environment says so, with the commands
-// that run a server: so the program under test has the race detector when the tests have
-// it, and a change of another command runs none of these tests again.
+// TestMain runs this test binary as warder if the environment says so, with the commands that
+// run a server. Therefore the program under test has the race detector if the tests have it,
+// and a change of another command does not run these tests again.
 func TestMain(m *testing.M) {
 	if os.Getenv(asWarder) != "" {
 		server.SilenceLibraries()

@@ -26,7 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A hostile peer writes frames as it likes and reads nothing into account.
+// A hostile is a peer that writes arbitrary frames and ignores flow control.
 type hostile struct {
 	conn   net.Conn
 	framer *http2.Framer
@@ -116,8 +116,8 @@ func peak(t *testing.T, pid int) int {
 	return field("VmHWM") - field("RssFile")
 }
 
-// TestMemoryOfPeers: with the limits of k8s/sidecar.yaml, no peer makes warder use more
-// memory than its container has, and others are answered meanwhile.
+// TestMemoryOfPeers checks that with the limits of k8s/sidecar.yaml no peer makes warder use
+// more memory than its container has, and that warder still answers other peers.
 func TestMemoryOfPeers(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector has memory of its own; make race runs this without it too")

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// dieWithParent lets no child outlive the tests, not even when they are killed.
+// dieWithParent makes the child end with the tests, even if the tests are killed.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -163,13 +163,13 @@ func (m *mesh) dial(ctx context.Context, dialer *net.Dialer, cert *tls.Certifica
 	return d.DialContext(ctx, "tcp", m.address)
 }
 
-// meetsPeers reports whether a file has a client with a certificate.
+// meetsPeers reports whether a case in f has a client with a certificate.
 func meetsPeers(f *policytest.File) bool {
 	return slices.ContainsFunc(f.Cases, func(c *policytest.Case) bool { return c.Principal != "" })
 }
 
-// testPeers holds what Envoy makes of certificates that no case can describe. A route
-// is let through for the principal of its path, and for no other.
+// testPeers tests certificates that a case cannot describe. A route is allowed only for the
+// principal in its path.
 func testPeers(t *testing.T, r *rig, m *mesh) {
 	const uri, other = "spiffe://cluster.local/ns/web/sa/a", "spiffe://cluster.local/ns/web/sa/b"
 	first, err := asn1.Marshal([]asn1.RawValue{

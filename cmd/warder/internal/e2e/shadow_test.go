@@ -11,21 +11,20 @@ import (
 	"warder/authz"
 )
 
-// withoutOwnGuard takes from Envoy what it does by itself against forged identity
-// headers: what is tested is warder.
+// withoutOwnGuard removes Envoy's own protection against forged identity headers, so that the
+// tests test warder.
 func withoutOwnGuard(root map[string]any) {
 	m := manager(root)
 	m["common_http_protocol_options"].(map[string]any)["headers_with_underscores_action"] = "ALLOW"
 	m["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)["mutations"] = map[string]any{}
 }
 
-// anyIdentity are the names under which an application could take a header for one of
-// warder's.
+// anyIdentity matches the header names that an application could mistake for those of warder.
 var anyIdentity = regexp.MustCompile(`(?i)^x[^a-z0-9]warder[^a-z0-9]`)
 
-// testShadow sends the same requests to a warder that enforces, to one that does not,
-// and to one that looks at another policy beside. No denial is enforced by the second
-// one only, but for what cannot be read in one way.
+// testShadow sends the same requests to a warder that enforces denials, to one in shadow mode,
+// and to one with a next policy. Only the second does not enforce denials, except for ambiguous
+// requests.
 func testShadow(t *testing.T, r *rig, base, token, apiKey string) {
 	const next = `
 version: 1
@@ -97,14 +96,14 @@ routes:
 	}
 }
 
-// What a line of one of the two logs says.
+// A said is the content of a line of one of the two logs.
 type said struct {
 	Decision string `json:"decision"`
 	Reason   string `json:"reason"`
 	Next     string `json:"next_reason"`
 }
 
-// expectSaid reads as many lines of a log as are wanted, in whatever order they come.
+// expectSaid reads as many lines of a log as are wanted, in any order.
 func (r *rig) expectSaid(t *testing.T, path string, lines <-chan []byte, wanted ...said) {
 	t.Helper()
 	missing := map[said]bool{}
@@ -125,8 +124,8 @@ func (r *rig) expectSaid(t *testing.T, path string, lines <-chan []byte, wanted 
 	}
 }
 
-// expectArrived holds what reached the application: an identity where somebody was let
-// through, none at all in any spelling elsewhere, and in shadow the credentials.
+// expectArrived checks the headers that the application received: an identity for an allowed
+// principal, otherwise no identity in any spelling, and in shadow mode the credentials.
 func expectArrived(t *testing.T, path string, arrived http.Header, verdict string, reason authz.Reason, shadow bool, credentials map[string]string) {
 	t.Helper()
 	known := verdict == authz.VerdictAllow && (reason == authz.ReasonSession || reason == authz.ReasonAPIKey)

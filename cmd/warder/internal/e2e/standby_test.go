@@ -10,9 +10,9 @@ import (
 	"warder/authz/authztest"
 )
 
-// testStandby names a standby in DATABASE_URL. Its answers count for nothing, the log
-// and /readyz say so, and all is well when it is promoted; directory.standby lets it
-// answer from the beginning.
+// testStandby sets DATABASE_URL to a standby. Its answers are not accepted, and the log and
+// /readyz say so, until it is promoted. With directory.standby its answers are accepted from
+// the beginning.
 func testStandby(t *testing.T, leaks *leaks) {
 	redis, primary := authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgresServer(t)
 	r := newRig(t, leaks, redis, primary)

@@ -7,8 +7,8 @@ import (
 	"warder/authz"
 )
 
-// TestStepOfKnowsEveryReason: a reason that explain does not know would be shown as a
-// fault of warder.
+// TestStepOfKnowsEveryReason checks that explain knows every reason. It would show an unknown
+// reason as an internal error of warder.
 func TestStepOfKnowsEveryReason(t *testing.T) {
 	t.Parallel()
 	for _, r := range authz.Reasons() {
@@ -20,7 +20,7 @@ func TestStepOfKnowsEveryReason(t *testing.T) {
 	}
 }
 
-// TestExplainIsLocal: who comes from elsewhere learns nothing of the policy.
+// TestExplainIsLocal checks that clients on other machines learn nothing about the policy.
 func TestExplainIsLocal(t *testing.T) {
 	t.Parallel()
 	for peer, want := range map[string]bool{

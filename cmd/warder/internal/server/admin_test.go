@@ -12,7 +12,7 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// nothing is a readiness without more to say.
+// nothing returns no details for a readiness.
 func nothing() string { return "" }
 
 func TestAdmin(t *testing.T) {
@@ -65,8 +65,8 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-// TestRecovered: a part that panics ends the others with an error, and what was
-// thrown is nowhere.
+// TestRecovered checks that a panic in a part ends the others with an error, and that the panic
+// value appears nowhere.
 func TestRecovered(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -119,7 +119,7 @@ func TestDecisionLogOff(t *testing.T) {
 	}
 }
 
-// A stuck pipe blocks each write until it is opened.
+// A stuckPipe blocks each write until it is opened.
 type stuckPipe struct {
 	open chan struct{}
 	clitest.Buffer
@@ -130,8 +130,8 @@ func (p *stuckPipe) Write(b []byte) (int, error) {
 	return p.Buffer.Write(b)
 }
 
-// Nobody reads standard output: checks go on, lines are dropped and counted, and
-// what was kept comes out when somebody reads again.
+// TestDecisionLogNeverBlocks checks that checks continue while nobody reads standard output.
+// Lines are dropped and counted, and the queued lines are written when somebody reads again.
 func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
@@ -145,7 +145,7 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	close(pipe.open)
 	q.close(0)
 	kept := strings.Count(pipe.String(), "\n")
-	if kept < lineBacklog || kept > lineBacklog+1 { // one may be in the writer's hands
+	if kept < lineBacklog || kept > lineBacklog+1 { // the writer may hold one
 		t.Errorf("%d lines were kept, want %d", kept, lineBacklog)
 	}
 	if !strings.Contains(own.String(), "lines dropped") {
@@ -172,7 +172,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	}
 }
 
-// Long lines that nobody reads are dropped before they fill the memory.
+// TestLineQueueBytes checks that long lines are dropped before they use too much memory.
 func TestLineQueueBytes(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}

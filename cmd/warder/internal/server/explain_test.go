@@ -18,8 +18,8 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// TestExplainRunning asks a running warder about its policy. It must not tell who has
-// which session, key or role: a good credential and a forged one get the same answer.
+// TestExplainRunning asks a running warder about its policy. The answer must not reveal
+// sessions, keys or roles: a valid credential and a forged one get the same answer.
 func TestExplainRunning(t *testing.T) {
 	t.Parallel()
 	store := memory.New(nil)
@@ -81,7 +81,7 @@ func TestExplainRunning(t *testing.T) {
 	}
 }
 
-// TestExplainHandlerRefuses: questions that get no answer, and what they get.
+// TestExplainHandlerRefuses checks the errors for invalid questions.
 func TestExplainHandlerRefuses(t *testing.T) {
 	t.Parallel()
 	r := start(t, testSettings(t), MemoryStores(memory.New(nil)))
@@ -134,7 +134,7 @@ func TestExplainHandlerRefuses(t *testing.T) {
 	}
 }
 
-// TestExplainOverSocket: whoever reaches a socket is on this machine.
+// TestExplainOverSocket checks that clients on a unix socket count as local.
 func TestExplainOverSocket(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)

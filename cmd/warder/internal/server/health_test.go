@@ -42,7 +42,7 @@ func TestHealthCommand(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 
-	// Secrets that cannot be read are no matter of a health check.
+	// A health check does not need secrets, so it ignores unreadable ones.
 	config := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "jwt: {keys: [{secret: '${UNSET}'}]}\nlisten: {admin: '"+r.Admin.String()+"'}\n")
 	for _, c := range []struct {
 		want         int

@@ -13,15 +13,15 @@ import (
 	"warder/cmd/warder/internal/server/metrics"
 )
 
-// A check only copies what its line needs: nothing is masked or encoded before it is
-// the line's turn, and no more of the request is kept than is read.
+// TestDecisionLineIsMadeLater checks that a check only copies what its line needs. Masking and
+// encoding happen when the line is written, and unused parts of the request are not retained.
 func TestDecisionLineIsMadeLater(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	q := testLines(t, pipe, clitest.Discard())
 	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil)
 	l.Observed(t.Context(), observe("/first", ""))
-	for len(q.lines) > 0 { // until the writer has it
+	for len(q.lines) > 0 { // until the writer has taken it
 		time.Sleep(time.Millisecond)
 	}
 	hostile := "/admin/" + strings.Repeat("%3DBearer", 6400)
@@ -41,8 +41,8 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 	q.close(0)
 }
 
-// Nobody reads: that is told while it is so, and once; new lines come when
-// somebody reads again, and one log takes nothing from another.
+// TestStuckReaderIsTold checks that a reader that does not read is reported once, while it is
+// stuck. New lines are written when it reads again, and one log uses no room of another.
 func TestStuckReaderIsTold(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
@@ -75,7 +75,7 @@ func TestStuckReaderIsTold(t *testing.T) {
 	}
 }
 
-// warder's own log waits for nobody either: checks write to it.
+// TestOwnLogNeverBlocks checks that warder's own log does not block, because checks write to it.
 func TestOwnLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
@@ -94,7 +94,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 	}
 }
 
-// A line that cannot be made is lost alone.
+// TestLineThatPanics checks that only the line whose function panics is lost.
 func TestLineThatPanics(t *testing.T) {
 	t.Parallel()
 	var out, own clitest.Buffer
@@ -107,7 +107,8 @@ func TestLineThatPanics(t *testing.T) {
 	}
 }
 
-// More credentials than are looked for hide every text of the client.
+// TestTooManyCredentials checks that a request with more than maxCredentials credentials hides
+// all texts of the client.
 func TestTooManyCredentials(t *testing.T) {
 	t.Parallel()
 	var out clitest.Buffer

@@ -97,7 +97,8 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 	}
 }
 
-// The socket of a successor is not taken away by the predecessor's end.
+// TestListenUnixLeavesASuccessorAlone checks that closing a listener does not remove the socket
+// of a newer process.
 func TestListenUnixLeavesASuccessorAlone(t *testing.T) {
 	t.Parallel()
 	a := config.Address{Network: "unix", Address: filepath.Join(clitest.SocketDir(t), "warder.sock")}

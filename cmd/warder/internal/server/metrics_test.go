@@ -79,7 +79,7 @@ func TestMetrics(t *testing.T) {
 			t.Fatalf("%s: %v, %v; want %v", c.path, got, err, c.want)
 		}
 	}
-	// A method that is not served is the client's word.
+	// The name of a method that is not served is chosen by the client.
 	if err := conn.Invoke(t.Context(), "/c4n4ry.Service/C4n4ry", &dto.Metric{}, &dto.Metric{}); err == nil {
 		t.Fatal("an unknown method was answered")
 	}
@@ -125,7 +125,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestPolicyStatusIsWellMade holds the metrics of the reload against Prometheus' own rules.
+// TestPolicyStatusIsWellMade checks the metrics of the reload against the rules of Prometheus.
 func TestPolicyStatusIsWellMade(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
@@ -139,8 +139,8 @@ func TestPolicyStatusIsWellMade(t *testing.T) {
 	}
 }
 
-// TestDocumentedMetrics: the table has each metric that is registered and no other, and
-// the alerts use metrics and reasons that there are.
+// TestDocumentedMetrics checks that the documentation table lists exactly the registered
+// metrics, and that the alerts use only existing metrics and reasons.
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	text := clitest.PageAt(t, "cmd/warder/README.md").Text

@@ -10,8 +10,8 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// mountinfo is what the kernel tells in a pod whose policy is mounted with subPath,
-// with a name that needs escapes, an overlay, and a line that is none.
+// mountinfo is the mountinfo file in a pod whose policy is mounted with subPath. It contains a
+// name with escapes, an overlay, and a malformed line.
 const mountinfo = `2041 1519 0:347 / / rw,relatime master:651 - overlay overlay rw,lowerdir=/var/lib/a:/var/lib/b,upperdir=/u,workdir=/w
 2042 2041 0:351 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw
 2050 2041 259:1 /kubelet/pods/0e1d/volume-subpaths/policy/warder/0 /etc/warder/policy.yaml ro,relatime - ext4 /dev/root rw
@@ -32,7 +32,7 @@ func TestMountPoints(t *testing.T) {
 	}
 }
 
-// Only a file counts: a folder is mounted by itself too, which is as it should be.
+// TestIsMountedFile checks that only mounted files are reported. Mounted folders are fine.
 func TestIsMountedFile(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.EvalSymlinks(t.TempDir())

@@ -60,9 +60,9 @@ func TestOpenStores(t *testing.T) {
 		t.Error("with max_staleness 0s a change is not seen at once")
 	}
 	listening := "DO $$ BEGIN ASSERT %d = (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'warder listener'); END $$"
-	db.Exec(t, fmt.Sprintf(listening, 0)) // for nobody: nothing is kept
+	db.Exec(t, fmt.Sprintf(listening, 0)) // nothing listens because nothing is cached
 
-	// With a max_staleness facts are kept until a change is announced.
+	// With a max_staleness, facts are cached until a change is announced.
 	kept := *s
 	kept.Directory.MaxStaleness = time.Hour
 	log := make(lines, 100)
@@ -81,7 +81,7 @@ func TestOpenStores(t *testing.T) {
 	if user(stale) {
 		t.Error("with max_staleness 1h the fact was not kept")
 	}
-	// What was answered from memory is no question to the store.
+	// Answers from the cache do not count as store requests.
 	counted.CountCaches(stale.Caches...)
 	w := httptest.NewRecorder()
 	counted.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -112,7 +112,7 @@ func TestOpenStores(t *testing.T) {
 		t.Errorf("User after close: %v", err)
 	}
 
-	// A query that does not fit stops a start, a server that is away does not.
+	// A query that does not fit prevents the start. A server that cannot be reached does not.
 	unfit := *s
 	unfit.Directory.UsersQuery = "SELECT nothing FROM users WHERE id = $1"
 	directory := open(t, &unfit).Checks[1]
@@ -163,7 +163,7 @@ type lines chan string
 func (l lines) Write(b []byte) (int, error) {
 	select {
 	case l <- string(b):
-	default: // nobody reads so many
+	default: // the channel is full
 	}
 	return len(b), nil
 }
@@ -193,7 +193,7 @@ func open(t *testing.T, s *config.Settings) *Stores {
 	return opened
 }
 
-// The stores of a small installation: a file, and no server to wait for.
+// TestOpenStoresInMemory opens the stores of a small installation: a file, and no database.
 func TestOpenStoresInMemory(t *testing.T) {
 	t.Parallel()
 	const directory = `users: [{id: "42", is_active: true}]
@@ -213,7 +213,7 @@ sessions: [{user_id: "42", session_id: s1}]
 		t.Error("an unknown user was found")
 	}
 
-	// Without a file there is no session, whoever asks.
+	// Without a file there are no sessions.
 	s.Directory = config.Directory{DatabaseURL: mask.New("postgres://127.0.0.1:1/none"), Timeout: time.Second}
 	empty := open(t, s)
 	if got := empty.names(); len(got) != 1 || got[0] != "directory (Postgres)" {

@@ -79,7 +79,7 @@ func TestReload(t *testing.T) {
 		return strings.Contains(r.out.String(), "policy reloaded") && strings.Contains(r.out.String(), "routes=3 added=2 removed=1 hash="+r.engine.Policy().Hash())
 	})
 
-	// A policy that is not right changes nothing, and each problem is logged.
+	// An invalid policy changes nothing, and each problem is logged.
 	good := r.engine.Policy()
 	clitest.Replace(t, path, "version: 1\nroutes:\n  - {id: e, match: e, public: true}\n  - {id: f, match: /f, publik: true}\n")
 	clitest.Eventually(t, "both problems", func() bool {
@@ -89,7 +89,7 @@ func TestReload(t *testing.T) {
 		t.Error("a bad policy replaced the good one")
 	}
 
-	// The file goes away: the same.
+	// The same holds if the file is removed.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestReload(t *testing.T) {
 		t.Error("the good policy went with its file")
 	}
 
-	// And it comes back as it was: nothing is swapped, and that all is well is said.
+	// If it comes back unchanged, nothing is swapped, and the log says that the reload succeeded.
 	clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("b", "c", "d"))
 	clitest.Eventually(t, "a word that all is well", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy is good again, and unchanged\"")
@@ -111,8 +111,8 @@ func TestReload(t *testing.T) {
 	clitest.Eventually(t, "the routes after all that", func() bool { return r.routes() == "z" })
 }
 
-// A reload that removes routes warns of it and names them, some of them when there are
-// many: requests to them are denied from then on.
+// TestReloadNamesRemovedRoutes checks that a reload that removes routes logs a warning with
+// their names, or some of the names if there are many.
 func TestReloadNamesRemovedRoutes(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("d", "c", "b", "a"))
@@ -161,7 +161,7 @@ func TestReloadOnHangup(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
 	r := startReloading(t, path)
-	r.hangup <- os.Interrupt // any signal: the channel is what counts
+	r.hangup <- os.Interrupt // any signal works
 	clitest.Eventually(t, "a word that nothing changed", func() bool {
 		return strings.Contains(r.out.String(), "level=INFO msg=\"policy unchanged\"")
 	})
@@ -170,7 +170,8 @@ func TestReloadOnHangup(t *testing.T) {
 	}
 }
 
-// A hangup says what is wrong once, though the files are looked at a second time.
+// TestReloadOnHangupWhenBad checks that a hangup logs problems only once, although the files are
+// read a second time.
 func TestReloadOnHangupWhenBad(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
@@ -185,13 +186,13 @@ func TestReloadOnHangupWhenBad(t *testing.T) {
 			t.Errorf("%d problems after %d hangups, want %d", said(), n+1, want)
 		}
 	}
-	// What is wrong in another way is said after a hangup too.
+	// A different problem is logged after a hangup too.
 	clitest.Replace(t, path, "version: 3\n")
 	clitest.Eventually(t, "the other problem", func() bool { return strings.Contains(r.out.String(), `is \"3\"`) })
 }
 
-// The warning about addresses comes at a reload too: that is when client_ips
-// are added.
+// TestReloadWarnsAboutClientIPs checks that the warning about client addresses is also logged
+// at a reload, because that is when client_ips are added.
 func TestReloadWarnsAboutClientIPs(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))

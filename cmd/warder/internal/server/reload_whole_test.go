@@ -23,9 +23,9 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// wholePolicies decide one request, of user 42 with the role EDITOR, in ways that differ
-// in everything at once. Parts of two of them would make yet another answer: the
-// admin_role of the first one with the route of the second lets a session pass.
+// wholePolicies decide one request, of user 42 with the role EDITOR, in ways that differ in
+// every part of the answer. A mix of two policies would give yet another answer: with the
+// admin_role of the first and the route of the second, a session would be allowed.
 var wholePolicies = []struct{ route, decision, text string }{
 	{"open", "allow public", "version: 1\nadmin_role: EDITOR\nroutes:\n  - {id: open, match: /thing, public: true}\n"},
 	{"control", "deny role_missing", "version: 1\nadmin_role: \"\"\nroutes:\n  - {id: control, match: /thing, allow: [{user: {roles: [CONTROL]}}]}\n"},
@@ -60,7 +60,7 @@ func newReloadRig(t *testing.T) *reloadRig {
 	return r
 }
 
-// change writes the policy in one of the ways in which it changes in practice.
+// change writes the policy in one of the ways in which policies are changed in practice.
 func (r *reloadRig) change(t *testing.T, how int, text string) {
 	t.Helper()
 	target, err := filepath.EvalSymlinks(r.path)
@@ -87,7 +87,7 @@ func (r *reloadRig) change(t *testing.T, how int, text string) {
 	}
 }
 
-// ask returns all of the answer to the request.
+// ask returns the whole answer to the request.
 func (r *reloadRig) ask(t *testing.T) string {
 	response, err := r.client.Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
@@ -108,7 +108,7 @@ func (r *reloadRig) ask(t *testing.T) string {
 	return string(text)
 }
 
-// decides waits until the policy with this route is the one that decides.
+// decides waits until the server decides by the policy with this route.
 func (r *reloadRig) decides(t *testing.T, route string) {
 	t.Helper()
 	clitest.Eventually(t, "the policy with "+route, func() bool { return r.server.engine.Policy().Routes()[0].ID == route })
@@ -151,7 +151,7 @@ func TestReloadIsWhole(t *testing.T) {
 			})
 		}
 		r.change(t, i, next.text)
-		if i%10 > 0 { // the others are for the watch to find
+		if i%10 > 0 { // the watch must find the others
 			r.hangup <- os.Interrupt
 		}
 		r.decides(t, next.route)
@@ -181,8 +181,8 @@ func TestReloadIsWhole(t *testing.T) {
 	r.wholeDecisions(t, before)
 }
 
-// wholeDecisions holds the counters against what whole policies decide: no pair of a
-// route and a reason is of two of them.
+// wholeDecisions checks that each pair of a route and a reason in the counters belongs to one
+// policy, and is not a mix of two.
 func (r *reloadRig) wholeDecisions(t *testing.T, before clitest.Scrape) {
 	t.Helper()
 	known := map[string]bool{}
@@ -208,9 +208,9 @@ func (r *reloadRig) wholeDecisions(t *testing.T, before clitest.Scrape) {
 	}
 }
 
-// TestReloadKeepsTheLastGood: of 100 new versions every other one is broken, each in
-// one of the ways in which files break. The last good one decides, and log, metrics
-// and /readyz say so until a good one is there.
+// TestReloadKeepsTheLastGood writes 100 new versions, of which every other one is broken in one
+// of several ways. The last valid policy must decide, and log, metrics and /readyz must say so
+// until the next valid policy.
 func TestReloadKeepsTheLastGood(t *testing.T) {
 	t.Parallel()
 	r := newReloadRig(t)
@@ -291,7 +291,7 @@ warder_policy_last_reload_timestamp_seconds{} 1.7955828e+09`
 	}
 }
 
-// gathered shows what a collector collects, a line each, sorted.
+// gathered returns the metrics of a collector as sorted lines.
 func gathered(t *testing.T, c prometheus.Collector) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()

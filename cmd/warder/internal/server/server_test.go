@@ -183,8 +183,8 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestDrain ends a server under load: every check that was begun before the end
-// is answered, and after it a client cannot connect; it never sees anything else.
+// TestDrain stops a server under load. Every check that began before the end must be
+// answered. After that, clients fail to connect, and see no other error.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)
@@ -228,7 +228,7 @@ func TestDrain(t *testing.T) {
 	clients.Wait()
 }
 
-// gate is a store whose answers wait until it is opened.
+// A gate is a store that does not answer until it is opened.
 type gate struct {
 	authz.Sessions
 	entered, open chan struct{}
@@ -306,7 +306,8 @@ func TestDrainFinishesChecksInFlight(t *testing.T) {
 	}
 }
 
-// What fails ends the whole server, and nothing stays bound.
+// TestServerFails checks that a failing part stops the whole server and that no address stays
+// bound.
 func TestServerFails(t *testing.T) {
 	t.Parallel()
 	t.Run("the admin address is taken", func(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 	"warder/policy"
 )
 
-// TestServeShadow: with --shadow nothing is enforced but what cannot be read in one way,
-// and everybody who looks is told.
+// TestServeShadow checks that --shadow enforces nothing except the rejection of ambiguous
+// requests, and that log, metrics and /readyz show it.
 func TestServeShadow(t *testing.T) {
 	t.Parallel()
 	r := startWith(t, testSettings(t), Options{Stores: MemoryStores(memory.New(nil)), Shadow: true})
@@ -66,8 +66,8 @@ func TestServeShadow(t *testing.T) {
 	clitest.Eventually(t, "lines for what would be denied", func() bool { return strings.Count(r.out.String(), `"decision":"would_deny"`) == 2 })
 }
 
-// TestShadowPolicy: the policy to come is reloaded like the other one, changes no
-// answer, and what it would change is counted and logged.
+// TestShadowPolicy checks that the next policy is reloaded like the current one and changes no
+// response, and that the differences are counted and logged.
 func TestShadowPolicy(t *testing.T) {
 	t.Parallel()
 	store := memory.New(nil)
@@ -121,7 +121,7 @@ routes:
 		t.Errorf("the lines:\n%s", out)
 	}
 
-	// A next policy that is broken changes nothing, the mended one is compared with.
+	// A broken next policy changes nothing. After it is repaired, it is used for the comparison.
 	if err := os.WriteFile(next, []byte("version: 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,8 @@ routes:
 	}
 }
 
-// TestShadowPolicyIsWrong: a policy to come that cannot be read stops the start, as the
-// other one does.
+// TestShadowPolicyIsWrong checks that an unreadable next policy prevents the start, like an
+// unreadable current policy.
 func TestShadowPolicyIsWrong(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)
@@ -153,8 +153,8 @@ func TestShadowPolicyIsWrong(t *testing.T) {
 	}
 }
 
-// TestShadowPolicyIsBounded: what waits to be compared holds only so much memory, and
-// stores that do not answer are not asked twice.
+// TestShadowPolicyIsBounded checks that waiting comparisons use bounded memory, and that stores
+// that do not answer are not asked twice.
 func TestShadowPolicyIsBounded(t *testing.T) {
 	t.Parallel()
 	counts := metrics.New(nil).Next
@@ -188,7 +188,7 @@ func TestShadowPolicyIsBounded(t *testing.T) {
 	}
 }
 
-// keysThatHang answer when nobody waits any more; keysThatPanic never do.
+// keysThatHang answers only after the context has ended. keysThatPanic panics.
 type (
 	keysThatHang  struct{}
 	keysThatPanic struct{}
@@ -201,7 +201,8 @@ func (keysThatHang) APIKey(ctx context.Context, _ authz.KeyHash) (authz.APIKey, 
 
 func (keysThatPanic) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) { panic("canary") }
 
-// TestShadowPolicyEnds: a comparison ends with its deadline, and a panic in it ends nothing.
+// TestShadowPolicyEnds checks that a comparison ends at its deadline, and that a panic in a
+// comparison does not end the server.
 func TestShadowPolicyEnds(t *testing.T) {
 	t.Parallel()
 	routes, err := policy.Parse([]policy.File{{Name: "p", Data: []byte("version: 1\nroutes: [{id: key, match: /key, allow: [{api_key: {}}]}]\n")}}, nil)

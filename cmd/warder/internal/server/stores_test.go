@@ -18,8 +18,8 @@ var (
 	errUnfit = errors.New("the query does not fit")
 )
 
-// answers makes a StoreCheck that gives one answer after the other, the last one
-// for ever, and notes when it was asked.
+// answers returns a StoreCheck that gives the listed answers in order and then repeats the last
+// one. It records when it was asked.
 func answers(name string, asked *[]time.Duration, list ...error) StoreCheck {
 	start, n := time.Now(), 0
 	return StoreCheck{

@@ -97,7 +97,7 @@ func TestTLSReload(t *testing.T) {
 		t.Error("TLS 1.1 was let in")
 	}
 
-	// A ticket would outlive the CA, so that there is none.
+	// There are no session tickets, because a ticket could outlive the CA.
 	cached := client(old, old)
 	cached.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	for range 2 {
@@ -123,7 +123,7 @@ func TestTLSReload(t *testing.T) {
 		t.Error("a client of the old CA was let in after the swap")
 	}
 
-	// A key that does not fit: the last good pair stays, and the log says so.
+	// If the key does not match, the last valid pair stays in use, and the log says so.
 	cert, _ := next.Issue(t, "third", time.Now().Add(time.Hour))
 	_, otherKey := next.Issue(t, "other", time.Now().Add(time.Hour))
 	volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.PEM)})
@@ -145,7 +145,8 @@ func TestTLSReload(t *testing.T) {
 	}
 }
 
-// A certificate that is renewed while the server starts is not missed.
+// TestTLSReloadTellsWhatHappenedBefore checks that a certificate that is renewed while the
+// server starts is not missed.
 func TestTLSReloadTellsWhatHappenedBefore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// TestFileWatch changes a file in every way that it is changed in practice,
-// twice, and wants to be told each time what it holds in the end.
+// TestFileWatch changes a file in every way that files are changed in practice, twice each. The
+// watch must report each change with the final content.
 func TestFileWatch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -98,8 +98,8 @@ func TestFileWatch(t *testing.T) {
 	}
 }
 
-// A change between newFileWatch and run is told: between the two the file is read
-// for the first time.
+// TestFileWatchTellsWhatHappenedBefore checks that a change between newFileWatch and run is
+// reported, because the file is first read between the two.
 func TestFileWatchTellsWhatHappenedBefore(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")
@@ -110,8 +110,8 @@ func TestFileWatchTellsWhatHappenedBefore(t *testing.T) {
 	<-told
 }
 
-// Half a file is not told: an editor truncates first and writes later. And a
-// file that holds what it held is no change.
+// TestFileWatchWaitsUntilFilesSettle checks that a half-written file is not reported, because an
+// editor may truncate a file first and write it later. Unchanged content is not reported either.
 func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "whole\n")
@@ -143,8 +143,8 @@ func TestFileWatchWaitsUntilFilesSettle(t *testing.T) {
 	}
 }
 
-// Who reads the files in between may have read what nobody was told of. When they
-// hold again what they held before, that is a change for them.
+// TestFileWatchLooksAgain checks lookAgain. A caller that reads the files itself may read content
+// that was never reported. If the files then return to their old content, that is a change too.
 func TestFileWatchLooksAgain(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")
@@ -159,8 +159,8 @@ func TestFileWatchLooksAgain(t *testing.T) {
 	<-told
 }
 
-// What goes on beside the files (a log that is written in the same folder, say) must
-// not keep a change from being told.
+// TestFileWatchIsNotHeldUpByItsNeighbours checks that other events in the folder, such as writes
+// to a log, do not delay the report of a change.
 func TestFileWatchIsNotHeldUpByItsNeighbours(t *testing.T) {
 	t.Parallel()
 	path := clitest.WriteFile(t, t.TempDir(), "f.yaml", "0")

@@ -21,7 +21,7 @@ import (
 	"warder/policy"
 )
 
-// TestMetricsAreWellMade holds names, units and texts against Prometheus' own rules.
+// TestMetricsAreWellMade checks names, units and help texts against the rules of Prometheus.
 func TestMetricsAreWellMade(t *testing.T) {
 	t.Parallel()
 	m := New(nil)
@@ -69,7 +69,8 @@ func TestStoreResult(t *testing.T) {
 	}
 }
 
-// Counters of routes that are gone stay, but not those of all ids that there ever were.
+// TestGoneRoutesAreBounded checks that removed routes keep their counters, but only a bounded
+// number of them.
 func TestGoneRoutesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := New(nil)
@@ -80,7 +81,7 @@ func TestGoneRoutesAreBounded(t *testing.T) {
 	count := func(id string) { m.decisions.WithLabelValues(id, "allow", "public").Inc() }
 	count("stays")
 	count("back")
-	m.RoutesGone([]string{"back"}, current) // and it is there again
+	m.RoutesGone([]string{"back"}, current) // and then the route is added again
 	for i := range maxGoneRoutes + 5 {
 		id := fmt.Sprintf("gone-%d", i)
 		count(id)
@@ -101,7 +102,7 @@ func TestGoneRoutesAreBounded(t *testing.T) {
 	}
 }
 
-// What a check pays for metrics: no garbage.
+// TestMetricsAllocateNothing checks that metrics do not allocate during a check.
 func TestMetricsAllocateNothing(t *testing.T) {
 	m := New(nil)
 	m.decisions.WithLabelValues("", "deny", "internal").Inc()
@@ -112,7 +113,8 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	}
 }
 
-// TestCallMetrics: calls are counted by type and status, a check without garbage.
+// TestCallMetrics checks that calls are counted by type and status, and that counting a check
+// does not allocate.
 func TestCallMetrics(t *testing.T) {
 	m := newCallMetrics()
 	check := &grpc.UnaryServerInfo{FullMethod: "/s.Authorization/Check"}
@@ -161,7 +163,8 @@ func TestCallMetrics(t *testing.T) {
 	}
 }
 
-// TestShadowPolicyGoneRoutes: routes of earlier policies to come have no counters for ever.
+// TestShadowPolicyGoneRoutes checks that the counters of routes of earlier next policies are
+// removed eventually.
 func TestShadowPolicyGoneRoutes(t *testing.T) {
 	t.Parallel()
 	counts := newNextMetrics()

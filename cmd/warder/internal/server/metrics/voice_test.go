@@ -10,8 +10,8 @@ import (
 	"warder/authz"
 )
 
-// TestStoreVoice: a store that goes away is told once, and so is its return; one that comes
-// and goes is not told each time.
+// TestStoreVoice checks that an outage of a store and its end are logged once each, and that
+// frequent outages are not all logged.
 func TestStoreVoice(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
