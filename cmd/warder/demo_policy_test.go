@@ -7,7 +7,7 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// TestDemoPolicy: the cases of the demo's policy pass, and reach all of it.
+// TestDemoPolicy checks that the test cases of the demo's policy pass and cover all of it.
 func TestDemoPolicy(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

@@ -21,15 +21,15 @@ import (
 	"warder/envoy"
 )
 
-// The tests here hold the pages of documentation, which are all files README.md, against
-// the program: their links, and their tables of keys, reasons and metrics. What the pages
-// show as examples is run in readme_test.go.
+// The tests here compare the documentation, which is every file named README.md, with the
+// program: the links, and the tables of keys, reasons and metrics. readme_test.go runs the
+// examples that the pages show.
 
-// update writes the tables of keys as they are made today.
+// update rewrites the tables of keys in the pages from the current schemas.
 var update = flag.Bool("update", false, "write the tables of keys into the pages")
 
-// TestLinksOfPages: each link leads to a file that is there, and to a heading of it; each
-// file that is named in code is there too.
+// TestLinksOfPages checks that each link leads to an existing file and to an existing
+// heading, and that each file named in a code span exists.
 func TestLinksOfPages(t *testing.T) {
 	t.Parallel()
 	byName := map[string]clitest.Page{}
@@ -63,7 +63,7 @@ func TestLinksOfPages(t *testing.T) {
 		for _, named := range regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_.-]+)+)`").FindAllStringSubmatch(p.Prose(), -1) {
 			top, _, _ := strings.Cut(named[1], "/")
 			if _, err := os.Stat(filepath.Join(module, top)); err != nil {
-				continue // it is no file of ours
+				continue // not a file of this repository
 			}
 			if _, err := os.Stat(filepath.Join(module, named[1])); err != nil {
 				t.Errorf("%s names a file: %v", p.Name, err)
@@ -75,8 +75,8 @@ func TestLinksOfPages(t *testing.T) {
 	}
 }
 
-// TestReadmeIsTheMap: README is short, names every page and every file that a request
-// passes.
+// TestReadmeIsTheMap checks that the top README is short, and that it names every page and
+// every file that a request passes through.
 func TestReadmeIsTheMap(t *testing.T) {
 	t.Parallel()
 	readme := clitest.PageAt(t, "README.md")
@@ -96,12 +96,12 @@ func TestReadmeIsTheMap(t *testing.T) {
 	}
 	for at, want := range map[int]string{0: ") Check(", 2: ") Decide(", 3: ") Match(", 6: "responseFor("} {
 		if source := read(t, filepath.Join(module, files[at][2])); !bytes.Contains(source, []byte(want)) {
-			t.Errorf("%s has no %q: the walk is another", files[at][1], want)
+			t.Errorf("%s has no %q: the list of files to read is out of date", files[at][1], want)
 		}
 	}
 }
 
-// TestDocumentedCommands: each command has a row, and each environment variable.
+// TestDocumentedCommands checks that each command and each environment variable has a row.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	text := clitest.PageAt(t, "cmd/warder/README.md").Text
@@ -130,7 +130,7 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
-// asked returns what the program prints.
+// asked runs the program with args and returns its output.
 func asked(t *testing.T, args ...string) string {
 	t.Helper()
 	program, err := os.Executable()
@@ -146,7 +146,7 @@ func asked(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// TestDocumentedReasons: the table has each reason once, with its status.
+// TestDocumentedReasons checks that the table has each reason once, with its status.
 func TestDocumentedReasons(t *testing.T) {
 	t.Parallel()
 	_, table, _ := strings.Cut(clitest.PageAt(t, "authz/README.md").Text, "\n## Reasons\n")
@@ -166,8 +166,8 @@ func TestDocumentedReasons(t *testing.T) {
 	}
 }
 
-// TestDocumentedKeys: the tables of keys are what the schemas say, which are made of the
-// types that are read and their comments. With -update it writes them.
+// TestDocumentedKeys checks that the tables of keys match the schemas. The schemas are
+// generated from the Go types and their comments. With -update it rewrites the tables.
 func TestDocumentedKeys(t *testing.T) {
 	t.Parallel()
 	for name, schema := range map[string]string{"policy/README.md": "policy", "cmd/warder/README.md": "config"} {
@@ -198,13 +198,13 @@ func TestDocumentedKeys(t *testing.T) {
 	}
 }
 
-// A keyTable makes a table of the keys that a schema has.
+// A keyTable builds the table of the keys of a schema.
 type keyTable struct {
 	root *reflected.Schema
 	rows []string
 }
 
-// properties adds the keys of a mapping, in their order.
+// properties adds the keys of a mapping, in the order of the schema.
 func (k *keyTable) properties(at string, s *reflected.Schema) {
 	if at != "" {
 		at += "."
@@ -214,7 +214,7 @@ func (k *keyTable) properties(at string, s *reflected.Schema) {
 	}
 }
 
-// key adds a key, and those below it.
+// key adds a row for a key, and rows for the keys below it.
 func (k *keyTable) key(name string, s *reflected.Schema, required bool) {
 	kind := k.kind(s)
 	if required {
@@ -250,7 +250,7 @@ func (k *keyTable) resolve(s *reflected.Schema) *reflected.Schema {
 	return s
 }
 
-// kind says in words what a value may be.
+// kind describes in words which values a key takes.
 func (k *keyTable) kind(s *reflected.Schema) string {
 	forms := slices.Concat(s.AnyOf, s.OneOf)
 	switch {
@@ -259,7 +259,7 @@ func (k *keyTable) kind(s *reflected.Schema) string {
 	case len(forms) > 0 && strings.Contains(forms[0].Pattern, "0o"):
 		return "file mode"
 	case len(s.AnyOf) > 0:
-		return k.kind(s.AnyOf[0]) // the other form is a variable
+		return k.kind(s.AnyOf[0]) // the other form is an environment variable
 	case len(s.OneOf) > 0:
 		return k.kind(s.OneOf[0]) + " or " + k.kind(s.OneOf[1])
 	case len(s.Enum) > 0:

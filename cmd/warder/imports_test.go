@@ -19,11 +19,11 @@ import (
 	"testing"
 )
 
-// module is the root of the repository, seen from this package.
+// module is the path from this package to the root of the repository.
 const module = "../.."
 
-// mayImport is which packages of ours each package of ours may import: the
-// direction in which this code points. A package that is not in it fails the test.
+// mayImport lists, for each package of this module, the packages of this module that it
+// may import. A package that is not in the map fails the test.
 var mayImport = map[string][]string{
 	"policy":           {"policy/strict", "policy/pattern", "policy/condition"},
 	"policy/strict":    {},
@@ -46,8 +46,8 @@ var mayImport = map[string][]string{
 
 	"envoy": {"authz", "authz/mask"},
 
-	// The program, then its packages from the lowest on. A command may use the words of
-	// routes, the documents of openapi and the explanations of explain.
+	// The program, then its packages, lowest first. A command may use the descriptions of
+	// package routes, the documents of package openapi and the explanations of package explain.
 	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	"k8s": {},
 }
 
-// Modules that some packages of ours must not reach, not even by way of others.
+// Modules that some packages must not import, directly or indirectly.
 const (
 	grpcModule    = "google.golang.org/grpc"
 	envoyModule   = "github.com/envoyproxy"
@@ -80,8 +80,8 @@ const (
 	celModule     = "cel.dev/cel-go"
 )
 
-// neverReach is what must not be among all that a package imports, directly and
-// indirectly, by the beginning of its import path.
+// neverReach lists, for each package, the import path prefixes that it must not import,
+// directly or indirectly.
 var neverReach = map[string][]string{
 	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
 	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
@@ -113,7 +113,7 @@ var neverReach = map[string][]string{
 	"cmd/warder/internal/server/metrics": {cobraModule},
 }
 
-// folders is the whole layout, but for testdata folders and what they hold.
+// folders lists every folder of the repository, except testdata folders and their contents.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
 	"cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/admin",
@@ -125,11 +125,11 @@ var folders = []string{
 	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
 
-// setsUpLogs are the functions that decide where a log goes. Only programs do;
-// authz hands what it knows to its caller.
+// setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs
+// may call them; package authz returns what it knows to its caller.
 var setsUpLogs = []string{"SetDefault", "Default", "New", "NewJSONHandler", "NewTextHandler", "SetLogLoggerLevel"}
 
-// A listed package is what this test needs of one line of go list.
+// A listed holds the fields of a package, as go list prints them, that this test needs.
 type listed struct {
 	ImportPath string
 	Dir        string
@@ -138,10 +138,11 @@ type listed struct {
 	GoFiles    []string
 }
 
-// name is the path of the package below the module, "authz/token".
+// name returns the path of the package within the module, such as "authz/token".
 func (p listed) name() string { return strings.TrimPrefix(p.ImportPath, "warder/") }
 
-// TestImportsPointOneWay keeps the tables above, for everything but tests.
+// TestImportsPointOneWay checks the imports of every package, without its tests, against
+// the tables above.
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()
 	packages := listPackages(t)
@@ -154,12 +155,12 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 	for name := range mayImport {
 		if !found[name] {
-			t.Errorf("mayImport names %s, which is no package: take it out", name)
+			t.Errorf("mayImport names %s, which is not a package; remove it", name)
 		}
 	}
 }
 
-// brokenImports says what the packages import against the tables.
+// brokenImports returns a message for each import that the tables do not allow.
 func brokenImports(packages []listed) []string {
 	var problems []string
 	for _, p := range packages {
@@ -186,11 +187,11 @@ func brokenImports(packages []listed) []string {
 	return problems
 }
 
-// TestImportsPointOneWayCanFail plants mistakes that the test above must see.
+// TestImportsPointOneWayCanFail checks that brokenImports reports planted mistakes.
 func TestImportsPointOneWayCanFail(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		want string // "" is no problem
+		want string // "" for no problem
 		p    listed
 	}{
 		{"", listed{ImportPath: "warder/authz", Imports: []string{"warder/policy", "slices"}}},
@@ -224,7 +225,7 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 	}
 }
 
-// TestLayout keeps the list of folders, and a doc.go in each package.
+// TestLayout checks that each folder is in the list, and that each package has a doc.go.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	err := filepath.WalkDir(module, func(file string, entry fs.DirEntry, err error) error {
@@ -261,8 +262,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestAuthzSetsUpNoLog: authz and the packages below it, but for the slog
-// handler of authz/mask, neither make a logger nor use the process's one.
+// TestAuthzSetsUpNoLog checks that policy and the packages below it, authz and authz/token
+// neither create a logger nor use the default one.
 func TestAuthzSetsUpNoLog(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
@@ -288,7 +289,7 @@ func TestAuthzSetsUpNoLog(t *testing.T) {
 	}
 }
 
-// listPackages asks the go command for all packages of this module, without their tests.
+// listPackages returns all packages of this module, without their tests, from go list.
 func listPackages(t *testing.T) []listed {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,Deps,GoFiles", "./...")

@@ -3,7 +3,7 @@ package main
 import (
 	"os"
 
-	_ "time/tzdata" // conditions name time zones, and the image has none
+	_ "time/tzdata" // conditions name time zones, and the container image has no zone files
 
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/server"

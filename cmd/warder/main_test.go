@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// asProgram in the environment makes this test binary the program.
+// asProgram is the environment variable that makes this test binary run as warder.
 const asProgram = "WARDER_TEST_AS_PROGRAM"
 
-// TestMain makes this test binary the program when the environment says so, so
-// that the program under test has the race detector when the tests have it.
+// TestMain runs this test binary as warder when asProgram is set. The program under test
+// then has the race detector whenever the tests have it.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()

@@ -16,7 +16,7 @@ import (
 	"warder/authz/mask"
 )
 
-// A maskProcess is `warder mask` as a process of its own.
+// A maskProcess is a running `warder mask`.
 type maskProcess struct {
 	*exec.Cmd
 	in    io.WriteCloser
@@ -54,7 +54,7 @@ func (p *maskProcess) write(t *testing.T, text string) {
 	}
 }
 
-// want reads up to the end of a line, or up to the end.
+// want reads one line, or the rest of the output if it has no newline, and compares it.
 func (p *maskProcess) want(t *testing.T, want string) {
 	t.Helper()
 	got, err := p.lines.ReadString('\n')
@@ -63,15 +63,15 @@ func (p *maskProcess) want(t *testing.T, want string) {
 	}
 }
 
-// TestMaskFollows: each line comes out before the next one goes in, and a last line
-// without an end is not lost.
+// TestMaskFollows checks that each line is written before the next one is read, and that a
+// last line without a newline is not lost.
 func TestMaskFollows(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{nil, {"--json"}} {
 		p := startMask(t, flags...)
 		for i := range 3 {
 			p.write(t, fmt.Sprintf("line %d password=c4n4ry\r\n", i))
-			p.want(t, fmt.Sprintf("line %d password=***FILTERED***\r\n", i)) // would hang
+			p.want(t, fmt.Sprintf("line %d password=***FILTERED***\r\n", i)) // hangs if mask waits for more input
 		}
 		p.write(t, "{\"token\":\"c4n4ry\"}\npassword=c4n4ry")
 		_ = p.in.Close()
@@ -83,8 +83,8 @@ func TestMaskFollows(t *testing.T) {
 	}
 }
 
-// TestMaskSignals: SIGTERM ends it when all that was written has come out; SIGINT is
-// for the program in front of it.
+// TestMaskSignals checks that mask ends on SIGTERM, after it has written all of its input,
+// and that it ignores SIGINT, which is meant for the program that writes the input.
 func TestMaskSignals(t *testing.T) {
 	t.Parallel()
 	p := startMask(t)
@@ -102,10 +102,10 @@ func TestMaskSignals(t *testing.T) {
 	}
 }
 
-// TestMaskLongLine: a line of 256 MiB goes through in the memory of one that is cut.
+// TestMaskLongLine checks that a line of 256 MiB is cut, and needs no memory for all of it.
 func TestMaskLongLine(t *testing.T) {
 	t.Parallel()
-	const size, room = 256 << 20, 200 << 20 // the race detector takes a good part of the room
+	const size, room = 256 << 20, 200 << 20 // most of room is for the race detector
 	p := startMask(t)
 	go func() {
 		chunk := strings.Repeat("password=c4n4ry ", 1<<16)
@@ -137,7 +137,7 @@ func TestMaskLongLine(t *testing.T) {
 	}
 }
 
-// TestMaskCommandSignals: a signal to mask is one to the command, once.
+// TestMaskCommandSignals checks that mask forwards each signal to the command exactly once.
 func TestMaskCommandSignals(t *testing.T) {
 	t.Parallel()
 	p := startMask(t, "--", "sh", "-c", `

@@ -21,10 +21,11 @@ import (
 	"warder/policy"
 )
 
-// What pages show as an example works as it stands. The first line of a block of YAML is a
-// comment that says what it is, and so which test it gets. Blocks of a console are run.
+// The tests here check that the examples in the pages work exactly as shown. The first line
+// of a YAML block is a comment that names its kind, and the kind selects the test. Console
+// blocks are run.
 
-// TestExamplesInYAML: each block of YAML is good for what it says it is.
+// TestExamplesInYAML checks that each YAML block is valid for the kind that it names.
 func TestExamplesInYAML(t *testing.T) {
 	t.Parallel()
 	count := map[string]int{}
@@ -79,7 +80,7 @@ func TestExamplesInYAML(t *testing.T) {
 	}
 }
 
-// partOf holds each line of an example against a file: they stand there, in this order.
+// partOf returns an error unless the file has each line of the example, in the same order.
 func partOf(file, example string) error {
 	for line := range strings.Lines(example) {
 		line = strings.TrimSpace(line)
@@ -92,8 +93,9 @@ func partOf(file, example string) error {
 	return nil
 }
 
-// TestExamplesInConsole runs the lines of each console, with the files that the page shows
-// and stand-ins for programs of others. Where the page shows output, it is that.
+// TestExamplesInConsole runs the commands of each console block, with the files that the
+// page shows and stand-ins for other programs. Where the page shows output, the command
+// must print the same.
 func TestExamplesInConsole(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sh"); err != nil {
@@ -115,12 +117,12 @@ func TestExamplesInConsole(t *testing.T) {
 	}
 }
 
-// examples are the console of one page.
+// An examples runs the console blocks of one page.
 type examples struct {
 	dir, admin string
 }
 
-// Stand-ins for programs that pages use beside warder.
+// Stand-ins for the other programs that pages use.
 var standIns = map[string]string{
 	"git":       `cat policy.yaml`,
 	"curl":      `cat openapi.json`,
@@ -130,7 +132,7 @@ var standIns = map[string]string{
 while [ $# -gt 0 ]; do [ "$1" != -f ] || [ -e "$MODULE/$2" ] || exit 1; shift; done`,
 }
 
-// newExamples makes the folder in which the lines of a page are run.
+// newExamples creates the folder in which the commands of a page run.
 func newExamples(t *testing.T, p clitest.Page) *examples {
 	t.Helper()
 	c := &examples{dir: t.TempDir(), admin: clitest.FreeAddress(t)}
@@ -174,8 +176,8 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 	return c
 }
 
-// validate holds a configuration against warder validate. What a block leaves out is in the
-// environment.
+// validate checks a configuration with warder validate. The environment sets what the block
+// leaves out.
 func (c *examples) validate(t *testing.T, b clitest.Block) error {
 	t.Helper()
 	validate := exec.CommandContext(t.Context(), filepath.Join(c.dir, ".bin", "warder"), "validate", "-c", b.Name)
@@ -191,7 +193,7 @@ func (c *examples) validate(t *testing.T, b clitest.Block) error {
 	return nil
 }
 
-// environ is what a line of a page finds.
+// environ returns the environment of the commands of a page.
 func (c *examples) environ() []string {
 	return append(os.Environ(), asProgram+"=1", "MODULE="+must(filepath.Abs(module)), "JWT_SECRET="+clitest.Secret,
 		"PARTNER_NETWORKS=192.0.2.0/24", "PATH="+filepath.Join(c.dir, ".bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
@@ -204,7 +206,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// serve runs a warder with the policy of the page, for lines that ask one.
+// serve runs warder serve with the policy of the page, for commands that query it.
 func (c *examples) serve(t *testing.T, program string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -234,7 +236,7 @@ func (c *examples) serve(t *testing.T, program string) {
 	}
 }
 
-// run runs the lines of a block, and returns how many there were.
+// run runs the commands of a block and returns their number.
 func (c *examples) run(t *testing.T, b clitest.Block) (lines int) {
 	t.Helper()
 	settings := ""
@@ -252,7 +254,7 @@ func (c *examples) run(t *testing.T, b clitest.Block) (lines int) {
 			settings += command + "\n"
 			continue
 		case regexp.MustCompile(`^warder (serve|demo)\b`).MatchString(command):
-			// It would not end. What it cannot be told is an error before its help.
+			// It would not end. With --help, wrong flags are still an error.
 			line, _, _ := strings.Cut(command, " #")
 			command = line + " --help"
 		}

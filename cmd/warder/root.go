@@ -15,21 +15,21 @@ import (
 	"warder/cmd/warder/internal/server"
 )
 
-// run is the program: it runs the command that args name and returns the exit code.
+// run runs the command that args name and returns the exit code.
 func run(args []string, p cli.Process) int { return cli.Run(newRootCommand(p), args, p) }
 
-// newRootCommand is the command line with all its commands.
+// newRootCommand returns the command warder with all its subcommands.
 func newRootCommand(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "warder",
 		Short: "An external authorization service for Envoy",
-		Long: `warder answers Envoy's ext_authz checks: who is asking, and does the route
-policy let them. It verifies the JWT, asks Redis for the session and Postgres for
-the user, or looks up a scoped API key. What cannot be decided is refused.`,
-		Example: `  warder validate -p policy.yaml       # is the policy right?
-  warder explain -p policy.yaml GET /x # how would it decide this?
-  warder test policy_test.yaml         # does it decide all of these as it must?
-  warder serve -p policy.yaml          # serve it, with the rest from the environment
+		Long: `warder answers Envoy's ext_authz checks: who sent the request, and does the route
+policy allow it? It verifies the JWT, asks Redis for the session and Postgres for
+the user, or looks up an API key and its scopes. When it cannot decide, it denies.`,
+		Example: `  warder validate -p policy.yaml       # is the policy valid?
+  warder explain -p policy.yaml GET /x # how would it decide this request?
+  warder test policy_test.yaml         # do all test cases get the expected decision?
+  warder serve -p policy.yaml          # serve it; the other settings come from the environment
   warder serve --help                  # the configuration and its variables`,
 		Args:          cli.KnownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

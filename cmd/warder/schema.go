@@ -15,7 +15,7 @@ import (
 func newSchemaCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "Print the schemas of what warder reads",
+		Short: "Print the schemas of the policy, the configuration and the SQL tables",
 		Args:  cli.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -24,45 +24,45 @@ func newSchemaCommand(p cli.Process) *cobra.Command {
 			Use:   "policy",
 			Short: "Print the JSON Schema of a route policy, for editors",
 			Long: `policy prints the JSON Schema (draft 2020-12) of a route policy. With it an editor
-completes keys, shows what they mean and marks mistakes as they are made. For one with
+completes keys, shows what they mean and marks mistakes as you type. With an editor that has
 a YAML language server (VS Code with the YAML extension of Red Hat, Neovim, Helix, …),
-save it beside the policy and let the first line of the policy say so:
+save the schema beside the policy and make this the first line of the policy:
 
   # yaml-language-server: $schema=policy.schema.json
 
-It refuses nothing that warder takes. What no schema can see, such as two routes that
-could win one request, is for warder validate.`,
+The schema accepts every policy that warder accepts. It cannot find every mistake, such as
+two routes that could win the same request; warder validate does.`,
 			Example: `  warder schema policy > policy.schema.json`,
 		}),
 		printing(p, config.Schema, &cobra.Command{
 			Use:   "config",
 			Short: "Print the JSON Schema of the configuration, for editors",
 			Long: `config prints the JSON Schema (draft 2020-12) of the configuration. With it an editor
-completes keys, shows what they mean and marks mistakes as they are made. For one with
+completes keys, shows what they mean and marks mistakes as you type. With an editor that has
 a YAML language server (VS Code with the YAML extension of Red Hat, Neovim, Helix, …),
-save it beside the configuration and let the first line of that say so:
+save the schema beside the configuration and make this the first line of the configuration:
 
   # yaml-language-server: $schema=config.schema.json
 
-It refuses nothing that warder takes. What no schema can see, such as a variable that
-is not set, is for warder validate.`,
+The schema accepts every configuration that warder accepts. It cannot find every mistake,
+such as a variable that is not set; warder validate does.`,
 			Example: `  warder schema config > config.schema.json`,
 		}),
 		printing(p, postgres.Schema, &cobra.Command{
 			Use:   "sql",
-			Short: "Print the reference tables for Postgres, with a role that can only read them",
-			Long: `sql prints the reference tables for Postgres: users, api_keys, and a role that can
-read them and nothing else. It can be applied more than once.
+			Short: "Print the SQL of the Postgres tables, and of a role that can only read them",
+			Long: `sql prints SQL statements that create the reference tables for Postgres, users and
+api_keys, and a role that can read them and nothing else. They can be applied more than once.
 
-Tables of another shape are as good: name them in directory.users_query and
-directory.api_keys_query, with the columns aliased.`,
+Tables with other columns work too: write queries for them in directory.users_query and
+directory.api_keys_query, with column aliases.`,
 			Example: `  warder schema sql | psql "$DATABASE_URL"`,
 		}),
 	)
 	return cmd
 }
 
-// printing makes cmd the command that prints a schema.
+// printing sets up cmd to print the schema, and returns it.
 func printing(p cli.Process, schema string, cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cli.NoArguments
 	cmd.RunE = func(*cobra.Command, []string) error {

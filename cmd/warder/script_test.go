@@ -11,8 +11,9 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// TestScripts runs testdata/script/*.txtar: the command line as a user types it,
-// with the program as a process of its own. `exits CODE warder …` wants that code.
+// TestScripts runs testdata/script/*.txtar. The scripts hold command lines as a user types
+// them, and each runs warder as a separate process. `exits CODE warder …` expects that exit
+// code.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	program, err := os.Executable()
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits CODE COMMAND ARG… runs a command that has to end with the code.
+// exits implements `exits CODE COMMAND ARG…`: the command must exit with the code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND ARG…")

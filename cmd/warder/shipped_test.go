@@ -7,7 +7,8 @@ import (
 	"warder/policy"
 )
 
-// TestShippedPoliciesHaveNoWarnings: what people copy is an example of what is meant.
+// TestShippedPoliciesHaveNoWarnings checks that the policies that people copy are valid and
+// give no warnings.
 func TestShippedPoliciesHaveNoWarnings(t *testing.T) {
 	t.Parallel()
 	found := 0

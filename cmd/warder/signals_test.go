@@ -14,7 +14,7 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// serveProcess runs `warder serve` as a process of its own, from files only.
+// serveProcess runs `warder serve` as a separate process that is configured by files only.
 func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *clitest.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,13 +64,13 @@ func TestSignals(t *testing.T) {
 		}
 		for line := range strings.Lines(stderr.String()) {
 			if !strings.HasPrefix(line, "{") {
-				t.Errorf("a line of the log is no JSON: %s", line)
+				t.Errorf("a line of the log is not JSON: %s", line)
 			}
 		}
 	}
 }
 
-// The help says that SIGHUP reloads the files of listen.tls too.
+// TestHangupReloadsTLS checks that SIGHUP reloads the files of listen.tls, as the help says.
 func TestHangupReloadsTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -85,7 +85,8 @@ func TestHangupReloadsTLS(t *testing.T) {
 	}
 }
 
-// Whoever cannot wait for the drain says so twice.
+// TestSecondSignalEndsAtOnce checks that a second signal ends the process without waiting
+// for the drain.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	cmd, stderr := serveProcess(t, "shutdown: {delay: 5m}\n")

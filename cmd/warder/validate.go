@@ -17,19 +17,20 @@ func newValidateCommand(p cli.Process) *cobra.Command {
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate",
-		Short: "Report every problem of a policy and of a configuration",
-		Long: `validate reads the policy, the configuration, or both, and reports all that is
-wrong with them at once, with file, line and column. It reads the files that the
+		Short: "Report every problem in a policy and a configuration",
+		Long: `validate reads the policy, the configuration, or both, and reports all problems
+at once, with file, line and column. It reads the files that the
 configuration names (secrets, certificates, the directory file) and connects to nothing.
 
-With --config alone, the policy that it names is checked too; without either flag, what
-WARDER_CONFIG and WARDER_POLICY name. "-" as the policy is standard input. It warns of what
-is allowed but probably not meant: routes that no request can reach, public routes where
-another route protects, names that look like a slip, lists that are not used. Problems and
-warnings go to standard error; warnings leave the exit code at 0 unless --strict is given.
+With --config alone, it also checks the policy that the configuration names. With neither
+flag, it checks the files that WARDER_CONFIG and WARDER_POLICY name. --policy - reads the
+policy from standard input. It warns of what is valid but probably a mistake: routes that no
+request can reach, public routes inside the paths of a protected route, names that look
+misspelled, lists that are not used. Problems and warnings go to standard error. Warnings
+leave the exit code at 0, unless --strict is given.
 
-In JSON: {ok, problems: [{file, line, column, field, message}], warnings: [{…}]}. What a
-problem has none of is left out, such as the line when it is about a file as a whole.`,
+In JSON: {ok, problems: [{file, line, column, field, message}], warnings: [{…}]}. Fields
+that do not apply are left out, such as line when the problem is about the whole file.`,
 		Example: `  warder validate -p policy.yaml
   warder validate -c warder.yaml -p policy.yaml --strict
   warder validate -p policies/ -o json | jq .problems
@@ -50,15 +51,15 @@ problem has none of is left out, such as the line when it is about a file as a w
 	cli.AddConfigFlag(cmd, &v.configPath)
 	cli.AddPolicyFlag(cmd, &v.policyPath)
 	cli.AddOutputFlag(cmd, &output)
-	cmd.Flags().BoolVar(&strict, "strict", false, "let warnings fail too")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 when there are warnings too")
 	return cmd
 }
 
-// A validation is what is to be checked and what was found.
+// A validation holds the files to check and the problems found in them.
 type validation struct {
 	configPath, policyPath string
 
-	good               []string // a line for each file that is right
+	good               []string // a line for each valid file
 	problems, warnings cli.Problems
 }
 
@@ -92,7 +93,7 @@ func (v *validation) run(p cli.Process) {
 	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", cli.InputName(policyPath), cli.Count(len(routes.Routes()), "route")))
 	v.warnings = append(v.warnings, routes.Warnings()...)
 	if client != nil {
-		// Without the configuration it is not known where the client's address is read.
+		// Only the configuration says where the client's address is read from.
 		v.warnings = append(v.warnings, server.ClientIPWarnings(routes, policyPath, *client)...)
 	}
 }

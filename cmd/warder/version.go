@@ -12,7 +12,7 @@ func newVersionCommand(p cli.Process) *cobra.Command {
 	var output cli.OutputFormat
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Tell which warder this is",
+		Short: "Print the version, commit and platform of this warder",
 		Args:  cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			b := cli.ReadBuild()

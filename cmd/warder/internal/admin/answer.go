@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// Answer answers a request to an admin listener with a line of text.
+// Answer writes the status and one line of text as the answer to a request to an admin
+// listener.
 func Answer(w http.ResponseWriter, status int, text string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

@@ -13,7 +13,8 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// reachable is the host:port of an address that may be that of all interfaces.
+// reachable returns the host:port to dial for a listen address. An address for all
+// interfaces becomes the loopback address.
 func reachable(a config.Address) string {
 	if a.Network == "unix" {
 		return "localhost"
@@ -28,18 +29,18 @@ func reachable(a config.Address) string {
 	return net.JoinHostPort(host, port)
 }
 
-// NoAnswer says why an admin listener did not answer.
+// NoAnswer returns an error that says why an admin listener did not answer.
 func NoAnswer(err error) error {
-	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no value for it
+	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no error value for this
 		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
 	}
 	return fmt.Errorf("no answer: %w", err)
 }
 
-// Client asks one question of an admin listener; the socket is where to dial,
-// when it is one.
+// Client returns a client for a single request to an admin listener. If socket is a unix
+// socket, the client dials it whatever the URL says.
 func Client(socket config.Address) *http.Client {
-	// No proxy of the environment: this is about this machine.
+	// The transport ignores proxy settings in the environment: the request is to this machine.
 	transport := &http.Transport{DisableKeepAlives: true}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if socket.Network == "unix" {
@@ -54,8 +55,8 @@ func Client(socket config.Address) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// An askingConn reads nothing before something was written. A gRPC listener speaks first,
-// which net/http reports in words and on a log of its own.
+// An askingConn delays reads until the first write. A gRPC listener sends data first, and
+// net/http would report that with a plain text error and in a log of its own.
 type askingConn struct {
 	net.Conn
 	once  sync.Once
@@ -73,7 +74,7 @@ func (c *askingConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Close ends a Read that waits.
+// Close closes the connection and ends a waiting Read.
 func (c *askingConn) Close() error {
 	c.once.Do(func() { close(c.asked) })
 	return c.Conn.Close()

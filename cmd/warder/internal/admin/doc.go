@@ -1,5 +1,7 @@
-// Package admin is how an admin listener is asked, and in which form it answers in words.
+// Package admin holds the HTTP client for an admin listener, and the form of the
+// listener's plain-text answers.
 //
-// It is the command warder health; warder explain --url asks by it, and the server answers
-// by it. It starts no listener and knows nothing of what is asked.
+// It implements the command warder health. The command warder explain --url uses its
+// client, and the server writes its text answers with it. It starts no listener and does
+// not depend on what is asked.
 package admin

@@ -15,17 +15,17 @@ import (
 	"warder/cmd/warder/internal/config"
 )
 
-// NewHealthCommand is warder health.
+// NewHealthCommand returns the command warder health.
 func NewHealthCommand(p cli.Process) *cobra.Command {
 	var configPath, target string
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running warder whether it is ready",
-		Long: `health asks a running warder for /readyz and exits with 0 when it is ready. It is
-for the health check of a container that has no shell and no curl.
+		Long: `health requests /readyz from a running warder and exits with 0 when it is ready.
+Use it as the health check of a container that has no shell and no curl.
 
-The address is listen.admin of the configuration, found as serve finds it, unless
---url is given.`,
+The address is listen.admin of the configuration, which is found in the same way as by
+serve, unless --url is given.`,
 		Example: `  warder health
   warder health --url http://127.0.0.1:9192/healthz
 
@@ -33,7 +33,7 @@ The address is listen.admin of the configuration, found as serve finds it, unles
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if target != "" && configPath != "" {
-				return cli.WrongUsage(cmd, fmt.Errorf("--url and --config both name an address; give one"))
+				return cli.WrongUsage(cmd, fmt.Errorf("--url and --config both name an address; give only one of them"))
 			}
 			admin := config.Address{}
 			if target == "" {
@@ -46,7 +46,7 @@ The address is listen.admin of the configuration, found as serve finds it, unles
 				}
 				target = "http://" + reachable(admin) + "/readyz"
 			} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" || u.Host == "" {
-				return cli.WrongUsage(cmd, fmt.Errorf("--url is no http:// URL; write one such as http://127.0.0.1:9192/readyz"))
+				return cli.WrongUsage(cmd, fmt.Errorf("--url is not an http:// URL; write one such as http://127.0.0.1:9192/readyz"))
 			}
 			return askHealth(cmd.Context(), p.Stdout, target, admin)
 		},
@@ -72,7 +72,7 @@ func askHealth(ctx context.Context, out io.Writer, target string, admin config.A
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
 	if err != nil {
-		return fmt.Errorf("no whole answer: %w", err)
+		return fmt.Errorf("the answer could not be read in full: %w", err)
 	}
 	text := strings.TrimSpace(string(body))
 	if response.StatusCode != http.StatusOK {

@@ -22,7 +22,7 @@ import (
 	"warder/policy/strict"
 )
 
-// testOptions are the command line of test.
+// testOptions holds the flags of warder test.
 type testOptions struct {
 	policyPath, configPath string
 	output                 testOutput
@@ -32,45 +32,49 @@ type testOptions struct {
 	least                  percent
 }
 
-// NewCommand is warder test.
+// NewCommand returns the command warder test.
 func NewCommand(p cli.Process) *cobra.Command {
 	var o testOptions
 	cmd := &cobra.Command{
 		Use:   "test FILE…",
-		Short: "Run the cases of policy tests and say which do not get what they want",
-		Long: `test runs files of cases: requests with the decision that they must get. Each request goes
-through the engine and the answer of the service, on stores in memory that hold what the
-file says; there is no network. It exits 0 when every case passed, 1 when one failed or a file
-is wrong, 2 for wrong usage.
+		Short: "Run the cases of policy tests and report those that do not get the decision they want",
+		Long: `test runs files of cases. A case is a request and the decision that it must get. Each request
+goes through the engine and the answer of the service, with stores in memory that hold the data
+of the file. Nothing uses the network. The exit code is 0 when every case passed, 1 when a case
+failed or a file is not valid, 2 for wrong usage.
 
-A file names its policy, by policy_file (beside the file) or as text in policy. A file without
-either takes the one of --policy, of the configuration in --config, or of WARDER_POLICY. With
---config also client_ip, identity, api_key, strip_headers and the claims of jwt count as they
-are there; its secrets are not read, tokens are signed with a key for tests. What a file says
-of these by itself goes before WARDER_POLICY and WARDER_CONFIG, and does not stand beside the flags.
+A file names its policy in policy_file (a path relative to the folder of the file), or holds the
+policy as text in policy. A file with neither uses the policy of --policy, of the configuration
+in --config, or of WARDER_POLICY. With --config, the tests also use client_ip, identity, api_key,
+strip_headers and the claims of jwt from the configuration. Its secrets are not read; tokens are
+signed with a key for tests. A policy or config in a file wins over WARDER_POLICY and
+WARDER_CONFIG, and is an error together with --policy or --config.
 
-  users:                              # who there is; sessions and api_keys likewise
+  users:                              # the users in the store; sessions and api_keys work the same way
     - {id: "42", roles: [VIEWER]}
   api_keys:
     - {key: wk_test_0123456789, scopes: ["assets:read"], expires: +30d}
-  now: 2026-01-31T12:00:00Z           # absent: the real time; a case may have its own
+  now: 2026-01-31T12:00:00Z           # default: the real time; a case may set its own
   cases:
     - {name: a viewer may not audit, want: deny role_missing, request: GET /audit, as_user: "42"}
 
-A want is allow, deny or would_deny (in shadow), or one with its reason. Of a case: request
-(METHOD PATH), host, peer, headers, as_user (a good token of the user), token (its claims, or
-what is wrong with it), api_key, principal, chosen_route, now; of the answer: status, route (the
-id of the one that wins, "" for none), upstream and upstream_absent (headers of the application),
-identity (all of them), response (headers of a denial), want_client_ip, challenge, cors; skip: why.
-Unknown keys are errors.
+want is allow, deny or would_deny (a denial in shadow), optionally followed by the reason. These
+keys of a case describe the request: request (METHOD PATH), host, peer, headers, as_user (sends a
+valid token of the user), token (its claims, or what is wrong with it), api_key, principal,
+chosen_route, now. These check the answer: status, route (the id of the route that wins, "" for
+none), upstream and upstream_absent (headers that the application gets), identity (all identity
+headers), response (headers of a denial), want_client_ip, challenge, cors. skip gives the reason
+why the case is not run. Unknown keys are errors.
 
-A case is called by its file, without folder and .yaml, and its name, as --verbose lists them.
+The full name of a case is FILE/NAME, with the file's name without folder and .yaml. --verbose
+lists these names.
 
---coverage says what the passed cases have reached of each route: a request that it let through
-and one that it denied; each way in (one for each of roles and of any_scopes, held by who was let
-through; all_roles and scopes are one); client_ips and principals, from there and from elsewhere;
-when, true and not; each path and each listed method, of a request that the route won.
---coverage-min fails when a policy is below it.
+--coverage reports which items of each route the passed cases reached: a request that the route
+allowed and one that it denied; each way in (each name in roles and in any_scopes is an item, which
+an allowed caller must hold; all_roles is one item, and so is scopes); client_ips and principals,
+with a request that matches and one that does not; when, true and not true; each path and each
+listed method, with a request that the route won. With --coverage-min, the command fails when
+fewer items of a policy are reached.
 
 In JSON: {ok, passed, failed, skipped, cases: [{file, name, line, column, outcome, skipped, error,
 want, got: {decision, reason, status, route} or null, differences: [{field, want, got}], why,
@@ -83,7 +87,7 @@ outcome is passed, failed or skipped.`,
   warder test policy_test.yaml -o junit > report.xml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return cli.WrongUsage(cmd, errors.New("no file is named; name one or more, as in: warder test policy_test.yaml"))
+				return cli.WrongUsage(cmd, errors.New("no file is named; name one or more test files, as in: warder test policy_test.yaml"))
 			}
 			return nil
 		},
@@ -97,15 +101,15 @@ outcome is passed, failed or skipped.`,
 	cli.AddConfigFlag(cmd, &o.configPath)
 	flags := cmd.Flags()
 	o.output = testText
-	flags.VarP(&o.output, "output", "o", "how the result is written")
-	flags.Var(&o.run, "run", "run only the cases whose `file/name` this regular expression finds")
-	flags.BoolVarP(&o.verbose, "verbose", "v", false, "list the cases that passed too")
-	flags.BoolVar(&o.coverage, "coverage", false, "say which routes and ways in no case reaches")
-	flags.Var(&o.least, "coverage-min", "fail when fewer of them are reached, in `percent`")
+	flags.VarP(&o.output, "output", "o", "the format of the result")
+	flags.Var(&o.run, "run", "run only the cases whose `file/name` matches this regular expression")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "list all cases, including those that passed")
+	flags.BoolVar(&o.coverage, "coverage", false, "report which items of each route no passed case reaches")
+	flags.Var(&o.least, "coverage-min", "fail when the cases of a policy reach less than this `percent` of its items")
 	return cmd
 }
 
-// testOutput is the flag -o.
+// A testOutput is the value of the flag -o.
 type testOutput string
 
 const (
@@ -144,7 +148,7 @@ func (p *caseNames) Set(s string) (err error) {
 
 func (p *caseNames) takes(name string) bool { return p.Regexp == nil || p.MatchString(name) }
 
-// A percent is the flag --coverage-min.
+// A percent is the value of the flag --coverage-min.
 type percent float64
 
 func (p *percent) String() string { return strconv.FormatFloat(float64(*p), 'f', -1, 64) }
@@ -169,13 +173,13 @@ type testRun struct {
 	config     *policytest.Config
 	fallback   string // the policy of the configuration, or of WARDER_POLICY
 
-	policies map[string]*testedPolicy // by where they are from
+	policies map[string]*testedPolicy // by path, or by the file that holds the text
 	results  []testResult
 	problems cli.Problems
-	unrun    int // how many files they are of
+	unrun    int // the number of files that did not run
 }
 
-// A testedPolicy is a policy with what its cases have reached of it, in all files.
+// A testedPolicy is a policy with the coverage by the cases of all files.
 type testedPolicy struct {
 	path     string // "" for a text in a file of cases
 	name     string
@@ -184,7 +188,7 @@ type testedPolicy struct {
 	failed   error
 }
 
-// A testResult is one case with what is to be told of it.
+// A testResult is the result of one case, with what the report says about it.
 type testResult struct {
 	policytest.Result
 	explanation *explain.Explanation // nil when the case did not run
@@ -223,7 +227,8 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 	return t.report()
 }
 
-// readConfig takes from the configuration what changes decisions, and none of its secrets.
+// readConfig reads the settings that change decisions from the configuration. It reads no
+// secrets.
 func (t *testRun) readConfig() error {
 	c, client, err := config.ReadDecisive(t.configPath, t.Env)
 	if err != nil {
@@ -248,8 +253,8 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 	if t.config != nil {
 		switch at, has := f.HasConfig(); {
 		case has && t.options.configPath != "":
-			return policy.Problems{{Position: at, Field: "config", Message: "stands beside the configuration of --config; leave one of them out"}}
-		case has: // as a file's own policy goes before WARDER_POLICY
+			return policy.Problems{{Position: at, Field: "config", Message: "cannot be used together with --config; leave one of them out"}}
+		case has: // it wins over WARDER_CONFIG, as a file's own policy wins over WARDER_POLICY
 		default:
 			if err := f.SetConfig(*t.config); err != nil {
 				return cli.Problems{{Position: strict.Position{File: t.configPath}, Message: err.Error()}}
@@ -284,13 +289,14 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 	return nil
 }
 
-// policyOf loads the policy that a file is about, once for all files that name it.
+// policyOf returns the policy that a file tests. It loads a policy only once, even if
+// several files name it.
 func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	at, field, own := f.HasPolicy()
 	path := f.PolicyPath()
 	switch given := cmp.Or(t.options.policyPath, t.fallback); {
 	case own && t.options.policyPath != "":
-		return nil, policy.Problems{{Position: at, Field: field, Message: "names a policy, and so does --policy; leave one of them out"}}.Err()
+		return nil, policy.Problems{{Position: at, Field: field, Message: "cannot be used together with --policy; leave one of them out"}}.Err()
 	case own:
 	case given == "":
 		return nil, cli.Problems{{Position: strict.Position{File: f.Path}, Message: "names no policy; write policy_file: policy.yaml into it, or give --policy"}}
@@ -317,7 +323,7 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 	return tested, tested.failed
 }
 
-// report writes what came of the run, and is the exit code.
+// report writes the results of the run. It returns an error if the run failed.
 func (t *testRun) report() error {
 	var err error
 	switch t.options.output {

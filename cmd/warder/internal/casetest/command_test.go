@@ -13,10 +13,11 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// corpusDir holds the decision corpus.
+// corpusDir is the folder of the decision corpus.
 const corpusDir = "../../../../testdata/decisions"
 
-// TestCorpusCommand: the decision corpus is a set of policy tests like any other.
+// TestCorpusCommand checks that warder test runs the decision corpus and that all cases
+// pass.
 func TestCorpusCommand(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(corpusDir, "*.yaml"))
@@ -33,8 +34,8 @@ func TestCorpusCommand(t *testing.T) {
 	}
 }
 
-// TestCorpusCommandCanFail: each case of a file of the corpus fails when its verdict is
-// turned round.
+// TestCorpusCommandCanFail checks that each case of a file of the corpus fails when its
+// wanted verdict is inverted.
 func TestCorpusCommandCanFail(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(corpusDir, "roles.yaml"))

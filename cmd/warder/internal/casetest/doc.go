@@ -1,7 +1,7 @@
-// Package casetest is the command warder test: it runs files of cases through the engine
-// and the answer of the service, and reports them as text, JSON or JUnit.
+// Package casetest implements the command warder test: it runs files of cases through the
+// engine and the answer of the service, and reports the results as text, JSON or JUnit.
 //
-// What a file may hold and what is wrong with an answer is for package policytest to say,
-// and why a case failed for package explain. It asks no store but those in memory that a
-// file fills.
+// Package policytest defines what a file may hold and compares answers with what a case
+// wants. Package explain says why a case failed. Casetest uses only stores in memory, with
+// the data of the file.
 package casetest

@@ -8,8 +8,8 @@ import (
 	"warder/cmd/warder/internal/explain"
 )
 
-// explainCommand is the command that explains the request of a case; "" when none can,
-// because explain makes good credentials only.
+// explainCommand returns the command line that explains the request of a case. It returns
+// "" if there is none: explain sends valid credentials only.
 func (t *testRun) explainCommand(c *policytest.Case, x explain.Answer, tested *testedPolicy) string {
 	if tested.path == "" || c.ChosenRoute != nil || c.Token != nil || c.Now != "" {
 		return ""
@@ -55,14 +55,14 @@ func (t *testRun) explainCommand(c *policytest.Case, x explain.Answer, tested *t
 	}
 	for i, word := range words {
 		if strings.ContainsFunc(word, unicode.IsControl) {
-			return "" // no shell hands that on as it is
+			return "" // control characters do not survive copying into a shell
 		}
 		words[i] = shellWord(word)
 	}
 	return strings.Join(words, " ")
 }
 
-// shellWord quotes a word for a POSIX shell where it needs to be.
+// shellWord quotes a word for a POSIX shell if it needs quotes.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_./:,=@%+", r)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The report in the form of JUnit, as CI servers read it.
+// The types of the JUnit report, as CI servers read it.
 type (
 	junitSuites struct {
 		XMLName  xml.Name `xml:"testsuites"`
@@ -49,8 +49,9 @@ type (
 	}
 )
 
-// writeJUnit writes a suite for each file. A file that is wrong, and a policy that is not
-// covered enough, is an error in a case of its own, so that no reader overlooks it.
+// writeJUnit writes a suite for each file. A problem in a file is an error in a case of its
+// own, and too little coverage of a policy is a failure in a case of its own, so that
+// readers of the report see both.
 func (t *testRun) writeJUnit(w io.Writer) error {
 	all := junitSuites{Name: "warder test"}
 	suites := map[string]*junitSuite{}

@@ -15,7 +15,7 @@ import (
 	"warder/cmd/warder/internal/routes"
 )
 
-// textReport is the report for people: what failed, what is not reached, and how many.
+// textReport returns the report for people: the failures, the gaps in coverage and the counts.
 func (t *testRun) textReport() string {
 	var b strings.Builder
 	if t.options.verbose {
@@ -48,7 +48,7 @@ func (t *testRun) table(b *strings.Builder) {
 		}
 		_, _ = fmt.Fprintln(w, strings.Join([]string{r.outcome(), r.Case.File().Name + "/" + r.Case.Name, answer, route}, "\t"))
 	}
-	_ = w.Flush() // into a builder, which takes everything
+	_ = w.Flush() // writing to a strings.Builder never fails
 }
 
 func (r testResult) outcome() string {
@@ -68,7 +68,7 @@ func (r testResult) route() string {
 	return *r.Got.Route
 }
 
-// writeFailure writes what was wanted and what came, field by field, and why.
+// writeFailure writes what the case wanted and what it got, field by field, and why.
 func (r testResult) writeFailure(b *strings.Builder) {
 	fmt.Fprintf(b, "FAIL %s: %s\n", r.Case.Position(), r.Case.Name)
 	line := func(name, text string) { fmt.Fprintf(b, "  %-8s %s\n", name, text) }
@@ -90,7 +90,7 @@ func (r testResult) writeFailure(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// where names the route that won, and its place.
+// where returns the route that won, its place and who may pass.
 func (r testResult) where() string {
 	switch x := r.explanation; {
 	case r.route() == "":
@@ -101,7 +101,7 @@ func (r testResult) where() string {
 	return r.route()
 }
 
-// why is what decided: the check that failed, or the last one that was passed.
+// why returns the check that decided: the one that failed, or else the last one that passed.
 func (r testResult) why() string {
 	last := ""
 	for _, check := range r.explanation.Checks {
@@ -116,14 +116,15 @@ func (r testResult) why() string {
 	return last
 }
 
-// covered returns the policies under test by their names.
+// covered returns the policies under test, sorted by name.
 func (t *testRun) covered() []*testedPolicy {
 	all := slices.DeleteFunc(slices.Collect(maps.Values(t.policies)), func(p *testedPolicy) bool { return p.coverage == nil })
 	slices.SortFunc(all, func(a, b *testedPolicy) int { return cmp.Compare(a.name, b.name) })
 	return all
 }
 
-// share is in percent, cut to one decimal, so that only all of it is 100.
+// share returns the coverage in percent. It is rounded down to one decimal, so that 100
+// means that everything is covered.
 func (p *testedPolicy) share() float64 {
 	covered, total := p.coverage.Count()
 	if total == 0 {
@@ -132,7 +133,7 @@ func (p *testedPolicy) share() float64 {
 	return math.Floor(float64(covered)*1000/float64(total)) / 10
 }
 
-// tooLittle says which policies are below --coverage-min.
+// tooLittle returns a message for each policy whose coverage is below --coverage-min.
 func (t *testRun) tooLittle() (lines []string) {
 	for _, p := range t.covered() {
 		if covered, total := p.coverage.Count(); float64(covered)*100 < float64(t.options.least)*float64(total) {
@@ -155,7 +156,7 @@ func (t *testRun) writeCoverage(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// A testReport is the report for programs.
+// A testReport is the JSON report.
 type testReport struct {
 	OK       bool           `json:"ok"`
 	Passed   int            `json:"passed"`

@@ -17,8 +17,8 @@ import (
 	"warder/envoy"
 )
 
-// A wireDepth sends cases through the engine and the answer of the service, in the wire
-// form of Envoy's messages, and keeps what was answered.
+// A wireDepth runs cases through the engine and the answer of the service, with requests
+// and answers encoded as Envoy encodes them. It keeps the first answer to each case.
 type wireDepth struct {
 	opened  *policytest.Opened
 	server  *envoy.Server
@@ -39,7 +39,7 @@ func newWireDepth(f *policytest.File, tested *testedPolicy, now time.Time) (*wir
 	d := &wireDepth{opened: opened, answers: map[*policytest.Case]explain.Answer{}}
 	d.server, err = envoy.NewServer(envoy.Config{
 		Decider: opened.Engine, ClientIP: resolver, Observer: &d.seen,
-		Deadline: time.Minute, // no busy machine may change an answer
+		Deadline: time.Minute, // long, so that a busy machine does not change an answer
 		Identity: envoy.IdentityConfig{
 			Headers: f.Config.Identity.Headers, APIKeyHeader: f.Config.APIKey.Header, KeepAPIKey: f.KeepsAPIKey(),
 			RemoveAuthorization: f.Config.Identity.RemoveAuthorization, StripHeaders: f.Config.StripHeaders,
@@ -63,11 +63,11 @@ func (d *wireDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outc
 	in := checkOf(r)
 	wire, err := proto.Marshal(in)
 	if err != nil {
-		return policytest.Outcome{}, fmt.Errorf("the request cannot be written as Envoy would: %w", err)
+		return policytest.Outcome{}, fmt.Errorf("the request cannot be encoded as an Envoy message: %w", err)
 	}
 	response := new(authv3.CheckResponse)
 	if err := proto.Unmarshal(d.server.CheckWire(ctx, wire), response); err != nil {
-		return policytest.Outcome{}, fmt.Errorf("the answer cannot be read: %w", err)
+		return policytest.Outcome{}, fmt.Errorf("the answer of the service cannot be decoded: %w", err)
 	}
 	if _, again := d.answers[c]; !again {
 		d.answers[c] = explain.Answer{
@@ -77,7 +77,7 @@ func (d *wireDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outc
 	return d.outcome(r, response), nil
 }
 
-// outcome is what a client and an application behind Envoy would see of an answer.
+// outcome returns what a client, and an upstream behind Envoy, would see of an answer.
 func (d *wireDepth) outcome(r policytest.Request, response *authv3.CheckResponse) policytest.Outcome {
 	decision := d.seen.Decision
 	route := decision.Route()
@@ -86,7 +86,7 @@ func (d *wireDepth) outcome(r policytest.Request, response *authv3.CheckResponse
 		HitsBefore: d.hits, HitsAfter: d.hits, Secrets: r.Secrets,
 	}
 	if ok := response.GetOkResponse(); ok != nil && response.GetStatus().GetCode() == 0 {
-		if d.hits++; decision.WouldDeny() { // the upstream is told nothing
+		if d.hits++; decision.WouldDeny() { // the answer tells the upstream nothing
 			out.Principal, out.ClientIP = decided(decision)
 		}
 		out.Allowed, out.Status, out.HitsAfter = true, http.StatusOK, d.hits
@@ -99,7 +99,7 @@ func (d *wireDepth) outcome(r policytest.Request, response *authv3.CheckResponse
 	return out
 }
 
-// decided is whom and which address a decision was about.
+// decided returns the principal and the client address of a decision.
 func decided(d authz.Decision) (who *authz.Principal, clientIP string) {
 	principal := d.Principal()
 	if d.ClientIP().IsValid() {
@@ -115,7 +115,7 @@ func pairs(options []*corev3.HeaderValueOption) (fields [][2]string) {
 	return fields
 }
 
-// checkOf writes a request as Envoy sends it with encode_raw_headers.
+// checkOf returns the check request that Envoy sends for a request, with encode_raw_headers.
 func checkOf(r policytest.Request) *authv3.CheckRequest {
 	text := func(s string) string { return strings.ToValidUTF8(s, "!") } // as Envoy does
 	in := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{

@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 )
 
-// A build is what the compiler recorded about this program.
+// A build holds what the compiler recorded about this program.
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
@@ -26,7 +26,7 @@ func (b build) String() string {
 	return s + " " + b.Go + " " + b.Platform
 }
 
-// ReadBuild reads what the compiler recorded.
+// ReadBuild returns what the compiler recorded about this program.
 func ReadBuild() build {
 	b := build{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

@@ -18,10 +18,10 @@ func AddPolicyFlag(cmd *cobra.Command, path *string) {
 	cmd.Flags().StringVarP(path, "policy", "p", "", "the policy: a `file`, or a folder of *.yaml (WARDER_POLICY)")
 }
 
-// WrongUsage reports a command line of cmd that cannot be understood.
+// WrongUsage returns a [UsageError] for a command line of cmd that cannot be understood.
 func WrongUsage(cmd *cobra.Command, err error) error { return &UsageError{cmd.CommandPath(), err} }
 
-// KnownTopic is the Args of help, which takes the name of a command.
+// KnownTopic checks the arguments of help, which takes the name of a command.
 func KnownTopic(help *cobra.Command, args []string) error {
 	found, rest, err := help.Root().Find(args)
 	if err == nil && found.HasSubCommands() {
@@ -30,7 +30,7 @@ func KnownTopic(help *cobra.Command, args []string) error {
 	return err
 }
 
-// KnownCommand is the Args of a command that only has commands below it.
+// KnownCommand checks the arguments of a command that does nothing but hold subcommands.
 func KnownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -44,7 +44,7 @@ func KnownCommand(cmd *cobra.Command, args []string) error {
 	return WrongUsage(cmd, fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], names)))
 }
 
-// NoArguments is the Args of a command that takes flags only.
+// NoArguments checks the arguments of a command that takes flags only.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -61,7 +61,7 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 // FlagError turns an error of the flag package into a usage error with a hint.
 func FlagError(cmd *cobra.Command, err error) error {
 	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
-		return KnownCommand(cmd, args) // a misspelled one has none of the flags
+		return KnownCommand(cmd, args) // a misspelled command has no flags
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -77,7 +77,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 			hint = didYouMean("-"+given, names)
 		}
 		if c, _, wrong := cmd.Find([]string{unknown.GetSpecifiedName()}); wrong == nil && c != cmd {
-			hint = fmt.Sprintf("; write %s for the command", c.CommandPath())
+			hint = fmt.Sprintf("; did you mean the command %s?", c.CommandPath())
 		}
 		err = fmt.Errorf("unknown flag %s%s", given, hint)
 	}
@@ -87,7 +87,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return WrongUsage(cmd, err)
 }
 
-// OutputFormat is the flag -o of commands whose result is for people or programs.
+// An OutputFormat is the value of the flag -o: whether the result is for people or programs.
 type OutputFormat string
 
 // The formats of a result.
@@ -111,8 +111,8 @@ func (o *OutputFormat) Set(s string) error {
 	return errors.New("use text or json")
 }
 
-// AddOutputFlag adds the flag --output; the standard is text.
+// AddOutputFlag adds the flag --output. The default is text.
 func AddOutputFlag(cmd *cobra.Command, o *OutputFormat) {
 	*o = OutputText
-	cmd.Flags().VarP(o, "output", "o", "how the result is written")
+	cmd.Flags().VarP(o, "output", "o", "the format of the result")
 }

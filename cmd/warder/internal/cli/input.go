@@ -12,8 +12,8 @@ import (
 	"warder/policy"
 )
 
-// Cause takes the operation and the address off an error of net or os: the
-// message around it names them already.
+// Cause returns an error of package net or os without its operation and address. The
+// message around it already names them.
 func Cause(err error) error {
 	if e, ok := errors.AsType[*net.OpError](err); ok {
 		err = e.Err
@@ -27,7 +27,7 @@ func Cause(err error) error {
 	return err
 }
 
-// StandardInput is the name of a file that is read from there.
+// StandardInput is the file name that stands for standard input.
 const StandardInput = "-"
 
 // LoadPolicy loads a policy from a file, a folder or standard input.
@@ -45,7 +45,7 @@ func LoadPolicy(p Process, path string) (*policy.Policy, error) {
 	return loaded, ProblemsOf(name, err).Err()
 }
 
-// InputName names a file in messages.
+// InputName returns the name of a file for messages.
 func InputName(path string) string {
 	if path == StandardInput {
 		return "standard input"
@@ -53,10 +53,11 @@ func InputName(path string) string {
 	return path
 }
 
-// maxPolicyInput is more than the largest policy file that is read.
+// maxPolicyInput bounds a policy on standard input, in bytes. It is larger than any policy
+// file may be.
 const maxPolicyInput = 16 << 20
 
-// ReadAll reads all of r, which must not be longer than limit.
+// ReadAll reads all of r. It returns an error if r is longer than limit.
 func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(data)) > limit {
@@ -65,7 +66,7 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// ReadBounded reads a whole file that must be small.
+// ReadBounded reads a whole file. It returns an error if the file is larger than limit.
 func ReadBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -83,7 +84,7 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Bare takes the path out of a file error: the message names the file already.
+// Bare returns a file error without its path. The message around it already names the file.
 func Bare(err error) error {
 	if pathError, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("cannot be read: %w", pathError.Err)
@@ -91,8 +92,8 @@ func Bare(err error) error {
 	return err
 }
 
-// LoadNamedPolicy loads the policy that --policy or WARDER_POLICY names, for a command
-// that cannot do without one.
+// LoadNamedPolicy loads the policy that --policy or WARDER_POLICY names, for a command that
+// requires one.
 func LoadNamedPolicy(cmd *cobra.Command, path string, p Process) (*policy.Policy, error) {
 	if path == "" {
 		path, _ = p.Env("WARDER_POLICY")

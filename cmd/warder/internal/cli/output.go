@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// OrEmpty makes JSON print [] for none.
+// OrEmpty returns ps, or an empty list if it is nil, so that JSON has [] and not null.
 func OrEmpty(ps Problems) Problems {
 	if ps == nil {
 		return Problems{}
@@ -17,7 +17,7 @@ func OrEmpty(ps Problems) Problems {
 	return ps
 }
 
-// Count puts a number before a word, in the plural unless it is 1.
+// Count returns the number and the word, with a plural s unless n is 1.
 func Count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -33,8 +33,8 @@ func WriteJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// OneLine makes a foreign text fit for a comment or a message: printable, on
-// one line, not long.
+// OneLine makes text from outside fit for a comment or a message: printable, on one line,
+// and cut to limit characters.
 func OneLine(s string, limit int) string {
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
@@ -49,7 +49,7 @@ func OneLine(s string, limit int) string {
 	return s
 }
 
-// SomeOrEmpty makes JSON print [] for none.
+// SomeOrEmpty returns words, or an empty list if it is nil, so that JSON has [] and not null.
 func SomeOrEmpty(words []string) []string {
 	if words == nil {
 		return []string{}
@@ -57,8 +57,8 @@ func SomeOrEmpty(words []string) []string {
 	return words
 }
 
-// Fold breaks a text between words, so that its first line is at most width long and the
-// others leave room for an indent of a gap.
+// Fold breaks a text between words. The first line is at most width characters long; the
+// other lines are shorter by the length of ColumnGap, to leave room for an indent.
 func Fold(s string, width int) []string {
 	if width < leastWho {
 		return []string{s}
@@ -92,7 +92,7 @@ func Plural(n int, one, many string) string {
 
 // The measures of a table.
 const (
-	TableWidth = 120 // a table keeps to this where its columns let it
-	leastWho   = 24  // a last column that is narrower is not worth folding
+	TableWidth = 120 // the widest line of a table, if its columns allow it
+	leastWho   = 24  // a last column narrower than this is not folded
 	ColumnGap  = "  "
 )

@@ -6,15 +6,15 @@ import (
 	"warder/policy/strict"
 )
 
-// What is wrong with the files of a run, or worth a warning, by place. A place may be a
-// variable too: its file is "the environment", and its field the variable.
+// A Problem is an error or a warning with its place in a file. For an environment variable,
+// the file is "the environment" and the field is the variable.
 type (
 	Problem  = strict.Problem
 	Problems = strict.Problems
 )
 
-// Logged returns a problem for a log line, the message under key. In one text,
-// "jwt.keys[0].secret: is empty" would read like a secret and its value.
+// Logged returns the attributes of a log line for a problem, with the message under key. As
+// one text, "jwt.keys[0].secret: is empty" would look like a secret and its value.
 func Logged(p Problem, key string) []any {
 	var attrs []any
 	if p.File != "" {
@@ -26,8 +26,8 @@ func Logged(p Problem, key string) []any {
 	return append(attrs, key, p.Message)
 }
 
-// ProblemsOf takes an error apart: the problems of a policy or of a
-// configuration keep their places, any other error is about the file as a whole.
+// ProblemsOf returns the problems in an error. The problems of a policy or a configuration
+// keep their places. Any other error becomes one problem of the whole file.
 func ProblemsOf(file string, err error) Problems {
 	if err == nil {
 		return nil

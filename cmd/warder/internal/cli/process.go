@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// A Process is what a command takes from the world around it.
+// A Process holds the environment and the standard streams of a command.
 type Process struct {
 	Env            LookupEnv
 	Stdin          io.Reader
@@ -30,13 +30,13 @@ func (e *UsageError) Error() string { return e.err.Error() }
 
 func (e *UsageError) Unwrap() error { return e.err }
 
-// ErrReported ends a command that failed and has said why.
+// ErrReported is returned by a command that failed and has already written why.
 var ErrReported = errors.New("reported")
 
-// LookupEnv is os.LookupEnv or a stand-in.
+// A LookupEnv looks up an environment variable, like [os.LookupEnv].
 type LookupEnv func(name string) (value string, set bool)
 
-// An ExitError ends the process with the exit code of another one.
+// An ExitError ends this process with the exit code of a process that it ran.
 type ExitError int
 
 func (e ExitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Run runs the command of root that args name and returns the exit code. What went wrong
-// is written to standard error, unless the command has said it.
+// Run runs the command of root that args name and returns the exit code. It
+// writes an error to standard error, unless the command has already reported it.
 func Run(root *cobra.Command, args []string, p Process) int {
 	root.SetArgs(args)
 	err := root.Execute()

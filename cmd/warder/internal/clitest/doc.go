@@ -1,4 +1,4 @@
-// Package clitest holds what the tests of the command and of its packages share: files
+// Package clitest holds helpers that the tests of the command and its packages share: files
 // and folders, an environment, a log buffer, certificates.
 //
 // Only tests import it. It imports no other package of the command, so that any of

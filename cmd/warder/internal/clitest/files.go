@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Replace replaces a file at once, by renaming a new one.
+// Replace replaces a file atomically, by renaming a new file over it.
 func Replace(t testing.TB, path, content string) {
 	t.Helper()
 	dir, name := filepath.Split(path)
@@ -16,14 +16,14 @@ func Replace(t testing.TB, path, content string) {
 	}
 }
 
-// A KubernetesVolume is a folder as the kubelet makes it: each file is a link to
-// ..data/NAME, and ..data is a link that is swapped.
+// A KubernetesVolume is a folder with the layout that the kubelet creates: each file is a
+// symbolic link to ..data/NAME, and an update replaces the symbolic link ..data.
 type KubernetesVolume struct {
 	Dir     string
 	version int
 }
 
-// Publish swaps the files of the volume for these.
+// Publish replaces the files of the volume with the given files.
 func (v *KubernetesVolume) Publish(t testing.TB, files map[string]string) {
 	t.Helper()
 	v.version++
@@ -53,7 +53,7 @@ func (v *KubernetesVolume) Publish(t testing.TB, files map[string]string) {
 	}
 }
 
-// SocketDir is a folder whose path is short enough for a socket.
+// SocketDir returns a new folder whose path is short enough for a unix socket.
 func SocketDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "w") //nolint:usetesting // t.TempDir is too long for a socket

@@ -11,7 +11,7 @@ import (
 
 // A Page is one README.md.
 type Page struct {
-	Name string // from the root of the module, as in policy/README.md
+	Name string // relative to the root of the module, such as policy/README.md
 	Text string
 }
 
@@ -58,7 +58,7 @@ func PageAt(t testing.TB, name string) Page {
 // A Block is a fenced block of a page.
 type Block struct {
 	Language string
-	Name     string // what its first line calls it: "# policy.yaml"
+	Name     string // from its first line, such as "# policy.yaml"
 	Text     string
 	Line     int
 }
@@ -91,13 +91,12 @@ func (p Page) Blocks(t testing.TB) (found []Block) {
 	return found
 }
 
-// Prose is the page without its blocks.
+// Prose returns the text of the page without its fenced blocks.
 func (p Page) Prose() string {
 	return regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(p.Text, "")
 }
 
-// Anchors are the names under which links find the headings of a page, as GitHub makes
-// them.
+// Anchors returns the anchors of the headings of a page, as GitHub generates them.
 func (p Page) Anchors() map[string]bool {
 	found := map[string]bool{}
 	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)

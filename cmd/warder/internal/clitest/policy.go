@@ -2,7 +2,7 @@ package clitest
 
 import "strings"
 
-// PolicyWith is a policy of public routes with these ids.
+// PolicyWith returns a policy of public routes with these ids.
 func PolicyWith(ids ...string) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nroutes:\n")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Eventually polls until the condition holds: real files and a real kernel have
-// their own time. It fails the test long after any of them should be done.
+// Eventually polls until the condition holds, for changes whose time depends on the file
+// system or the kernel. It fails the test after a time much longer than any of them needs.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.After(15 * time.Second)
@@ -26,10 +26,10 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Discard is a log that nobody reads.
+// Discard returns a logger that discards everything.
 func Discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// A Buffer is a buffer that may be read while others write.
+// A Buffer is a buffer that is safe for concurrent reads and writes.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -47,10 +47,10 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
-// Secret is long enough to be a key; its beginning is what a leak looks like.
+// Secret is long enough to be a JWT key. Tests look for its beginning to find leaks.
 const Secret = "canary-jwt-secret-0123456789abcdef"
 
-// Environment is an environment that holds the given NAME=value words only.
+// Environment returns a lookup function for an environment of only these NAME=value words.
 func Environment(words ...string) func(name string) (value string, set bool) {
 	return func(name string) (string, bool) {
 		for _, w := range words {
@@ -62,7 +62,7 @@ func Environment(words ...string) func(name string) (value string, set bool) {
 	}
 }
 
-// FreeAddress is a TCP address of this machine that nobody listens at.
+// FreeAddress returns a TCP address of this machine at which nothing listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

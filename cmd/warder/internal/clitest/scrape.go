@@ -12,15 +12,15 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// A Scrape is what /metrics shows: the value of each series, and for a histogram the
-// number of observations, by name{label="value",…} with the labels sorted.
+// A Scrape holds the values of /metrics: the value of each series, and for a histogram the
+// number of observations. The keys are name{label="value",…} with the labels sorted.
 type Scrape struct {
 	Text   string
 	Series map[string]float64
 	Help   map[string]string
 }
 
-// Scraped is the scrape of families, with the text that they stand in.
+// Scraped returns the scrape of metric families and of the text that they were parsed from.
 func Scraped(text string, families []*dto.MetricFamily) Scrape {
 	s := Scrape{text, map[string]float64{}, map[string]string{}}
 	for _, f := range families {
@@ -38,7 +38,7 @@ func Scraped(text string, families []*dto.MetricFamily) Scrape {
 	return s
 }
 
-// Of returns the series of one name that are not zero, a line each, sorted.
+// Of returns the series of one name that are not zero, one per line, sorted.
 func (s Scrape) Of(name string) string {
 	var lines []string
 	for series, value := range s.Series {
@@ -50,7 +50,7 @@ func (s Scrape) Of(name string) string {
 	return strings.Join(lines, "\n")
 }
 
-// ScrapeOf reads what /metrics answered, as Prometheus does.
+// ScrapeOf parses an answer of /metrics as Prometheus does.
 func ScrapeOf(t testing.TB, text string) Scrape {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Root is the root of the repository.
+// Root returns the path of the root of the repository.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -24,7 +24,7 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// ShippedPolicies are the policies that people copy, by file.
+// ShippedPolicies returns the policies that people copy, by file.
 func ShippedPolicies(t testing.TB) map[string][][]byte {
 	t.Helper()
 	root := Root(t)
@@ -32,7 +32,7 @@ func ShippedPolicies(t testing.TB) map[string][][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A policy, as a document, in a fence of Markdown or indented in a manifest.
+	// A policy is a whole file, a fenced block of Markdown or an indented part of a manifest.
 	begins := regexp.MustCompile(`(?m)^( *)version: 1\n`)
 	policies := map[string][][]byte{}
 	files := append(manifests, filepath.Join(root, "cmd", "warder", "internal", "demo", "policy.yaml"))

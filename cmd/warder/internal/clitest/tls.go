@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// An Authority makes certificates for a test.
+// An Authority issues certificates for a test.
 type Authority struct {
 	Cert *x509.Certificate
 	Key  *ecdsa.PrivateKey
 	PEM  []byte
 }
 
-// NewAuthority makes an authority with a certificate of its own.
+// NewAuthority returns an authority with a self-signed certificate.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -43,7 +43,7 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return &Authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-// Issue makes a certificate for 127.0.0.1 and names of the DNS, as a server and as a client.
+// Issue issues a certificate for 127.0.0.1 and the DNS names, for servers and clients.
 func (a *Authority) Issue(t testing.TB, name string, notAfter time.Time, dns ...string) (certPEM, keyPEM []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,7 +66,7 @@ func (a *Authority) Issue(t testing.TB, name string, notAfter time.Time, dns ...
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-// Pair issues a certificate that is good for an hour.
+// Pair issues a certificate that is valid for an hour.
 func (a *Authority) Pair(t testing.TB, name string) tls.Certificate {
 	t.Helper()
 	pair, err := tls.X509KeyPair(a.Issue(t, name, time.Now().Add(time.Hour)))
@@ -76,7 +76,7 @@ func (a *Authority) Pair(t testing.TB, name string) tls.Certificate {
 	return pair
 }
 
-// Pool holds the authority alone.
+// Pool returns a pool that holds only this authority.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Cert)

@@ -17,32 +17,34 @@ import (
 	"warder/policy/compare"
 )
 
-// NewCommand is warder diff.
+// NewCommand returns the command warder diff.
 func NewCommand(p cli.Process) *cobra.Command {
 	var d diffCommand
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
-		Short: "Say which requests gain or lose access between two policies",
+		Short: "Show which requests gain or lose access between two policies",
 		Long: `diff compares two policies, each a file or a folder, and says in words which requests
-gain or lose access: who, where, and by which route. "-" is standard input. What is
-opened to everybody comes first. It is exact, not a sample: what it does not name is
-decided alike by both. Places are written as in a policy; the most specific route wins.
+gain or lose access: who sends them, which hosts, methods and paths they are for, and which
+route decides them. "-" is standard input. What is opened to everybody comes first. The
+result is exact, not a sample: both policies decide all other requests the same way. Hosts,
+methods and paths are written as in a policy; the most specific route wins.
 
-With --openapi it holds one policy against the OpenAPI document of an application and
-lists operations that no route takes, operations of which another route takes a part,
-and routes without an operation. --prefix is what stands before the document's paths
-where its servers do not say so.
+With --openapi it compares one policy with the OpenAPI document of an application. It
+lists operations that no route matches, operations whose requests are split between several
+routes, and routes without an operation. --prefix gives the path prefix of the document's
+paths, if its servers do not.
 
-The exit code is 0 whatever the answer; with --exit-code it is 1 when there is a
-difference. Routes that only changed their name or place are shown with --all.
-For an Envoy that chooses routes by itself (warder.route) it names ids that are gone, and
-ids under which other rules stand.
+The exit code is 0 even when there is a difference; with --exit-code it is then 1. --all
+also shows routes that only changed their name or place.
+If Envoy chooses the route itself (warder.route), route ids matter too: diff lists the ids
+that are gone, and the ids whose rules have changed.
 
 In JSON: {differ, old: {policy_hash, admin_role}, new: {…}, changes: [{old: {route, who,
 file, line, column}, new: {…}, gained: [{who, words, open, sets, admin, origins,
 addresses, addresses_unlisted, principals, principals_unlisted, path_allows, when}], lost: […],
 places: [{host, methods, path, partly, example}]}], moved: […], gone_ids: […], other_ids: […]}. old or new is
-null where no route takes the requests. Of sets each is enough; admin: the admin role passes too.
+null if no route matches the requests. Each of sets is enough alone. admin is true if the admin
+role passes too.
 With --openapi: {differ, operations_without_route: [{operation, method, path}],
 operations_taken_apart: [{…, host, routes}], routes_without_operation: [{route, host, methods,
 path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
@@ -60,13 +62,13 @@ path, file, line, column}], unreadable: [{operation, method, path, reason}]}.`,
 	}
 	cli.AddOutputFlag(cmd, &d.output)
 	cmd.Flags().BoolVar(&d.exitCode, "exit-code", false, "exit with 1 when there is a difference")
-	cmd.Flags().BoolVar(&d.all, "all", false, "show routes that only changed their name or place too")
+	cmd.Flags().BoolVar(&d.all, "all", false, "also show routes that only changed their name or place")
 	cmd.Flags().StringVar(&d.openapi, "openapi", "", "compare one policy with an OpenAPI `FILE` instead")
-	cmd.Flags().StringVar(&d.prefix, "prefix", "", "with --openapi: what stands before its paths, such as /api")
+	cmd.Flags().StringVar(&d.prefix, "prefix", "", "with --openapi: the path prefix of the document's paths, such as /api")
 	return cmd
 }
 
-// A diffCommand is what the flags of diff say.
+// A diffCommand holds the flags of warder diff.
 type diffCommand struct {
 	output          cli.OutputFormat
 	exitCode, all   bool
@@ -80,20 +82,20 @@ func (d *diffCommand) checkArguments(cmd *cobra.Command, args []string) error {
 	case d.openapi == "" && cmd.Flags().Changed("openapi"):
 		wrong = "--openapi names no file; write --openapi openapi.json"
 	case d.openapi != "" && len(args) == 2:
-		wrong = "with --openapi there is one policy to compare; give the file of --openapi and one policy"
+		wrong = "with --openapi there is one policy to compare; name one policy, not two"
 	case d.openapi != "" && len(args) != 1:
 		wrong = "name the policy: warder diff --openapi FILE POLICY"
 	case d.openapi != "" && d.openapi == args[0] && args[0] == cli.StandardInput:
-		wrong = "both are standard input; give one of them as a file"
+		wrong = "the OpenAPI document and the policy are both standard input; give one of them as a file"
 	case d.openapi != "" && d.all:
-		wrong = "--all is for two policies; leave it out with --openapi"
+		wrong = "--all works only for two policies; leave it out with --openapi"
 	case d.openapi != "":
 	case d.prefix != "":
-		wrong = "--prefix is for --openapi; give both, or none"
+		wrong = "--prefix works only with --openapi; give both or neither"
 	case len(args) != 2:
 		wrong = fmt.Sprintf("got %s; name two policies: warder diff OLD NEW", cli.Count(len(args), "argument"))
 	case args[0] == cli.StandardInput && args[1] == cli.StandardInput:
-		wrong = "both are standard input; give one of them as a file"
+		wrong = "both policies are standard input; give one of them as a file"
 	}
 	if wrong != "" {
 		return cli.WrongUsage(cmd, errors.New(wrong))
@@ -124,17 +126,19 @@ func (d *diffCommand) policies(p cli.Process, oldPath, newPath string) error {
 	return err
 }
 
-// differ reports whether anything is decided otherwise. An id that is gone refuses only.
+// differ reports whether the policies decide any request differently. Ids that are gone do
+// not count: they only lead to denials.
 func differ(found compare.Diff) bool { return len(found.Changes)+len(found.OtherIDs) > 0 }
 
-// A diffSection is one kind of requests and all places where they gained or lost access.
+// A diffSection is a group of requests, such as those gained by users with one role, and all
+// places where they gained or lost access.
 type diffSection struct {
 	heading string
-	rank    int // in which order sections are read
+	rank    int // the position of the section in the output
 	blocks  []string
 }
 
-// Ranks of sections: openings are read first, preflights last.
+// Ranks of sections: what is opened to everybody comes first, preflights come last.
 const (
 	rankOpened = iota
 	rankGained
@@ -152,7 +156,7 @@ func writeDiff(w io.Writer, found compare.Diff, before, after *policy.Policy, al
 		fmt.Fprintf(&b, "%s\n%s\n", s.heading, strings.Join(s.blocks, ""))
 	}
 	if all && len(found.Moved) > 0 {
-		b.WriteString("decided alike by another route\n")
+		b.WriteString("decided the same way by another route\n")
 		for _, c := range found.Moved {
 			b.WriteString(blockOf(c, reasonOf(c, compare.Access{})))
 		}
@@ -160,10 +164,10 @@ func writeDiff(w io.Writer, found compare.Diff, before, after *policy.Policy, al
 	}
 	b.WriteString(summaryOf(found, before, after, all))
 	if len(found.GoneIDs) > 0 {
-		fmt.Fprintf(&b, "gone %s: %s; an Envoy that chooses one by warder.route is refused\n", cli.Plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
+		fmt.Fprintf(&b, "gone %s: %s; requests for which Envoy chooses one by warder.route are denied\n", cli.Plural(len(found.GoneIDs), "id", "ids"), strings.Join(found.GoneIDs, ", "))
 	}
 	if len(found.OtherIDs) > 0 {
-		fmt.Fprintf(&b, "other rules under the %s: %s; an Envoy that chooses one by warder.route is answered otherwise\n", cli.Plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
+		fmt.Fprintf(&b, "other rules under the %s: %s; requests for which Envoy chooses one by warder.route are decided differently\n", cli.Plural(len(found.OtherIDs), "id", "ids"), strings.Join(found.OtherIDs, ", "))
 	}
 	if _, err := io.WriteString(w, visible(b.String())); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)
@@ -209,12 +213,12 @@ func headingOf(c compare.Change, a compare.Access, gained bool) (string, int) {
 	return "lost by " + words, rankLost
 }
 
-// opens reports whether requests without a credential are among those that gained.
+// opens reports whether requests without a credential are among those that gained access.
 func opens(c compare.Change, a compare.Access) bool {
 	return a.Who == compare.WhoAnybody || a.Who == compare.WhoNoCredential || a.Who == compare.WhoPasses && routes.NeedsNoCredential(c.New)
 }
 
-// blockOf writes the places of a change, and below them what changed.
+// blockOf returns the places of a change, and below them the reason.
 func blockOf(c compare.Change, reason string) string {
 	var b strings.Builder
 	for _, place := range c.Places {
@@ -224,7 +228,7 @@ func blockOf(c compare.Change, reason string) string {
 	return b.String()
 }
 
-// reasonOf names the routes and what they ask for.
+// reasonOf returns the old and the new route and what each requires.
 func reasonOf(c compare.Change, a compare.Access) string {
 	old, now := ruleWords(c.Old, c.OldRefuses), ruleWords(c.New, c.NewRefuses)
 	switch {
@@ -254,7 +258,7 @@ func summaryOf(found compare.Diff, before, after *policy.Policy, all bool) strin
 	}
 	switch {
 	case len(found.Moved) > 0 && !all:
-		return "no request gains or loses access; some are decided by another route, alike (--all shows them)\n"
+		return "no request gains or loses access; some are decided by another route, in the same way (--all shows them)\n"
 	case len(found.Moved) == 0 && before.Hash() != after.Hash():
 		return "no request gains or loses access; the files differ in names, comments or layout only\n"
 	}

@@ -1,6 +1,7 @@
-// Package diff is the command warder diff: it says which requests gain or lose access
-// between two policies, or between a policy and an OpenAPI document, in words or as JSON.
+// Package diff implements the command warder diff: it reports, as text or JSON, which
+// requests gain or lose access between two policies, and how a policy differs from an
+// OpenAPI document.
 //
-// What differs is found by package compare; this one orders and describes it. It decides
+// Package compare finds the differences; this package sorts and describes them. It decides
 // no request.
 package diff

@@ -14,7 +14,7 @@ import (
 	"warder/policy/pattern"
 )
 
-// An openAPIDiff is how a policy and an OpenAPI document fit, as programs read it.
+// An openAPIDiff is the comparison of a policy with an OpenAPI document, as JSON.
 type openAPIDiff struct {
 	Differ     bool           `json:"differ"`
 	Missing    []operationRow `json:"operations_without_route"`
@@ -50,7 +50,7 @@ type unreadRow struct {
 	Reason string `json:"reason"`
 }
 
-// againstOpenAPI holds a policy against the document of an application.
+// againstOpenAPI compares a policy with the OpenAPI document of an application.
 func (d *diffCommand) againstOpenAPI(p cli.Process, path string) error {
 	routes, policyErr := cli.LoadPolicy(p, path)
 	a, documentErr := openapi.Read(p, d.openapi, d.given)
@@ -127,7 +127,7 @@ func (found openAPIDiff) write(w io.Writer) error {
 		b.WriteString("\n")
 	}
 	list("operations without a route, which are denied", len(found.Missing), func(i int) string { return found.Missing[i].words() })
-	list("operations of which several routes take a part", len(found.Apart), func(i int) string {
+	list("operations whose requests are split between several routes", len(found.Apart), func(i int) string {
 		row := found.Apart[i]
 		routes := make([]string, len(row.Routes))
 		for i, id := range row.Routes {
@@ -143,11 +143,11 @@ func (found openAPIDiff) write(w io.Writer) error {
 		}
 		return fmt.Sprintf("%s%s: route %s (%s:%d)", words, onHost(row.Host), row.Route, row.File, row.Line)
 	})
-	list("operations that no route can take", len(found.Unreadable), func(i int) string {
+	list("operations that no route can match", len(found.Unreadable), func(i int) string {
 		return found.Unreadable[i].words() + ": " + found.Unreadable[i].Reason
 	})
 	if !found.Differ {
-		b.WriteString("every operation has a route, and every route an operation\n")
+		b.WriteString("every operation has a route, and every route has an operation\n")
 	}
 	if _, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n"); err != nil {
 		return fmt.Errorf("writing the difference: %w", err)

@@ -14,11 +14,11 @@ import (
 	"warder/policy/compare"
 )
 
-// documents is where the documents are that warder import is tested with.
+// documents is the folder of the documents that the tests of warder import use.
 const documents = "../openapi/testdata"
 
-// TestSkeletonsTakeEveryOperation holds each document and the policy that is made of it
-// against each other: no operation is without a route, and no route without an operation.
+// TestSkeletonsTakeEveryOperation compares each document with the skeleton that is generated
+// from it: every operation has a route, and every route has an operation.
 func TestSkeletonsTakeEveryOperation(t *testing.T) {
 	t.Parallel()
 	for _, document := range []string{"fastapi.json", "security.yaml", "hostile.json"} {
@@ -53,7 +53,7 @@ func TestSkeletonsTakeEveryOperation(t *testing.T) {
 	}
 }
 
-// hasPath reports whether a policy can name just the paths of the operation.
+// hasPath reports whether a policy can match exactly the paths of the operation.
 func hasPath(a openapi.Application, row operationRow) bool {
 	for _, o := range a.Operations {
 		if o.Method == row.Method && o.Loose == row.Path {
@@ -63,7 +63,8 @@ func hasPath(a openapi.Application, row operationRow) bool {
 	return false
 }
 
-// FuzzOpenAPI: whatever the document, it can be compared with the policy that is made of it.
+// FuzzOpenAPI checks that any document can be compared with the skeleton that is generated
+// from it.
 func FuzzOpenAPI(f *testing.F) {
 	seeds, err := filepath.Glob(filepath.Join(documents, "*"))
 	if err != nil {

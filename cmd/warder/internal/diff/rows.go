@@ -9,7 +9,7 @@ import (
 	"warder/policy/compare"
 )
 
-// A diffRow is a comparison as programs read it.
+// A diffRow is the comparison of two policies, as JSON.
 type diffRow struct {
 	Differ  bool        `json:"differ"`
 	Old     sideRow     `json:"old"`
@@ -26,7 +26,7 @@ type sideRow struct {
 }
 
 type changeRow struct {
-	Old    *ruleRow    `json:"old"` // null: no route takes the requests
+	Old    *ruleRow    `json:"old"` // null if no route matches the requests
 	New    *ruleRow    `json:"new"`
 	Gained []accessRow `json:"gained"`
 	Lost   []accessRow `json:"lost"`
@@ -45,7 +45,7 @@ type accessRow struct {
 	Who                string         `json:"who"`
 	Words              string         `json:"words"`
 	Open               bool           `json:"open"` // no credential is needed
-	Sets               [][]string     `json:"sets"` // of roles or scopes: each is enough
+	Sets               [][]string     `json:"sets"` // of roles or scopes; each set is enough
 	Admin              bool           `json:"admin"`
 	Origins            []string       `json:"origins"`
 	Addresses          []netip.Prefix `json:"addresses"`
@@ -53,14 +53,14 @@ type accessRow struct {
 	Principals         []string       `json:"principals"`
 	PrincipalsUnlisted bool           `json:"principals_unlisted"`
 	PathAllows         []string       `json:"path_allows"`
-	When               bool           `json:"when"` // where the one condition is true and the other is not
+	When               bool           `json:"when"` // access changed where one condition is true and the other is not
 }
 
 type placeRow struct {
 	Host    string   `json:"host"` // "*" for any
 	Methods []string `json:"methods"`
 	Path    string   `json:"path"`
-	Partly  bool     `json:"partly"` // more specific routes take some of it
+	Partly  bool     `json:"partly"` // more specific routes match some of it
 	Example string   `json:"example"`
 }
 
@@ -129,7 +129,7 @@ func accessRows(c compare.Change, list []compare.Access, gained bool) []accessRo
 	return rows
 }
 
-// whoName is a stable word for programs.
+// whoName returns the stable name of w in JSON.
 func whoName(w compare.Who) string {
 	switch w {
 	case compare.WhoAnybody:

@@ -13,8 +13,8 @@ import (
 	"warder/policy/compare"
 )
 
-// visible shows what a reader would not see: a name may hold what turns the text around it,
-// and whoever wrote the policy may have wanted that.
+// visible escapes the characters that are not printable. A name may hold characters that
+// reverse or hide the text around it, and the author of the policy may have intended that.
 func visible(s string) string {
 	var b strings.Builder
 	for _, c := range s {
@@ -27,7 +27,7 @@ func visible(s string) string {
 	return b.String()
 }
 
-// accessWords says whose requests gained or lost access.
+// accessWords describes the requests that gained or lost access.
 func accessWords(c compare.Change, a compare.Access, gained bool) string {
 	passes, refuses, admin := c.New, c.Old, c.NewAdmin
 	if !gained {
@@ -41,7 +41,7 @@ func accessWords(c compare.Change, a compare.Access, gained bool) string {
 	case compare.WhoAnybody:
 		words = "everybody"
 		if refuses != nil {
-			words += " but " + credentialWords(refuses)
+			words += " except " + credentialWords(refuses)
 		}
 		if gained {
 			words = "everybody, without a credential"
@@ -54,12 +54,12 @@ func accessWords(c compare.Change, a compare.Access, gained bool) string {
 			words = "users with the admin role " + admin
 		}
 		if !gained && refuses != nil && refuses.User != nil && words == "any signed-in user" {
-			words += ", but for " + routes.UserWords(refuses)
+			words += ", except " + routes.UserWords(refuses)
 		}
 	case compare.WhoAPIKeys:
 		words = peopleWords("API keys", "any valid API key", "scope", a.Sets)
 		if !gained && refuses != nil && refuses.APIKey != nil && words == "any valid API key" {
-			words += ", but for " + routes.APIKeyWords(refuses)
+			words += ", except " + routes.APIKeyWords(refuses)
 		}
 	case compare.WhoBadToken:
 		words = "requests with a token that is refused" + otherwise(gained)
@@ -75,7 +75,7 @@ func accessWords(c compare.Change, a compare.Access, gained bool) string {
 	return words + fromWords(a, passes, refuses)
 }
 
-// otherwise says when a bad credential does harm: in the other policy.
+// otherwise names the policy that denies a request because of a bad credential.
 func otherwise(gained bool) string {
 	if gained {
 		return " by the old policy"
@@ -83,7 +83,7 @@ func otherwise(gained bool) string {
 	return " by the new policy"
 }
 
-// credentialWords says who passes, whatever the address.
+// credentialWords says which callers a route allows, without regard to the address.
 func credentialWords(r *policy.Route) string {
 	if r.Public || r.Shadow {
 		return "everybody"
@@ -97,7 +97,8 @@ func credentialWords(r *policy.Route) string {
 	return strings.Join(ways, " or ")
 }
 
-// fromWords says from where: what changed, and what else the route asks for.
+// fromWords describes addresses, principals, path forms and conditions: those that changed,
+// and those that the route requires in any case.
 func fromWords(a compare.Access, passes, refuses *policy.Route) string {
 	var b strings.Builder
 	switch {
@@ -110,7 +111,7 @@ func fromWords(a compare.Access, passes, refuses *policy.Route) string {
 	}
 	switch {
 	case a.Through != nil && a.Through.Unlisted:
-		b.WriteString(", through others than " + strings.Join(refuses.Principals.Patterns(), ", "))
+		b.WriteString(", through principals other than " + strings.Join(refuses.Principals.Patterns(), ", "))
 	case a.Through != nil:
 		b.WriteString(", through " + strings.Join(a.Through.Patterns, ", "))
 	case passes.Principals != nil && !passes.Shadow:
@@ -123,7 +124,7 @@ func fromWords(a compare.Access, passes, refuses *policy.Route) string {
 	case a.When && (passes.Condition == nil || passes.Shadow):
 		b.WriteString(", where this is not true: " + refuses.Condition.String())
 	case a.When && passes.Condition.String() == refuses.Condition.String():
-		b.WriteString(", where this is true only of whom a credential proves: " + passes.Condition.String())
+		b.WriteString(", where this is true only for a principal that a credential proves: " + passes.Condition.String())
 	case a.When:
 		b.WriteString(", where this is true: " + passes.Condition.String() + ", and this is not: " + refuses.Condition.String())
 	case passes.Condition != nil && !passes.Shadow && a.Who != compare.WhoPreflight:
@@ -132,12 +133,12 @@ func fromWords(a compare.Access, passes, refuses *policy.Route) string {
 	return b.String()
 }
 
-// listWords names ip_lists with what is in them.
+// listWords returns the names of ip_lists and their networks.
 func listWords(s *policy.IPSet) string {
 	return fmt.Sprintf("%s (%s)", strings.Join(s.Names(), ", "), prefixWords(s.Prefixes()))
 }
 
-// maxPrefixWords is how many networks are written out.
+// maxPrefixWords is the number of networks to list before "and n more".
 const maxPrefixWords = 6
 
 func prefixWords(prefixes []netip.Prefix) string {
@@ -155,7 +156,7 @@ func prefixWords(prefixes []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-// peopleWords writes who holds one of several sets of names.
+// peopleWords describes the users or API keys that hold at least one of the sets of names.
 func peopleWords(who, anyone, what string, sets [][]string) string {
 	if len(sets) == 1 && len(sets[0]) == 0 {
 		return anyone
@@ -163,7 +164,7 @@ func peopleWords(who, anyone, what string, sets [][]string) string {
 	return who + setWords(what, sets)
 }
 
-// setWords writes sets of names, each of which is enough.
+// setWords describes sets of names, each of which is enough.
 func setWords(what string, sets [][]string) string {
 	if len(sets) == 0 {
 		return ""
@@ -182,7 +183,7 @@ func setWords(what string, sets [][]string) string {
 	return routes.Having(routes.Names(what+" ", "any of ", rest), routes.Names(what+" ", what+"s ", common))
 }
 
-// ruleWords says what a route asks for, as the table of routes does.
+// ruleWords describes what a route requires, in the words of warder routes.
 func ruleWords(r *policy.Route, refuses bool) string {
 	switch {
 	case r == nil:
@@ -197,7 +198,7 @@ func ruleWords(r *policy.Route, refuses bool) string {
 	return words
 }
 
-// placeWords writes a place like the short form of a policy.
+// placeWords returns a place in the short form of a policy.
 func placeWords(p compare.Place) string {
 	var b strings.Builder
 	if methods := methodWords(p.Methods); methods != "" {
@@ -208,13 +209,13 @@ func placeWords(p compare.Place) string {
 		b.WriteString(" on " + p.Host)
 	}
 	if p.Partly {
-		b.WriteString(" (but for what more specific routes take)")
+		b.WriteString(" (except what more specific routes match)")
 	}
 	return b.String()
 }
 
-// methodWords writes methods as a policy lists them: GET stands for HEAD, and nothing for
-// the usual ones.
+// methodWords returns methods as a policy lists them. GET implies HEAD, and the usual methods
+// are the empty string.
 func methodWords(methods []string) string {
 	usual := policy.UsualMethods()
 	if len(methods) == len(usual) && !slices.ContainsFunc(usual, func(m string) bool { return !slices.Contains(methods, m) }) {

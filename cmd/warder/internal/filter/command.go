@@ -13,17 +13,18 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// Exit codes of a command that could not be run, as env(1) and nohup(1) have them.
+// Exit codes for a command that could not be run, the same as those of env(1) and nohup(1).
 const (
 	exitCannotRun = 126
 	exitNotFound  = 127
 )
 
-// orphanTime is how long, after the command ended, what it left behind may go on
-// writing to its streams.
+// orphanTime is how long processes that the command left behind may still write to its
+// streams after the command has ended.
 const orphanTime = 2 * time.Second
 
-// maskCommand runs a command with both its streams masked, and ends as it does.
+// maskCommand runs a command, masks its standard output and standard error, and returns its
+// exit code as an error.
 func maskCommand(p cli.Process, o maskOptions, args []string) error {
 	// Before the command starts, so that no signal is lost.
 	signals := make(chan os.Signal, 16)
@@ -31,11 +32,12 @@ func maskCommand(p cli.Process, o maskOptions, args []string) error {
 	defer signal.Stop(signals)
 
 	stdout, stderr := o.writer(p.Stdout), o.writer(p.Stderr)
-	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it ends when it is told to, as any command
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it ends by itself or by a signal, as any command
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Stdin, stdout, stderr
 	cmd.WaitDelay = orphanTime
-	// A group of its own: a signal to ours arrives once, through us. At a terminal
-	// it is the group that Ctrl-C reaches and that may read, while this one writes.
+	// The command gets its own process group, so that a signal to our group reaches it only
+	// once, through us. At a terminal its group becomes the foreground group: Ctrl-C reaches
+	// it, and it may read from the terminal, while this process only writes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if fd, typed := terminal(p.Stdin); typed {
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, fd
@@ -53,7 +55,7 @@ func maskCommand(p cli.Process, o maskOptions, args []string) error {
 	for {
 		select {
 		case s := <-signals:
-			_ = cmd.Process.Signal(s) // an error: it has ended
+			_ = cmd.Process.Signal(s) // an error means that the command has ended
 		case err := <-ended:
 			if closeErr := errors.Join(stdout.Close(), stderr.Close()); closeErr != nil && cmd.ProcessState.Success() {
 				return outputError(closeErr)
@@ -63,7 +65,7 @@ func maskCommand(p cli.Process, o maskOptions, args []string) error {
 	}
 }
 
-// exitOf returns how a command ended: nil for a good end.
+// exitOf returns nil for a command that succeeded, or else its exit code as an error.
 func exitOf(cmd *exec.Cmd, err error) error {
 	state := cmd.ProcessState
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
@@ -78,13 +80,14 @@ func exitOf(cmd *exec.Cmd, err error) error {
 	return nil
 }
 
-// forwarded are the signals by which worker processes are told things.
+// forwarded lists the signals that are forwarded to the command.
 var forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
 	syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTTIN, syscall.SIGTTOU,
 }
 
-// bareExec takes the command's name off: the message around it has it already.
+// bareExec returns an error without the command's name. The message around it already names
+// the command.
 func bareExec(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err

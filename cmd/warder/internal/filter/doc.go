@@ -1,6 +1,6 @@
-// Package filter is the command warder mask: it copies a stream, or what a command writes,
-// with the secrets in it masked.
+// Package filter implements the command warder mask: it copies a stream, or the output of a
+// command, and masks the secrets in it.
 //
-// What a secret looks like is for package mask to say; this one follows streams, hands
-// signals on and ends as the command did. It reads no configuration.
+// Package mask defines what a secret looks like. This package copies streams, forwards
+// signals and exits with the exit code of the command. It reads no configuration.
 package filter

@@ -18,30 +18,30 @@ import (
 	"warder/cmd/warder/internal/cli"
 )
 
-// NewCommand is warder mask.
+// NewCommand returns the command warder mask.
 func NewCommand(p cli.Process) *cobra.Command {
 	var o maskOptions
 	cmd := &cobra.Command{
 		Use:   "mask [flags] [-- COMMAND ARG…]",
-		Short: "Mask the secrets in a stream, or in what a command writes",
-		Long: `mask copies standard input to standard output, line by line and as it comes, with
-what is a secret replaced by ` + mask.Replacement + `: the values of sensitive keys in JSON, logfmt,
-query strings, forms, headers and Python's repr, tokens, Bearer and Basic credentials,
+		Short: "Mask the secrets in a stream, or in the output of a command",
+		Long: `mask copies standard input to standard output, each line as soon as it is read, and
+replaces secrets by ` + mask.Replacement + `. Secrets are the values of sensitive keys in JSON, logfmt,
+query strings, forms, headers and Python's repr; tokens, Bearer and Basic credentials,
 API keys, passwords in URLs.
 
 With a COMMAND, mask runs it and masks its standard output and standard error
-instead. Signals go on to the command, and its exit code is that of mask: 128 and the
-signal's number when a signal ended it, 127 when there is no such command, 126 when it
+instead. Signals are forwarded to the command. mask exits with the exit code of the command:
+128 plus the signal's number if a signal ended it, 127 if there is no such command, 126 if it
 cannot be run.
 
-A line of more than ` + fmt.Sprint(mask.MaxLine>>20) + ` MiB is cut and marked. --json is for JSON values that go over more than one line:
-they are held back until they are whole, and masked as one.`,
+A line of more than ` + fmt.Sprint(mask.MaxLine>>20) + ` MiB is cut and marked. Use --json for JSON values
+that span several lines: mask holds such a value back until it is complete, and masks it as a whole.`,
 		Example: `  celery -A app worker 2>&1 | warder mask
   warder mask -- celery -A app worker
   kubectl get secret app -o json | warder mask --json --keys data`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
-				return cli.WrongUsage(cmd, fmt.Errorf("unexpected argument %q; a command stands after --, as in: warder mask -- %s", args[0], strings.Join(args, " ")))
+				return cli.WrongUsage(cmd, fmt.Errorf("unexpected argument %q; write the command after --, as in: warder mask -- %s", args[0], strings.Join(args, " ")))
 			}
 			return nil
 		},
@@ -57,8 +57,8 @@ they are held back until they are whole, and masked as one.`,
 			return maskStream(cmd.Context(), p, o)
 		},
 	}
-	cmd.Flags().StringSliceVar(&o.keys, "keys", nil, "sensitive `keys` besides those that are built in, separated by commas")
-	cmd.Flags().BoolVar(&o.json, "json", false, "JSON values may go over more than one line")
+	cmd.Flags().StringSliceVar(&o.keys, "keys", nil, "more sensitive `keys` besides the built-in ones, separated by commas")
+	cmd.Flags().BoolVar(&o.json, "json", false, "mask JSON values that span several lines as a whole")
 	return cmd
 }
 
@@ -68,7 +68,7 @@ type maskOptions struct {
 	masker *mask.Masker
 }
 
-// writer returns a masking writer in front of w.
+// writer returns a writer that masks secrets and writes to w.
 func (o maskOptions) writer(w io.Writer) *mask.Writer {
 	if o.json {
 		return mask.NewJSONWriter(w, o.masker)
@@ -76,13 +76,14 @@ func (o maskOptions) writer(w io.Writer) *mask.Writer {
 	return mask.NewWriter(w, o.masker)
 }
 
-// settleInput is how long a stream that is told to end may stay silent before it
-// is taken to be at its end.
+// settleInput is how long standard input must be silent after SIGTERM before it counts as
+// ended.
 const settleInput = 100 * time.Millisecond
 
-// maskStream copies standard input. SIGTERM ends it when what was written before
-// has gone through. A SIGINT is for whoever writes the stream: Ctrl-C reaches them both,
-// and what they have to say about it is still to come.
+// maskStream copies standard input to standard output. SIGTERM ends it after the input that
+// was written before the signal is copied. It ignores SIGINT unless standard input is the
+// terminal: Ctrl-C also reaches the program that writes the stream, and that program may
+// still write output.
 func maskStream(ctx context.Context, p cli.Process, o maskOptions) error {
 	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer end()
@@ -137,7 +138,7 @@ func maskStream(ctx context.Context, p cli.Process, o maskOptions) error {
 	}
 }
 
-// maskBuffer is how much is read at once, in bytes.
+// maskBuffer is the size of one read, in bytes.
 const maskBuffer = 64 << 10
 
 func outputError(err error) error {
@@ -147,8 +148,8 @@ func outputError(err error) error {
 	return fmt.Errorf("standard output cannot be written: %w", cli.Cause(err))
 }
 
-// terminal returns the descriptor of a stream that is the terminal in front of
-// which this process stands.
+// terminal returns the descriptor of a stream, and whether the stream is a terminal with this
+// process in its foreground group.
 func terminal(stream any) (fd int, ok bool) {
 	f, ok := stream.(*os.File)
 	if !ok {

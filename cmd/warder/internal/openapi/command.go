@@ -14,11 +14,11 @@ import (
 	"warder/policy/pattern"
 )
 
-// NewCommand is warder import.
+// NewCommand returns the command warder import.
 func NewCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import",
-		Short: "Write a policy skeleton from what an application says of itself",
+		Short: "Write a policy skeleton from the description of an application",
 		Args:  cli.KnownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -33,16 +33,16 @@ func newImportOpenAPICommand(p cli.Process) *cobra.Command {
 		Short: "Write a policy skeleton from an OpenAPI document",
 		Long: `openapi reads an OpenAPI document (3.0, 3.1 or 3.2, JSON or YAML; FastAPI serves one at
 /openapi.json) and writes a policy with a route for each path: its methods, and who may
-pass as far as the document says. "-" is standard input. Nothing that the document
-refers to elsewhere is read.
+pass, as far as the document says. "-" is standard input. Files and URLs that the document
+refers to are not read.
 
-What the document does not say is closed and marked with DECIDE: the role and the scope of
-that name are held by nobody, and there is no admin role. A document does not say which
-roles an application asks for, and where it asks for no credential it does not say that
-everybody may come; nothing is ever written as public. Paths that no route can take are
-listed as comments.
+Where the document does not say who may pass, the route is closed and marked with DECIDE:
+nobody holds the role or scope of that name, and there is no admin role. OpenAPI documents do
+not say which roles an application requires. An operation without a credential is not
+necessarily meant for everybody, so no route is ever written as public. Paths that no route
+can match are listed as comments.
 
-The base path of the document's servers stands before its paths; --prefix replaces it.`,
+The paths get the base path of the document's servers as a prefix; --prefix replaces it.`,
 		Example: `  curl -s http://localhost:8000/openapi.json | warder import openapi - > policy.yaml
   warder import openapi openapi.json --prefix /api > policy.yaml
   grep -n DECIDE policy.yaml
@@ -61,11 +61,12 @@ The base path of the document's servers stands before its paths; --prefix replac
 			return importOpenAPI(p, args[0], given)
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "what stands before the document's paths, such as /api")
+	cmd.Flags().StringVar(&prefix, "prefix", "", "the path prefix of the document's paths, such as /api")
 	return cmd
 }
 
-// PrefixFlag returns the flag --prefix without its last slash; nil when it was not given.
+// PrefixFlag returns the value of --prefix without slashes at its end, or nil if the flag was
+// not given.
 func PrefixFlag(cmd *cobra.Command, prefix string) (*string, error) {
 	if !cmd.Flags().Changed("prefix") {
 		return nil, nil
@@ -78,7 +79,7 @@ func PrefixFlag(cmd *cobra.Command, prefix string) (*string, error) {
 		return nil, cli.WrongUsage(cmd, fmt.Errorf("--prefix %s", wrong))
 	}
 	if strings.HasSuffix(prefix, "**") {
-		return nil, cli.WrongUsage(cmd, errors.New("--prefix ends with **; write what stands before every path, such as /api"))
+		return nil, cli.WrongUsage(cmd, errors.New("--prefix ends with **; write only the prefix itself, such as /api"))
 	}
 	return &prefix, nil
 }
@@ -94,12 +95,12 @@ func importOpenAPI(p cli.Process, file string, prefix *string) error {
 		for _, o := range s.refused {
 			fmt.Fprintf(&reasons, "\n%s: %s", operationName(o), o.Wrong)
 		}
-		return fmt.Errorf("%s: has no operation that a route can take%s", a.name, reasons.String())
+		return fmt.Errorf("%s: has no operation that a route can match%s", a.name, reasons.String())
 	}
 	text := s.yaml(a)
-	// What is written is what will be loaded: nothing goes out that would not be.
+	// Check that the skeleton loads, before writing it.
 	if _, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil); err != nil {
-		return fmt.Errorf("%s: cannot be made a policy: %w", a.name, err)
+		return fmt.Errorf("%s: cannot be turned into a valid policy: %w", a.name, err)
 	}
 	if _, err := io.WriteString(p.Stdout, text); err != nil {
 		return fmt.Errorf("writing the policy: %w", err)
@@ -111,8 +112,8 @@ func operationName(o Operation) string {
 	return cli.OneLine(o.Method, 40) + " " + cli.OneLine(o.Template, 200)
 }
 
-// yaml writes the skeleton. Whatever came from the document is in a comment by cli.OneLine, or
-// quoted.
+// yaml returns the skeleton as YAML. Text from the document goes through cli.OneLine into
+// comments, and is quoted elsewhere.
 func (s skeleton) yaml(a Application) string {
 	var b strings.Builder
 	comment := func(indent, text string) { writeComment(&b, indent, text) }
@@ -120,12 +121,12 @@ func (s skeleton) yaml(a Application) string {
 	if title == "" {
 		title = "an application"
 	}
-	comment("", "Who may pass where, as far as the OpenAPI document of "+title+" says it.")
+	comment("", "Who may pass where, according to the OpenAPI document of "+title+".")
 	comment("", "What it does not say is closed: nobody holds the role or the scope "+undecided+". Decide at each "+
-		undecided+" who may pass, and then see what is left with: grep -n "+undecided)
-	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) looks like any other in the document: write ** for it, as the last segment.")
+		undecided+" who may pass. To list what is left to decide: grep -n "+undecided)
+	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) looks like any other in the document. Write ** for it, as the last segment.")
 	if len(a.prefixes) > 1 {
-		comment("", "The document has servers with several base paths; the first one stands before the paths here, and --prefix chooses another.")
+		comment("", "The document has servers with several base paths. The paths here begin with the first one; --prefix chooses another.")
 	}
 	b.WriteString("version: 1\n")
 	b.WriteString("admin_role: \"\"  # " + undecided + ": the role that passes every role check, such as ADMIN; \"\" is none\n")
@@ -137,7 +138,7 @@ func (s skeleton) yaml(a Application) string {
 		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.Wrong)
 	}
 	for _, o := range s.twice {
-		comment("  ", undecided+": "+operationName(o)+" is the same requests as another operation above, whose route decides them")
+		comment("  ", undecided+": "+operationName(o)+" matches the same requests as another operation above, whose route decides them")
 	}
 	return b.String()
 }
@@ -158,7 +159,7 @@ func (r *skeletonRoute) write(b *strings.Builder) {
 	}
 }
 
-// keyed writes the lists that are not empty under their keys.
+// keyed returns each list that is not empty, after its key.
 func keyed(one string, names []string, other string, others []string) (keys []string) {
 	if len(names) > 0 {
 		keys = append(keys, one+": "+quotedList(names))
@@ -171,7 +172,7 @@ func keyed(one string, names []string, other string, others []string) (keys []st
 
 const commentWidth = 110
 
-// writeComment writes a text as comment lines, broken between words.
+// writeComment writes a text as comment lines, folded between words.
 func writeComment(b *strings.Builder, indent, text string) {
 	for _, line := range cli.Fold(text, commentWidth) {
 		b.WriteString(indent + "# " + line + "\n")
@@ -186,7 +187,7 @@ func quotedList(words []string) string {
 	return "[" + strings.Join(out, ", ") + "]"
 }
 
-// quoted writes a text so that YAML can read it as nothing else.
+// quoted returns a text in a form that YAML always reads as that text.
 func quoted(s string) string {
 	if plainWord(s) {
 		return s
@@ -194,8 +195,8 @@ func quoted(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// plainWord reports whether a text may stand in YAML without quotes: a word of more letters
-// than any that YAML reads as a value (true, null, off, y and the like).
+// plainWord reports whether a text needs no quotes in YAML: it is a word, and not one that
+// YAML reads as another value, such as true, null, off or y.
 func plainWord(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -26,8 +26,8 @@ func runImport(document io.Reader, arguments ...string) (stdout string, err erro
 	return out.String(), err
 }
 
-// TestImportOpenAPI compares what is made of each document in testdata with the policy
-// beside it. Package diff holds the two against each other.
+// TestImportOpenAPI compares the skeleton of each document in testdata with the policy beside
+// it. The tests of package diff compare the policy with the document.
 func TestImportOpenAPI(t *testing.T) {
 	t.Parallel()
 	for _, document := range []string{"fastapi.json", "security.yaml", "hostile.json"} {
@@ -51,8 +51,8 @@ func TestImportOpenAPI(t *testing.T) {
 	}
 }
 
-// parseSkeleton loads a skeleton, in which nothing may be open: each way in asks for a
-// role or a scope, and there is no admin role.
+// parseSkeleton loads a skeleton and checks that nothing in it is open: each way in requires
+// a role or a scope, and there is no admin role.
 func parseSkeleton(t *testing.T, text string) *policy.Policy {
 	t.Helper()
 	p, err := policy.Parse([]policy.File{{Name: "skeleton.yaml", Data: []byte(text)}}, nil)
@@ -81,8 +81,8 @@ func parseSkeleton(t *testing.T, text string) *policy.Policy {
 	return p
 }
 
-// FuzzImportOpenAPI: whatever the document, nothing panics, and what comes out is a policy
-// in which nothing is open.
+// FuzzImportOpenAPI checks that no document causes a panic, and that each skeleton is a valid
+// policy in which nothing is open.
 func FuzzImportOpenAPI(f *testing.F) {
 	seeds, err := filepath.Glob(filepath.Join("testdata", "*"))
 	if err != nil {

@@ -21,33 +21,34 @@ import (
 const (
 	// maxOpenAPI bounds a document, in bytes.
 	maxOpenAPI = 16 << 20
-	// maxNesting bounds how deep its values stand in each other: a reader that looks at
-	// each level anew would not come to an end.
+	// maxNesting bounds the nesting of its values. A reader that scans every level again
+	// would take practically forever on a deeper document.
 	maxNesting = 200
 )
 
-// An Application is what an OpenAPI document says of one.
+// An Application holds what an OpenAPI document says about an application.
 type Application struct {
 	name           string // of the document, for messages
 	title, version string
-	roles          bool // OpenAPI 3.1: what a requirement lists for any scheme are roles
+	roles          bool // OpenAPI 3.1 or later: the names that a requirement lists for any scheme are roles
 	schemes        openapi3.SecuritySchemes
 	Operations     []Operation // by path and method
-	prefixes       []string    // that its servers give to its paths, when they are several
+	prefixes       []string    // the base paths of its servers
 }
 
 // An Operation is one method of one path.
 type Operation struct {
 	ID, Method, Template string
 	summary              string
-	path                 string // as a policy writes it; "" when no path of a policy is the same
-	Loose                string // one that takes it and more, if none is the same; "" when no request can be for it
-	Wrong                string // why not
+	path                 string // in the notation of a policy; "" if no path of a policy matches the same requests
+	Loose                string // path, or else a path that matches more requests; "" if there is none
+	Wrong                string // why path is empty
 	security             openapi3.SecurityRequirements
 }
 
-// Read reads a document from a file or standard input. Nothing that it refers to
-// elsewhere is read. prefix stands before its paths; nil for that of its servers.
+// Read reads a document from a file or standard input. It does not read other documents that
+// the document refers to. The prefix is put before the paths; if it is nil, the base path of
+// the document's servers is.
 func Read(p cli.Process, file string, prefix *string) (Application, error) {
 	name, data, err := openAPIBytes(p, file)
 	if err == nil {
@@ -96,13 +97,13 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	case refers:
 		return nil, errors.New("refers to other files ($ref), which are not read; bundle it into one document first")
 	case err != nil:
-		return nil, fmt.Errorf("is no OpenAPI document that can be read: %s", unreadableBecause(data, err))
+		return nil, fmt.Errorf("is not a readable OpenAPI document: %s", unreadableBecause(data, err))
 	}
 	switch version := doc.OpenAPI; {
 	case version == "" && doc.Extensions["swagger"] != nil:
 		return nil, fmt.Errorf("is Swagger %s; convert it to OpenAPI 3 first, for example with swagger2openapi", cli.OneLine(fmt.Sprint(doc.Extensions["swagger"]), 10))
 	case version == "":
-		return nil, errors.New("has no version of OpenAPI; it should begin like {\"openapi\": \"3.1.0\", …}")
+		return nil, errors.New("has no OpenAPI version; it should begin like {\"openapi\": \"3.1.0\", …}")
 	case !strings.HasPrefix(version, "3."):
 		return nil, fmt.Errorf("is OpenAPI %s; this warder reads 3.0, 3.1 and 3.2", cli.OneLine(version, 20))
 	case doc.Paths.Len() == 0:
@@ -111,19 +112,19 @@ func parseOpenAPI(data []byte) (*openapi3.T, error) {
 	return doc, nil
 }
 
-// unreadableBecause says where a document cannot be read. The library tries it as JSON
-// and as YAML, and joins what both say.
+// unreadableBecause says where and why a document cannot be read. The library tries JSON and
+// then YAML, and joins both errors.
 func unreadableBecause(data []byte, err error) string {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && isJSON(data) {
 		before := data[:min(int(syntax.Offset), len(data))]
 		return fmt.Sprintf("line %d: %v", 1+bytes.Count(before, []byte("\n")), syntax)
 	}
 	if field, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && isJSON(data) {
-		return fmt.Sprintf("%s is a %s, where it has another type", cmp.Or(field.Field, "the document"), field.Value)
+		return fmt.Sprintf("%s is a %s, but OpenAPI requires another type there", cmp.Or(field.Field, "the document"), field.Value)
 	}
 	var root yaml.Node
 	if yaml.Unmarshal(data, &root) == nil && len(root.Content) == 1 && root.Content[0].Kind != yaml.MappingNode {
-		return fmt.Sprintf("line %d: no object stands there", root.Content[0].Line)
+		return fmt.Sprintf("line %d: an object is expected there", root.Content[0].Line)
 	}
 	if place, ok := errors.AsType[*yaml.LoadError](err); ok {
 		return fmt.Sprintf("line %d: %s", place.Mark.Line, cli.OneLine(place.Message, 200))
@@ -133,7 +134,7 @@ func unreadableBecause(data []byte, err error) string {
 
 func isJSON(data []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) }
 
-// nestedTooDeep looks at the brackets of JSON; YAML's reader has a limit of its own.
+// nestedTooDeep counts the brackets of JSON. The YAML reader has its own limit.
 func nestedTooDeep(data []byte) bool {
 	depth, quoted := 0, false
 	for i := 0; i < len(data); i++ {
@@ -188,7 +189,7 @@ func applicationOf(doc *openapi3.T, prefix *string) Application {
 				found.Loose = found.path
 			}
 			if strings.ToUpper(method) != method || strings.ContainsAny(method, " ,\"'\\{}[]:/") {
-				found.path, found.Loose, found.Wrong = "", "", "the method is none that a policy can hold"
+				found.path, found.Loose, found.Wrong = "", "", "a policy cannot name this method"
 			}
 			a.Operations = append(a.Operations, found)
 		}
@@ -196,8 +197,8 @@ func applicationOf(doc *openapi3.T, prefix *string) Application {
 	return a
 }
 
-// prefixOf returns what stands before an operation's path: the base path of the nearest
-// list of servers.
+// prefixOf returns the prefix of an operation's path: the given prefix, or else the base path
+// of the servers of the operation, of its path or of the document.
 func prefixOf(prefix *string, doc *openapi3.T, item *openapi3.PathItem, o *openapi3.Operation) string {
 	if prefix != nil {
 		return *prefix
@@ -215,12 +216,13 @@ func prefixOf(prefix *string, doc *openapi3.T, item *openapi3.PathItem, o *opena
 	return ""
 }
 
-// basePaths returns the base paths of servers, each once; "" for none.
+// basePaths returns the base paths of servers without duplicates. A server without a base
+// path has "".
 func basePaths(servers openapi3.Servers) (paths []string) {
 	for _, s := range servers {
 		path, err := s.BasePath()
 		if err != nil {
-			path = "" // a URL that is relative to where the document is
+			path = "" // a URL relative to the document
 		}
 		if path = strings.TrimRight(path, "/"); !slices.Contains(paths, path) {
 			paths = append(paths, path)
@@ -229,8 +231,9 @@ func basePaths(servers openapi3.Servers) (paths []string) {
 	return paths
 }
 
-// policyPath writes a path of the document as a policy does, or says why it cannot. A loose
-// one may take more: a segment for a part of one, all below for what takes slashes.
+// policyPath returns a path of the document in the notation of a policy, or says why there is
+// none. A loose path may match more requests: a parameter for a whole segment replaces one
+// for a part of it, and ** replaces a parameter that may contain slashes.
 func policyPath(prefix, template string, loose bool) (path, wrong string) {
 	if !strings.HasPrefix(template, "/") {
 		return "", "the path does not begin with /"
@@ -242,14 +245,14 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 		case inner && strings.HasSuffix(name, ":path") && loose && i == len(segments)-1:
 			segments[i] = "**"
 		case inner && strings.HasSuffix(name, ":path"):
-			return "", "the parameter {" + cli.OneLine(name, 60) + "} takes slashes; write ** as the last segment, if all below is for the same people"
+			return "", "the parameter {" + cli.OneLine(name, 60) + "} takes slashes; write ** as the last segment if the same callers may pass to all paths below"
 		case inner:
 			name, _, _ = strings.Cut(name, ":")
 			segments[i] = "{" + parameterName(name, used) + "}"
 		case strings.ContainsAny(s, "{}") && loose:
 			segments[i] = "{" + parameterName("part", used) + "}"
 		case strings.ContainsAny(s, "{}"):
-			return "", "a parameter is only a part of the segment " + cli.OneLine(s, 60) + "; in a policy {name} is a whole one"
+			return "", "a parameter is only a part of the segment " + cli.OneLine(s, 60) + "; in a policy {name} is always a whole segment"
 		default:
 			segments[i] = literalSegment(s)
 		}
@@ -261,7 +264,7 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 	return path, ""
 }
 
-// wholeParameter returns what stands in the braces of a segment that is one parameter.
+// wholeParameter returns the text in the braces of a segment that is a single parameter.
 func wholeParameter(s string) (name string, whole bool) {
 	if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' || strings.ContainsAny(s[1:len(s)-1], "{}") {
 		return "", false
@@ -269,7 +272,7 @@ func wholeParameter(s string) (name string, whole bool) {
 	return s[1 : len(s)-1], true
 }
 
-// parameterName makes a name that a policy takes, and that the path has not used.
+// parameterName returns a name that is valid in a policy and not yet used in the path.
 func parameterName(s string, used map[string]bool) string {
 	name := strings.Map(func(r rune) rune {
 		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_') {
@@ -288,8 +291,8 @@ func parameterName(s string, used map[string]bool) string {
 	return name
 }
 
-// literalSegment escapes what a policy's path may not hold raw, or would read as more
-// than a literal.
+// literalSegment escapes the characters that a path in a policy may not contain, or that have
+// a special meaning in it.
 func literalSegment(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

@@ -15,15 +15,15 @@ import (
 	"warder/policy/pattern"
 )
 
-// undecided is the role and the scope that nobody holds: it keeps a route closed until
+// undecided is the name of a role and a scope that nobody holds. It keeps a route closed until
 // somebody has decided who may pass.
 const undecided = "DECIDE"
 
-// A skeleton is a policy that is to be filled in.
+// A skeleton is a generated policy in which some rules are still to be decided.
 type skeleton struct {
 	routes  []*skeletonRoute
-	refused []Operation // that no route can take
-	twice   []Operation // that another one has the requests of
+	refused []Operation // operations that no route can match
+	twice   []Operation // operations that match the same requests as an earlier one
 }
 
 type skeletonRoute struct {
@@ -31,24 +31,24 @@ type skeletonRoute struct {
 	path    string
 	methods []string
 	rule    skeletonRule
-	names   []string // what the operations are called, for people
+	names   []string // the names of the operations, for comments
 }
 
-// A skeletonRule is what the document says of who may pass.
+// A skeletonRule holds what the document says about who may pass.
 type skeletonRule struct {
 	user   *policy.UserRule
 	apiKey *policy.APIKeyRule
-	decide []string // what it does not say
+	decide []string // what is left to decide
 }
 
-// key is the same for rules that let the same requests pass.
+// key returns the same string for equal rules.
 func (r skeletonRule) key() string {
 	return fmt.Sprintf("%+v|%+v|%q", r.user, r.apiKey, r.decide)
 }
 
 func skeletonOf(a Application) skeleton {
 	var s skeleton
-	taken := map[string]*skeletonRoute{} // by method and requests
+	taken := map[string]*skeletonRoute{} // by method and the key of the path
 	groups := map[string]*skeletonRoute{}
 	first := map[*skeletonRoute]Operation{}
 	for _, o := range a.Operations {
@@ -81,8 +81,9 @@ func skeletonOf(a Application) skeleton {
 	return s
 }
 
-// closeContested closes routes that take requests to operations which may ask for more:
-// what they let pass for one operation they would let pass for the other.
+// closeContested closes routes that also match requests to another operation, if that
+// operation may require other credentials. Such a route would allow for one operation what
+// the document allows only for the other.
 func (s skeleton) closeContested(a Application, taken map[string]*skeletonRoute) {
 	for _, o := range slices.Concat(s.refused, s.twice) {
 		r := taken[o.Method+" "+pattern.PathKey(o.Loose)]
@@ -90,7 +91,7 @@ func (s skeleton) closeContested(a Application, taken map[string]*skeletonRoute)
 			continue
 		}
 		closed := skeletonRule{user: &policy.UserRule{Roles: []string{undecided}}, decide: r.rule.decide}
-		closed.mark("requests to " + operationName(o) + " go here too, and the two may ask for other credentials")
+		closed.mark("this route also decides requests to " + operationName(o) + ", and the two operations may ask for different credentials")
 		r.rule = closed
 	}
 }
@@ -104,8 +105,8 @@ func nameOfOperation(o Operation) string {
 	return "without a name"
 }
 
-// ruleOf reads security requirements. Each of them is enough; each may want several
-// schemes at once.
+// ruleOf returns the rule for a list of security requirements. Each requirement is enough
+// alone, and each may require several schemes at once.
 func ruleOf(a Application, security openapi3.SecurityRequirements) skeletonRule {
 	var r skeletonRule
 	if len(security) == 0 {
@@ -114,7 +115,7 @@ func ruleOf(a Application, security openapi3.SecurityRequirements) skeletonRule 
 	for _, wanted := range security {
 		switch len(wanted) {
 		case 0:
-			r.mark("the document asks for a credential or none; {anonymous: {}} in allow lets requests without one in")
+			r.mark("the document makes the credential optional; {anonymous: {}} in allow lets requests without one in")
 		case 1:
 			for name, listed := range wanted {
 				r.add(a, name, listed)
@@ -135,7 +136,7 @@ func (r *skeletonRule) mark(what string) {
 	}
 }
 
-// add reads one scheme that is enough alone.
+// add adds the way in for a scheme that is enough alone.
 func (r *skeletonRule) add(a Application, name string, listed []string) {
 	var scheme *openapi3.SecurityScheme
 	if ref := a.schemes[name]; ref != nil {
@@ -157,8 +158,9 @@ func (r *skeletonRule) add(a Application, name string, listed []string) {
 	}
 }
 
-// addUser opens a route to users with the listed roles, where the document says that they
-// are roles. Which roles an application asks for elsewhere, it does not say.
+// addUser allows users with the listed roles, if the document says that the listed names are
+// roles. Otherwise the document does not say which roles the application requires, and the
+// role is left to decide.
 func (r *skeletonRule) addUser(listed []string, roles bool) {
 	known := roles && len(listed) > 0 && allNames(listed)
 	switch {
@@ -172,7 +174,7 @@ func (r *skeletonRule) addUser(listed []string, roles bool) {
 		r.user = &policy.UserRule{Roles: []string{undecided}}
 	}
 	if len(listed) > 0 {
-		r.mark("the document lists " + cli.OneLine(strings.Join(listed, ", "), 120) + ": scopes of a token, which are no roles. Users with which roles?")
+		r.mark("the document lists scopes of a token, not roles: " + cli.OneLine(strings.Join(listed, ", "), 120) + ". Users with which roles?")
 		return
 	}
 	r.mark("users with which roles? user: {} is any signed-in user")
@@ -213,7 +215,7 @@ func printableName(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
 }
 
-// idFor makes an id of what the application calls its operation, or of the path.
+// idFor returns a route id made from the operation's id, or from the path.
 func idFor(r *skeletonRoute, o Operation) string {
 	name := o.path
 	if len(r.methods) == 1 && o.ID != "" {
@@ -227,14 +229,14 @@ func idFor(r *skeletonRoute, o Operation) string {
 	return id
 }
 
-const maxID = 100 // leaves room for a number
+const maxID = 100 // leaves room for the number that uniqueID may add
 
 var (
 	notInID = regexp.MustCompile(`[^a-z0-9._]+`)
 	notWord = regexp.MustCompile(`\W`)
 )
 
-// fastAPISuffix is what FastAPI puts behind the name of a function: path and method.
+// fastAPISuffix returns the path and method that FastAPI appends to a function's name.
 func fastAPISuffix(o Operation) string {
 	suffix := notWord.ReplaceAllString(o.Template, "_") + "_" + strings.ToLower(o.Method)
 	if len(suffix) >= len(o.ID) {

@@ -1,7 +1,7 @@
-// Package routes says who may pass: a compiled policy as rows for programs, and each
-// route in words for people.
+// Package routes describes who may pass: it turns a compiled policy into rows for programs,
+// and describes each route in words for people.
 //
-// It is the command warder routes, and explain and diff take their words from it, so
-// that a route is described everywhere alike. It decides no request and knows no
+// It implements the command warder routes. Explain and diff use its descriptions, so that
+// all commands describe a route in the same words. It decides no request and knows no
 // credential.
 package routes

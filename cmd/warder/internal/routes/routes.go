@@ -14,22 +14,22 @@ import (
 	"warder/policy"
 )
 
-// NewCommand is warder routes.
+// NewCommand returns the command warder routes.
 func NewCommand(p cli.Process) *cobra.Command {
 	var policyPath string
 	var output cli.OutputFormat
 	var public bool
 	cmd := &cobra.Command{
 		Use:   "routes",
-		Short: "List what a policy comes to: which request is for which route, and who may pass",
-		Long: `routes lists what a policy comes to, in the order in which a request meets it: the
-first line that takes a request wins it, whatever the order in the file. A route has a
-line for each of its hosts and paths. "usual" stands for the methods of a route that
+		Short: "List the routes of a policy: which requests each one matches, and who may pass",
+		Long: `routes lists the routes of a policy in the order in which they are tried: the first
+line that matches a request wins, whatever the order in the file. A route has one line
+for each pair of its hosts and paths. "usual" stands for the methods of a route that
 lists none: ` + strings.Join(policy.UsualMethods(), " ") + `. The admin role, which passes
 every role check, is not repeated in each line. "-" as the policy is standard input.
 
-With --public it lists only what needs no credential: public routes, those that let
-anonymous requests through, and those in shadow. Their numbers are those of the whole table.
+With --public it lists only routes that need no credential: public routes, routes that allow
+anonymous requests, and routes in shadow. They keep their numbers in the whole table.
 
 In JSON: {policy_hash, admin_role, routes: [{order, route, host, methods, methods_listed,
 path, who, public, anonymous, shadow, user: {roles, all_roles}, api_key: {scopes, any_scopes},
@@ -60,20 +60,20 @@ client_ips, principals and when are null where the route has none.`,
 	}
 	cli.AddPolicyFlag(cmd, &policyPath)
 	cli.AddOutputFlag(cmd, &output)
-	cmd.Flags().BoolVar(&public, "public", false, "list only what needs no credential")
+	cmd.Flags().BoolVar(&public, "public", false, "list only routes that need no credential")
 	return cmd
 }
 
-// A Row is one line of the compiled table, as programs read it.
+// A Row is one line of the compiled table, as JSON.
 type Row struct {
 	Order         int        `json:"order"` // from 1
 	Route         string     `json:"route"`
 	Host          string     `json:"host"` // "*" for any
 	Methods       []string   `json:"methods"`
-	MethodsListed bool       `json:"methods_listed"` // false: those of a route that lists none
+	MethodsListed bool       `json:"methods_listed"` // false if the route lists none; Methods then has the usual ones
 	Path          string     `json:"path"`
 	Who           []string   `json:"who"`  // in words
-	Ways          int        `json:"ways"` // how many of them are ways in; all of these need the others
+	Ways          int        `json:"ways"` // how many of Who, from the first, are ways in; the rest are required of all ways
 	Public        bool       `json:"public"`
 	Anonymous     bool       `json:"anonymous"`
 	Shadow        bool       `json:"shadow"` // no denial is enforced
@@ -109,7 +109,7 @@ func routeRows(routes *policy.Policy, public bool) []Row {
 	return rows
 }
 
-// RowOf is the row of an entry of the table; its order is from 1.
+// RowOf returns the row of an entry of the table. The order counts from 1.
 func RowOf(order int, e policy.Entry) Row {
 	r := e.Route
 	row := Row{
@@ -142,8 +142,7 @@ func RowOf(order int, e policy.Entry) Row {
 	return row
 }
 
-// writeRows writes an aligned table. Its last column is folded where a line would be
-// too long.
+// writeRows writes an aligned table. It folds the last column if a line would be too long.
 func writeRows(w io.Writer, rows []Row) error {
 	if len(rows) == 0 {
 		return nil
@@ -178,7 +177,7 @@ func writeRows(w io.Writer, rows []Row) error {
 	return nil
 }
 
-// MethodsCell lists methods; "usual" stands for those of a route that lists none.
+// MethodsCell returns the methods as a list, or "usual" for a route that lists none.
 func MethodsCell(methods []string, listed bool) string {
 	if !listed {
 		return "usual"
@@ -186,7 +185,8 @@ func MethodsCell(methods []string, listed bool) string {
 	return strings.Join(methods, ",")
 }
 
-// WhoCell joins the ways in, of which each is enough, and what all of them need.
+// WhoCell joins the ways in, each of which is enough, with "or", and adds what all of them
+// require.
 func WhoCell(words []string, ways int) string {
 	var b strings.Builder
 	for i, word := range words {

@@ -7,11 +7,12 @@ import (
 	"warder/policy"
 )
 
-// Anonymous is the way in of a route that lets anonymous requests through.
+// Anonymous is the way in of a route that allows anonymous requests.
 const Anonymous = "anyone (anonymous)"
 
-// WhoMayPass says in words who gets through a route: the ways in, each of which is enough,
-// then from where, through whom and when, which all of them need.
+// WhoMayPass describes in words whom a route allows. The first words are the ways in, each
+// of which is enough; ways is their number. The other words are the client addresses, the
+// principals and the condition that every way in requires, and whether the route is in shadow.
 func WhoMayPass(r *policy.Route) (words []string, ways int) {
 	if r.Public {
 		words = append(words, "public")
@@ -41,13 +42,13 @@ func WhoMayPass(r *policy.Route) (words []string, ways int) {
 	return words, ways
 }
 
-// WaysIn are the ways in of a route, each of which is enough.
+// WaysIn returns the ways in of a route, each of which is enough.
 func WaysIn(r *policy.Route) []string {
 	words, ways := WhoMayPass(r)
 	return words[:ways]
 }
 
-// UserWords says which users get through a route that lets users in.
+// UserWords describes the users that a route with a user rule allows.
 func UserWords(r *policy.Route) string {
 	needs := Having(Names("role ", "any of ", r.User.Roles), Names("role ", "all of ", r.User.AllRoles))
 	if needs == "" {
@@ -56,7 +57,7 @@ func UserWords(r *policy.Route) string {
 	return "users" + needs
 }
 
-// APIKeyWords says which API keys get through a route that lets API keys in.
+// APIKeyWords describes the API keys that a route with an api_key rule allows.
 func APIKeyWords(r *policy.Route) string {
 	needs := Having(Names("scope ", "scopes ", r.APIKey.Scopes), Names("scope ", "any of ", r.APIKey.AnyScopes))
 	if needs == "" {
@@ -65,7 +66,8 @@ func APIKeyWords(r *policy.Route) string {
 	return "API keys" + needs
 }
 
-// Names writes the names that somebody needs after a word for one of them, or for many.
+// Names returns the names in a list after the word one, if there is one name, or after the
+// word many. It returns "" for no names.
 func Names(one, many string, list []string) string {
 	switch len(list) {
 	case 0:
@@ -76,7 +78,7 @@ func Names(one, many string, list []string) string {
 	return many + strings.Join(list, ", ")
 }
 
-// Having joins what somebody needs, and is empty where nothing is needed.
+// Having returns " with " and the needs, joined by "and". It returns "" if all are empty.
 func Having(needs ...string) string {
 	needs = slices.DeleteFunc(needs, func(s string) bool { return s == "" })
 	if len(needs) == 0 {
