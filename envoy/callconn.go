@@ -284,7 +284,7 @@ func (c *callConn) data(id uint32, payload []byte, size int, ends bool) {
 		}
 		c.out = append(appendHead(c.out, len(payload), http2.FrameData, 0, s.shown), payload...)
 	default:
-		c.messages(s, payload)
+		c.messages(s, payload, ends)
 		if s.received += size; s.received >= streamWindow/4 && !ends && !s.answered() {
 			grants = appendWindowUpdate(grants, id, uint32(s.received)) //nolint:gosec // not much more than a quarter of the window
 			s.received = 0

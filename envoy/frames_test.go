@@ -614,6 +614,54 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// TestLastRoom tests that the last of the room is kept for small calls of connections that have
+// few calls, and that incomplete messages are dropped to make room for those.
+func TestLastRoom(t *testing.T) {
+	t.Parallel()
+	c := newCalls(16<<20, time.Now)
+	for range 200 { // nothing of it is a call yet
+		c.add(&inbound{size: 10 << 10}, make([]byte, 10<<10), false)
+	}
+	complete := &inbound{size: 10}
+	c.add(complete, make([]byte, 10), true)
+	begin := func(b *backlog) fault {
+		m := &inbound{backlog: b}
+		c.hand(c.ticket(), m)
+		return m.fault
+	}
+	many, other := new(backlog), new(backlog)
+	for begin(many) == faultNone {
+		if many.open > c.usual.limit/callBytes {
+			t.Fatal("one connection takes all")
+		}
+	}
+	large := &inbound{backlog: other}
+	if c.add(large, make([]byte, smallBytes+1), true) != faultNone || !c.hand(c.ticket(), large) || large.fault == faultNone {
+		t.Error("there is room for a large one")
+	}
+	other.open = 0
+	for range few {
+		if begin(other) != faultNone {
+			t.Error("there is no room for one that has few")
+		}
+	}
+	if begin(other) == faultNone {
+		t.Error("it takes the rest")
+	}
+	if complete.fault != faultNone {
+		t.Error("one that is handed over next makes room")
+	}
+	c.holdBack(complete)
+	for c.add(&inbound{}, make([]byte, 1000), true) == faultNone {
+		if c.usual.used > c.usual.limit {
+			t.Fatal("no bound")
+		}
+	}
+	if complete.fault == faultNone {
+		t.Error("one that is held back makes no room")
+	}
+}
+
 // TestUntakenAnswers tests that a peer that does not read its responses cannot have many of
 // them. Others are answered in the meantime. The peer gets all its responses when it reads
 // them. If it disconnects instead, nothing is left.
@@ -966,7 +1014,7 @@ func TestCallsAddUp(t *testing.T) {
 	}
 	piece := make([]byte, maxFrame)
 	announced := &inbound{size: 100 << 10}
-	if c.add(announced, piece[:100]); cap(announced.data) > 1000 {
+	if c.add(announced, piece[:100], false); cap(announced.data) > 1000 {
 		t.Errorf("%d bytes for 100", cap(announced.data))
 	}
 	c.release(announced)
@@ -977,7 +1025,7 @@ func TestCallsAddUp(t *testing.T) {
 			live = append(live, &inbound{log: next(3) == 0, backlog: new(backlog)})
 		case op < 7:
 			i := next(len(live))
-			seen[c.add(live[i], piece[:next(len(piece))])]++
+			seen[c.add(live[i], piece[:next(len(piece))], next(9) == 0)]++
 		case op < 9:
 			i := next(len(live))
 			if ticket := c.ticket(); c.hand(ticket, live[i]) {
@@ -1002,8 +1050,8 @@ func TestCallsAddUp(t *testing.T) {
 			tickets = slices.Delete(tickets, i, i+1)
 		}
 		for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
-			if p.used < 0 || p.used > p.limit {
-				t.Fatalf("%d of %d bytes are used", p.used, p.limit)
+			if p.firm < 0 || p.used < p.firm || p.used > p.limit {
+				t.Fatalf("%d of %d bytes are used, %d by calls", p.used, p.limit, p.firm)
 			}
 		}
 	}
@@ -1014,7 +1062,7 @@ func TestCallsAddUp(t *testing.T) {
 		c.cancel(ticket)
 	}
 	for _, p := range []*pool{&c.usual, &c.large, &c.access, &c.logs, &c.others} {
-		if p.used != 0 || p.unfinished.Len() != 0 {
+		if p.used != 0 || p.firm != 0 || p.unfinished.Len() != 0 {
 			t.Errorf("%d bytes and %d messages are left", p.used, p.unfinished.Len())
 		}
 	}

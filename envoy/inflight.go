@@ -31,6 +31,8 @@ const (
 	few = 8
 	// usualBytes is the maximum size of a usual message.
 	usualBytes = 64 << 10
+	// smallBytes is the maximum size of a small message. Most usual messages are small.
+	smallBytes = 8 << 10
 	// unlimitedMemory is the limit that is assumed for a process that has none.
 	unlimitedMemory = 1 << 30
 )
@@ -68,6 +70,9 @@ type calls struct {
 // A pool is a share of the memory.
 type pool struct {
 	limit, used int // in bytes
+	// firm is the part of used that is charged for calls in progress. These are not dropped to
+	// make room for others.
+	firm int
 	// unfinished lists the messages that are not complete, and the streams that are short when
 	// the peer is honest, oldest first. They are dropped to make room for others, so that a
 	// peer that stops in the middle cannot keep the memory.
@@ -83,6 +88,7 @@ type inbound struct {
 	stream  bool // it is not a message, but stands for a stream that is not a check
 	lost    int  // messages of the access log that were dropped before this one
 	call    bool // it is charged for a call in progress
+	firm    bool // it counts in pool.firm
 	pool    *pool
 	charged int           // bytes charged to the pool
 	waiting *list.Element // its element in pool.unfinished; nil if it is complete or gone
@@ -122,8 +128,9 @@ func newCalls(memoryLimit int64, now func() time.Time) *calls {
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 
 // add appends bytes to a message. If there is no room, it drops the message. It returns the
-// fault of the message.
-func (c *calls) add(m *inbound, p []byte) fault {
+// fault of the message. After the last bytes the message is handed over next, so it is no
+// longer dropped to make room for others.
+func (c *calls) add(m *inbound, p []byte, last bool) fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.fault != faultNone {
@@ -143,6 +150,9 @@ func (c *calls) add(m *inbound, p []byte) fault {
 		m.data = append(make([]byte, 0, room), m.data...)
 	}
 	m.data = append(m.data, p...)
+	if last {
+		m.finish()
+	}
 	return faultNone
 }
 
@@ -160,8 +170,13 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m.call = !m.log
-	if m.fault == faultNone && !c.charge(m, cap(m.data)) {
+	switch {
+	case m.fault != faultNone:
+	case m.call && c.spares(m), !c.charge(m, cap(m.data)):
 		c.drop(m, faultOverloaded)
+	case m.call:
+		m.firm = true
+		m.pool.firm += m.charged
 	}
 	m.finish()
 	switch {
@@ -176,6 +191,15 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 	}
 	c.ready[ticket] = append(c.ready[ticket], m)
 	return true
+}
+
+// spares reports whether a usual call must leave the last sixteenth of the pool to others: to
+// small calls of connections that have few calls. So a flood of many or of large calls does not
+// deny the calls of other peers.
+func (c *calls) spares(m *inbound) bool {
+	size := cap(m.data)
+	return size <= usualBytes && (size > smallBytes || m.backlog.open >= few) &&
+		c.usual.firm+callBytes+messageBytes+copies*size > c.usual.limit/16*15
 }
 
 // fail drops a message with the given fault.
@@ -267,6 +291,15 @@ func (c *calls) admits(b *backlog, full bool) bool {
 	}
 	b.waits = true
 	return false
+}
+
+// holdBack is told that a message waits although it is complete. It makes room for others.
+func (c *calls) holdBack(m *inbound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.pool != nil && m.waiting == nil {
+		m.waiting = m.pool.unfinished.PushBack(m)
+	}
 }
 
 // woken reports, once, whether the connection was woken.
@@ -380,6 +413,10 @@ func (c *calls) drop(m *inbound, why fault) {
 
 func (c *calls) refund(m *inbound) {
 	m.finish()
+	if m.firm {
+		m.firm = false
+		m.pool.firm -= m.charged
+	}
 	if m.pool != nil {
 		m.pool.used -= m.charged
 		m.pool, m.charged = nil, 0

@@ -136,6 +136,7 @@ func (c *callConn) show(s *stream) {
 	case s.answered() || s.held:
 	case c.holding || !c.calls.admits(&c.backlog, len(c.shown) >= maxStreams):
 		s.held, c.holding = true, true
+		c.calls.holdBack(s.message)
 		c.held = append(c.held, s)
 	default:
 		c.give(s)
@@ -198,7 +199,7 @@ func (c *callConn) peerEnds(s *stream) {
 
 // messages reads the messages of a stream. A check has one message. An access log stream may
 // have any number.
-func (c *callConn) messages(s *stream, p []byte) {
+func (c *callConn) messages(s *stream, p []byte, ends bool) {
 	for len(p) > 0 && !s.answered() {
 		switch {
 		case s.whole: // a second message
@@ -213,7 +214,7 @@ func (c *callConn) messages(s *stream, p []byte) {
 			}
 		default:
 			n := min(uint64(s.left), uint64(len(p)))
-			why := c.calls.add(s.message, p[:n])
+			why := c.calls.add(s.message, p[:n], ends && n == uint64(s.left) && n == uint64(len(p)))
 			p, s.left = p[n:], s.left-uint32(n) //nolint:gosec // at most left
 			if why != faultNone && s.kind == kindCheck {
 				c.show(s)
