@@ -82,12 +82,20 @@ func (e *Process) ready(ctx context.Context, adminPath string) error {
 	if _, err := e.Get(ctx, "/ready"); err != nil {
 		return err
 	}
+	e.Listen, err = e.Listener(ctx, "")
+	return err
+}
+
+// Listener returns the host:port of the listener with this name in Envoy's configuration, or of
+// the first one if name is "".
+func (e *Process) Listener(ctx context.Context, name string) (string, error) {
 	page, err := e.Get(ctx, "/listeners?format=json")
 	if err != nil {
-		return err
+		return "", err
 	}
 	var listeners struct {
 		Statuses []struct {
+			Name  string `json:"name"`
 			Local struct {
 				Socket struct {
 					Address string `json:"address"`
@@ -97,14 +105,14 @@ func (e *Process) ready(ctx context.Context, adminPath string) error {
 		} `json:"listener_statuses"`
 	}
 	if err := json.Unmarshal(page, &listeners); err != nil {
-		return err
+		return "", err
 	}
-	if len(listeners.Statuses) == 0 {
-		return errors.New("it has no listener")
+	for _, s := range listeners.Statuses {
+		if name == "" || s.Name == name {
+			return net.JoinHostPort(s.Local.Socket.Address, strconv.Itoa(s.Local.Socket.Port)), nil
+		}
 	}
-	socket := listeners.Statuses[0].Local.Socket
-	e.Listen = net.JoinHostPort(socket.Address, strconv.Itoa(socket.Port))
-	return nil
+	return "", fmt.Errorf("it has no listener %q: %s", name, page)
 }
 
 // Get fetches a page such as /stats from the admin interface.

@@ -9,7 +9,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
 	"warder/authz/policytest"
@@ -61,13 +60,9 @@ func (d *wireDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Outc
 		return policytest.Outcome{}, err
 	}
 	in := checkOf(r)
-	wire, err := proto.Marshal(in)
+	response, err := explain.CheckWire(ctx, d.server, in)
 	if err != nil {
-		return policytest.Outcome{}, fmt.Errorf("the request cannot be encoded as an Envoy message: %w", err)
-	}
-	response := new(authv3.CheckResponse)
-	if err := proto.Unmarshal(d.server.CheckWire(ctx, wire), response); err != nil {
-		return policytest.Outcome{}, fmt.Errorf("the answer of the service cannot be decoded: %w", err)
+		return policytest.Outcome{}, err
 	}
 	if _, again := d.answers[c]; !again {
 		d.answers[c] = explain.Answer{

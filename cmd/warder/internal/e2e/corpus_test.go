@@ -36,7 +36,10 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 		withChosenRoutes(root, files)
 		m.add(t, root)
 	})
-	m.find(t, r.envoy)
+	var err error
+	if m.address, err = r.envoy.Listener(t.Context(), meshListener); err != nil {
+		t.Fatal(err)
+	}
 	authztest.RunCorpus(t, corpusDir, func(t *testing.T, f *policytest.File) policytest.Depth {
 		r.secret = []byte(policytest.Secret)
 		r.putFacts(t, f)

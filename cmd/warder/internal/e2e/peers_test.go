@@ -15,14 +15,12 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/clitest"
-	"warder/envoy"
 )
 
 // A mesh is a second listener of this Envoy, with the routes and the filters of the
@@ -74,36 +72,6 @@ func (m *mesh) add(t *testing.T, root map[string]any) {
 	}
 	resources := root["static_resources"].(map[string]any)
 	resources["listeners"] = append(resources["listeners"].([]any), second)
-}
-
-// find notes where the listener is.
-func (m *mesh) find(t *testing.T, e *envoy.Process) {
-	t.Helper()
-	page, err := e.Get(t.Context(), "/listeners?format=json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var listeners struct {
-		Statuses []struct {
-			Name  string `json:"name"`
-			Local struct {
-				Socket struct {
-					Address string `json:"address"`
-					Port    int    `json:"port_value"`
-				} `json:"socket_address"`
-			} `json:"local_address"`
-		} `json:"listener_statuses"`
-	}
-	if err := json.Unmarshal(page, &listeners); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range listeners.Statuses {
-		if s.Name == meshListener {
-			m.address = net.JoinHostPort(s.Local.Socket.Address, strconv.Itoa(s.Local.Socket.Port))
-			return
-		}
-	}
-	t.Fatalf("Envoy has no listener %s: %s", meshListener, page)
 }
 
 // certificate makes a client's certificate with the names of the template.

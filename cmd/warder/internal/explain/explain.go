@@ -224,7 +224,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	configPath := config.NamedFile(o.configPath, p.Env)
 	if configPath == "" {
 		routes, err := cli.LoadNamedPolicy(cmd, o.policyPath, p)
-		return Settings{Policy: routes, APIKeyHeader: authz.DefaultAPIKeyHeader}, err
+		return Settings{Policy: routes}, err
 	}
 	c, client, err := config.ReadDecisive(configPath, p.Env)
 	if err != nil {
@@ -272,18 +272,28 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 	if err != nil {
 		return nil, err
 	}
-	wire, err := proto.Marshal(in)
+	response, err := CheckWire(ctx, server, in)
 	if err != nil {
-		return nil, fmt.Errorf("the request cannot be written as Envoy would: %w", err)
-	}
-	response := new(authv3.CheckResponse)
-	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
-		return nil, fmt.Errorf("the answer cannot be read: %w", err)
+		return nil, err
 	}
 	x := Answer{options: *o, Settings: s, OwnHeaders: own, Observation: seen.Observation, Response: response}
 	e := New(x)
 	e.addClose(x)
 	return e, nil
+}
+
+// CheckWire sends a request to the server, with the request and the response encoded as between Envoy
+// and the server.
+func CheckWire(ctx context.Context, server *envoy.Server, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	wire, err := proto.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("the request cannot be encoded as an Envoy message: %w", err)
+	}
+	response := new(authv3.CheckResponse)
+	if err := proto.Unmarshal(server.CheckWire(ctx, wire), response); err != nil {
+		return nil, fmt.Errorf("the answer of the service cannot be decoded: %w", err)
+	}
+	return response, nil
 }
 
 // LastObservation is an observer that keeps the last observation.
