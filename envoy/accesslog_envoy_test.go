@@ -1,42 +1,26 @@
 package envoy
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	logdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 
+	"warder/authz/authztest"
 	"warder/authz/mask"
 )
 
-// A lockedBuffer is a buffer that one goroutine writes and another reads.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
+// A logBuffer is a log of JSON lines that a test waits for.
+type logBuffer struct{ authztest.Buffer }
 
 // entries waits until there are n lines and returns the lines written so far.
-func (b *lockedBuffer) entries(t *testing.T, n int) []map[string]any {
+func (b *logBuffer) entries(t *testing.T, n int) []map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -73,7 +57,7 @@ const checkTimeout = "static_resources/listeners/0/filter_chains/0/filters/0/typ
 // logs.
 func TestEnvoyAccessLog(t *testing.T) {
 	t.Parallel()
-	var out lockedBuffer
+	var out logBuffer
 	b := newBenchWithLog(t, Config{}, newTestAccessLog(t, &out), nil, func(tr *tree) {
 		const grpcLog = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0/typed_config"
 		tr.set(grpcLog+"/additional_request_headers_to_log", []string{"authorization", "cookie", "x-api-key", "x-csrf-token", "content-type", "x-note"})
@@ -180,7 +164,7 @@ func TestEnvoyAccessLogAway(t *testing.T) {
 // TestAccessLogKeepsNoLargeLine tests that a large line is not kept. A stream lives for days.
 func TestAccessLogKeepsNoLargeLine(t *testing.T) {
 	t.Parallel()
-	var out lockedBuffer
+	var out logBuffer
 	w := newLineWriter(newTestAccessLog(t, &out))
 	for _, size := range []int{1 << 20, 100} {
 		entry := &logdatav3.HTTPAccessLogEntry{Request: &logdatav3.HTTPRequestProperties{UserAgent: strings.Repeat("a ", size/2)}}

@@ -48,7 +48,7 @@ func TestAccessBatchBounds(t *testing.T) {
 // A message over the limits is counted, and the stream continues.
 func TestAccessLogSkipsAndGoesOn(t *testing.T) {
 	t.Parallel()
-	var out lockedBuffer
+	var out logBuffer
 	var dropped atomic.Int64
 	accessLog := newTestAccessLog(t, &out)
 	accessLog.dropped = func(n int) { dropped.Add(int64(n)) }

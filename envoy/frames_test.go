@@ -598,7 +598,7 @@ func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
 		grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
 	g.RegisterService(&authorization, s)
 	healthpb.RegisterHealthServer(g, health.NewServer())
-	accesslogv3.RegisterAccessLogServiceServer(g, newTestAccessLog(t, new(lockedBuffer)))
+	accesslogv3.RegisterAccessLogServiceServer(g, newTestAccessLog(t, new(logBuffer)))
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	return l.Addr().String()
@@ -1075,7 +1075,7 @@ func TestCallsAddUp(t *testing.T) {
 // is no memory, is counted as one dropped message, and that the stream continues.
 func TestAccessLogIsBounded(t *testing.T) {
 	t.Parallel()
-	var out lockedBuffer
+	var out logBuffer
 	var mu sync.Mutex
 	dropped := 0
 	accessLog := newTestAccessLog(t, &out)

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -18,6 +16,7 @@ import (
 	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
+	"warder/policy/strict/stricttest"
 )
 
 // GenerateSchema makes the schema of the types of a file and their comments, which it reads
@@ -32,14 +31,7 @@ func GenerateSchema() (string, error) {
 	if r.CommentMap, err = comments("warder/policy"); err != nil {
 		return "", err
 	}
-	goName := regexp.MustCompile(`^An? \w+(Keys|Entry) is `)
-	for name, comment := range r.CommentMap {
-		comment = strings.ReplaceAll(comment, "\n", " ")
-		if begin := goName.FindString(comment); begin != "" {
-			comment = strings.ToUpper(comment[len(begin):len(begin)+1]) + comment[len(begin)+1:]
-		}
-		r.CommentMap[name] = comment
-	}
+	stricttest.Describe(r.CommentMap, regexp.MustCompile(`^An? \w+(Keys|Entry) is `))
 	s := r.Reflect(fileContent{})
 	s.Title = "warder route policy"
 	s.Description = "A route policy of warder: which request needs what."
@@ -52,9 +44,7 @@ func GenerateSchema() (string, error) {
 	markTexts(s, reflect.TypeFor[fileContent]())
 	markTexts(s.Definitions["route"], reflect.TypeFor[routeKeys]())
 	markTexts(s.Definitions["match"], reflect.TypeFor[matchKeys]())
-	out, err := json.MarshalIndent(s, "", "  ")
-	// What encoding/json escapes for pages of HTML is easier to read as it is.
-	return strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(string(out)) + "\n", err
+	return stricttest.Marshal(s)
 }
 
 // comments returns those of the types in this folder and of their fields, by name.
@@ -239,36 +229,5 @@ func (allowKeys) JSONSchemaExtend(s *jsonschema.Schema) {
 // none that is read here.
 func Tree(data []byte) (tree any, ok bool) {
 	v, problems := strict.Parse(File{Name: "policy.yaml", Data: data}, fileLimits)
-	return treeOf(v), len(problems) == 0
-}
-
-func treeOf(v strict.Value) any {
-	switch v.Kind {
-	case strict.Bool:
-		return v.Text == "true"
-	case strict.Number:
-		if n, err := strconv.ParseInt(v.Text, 0, 64); err == nil {
-			return n
-		}
-		if n, err := strconv.ParseFloat(v.Text, 64); err == nil {
-			return n
-		}
-		return v.Text
-	case strict.Text:
-		return v.Text
-	case strict.Group:
-		tree := map[string]any{}
-		for _, e := range v.Entries {
-			tree[e.Key] = treeOf(e.Value)
-		}
-		return tree
-	case strict.List:
-		tree := []any{}
-		for _, item := range v.Items {
-			tree = append(tree, treeOf(item))
-		}
-		return tree
-	case strict.Broken, strict.Null:
-	}
-	return nil
+	return stricttest.Tree(v), len(problems) == 0
 }

@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"warder/policy"
+	"warder/policy/strict/stricttest"
 )
 
 // TestSchemaIsCurrent: the schema is what the shapes and their comments make today.
@@ -36,23 +36,6 @@ func TestSchemaIsCurrent(t *testing.T) {
 	if diff := cmp.Diff(want, string(have)); diff != "" {
 		t.Errorf("policy.schema.json is not what the shapes say; run go test ./policy -update (-want +got):\n%s", diff)
 	}
-}
-
-func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
-	t.Helper()
-	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("policy.schema.json", document); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("policy.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
 }
 
 // unseen are the bad policies that a schema cannot refuse, each with the reason; with
@@ -120,7 +103,7 @@ const (
 // a text (no YAML, anchors, a key twice) is none for a schema.
 func TestSchemaAgrees(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, policy.Schema)
+	schema := stricttest.Compile(t, policy.Schema)
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) < 100 {
 		t.Fatal(files, err)
@@ -200,7 +183,7 @@ func asYAML(t testing.TB, tree any) []byte {
 // are the good ones with pieces of all others in them.
 func TestSchemaIsNeverStricter(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, policy.Schema)
+	schema := stricttest.Compile(t, policy.Schema)
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +271,7 @@ func mutate(random *rand.Rand, tree any, pieces []any) any {
 
 // FuzzSchema: whatever the parser takes, the schema takes.
 func FuzzSchema(f *testing.F) {
-	schema := compileSchema(f, policy.Schema)
+	schema := stricttest.Compile(f, policy.Schema)
 	files, err := filepath.Glob("testdata/*.good.yaml")
 	if err != nil {
 		f.Fatal(err)

@@ -1,12 +1,10 @@
 package postgres_test
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,24 +17,6 @@ const standbyTables = `
 	CREATE TABLE users (id bigint PRIMARY KEY, is_active boolean, roles jsonb);
 	CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes jsonb, is_active boolean, expires_at timestamptz, user_id bigint);
 	INSERT INTO users VALUES (1, true, '["admin"]'), (2, true, '[]')`
-
-// A lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 // waitFor polls until ask returns nil.
 func waitFor(t *testing.T, limit time.Duration, ask func() error) {
@@ -99,7 +79,7 @@ func TestStandby(t *testing.T) {
 	host, port, _ := net.SplitHostPort(primary.Addr)
 	standbyHost, standbyPort, _ := net.SplitHostPort(standby.Addr)
 	both := strings.Replace(standby.URL(), standby.Addr, standbyHost+":"+standbyPort+","+host+":"+port, 1)
-	log := new(lockedBuffer)
+	log := new(authztest.Buffer)
 	strict := map[string]*postgres.Directory{
 		"prepared":   open(t, postgres.Config{DatabaseURL: standby.URL(), Log: slog.New(slog.NewTextHandler(log, nil))}),
 		"unprepared": open(t, postgres.Config{DatabaseURL: standby.URL() + "&prepared_statement_cache_size=0"}),

@@ -654,23 +654,8 @@ func TestTrackedLogsChanges(t *testing.T) {
 	}
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+// lines is a log whose levels a test waits for.
+type lines struct{ authztest.Buffer }
 
 func (l *lines) want(t testing.TB, levels ...string) {
 	t.Helper()

@@ -95,7 +95,7 @@ func TestReadmeIsTheMap(t *testing.T) {
 		t.Fatalf("the walk has %d files, want 7:\n%s", len(files), walk)
 	}
 	for at, want := range map[int]string{0: ") Check(", 2: ") Decide(", 3: ") Match(", 6: "responseFor("} {
-		if source := read(t, filepath.Join(module, files[at][2])); !bytes.Contains(source, []byte(want)) {
+		if source := clitest.ReadFile(t, filepath.Join(module, files[at][2])); !bytes.Contains(source, []byte(want)) {
 			t.Errorf("%s has no %q: the list of files to read is out of date", files[at][1], want)
 		}
 	}

@@ -39,8 +39,9 @@ var mayImport = map[string][]string{
 	"authz/postgres": {"authz", "authz/mask"},
 	"authz/memory":   {"policy/strict", "authz", "authz/mask"},
 
-	// authztest is for tests; no program imports it.
-	"authz/authztest": {"authz", "authz/policytest", "policy"},
+	// stricttest and authztest are for tests; no program imports them.
+	"policy/strict/stricttest": {"policy/strict"},
+	"authz/authztest":          {"authz", "authz/policytest", "policy"},
 
 	"authz/policytest": {"authz", "authz/token", "authz/memory", "policy", "policy/strict"},
 
@@ -122,7 +123,7 @@ var folders = []string{
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
 }
 
 // setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs

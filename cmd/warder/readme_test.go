@@ -49,7 +49,7 @@ func TestExamplesInYAML(t *testing.T) {
 				kind = "mistake"
 			case strings.HasPrefix(b.Name, "envoy/"):
 				kind = "envoy"
-				err = partOf(string(read(t, filepath.Join(module, b.Name))), body)
+				err = partOf(string(clitest.ReadFile(t, filepath.Join(module, b.Name))), body)
 			case first == "version":
 				_, err = policy.Load(file, func(name string) (string, bool) { return "192.0.2.0/24 198.51.100.7", name == "PARTNER_NETWORKS" })
 			case first == "policy_file", strings.HasSuffix(b.Name, "_test.yaml"):
@@ -246,7 +246,7 @@ func (c *examples) run(t *testing.T, b clitest.Block) (lines int) {
 		switch {
 		case strings.HasPrefix(command, "make "):
 			target := strings.Fields(command)[1]
-			if !bytes.Contains(read(t, filepath.Join(module, "Makefile")), []byte("\n"+target+":")) {
+			if !bytes.Contains(clitest.ReadFile(t, filepath.Join(module, "Makefile")), []byte("\n"+target+":")) {
 				t.Errorf("line %d: %s: make has no such target", b.Line, command)
 			}
 			continue

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz/authztest"
 	"warder/cmd/warder/internal/clitest"
 )
 
 // serveProcess runs `warder serve` as a separate process that is configured by files only.
-func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *clitest.Buffer) {
+func serveProcess(t *testing.T, more string) (cmd *exec.Cmd, stderr *authztest.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	clitest.WriteFile(t, dir, "policy.yaml", clitest.PolicyWith("a"))
@@ -29,7 +30,7 @@ jwt: {keys: [{secret_file: jwt}]}
 sessions: {redis_url: "memory://"}
 directory: {file: directory.yaml}
 `+more)
-	stderr = &clitest.Buffer{}
+	stderr = &authztest.Buffer{}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -73,3 +73,25 @@ func WriteFile(t testing.TB, dir, name, content string) string {
 	}
 	return path
 }
+
+// ReadFile returns the content of a file.
+func ReadFile(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// AddSeeds adds the files that match a glob pattern to the seeds of a fuzz target.
+func AddSeeds(f *testing.F, pattern string) {
+	f.Helper()
+	seeds, err := filepath.Glob(pattern)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range seeds {
+		f.Add(ReadFile(f, seed))
+	}
+}

@@ -1,11 +1,9 @@
 package clitest
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -28,24 +26,6 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 
 // Discard returns a logger that discards everything.
 func Discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// A Buffer is a buffer that is safe for concurrent reads and writes.
-type Buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // Secret is long enough to be a JWT key. Tests look for its beginning to find leaks.
 const Secret = "canary-jwt-secret-0123456789abcdef"

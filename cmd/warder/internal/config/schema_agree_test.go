@@ -11,6 +11,7 @@ import (
 
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
+	"warder/policy/strict/stricttest"
 )
 
 // resolveText reads a configuration from its text, as Read does from a file.
@@ -59,7 +60,7 @@ const (
 // warder refuses, except those in unseenConfig.
 func TestConfigSchemaAgrees(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, Schema)
+	schema := stricttest.Compile(t, Schema)
 	files, err := filepath.Glob("testdata/*.bad.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -119,7 +120,7 @@ func keysApart(tree any) map[string]any {
 // It combines parts of all other configurations and values of every kind.
 func TestConfigSchemaIsNeverStricter(t *testing.T) {
 	t.Parallel()
-	schema := compileSchema(t, Schema)
+	schema := stricttest.Compile(t, Schema)
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 		"trusted_proxies", "xff_num_trusted_hops", "leftmost_forwarded_for", []any{map[string]any{"algorithm": "HS384"}}, []any{map[string]any{"kid": "k"}}}
 	trees := make([]any, 0, len(files))
 	for _, file := range files {
-		tree, _ := treeOf(read(t, file))
+		tree, _ := treeOf(clitest.ReadFile(t, file))
 		trees = append(trees, tree)
 	}
 	envs := []cli.LookupEnv{
@@ -152,7 +153,7 @@ func TestConfigSchemaIsNeverStricter(t *testing.T) {
 		}
 	}
 	// Try each value at each key, which covers all values of an enumeration, ...
-	full, _ := treeOf(read(t, "testdata/full.good.yaml"))
+	full, _ := treeOf(clitest.ReadFile(t, "testdata/full.good.yaml"))
 	for key, group := range full.(map[string]any) {
 		inner, _ := group.(map[string]any)
 		for _, value := range values {

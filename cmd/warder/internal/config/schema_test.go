@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"os"
 	"reflect"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"warder/authz"
+	"warder/policy/strict/stricttest"
 )
 
 // generateConfigSchema generates the schema from the types and their comments, which it reads
@@ -27,14 +27,7 @@ func generateConfigSchema(t *testing.T) string {
 	if err := r.AddGoComments("warder/cmd/warder/internal/config", ".", jsonschema.WithFullComment()); err != nil {
 		t.Fatal(err)
 	}
-	goName := regexp.MustCompile(`^An? \w+ is `)
-	for name, comment := range r.CommentMap {
-		comment = strings.ReplaceAll(comment, "\n", " ")
-		if begin := goName.FindString(comment); begin != "" {
-			comment = strings.ToUpper(comment[len(begin):len(begin)+1]) + comment[len(begin)+1:]
-		}
-		r.CommentMap[name] = comment
-	}
+	stricttest.Describe(r.CommentMap, regexp.MustCompile(`^An? \w+ is `))
 	s := r.Reflect(Config{})
 	s.Title = "warder configuration"
 	for _, group := range append([]*jsonschema.Schema{s}, groupsOf(s)...) {
@@ -45,12 +38,11 @@ func generateConfigSchema(t *testing.T) string {
 			}
 		}
 	}
-	out, err := json.MarshalIndent(s, "", "  ")
+	out, err := stricttest.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Undo the HTML escapes of encoding/json, for readability.
-	return strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(string(out)) + "\n"
+	return out
 }
 
 func groupsOf(s *jsonschema.Schema) (groups []*jsonschema.Schema) {

@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -19,27 +17,11 @@ import (
 	"warder/envoy"
 	"warder/policy"
 	"warder/policy/strict"
+	"warder/policy/strict/stricttest"
 )
 
 // update makes the test write the generated schema of the configuration.
 var update = flag.Bool("update", false, "write config.schema.json")
-
-func compileSchema(t testing.TB, schema string) *jsonschema.Schema {
-	t.Helper()
-	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("schema.json", document); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
-}
 
 // asWritten is a lookup function that leaves the variables of a file unchanged.
 func asWritten(name string) (string, bool) { return "${" + name + "}", true }
@@ -50,38 +32,7 @@ func treeOf(data []byte) (tree any, ok bool) {
 	v, found := strict.Parse(strict.File{Name: "warder.yaml", Data: data}, strict.Limits{Bytes: maxConfigSize})
 	f := &filler{env: asWritten}
 	v = f.fill(v)
-	return plainTree(v), len(found)+len(f.problems) == 0
-}
-
-func plainTree(v strict.Value) any {
-	switch v.Kind {
-	case strict.Bool:
-		return v.Text == "true"
-	case strict.Number:
-		if n, err := strconv.ParseInt(v.Text, 0, 64); err == nil {
-			return n
-		}
-		if n, err := strconv.ParseFloat(v.Text, 64); err == nil {
-			return n
-		}
-		return v.Text
-	case strict.Text:
-		return v.Text
-	case strict.Group:
-		tree := map[string]any{}
-		for _, e := range v.Entries {
-			tree[e.Key] = plainTree(e.Value)
-		}
-		return tree
-	case strict.List:
-		tree := []any{}
-		for _, item := range v.Items {
-			tree = append(tree, plainTree(item))
-		}
-		return tree
-	case strict.Broken, strict.Null:
-	}
-	return nil
+	return stricttest.Tree(v), len(found)+len(f.problems) == 0
 }
 
 // TestIdentityHeaders checks that the configuration has a key for every identity header.
@@ -102,7 +53,7 @@ func TestIdentityHeaders(t *testing.T) {
 // the schema.
 func TestFullConfiguration(t *testing.T) {
 	t.Parallel()
-	data := read(t, "testdata/full.good.yaml")
+	data := clitest.ReadFile(t, "testdata/full.good.yaml")
 	tree, ok := treeOf(data)
 	if !ok {
 		t.Fatal("full.good.yaml is not read")
@@ -112,7 +63,7 @@ func TestFullConfiguration(t *testing.T) {
 		t.Error(c.reader.Problems)
 	}
 	delete(tree.(map[string]any)["directory"].(map[string]any), "file") // it excludes a database
-	if err := compileSchema(t, Schema).Validate(tree); err != nil {
+	if err := stricttest.Compile(t, Schema).Validate(tree); err != nil {
 		t.Error(err)
 	}
 	var check func(of reflect.Type, field, below string)
@@ -137,15 +88,6 @@ func TestFullConfiguration(t *testing.T) {
 		}
 	}
 	check(reflect.TypeFor[Config](), "", "")
-}
-
-func read(t testing.TB, path string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }
 
 // TestSchemaDefaults checks that each default in the schema is the value of an absent key.
@@ -213,7 +155,7 @@ func asJSON(t testing.TB, text []byte) any {
 // is shipped, shown in a README or used in testdata/decisions.
 func TestSchemasTakeWhatIsShown(t *testing.T) {
 	t.Parallel()
-	policies, configs := compileSchema(t, policy.Schema), compileSchema(t, Schema)
+	policies, configs := stricttest.Compile(t, policy.Schema), stricttest.Compile(t, Schema)
 	configKeys := []string{"listen", "policy", "jwt", "sessions", "directory", "client_ip"}
 	count := map[*jsonschema.Schema]int{}
 	check := func(name string, schema *jsonschema.Schema, text []byte) {
@@ -241,7 +183,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range manifests {
-		for document := range strings.SplitSeq(string(read(t, file)), "\n---\n") {
+		for document := range strings.SplitSeq(string(clitest.ReadFile(t, file)), "\n---\n") {
 			var object struct {
 				Kind string
 				Data map[string]string
@@ -257,7 +199,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 	}
 	for _, file := range corpus {
 		var c struct{ Policy string }
-		if err := yaml.Unmarshal(read(t, file), &c); err != nil {
+		if err := yaml.Unmarshal(clitest.ReadFile(t, file), &c); err != nil {
 			t.Fatal(file, err)
 		}
 		check(file, policies, []byte(c.Policy))

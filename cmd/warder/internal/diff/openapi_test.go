@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/openapi"
 	"warder/policy"
 	"warder/policy/compare"
@@ -66,17 +67,7 @@ func hasPath(a openapi.Application, row operationRow) bool {
 // FuzzOpenAPI checks that any document can be compared with the skeleton that is generated
 // from it.
 func FuzzOpenAPI(f *testing.F) {
-	seeds, err := filepath.Glob(filepath.Join(documents, "*"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, seed := range seeds {
-		data, err := os.ReadFile(seed)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
+	clitest.AddSeeds(f, filepath.Join(documents, "*"))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		var out bytes.Buffer
 		importing := openapi.NewCommand(cli.Process{Stdin: bytes.NewReader(document), Stdout: &out, Stderr: &out})

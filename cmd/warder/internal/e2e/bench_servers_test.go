@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"warder/cmd/warder/internal/clitest"
 	"warder/envoy"
 )
 
@@ -114,7 +115,7 @@ func startStock(t *testing.T) *contestant {
 // when nothing is configured, to nowhere.
 func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestant {
 	t.Helper()
-	addr, admin := freeAddress(t), freeAddress(t)
+	addr, admin := clitest.FreeAddress(t), clitest.FreeAddress(t)
 	c := launch(t, "warder", nil, warderBinary, "serve", "-c", b.warderConfig(t, t.TempDir(), addr, admin, policy, consistency))
 	c.addr = addr
 	waitFor(t, "warder to be ready", func() error {
@@ -123,16 +124,7 @@ func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestan
 			return fatal{fmt.Errorf("it ended: %w", c.err)}
 		default:
 		}
-		client := http.Client{Timeout: 2 * time.Second}
-		response, err := client.Get("http://" + admin + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("/readyz is %d", response.StatusCode)
-		}
-		return nil
+		return readyz(admin, io.Discard)
 	})
 	return c
 }

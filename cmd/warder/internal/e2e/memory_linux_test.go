@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"warder/cmd/warder/internal/clitest"
+
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -131,7 +133,7 @@ func TestMemoryOfPeers(t *testing.T) {
 		}
 		return path
 	}
-	address := freeAddress(t)
+	address := clitest.FreeAddress(t)
 	config := write("warder.yaml", fmt.Sprintf(`
 listen: {grpc: %q, admin: %q}
 policy: %q
@@ -140,7 +142,7 @@ sessions: {redis_url: "memory://"}
 directory: {file: %q}
 log: {decisions: all}
 shutdown: {delay: 0s}
-`, address, freeAddress(t), write("policy.yaml", "version: 1\nroutes: [{id: public, match: /public/**, public: true}]\n"), write("directory.yaml", "users: []\n")))
+`, address, clitest.FreeAddress(t), write("policy.yaml", "version: 1\nroutes: [{id: public, match: /public/**, public: true}]\n"), write("directory.yaml", "users: []\n")))
 	t.Setenv("GOMEMLIMIT", "115MiB") // 90 % of the limit, as k8s/sidecar.yaml has it
 	p := startProgram(t, newLeaks(), "serve", "-c", config)
 	defer p.stop(t)

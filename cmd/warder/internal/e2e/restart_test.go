@@ -36,24 +36,14 @@ type replica struct {
 func (r *replica) start(t *testing.T, leaks *leaks) {
 	t.Helper()
 	r.running = startProgram(t, leaks, "serve", "-c", r.config)
-	waitFor(t, "a replica to be ready", func() error {
-		response, err := http.Get("http://" + r.admin + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("/readyz is %d", response.StatusCode)
-		}
-		return nil
-	})
+	waitFor(t, "a replica to be ready", func() error { return readyz(r.admin, io.Discard) })
 }
 
 // newReplica writes the configuration of a warder that needs no store but memory.
 func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *replica {
 	t.Helper()
 	dir := t.TempDir()
-	r := &replica{admin: freeAddress(t)}
+	r := &replica{admin: clitest.FreeAddress(t)}
 	listen["admin"] = r.admin
 	text, err := yaml.Marshal(map[string]any{
 		"listen": listen, "shutdown": map[string]any{"delay": delay.String()},
@@ -193,7 +183,7 @@ func TestRestartsBehindService(t *testing.T) {
 	var replicas []*replica
 	var endpoints []any
 	for range 2 {
-		address := freeAddress(t)
+		address := clitest.FreeAddress(t)
 		r := newReplica(t, map[string]any{"grpc": address, "tls": files}, delay)
 		r.start(t, leaks)
 		t.Cleanup(func() { r.running.stop(t) })

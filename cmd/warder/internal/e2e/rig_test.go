@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -113,7 +112,7 @@ func (r *rig) startWarder(t *testing.T, policy string, more map[string]any, flag
 func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
 	r.stopWarder(t)
-	r.admin = freeAddress(t)
+	r.admin = clitest.FreeAddress(t)
 	r.write("policy.yaml", policy)
 	text, err := yaml.Marshal(r.config(more))
 	if err != nil {
@@ -149,14 +148,20 @@ func (r *rig) readyz() error {
 		return fatal{fmt.Errorf("the program ended: %w\n%s", r.warder.err, tailOf(r.leaks.text("warder stderr"), 4000))}
 	default:
 	}
+	return readyz(r.admin, r.leaks.sink("readyz"))
+}
+
+// readyz returns nil when the program with this admin address says that it is ready. It writes
+// what the program says to said.
+func readyz(admin string, said io.Writer) error {
 	client := http.Client{Timeout: 2 * time.Second}
-	response, err := client.Get("http://" + r.admin + "/readyz")
+	response, err := client.Get("http://" + admin + "/readyz")
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
-	_, _ = r.leaks.sink("readyz").Write(body)
+	_, _ = said.Write(body)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("/readyz is %d: %s", response.StatusCode, body)
 	}
@@ -333,15 +338,5 @@ func waitFor(t *testing.T, what string, try func() error) {
 
 // fatal is an error that waiting does not mend.
 type fatal struct{ error }
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }

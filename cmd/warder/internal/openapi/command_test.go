@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/routes"
 	"warder/policy"
 )
@@ -84,17 +85,7 @@ func parseSkeleton(t *testing.T, text string) *policy.Policy {
 // FuzzImportOpenAPI checks that no document causes a panic, and that each skeleton is a valid
 // policy in which nothing is open.
 func FuzzImportOpenAPI(f *testing.F) {
-	seeds, err := filepath.Glob(filepath.Join("testdata", "*"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, seed := range seeds {
-		data, err := os.ReadFile(seed)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
+	clitest.AddSeeds(f, filepath.Join("testdata", "*"))
 	f.Add([]byte(`{"openapi":"3.0.0","paths":{"/a":{"$ref":"#/paths/~1a"}}}`))
 	f.Add([]byte(`{"openapi":"3.1.0","paths":{"/a":{"get":{"security":[{"k":[]}]}}},"components":{"securitySchemes":{"k":{"$ref":"#/components/securitySchemes/k"}}}}`))
 	f.Fuzz(func(t *testing.T, document []byte) {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"warder/authz"
+	"warder/authz/authztest"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/server/metrics"
@@ -38,7 +39,7 @@ func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 
 func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
-	var out, own clitest.Buffer
+	var out, own authztest.Buffer
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
 	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
 	q.close(0)
@@ -90,7 +91,7 @@ func TestDecisionLogMasks(t *testing.T) {
 		{"/\ufffd\ufffd", "/\xff\xfe", nil},
 		{"/a\"\nb", "/a\"\nb", nil},
 	} {
-		var out clitest.Buffer
+		var out authztest.Buffer
 		q := testLines(t, &out, clitest.Discard())
 		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
 		q.close(0)
@@ -122,7 +123,7 @@ func TestDecisionLogOff(t *testing.T) {
 // A stuckPipe blocks each write until it is opened.
 type stuckPipe struct {
 	open chan struct{}
-	clitest.Buffer
+	authztest.Buffer
 }
 
 func (p *stuckPipe) Write(b []byte) (int, error) {
@@ -135,7 +136,7 @@ func (p *stuckPipe) Write(b []byte) (int, error) {
 func TestDecisionLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own clitest.Buffer
+	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
 	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	const extra = 100
@@ -160,7 +161,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 
 func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
-	var own clitest.Buffer
+	var own authztest.Buffer
 	q := testLines(t, brokenPipe{}, NewLogger(&own, config.Log{}))
 	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	for range 10 {
@@ -176,7 +177,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 func TestLineQueueBytes(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own clitest.Buffer
+	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
 	line := append(bytes.Repeat([]byte("a"), 1<<20-1), '\n')
 	for range 100 {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"warder/authz"
+	"warder/authz/authztest"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/server/metrics"
@@ -46,7 +47,7 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 func TestStuckReaderIsTold(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
-	var own clitest.Buffer
+	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
 	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
 	for range 3 * lineBacklog {
@@ -97,7 +98,7 @@ func TestOwnLogNeverBlocks(t *testing.T) {
 // TestLineThatPanics checks that only the line whose function panics is lost.
 func TestLineThatPanics(t *testing.T) {
 	t.Parallel()
-	var out, own clitest.Buffer
+	var out, own authztest.Buffer
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
 	q.part(linesOfDecisions).later(1, func() []byte { panic("token=c4n4ry") })
 	_, _ = q.part(linesOfAccess).Write([]byte("next\n"))
@@ -111,7 +112,7 @@ func TestLineThatPanics(t *testing.T) {
 // all texts of the client.
 func TestTooManyCredentials(t *testing.T) {
 	t.Parallel()
-	var out clitest.Buffer
+	var out authztest.Buffer
 	q := testLines(t, &out, clitest.Discard())
 	var headers []authz.Header
 	for i := range maxCredentials + 1 {

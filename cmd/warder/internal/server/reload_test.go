@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/authz/authztest"
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
@@ -21,7 +22,7 @@ import (
 // reloading watches a policy until the test ends.
 type reloading struct {
 	*policyReloader
-	out    *clitest.Buffer
+	out    *authztest.Buffer
 	hangup chan os.Signal
 }
 
@@ -41,7 +42,7 @@ func startReloading(t *testing.T, path string) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reloading{out: &clitest.Buffer{}, hangup: make(chan os.Signal)}
+	r := &reloading{out: &authztest.Buffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
 		path: path, env: clitest.Environment(), engine: engine, files: files,
 		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: metrics.New(nil).RoutesGone,

@@ -45,8 +45,8 @@ type running struct {
 	hangup chan os.Signal
 	stop   context.CancelFunc
 	done   chan error
-	log    *clitest.Buffer
-	out    *clitest.Buffer
+	log    *authztest.Buffer
+	out    *authztest.Buffer
 }
 
 func testSettings(t *testing.T) *config.Settings {
@@ -67,7 +67,7 @@ func start(t *testing.T, s *config.Settings, on *Stores) *running {
 // startWith does so with options of the command line.
 func startWith(t *testing.T, s *config.Settings, o Options) *running {
 	t.Helper()
-	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &clitest.Buffer{}, out: &clitest.Buffer{}}
+	r := &running{t: t, hangup: make(chan os.Signal), done: make(chan error, 1), log: &authztest.Buffer{}, out: &authztest.Buffer{}}
 	ready := make(chan Addresses, 1)
 	o.Stdout, o.Log, o.Hangup = r.out, NewLogger(r.log, config.Log{Level: "debug"}), r.hangup
 	o.OnReady = func(b Addresses) { ready <- b }
@@ -386,7 +386,7 @@ func TestNotReadyBeforeTheStores(t *testing.T) {
 	}}}
 	s := testSettings(t)
 	s.Listen.Admin.Address = clitest.FreeAddress(t)
-	r := &running{t: t, log: &clitest.Buffer{}, Addresses: Addresses{Admin: tcpAddr(t, s.Listen.Admin.Address)}}
+	r := &running{t: t, log: &authztest.Buffer{}, Addresses: Addresses{Admin: tcpAddr(t, s.Listen.Admin.Address)}}
 	ready := make(chan Addresses, 1)
 	srv, err := New(s, Options{Stdout: io.Discard, Log: clitest.Discard(), Stores: on, OnReady: func(b Addresses) { ready <- b }})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"warder/authz"
+	"warder/authz/authztest"
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
@@ -147,7 +148,7 @@ func TestShadowPolicyIsWrong(t *testing.T) {
 	t.Parallel()
 	s := testSettings(t)
 	next := clitest.WriteFile(t, t.TempDir(), "next.yaml", "version: 1\nroutes: [{id: a, match: /a}]\n")
-	_, err := New(s, Options{Stdout: &clitest.Buffer{}, Log: NewLogger(&clitest.Buffer{}, config.Log{}), Stores: MemoryStores(memory.New(nil)), NextPolicy: next})
+	_, err := New(s, Options{Stdout: &authztest.Buffer{}, Log: NewLogger(&authztest.Buffer{}, config.Log{}), Stores: MemoryStores(memory.New(nil)), NextPolicy: next})
 	if err == nil || !strings.Contains(err.Error(), next+":2:10: routes[0].allow: is missing") {
 		t.Errorf("a wrong policy to come: %v", err)
 	}
@@ -215,7 +216,7 @@ func TestShadowPolicyEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log clitest.Buffer
+		var log authztest.Buffer
 		n := &nextPolicy{engine: engine, deadline: time.Millisecond, counts: metrics.New(nil).Next, log: NewLogger(&log, config.Log{})}
 		n.compare(t.Context(), envoy.Observation{Decision: authz.Deny(authz.ReasonRouteUnmatched), Request: authz.NewRequest(authz.Attributes{
 			Method: "GET", Path: "/key", Headers: authz.Headers{{Name: "x-api-key", Value: "wk_test_0123456789"}},

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz/authztest"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 )
@@ -65,7 +66,7 @@ func TestTLSReload(t *testing.T) {
 		volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(clients.PEM)})
 	}
 	publish("first", old, old, time.Now().Add(time.Hour))
-	var out clitest.Buffer
+	var out authztest.Buffer
 	r, err := newTLSReloader(files, NewLogger(&out, config.Log{Format: "json"}))
 	if err != nil {
 		t.Fatal(err)
