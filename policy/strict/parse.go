@@ -181,6 +181,10 @@ func (p *parser) document(data []byte) *yaml.Node {
 			p.report(Position{p.file, i + 1, 1}, "directives (%%) are not read; leave it out")
 			return nil
 		}
+		if bytes.HasPrefix(line, []byte("...")) {
+			p.report(Position{p.file, i + 1, 1}, "ends a YAML document before it begins; leave it out")
+			return nil
+		}
 		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 && trimmed[0] != '#' {
 			break
 		}
@@ -315,8 +319,14 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		v.Kind, v.Text = p.scalar(n), n.Value
-		if v.Kind != Broken && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 && strings.Contains(n.Value, "\t") {
+		plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+		switch {
+		case v.Kind == Broken || !plain:
+		case strings.Contains(n.Value, "\t"):
 			p.report(v.At, "has a tab, which some readers leave out of a word; write spaces, or put the text in quotes")
+			v.Kind = Broken
+		case strings.HasPrefix(n.Value, "?"):
+			p.report(v.At, "begins with ?, which marks a key for some readers; put the text in quotes")
 			v.Kind = Broken
 		}
 	case yaml.SequenceNode:
@@ -372,14 +382,14 @@ func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool
 		at := p.at(key)
 		text := key.Kind == yaml.ScalarNode && (key.ShortTag() == "!!str" || key.ShortTag() == "!!timestamp")
 		switch line, twice := seen[key.Value]; {
-		case p.marked(key):
+		case p.marked(key) || n.Style&yaml.FlowStyle == 0 && n.Anchor == "" && (key.Column != n.Column || i == 0 && key.Line != n.Line):
 			p.report(at, "keys that are marked with ? are not read; write key: value")
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
 			p.report(at, "merge keys (<<) are not read; write the keys out")
-		case key.Anchor != "" || key.Kind == yaml.AliasNode || !text || key.Style == 0 && strings.HasPrefix(key.Value, ":") || key.Style&yaml.TaggedStyle != 0 || p.byteAt(at) == '!':
+		case key.Anchor != "" || key.Kind == yaml.AliasNode || !text || key.Style == 0 && key.Value != "" && strings.ContainsAny(key.Value[:1], ":?") || key.Style&yaml.TaggedStyle != 0 || p.byteAt(at) == '!':
 			p.report(at, "is not a key; keys are plain words, and any other text is quoted")
-		case n.Style&yaml.FlowStyle != 0 && key.Style == 0 && value.Value == "" && value.ShortTag() == "!!null" &&
-			(strings.Contains(key.Value, ":") || p.afterColon(p.at(value))):
+		case key.Style == 0 && value.Value == "" && value.ShortTag() == "!!null" &&
+			(n.Style&yaml.FlowStyle != 0 && strings.Contains(key.Value, ":") || p.afterColon(p.at(value))):
 			p.report(at, "has no space after its colon, which makes it one word; write key: value")
 		case twice:
 			p.report(at, "%s stands here again; it is already at line %d", KeyName(key.Value), line)
@@ -391,7 +401,8 @@ func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool
 	return entries, len(entries) < len(n.Content)/2
 }
 
-// marked reports whether a key stands behind a question mark.
+// marked reports whether a key stands behind a question mark on its line. Where the mark is on a
+// line before it, a block of keys does not begin at the column of its keys.
 func (p *parser) marked(key *yaml.Node) bool {
 	if key.Line < 1 || key.Line > len(p.lines) {
 		return false
@@ -399,15 +410,20 @@ func (p *parser) marked(key *yaml.Node) bool {
 	line := p.lines[key.Line-1]
 	i := p.offset(p.at(key))
 	start := i
-	for i > 0 && line[i-1] == ' ' {
+	for i > 0 && (line[i-1] == ' ' || line[i-1] == '\t') {
 		i--
 	}
 	return i < start && i > 0 && line[i-1] == '?'
 }
 
-// afterColon reports whether a colon stands before a place, and something at it.
+// afterColon reports whether something stands directly behind the colon at or before the place
+// of a value that is empty.
 func (p *parser) afterColon(at Position) bool {
 	here := p.byteAt(at)
+	if here == ':' { // the place of an empty value in [key: ]
+		at.Column++
+		here = p.byteAt(at)
+	}
 	i := p.nearOffset
 	return here != 0 && here != ' ' && here != '\t' && i > 0 && p.lines[at.Line-1][i-1] == ':'
 }
