@@ -80,6 +80,13 @@ type IdentityConfig struct {
 	StripHeaders []string
 }
 
+// NewEngine returns an engine for these identity headers. An engine and its [Server] must
+// agree on the names of the headers: conditions cannot read a header that the server sets.
+func (c IdentityConfig) NewEngine(engine authz.Config) (*authz.Engine, error) {
+	engine.APIKeyHeader, engine.IdentityHeaders = c.APIKeyHeader, c.Headers
+	return authz.NewEngine(engine)
+}
+
 // keepingCredentials returns the configuration for applications that also check the
 // credentials.
 func (c IdentityConfig) keepingCredentials() IdentityConfig {

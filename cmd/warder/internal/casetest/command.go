@@ -22,8 +22,8 @@ import (
 	"warder/policy/strict"
 )
 
-// testOptions holds the flags of warder test.
-type testOptions struct {
+// options holds the flags of warder test.
+type options struct {
 	policyPath, configPath string
 	output                 testOutput
 	run                    caseNames
@@ -34,7 +34,7 @@ type testOptions struct {
 
 // NewCommand returns the command warder test.
 func NewCommand(p cli.Process) *cobra.Command {
-	var o testOptions
+	var o options
 	cmd := &cobra.Command{
 		Use:   "test FILE…",
 		Short: "Run the cases of policy tests and report those that do not get the decision they want",
@@ -93,7 +93,7 @@ outcome is passed, failed or skipped.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.coverage = o.coverage || o.least > 0
-			t := &testRun{Process: p, options: o, runner: policytest.NewRunner(), now: time.Now(), policies: map[string]*testedPolicy{}}
+			t := &run{Process: p, options: o, runner: policytest.NewRunner(), now: time.Now(), policies: map[string]*testedPolicy{}}
 			return t.all(cmd.Context(), args)
 		},
 	}
@@ -162,10 +162,10 @@ func (p *percent) Set(s string) error {
 	return nil
 }
 
-// A testRun is one run of the command.
-type testRun struct {
+// A run is one run of the command.
+type run struct {
 	cli.Process
-	options testOptions
+	options options
 	runner  *policytest.Runner
 	now     time.Time
 
@@ -197,7 +197,7 @@ type testResult struct {
 }
 
 // all runs every file and writes the report.
-func (t *testRun) all(ctx context.Context, paths []string) error {
+func (t *run) all(ctx context.Context, paths []string) error {
 	t.fallback, _ = t.Env("WARDER_POLICY")
 	t.configPath = config.NamedFile(t.options.configPath, t.Env)
 	if t.configPath != "" {
@@ -229,7 +229,7 @@ func (t *testRun) all(ctx context.Context, paths []string) error {
 
 // readConfig reads the settings that change decisions from the configuration. It reads no
 // secrets.
-func (t *testRun) readConfig() error {
+func (t *run) readConfig() error {
 	c, client, err := config.ReadDecisive(t.configPath, t.Env)
 	if err != nil {
 		return err
@@ -249,7 +249,7 @@ func (t *testRun) readConfig() error {
 }
 
 // file runs the cases of one file.
-func (t *testRun) file(ctx context.Context, f *policytest.File) error {
+func (t *run) file(ctx context.Context, f *policytest.File) error {
 	if t.config != nil {
 		switch at, has := f.HasConfig(); {
 		case has && t.options.configPath != "":
@@ -291,7 +291,7 @@ func (t *testRun) file(ctx context.Context, f *policytest.File) error {
 
 // policyOf returns the policy that a file tests. It loads a policy only once, even if
 // several files name it.
-func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
+func (t *run) policyOf(f *policytest.File) (*testedPolicy, error) {
 	at, field, own := f.HasPolicy()
 	path := f.PolicyPath()
 	switch given := cmp.Or(t.options.policyPath, t.fallback); {
@@ -324,7 +324,7 @@ func (t *testRun) policyOf(f *policytest.File) (*testedPolicy, error) {
 }
 
 // report writes the results of the run. It returns an error if the run failed.
-func (t *testRun) report() error {
+func (t *run) report() error {
 	var err error
 	switch t.options.output {
 	case testJSON:
@@ -351,12 +351,12 @@ func (t *testRun) report() error {
 	return nil
 }
 
-func (t *testRun) ok() bool {
+func (t *run) ok() bool {
 	_, failed, _ := t.counts()
 	return failed == 0 && len(t.problems) == 0 && len(t.tooLittle()) == 0
 }
 
-func (t *testRun) counts() (passed, failed, skipped int) {
+func (t *run) counts() (passed, failed, skipped int) {
 	for _, r := range t.results {
 		switch {
 		case r.Skipped != "":

@@ -10,7 +10,7 @@ import (
 
 // explainCommand returns the command line that explains the request of a case. It returns
 // "" if there is none: explain sends valid credentials only.
-func (t *testRun) explainCommand(c *policytest.Case, x explain.Answer, tested *testedPolicy) string {
+func (t *run) explainCommand(c *policytest.Case, x explain.Answer, tested *testedPolicy) string {
 	if tested.path == "" || c.ChosenRoute != nil || c.Token != nil || c.Now != "" {
 		return ""
 	}

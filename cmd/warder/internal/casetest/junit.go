@@ -52,7 +52,7 @@ type (
 // writeJUnit writes a suite for each file. A problem in a file is an error in a case of its
 // own, and too little coverage of a policy is a failure in a case of its own, so that
 // readers of the report see both.
-func (t *testRun) writeJUnit(w io.Writer) error {
+func (t *run) writeJUnit(w io.Writer) error {
 	all := junitSuites{Name: "warder test"}
 	suites := map[string]*junitSuite{}
 	add := func(file string, c junitCase, took time.Duration) {

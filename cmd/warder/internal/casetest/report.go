@@ -16,7 +16,7 @@ import (
 )
 
 // textReport returns the report for people: the failures, the gaps in coverage and the counts.
-func (t *testRun) textReport() string {
+func (t *run) textReport() string {
 	var b strings.Builder
 	if t.options.verbose {
 		t.table(&b)
@@ -39,7 +39,7 @@ func (t *testRun) textReport() string {
 }
 
 // table lists all cases.
-func (t *testRun) table(b *strings.Builder) {
+func (t *run) table(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, r := range t.results {
 		answer, route := r.Skipped, ""
@@ -117,7 +117,7 @@ func (r testResult) why() string {
 }
 
 // covered returns the policies under test, sorted by name.
-func (t *testRun) covered() []*testedPolicy {
+func (t *run) covered() []*testedPolicy {
 	all := slices.DeleteFunc(slices.Collect(maps.Values(t.policies)), func(p *testedPolicy) bool { return p.coverage == nil })
 	slices.SortFunc(all, func(a, b *testedPolicy) int { return cmp.Compare(a.name, b.name) })
 	return all
@@ -134,7 +134,7 @@ func (p *testedPolicy) share() float64 {
 }
 
 // tooLittle returns a message for each policy whose coverage is below --coverage-min.
-func (t *testRun) tooLittle() (lines []string) {
+func (t *run) tooLittle() (lines []string) {
 	for _, p := range t.covered() {
 		if covered, total := p.coverage.Count(); float64(covered)*100 < float64(t.options.least)*float64(total) {
 			lines = append(lines, fmt.Sprintf("%s: the cases cover %g%% of it, below --coverage-min %s", p.name, p.share(), t.options.least.String()))
@@ -143,7 +143,7 @@ func (t *testRun) tooLittle() (lines []string) {
 	return lines
 }
 
-func (t *testRun) writeCoverage(b *strings.Builder) {
+func (t *run) writeCoverage(b *strings.Builder) {
 	for _, p := range t.covered() {
 		covered, total := p.coverage.Count()
 		fmt.Fprintf(b, "%s: %g%% covered, %d of %d in %s\n", p.name, p.share(), covered, total, cli.Count(len(p.coverage.Routes), "route"))
@@ -211,7 +211,7 @@ type testItem struct {
 	Covered bool   `json:"covered"`
 }
 
-func (t *testRun) jsonReport() testReport {
+func (t *run) jsonReport() testReport {
 	report := testReport{OK: t.ok(), Cases: []testedCase{}, Problems: cli.OrEmpty(t.problems)}
 	report.Passed, report.Failed, report.Skipped = t.counts()
 	for _, r := range t.results {
@@ -238,7 +238,7 @@ func (t *testRun) jsonReport() testReport {
 	return report
 }
 
-func (t *testRun) jsonCoverage() []testCoverage {
+func (t *run) jsonCoverage() []testCoverage {
 	all := []testCoverage{}
 	for _, p := range t.covered() {
 		c := testCoverage{Policy: p.name, Percent: p.share(), Routes: []testRouteCoverage{}}

@@ -21,15 +21,15 @@ const demoPassword = "demo"
 // demoTokenLife is the lifetime of a token of the demo and its session.
 const demoTokenLife = 15 * time.Minute
 
-// A demoUser can sign in to the example application.
-type demoUser struct {
+// A user can sign in to the example application.
+type user struct {
 	ID    string
 	Roles authz.Names
 }
 
-// demoUsers are the accounts of the example application, by name.
-func demoUsers() map[string]demoUser {
-	return map[string]demoUser{
+// users are the accounts of the example application, by name.
+func users() map[string]user {
+	return map[string]user{
 		"ada":   {"1", authz.Names{"ADMIN"}},
 		"carl":  {"2", authz.Names{"CONTROL"}},
 		"vera":  {"3", authz.Names{"VIEWER"}},
@@ -65,16 +65,16 @@ func (s redisSessions) end(ctx context.Context, userID, sessionID string) error 
 	return s.client.Del(ctx, "session:"+userID+":"+sessionID).Err()
 }
 
-// A demoApp is the example application. It signs users in and out, and echoes every other
+// An app is the example application. It signs users in and out, and echoes every other
 // request. Its only security code is the check of a password. It reads the principal of a
 // request from the headers that warder sets.
-type demoApp struct {
-	users    map[string]demoUser
+type app struct {
+	users    map[string]user
 	sessions demoSessions
 	secret   []byte // signs the tokens
 }
 
-func (a *demoApp) handler() http.Handler {
+func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", a.login)
 	mux.HandleFunc("POST /logout", a.logout)
@@ -83,7 +83,7 @@ func (a *demoApp) handler() http.Handler {
 }
 
 // login reads the form fields user and password and responds with a token.
-func (a *demoApp) login(w http.ResponseWriter, r *http.Request) {
+func (a *app) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	user, known := a.users[r.PostFormValue("user")]
 	right := subtle.ConstantTimeCompare([]byte(r.PostFormValue("password")), []byte(demoPassword)) == 1
@@ -108,7 +108,7 @@ func (a *demoApp) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // logout ends the session of the request.
-func (a *demoApp) logout(w http.ResponseWriter, r *http.Request) {
+func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	err := a.sessions.end(r.Context(), r.Header.Get("X-Warder-User"), r.Header.Get("X-Warder-Session"))
 	if err != nil {
 		http.Error(w, "signing out does not work at the moment", http.StatusServiceUnavailable)

@@ -43,7 +43,7 @@ var demoPolicy []byte
 
 // NewCommand returns the command warder demo.
 func NewCommand(p cli.Process) *cobra.Command {
-	var o demoOptions
+	var o options
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run warder, an Envoy and an example application on this machine",
@@ -65,7 +65,7 @@ installed. Without one, warder answers through gRPC only.
 			if err := o.check(cmd.Flags().Changed("listen")); err != nil {
 				return cli.WrongUsage(cmd, err)
 			}
-			return runDemo(cmd.Context(), p, o)
+			return start(cmd.Context(), p, o)
 		},
 	}
 	cmd.Flags().BoolVar(&o.tour, "tour", false, "walk through the story, then exit")
@@ -75,7 +75,7 @@ installed. Without one, warder answers through gRPC only.
 	return cmd
 }
 
-type demoOptions struct {
+type options struct {
 	tour     bool
 	listen   string
 	envoy    string
@@ -84,7 +84,7 @@ type demoOptions struct {
 
 // check validates the options. It also gives the tour a free port, because nobody else needs
 // to know its address.
-func (o *demoOptions) check(listenGiven bool) error {
+func (o *options) check(listenGiven bool) error {
 	if o.tour && !listenGiven {
 		o.listen = "127.0.0.1:0"
 	}
@@ -101,10 +101,10 @@ func (o *demoOptions) check(listenGiven bool) error {
 // A demo holds all parts of a running demo.
 type demo struct {
 	cli.Process
-	options demoOptions
+	options options
 	dir     string // holds the policy and Envoy's files; removed at the end
 	secret  []byte // signs the tokens
-	keys    demoKeys
+	keys    apiKeys
 	app     *http.Server
 	appAt   string // host:port
 	stores  *server.Stores
@@ -113,12 +113,12 @@ type demo struct {
 	warder  server.Addresses
 }
 
-// demoKeys are the API keys of the demo. Each run makes new ones.
-type demoKeys struct{ reports, other, expired string }
+// apiKeys are the API keys of the demo. Each run makes new ones.
+type apiKeys struct{ reports, other, expired string }
 
-// runDemo starts the application, then warder, then Envoy, and stops them in reverse
+// start starts the application, then warder, then Envoy, and stops them in reverse
 // order.
-func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
+func start(ctx context.Context, p cli.Process, o options) (err error) {
 	ctx, end := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer end()
 	dir, err := os.MkdirTemp("", "warder-demo-")
@@ -180,7 +180,7 @@ func runDemo(ctx context.Context, p cli.Process, o demoOptions) (err error) {
 
 // startApp fills the stores and starts the example application.
 func (d *demo) startApp(ctx context.Context) error {
-	app := &demoApp{users: demoUsers(), secret: d.secret}
+	app := &app{users: users(), secret: d.secret}
 	facts := memory.New(nil)
 	for name, user := range app.users {
 		facts.PutUser(user.ID, authz.User{Active: name != "grace", Roles: user.Roles})
@@ -190,7 +190,7 @@ func (d *demo) startApp(ctx context.Context) error {
 		facts.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: prefix, Active: true, Scopes: scopes, ExpiresAt: expires, OwnerID: "2"})
 		return key
 	}
-	d.keys = demoKeys{
+	d.keys = apiKeys{
 		reports: putKey("wk_reports", time.Time{}, "reports:read"),
 		other:   putKey("wk_other", time.Time{}, "assets:read"),
 		expired: putKey("wk_expired", time.Now().Add(-time.Minute), "reports:read"),

@@ -19,13 +19,13 @@ func demoProcess(out, err io.Writer) cli.Process {
 	return cli.Process{Env: func(string) (string, bool) { return "", false }, Stdout: out, Stderr: err}
 }
 
-func tourOptions(t *testing.T) demoOptions {
+func tourOptions(t *testing.T) options {
 	t.Helper()
 	binary, err := envoy.FindBinary("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := demoOptions{tour: true, envoy: binary}
+	o := options{tour: true, envoy: binary}
 	if err := o.check(false); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestTour(t *testing.T) {
 		o := tourOptions(t)
 		o.redisURL = redisURL
 		var out, stderr lockedBuffer
-		if err := runDemo(t.Context(), demoProcess(&out, &stderr), o); err != nil {
+		if err := start(t.Context(), demoProcess(&out, &stderr), o); err != nil {
 			t.Errorf("redis %q: %v\n%s%s", redisURL, err, out.String(), stderr.String())
 		}
 		for _, want := range []string{
@@ -119,7 +119,7 @@ func TestDemoPortTaken(t *testing.T) {
 	o.listen = l.Addr().String()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = runDemo(ctx, demoProcess(io.Discard, io.Discard), o)
+	err = start(ctx, demoProcess(io.Discard, io.Discard), o)
 	if err == nil || !strings.Contains(err.Error(), "--listen "+o.listen) || !strings.Contains(err.Error(), "choose another") {
 		t.Errorf("err = %v, want one that names --listen", err)
 	}

@@ -52,7 +52,7 @@ func (d *demo) tour(ctx context.Context) error {
 	return nil
 }
 
-func (v *tourist) walk(ctx context.Context, keys demoKeys) {
+func (v *tourist) walk(ctx context.Context, keys apiKeys) {
 	v.step(ctx, request{http.StatusUnauthorized, "a wrong password, which the application refuses", "POST /login", form("carl", "guess"), nil, nil})
 	carl := v.signIn(ctx, "carl", "CONTROL")
 	vera := v.signIn(ctx, "vera", "VIEWER")

@@ -211,12 +211,11 @@ func readClaims(text string) (claims jwt.MapClaims, why string) {
 
 // Settings are the settings that an explanation depends on, beside the request.
 type Settings struct {
-	Policy       *policy.Policy
-	APIKeyHeader string
-	Identity     envoy.IdentityConfig
-	ClientIP     authz.ClientIPResolver
-	Configured   bool
-	Shadow       bool // denials are not enforced on any route
+	Policy     *policy.Policy
+	Identity   envoy.IdentityConfig
+	ClientIP   authz.ClientIPResolver
+	Configured bool
+	Shadow     bool // denials are not enforced on any route
 }
 
 // settings reads the settings from the files.
@@ -236,7 +235,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	}
 	s := config.Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return Settings{Policy: routes, APIKeyHeader: s.APIKeyHeader, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
+	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
 }
 
 // explainSession is the session ID of --as-user.
@@ -244,11 +243,11 @@ const explainSession = "explain"
 
 // explain decides one request by the engine and builds the response of the service.
 func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
-	if s.APIKeyHeader == "" {
-		s.APIKeyHeader = authz.DefaultAPIKeyHeader
+	if s.Identity.APIKeyHeader == "" {
+		s.Identity.APIKeyHeader = authz.DefaultAPIKeyHeader
 	}
 	own := HeaderNames(in)
-	store, verifier, err := o.credentials(in, s.APIKeyHeader)
+	store, verifier, err := o.credentials(in, s.Identity.APIKeyHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -259,10 +258,7 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 	if o.principal != "" {
 		source(in).Principal = o.principal
 	}
-	engine, err := authz.NewEngine(authz.Config{
-		Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, APIKeyHeader: s.APIKeyHeader, Shadow: s.Shadow,
-		IdentityHeaders: s.Identity.Headers,
-	})
+	engine, err := s.Identity.NewEngine(authz.Config{Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, Shadow: s.Shadow})
 	if err != nil {
 		return nil, err
 	}

@@ -475,7 +475,7 @@ func (x Answer) notes() []string {
 	if x.OwnHeaders["authorization"] {
 		notes = append(notes, fmt.Sprintf(unverified, "the Authorization header", "--as-user"))
 	}
-	if x.OwnHeaders[strings.ToLower(x.Settings.APIKeyHeader)] {
+	if x.OwnHeaders[strings.ToLower(x.Settings.Identity.APIKeyHeader)] {
 		notes = append(notes, fmt.Sprintf(unverified, "the API key", "--as-api-key"))
 	}
 	if x.OwnHeaders["x-forwarded-for"] && !x.Settings.Configured && x.options.clientIP == "" {

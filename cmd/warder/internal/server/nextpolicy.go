@@ -47,7 +47,7 @@ type nextPolicy struct {
 // newNextPolicy returns a nextPolicy for the policy that was read from o.NextPolicy. It uses
 // the same stores and tokens as the engine that answers.
 func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWatch, counts *metrics.Next) (*nextPolicy, error) {
-	engine, err := authz.NewEngine(c)
+	engine, err := s.IdentityConfig().NewEngine(c)
 	if err != nil {
 		return nil, err
 	}

@@ -153,10 +153,10 @@ func (s *Server) makeStores(tokens *token.Verifier) (err error) {
 // makeEngines makes the engine that decides, and the engine of the next policy.
 func (s *Server) makeEngines(in inputs) (err error) {
 	c := authz.Config{
-		Policy: in.routes, Tokens: in.tokens, APIKeyHeader: s.settings.APIKeyHeader, IdentityHeaders: s.settings.Identity.Headers,
+		Policy: in.routes, Tokens: in.tokens,
 		Sessions: s.stores.Sessions, Users: s.stores.Users, APIKeys: s.stores.APIKeys, Shadow: s.options.Shadow,
 	}
-	if s.engine, err = authz.NewEngine(c); err != nil {
+	if s.engine, err = s.settings.IdentityConfig().NewEngine(c); err != nil {
 		return err
 	}
 	s.metrics.ShowShadow(s.options.Shadow, s.engine)
@@ -207,7 +207,7 @@ func (s *Server) details(status *policyStatus) func() string {
 // explainer returns the handler of POST /explain. It has no access to keys or stores.
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
-		APIKeyHeader: s.settings.APIKeyHeader, Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
 	})
 }
 
