@@ -14,7 +14,7 @@ const (
 	maxFrame = 16 << 10
 )
 
-var errFrame = errors.New("not HTTP/2 as a client speaks it (RFC 9113)")
+var errFrame = errors.New("not valid HTTP/2 of a client (RFC 9113)")
 
 func frameLength(head []byte) int { return int(head[0])<<16 | int(head[1])<<8 | int(head[2]) }
 

@@ -30,7 +30,7 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 	out, err = next(ctx, in)
 	response, _ := out.(*CheckResponse)
 	if why := s.misshapen(response, err); why != "" {
-		s.log.ErrorContext(ctx, "answer of a wrong shape, replaced with a denial", slog.String("problem", why))
+		s.log.ErrorContext(ctx, "invalid response replaced with a denial", slog.String("problem", why))
 		return s.refusal(), nil
 	}
 	return response, nil
@@ -47,20 +47,20 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	case err != nil:
 		return "an error"
 	case r == nil:
-		return "nothing in it"
+		return "the response is empty"
 	case !r.about.valid():
 		return "metadata is not UTF-8"
 	case r.status == http.StatusOK && r.about[0] == authz.VerdictWouldDeny && r.shadow && len(r.set) == 0:
 		return s.shadowed.misshapenYes(r)
 	case r.status == http.StatusOK && r.about[0] != authz.VerdictAllow:
-		return "OK for what is no yes"
+		return "the status is OK, but the decision is not allow"
 	case r.status == http.StatusOK:
 		return s.identityIn(r.shadow).misshapenYes(r)
 	case r.about[0] != authz.VerdictDeny:
-		return "a refusal for what is no denial"
+		return "the status is an error, but the decision is not deny"
 	}
 	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
-		return "a refusal that is none of the fixed ones"
+		return "not one of the fixed denials"
 	}
 	return ""
 }
@@ -69,28 +69,28 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 // response has to set or remove every identity header, and must not set any other header.
 func (id *identity) misshapenYes(r *CheckResponse) string {
 	if r.challenge != "" || r.origin != "" {
-		return "a challenge or an origin with a yes"
+		return "an allow response with a challenge or an origin"
 	}
 	for i, h := range r.set {
 		switch {
 		case !slices.Contains(id.names[:], h.name):
-			return "sets a header that is no identity header"
+			return "sets a header that is not an identity header"
 		case i > 0 && h.name <= r.set[i-1].name:
 			return "sets a header twice"
 		case h.value == "" || !safeValue(h.value):
-			return "sets a header to what does not arrive as it is"
+			return "sets a header to a value that Envoy would change"
 		case r.removes(h.name):
-			return "removes what it sets"
+			return "removes a header that it sets"
 		}
 	}
 	for i, name := range r.remove {
 		if !isToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
-			return "removes what cannot be removed, or in no order"
+			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}
 	for _, name := range id.names {
 		if !r.removes(name) && !slices.ContainsFunc(r.set, func(h setHeader) bool { return h.name == name }) {
-			return "lets an identity header through"
+			return "does not remove an identity header of the client"
 		}
 	}
 	return id.letsThrough(r.remove)
@@ -106,7 +106,7 @@ func (id *identity) letsThrough(remove []string) string {
 		}
 	}
 	if len(always) > 0 {
-		return "lets a header through that is to be removed"
+		return "does not remove a header that must be removed"
 	}
 	return ""
 }

@@ -100,7 +100,7 @@ func TestGuard(t *testing.T) {
 	edit("OK for a denial with an identity", watched(s.shadowed), func(r *CheckResponse) {
 		r.set, r.remove = []setHeader{{"x-warder-user", "42"}}, slices.DeleteFunc(slices.Clone(r.remove), func(name string) bool { return name == "x-warder-user" })
 	})
-	edit("OK for a denial that lets an identity header through", watched(s.shadowed), func(r *CheckResponse) { r.remove = r.remove[1:] })
+	edit("OK for a denial that does not remove an identity header of the client", watched(s.shadowed), func(r *CheckResponse) { r.remove = r.remove[1:] })
 	edit("OK in shadow that says deny", watched(s.shadowed), func(r *CheckResponse) { r.about[0] = "deny" })
 	edit("refused made of a denial in shadow", watched(s.shadowed), func(r *CheckResponse) { r.status = 403 })
 	edit("denied with 302", no(authz.ReasonRoleMissing), func(r *CheckResponse) { r.status = 302 })
@@ -127,7 +127,7 @@ func TestGuard(t *testing.T) {
 		if r, _ := out.(*CheckResponse); r != nil && r.status != 200 && onWire(t, r).GetOkResponse() != nil {
 			t.Errorf("%s: is a yes on the wire", name)
 		}
-		if !strings.Contains(log.String(), "wrong shape") {
+		if !strings.Contains(log.String(), "invalid response") {
 			t.Errorf("%s: not reported", name)
 		}
 	}

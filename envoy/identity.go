@@ -198,7 +198,7 @@ func unfit(name string) string {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header"
 	case !isToken(name):
-		return "is no header name"
+		return "is not a header name"
 	case slices.Contains(reserved, folded):
 		return "has a meaning of its own in HTTP"
 	case strings.HasPrefix(folded, "x-forwarded-"):
@@ -214,15 +214,15 @@ func (id *identity) unfitToStrip(name string) string {
 	folded := authz.FoldHeader(name)
 	switch {
 	case strings.HasPrefix(name, ":"):
-		return "is a pseudo-header, which a request cannot be without"
+		return "is a pseudo-header, which every request needs"
 	case !isToken(name):
-		return "is no header name; write one such as x-original-url"
+		return "is not a header name; write one such as x-original-url"
 	case slices.Contains(framing, folded):
-		return "belongs to the message itself and cannot be taken from it"
+		return "is part of the message framing and cannot be removed"
 	case strings.HasPrefix(folded, "x-envoy-"):
-		return "is Envoy's own, which it does not let go; Envoy removes those of clients itself"
+		return "is set by Envoy and cannot be removed; Envoy itself removes it from requests of clients"
 	case slices.ContainsFunc(id.names[:], func(set string) bool { return authz.FoldHeader(set) == folded }):
-		return "is an identity header, which would never arrive"
+		return "is an identity header, which would then never reach the upstream"
 	}
 	return ""
 }

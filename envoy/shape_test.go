@@ -21,7 +21,7 @@ import (
 func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
 	switch {
 	case r == nil || r.GetStatus() == nil || r.GetHttpResponse() == nil:
-		return "nothing in it"
+		return "the response is empty"
 	case !validMetadata(r.GetDynamicMetadata()):
 		return "metadata is no flat set of texts"
 	}
@@ -31,12 +31,12 @@ func (id *identity) misshapenMessage(r *authv3.CheckResponse) string {
 			return id.misshapenOK(r.GetOkResponse())
 		}
 		if verdict != "allow" {
-			return "OK for what is no yes"
+			return "the status is OK, but the decision is not allow"
 		}
 		return id.misshapenOK(r.GetOkResponse())
 	}
 	if verdict != "deny" {
-		return "a refusal for what is no denial"
+		return "the status is an error, but the decision is not deny"
 	}
 	return misshapenDenied(r)
 }
@@ -55,28 +55,28 @@ func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
 		name := h.GetHeader().GetKey()
 		switch {
 		case !slices.Contains(id.names[:], name):
-			return "sets a header that is no identity header"
+			return "sets a header that is not an identity header"
 		case i > 0 && name <= ok.GetHeaders()[i-1].GetHeader().GetKey():
 			return "sets a header twice"
 		case !overwrites(h):
 			return "sets a header that a client's could survive"
 		case removes(ok, name):
-			return "removes what it sets"
+			return "removes a header that it sets"
 		}
 	}
 	for i, name := range ok.GetHeadersToRemove() {
 		if !isToken(name) || name == "host" || i > 0 && name <= ok.GetHeadersToRemove()[i-1] {
-			return "removes what cannot be removed, or in no order"
+			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}
 	for _, name := range id.names {
 		if !removes(ok, name) && !slices.ContainsFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == name }) {
-			return "lets an identity header through"
+			return "does not remove an identity header of the client"
 		}
 	}
 	for _, name := range id.remove {
 		if !removes(ok, name) {
-			return "lets a header through that is to be removed"
+			return "does not remove a header that must be removed"
 		}
 	}
 	return ""
@@ -104,7 +104,7 @@ func misshapenDenied(r *authv3.CheckResponse) string {
 			return ""
 		}
 	}
-	return "a refusal that is none of the fixed ones"
+	return "not one of the fixed denials"
 }
 
 // overwrites reports whether the header is set so that it replaces all others of its name.

@@ -27,7 +27,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 		ids:    map[string]routeEntry{},
 	}
 	if len(files) == 0 {
-		return nil, Problems{{Message: "no file is given; a policy is at least one"}}
+		return nil, Problems{{Message: "no file is given; give at least one policy file"}}
 	}
 	contents := make([]fileContent, len(files))
 	for i, f := range files {
@@ -37,7 +37,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 		switch other := OtherFile("a policy", v.Keys()); {
 		case v.Kind == strict.Broken:
 		case v.Kind == strict.Null:
-			r.Fail(strict.Position{File: f.Name}, "", "holds nothing; a policy has a version and routes")
+			r.Fail(strict.Position{File: f.Name}, "", "is empty; a policy has a version and routes")
 		case other != "":
 			r.Fail(v.At, "", "%s", other)
 		default:
@@ -103,7 +103,7 @@ func (c *compiler) setAdminRole(content fileContent) {
 	switch role := content.AdminRole; {
 	case role == nil:
 	case c.admin != nil:
-		c.fail(role.At, role.Field, "is set at %s already; set it in one file", c.admin.At)
+		c.fail(role.At, role.Field, "is already set at %s; set it in one file", c.admin.At)
 	default:
 		c.admin = role
 		c.policy.adminRole = role.Text
@@ -113,7 +113,7 @@ func (c *compiler) setAdminRole(content fileContent) {
 func (c *compiler) addLists(content fileContent) {
 	for _, l := range content.IPLists {
 		if first := c.lists[l.name.Text]; first != nil {
-			c.fail(l.name.At, l.name.Field, "stands at %s already; keep one of the two", first.name.At)
+			c.fail(l.name.At, l.name.Field, "is already at %s; keep one of the two", first.name.At)
 			continue
 		}
 		r := new(strict.Reader)
@@ -139,7 +139,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	switch first, taken := c.ids[e.ID.Text]; {
 	case e.ID.Text == "": // reported already
 	case taken:
-		c.fail(e.ID.At, e.ID.Field, "%s is the id of the route at %s too; give each route its own", strict.Quote(e.ID.Text), first.at)
+		c.fail(e.ID.At, e.ID.Field, "%s is also the id of the route at %s; give each route its own", strict.Quote(e.ID.Text), first.at)
 	default:
 		c.ids[e.ID.Text] = e
 	}
@@ -191,9 +191,9 @@ func (c *compiler) ipSet(names []strict.String) *IPSet {
 			set.prefixes = append(set.prefixes, l.set.prefixes...)
 			set.everybody = set.everybody || everyAddress(l.set.prefixes) != ""
 		case n.Text == "any":
-			c.fail(n.At, n.Field, `"any" is every address already; write [any] alone, or leave it out`)
+			c.fail(n.At, n.Field, `"any" already includes every address; write [any] alone, or leave it out`)
 		case n.Text == "*":
-			c.fail(n.At, n.Field, `"*" is the word for any host; write [any] for any address`)
+			c.fail(n.At, n.Field, `"*" means any host; write [any] for any address`)
 		case isVariable(n.Text):
 			c.fail(n.At, n.Field, "%s is a variable; put it under ip_lists, under a name, and write that here", strict.Quote(n.Text))
 		case looksLikeNetwork(n.Text):
@@ -224,7 +224,7 @@ func (c *compiler) knownLists(word string) string {
 	}
 	slices.Sort(names)
 	if len(names) == 0 {
-		return "there is none at all, so define it under ip_lists"
+		return "the policy has none, so define it under ip_lists"
 	}
 	return strict.DidYouMean(word, names)
 }
@@ -237,11 +237,11 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 	var names []string
 	for _, h := range hosts {
 		if h.Text == "*" {
-			c.fail(h.At, h.Field, `"*" is every host already; write ["*"] alone, or leave it out`)
+			c.fail(h.At, h.Field, `"*" already includes every host; write ["*"] alone, or leave it out`)
 			continue
 		}
 		if h.Text == "any" {
-			c.fail(h.At, h.Field, `"any" is the word for any address; write ["*"] for any host`)
+			c.fail(h.At, h.Field, `"any" means any address; write ["*"] for any host`)
 			continue
 		}
 		if wrong := pattern.WrongHost(h.Text); wrong != "" {
@@ -267,7 +267,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 			continue
 		}
 		if missing := p.Forms() &^ route.PathAllows; missing != 0 {
-			c.fail(path.At, path.Field, "the path is written with what the route refuses in a request; add path_allows: [%s]", missing)
+			c.fail(path.At, path.Field, "the path contains what the route refuses in a request; add path_allows: [%s]", missing)
 			continue
 		}
 		if seen[p.Key()] {
@@ -291,7 +291,7 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 // route wins.
 func (c *compiler) conflictProblems() (problems Problems) {
 	for _, x := range c.conflicts {
-		message := fmt.Sprintf("route %s and route %s (%s:%d) could both win %s; make one of them more specific, or take the path out of one",
+		message := fmt.Sprintf("route %s and route %s (%s:%d) could both win %s; make one of them more specific, or remove the path from one",
 			nameOfRoute(x.route), nameOfRoute(x.other), x.other.Position.File, x.other.Position.Line, c.policy.example(x))
 		problems = append(problems, Problem{Position: x.at.At, Field: x.at.Field, Message: message})
 	}
@@ -311,10 +311,10 @@ func (c *compiler) warn() {
 	var found Problems
 	for _, l := range c.lists {
 		if !l.used {
-			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "no route uses this list; name it in client_ips, or take it out"})
+			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "no route uses this list; name it in client_ips, or remove it"})
 		}
 		if which := everyAddress(l.set.prefixes); which != "" {
-			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "holds every " + which + " address, so that it keeps nobody out; list the networks that are meant, or write client_ips: [any] on the routes"})
+			found = append(found, Problem{Position: l.name.At, Field: l.name.Field, Message: "holds every " + which + " address, so it excludes nobody; list the intended networks, or write client_ips: [any] on the routes"})
 		}
 	}
 	c.policy.warnings = append(found, c.lint()...).Sorted()

@@ -88,15 +88,15 @@ func wrongOrigin(s string) string {
 	case s == "":
 		return "is empty; write an origin such as " + exampleOrigin
 	case s == "*":
-		return "would let every site act for its visitors; write out each origin, such as " + exampleOrigin
+		return "would let every site send requests as its visitors; list each origin, such as " + exampleOrigin
 	case strings.Contains(s, "*"):
-		return `has a "*", which stands for nothing here; write out each origin, such as ` + exampleOrigin
+		return `has a "*", which is not a wildcard here; list each origin, such as ` + exampleOrigin
 	case lower == "null":
-		return "is what any page in a sandbox sends, whoever made it; write an origin such as " + exampleOrigin
+		return "is the origin of every sandboxed page; write an origin such as " + exampleOrigin
 	case !schemed && wrongOrigin("https://"+lower) == "":
 		return "has no scheme; write " + strict.Quote("https://"+lower)
 	case !schemed:
-		return "is no origin; write a scheme and a host, such as " + exampleOrigin
+		return "is not an origin; write a scheme and a host, such as " + exampleOrigin
 	case scheme != "https" && scheme != "http":
 		return "has a scheme that is not http or https; write an origin such as " + exampleOrigin
 	}
@@ -112,7 +112,7 @@ func wrongOrigin(s string) string {
 	case port == "443" && scheme == "https", port == "80" && scheme == "http":
 		return "has the default port of its scheme, which browsers leave out; write " + strict.Quote(plain)
 	case host != authority && !validPort(port):
-		return "has a port that is none; write a number from 1 to 65535 as in " + exampleOrigin + ":8443, or no port"
+		return "has an invalid port; write a number from 1 to 65535 as in " + exampleOrigin + ":8443, or no port"
 	case strings.Contains(host, ":") && host[0] != '[':
 		return "has more than one colon; write an IPv6 address in brackets, as in http://[::1]:3000"
 	}

@@ -150,7 +150,7 @@ func (b *onlyTrue) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	case v.Kind == strict.Bool && v.Text == "true":
 		*b = true
 	case v.Kind == strict.Bool:
-		r.Fail(v.At, field, "is false, which is what every route is without it; leave it out")
+		r.Fail(v.At, field, "is false, which is the default; leave it out")
 	default:
 		r.WrongKind(field, v, "true")
 	}
@@ -218,7 +218,7 @@ func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		return
 	}
 	if len(v.Entries) == 0 {
-		r.Fail(v.At, field, "names no list; leave it out, or write one such as office: [203.0.113.0/24]")
+		r.Fail(v.At, field, "has no list; leave it out, or write one such as office: [203.0.113.0/24]")
 	}
 	for _, e := range v.Entries {
 		name := strict.String{Text: e.Key, At: e.At, Field: strict.Join(field, strict.KeyName(e.Key))}
@@ -226,9 +226,9 @@ func (l *ipLists) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		case e.Key == "any" || e.Key == "*":
 			r.Fail(e.At, name.Field, "is a reserved name: client_ips: [any] lifts a default; choose another name")
 		case looksLikeNetwork(e.Key):
-			r.Fail(e.At, name.Field, "is a network and no name of a list; write a name such as office and the network behind it, or the network under client_ips")
+			r.Fail(e.At, name.Field, "is a network and not the name of a list; write a name such as office and the network after it, or the network under client_ips")
 		case !validIdentifier(e.Key):
-			r.Fail(e.At, name.Field, "is no name of a list; use lower-case letters, digits, dot, hyphen and underscore, at most %d of them", maxIdentifier)
+			r.Fail(e.At, name.Field, "is not a valid name for a list; use lower-case letters, digits, dot, hyphen and underscore, at most %d of them", maxIdentifier)
 		}
 		*l = append(*l, listEntry{name, e.Value})
 	}
@@ -247,12 +247,12 @@ func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	e.publicAt = public
 	switch {
 	case isPublic && allowed:
-		r.Fail(public, strict.Join(field, "public"), "excludes allow: public needs no credential and looks at none; keep one of the two")
+		r.Fail(public, strict.Join(field, "public"), "excludes allow: a public route neither needs nor checks a credential; keep one of the two")
 	case !isPublic && !allowed:
 		r.Fail(v.At, strict.Join(field, "allow"), "is missing; write who may pass, such as allow: [{user: {}}], or public: true")
 	}
 	if isPublic && conditioned {
-		r.Fail(when, strict.Join(field, "when"), "has no place beside public, which looks at nothing more; write allow: [{anonymous: {}}] for a condition on everybody")
+		r.Fail(when, strict.Join(field, "when"), "cannot be combined with public, which checks nothing else; write allow: [{anonymous: {}}] for a condition on everybody")
 	}
 }
 
@@ -283,7 +283,7 @@ func (m *matchEntry) short(r *strict.Reader, field string, v strict.Value) {
 		seen := map[string]bool{}
 		for method := range strings.SplitSeq(methods, ",") {
 			if seen[method] {
-				r.Fail(v.At, field, "%s stands here twice; write it once", strict.Quote(method))
+				r.Fail(v.At, field, "%s is listed twice; write it once", strict.Quote(method))
 				continue
 			}
 			seen[method] = true
@@ -299,7 +299,7 @@ func checkMethods(r *strict.Reader, methods []strict.String) {
 		upper := strings.ToUpper(m.Text)
 		switch {
 		case !validMethod(upper):
-			r.Fail(m.At, m.Field, "%s is no method; write one such as GET", strict.Quote(m.Text))
+			r.Fail(m.At, m.Field, "%s is not a method; write one such as GET", strict.Quote(m.Text))
 		case upper != m.Text:
 			r.Fail(m.At, m.Field, "%s is not in upper case, as methods are; write %s", strict.Quote(m.Text), upper)
 		}
@@ -326,7 +326,7 @@ func (a *allowEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		case len(item.Entries) != 1:
 			r.Fail(item.At, field, "has %d keys; each item names one kind, as in [{user: {}}, {api_key: {}}]", len(item.Entries))
 		case seen[item.Entries[0].Key]:
-			r.Fail(item.Entries[0].Value.At, strict.Join(field, strict.KeyName(item.Entries[0].Key)), "stands in allow twice; each kind has one item, with everything that it needs")
+			r.Fail(item.Entries[0].Value.At, strict.Join(field, strict.KeyName(item.Entries[0].Key)), "is in allow twice; write one item for each kind, with everything that it needs")
 		default:
 			seen[item.Entries[0].Key] = true
 			a.item(r, field, item)
@@ -377,6 +377,6 @@ func (k *apiKeyKeys) ReadValue(r *strict.Reader, field string, v strict.Value) {
 // ReadValue reads {}.
 func (*emptyKeys) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind != strict.Group || len(v.Entries) > 0 {
-		r.Fail(v.At, field, "takes nothing; write {anonymous: {}}")
+		r.Fail(v.At, field, "takes no keys; write {anonymous: {}}")
 	}
 }

@@ -18,13 +18,13 @@ func prefixes(r *strict.Reader, l listEntry, env func(string) (string, bool)) (p
 	case l.value.Kind == strict.Text && isVariable(l.value.Text):
 		return fromEnvironment(r, strict.String{Text: l.value.Text, At: l.value.At, Field: field}, env)
 	case l.value.Kind == strict.Text:
-		r.Fail(l.value.At, field, "is a text where a list is wanted; write [%s], or ${VAR} for one from the environment", l.value.Text)
+		r.Fail(l.value.At, field, "is a text, but must be a list; write [%s], or ${VAR} for one from the environment", l.value.Text)
 		return nil
 	case l.value.Kind != strict.List:
 		r.WrongKind(field, l.value, "a list of networks such as [203.0.113.0/24]")
 		return nil
 	case len(items) == 0:
-		r.Fail(l.value.At, field, "is an empty list, which nobody is in; write networks such as [203.0.113.0/24]")
+		r.Fail(l.value.At, field, "is an empty list, which matches nobody; write networks such as [203.0.113.0/24]")
 		return nil
 	}
 	for i, item := range items {
@@ -89,7 +89,7 @@ func isVariable(s string) bool {
 func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string, bool)) (prefixes []netip.Prefix) {
 	name := s.Text[2 : len(s.Text)-1]
 	if !pattern.ValidParam(name) {
-		r.Fail(s.At, s.Field, "%s names no variable; write ${NAME} with letters, digits and underscores", strict.Quote(s.Text))
+		r.Fail(s.At, s.Field, "%s does not name a variable; write ${NAME} with letters, digits and underscores", strict.Quote(s.Text))
 		return nil
 	}
 	content, set := "", false
@@ -123,9 +123,9 @@ func parseNetwork(s string) (_ netip.Prefix, wrong string) {
 		addr, err := netip.ParseAddr(s)
 		switch {
 		case err != nil:
-			return netip.Prefix{}, "is no address and no network" + example
+			return netip.Prefix{}, "is neither an address nor a network" + example
 		case addr.Zone() != "":
-			return netip.Prefix{}, "has a zone, which says nothing about a client; write the address alone"
+			return netip.Prefix{}, "has a zone, which does not identify a client; write the address alone"
 		case addr.Is4In6():
 			return netip.Prefix{}, fmt.Sprintf("is an IPv4 address in IPv6 notation; write %s", addr.Unmap())
 		}
@@ -134,7 +134,7 @@ func parseNetwork(s string) (_ netip.Prefix, wrong string) {
 	prefix, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return netip.Prefix{}, "is no network" + example
+		return netip.Prefix{}, "is not a network" + example
 	case prefix.Addr().Is4In6():
 		return netip.Prefix{}, "is an IPv4 network in IPv6 notation; write it as IPv4"
 	case prefix != prefix.Masked():

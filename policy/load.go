@@ -47,7 +47,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 	if !info.IsDir() {
 		// A pipe of the shell, as in <(…), has a writer. Reading any other could block forever.
 		if !info.Mode().IsRegular() && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
-			return nil, nil, Problems{{Position: Position{File: path}, Message: "is no regular file; name a file, or a folder of *.yaml"}}
+			return nil, nil, Problems{{Position: Position{File: path}, Message: "is not a regular file; name a file, or a folder of *.yaml"}}
 		}
 		f, err := readFile(path)
 		if err != nil {
@@ -76,7 +76,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 			continue
 		case err == nil && !info.Mode().IsRegular():
 			// Reading a pipe could block forever.
-			problems = append(problems, Problem{Position: Position{File: file}, Message: "is no regular file; take it out of the folder, or put a file in its place"})
+			problems = append(problems, Problem{Position: Position{File: file}, Message: "is not a regular file; remove it from the folder, or put a file in its place"})
 			continue
 		}
 		f, err := readFile(file)
@@ -90,7 +90,7 @@ func readFiles(path string) (files []File, left Problems, err error) {
 		return nil, nil, err
 	}
 	if len(files) == 0 {
-		return nil, nil, append(Problems{{Position: Position{File: path}, Message: "holds no *.yaml file; a policy is at least one"}}, left...)
+		return nil, nil, append(Problems{{Position: Position{File: path}, Message: "contains no *.yaml file; a policy needs at least one"}}, left...)
 	}
 	return files, left, nil
 }
@@ -99,11 +99,11 @@ func readFiles(path string) (files []File, left Problems, err error) {
 func leftOut(name string) string {
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case strings.HasPrefix(name, "."):
-		return "is not read, since its name begins with a dot; take it out of the folder, or rename it"
+		return "is not read, since its name begins with a dot; remove it from the folder, or rename it"
 	case ext == ".yaml" || ext == ".yml":
 		return "is not read, since its name ends in capitals; rename it to *.yaml"
 	}
-	return "is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it"
+	return "is not read, since its name does not end in .yaml or .yml; remove it from the folder, or rename it"
 }
 
 // isLeftover reports whether editors, operating systems and Kubernetes create files of this

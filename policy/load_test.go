@@ -89,19 +89,19 @@ func TestLoadRefuses(t *testing.T) {
 		path string
 	}{
 		{"$: cannot be read: no such file or directory", filepath.Join(t.TempDir(), "none.yaml")},
-		{"$: holds no *.yaml file; a policy is at least one", folder(t)},
-		{"$: holds no *.yaml file; a policy is at least one\n$/.hidden.yaml: is not read, since its name begins with a dot; take it out of the folder, or rename it\n" +
-			"$/policy.json: is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it",
+		{"$: contains no *.yaml file; a policy needs at least one", folder(t)},
+		{"$: contains no *.yaml file; a policy needs at least one\n$/.hidden.yaml: is not read, since its name begins with a dot; remove it from the folder, or rename it\n" +
+			"$/policy.json: is not read, since its name does not end in .yaml or .yml; remove it from the folder, or rename it",
 			folder(t, "policy.json", "{}", ".hidden.yaml", oneRoute)},
 		{"$/a.yaml: cannot be read: no such file or directory", filepath.Dir(unreadable)},
 		{"$/a.yaml: is larger than 4 MiB; split it into a folder of files", folder(t, "a.yaml", oneRoute+strings.Repeat("#", 4<<20))},
 		// All problems of all files at once, by file.
-		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: holds nothing; a policy has a version and routes\n$/c.yaml:2: is not YAML: found unexpected end of stream; check the indentation, brackets and quotes of this line and the one before",
+		{"$/a.yaml:1:10: version: is \"2\"; this warder reads version: 1\n$/b.yaml: is empty; a policy has a version and routes\n$/c.yaml:2: is not YAML: found unexpected end of stream; check the indentation, brackets and quotes of this line and the one before",
 			folder(t, "c.yaml", "version: 1\n\"", "b.yaml", "", "a.yaml", "version: 2\nroutes: [{id: one, match: /one, public: true}]\n")},
-		{"$/b.yaml:2:15: routes[0].id: \"one\" is the id of the route at $/a.yaml:2:10 too; give each route its own (route one)\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or take the path out of one",
+		{"$/b.yaml:2:15: routes[0].id: \"one\" is also the id of the route at $/a.yaml:2:10; give each route its own (route one)\n$/b.yaml:2:27: routes[0].match: route one and route one ($/a.yaml:2) could both win GET https://example.com/one; make one of them more specific, or remove the path from one",
 			folder(t, "a.yaml", oneRoute, "b.yaml", oneRoute)},
-		{"$/b.yaml:1:12: ip_lists.o: stands at $/a.yaml:1:12 already; keep one of the two", folder(t, "a.yaml", list+oneRoute, "b.yaml", list+twoRoute)},
-		{"$/b.yaml:1:13: admin_role: is set at $/a.yaml:1:13 already; set it in one file", folder(t, "a.yaml", "admin_role: A\n"+oneRoute, "b.yaml", "admin_role: A\n"+twoRoute)},
+		{"$/b.yaml:1:12: ip_lists.o: is already at $/a.yaml:1:12; keep one of the two", folder(t, "a.yaml", list+oneRoute, "b.yaml", list+twoRoute)},
+		{"$/b.yaml:1:13: admin_role: is already set at $/a.yaml:1:13; set it in one file", folder(t, "a.yaml", "admin_role: A\n"+oneRoute, "b.yaml", "admin_role: A\n"+twoRoute)},
 		// A default of one file is none of another.
 		{"$/a.yaml:2:71: routes[0].client_ips[0]: there is no ip_list \"plant\"; use o (route one)", folder(t, "a.yaml", "version: 1\nroutes: [{id: one, match: {paths: [/one]}, public: true, client_ips: [plant]}]\n", "b.yaml", list+"client_ips: [o]\n"+twoRoute)},
 	} {
@@ -124,9 +124,9 @@ func TestLoadRefuses(t *testing.T) {
 func TestFolderLeavesOut(t *testing.T) {
 	t.Parallel()
 	const (
-		dot      = "is not read, since its name begins with a dot; take it out of the folder, or rename it"
+		dot      = "is not read, since its name begins with a dot; remove it from the folder, or rename it"
 		capitals = "is not read, since its name ends in capitals; rename it to *.yaml"
-		ending   = "is not read, since its name does not end in .yaml or .yml; take it out of the folder, or rename it"
+		ending   = "is not read, since its name does not end in .yaml or .yml; remove it from the folder, or rename it"
 		inside   = "is a folder and is not read; put its files into the folder of the policy"
 	)
 	for name, want := range map[string]string{
@@ -159,8 +159,8 @@ func TestFolderLeavesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		dir:  pipe + ": is no regular file; take it out of the folder, or put a file in its place",
-		pipe: pipe + ": is no regular file; name a file, or a folder of *.yaml",
+		dir:  pipe + ": is not a regular file; remove it from the folder, or put a file in its place",
+		pipe: pipe + ": is not a regular file; name a file, or a folder of *.yaml",
 	} {
 		if _, err := policy.Load(path, noEnv); err == nil || err.Error() != want { // would hang here
 			t.Errorf("%v, want %s", err, want)

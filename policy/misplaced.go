@@ -20,7 +20,7 @@ func OtherFile(want string, keys []string) string {
 		{"a configuration", "give it with --config", []string{"jwt", "listen", "directory"}},
 		{"a file of cases", "run it with warder test, and keep it outside a folder of policies", []string{"cases"}},
 		{"an OpenAPI document", "warder import openapi writes a policy from it", []string{"openapi", "swagger"}},
-		{"a Kubernetes manifest", "give the text that stands in it as a file of its own", []string{"apiVersion", "kind"}},
+		{"a Kubernetes manifest", "save the text inside it as a separate file", []string{"apiVersion", "kind"}},
 	}
 	found := ""
 	for _, kind := range kinds {
@@ -39,9 +39,9 @@ func OtherFile(want string, keys []string) string {
 func (*fileContent) HintKey(_, key string) string {
 	switch {
 	case key == "shadow":
-		return "is a key of a route; write shadow: true in each route that is meant, or run warder serve --shadow for all of them"
+		return "is a key of a route; write shadow: true in each intended route, or run warder serve --shadow for all of them"
 	case slices.Contains(strict.KeysOf[routeKeys](), key):
-		return "is a key of a route; write it in each route that is meant"
+		return "is a key of a route; write it in each intended route"
 	}
 	return ""
 }

@@ -76,13 +76,13 @@ func wrongPrincipal(s string) string {
 	case s == "":
 		return "is empty, and a request without a principal never passes; write one such as " + examplePrincipal
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return strict.Quote(s) + " holds a control character, which no principal does; write it as it stands in the certificate"
+		return strict.Quote(s) + " contains a control character, which no principal has; write it as it is in the certificate"
 	case trimmed == "":
-		return strict.Quote(s) + " is nothing but space; write a principal such as " + examplePrincipal
+		return strict.Quote(s) + " is only white space; write a principal such as " + examplePrincipal
 	case trimmed != s:
 		return strict.Quote(s) + " has space at its ends, which no principal has; write " + strict.Quote(trimmed)
 	case strings.Contains(s, "*") && !endsInOpenSegment(s):
-		return strict.Quote(s) + ` has a "*" that is not the whole last segment of a path, the one place for it; write it as in ` + examplePrincipal + ", or write out each principal"
+		return strict.Quote(s) + ` has a "*" that is not the whole last segment of a path; write it as in ` + examplePrincipal + ", or write out each principal"
 	}
 	return ""
 }

@@ -68,7 +68,7 @@ func (l *linter) unreachable() {
 	}
 	for _, r := range l.policy.routes {
 		if !reached[r] {
-			l.warn(r, "match", "no request can reach this route: others take all of its methods and paths; take it out, or one of them")
+			l.warn(r, "match", "no request can reach this route: others match all of its methods and paths; remove it, or one of them")
 		}
 	}
 }
@@ -127,7 +127,7 @@ func (l *linter) publicUnderProtected() {
 			switch {
 			case otherHost:
 				l.say(p, q)
-				l.warn(p.Route, "public", "is public on %s, while route %s protects %s on %s; a client chooses its Host, so give it allow, or see that Envoy keeps the hosts apart",
+				l.warn(p.Route, "public", "is public on %s, while route %s protects %s on %s; a client chooses its Host, so give it allow, or make sure that Envoy separates the hosts",
 					p.Host, at(q.Route), q.Path, hostName(q.Host))
 			case q.Pattern.Rest() && (p.Pattern.Rest() || isNarrow(q.Route)):
 				l.say(p, q)
@@ -177,7 +177,7 @@ func (l *linter) publicBesideList() {
 				continue
 			}
 			l.said[pair] = true
-			l.warn(q.Route, "client_ips", "%s is open to %s only on %s, and to everybody on %s by route %s; a client chooses its Host, so list the addresses there too, or see that Envoy keeps the hosts apart",
+			l.warn(q.Route, "client_ips", "%s is open to %s only on %s, and to everybody on %s by route %s; a client chooses its Host, so list the addresses there too, or make sure that Envoy separates the hosts",
 				q.Path, strings.Join(q.Route.ClientIPs.Names(), ", "), hostName(q.Host), hostName(p.Host), at(p.Route))
 		}
 	}
@@ -202,7 +202,7 @@ func (l *linter) everyAddress() {
 			continue
 		}
 		if which := everyAddress(r.ClientIPs.prefixes); which != "" {
-			l.warn(r, "client_ips", "hold every %s address together, so that they keep nobody out; list the networks that are meant, or write [any]", which)
+			l.warn(r, "client_ips", "hold every %s address together, so they exclude nobody; list the intended networks, or write [any]", which)
 		}
 	}
 }
@@ -217,14 +217,14 @@ func (l *linter) unusedAdminRole() {
 			return
 		}
 	}
-	l.found = append(l.found, Problem{Position: l.admin.At, Field: l.admin.Field, Message: "no route asks for a role, so that this one passes nothing; take it out, or ask for roles"})
+	l.found = append(l.found, Problem{Position: l.admin.At, Field: l.admin.Field, Message: "no route requires a role, so this one has no effect; remove it, or require roles"})
 }
 
 // shadowed warns about each route in shadow, so that none is forgotten.
 func (l *linter) shadowed() {
 	for _, r := range l.policy.routes {
 		if r.Shadow {
-			l.warn(r, "shadow", "no denial of this route is enforced, so that everybody passes; take it out when the application is not to check by itself any more")
+			l.warn(r, "shadow", "no denial of this route is enforced, so that everybody passes; remove it when the application no longer checks requests itself")
 		}
 	}
 }
@@ -253,7 +253,7 @@ func (l *linter) misspelled(what string, names func(*Route) []string) {
 		}
 		for _, other := range known {
 			if looksLike(name, other) {
-				l.warn(routes[0], "allow", "the %s %s is used here only, and looks like %s, which is used elsewhere; write that, if it is meant", what, strict.Quote(name), strict.Quote(other))
+				l.warn(routes[0], "allow", "the %s %s is used here only, and looks like %s, which is used elsewhere; correct it if it is misspelled", what, strict.Quote(name), strict.Quote(other))
 				break
 			}
 		}

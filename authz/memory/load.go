@@ -136,7 +136,7 @@ func (l loader) once(what string, at strict.Position, field string) bool {
 		return false
 	}
 	if first, again := l.seen[what]; again {
-		l.Fail(at, field, "stands here again; it is already at line %d", first)
+		l.Fail(at, field, "is repeated; it is already at line %d", first)
 		return false
 	}
 	l.seen[what] = at.Line

@@ -277,15 +277,15 @@ func parseWant(want string) (v verdict, wrong string) {
 			continue
 		}
 		if !v.takes(r) {
-			return v, fmt.Sprintf("%s is no reason to %s; reasons to %s are %s", name, word, word, strings.Join(reasons(v), ", "))
+			return v, fmt.Sprintf("%s is not a reason to %s; reasons to %s are %s", name, word, word, strings.Join(reasons(v), ", "))
 		}
 		v.reason, v.named = r, true
 		return v, ""
 	}
 	if near := strict.Nearest(name, reasons(v)); near != "" {
-		return v, fmt.Sprintf("%q is no reason to %s; did you mean %s?", name, word, near)
+		return v, fmt.Sprintf("%q is not a reason to %s; did you mean %s?", name, word, near)
 	}
-	return v, fmt.Sprintf("%q is no reason to %s; use %s", name, word, strings.Join(reasons(v), ", "))
+	return v, fmt.Sprintf("%q is not a reason to %s; use %s", name, word, strings.Join(reasons(v), ", "))
 }
 
 func reasons(v verdict) (names []string) {

@@ -70,7 +70,7 @@ func explain(field string, err error) error {
 	case answered:
 		return fmt.Errorf("%s: the database refuses the query: %s", field, answer(pgErr))
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("directory: the question was cancelled: %w", context.Canceled)
+		return fmt.Errorf("directory: the request was canceled: %w", context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
 		return fmt.Errorf("directory: %w: it did not answer in time: %w", ErrUnreachable, context.DeadlineExceeded)
 	}

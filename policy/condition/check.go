@@ -142,7 +142,7 @@ func (c *checker) expr(e ast.Expr, bound []string) {
 			c.expr(entry.AsMapEntry().Value(), bound)
 		}
 	case ast.StructKind:
-		c.fail(c.offsetOf(e.ID()), "makes a value of a type; write the fields that are to be compared one by one")
+		c.fail(c.offsetOf(e.ID()), "constructs a value of a type; compare its fields one by one")
 	case ast.LiteralKind, ast.UnspecifiedExprKind:
 	}
 }
@@ -261,9 +261,9 @@ func (c *checker) header(name string, at int) {
 	case slices.Contains(hiddenFields, folded):
 		c.fail(at, "%s is hidden, since policies hold no secrets; what a credential proves is in principal", strict.Quote(name))
 	case strings.HasPrefix(name, ":"):
-		c.fail(at, "%s is no header here; read request.method, request.host or request.path", strict.Quote(name))
+		c.fail(at, "%s is not a header here; read request.method, request.host or request.path", strict.Quote(name))
 	case name == "":
-		c.fail(at, `"" is no header; write its name, such as "x-tenant"`)
+		c.fail(at, `"" is not a header; write its name, such as "x-tenant"`)
 	case lower != name:
 		c.fail(at, "%s is not in lower case, as names of headers are; write %s", strict.Quote(name), strict.Quote(lower))
 	}
@@ -291,7 +291,7 @@ func (c *checker) call(e ast.Expr, bound []string) {
 			c.fail(c.start(last), `matches needs its pattern as a text in quotes, so that it is checked now and not with a request`)
 			return
 		} else if _, err := regexp.Compile(string(last.AsLiteral().(types.String))); err != nil {
-			c.fail(c.start(last), "is a pattern that cannot be used: %s; write it in the syntax of RE2", regexpProblem(err))
+			c.fail(c.start(last), "is not a valid pattern: %s; use the syntax of RE2", regexpProblem(err))
 			return
 		}
 	case strings.HasPrefix(name, "get") && call.IsMemberFunction() && len(args) == 1:

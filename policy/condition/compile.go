@@ -78,10 +78,10 @@ func (c *Compiler) Compile(s *Source, paths []pattern.Pattern) (*Condition, stri
 
 func (c *Compiler) compile(s *Source, paths []pattern.Pattern) (*Condition, []problem) {
 	if len(s.Text) > MaxText {
-		return nil, []problem{{0, fmt.Sprintf("is %d bytes long, and an expression has at most %d; make two routes of it, or a claim that says it shorter", len(s.Text), MaxText)}}
+		return nil, []problem{{0, fmt.Sprintf("is %d bytes long, and an expression has at most %d; split it into two routes, or use a claim", len(s.Text), MaxText)}}
 	}
 	if at := scan(s.Text).comment; at >= 0 && !s.keepsLines() {
-		return nil, []problem{{at, "has a // comment where YAML joins all lines, so that the comment could take in what follows it; write the expression below when: |, or the comment after # outside it"}}
+		return nil, []problem{{at, "has a // comment where YAML joins all lines, so that the comment could include what follows it; write the expression below when: |, or the comment after # outside it"}}
 	}
 	if c.env == nil {
 		env, err := newEnv()

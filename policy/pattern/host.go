@@ -147,30 +147,30 @@ func WrongHost(host string) string {
 	case strings.HasPrefix(host, "["):
 		addr, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
 		if err != nil || !strings.HasSuffix(host, "]") || !addr.Is6() || addr.Zone() != "" || "["+addr.String()+"]" != host {
-			return "is no IPv6 address in brackets; write one such as [::1], without a port"
+			return "is not an IPv6 address in brackets; write one such as [::1], without a port"
 		}
 		return ""
 	case strings.Count(host, ":") > 1:
 		return "has more than one colon; write an IPv6 address in brackets, such as [::1], and no port"
 	case strings.Contains(host, ":"):
-		return "has a port, which takes no part in matching; write " + strict.Quote(WithoutPort(host))
+		return "has a port, which is ignored in matching; write " + strict.Quote(WithoutPort(host))
 	case name == "":
 		return `has nothing after *.; write "*.example.com" for any depth below it, or ["*"] for any host`
 	case strings.HasSuffix(host, "."):
 		return "ends with a dot; write " + strict.Quote(strings.TrimSuffix(host, "."))
 	case strings.Contains(name, "*"):
-		return `has a * elsewhere than as its first label; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
+		return `has a * that is not its first label; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
 	case len(host) > MaxHost:
 		return "is longer than any host name"
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if !validLabel(label) {
-			return "is no host name; labels are letters, digits and hyphens, and international names are written in their xn-- form"
+			return "is not a host name; labels are letters, digits and hyphens, and international names are written in their xn-- form"
 		}
 	}
 	if last := name[strings.LastIndexByte(name, '.')+1:]; isNumber(last) {
 		if _, err := netip.ParseAddr(host); err != nil {
-			return "ends with a number and is no IPv4 address; write a name such as api.example.com or an address such as 192.0.2.1"
+			return "ends with a number and is not an IPv4 address; write a name such as api.example.com or an address such as 192.0.2.1"
 		}
 	}
 	return ""

@@ -193,7 +193,7 @@ func Parse(text string) (p Pattern, wrong string) {
 	case text[0] != '/':
 		return p, "does not begin with /; write " + strict.Quote("/"+text)
 	case strings.Contains(text, "?"):
-		return p, "has a query, which takes no part in matching; write the path alone"
+		return p, "has a query, which is ignored in matching; write the path alone"
 	}
 	names := map[string]bool{}
 	rest := strings.TrimPrefix(text, "/")
@@ -206,7 +206,7 @@ func Parse(text string) (p Pattern, wrong string) {
 		case s == "**" && more && rest != "":
 			return p, "has ** before its end, where it would stand for any number of segments; write {name} for one segment, and ** last"
 		case s == "**" && more:
-			return p, "has a slash after **, which stands for everything below already; write " + strict.Quote(strings.TrimSuffix(text, "/"))
+			return p, "has a slash after **, which already matches everything below; write " + strict.Quote(strings.TrimSuffix(text, "/"))
 		case s == "**":
 			p.rest = true
 			continue
@@ -243,7 +243,7 @@ func Parse(text string) (p Pattern, wrong string) {
 func WrongPath(path string) string {
 	p, wrong := Parse(path)
 	if wrong == "" && p.forms != 0 {
-		return "is written with what a route refuses unless it says path_allows: [" + p.forms.String() + "]"
+		return "contains what a route refuses without path_allows: [" + p.forms.String() + "]"
 	}
 	return wrong
 }
@@ -278,7 +278,7 @@ func wrongLiteral(s string, err error) string {
 	case errors.Is(err, errDotSegment):
 		return "has a . or .. segment; write the path that it leads to"
 	case errors.Is(err, errRawByte):
-		return "has " + strict.Quote(s) + ", which holds a byte that no request path may hold raw; write " + strict.Quote(escapeSegment(s))
+		return "has " + strict.Quote(s) + ", which contains a byte that a path must percent-encode; write " + strict.Quote(escapeSegment(s))
 	case errors.Is(err, errBackslash):
 		return "has a backslash, which no route accepts; write / between segments"
 	case errors.Is(err, errBadEscape):

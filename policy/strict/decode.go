@@ -133,7 +133,7 @@ func (r *Reader) read(field string, v Value, into reflect.Value, tag tags) {
 		if text, ok := r.Text(field, v, "10.0.0.0/8"); ok {
 			network, err := netip.ParsePrefix(text)
 			if err != nil {
-				r.Fail(v.At, field, "%s is no network; write one such as 10.0.0.0/8 or 203.0.113.7/32", Quote(text))
+				r.Fail(v.At, field, "%s is not a network; write one such as 10.0.0.0/8 or 203.0.113.7/32", Quote(text))
 			}
 			*dst = network
 		}
@@ -224,7 +224,7 @@ func (r *Reader) list(field string, v Value, into reflect.Value, tag tags) {
 	defer func() { into.Set(out) }()
 	switch {
 	case v.Kind == Text && !r.Quiet && into.Type().Elem().Kind() != reflect.Struct || v.Kind == Text && !r.Quiet && into.Type().Elem() == reflect.TypeFor[String]():
-		r.Fail(v.At, field, "is a text where a list is wanted; write [%s]", Quote(v.Text))
+		r.Fail(v.At, field, "is a text, but must be a list; write [%s]", Quote(v.Text))
 		return
 	case v.Kind != List:
 		want := "a list"
@@ -245,7 +245,7 @@ func (r *Reader) list(field string, v Value, into reflect.Value, tag tags) {
 		wrong := item.Kind == Broken || len(r.Problems) > before
 		if tag.unique && item.Kind == Text && !wrong {
 			if seen[item.Text] {
-				r.Fail(item.At, field, "%s stands here twice; write it once", Quote(item.Text))
+				r.Fail(item.At, field, "%s is listed twice; write it once", Quote(item.Text))
 				continue
 			}
 			seen[item.Text] = true

@@ -131,12 +131,12 @@ func plainText(data []byte, limits Limits) ([]byte, Problem) {
 	case !utf8.Valid(data):
 		return nil, Problem{Message: "is not UTF-8; save it as UTF-8"}
 	case bytes.IndexByte(data, 0) >= 0:
-		return nil, Problem{Message: "holds a NUL byte; save it as UTF-8 text"}
+		return nil, Problem{Message: "contains a NUL byte; save it as UTF-8 text"}
 	}
 	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
 		line := 1 + bytes.Count(data[:at], []byte("\n"))
-		return nil, Problem{Position: Position{Line: line}, Message: "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out"}
+		return nil, Problem{Position: Position{Line: line}, Message: "contains an invisible character that YAML does not allow, or that only some parsers read as a line end; remove it"}
 	}
 	if len(data) > 0 && data[len(data)-1] != '\n' {
 		data = append(data, '\n') // readers differ on a last line without an end
@@ -178,7 +178,7 @@ func (p *parser) at(n *yaml.Node) Position { return Position{p.file, n.Line, n.C
 func (p *parser) document(data []byte) *yaml.Node {
 	for i, line := range p.lines {
 		if bytes.HasPrefix(line, []byte("%")) {
-			p.report(Position{p.file, i + 1, 1}, "directives (%%) are not read; leave it out")
+			p.report(Position{p.file, i + 1, 1}, "directives (%%) are not supported; leave it out")
 			return nil
 		}
 		if bytes.HasPrefix(line, []byte("...")) {
@@ -206,7 +206,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 			return nil
 		}
 		if first != nil {
-			p.report(p.at(next), "begins a second YAML document, which other readers pass over; write one document into a file")
+			p.report(p.at(next), "begins a second YAML document, which other parsers ignore; write one document per file")
 			break
 		}
 		first = next
@@ -294,17 +294,17 @@ func (p *parser) hint(at Position) string {
 	return "check the indentation, brackets and quotes of this line and the one before"
 }
 
-const noAliases = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
+const noAliases = "anchors and aliases (& and *) are not supported; write the value out, and quote a text that begins with * or &"
 
 // value reads a node. What cannot be read is reported, and becomes [Broken].
 func (p *parser) value(n *yaml.Node, depth int) Value {
 	v := Value{At: p.at(n)}
 	switch {
 	case depth > maxDepth:
-		p.report(v.At, "is nested deeper than any file of warder")
+		p.report(v.At, "is nested too deeply for a file of warder")
 		return v
 	case n.Style&yaml.TaggedStyle != 0 || p.byteAt(v.At) == '!':
-		p.report(v.At, "tags (!) are not read; leave it out, and quote a text that begins with !")
+		p.report(v.At, "tags (!) are not supported; leave it out, and quote a text that begins with !")
 		return v
 	case n.Kind == yaml.AliasNode:
 		return p.alias(n)
@@ -323,10 +323,10 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 		switch {
 		case v.Kind == Broken || !plain:
 		case strings.Contains(n.Value, "\t"):
-			p.report(v.At, "has a tab, which some readers leave out of a word; write spaces, or put the text in quotes")
+			p.report(v.At, "has a tab, which some parsers remove from a text; write spaces, or put the text in quotes")
 			v.Kind = Broken
 		case strings.HasPrefix(n.Value, "?"):
-			p.report(v.At, "begins with ?, which marks a key for some readers; put the text in quotes")
+			p.report(v.At, "begins with ?, which marks a key for some parsers; put the text in quotes")
 			v.Kind = Broken
 		}
 	case yaml.SequenceNode:
@@ -339,7 +339,7 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 		v.Kind = Group
 		v.Entries, v.Partial = p.entries(n, depth)
 	default:
-		p.report(v.At, "is not read here; use plain keys and values")
+		p.report(v.At, "is not supported here; use plain keys and values")
 	}
 	return v
 }
@@ -350,7 +350,7 @@ func (p *parser) alias(n *yaml.Node) Value {
 	case !p.limits.Aliases:
 		p.report(at, noAliases)
 	case p.anchored:
-		p.report(at, "an alias below an anchor is not read; write the value out")
+		p.report(at, "an alias below an anchor is not supported; write the value out")
 	default:
 		return p.anchors[n.Alias] // the library refuses one without an anchor
 	}
@@ -364,7 +364,7 @@ func (p *parser) scalar(n *yaml.Node) Kind {
 		return Null
 	case "!!bool":
 		if n.Value != "true" && n.Value != "false" {
-			p.report(p.at(n), "is %s, which is a text for some readers; write true or false, or put the text in quotes", n.Value)
+			p.report(p.at(n), "is %s, which is a text for some parsers; write true or false, or put the text in quotes", n.Value)
 			return Broken
 		}
 		return Bool
@@ -383,16 +383,16 @@ func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool
 		text := key.Kind == yaml.ScalarNode && (key.ShortTag() == "!!str" || key.ShortTag() == "!!timestamp")
 		switch line, twice := seen[key.Value]; {
 		case p.marked(key) || n.Style&yaml.FlowStyle == 0 && n.Anchor == "" && (key.Column != n.Column || i == 0 && key.Line != n.Line):
-			p.report(at, "keys that are marked with ? are not read; write key: value")
+			p.report(at, "keys that are marked with ? are not supported; write key: value")
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
-			p.report(at, "merge keys (<<) are not read; write the keys out")
+			p.report(at, "merge keys (<<) are not supported; write the keys out")
 		case key.Anchor != "" || key.Kind == yaml.AliasNode || !text || key.Style == 0 && key.Value != "" && strings.ContainsAny(key.Value[:1], ":?") || key.Style&yaml.TaggedStyle != 0 || p.byteAt(at) == '!':
 			p.report(at, "is not a key; keys are plain words, and any other text is quoted")
 		case key.Style == 0 && value.Value == "" && value.ShortTag() == "!!null" &&
 			(n.Style&yaml.FlowStyle != 0 && strings.Contains(key.Value, ":") || p.afterColon(p.at(value))):
 			p.report(at, "has no space after its colon, which makes it one word; write key: value")
 		case twice:
-			p.report(at, "%s stands here again; it is already at line %d", KeyName(key.Value), line)
+			p.report(at, "%s is repeated; it is already at line %d", KeyName(key.Value), line)
 		default:
 			seen[key.Value] = key.Line
 			entries = append(entries, Entry{key.Value, at, p.value(value, depth+1)})

@@ -22,14 +22,14 @@ var limits = strict.Limits{Bytes: 1 << 16, TooLarge: "split it"}
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	const (
-		mark    = "begins with ?, which marks a key for some readers; put the text in quotes"
-		second  = "begins a second YAML document, which other readers pass over; write one document into a file"
+		mark    = "begins with ?, which marks a key for some parsers; put the text in quotes"
+		second  = "begins a second YAML document, which other parsers ignore; write one document per file"
 		glued   = "has no space after its colon, which makes it one word; write key: value"
-		tab     = "has a tab, which some readers leave out of a word; write spaces, or put the text in quotes"
-		aliases = "anchors and aliases (& and *) are not read; write the value out, and quote a text that begins with * or &"
-		tags    = "tags (!) are not read; leave it out, and quote a text that begins with !"
+		tab     = "has a tab, which some parsers remove from a text; write spaces, or put the text in quotes"
+		aliases = "anchors and aliases (& and *) are not supported; write the value out, and quote a text that begins with * or &"
+		tags    = "tags (!) are not supported; leave it out, and quote a text that begins with !"
 		noKey   = "is not a key; keys are plain words, and any other text is quoted"
-		unseen  = "holds a character that is not seen and that YAML has no place for, or that ends the line for some readers only; take it out"
+		unseen  = "contains an invisible character that YAML does not allow, or that only some parsers read as a line end; remove it"
 	)
 	for _, c := range []struct{ want, text string }{
 		// Documents.
@@ -38,13 +38,13 @@ func TestParseRefuses(t *testing.T) {
 		{"f:2:1: " + second, "a: b\n---\nc: d\n"},
 		{"f:2:1: " + second, "a: b\n---\n"},
 		{"f:3:1: " + second, "a: b\n...\nc: d\n"},
-		{"f:1:1: directives (%) are not read; leave it out", "%YAML 1.2\n---\na: b\n"},
-		{"f:2:1: directives (%) are not read; leave it out", "# c\n%TAG ! x\n---\na: b\n"},
+		{"f:1:1: directives (%) are not supported; leave it out", "%YAML 1.2\n---\na: b\n"},
+		{"f:2:1: directives (%) are not supported; leave it out", "# c\n%TAG ! x\n---\na: b\n"},
 		{"f:1:1: ends a YAML document before it begins; leave it out", "...\na: b\n"},
 		{"f:2:1: ends a YAML document before it begins; leave it out", "# c\n... # d\n-: a\n"},
 		// Characters.
 		{"f: is not UTF-8; save it as UTF-8", "a: \xff\n"},
-		{"f: holds a NUL byte; save it as UTF-8 text", "a: \x00\n"},
+		{"f: contains a NUL byte; save it as UTF-8 text", "a: \x00\n"},
 		{"f:2: " + unseen, "a: b\nc: d\u2028\n"},
 		{"f:1: " + unseen, "a: b\x1b[0m\n"},
 		{"f:1: " + unseen, "a: \"b\u0085\"\n"},
@@ -62,25 +62,25 @@ func TestParseRefuses(t *testing.T) {
 		{"f:1:9: " + glued, "a: {b: [c:]}\n"},
 		{"f:1:2: " + glued, "{a:, b: c}\n"},
 		{"f:1:2: " + noKey, "{:: []}\n"},
-		{"f:2:1: a stands here again; it is already at line 1", "a: b\na: c\n"},
-		{"f:1:10: \"a b\" stands here again; it is already at line 1", "{a b: 1, \"a b\": d}\n"},
+		{"f:2:1: a is repeated; it is already at line 1", "a: b\na: c\n"},
+		{"f:1:10: \"a b\" is repeated; it is already at line 1", "{a b: 1, \"a b\": d}\n"},
 		{"f:1:1: " + noKey, "1: a\n"},
 		{"f:1:1: " + noKey, "true: a\n"},
 		{"f:1:1: " + noKey, "~: a\n"},
 		{"f:1:1: " + noKey, "[a]: b\n"},
 		{"f:1:1: " + noKey, "&a b: c\n"},
-		{"f:1:3: keys that are marked with ? are not read; write key: value", "? a\n: b\n"},
-		{"f:2:2: keys that are marked with ? are not read; write key: value", "?\n a\n: b\n"},
-		{"f:2:1: keys that are marked with ? are not read; write key: value", "?\t\n>\n"},
-		{"f:3:3: keys that are marked with ? are not read; write key: value", "a: b\n?\n  c\n: d\n"},
-		{"f:1:4: keys that are marked with ? are not read; write key: value", "{? a: b}\n"},
-		{"f:1:1: merge keys (<<) are not read; write the keys out", "<<: {a: b}\n"},
+		{"f:1:3: keys that are marked with ? are not supported; write key: value", "? a\n: b\n"},
+		{"f:2:2: keys that are marked with ? are not supported; write key: value", "?\n a\n: b\n"},
+		{"f:2:1: keys that are marked with ? are not supported; write key: value", "?\t\n>\n"},
+		{"f:3:3: keys that are marked with ? are not supported; write key: value", "a: b\n?\n  c\n: d\n"},
+		{"f:1:4: keys that are marked with ? are not supported; write key: value", "{? a: b}\n"},
+		{"f:1:1: merge keys (<<) are not supported; write the keys out", "<<: {a: b}\n"},
 		// Values.
 		{"f:1:4: " + aliases + "\nf:2:4: " + aliases, "a: &x b\nc: *x\n"},
 		{"f:1:4: is not YAML: unknown anchor '.example.com' referenced; " + aliases, "a: *.example.com\n"},
 		{"f:1:4: " + tags, "a: !!str b\n"},
 		{"f:1:4: " + tags, "a: ! b\n"},
-		{"f:1:4: is True, which is a text for some readers; write true or false, or put the text in quotes", "a: True\n"},
+		{"f:1:4: is True, which is a text for some parsers; write true or false, or put the text in quotes", "a: True\n"},
 		{"f:1:4: " + mark, "a: ?b\n"},
 		{"f:1:5: " + mark, "a: [?b, c]\n"},
 		{"f:1:8: " + mark, "a: {b: ?c}\n"},
@@ -103,7 +103,7 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	deep := strings.Repeat("[", 200) + strings.Repeat("]", 200)
-	if _, found := strict.Parse(strict.File{Name: "f", Data: []byte("a: " + deep)}, limits); len(found) != 1 || !strings.HasSuffix(found.Error(), "is nested deeper than any file of warder") {
+	if _, found := strict.Parse(strict.File{Name: "f", Data: []byte("a: " + deep)}, limits); len(found) != 1 || !strings.HasSuffix(found.Error(), "is nested too deeply for a file of warder") {
 		t.Errorf("200 lists in each other: %v", found)
 	}
 }
@@ -169,8 +169,8 @@ func TestParseReads(t *testing.T) {
 		t.Errorf("aliases: %s %v", got, found)
 	}
 	for text, want := range map[string]string{
-		"a: &x {b: &y c, d: *y}\n": "f:1:20: an alias below an anchor is not read; write the value out",
-		"a: &x [*x]\n":             "f:1:8: an alias below an anchor is not read; write the value out",
+		"a: &x {b: &y c, d: *y}\n": "f:1:20: an alias below an anchor is not supported; write the value out",
+		"a: &x [*x]\n":             "f:1:8: an alias below an anchor is not supported; write the value out",
 		"a: *x\nb: &x c\n":         "f:1:4: is not YAML: unknown anchor 'x' referenced; an alias needs an anchor before it: write & and the name before a value above",
 	} {
 		if _, found := strict.Parse(strict.File{Name: "f", Data: []byte(text)}, shared); found.Err() == nil || found.Err().Error() != want {

@@ -32,7 +32,7 @@ func reachable(a config.Address) string {
 // NoAnswer returns an error that says why an admin listener did not answer.
 func NoAnswer(err error) error {
 	if strings.Contains(err.Error(), "malformed HTTP response") { // net/http has no error value for this
-		return errors.New("what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin")
+		return errors.New("the server at this address does not speak HTTP/1.1; if it is listen.grpc, give the address of listen.admin")
 	}
 	return fmt.Errorf("no answer: %w", err)
 }

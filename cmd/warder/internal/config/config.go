@@ -119,7 +119,7 @@ func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
 // mapping.
 func variableHint(line string) string {
 	if strings.Contains(line, "${") {
-		return `between { } a variable has to stand in quotes, as in "${VAR}"`
+		return `between { } a variable must be in quotes, as in "${VAR}"`
 	}
 	return ""
 }

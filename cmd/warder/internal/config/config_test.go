@@ -211,15 +211,15 @@ func TestBadEnvironment(t *testing.T) {
 		{"environment: WARDER_JWT_SECRET_FILE: /nowhere/jwt cannot be read: no such file or directory", "", []string{"WARDER_JWT_SECRET_FILE=/nowhere/jwt", database}},
 		{"environment: WARDER_LISTEN_GRPC: 0.0.0.0:9191 takes tokens", "", []string{jwt, database, "WARDER_LISTEN_GRPC=0.0.0.0:9191"}},
 		{"environment: WARDER_LISTEN_GRPC: :9191 takes tokens", "", []string{jwt, database, "WARDER_LISTEN_GRPC=:9191"}},
-		{"environment: WARDER_LISTEN_GRPC: \"example.com:9191\" is no address", "", []string{jwt, database, "WARDER_LISTEN_GRPC=example.com:9191"}},
-		{"environment: WARDER_LISTEN_ADMIN: is the address of listen.grpc too", "", []string{jwt, database, "WARDER_LISTEN_ADMIN=127.0.0.1:9191"}},
-		{"environment: WARDER_TRUSTED_PROXIES: \"proxy\" (entry 1) is no network", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=proxy"}},
+		{"environment: WARDER_LISTEN_GRPC: \"example.com:9191\" is not an address to listen on", "", []string{jwt, database, "WARDER_LISTEN_GRPC=example.com:9191"}},
+		{"environment: WARDER_LISTEN_ADMIN: is also the address of listen.grpc", "", []string{jwt, database, "WARDER_LISTEN_ADMIN=127.0.0.1:9191"}},
+		{"environment: WARDER_TRUSTED_PROXIES: \"proxy\" (entry 1) is not a network", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=proxy"}},
 		{"environment: WARDER_TRUSTED_PROXIES: 0.0.0.0/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=0.0.0.0/0"}},
 		{"environment: WARDER_TRUSTED_PROXIES: ::/0 trusts every address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=::/0"}},
 		{"environment: WARDER_TRUSTED_PROXIES: together the networks trust every IPv4 address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=0.0.0.0/1,128.0.0.0/1"}},
 		{"environment: WARDER_TRUSTED_PROXIES: together the networks trust every IPv6 address", "", []string{jwt, database, "WARDER_TRUSTED_PROXIES=::/1,10.0.0.0/8,8000::/1"}},
 		{"environment: WARDER_JWT_SECRET: is set, but jwt.keys lists 2 keys", "jwt: {keys: [{kid: a, secret_file: a}, {kid: b, secret_file: b}]}", []string{jwt, database}},
-		{"directory.file: is set beside the variable DATABASE_URL", "directory: {file: d.yaml}", []string{jwt, database}},
+		{"directory.file: is set together with the variable DATABASE_URL", "directory: {file: d.yaml}", []string{jwt, database}},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			t.Parallel()
@@ -298,7 +298,7 @@ func TestConfigNeverPrintsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0].String(), "the secret stands in the file") {
+	if len(warnings) != 1 || !strings.Contains(warnings[0].String(), "the file contains the secret itself") {
 		t.Errorf("warnings %v, want one about the secret in the file", warnings)
 	}
 	var out strings.Builder

@@ -55,7 +55,7 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	c.checkIdentity(s)
 	s.Log.Mask = c.resolveMask()
 	if s.Sessions.InMemory() && s.Directory.File == "" {
-		r.warn("sessions.redis_url", "memory:// without directory.file holds no session at all: every bearer token will be refused; name a Redis, or a file with sessions")
+		r.warn("sessions.redis_url", "memory:// without directory.file has no sessions: every bearer token will be refused; name a Redis, or a file with sessions")
 	}
 	if len(r.Problems) > 0 {
 		return nil, r.warnings.Sorted(), r.Problems.Err()
@@ -95,10 +95,10 @@ func (c *Config) checkBudgets() {
 	case lag <= 0 || lag > maxStaleness:
 		r.fail("directory.max_standby_lag", "is %v; use more than 0s and at most %v", lag, maxStaleness)
 	case r.given("directory.max_standby_lag") && !c.Directory.Standby:
-		r.warn("directory.max_standby_lag", "is not looked at, because no standby may answer; set directory.standby: true or leave it out")
+		r.warn("directory.max_standby_lag", "has no effect, because no standby may answer; set directory.standby: true or leave it out")
 	}
 	if c.Directory.Standby && c.Directory.File != "" {
-		r.warn("directory.standby", "is not looked at, because users and keys are in directory.file; leave it out")
+		r.warn("directory.standby", "has no effect, because users and keys are in directory.file; leave it out")
 	}
 	if c.Shutdown.Delay < 0 || c.Shutdown.Delay > maxShutdown {
 		r.fail("shutdown.delay", "is %v; use %s", c.Shutdown.Delay, shutdownRange)
@@ -121,7 +121,7 @@ func (c *Config) resolveListen() Listen {
 	s.GRPC, _ = c.resolveAddress("listen.grpc", l.GRPC)
 	s.Admin, _ = c.resolveAddress("listen.admin", l.Admin)
 	if s.GRPC == s.Admin && s.GRPC.Address != "" && !strings.HasSuffix(s.GRPC.Address, ":0") {
-		r.fail("listen.admin", "is the address of listen.grpc too; give each its own")
+		r.fail("listen.admin", "is also the address of listen.grpc; give each its own")
 	}
 	switch {
 	case (tls.CertFile == "") != (tls.KeyFile == ""):
@@ -145,7 +145,7 @@ func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	r := c.reader
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
 		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
-			r.fail(field, "%q is no path of a socket; write one such as unix:///run/warder/warder.sock", value)
+			r.fail(field, "%q is not the path of a socket; write one such as unix:///run/warder/warder.sock", value)
 			return Address{}, false
 		}
 		if max(len(path), len(filepath.Dir(path))+len("/.w1234567890/s")) > maxSocketPath {
@@ -164,7 +164,7 @@ func (c *Config) resolveAddress(field, value string) (Address, bool) {
 		}
 	}
 	if err != nil {
-		r.fail(field, "%q is no address to listen on; write one such as 127.0.0.1:9191 or unix:///run/warder/warder.sock", value)
+		r.fail(field, "%q is not an address to listen on; write one such as 127.0.0.1:9191 or unix:///run/warder/warder.sock", value)
 		return Address{}, false
 	}
 	return Address{"tcp", value}, true
@@ -186,7 +186,7 @@ func isLoopback(hostport string) bool {
 func (c *Config) socketMode() fs.FileMode {
 	mode, err := strconv.ParseUint(strings.TrimPrefix(string(c.Listen.SocketMode), "0o"), 8, 32)
 	if err != nil || mode > 0o777 || mode&0o600 != 0o600 {
-		c.reader.fail("listen.socket_mode", `%q is no file mode for a socket; write one such as "0660", with at least 0600`, string(c.Listen.SocketMode))
+		c.reader.fail("listen.socket_mode", `%q is not a file mode for a socket; write one such as "0660", with at least 0600`, string(c.Listen.SocketMode))
 		return 0
 	}
 	return fs.FileMode(mode)
@@ -213,7 +213,7 @@ func (c *Config) resolveJWT() JWT {
 			r.fail(strings.TrimSuffix(source.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
 		}
 		if ok && source.literal {
-			r.warn(source.field, "the secret stands in the file; keep it out with secret_file or ${VAR}")
+			r.warn(source.field, "the file contains the secret itself; replace it with secret_file or ${VAR}")
 		}
 		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
 	}
@@ -273,7 +273,7 @@ func (c *Config) resolveDirectory() Directory {
 	url, ok := source.read(r)
 	switch {
 	case source.isSet() && d.File != "":
-		r.fail("directory.file", "is set beside %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
+		r.fail("directory.file", "is set together with %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
 	case ok:
 		s.DatabaseURL = url
 		if err := s.Postgres(nil).Validate(); err != nil {
@@ -315,7 +315,7 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 	for i, text := range c.ClientIP.TrustedProxies {
 		network, err := proxyNetwork(text)
 		if err != nil {
-			r.fail(list, "%q (entry %d) is no network; write one such as 10.0.0.0/8 or 2001:db8::/32", text, i+1)
+			r.fail(list, "%q (entry %d) is not a network; write one such as 10.0.0.0/8 or 2001:db8::/32", text, i+1)
 			continue
 		}
 		s.TrustedProxies = append(s.TrustedProxies, network)
@@ -324,7 +324,7 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 		r.failWith("client_ip", "", err)
 	}
 	if s.Source == authz.SourceLeftmostForwardedFor {
-		r.warn("client_ip.source", "leftmost_forwarded_for believes what any client writes into X-Forwarded-For, so that client_ips keep nobody out; use trusted_proxies with the networks of your proxies")
+		r.warn("client_ip.source", "leftmost_forwarded_for trusts what any client writes into X-Forwarded-For, so client_ips exclude nobody; use trusted_proxies with the networks of your proxies")
 	}
 	for _, unused := range []struct {
 		field  string
@@ -335,7 +335,7 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 		{"client_ip.header", authz.SourceHeader},
 	} {
 		if r.given(unused.field) && s.Source != unused.source && (unused.field != list || len(s.TrustedProxies) > 0) {
-			r.warn(unused.field, "is not looked at, because client_ip.source is %s; set client_ip.source: %s or leave it out", s.Source, unused.source)
+			r.warn(unused.field, "has no effect, because client_ip.source is %s; set client_ip.source: %s or leave it out", s.Source, unused.source)
 		}
 	}
 	return s

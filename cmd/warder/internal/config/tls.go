@@ -18,7 +18,7 @@ func LoadTLS(files TLS) (*tls.Config, error) {
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("%s and %s are no pair of a certificate and its key: %w", files.CertFile, files.KeyFile, err)
+		return nil, fmt.Errorf("%s and %s are not a certificate and its key: %w", files.CertFile, files.KeyFile, err)
 	}
 	c := &tls.Config{
 		Certificates: []tls.Certificate{pair},
@@ -36,7 +36,7 @@ func LoadTLS(files TLS) (*tls.Config, error) {
 	}
 	c.ClientCAs = x509.NewCertPool()
 	if !c.ClientCAs.AppendCertsFromPEM(caPEM) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", files.ClientCAFile)
+		return nil, fmt.Errorf("%s contains no certificate in PEM", files.ClientCAFile)
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	return c, nil

@@ -28,9 +28,9 @@ func TestLoadTLSRefuses(t *testing.T) {
 		{"cannot be read: no such file", func(s *TLS) { s.KeyFile = dir + "/gone" }},
 		{"cannot be read: no such file", func(s *TLS) { s.ClientCAFile = dir + "/gone" }},
 		{"is a folder", func(s *TLS) { s.CertFile = dir }},
-		{"no pair", func(s *TLS) { s.KeyFile = clitest.WriteFile(t, dir, "other", string(other)) }},
-		{"no pair", func(s *TLS) { s.CertFile = clitest.WriteFile(t, dir, "empty", "") }},
-		{"holds no certificate", func(s *TLS) { s.ClientCAFile = s.KeyFile }},
+		{"are not a certificate and its key", func(s *TLS) { s.KeyFile = clitest.WriteFile(t, dir, "other", string(other)) }},
+		{"are not a certificate and its key", func(s *TLS) { s.CertFile = clitest.WriteFile(t, dir, "empty", "") }},
+		{"contains no certificate", func(s *TLS) { s.ClientCAFile = s.KeyFile }},
 	} {
 		s := good
 		c.change(&s)

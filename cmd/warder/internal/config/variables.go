@@ -69,7 +69,7 @@ func (f *filler) variable(at strict.Position, expression string) (value string, 
 	name, fallback, hasFallback := strings.Cut(expression, ":-")
 	if !validVariable(name) {
 		// Do not show the expression, because it may be part of a secret.
-		f.report(at, "${…} holds no name of a variable; write ${VAR} or ${VAR:-default}, or $${ for the two characters themselves")
+		f.report(at, "${…} does not contain the name of a variable; write ${VAR} or ${VAR:-default}, or $${ for the two characters themselves")
 		return "", false
 	}
 	value, set := f.env(name)

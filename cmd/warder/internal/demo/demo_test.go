@@ -102,8 +102,8 @@ func TestTourFails(t *testing.T) {
 		Process: demoProcess(&out, io.Discard),
 		envoy:   &envoy.Process{Listen: strings.TrimPrefix(front.URL, "http://")},
 	}
-	if err := d.tour(t.Context()); err == nil || !strings.Contains(err.Error(), "of 25 steps went otherwise") {
-		t.Errorf("err = %v, want the number of steps that went otherwise", err)
+	if err := d.tour(t.Context()); err == nil || !strings.Contains(err.Error(), "of 25 steps had another result") {
+		t.Errorf("err = %v, want the number of steps with another result", err)
 	}
 }
 

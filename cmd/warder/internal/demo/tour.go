@@ -46,7 +46,7 @@ func (d *demo) tour(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if v.wrong > 0 {
-		return fmt.Errorf("%d of %d steps went otherwise than expected", v.wrong, v.steps)
+		return fmt.Errorf("%d of %d steps had another result than expected", v.wrong, v.steps)
 	}
 	fmt.Fprintf(d.Stdout, "\nAll %d steps as expected.\n", v.steps)
 	return nil

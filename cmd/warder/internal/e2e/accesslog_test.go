@@ -9,8 +9,7 @@ import (
 	"warder/authz/authztest"
 )
 
-// testLogged sends requests through an Envoy whose access log has a line for each of
-// them at once.
+// testLogged sends requests through an Envoy that flushes its access log after each of them.
 func testLogged(t *testing.T, leaks *leaks) {
 	r := newRig(t, leaks, authztest.StartRedis(t, ""), authztest.StartPostgres(t))
 	base := r.startEnvoy(t, false, func(root map[string]any) {
@@ -26,8 +25,8 @@ func testLogged(t *testing.T, leaks *leaks) {
 	t.Run("shadow", func(t *testing.T) { testShadow(t, r, base, token, apiKey) })
 }
 
-// testAccessLog sends secrets wherever a request can hold them, to an Envoy that logs
-// all of it. What came out is searched at the end of [TestEndToEnd].
+// testAccessLog sends secrets in all parts of a request to an Envoy that logs all of them.
+// [TestEndToEnd] searches the output for them at its end.
 func testAccessLog(t *testing.T, r *rig, base, token, apiKey string) {
 	leaks := r.leaks
 	r.startWarder(t, faultPolicy, nil)
@@ -68,7 +67,7 @@ func testAccessLog(t *testing.T, r *rig, base, token, apiKey string) {
 				t.Errorf("%s: %v in %s", request.path, err, line)
 			}
 		case <-time.After(patience):
-			t.Fatalf("%s: no line of the access log", request.path)
+			t.Fatalf("%s: the access log has no line for the request", request.path)
 		}
 	}
 }

@@ -16,11 +16,10 @@ import (
 	"testing"
 )
 
-// maskGoals are the MB of input a second of one core's time that the project has
-// set itself, by what the lines hold.
+// maskGoals are the project's goals by scenario, in MB of input per second of processor time.
 var maskGoals = map[string]float64{"mask/no-secrets": 200, "mask/secrets": 100}
 
-// A maskScenario is a kind of line.
+// A maskScenario measures the masking of one kind of log lines.
 type maskScenario struct {
 	name    string
 	lines   []string
@@ -38,20 +37,21 @@ var maskScenarios = []maskScenario{
 	}, true},
 }
 
-// maskInput is how much each run reads, in bytes: Python gets less, being slower.
+// maskInput and pythonInput are the input sizes of a run, in bytes. Python gets less input because
+// it is slower.
 const (
 	maskInput   = 96 << 20
 	pythonInput = 8 << 20
 )
 
-// TestBenchMask compares `warder mask` with what an application does by itself, on
-// the same lines, by the processor time of the whole process.
+// TestBenchMask compares warder mask with masking inside an application, on the same lines, by the
+// processor time of the whole process.
 func TestBenchMask(t *testing.T) {
 	only := knob(t, "SCENARIO", regexp.MustCompile(""), regexp.Compile)
 	rounds := knob(t, "ROUNDS", 5, strconv.Atoi)
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Fatal("no python3 found, which the comparison runs")
+		t.Fatal("the comparison needs python3, which was not found")
 	}
 	script := filepath.Join(repository, "testdata", "stock", "mask.py")
 	var table strings.Builder
@@ -73,12 +73,12 @@ func TestBenchMask(t *testing.T) {
 		fmt.Fprintf(&table, "| %s | %v | %v | %v | >= %.0f MB/s: %s |\n", s.name, spreadOf(theirs), spreadOf(ours), spreadOf(ratios), maskGoals[s.name], verdict)
 	}
 	if table.Len() > 0 {
-		fmt.Printf("\nMB of log lines in a second of one core: A is testdata/stock/mask.py, B is warder mask.\n\n"+
+		fmt.Printf("\nMB of log lines per second on one core: A is testdata/stock/mask.py, B is warder mask.\n\n"+
 			"| scenario | A, MB/s | B, MB/s | B/A | goal |\n|---|---|---|---|---|\n%s", &table)
 	}
 }
 
-// input writes a file of at least size bytes.
+// input writes a file of at least size bytes and returns its path.
 func (s maskScenario) input(t *testing.T, size int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lines")
@@ -103,8 +103,8 @@ func (s maskScenario) input(t *testing.T, size int) string {
 	return path
 }
 
-// run passes a file through a program and returns how many MB of it take a second of
-// processor time. What comes out is checked on the first lines.
+// run passes a file through a program and returns the MB of input per second of processor time. It
+// checks the output for the first lines.
 func (s maskScenario) run(t *testing.T, input, program string, args ...string) float64 {
 	t.Helper()
 	in, err := os.Open(input)
@@ -129,7 +129,7 @@ func (s maskScenario) run(t *testing.T, input, program string, args ...string) f
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		t.Fatal("no account of the processor's time")
+		t.Fatal("the system does not report the processor time")
 	}
 	seconds := float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 	return float64(len(first)) / 1e6 / seconds

@@ -33,7 +33,7 @@ import (
 	"warder/envoy"
 )
 
-// The programs under measurement, built by `make bench` in the same way.
+// The programs under measurement. make bench builds both in the same way.
 const (
 	warderBinary = repository + "/bin/warder"
 	stockBinary  = repository + "/bin/stock"
@@ -42,14 +42,14 @@ const (
 // A contestant is a running authorization server.
 type contestant struct {
 	name  string // stock or warder
-	addr  string // where it answers gRPC
+	addr  string // address of the gRPC listener
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // how it ended, once ended is closed
+	err   error // result of Wait, valid once ended is closed
 }
 
-// launch starts a program that ends with the test, with its errors in a file.
-// Standard output is stdout, or nowhere when that is nil.
+// launch starts a program that ends with the test, and writes its standard error to a file.
+// Standard output goes to stdout, or is discarded if stdout is nil.
 func launch(t *testing.T, name string, stdout *os.File, args ...string) *contestant {
 	t.Helper()
 	path, err := filepath.Abs(args[0])
@@ -85,7 +85,7 @@ func launch(t *testing.T, name string, stdout *os.File, args ...string) *contest
 }
 
 func (c *contestant) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // the process may have ended already
 	select {
 	case <-c.ended:
 	case <-time.After(patience):
@@ -111,8 +111,8 @@ func startStock(t *testing.T) *contestant {
 	return c
 }
 
-// startWarder starts warder with the bench's stores. It logs denials, as it does
-// when nothing is configured, to nowhere.
+// startWarder starts warder with the stores of the benchmark. It logs denials, as by default, and
+// discards the log.
 func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestant {
 	t.Helper()
 	addr, admin := clitest.FreeAddress(t), clitest.FreeAddress(t)
@@ -133,7 +133,7 @@ func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestan
 // a different one.
 const stall = 5 * time.Second
 
-// warderConfig writes warder.yaml and what it names into dir.
+// warderConfig writes warder.yaml and the files that it names into dir.
 func (b *bench) warderConfig(t *testing.T, dir, addr, admin, policy, consistency string) string {
 	t.Helper()
 	write := func(name, text string) string {
@@ -162,7 +162,7 @@ func (b *bench) warderConfig(t *testing.T, dir, addr, admin, policy, consistency
 	return write("warder.yaml", string(text))
 }
 
-// unavailable returns why this warder has no such consistency, or "" when it has.
+// unavailable returns why warder does not support a consistency, or "" if it does.
 func (b *bench) unavailable(t *testing.T, consistency string) string {
 	t.Helper()
 	config := b.warderConfig(t, t.TempDir(), "127.0.0.1:9191", "127.0.0.1:9192", benchPolicy, consistency)
@@ -179,10 +179,10 @@ func (b *bench) unavailable(t *testing.T, consistency string) string {
 	return ""
 }
 
-// usage is what a process has used of the machine until now.
+// usage is the resource usage of a process since its start.
 type usage struct {
 	cpu  time.Duration
-	peak int64 // bytes resident
+	peak int64 // resident memory in bytes
 }
 
 func (c *contestant) usage(t *testing.T) usage {
@@ -207,16 +207,16 @@ func (c *contestant) usage(t *testing.T) usage {
 	return usage{cpu, peak}
 }
 
-// bytesCodec hands gRPC messages through as they are, so that the size of an
-// answer is that on the wire.
+// bytesCodec passes gRPC messages through unchanged, so that the size of a response on the wire is
+// known.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string                       { return "proto" }
 func (bytesCodec) Marshal(v any) ([]byte, error)      { return *v.(*[]byte), nil }
 func (bytesCodec) Unmarshal(data []byte, v any) error { *v.(*[]byte) = bytes.Clone(data); return nil }
 
-// ask sends one CheckRequest by a real gRPC client and returns the answer, and its
-// size on the wire.
+// ask sends one CheckRequest with a real gRPC client. It returns the response and its size on the
+// wire.
 func ask(ctx context.Context, addr string, request []byte) (*authv3.CheckResponse, int, error) {
 	conn, err := grpc.NewClient("passthrough:"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -234,14 +234,14 @@ func ask(ctx context.Context, addr string, request []byte) (*authv3.CheckRespons
 	return response, len(answer), proto.Unmarshal(answer, response)
 }
 
-// expect asks a contestant and requires a decision with a reason: of warder as its
-// dynamic metadata say it, of the stock server a plain yes. It returns the size of
-// the answer.
+// expect sends one check to a contestant and requires a decision and a reason. Those of warder are
+// in its dynamic metadata. The stock server must allow the request. expect returns the size of the
+// response.
 func (c *contestant) expect(t *testing.T, request []byte, decision, reason string) int {
 	t.Helper()
 	response, size, err := ask(t.Context(), c.addr, request)
 	if err != nil {
-		t.Fatalf("asking the %s server: %v", c.name, err)
+		t.Fatalf("check of the %s server: %v", c.name, err)
 	}
 	got := "deny"
 	if response.GetOkResponse() != nil && response.GetStatus().GetCode() == 0 {
@@ -253,19 +253,19 @@ func (c *contestant) expect(t *testing.T, request []byte, decision, reason strin
 	metadata := response.GetDynamicMetadata().GetFields()
 	gotReason := metadata["reason"].GetStringValue()
 	if got != decision || gotReason != reason || (reason != "" && metadata["decision"].GetStringValue() != decision) {
-		t.Fatalf("the %s server answers %s %q, want %s %q: the measurement would be of something else", c.name, got, gotReason, decision, reason)
+		t.Fatalf("the %s server answers %s %q, want %s %q", c.name, got, gotReason, decision, reason)
 	}
 	return size
 }
 
-// A proxy is a real Envoy with one worker that asks a contestant before it answers
-// by itself, so that there is no application to measure.
+// A proxy is a real Envoy with one worker. It sends a check to a contestant and then responds
+// itself, so that no application is measured.
 type proxy struct {
 	*envoy.Process
 	asks *contestant
 }
 
-// upstreamAnswer is what is behind the check.
+// upstreamAnswer is the body of Envoy's response to an allowed request.
 const upstreamAnswer = "hello\n"
 
 func (b *bench) startProxy(t *testing.T, asks *contestant, config map[string]any) proxy {
@@ -275,7 +275,7 @@ func (b *bench) startProxy(t *testing.T, asks *contestant, config map[string]any
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	output, err := os.Create(filepath.Join(dir, "envoy.output")) // a file, so that nobody has to read along
+	output, err := os.Create(filepath.Join(dir, "envoy.output")) // a file does not need a reader
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,8 +304,8 @@ func grpcService(cluster string) map[string]any {
 
 var stallSeconds = fmt.Sprintf("%gs", stall.Seconds())
 
-// shippedProxy is our sidecar.yaml as it is shipped, the access log that warder writes
-// included, but for the answer and the timeout.
+// shippedProxy returns our sidecar.yaml as shipped, including the access log that warder writes.
+// Only the response and the timeout of the check are changed.
 func shippedProxy(t *testing.T, asks string) map[string]any {
 	t.Helper()
 	text, err := envoy.SidecarConfig(envoy.ConfigOptions{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Warder: asks})
@@ -322,7 +322,7 @@ func shippedProxy(t *testing.T, asks string) map[string]any {
 	return root
 }
 
-// at steps into decoded JSON.
+// at returns the element of decoded JSON at a path of keys and indexes.
 func at(node any, steps ...any) any {
 	for _, step := range steps {
 		switch step := step.(type) {
@@ -427,12 +427,12 @@ func (p proxy) expect(t *testing.T, headers [][2]string, status int) int {
 		t.Fatal(err)
 	}
 	if response.StatusCode != status || (status == http.StatusOK && string(body) != upstreamAnswer) {
-		t.Fatalf("Envoy before the %s server answers %d %q, want %d", p.asks.name, response.StatusCode, body, status)
+		t.Fatalf("Envoy with the %s server answers %d %q, want %d", p.asks.name, response.StatusCode, body, status)
 	}
 	return len(body)
 }
 
-// A recorder is an authorization server that keeps what Envoy asks.
+// A recorder is an authorization server that keeps the CheckRequests of Envoy.
 type recorder struct {
 	authv3.UnimplementedAuthorizationServer
 	asked chan *authv3.CheckRequest
@@ -443,8 +443,8 @@ func (r recorder) Check(_ context.Context, in *authv3.CheckRequest) (*authv3.Che
 	return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}}, nil
 }
 
-// record returns the CheckRequest that a real Envoy with our configuration makes of
-// h2load's request with each of the sets of headers, encoded.
+// record returns, for each set of headers, the encoded CheckRequest that a real Envoy with our
+// configuration sends for a request of h2load.
 func (b *bench) record(t *testing.T, sets map[string][][2]string) map[string][]byte {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -469,14 +469,14 @@ func (b *bench) record(t *testing.T, sets map[string][][2]string) map[string][]b
 				t.Fatal(err)
 			}
 		default:
-			t.Fatal("Envoy asked nobody")
+			t.Fatal("Envoy sent no check")
 		}
 	}
 	return recorded
 }
 
-// load runs h2load with n requests, and returns its summary and its sorted
-// latencies. body is the file to send, or "" for GET.
+// load runs h2load with n requests. It returns the summary and the sorted latencies. body is the
+// file to send, or "" for a GET request.
 func (b *bench) load(t *testing.T, url string, headers [][2]string, body string, clients, streams, n int) (loaded, []time.Duration) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "h2load.log")

@@ -31,13 +31,14 @@ import (
 	"warder/envoy"
 )
 
-// The load: few connections with many requests on each, as an Envoy has them.
+// The load: few connections with many concurrent requests on each, as Envoy sends them.
 const (
 	loadClients = 4
 	loadStreams = 16
 )
 
-// hotPath is the path of every request, hotRoute the route for it.
+// hotPath is the path of every request, and hotMatch the pattern of its route. hotPublic and
+// hotAllow are what that route allows.
 const (
 	hotPath   = "/api/v1/assets/8f14e45f-ceea-467f-a0e6-95f3b1c2d7aa/audit"
 	hotMatch  = "GET /api/v1/assets/{asset_id}/audit"
@@ -45,15 +46,15 @@ const (
 	hotAllow  = `allow: [{user: {roles: [CONTROL]}}, {api_key: {scopes: ["assets:audit"]}}], client_ips: [office]`
 )
 
-// benchPolicy asks of the hot route all that a route can: an address, a
-// credential of one of two kinds, a role or a scope.
+// benchPolicy has a hot route with all kinds of conditions: a client address, a credential of one
+// of two kinds, and a role or a scope.
 var benchPolicy = policyOf(10, hotAllow)
 
 // policyOf returns a policy with n routes, of which the last is the hot one.
 func policyOf(n int, hot string) string {
 	b := new(strings.Builder)
 	b.WriteString("version: 1\n")
-	if strings.Contains(hot, "office") { // a list that nobody uses is warned about
+	if strings.Contains(hot, "office") { // an unused list would cause a warning
 		b.WriteString("ip_lists:\n  office: [203.0.113.0/24, 127.0.0.0/8]\n")
 	}
 	b.WriteString("routes:\n")
@@ -84,20 +85,20 @@ const (
 	badSignature   = "a token with a bad signature"
 )
 
-// A scenario is a row of the table: A and B under the same load.
+// A scenario is a row of the table. It puts the servers A and B under the same load.
 type scenario struct {
 	name        string
-	a           string // what A is, when it is not the stock server
-	aPolicy     string // then A is warder with this policy
+	a           string // describes A if A is not the stock server
+	aPolicy     string // if not "", A is warder with this policy
 	policy      string
 	consistency string
 	credential  string
-	reason      string // of warder's answer
-	status      int    // of it, where HTTP shows it
+	reason      string // the reason in warder's response
+	status      int    // the HTTP status that warder's response leads to, or 0
 	goal        float64
 }
 
-// decisions are what is measured directly and through Envoy.
+// decisions are the scenarios that are measured both directly and through Envoy.
 var decisions = []scenario{
 	{name: "public", policy: policyOf(10, hotPublic), consistency: "strict", credential: goodToken, reason: "public", status: http.StatusOK},
 	{name: "jwt-strict", policy: benchPolicy, consistency: "strict", credential: goodToken, reason: "session", status: http.StatusOK},
@@ -108,7 +109,7 @@ var decisions = []scenario{
 	{name: "bad-signature", policy: benchPolicy, consistency: "strict", credential: badSignature, reason: "token_signature", status: http.StatusUnauthorized},
 }
 
-// goals are the ratios of throughput, B to A, that the project has set itself.
+// goals are the project's goals for the ratio of throughput, B to A, by scenario.
 var goals = map[string]float64{
 	"direct/jwt-tracked":  1.4,
 	"direct/jwt-strict":   0.9,
@@ -116,31 +117,31 @@ var goals = map[string]float64{
 	"envoy/jwt-tracked":   1.1,
 }
 
-const caption = `A is the stock server (testdata/stock), which always allows; B is warder with its default configuration but:
-directory.max_staleness is 5s everywhere, so that jwt-strict measures Redis and not Postgres; timeouts are longer.
+const caption = `A is the stock server (testdata/stock), which always allows. B is warder with its default configuration, except
+that timeouts are longer and directory.max_staleness is 5s, so that jwt-strict measures Redis and not Postgres.
 Denials are logged, as by default, to /dev/null. 10000-routes compares warder with itself: A has a policy of 10 routes.
-direct: h2load asks as Envoy would, with a CheckRequest that was recorded from an Envoy with our sidecar.yaml.
-envoy: h2load asks an Envoy with one worker by HTTP/2, which answers by itself after the check. A stands behind the
-plainest configuration (ext_authz with its defaults), B behind our sidecar.yaml; both on TCP loopback.
-All figures are medians of the rounds, and each B/A is that of the rounds' own ratios, with the least and the most.
-CPU is that of A or B alone, user and system, for one check: not that of Redis, Postgres, Envoy and h2load, which run
-on the same cores. Latencies are those of a full queue of 64 requests. Peak memory is that of A's or B's process.`
+direct: h2load sends a CheckRequest that was recorded from an Envoy with our sidecar.yaml.
+envoy: h2load sends HTTP/2 requests to an Envoy with one worker, which responds itself after the check. The Envoy of A
+has a minimal configuration (ext_authz with its defaults), that of B is our sidecar.yaml; both use TCP loopback.
+All figures are medians of the rounds. B/A is the median of the ratios of the rounds, with the minimum and the maximum.
+CPU is the user and system time of A or B for one check. It excludes Redis, Postgres, Envoy and h2load, which run on
+the same cores. Latencies are measured with 64 requests in flight. Peak memory is that of the process of A or B.`
 
-// bench is what all scenarios share.
+// bench is the state that all scenarios share.
 type bench struct {
-	ctx       context.Context // ends with an interrupt, so that what was started is cleaned up then too
-	benchTime time.Duration   // of one run
+	ctx       context.Context // canceled by an interrupt, so that the cleanups run in that case too
+	benchTime time.Duration   // duration of one run
 	rounds    int
 	redis     *authztest.Redis
 	postgres  *authztest.Postgres
-	envoy     string // the binary
+	envoy     string // path of the binary
 	headers   map[string][][2]string
 	bodies    map[string][]byte // CheckRequests by credential
-	noTracked string            // why there is no tracked, or ""
+	noTracked string            // why the tracked consistency is not available, or ""
 }
 
-// TestBench measures warder against the stock server and prints a table. Figures
-// never fail it; wrong answers do.
+// TestBench measures warder against the stock server and prints a table. Only wrong responses fail
+// it, never the figures.
 func TestBench(t *testing.T) {
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -161,7 +162,7 @@ func TestBench(t *testing.T) {
 	}
 	if len(todo) == 0 {
 		if !slices.ContainsFunc(maskScenarios, func(s maskScenario) bool { return wanted.MatchString(s.name) }) {
-			t.Fatalf("SCENARIO is %s, which is in no name", wanted)
+			t.Fatalf("SCENARIO is %s, which matches no scenario", wanted)
 		}
 		return
 	}
@@ -215,7 +216,8 @@ func scenarios() []scenario {
 	return all
 }
 
-// knob reads a variable of the environment, where make puts its own.
+// knob returns the value of an environment variable that make sets, or the standard value if the
+// variable is empty.
 func knob[T any](t *testing.T, name string, standard T, parse func(string) (T, error)) T {
 	t.Helper()
 	text := os.Getenv(name)
@@ -229,7 +231,7 @@ func knob[T any](t *testing.T, name string, standard T, parse func(string) (T, e
 	return value
 }
 
-// prepare starts the stores, fills them, and makes the requests.
+// prepare starts the stores, fills them, and builds the requests.
 func (b *bench) prepare(t *testing.T) {
 	for _, path := range []string{warderBinary, stockBinary} {
 		if _, err := os.Stat(path); err != nil {
@@ -302,21 +304,21 @@ func (b *bench) measure(t *testing.T, s scenario) []pair {
 	return pairs
 }
 
-// A side is a contestant in a scenario, with what it is asked.
+// A side is a contestant in a scenario, with the request that it gets.
 type side struct {
 	*contestant
 	bench    *bench
-	proxy    *proxy // nil when asked directly
+	proxy    *proxy // nil if h2load calls the contestant directly
 	url      string
 	headers  [][2]string
-	body     string // the file of it, or ""
-	expect   func() // asks once and checks the answer
-	class    int    // of the statuses: 2 for 2xx
-	size     int    // of each answer's body
-	requests int    // of one run
+	body     string // file with the body of the request, or ""
+	expect   func() // sends one request and checks the response
+	class    int    // class of the expected status: 2 for 2xx
+	size     int    // size of the body of each response
+	requests int    // number of requests in one run
 }
 
-// side makes all ready and checks one answer.
+// side prepares a contestant for a scenario and checks one response.
 func (b *bench) side(t *testing.T, s scenario, c *contestant) side {
 	t.Helper()
 	request, decision, status := b.bodies[s.credential], "allow", s.status
@@ -325,7 +327,7 @@ func (b *bench) side(t *testing.T, s scenario, c *contestant) side {
 	}
 	asked := c.expect(t, request, decision, s.reason)
 	if !strings.HasPrefix(s.name, "envoy/") {
-		const frame = 5 // not compressed, and the length
+		const frame = 5 // a compression flag and the length of the message
 		body := filepath.Join(t.TempDir(), "check")
 		framed := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
 		if err := os.WriteFile(body, append(framed, request...), 0o600); err != nil {
@@ -355,8 +357,8 @@ func (b *bench) side(t *testing.T, s scenario, c *contestant) side {
 	}
 }
 
-// warmUp makes connections and heaps what they will be, and finds out how many
-// requests take the time of a run: with their number fixed, each answer counts.
+// warmUp lets connections and heaps reach their final size. It then sets the number of requests
+// that takes the time of a run. With a fixed number, every response can be counted.
 func (s *side) warmUp(t *testing.T) {
 	t.Helper()
 	first := s.run(t, 1000)
@@ -364,13 +366,13 @@ func (s *side) warmUp(t *testing.T) {
 	s.requests = max(1000, int(again.Rate*s.bench.benchTime.Seconds()))
 }
 
-// A sample is what one run of h2load showed.
+// A sample is the result of one run of h2load.
 type sample struct {
 	Rate float64       `json:"requests_per_second"`
 	CPU  time.Duration `json:"cpu_per_check_ns"`
 	P50  time.Duration `json:"p50_ns"`
 	P99  time.Duration `json:"p99_ns"`
-	Peak int64         `json:"peak_memory_bytes"` // until now
+	Peak int64         `json:"peak_memory_bytes"` // since the process started
 }
 
 // pair is one round.
@@ -379,7 +381,7 @@ type pair struct {
 	B sample `json:"b"`
 }
 
-// run sends n requests and requires n right answers.
+// run sends n requests and requires n correct responses.
 func (s *side) run(t *testing.T, n int) sample {
 	t.Helper()
 	var counted map[string]int
@@ -390,7 +392,7 @@ func (s *side) run(t *testing.T, n int) sample {
 	l, latencies := s.bench.load(t, s.url, s.headers, s.body, loadClients, loadStreams, n)
 	after := s.usage(t)
 	if err := l.check(n, s.class, s.size); err != nil {
-		t.Fatalf("wrong answers of the %s server: %v", s.name, err)
+		t.Fatalf("wrong responses of the %s server: %v", s.name, err)
 	}
 	if len(latencies) != n {
 		t.Fatalf("h2load logged %d of %d requests", len(latencies), n)
@@ -404,7 +406,7 @@ func (s *side) run(t *testing.T, n int) sample {
 	}
 }
 
-// checkCounters requires that Envoy asked for each of n requests and got an answer.
+// checkCounters requires that Envoy sent a check for each of n requests and got a response.
 func (s *side) checkCounters(t *testing.T, before map[string]int, n int) {
 	t.Helper()
 	want := "ok"
@@ -423,7 +425,7 @@ func (s *side) checkCounters(t *testing.T, before map[string]int, n int) {
 	}
 }
 
-// A report is all of a run of make bench.
+// A report is the result of a run of make bench.
 type report struct {
 	Machine   []fact `json:"machine"`
 	BenchTime string `json:"bench_time"`
@@ -453,7 +455,7 @@ func (r *row) sum() {
 	var rates, cpus []float64
 	for _, p := range r.Runs {
 		rates = append(rates, p.B.Rate/p.A.Rate)
-		if p.A.CPU > 0 { // a run can be shorter than the clock's tick
+		if p.A.CPU > 0 { // it is 0 if a run is shorter than a clock tick
 			cpus = append(cpus, float64(p.B.CPU)/float64(p.A.CPU))
 		}
 	}
@@ -461,7 +463,7 @@ func (r *row) sum() {
 	r.Met = r.Goal != 0 && len(r.Runs) > 0 && r.Ratio.Median >= r.Goal
 }
 
-// median is that of one figure of all runs of A or of B.
+// median returns the median of one figure over all runs of A, or of B if b is true.
 func (r row) median(b bool, figure func(sample) float64) float64 {
 	var values []float64
 	for _, p := range r.Runs {
@@ -474,7 +476,7 @@ func (r row) median(b bool, figure func(sample) float64) float64 {
 	return spreadOf(values).Median
 }
 
-// verdict says whether a goal was met.
+// verdict reports whether the goal was met, as text.
 func (r row) verdict() string {
 	switch {
 	case r.Goal == 0:
@@ -488,7 +490,7 @@ func (r row) verdict() string {
 	}
 }
 
-// line is the row as it is printed while others are still to come.
+// line returns the short form of the row that is printed as soon as it is measured.
 func (r row) line() string {
 	if r.Unavailable != "" {
 		return fmt.Sprintf("%s: not available: %s", r.Name, r.Unavailable)
@@ -505,7 +507,7 @@ func (r report) head() string {
 	return b.String()
 }
 
-// table is Markdown, for the README, and can be read as it is.
+// table returns the report as a Markdown table with aligned columns.
 func (r report) table() string {
 	cells := [][]string{{"scenario", "req/s A, B", "B/A", "CPU µs A, B", "B/A", "p50 ms A, B", "p99 ms A, B", "peak MiB A, B", "goal"}}
 	for _, row := range r.Rows {
@@ -548,7 +550,7 @@ func (r report) table() string {
 	return b.String()
 }
 
-// machine says on what the figures were made.
+// machine describes the machine and the software versions of the run.
 func (b *bench) machine(t *testing.T) []fact {
 	t.Helper()
 	first := func(path string, args ...string) string {
@@ -562,7 +564,7 @@ func (b *bench) machine(t *testing.T) []fact {
 	cpu := runtime.GOARCH
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if found := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(info); found != nil {
-			cpu = string(found[1]) // Arm's has none
+			cpu = string(found[1]) // absent on Arm
 		}
 	}
 	envoyVersion := first(b.envoy, "--version") // …/.tools/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
@@ -597,7 +599,7 @@ func (b *bench) redisVersion(t *testing.T) string {
 			return name + " " + version
 		}
 	}
-	return "of an unknown version"
+	return "unknown version"
 }
 
 func (b *bench) postgresVersion(t *testing.T) string {

@@ -21,12 +21,12 @@ import (
 	"warder/authz/policytest"
 )
 
-// testCorpus plays the decision corpus through a real Envoy: the program with the
-// file's policy and configuration, facts in a real Redis and a real Postgres, and an
-// application that records what reaches it.
+// testCorpus runs the decision corpus through a real Envoy. For each file, warder runs with its
+// policy and configuration, its facts are in a real Redis and a real Postgres, and an application
+// records the requests that it gets.
 //
-// If remembers is true, the program caches the answers of the stores, which must not change
-// any decision.
+// If remembers is true, warder caches the answers of the stores, which must not change any
+// decision.
 func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	r := newRig(t, leaks, authztest.StartRedis(t, "e2e-c4n4ry-redis-password"), authztest.StartPostgres(t))
 	files := authztest.LoadCorpus(t, corpusDir)
@@ -62,8 +62,7 @@ const corpusDir = repository + "/testdata/decisions"
 // uses paths and hosts for that.
 const chosenHeader = "x-corpus-route"
 
-// withChosenRoutes gives Envoy a route for each one of the policies that a case wants
-// to be chosen.
+// withChosenRoutes adds an Envoy route for each policy route that a case chooses.
 func withChosenRoutes(root map[string]any, files []*policytest.File) {
 	host := manager(root)["route_config"].(map[string]any)["virtual_hosts"].([]any)[0].(map[string]any)
 	seen := map[string]bool{}
@@ -87,8 +86,8 @@ func withChosenRoutes(root map[string]any, files []*policytest.File) {
 	}
 }
 
-// putFacts fills the stores with what a file of the corpus says they hold. The
-// columns of the tables are text, so that they can hold what is wrong.
+// putFacts fills the stores with the facts of a corpus file. The columns of the tables have the
+// type text, so that they can hold invalid values.
 func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 	id := "bigint"
 	if f.TextIDs {
@@ -118,7 +117,7 @@ func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 	}
 }
 
-// literal writes a text for SQL; "" stands for NULL.
+// literal returns a text as an SQL literal, and NULL for "".
 func literal(s string) string {
 	if s == "" {
 		return "NULL"
@@ -133,7 +132,7 @@ func truth(b *bool) string {
 	return fmt.Sprint(*b)
 }
 
-// corpusConfig is the part of warder.yaml that a file of the corpus sets.
+// corpusConfig returns the part of warder.yaml that a corpus file sets.
 func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	c := f.Config
 	keys := make([]any, len(c.JWT.Keys))
@@ -184,13 +183,13 @@ func texts(prefixes []netip.Prefix) []string {
 	return out
 }
 
-// envoyDepth is the deepest a case can go.
+// envoyDepth is the depth that sends a case through Envoy.
 type envoyDepth struct {
 	rig     *rig
 	address string
 	file    *policytest.File
 	mesh    *mesh
-	overTLS bool // for all clients, also those without a certificate
+	overTLS bool // also for clients without a certificate
 }
 
 func (d *envoyDepth) Kind() policytest.DepthKind { return policytest.DepthEnvoy }
@@ -230,8 +229,8 @@ func (d *envoyDepth) Do(ctx context.Context, c *policytest.Case) (policytest.Out
 	return out, nil
 }
 
-// send writes the request as it stands, which no client library would, from the
-// peer's address.
+// send sends the request from the address of its peer. It writes the bytes itself, because a client
+// library would change or refuse some requests.
 func (d *envoyDepth) send(ctx context.Context, r policytest.Request) (*http.Response, string, error) {
 	conn, err := d.dial(ctx, r)
 	if err != nil {
@@ -255,7 +254,7 @@ func (d *envoyDepth) dial(ctx context.Context, r policytest.Request) (net.Conn, 
 	return d.mesh.dial(ctx, dialer, cert)
 }
 
-// ask sends the request and reads the answer, to the end of the connection.
+// ask sends the request, reads the response and closes the connection.
 func (d *envoyDepth) ask(conn net.Conn, r policytest.Request) (*http.Response, string, error) {
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -303,7 +302,7 @@ func (d *envoyDepth) reason(ctx context.Context) (string, error) {
 	}
 }
 
-// fields lists header fields, each as often as it is there.
+// fields lists the fields of a header, with repeated fields.
 func fields(h http.Header) (all [][2]string) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		for _, value := range h[name] {
@@ -313,8 +312,8 @@ func fields(h http.Header) (all [][2]string) {
 	return all
 }
 
-// A lineWriter hands on whole lines, those of the decision log and those of the
-// access log, and drops what nobody waits for.
+// A lineWriter splits its input into lines and sends them to one of two channels: lines of the
+// access log to accesses and all others to decisions. It drops a line if the channel is full.
 type lineWriter struct {
 	decisions, accesses chan<- []byte
 	partial             []byte

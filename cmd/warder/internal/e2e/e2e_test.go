@@ -2,8 +2,8 @@ package e2e
 
 import "testing"
 
-// TestEndToEnd runs the program behind a real Envoy, with a real Redis and a real
-// Postgres, and at the end searches everything that came out for secrets.
+// TestEndToEnd runs the program behind a real Envoy with a real Redis and a real Postgres. At the
+// end it searches all output for secrets.
 func TestEndToEnd(t *testing.T) {
 	leaks := newLeaks()
 	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks, false) })

@@ -9,10 +9,9 @@ import (
 	"warder/envoy"
 )
 
-// startEnvoy starts a real Envoy with the shipped sidecar configuration in front
-// of the rig, and returns its URL. open makes it let requests pass when warder
-// fails to answer, with room for headers of some MiB; else edit may change the
-// configuration.
+// startEnvoy starts a real Envoy with the shipped sidecar configuration in front of the rig and
+// returns its URL. If open is true, Envoy allows requests when warder does not respond, and accepts
+// headers of some MiB. Otherwise edit may change the configuration.
 func (r *rig) startEnvoy(t *testing.T, open bool, edit func(root map[string]any)) string {
 	t.Helper()
 	binary, err := envoy.FindBinary("")
@@ -51,7 +50,7 @@ func (r *rig) startEnvoy(t *testing.T, open bool, edit func(root map[string]any)
 	return "http://" + e.Listen
 }
 
-// keepStats notes what Envoy's admin interface shows, for the search for secrets.
+// keepStats records pages of Envoy's admin interface, so that they are searched for secrets.
 func (r *rig) keepStats(t *testing.T, e *envoy.Process) {
 	for _, page := range []string{"/stats", "/config_dump", "/clusters"} {
 		text, err := e.Get(context.WithoutCancel(t.Context()), page)
@@ -62,8 +61,8 @@ func (r *rig) keepStats(t *testing.T, e *envoy.Process) {
 	}
 }
 
-// withRoomForHeaders lifts the limits of the shipped configuration to the largest
-// that Envoy knows.
+// withRoomForHeaders raises the limits of the shipped configuration to the largest ones that Envoy
+// supports.
 func withRoomForHeaders(root map[string]any) {
 	listener(root)["per_connection_buffer_limit_bytes"] = 64 << 20
 	manager(root)["max_request_headers_kb"] = 8192
@@ -80,7 +79,7 @@ func listener(root map[string]any) map[string]any {
 	return root["static_resources"].(map[string]any)["listeners"].([]any)[0].(map[string]any)
 }
 
-// manager is the configuration of the HTTP connection manager.
+// manager returns the configuration of the HTTP connection manager.
 func manager(root map[string]any) map[string]any {
 	chain := listener(root)["filter_chains"].([]any)[0].(map[string]any)
 	return chain["filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)

@@ -96,7 +96,7 @@ func testFaults(t *testing.T, leaks *leaks) {
 		})
 	}
 
-	t.Run("Redis accepts and never answers", func(t *testing.T) {
+	t.Run("Redis accepts connections and never responds", func(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func testFaults(t *testing.T, leaks *leaks) {
 				if err != nil {
 					return
 				}
-				defer conn.Close() // held open, and never read
+				defer conn.Close() // keep it open without reading
 			}
 		}()
 		r.launchWarder(t, faultPolicy, map[string]any{
@@ -134,11 +134,11 @@ func testFaults(t *testing.T, leaks *leaks) {
 			t.Errorf("exit code %d, want 1", r.warder.cmd.ProcessState.ExitCode())
 		}
 		if said := tailOf(leaks.text("warder stderr"), 2000); !strings.Contains(said, "is_active") {
-			t.Errorf("the message names no column: %s", said)
+			t.Errorf("the message does not name the column: %s", said)
 		}
 	})
 
-	t.Run("everything is away at the start", func(t *testing.T) {
+	t.Run("both stores are down at the start", func(t *testing.T) {
 		redis.Stop(t)
 		pg.Stop(t)
 		r.launchWarder(t, faultPolicy, nil)
@@ -157,11 +157,10 @@ func testFaults(t *testing.T, leaks *leaks) {
 	})
 }
 
-// recoveryTime is how long after the end of a fault a good request may still be
-// refused.
+// recoveryTime is the maximum time after the end of a fault until valid requests are allowed again.
 const recoveryTime = 2 * time.Second
 
-// waitForSocket waits until the program takes connections, ready or not.
+// waitForSocket waits until the program accepts connections, even if it is not ready.
 func (r *rig) waitForSocket(t *testing.T) {
 	t.Helper()
 	waitFor(t, "warder to listen", func() error {

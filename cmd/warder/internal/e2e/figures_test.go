@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// What `make bench` reads from h2load and from /proc, and what it makes of it. It
-// is apart from the benchmark so that all tests check it: figures that are
-// wrong look like any others.
+// This file has what make bench reads from h2load and /proc, and how it computes the figures. It
+// has no build tag, so that these functions are tested in each run: wrong figures would not be
+// noticed.
 
-// loaded is the summary that h2load prints, without its times for requests, whose
-// columns differ from version to version.
+// loaded is the summary that h2load prints, without the times for requests. Their columns differ
+// between versions.
 type loaded struct {
-	rate     float64 // requests a second, which is printed with more digits than the time
+	rate     float64 // requests per second; printed with more digits than the time
 	done     int
-	errored  int // no answer, or half of one
+	errored  int // no response, or an incomplete one
 	timeouts int
 	statuses [4]int // 2xx, 3xx, 4xx, 5xx
-	data     int64  // bytes of bodies
+	data     int64  // total size of the bodies in bytes
 }
 
 var (
@@ -40,13 +40,13 @@ func parseLoad(output string) (loaded, error) {
 	for _, line := range []*regexp.Regexp{loadFinished, loadRequests, loadStatuses, loadTraffic} {
 		found := line.FindStringSubmatch(output)
 		if found == nil {
-			return l, fmt.Errorf("h2load printed no line like %s:\n%s", line, output)
+			return l, fmt.Errorf("h2load printed no line that matches %s:\n%s", line, output)
 		}
 		for _, text := range found[1:] {
 			if line == loadFinished {
 				rate, err := strconv.ParseFloat(text, 64)
 				if err != nil || rate <= 0 {
-					return l, fmt.Errorf("h2load did %q req/s", text)
+					return l, fmt.Errorf("h2load reports %q req/s", text)
 				}
 				l.rate = rate
 				continue
@@ -66,9 +66,9 @@ func parseLoad(output string) (loaded, error) {
 	return l, nil
 }
 
-// check says what is wrong with the answers to n requests that were to have one
-// class of status (2 for 2xx) and bodies of one size. The size tells a gRPC error
-// from an answer: it is 200 too, but has no body.
+// check returns an error if not all of n requests got a response with one class of status (2 for
+// 2xx) and a body of one size. The size distinguishes a gRPC error from a response: the error also
+// has status 200, but no body.
 func (l loaded) check(n, class, size int) error {
 	want := loaded{rate: l.rate, done: n, data: int64(n) * int64(size)}
 	want.statuses[class-2] = n
@@ -79,14 +79,14 @@ func (l loaded) check(n, class, size int) error {
 	return nil
 }
 
-// parseLatencies reads h2load's --log-file: a line a request, of which the third
-// column is the time in microseconds. They come back sorted.
+// parseLatencies reads the --log-file of h2load and returns the latencies sorted. The file has one
+// line per request, and the third column is the time in microseconds.
 func parseLatencies(log string) ([]time.Duration, error) {
 	var all []time.Duration
 	for line := range strings.Lines(log) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 {
-			return nil, fmt.Errorf("h2load's log has the line %q", line)
+			return nil, fmt.Errorf("unexpected line in h2load's log: %q", line)
 		}
 		n, err := strconv.ParseInt(fields[2], 10, 64)
 		if err != nil {
@@ -98,8 +98,8 @@ func parseLatencies(log string) ([]time.Duration, error) {
 	return all, nil
 }
 
-// percentile is the smallest value that p percent of the sorted values do not
-// exceed (nearest rank); zero without values.
+// percentile returns the smallest of the sorted values that at least p percent of the values do not
+// exceed (nearest rank). It returns zero if there are no values.
 func percentile[T cmp.Ordered](sorted []T, p float64) T {
 	if len(sorted) == 0 {
 		var zero T
@@ -109,7 +109,7 @@ func percentile[T cmp.Ordered](sorted []T, p float64) T {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// A spread is the median of some figures, and the ends.
+// A spread is the median, the minimum and the maximum of some figures.
 type spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
@@ -126,18 +126,17 @@ func spreadOf(values []float64) spread {
 	return spread{Median: (s[(len(s)-1)/2] + s[len(s)/2]) / 2, Min: s[0], Max: s[len(s)-1]}
 }
 
-// clockTick is the unit of the times in /proc/PID/stat: 100 a second wherever Go
-// runs on Linux.
+// clockTick is the unit of the times in /proc/PID/stat. It is 10 ms on all Linux systems that Go
+// supports.
 const clockTick = 10 * time.Millisecond
 
-// parseCPUTime reads the processor time of a process, user and system, of all its
-// threads, from /proc/PID/stat.
+// parseCPUTime reads the user and system time of all threads of a process from /proc/PID/stat.
 func parseCPUTime(stat string) (time.Duration, error) {
-	// The second field is a name in brackets, and may hold anything.
+	// The second field is a name in parentheses, which may contain any character.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const utime, stime = 14 - 3, 15 - 3 // numbered from 1 in proc(5), and two are cut off
+	const utime, stime = 14 - 3, 15 - 3 // proc(5) counts from 1, and the first two fields are cut off
 	if len(fields) <= stime {
-		return 0, fmt.Errorf("/proc/PID/stat is %q", stat)
+		return 0, fmt.Errorf("unexpected /proc/PID/stat: %q", stat)
 	}
 	user, err := strconv.ParseInt(fields[utime], 10, 64)
 	if err != nil {
@@ -152,8 +151,7 @@ func parseCPUTime(stat string) (time.Duration, error) {
 
 var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
-// parsePeakMemory reads the most memory that a process has had resident, in
-// bytes, from /proc/PID/status.
+// parsePeakMemory reads the peak resident memory of a process, in bytes, from /proc/PID/status.
 func parsePeakMemory(status string) (int64, error) {
 	found := peakLine.FindStringSubmatch(status)
 	if found == nil {
@@ -163,8 +161,8 @@ func parsePeakMemory(status string) (int64, error) {
 	return n << 10, err
 }
 
-// parseCounters reads Envoy's /stats and returns the counters ok, denied, error
-// and the like of the ext_authz filter, whatever stat_prefix stands between.
+// parseCounters reads Envoy's /stats and returns the counters of the ext_authz filter, such as ok,
+// denied and error. It accepts any stat_prefix in their names.
 func parseCounters(stats string) (map[string]int, error) {
 	counters := map[string]int{}
 	for line := range strings.Lines(stats) {
@@ -184,7 +182,7 @@ func parseCounters(stats string) (map[string]int, error) {
 	return counters, nil
 }
 
-// h2loadOutput is what h2load 1.52 prints, without its progress.
+// h2loadOutput is the output of h2load 1.52 without the progress lines.
 const h2loadOutput = `starting benchmark...
 spawning thread #0: 4 total client(s). 20000 total requests
 Application protocol: h2c
@@ -201,7 +199,7 @@ time to 1st byte:     5.19ms      6.37ms      6.01ms       552us    75.00%
 req/s           :    8414.65     8504.20     8452.09       38.18    75.00%
 `
 
-// refusedOutput is a run in which answers were refusals, and some did not come.
+// refusedOutput is the output of a run in which responses were denials and some were missing.
 const refusedOutput = `finished in 2.01s, 49.75 req/s, 10.51KB/s
 requests: 100 total, 100 started, 100 done, 0 succeeded, 100 failed, 3 errored, 2 timeout
 status codes: 0 2xx, 0 3xx, 96 4xx, 1 5xx
@@ -247,17 +245,17 @@ func TestCheckLoad(t *testing.T) {
 		t.Errorf("expected refusals: %v", err)
 	}
 	for name, change := range map[string]func(*loaded){
-		"one is missing":        func(l *loaded) { l.done, l.statuses[0], l.data = 9, 9, 81 },
-		"one errored":           func(l *loaded) { l.errored = 1 },
-		"one timed out":         func(l *loaded) { l.timeouts = 1 },
-		"one has other status":  func(l *loaded) { l.statuses[0], l.statuses[3] = 9, 1 },
-		"one has no body":       func(l *loaded) { l.data -= 9 },
-		"one has a longer body": func(l *loaded) { l.data++ },
+		"one is missing":         func(l *loaded) { l.done, l.statuses[0], l.data = 9, 9, 81 },
+		"one errored":            func(l *loaded) { l.errored = 1 },
+		"one timed out":          func(l *loaded) { l.timeouts = 1 },
+		"one has another status": func(l *loaded) { l.statuses[0], l.statuses[3] = 9, 1 },
+		"one has no body":        func(l *loaded) { l.data -= 9 },
+		"one has a longer body":  func(l *loaded) { l.data++ },
 	} {
 		bad := good
 		change(&bad)
 		if bad.check(10, 2, 9) == nil {
-			t.Errorf("%s, and check is content", name)
+			t.Errorf("%s, but check returns no error", name)
 		}
 	}
 }
@@ -271,7 +269,7 @@ func TestParseLatencies(t *testing.T) {
 	}
 	for _, log := range []string{"1\t200\n", "1\t200\tx\n"} {
 		if _, err := parseLatencies(log); err == nil {
-			t.Errorf("parseLatencies(%q) has no error", log)
+			t.Errorf("parseLatencies(%q) returned no error", log)
 		}
 	}
 }

@@ -34,10 +34,11 @@ func (l *leaks) secret(what, text string) string {
 	return text
 }
 
-// minSecret is the length from which a text is unlikely to stand in a log by accident.
+// minSecret is the minimum length of a secret that is searched for. Shorter texts could occur in a
+// log by chance.
 const minSecret = 8
 
-// sink returns a writer for one of the places where a secret could come out.
+// sink returns a writer that collects the output at one place.
 func (l *leaks) sink(where string) *sink { return &sink{l, where} }
 
 type sink struct {
@@ -66,7 +67,7 @@ func (l *leaks) text(where string) string {
 	return ""
 }
 
-// scan fails the test for each secret that came out anywhere, in any spelling.
+// scan fails the test for each secret that occurs in the output, in any spelling.
 func (l *leaks) scan(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +77,7 @@ func (l *leaks) scan(t *testing.T) {
 	size := 0
 	for where, out := range l.output {
 		size += out.Len()
-		index := suffixarray.New(out.Bytes()) // thousands of texts are looked for
+		index := suffixarray.New(out.Bytes()) // there are thousands of texts to search for
 		for secret, what := range l.secrets {
 			for spelling, text := range spellings(secret) {
 				if found := index.Lookup([]byte(text), 1); len(found) > 0 {
@@ -94,7 +95,7 @@ func (l *leaks) scan(t *testing.T) {
 func spellings(secret string) map[string]string {
 	reversed := []byte(secret)
 	slices.Reverse(reversed)
-	quoted, _ := json.Marshal(secret) // a string always marshals
+	quoted, _ := json.Marshal(secret) // encoding a string does not fail
 	return map[string]string{
 		"as it is":     secret,
 		"in base64":    base64.RawStdEncoding.EncodeToString([]byte(secret)),

@@ -3,7 +3,7 @@ package e2e
 import (
 	"os"
 	"testing"
-	_ "time/tzdata" // as the program has it
+	_ "time/tzdata" // warder has it too
 
 	"github.com/spf13/cobra"
 

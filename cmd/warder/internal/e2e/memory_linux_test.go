@@ -32,9 +32,9 @@ import (
 type hostile struct {
 	conn   net.Conn
 	framer *http2.Framer
-	block  []byte // of a check
+	block  []byte // header block of a check
 	next   uint32
-	deaf   atomic.Bool // nothing is read
+	deaf   atomic.Bool // the peer does not read
 }
 
 func newHostile(address, path string) (*hostile, error) {
@@ -60,7 +60,7 @@ func newHostile(address, path string) (*hostile, error) {
 		{Name: ":authority", Value: "warder"},
 		{Name: "content-type", Value: "application/grpc"},
 	} {
-		f.Sensitive = true // and so the same for each call
+		f.Sensitive = true // the encoding does not change between calls
 		_ = encoder.WriteField(f)
 	}
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
@@ -70,7 +70,7 @@ func newHostile(address, path string) (*hostile, error) {
 	return h, h.framer.WriteSettings()
 }
 
-// call sends a part of a message that is announced with its whole length.
+// call sends a part of a message. Its announced length is that of the whole message.
 func (h *hostile) call(message []byte, part int, ends bool) {
 	id := h.begin(true)
 	text := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message[:part]...)
@@ -87,14 +87,14 @@ func (h *hostile) send(id uint32, text []byte, ends bool) {
 	for len(text) > 0 {
 		n := min(len(text), 16<<10)
 		if h.framer.WriteData(id, ends && n == len(text), text[:n]) != nil {
-			return // the connection was ended
+			return // the connection was closed
 		}
 		text = text[n:]
 	}
 }
 
-// peak returns the most memory that a process has had since the last call, in bytes, without
-// the pages of its binary, which the system takes back when a container needs them.
+// peak returns the peak memory of a process since the last call, in bytes. It excludes the pages of
+// its binary, which the system reclaims when a container needs memory.
 func peak(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -168,11 +168,11 @@ shutdown: {delay: 0s}
 
 	large := bytes.Repeat([]byte{0x0a, 0}, 15<<19)
 	mostly := large[:1<<20]
-	entries := func(size int) []byte { // of an access log, all empty
+	entries := func(size int) []byte { // empty entries of an access log
 		all := bytes.Repeat([]byte{0x0a, 0}, size/2)
 		return protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), all)
 	}
-	var fields []byte // as many headers as there is room for
+	var fields []byte // as many headers as fit
 	for i := 0; len(fields) < 1<<20-100; i++ {
 		fields = protowire.AppendBytes(protowire.AppendTag(fields, 1, protowire.BytesType), []byte{0x0a, 1, byte('a' + i%26)})
 	}
@@ -218,7 +218,7 @@ shutdown: {delay: 0s}
 		{"checks of headers only", aCheck, 8, repeat(20, func(h *hostile) { h.call(fields, len(fields), true) })},
 		{"metadata of 12 MiB that does not end", aCheck, 8, func(h *hostile) {
 			id := h.begin(false)
-			_ = h.framer.WriteContinuation(id, false, append([]byte{0x40, 1, 'b'}, 0x7f, 0x81, 0xff, 0xff, 0x7f)) // of 256 MiB
+			_ = h.framer.WriteContinuation(id, false, append([]byte{0x40, 1, 'b'}, 0x7f, 0x81, 0xff, 0xff, 0x7f)) // announces 256 MiB
 			for range 12 << 6 {
 				_ = h.framer.WriteContinuation(id, false, large[:16<<10])
 			}
@@ -235,14 +235,14 @@ shutdown: {delay: 0s}
 		{"streams of health", "/grpc.health.v1.Health/Watch", 8, repeat(1000, func(h *hostile) { h.call(mostly, 4000, false) })},
 		{"connections that do nothing", aCheck, 1000, func(*hostile) {}},
 		{"many connections that begin checks", aCheck, 200, repeat(1000, func(h *hostile) { h.begin(true) })},
-		{"answers that are not taken", aCheck, 100, func(h *hostile) {
-			_ = h.conn.SetWriteDeadline(time.Now().Add(2 * time.Second)) // warder reads no more
+		{"responses without a window", aCheck, 100, func(h *hostile) {
+			_ = h.conn.SetWriteDeadline(time.Now().Add(2 * time.Second)) // warder stops reading
 			_ = h.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			for range 1000 {
 				h.call(usualText, len(usualText), true)
 			}
 		}},
-		{"calls that are given up, and answers that are not read", aCheck, 50, func(h *hostile) {
+		{"canceled calls and responses that are not read", aCheck, 50, func(h *hostile) {
 			h.deaf.Store(true)
 			_ = h.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 			for range 40_000 {

@@ -23,13 +23,13 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// A mesh is a second listener of this Envoy, with the routes and the filters of the
-// first: it speaks TLS, asks clients for a certificate of the authority, and takes
-// those that have none.
+// A mesh is a second listener of the Envoy, with the routes and the filters of the first one. It
+// uses TLS and requests a client certificate of its authority. It accepts clients without a
+// certificate.
 type mesh struct {
 	*clitest.Authority
-	key     *ecdsa.PrivateKey // of all clients
-	address string            // once Envoy runs
+	key     *ecdsa.PrivateKey // the key of all clients
+	address string            // set once Envoy runs
 }
 
 func newMesh(t *testing.T) *mesh {
@@ -43,7 +43,8 @@ func newMesh(t *testing.T) *mesh {
 
 const meshListener = "mesh"
 
-// add gives Envoy's configuration the listener. It copies the first one as it is by then.
+// add adds the listener to the configuration of Envoy. It copies the first listener in its current
+// state.
 func (m *mesh) add(t *testing.T, root map[string]any) {
 	t.Helper()
 	text, err := json.Marshal(listener(root))
@@ -74,7 +75,7 @@ func (m *mesh) add(t *testing.T, root map[string]any) {
 	resources["listeners"] = append(resources["listeners"].([]any), second)
 }
 
-// certificate makes a client's certificate with the names of the template.
+// certificate returns a client certificate with the names of the template.
 func (m *mesh) certificate(template x509.Certificate) (*tls.Certificate, error) {
 	template.SerialNumber = big.NewInt(3)
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
@@ -86,8 +87,9 @@ func (m *mesh) certificate(template x509.Certificate) (*tls.Certificate, error) 
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: m.key}, nil
 }
 
-// certificateFor makes one of which Envoy makes the principal: the subject where it is
-// one, else a URI, byte for byte, as a careless authority may sign it.
+// certificateFor returns a certificate from which Envoy derives the principal. If the principal has
+// the form of a subject, it becomes the subject, otherwise a URI. The URI is copied byte for byte,
+// because an authority may sign an invalid one.
 func (m *mesh) certificateFor(principal string) (*tls.Certificate, error) {
 	if subject, is := subjectOf(principal); is {
 		return m.certificate(x509.Certificate{Subject: subject})
@@ -99,7 +101,7 @@ func (m *mesh) certificateFor(principal string) (*tls.Certificate, error) {
 	return m.certificate(x509.Certificate{ExtraExtensions: []pkix.Extension{uri}})
 }
 
-// subjectOf reads a subject as Envoy writes it, from names without any escape.
+// subjectOf parses a subject in the form that Envoy uses. It supports no escapes.
 func subjectOf(principal string) (subject pkix.Name, is bool) {
 	for part := range strings.SplitSeq(principal, ",") {
 		switch kind, name, _ := strings.Cut(part, "="); kind {
@@ -114,13 +116,15 @@ func subjectOf(principal string) (subject pkix.Name, is bool) {
 	return subject, true
 }
 
-// uriName is a subject alternative name. crypto/x509 writes only what net/url reads.
+// uriName returns a subject alternative name with a URI. crypto/x509 cannot write it, because it
+// accepts only URIs that net/url can parse.
 func uriName(uri string) (pkix.Extension, error) {
 	names, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)}})
 	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}, err
 }
 
-// dial connects to the listener, with a certificate if there is one, whoever signed it.
+// dial connects to the listener. It presents the certificate if it is not nil, even if another
+// authority has signed it.
 func (m *mesh) dial(ctx context.Context, dialer *net.Dialer, cert *tls.Certificate) (net.Conn, error) {
 	if cert == nil {
 		cert = new(tls.Certificate)
@@ -154,18 +158,18 @@ func testPeers(t *testing.T, r *rig, m *mesh) {
 		cert x509.Certificate
 		want string
 	}{
-		{"the first URI, wherever it stands", x509.Certificate{
+		{"the first URI at any position", x509.Certificate{
 			Subject: batch, ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: first}},
 		}, uri},
-		{"a DNS name where there is no URI", x509.Certificate{Subject: batch, DNSNames: []string{"a.example.com", "b.example.com"}}, "a.example.com"},
-		{"the subject where there is no name", x509.Certificate{Subject: batch}, "CN=batch,O=Example"},
-		{"the subject where there are addresses only", x509.Certificate{Subject: batch, IPAddresses: []net.IP{{127, 0, 0, 1}}, EmailAddresses: []string{"a@example.com"}}, "CN=batch,O=Example"},
-		{"a subject, its last name first", x509.Certificate{Subject: pkix.Name{
+		{"a DNS name if there is no URI", x509.Certificate{Subject: batch, DNSNames: []string{"a.example.com", "b.example.com"}}, "a.example.com"},
+		{"the subject if there is no name", x509.Certificate{Subject: batch}, "CN=batch,O=Example"},
+		{"the subject if there are only addresses", x509.Certificate{Subject: batch, IPAddresses: []net.IP{{127, 0, 0, 1}}, EmailAddresses: []string{"a@example.com"}}, "CN=batch,O=Example"},
+		{"a subject in reverse order", x509.Certificate{Subject: pkix.Name{
 			Country: []string{"DE"}, Organization: []string{"Example"}, OrganizationalUnit: []string{"Ops"}, Locality: []string{"Ulm"}, CommonName: "batch",
 		}}, "CN=batch,OU=Ops,O=Example,L=Ulm,C=DE"},
 		{"a comma in a subject", x509.Certificate{Subject: pkix.Name{CommonName: "batch", Organization: []string{"Example, Inc."}}}, `CN=batch,O=Example\, Inc.`},
-		{"another letter in a subject", x509.Certificate{Subject: pkix.Name{CommonName: "bätch"}}, `CN=b\C3\A4tch`},
-		{"a subject that pretends to be another", x509.Certificate{Subject: pkix.Name{CommonName: "x,CN=batch,O=Example"}}, `CN=x\,CN=batch\,O=Example`},
+		{"a letter outside ASCII in a subject", x509.Certificate{Subject: pkix.Name{CommonName: "bätch"}}, `CN=b\C3\A4tch`},
+		{"a subject that imitates another", x509.Certificate{Subject: pkix.Name{CommonName: "x,CN=batch,O=Example"}}, `CN=x\,CN=batch\,O=Example`},
 	}
 	var routes strings.Builder
 	routes.WriteString("version: 1\nroutes:\n")
@@ -174,7 +178,7 @@ func testPeers(t *testing.T, r *rig, m *mesh) {
 	}
 	r.startWarder(t, routes.String(), nil)
 	d := &envoyDepth{rig: r, mesh: m}
-	// ask returns what a client gets for the path of the test with the number.
+	// ask sends a request for the route of test n and returns the status.
 	ask := func(cert *tls.Certificate, n int, headers ...[2]string) (int, error) {
 		conn, err := m.dial(t.Context(), &net.Dialer{Timeout: patience}, cert)
 		if err != nil {
@@ -198,7 +202,7 @@ func testPeers(t *testing.T, r *rig, m *mesh) {
 					want = http.StatusOK
 				}
 				if got, err := ask(cert, n); got != want || err != nil {
-					t.Errorf("where %s is wanted: %d, %v; want %d", other.want, got, err, want)
+					t.Errorf("route for %s: %d, %v; want %d", other.want, got, err, want)
 				}
 			}
 		})
@@ -207,11 +211,11 @@ func testPeers(t *testing.T, r *rig, m *mesh) {
 	t.Run("no certificate", func(t *testing.T) {
 		for n := range tests {
 			if got, err := ask(nil, n, forged); got != http.StatusForbidden || err != nil {
-				t.Errorf("where %s is wanted: %d, %v; want 403", tests[n].want, got, err)
+				t.Errorf("route for %s: %d, %v; want 403", tests[n].want, got, err)
 			}
 		}
 	})
-	t.Run("a certificate beside a forged header", func(t *testing.T) {
+	t.Run("a certificate and a forged header", func(t *testing.T) {
 		cert, err := m.certificateFor(other)
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +235,7 @@ func testPeers(t *testing.T, r *rig, m *mesh) {
 		}
 		stats, err := r.envoy.Get(t.Context(), "/stats?filter=fail_verify_error")
 		if err != nil || !strings.Contains(string(stats), "ssl.fail_verify_error: 1\n") {
-			t.Errorf("Envoy refused no certificate: %s, %v", stats, err)
+			t.Errorf("Envoy did not reject the certificate: %s, %v", stats, err)
 		}
 		if after, _ := r.upstream.seen(); after != before {
 			t.Error("the request reached the application")

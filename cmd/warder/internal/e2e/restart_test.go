@@ -23,10 +23,10 @@ import (
 	"warder/envoy"
 )
 
-// restarts is how often a warder ends and comes back under load.
+// restarts is the number of restarts of a warder under load.
 const restarts = 10
 
-// A replica is one of the warders that an Envoy asks, at an address that it keeps.
+// A replica is one of the warders behind an Envoy. It keeps its address over restarts.
 type replica struct {
 	config, admin string
 	running       *program
@@ -39,7 +39,7 @@ func (r *replica) start(t *testing.T, leaks *leaks) {
 	waitFor(t, "a replica to be ready", func() error { return readyz(r.admin, io.Discard) })
 }
 
-// newReplica writes the configuration of a warder that needs no store but memory.
+// newReplica writes the configuration of a warder with in-memory stores.
 func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *replica {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,12 +59,12 @@ func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *repli
 	return r
 }
 
-// A load sends requests to whatever target returns until it is stopped.
+// A load sends requests to the address that target returns, until it is stopped.
 type load struct {
 	stopped      atomic.Bool
 	clients      sync.WaitGroup
 	sent, failed atomic.Int64
-	first        atomic.Pointer[string] // of the failures
+	first        atomic.Pointer[string] // the first failure
 }
 
 func startLoad(target func() (base string, done func())) *load {
@@ -92,14 +92,14 @@ func startLoad(target func() (base string, done func())) *load {
 					l.failed.Add(1)
 					l.first.CompareAndSwap(nil, &said)
 				}
-				time.Sleep(5 * time.Millisecond) // a few hundred requests a second
+				time.Sleep(5 * time.Millisecond) // a few hundred requests per second
 			}
 		})
 	}
 	return l
 }
 
-// end stops the load: no request has failed.
+// end stops the load and requires that no request has failed.
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	l.stopped.Store(true)
@@ -108,11 +108,11 @@ func (l *load) end(t *testing.T) {
 		t.Errorf("%d of %d requests failed over %d restarts, the first with %s", l.failed.Load(), l.sent.Load(), restarts, *l.first.Load())
 	}
 	if l.sent.Load() < 100*restarts {
-		t.Errorf("%d requests are no load", l.sent.Load())
+		t.Errorf("only %d requests were sent, want at least %d", l.sent.Load(), 100*restarts)
 	}
 }
 
-// shippedService is service.yaml as a tree, and its health check of warder.
+// shippedService returns the decoded service.yaml, and the health check of warder in it.
 func shippedService(t *testing.T, certificates string) (root, health map[string]any) {
 	t.Helper()
 	text, err := fs.ReadFile(envoy.Configs(), "service.yaml")
@@ -138,8 +138,7 @@ func durationOf(t *testing.T, value any) time.Duration {
 	return d
 }
 
-// noticed is how long an Envoy may take until it has noticed that a warder is not
-// serving.
+// noticed returns the maximum time until Envoy detects that a warder does not serve.
 func noticed(t *testing.T, health map[string]any) time.Duration {
 	t.Helper()
 	interval := max(durationOf(t, health["interval"]), durationOf(t, health["no_traffic_interval"]), durationOf(t, health["no_traffic_healthy_interval"]))
@@ -147,18 +146,18 @@ func noticed(t *testing.T, health map[string]any) time.Duration {
 	return time.Duration(threshold)*(interval+durationOf(t, health["interval_jitter"])) + durationOf(t, health["timeout"])
 }
 
-// TestShutdownDelayIsEnough: what service.yaml needs to notice fits into the default
-// of shutdown.delay, with a second to spare.
+// TestShutdownDelayIsEnough checks that the default of shutdown.delay is at least a second longer
+// than the time that Envoy with service.yaml needs to detect the shutdown.
 func TestShutdownDelayIsEnough(t *testing.T) {
 	t.Parallel()
 	_, health := shippedService(t, "/tls")
 	delay := config.DefaultSettings().Shutdown.Delay
 	if needed := noticed(t, health); delay < needed+time.Second {
-		t.Errorf("shutdown.delay is %v and Envoy notices after %v; there must be a second between", delay, needed)
+		t.Errorf("shutdown.delay is %v and Envoy detects the shutdown after %v; want a difference of at least a second", delay, needed)
 	}
 }
 
-// TestRestartsBehindService restarts two warders in turn behind service.yaml.
+// TestRestartsBehindService restarts two warders alternately behind an Envoy with service.yaml.
 func TestRestartsBehindService(t *testing.T) {
 	const name = "warder.warder.svc.cluster.local"
 	dir := t.TempDir()
@@ -169,7 +168,7 @@ func TestRestartsBehindService(t *testing.T) {
 		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.PEM)),
 	}
 	root, health := shippedService(t, dir)
-	// The shipped relation in less time.
+	// The intervals and the delay are shorter than the shipped ones. Their relation is the same.
 	for _, interval := range []string{"interval", "no_traffic_interval", "no_traffic_healthy_interval", "unhealthy_interval"} {
 		health[interval] = fmt.Sprintf("%.3fs", durationOf(t, health[interval]).Seconds()/5)
 	}
@@ -177,7 +176,7 @@ func TestRestartsBehindService(t *testing.T) {
 	health["timeout"] = "1s"
 	delay := 2 * time.Second
 	if delay < noticed(t, health) {
-		t.Fatal("the test has another relation than what is shipped")
+		t.Fatal("the delay of the test is too short for its health checks")
 	}
 	leaks, up := newLeaks(), startUpstream(t)
 	var replicas []*replica
@@ -201,7 +200,7 @@ func TestRestartsBehindService(t *testing.T) {
 	e := startShippedEnvoy(t, config, leaks)
 	healthy := func(n int) {
 		t.Helper()
-		waitFor(t, fmt.Sprintf("Envoy to know %d warders", n), func() error {
+		waitFor(t, fmt.Sprintf("Envoy to see %d healthy warders", n), func() error {
 			page, err := e.Get(t.Context(), "/stats?filter=cluster.warder.membership_healthy")
 			if err == nil && strings.TrimSpace(string(page)) != fmt.Sprintf("cluster.warder.membership_healthy: %d", n) {
 				err = fmt.Errorf("%s", page)
@@ -220,9 +219,10 @@ func TestRestartsBehindService(t *testing.T) {
 	l.end(t)
 }
 
-// TestRestartsInKubernetesOrder ends pods of a warder and an Envoy with sidecar.yaml
-// as Kubernetes does, in turn: no new requests, then Envoy's end, then warder's.
-// warder is told first, as when all hear of the end at once: it goes on answering.
+// TestRestartsInKubernetesOrder restarts pods of a warder and an Envoy with sidecar.yaml in the
+// order of Kubernetes: the pod gets no new requests, then Envoy ends, then warder ends. warder gets
+// its signal first, because Kubernetes may signal all containers at once. It must continue to
+// respond.
 func TestRestartsInKubernetesOrder(t *testing.T) {
 	leaks, up := newLeaks(), startUpstream(t)
 	type pod struct {
@@ -232,7 +232,7 @@ func TestRestartsInKubernetesOrder(t *testing.T) {
 		config   []byte
 	}
 	var mu sync.Mutex
-	var ready []*pod // as the load balancer sees it
+	var ready []*pod // the pods that the load balancer uses
 	start := func(p *pod) {
 		p.warder.start(t, leaks)
 		p.envoy = startShippedEnvoy(t, p.config, leaks)
@@ -292,7 +292,7 @@ func endpointOf(t *testing.T, address string) any {
 	return map[string]any{"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}}}
 }
 
-// startShippedEnvoy runs Envoy until the test ends.
+// startShippedEnvoy starts an Envoy that runs until the test ends.
 func startShippedEnvoy(t *testing.T, config []byte, leaks *leaks) *envoy.Process {
 	t.Helper()
 	binary, err := envoy.FindBinary("")

@@ -26,23 +26,22 @@ import (
 	"warder/envoy"
 )
 
-// patience bounds the waits for something that will come. Reaching it is a
-// failure; how long it took before that is not measured.
+// patience limits the wait for an event that must happen. A test fails when the limit is reached;
+// it does not measure the time until then.
 const patience = 60 * time.Second
 
-// A rig is everything around one warder: a real Redis and Postgres, an
-// application that records what reaches it, and a real Envoy in front. The
-// program itself is this test binary, so that it has the race detector when the
-// tests have it.
+// A rig is one warder with its environment: a real Redis and Postgres, an application that records
+// the requests that it gets, and a real Envoy in front of it. The warder is this test binary, so
+// that it has the race detector if the tests have it.
 type rig struct {
-	dir      string // configuration, policy and the socket
+	dir      string // holds the configuration, the policy and the socket
 	redis    *authztest.Redis
 	postgres *authztest.Postgres
 	upstream *upstream
 	leaks    *leaks
-	secret   []byte // of the tokens
+	secret   []byte // the secret that signs the tokens
 
-	envoy  *envoy.Process // the last one that was started
+	envoy  *envoy.Process // the last one started
 	warder *program
 	admin  string // address of the admin listener
 }
@@ -65,7 +64,7 @@ func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Po
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "warder.sock") }
 
-// redisURL is the URL of the rig's Redis with another password when one is given.
+// redisURL returns the URL of a Redis. A password that is not "" replaces the right one.
 func redisURL(redis *authztest.Redis, password string) string {
 	if password == "" {
 		password = redis.Password
@@ -76,7 +75,7 @@ func redisURL(redis *authztest.Redis, password string) string {
 	return "redis://:" + password + "@" + redis.Addr + "/0"
 }
 
-// config is warder.yaml for the rig; more overrides or adds top-level keys.
+// config returns the warder.yaml of the rig. The keys of more replace or extend its top-level keys.
 func (r *rig) config(more map[string]any) map[string]any {
 	c := map[string]any{
 		"listen":    map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin},
@@ -91,7 +90,7 @@ func (r *rig) config(more map[string]any) map[string]any {
 	return c
 }
 
-// write writes a file of the rig and returns its path.
+// write writes a file into the directory of the rig and returns its path.
 func (r *rig) write(name, text string) string {
 	path := filepath.Join(r.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -100,15 +99,14 @@ func (r *rig) write(name, text string) string {
 	return path
 }
 
-// startWarder starts the program with a policy, and with flags if there are any, and
-// waits until it is ready.
+// startWarder starts the program with a policy and flags, and waits until it is ready.
 func (r *rig) startWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
 	r.launchWarder(t, policy, more, flags...)
 	waitFor(t, "warder to be ready", func() error { return r.readyz() })
 }
 
-// launchWarder starts the program without waiting.
+// launchWarder starts the program like startWarder, but does not wait.
 func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
 	r.stopWarder(t)
@@ -129,8 +127,8 @@ func (r *rig) stopWarder(t *testing.T) {
 	}
 }
 
-// keepMetrics keeps what /metrics shows at the end of a program, to be searched for
-// secrets. A program that is dead shows nothing.
+// keepMetrics records the response of /metrics, so that it is searched for secrets. It does nothing
+// if the program has already ended.
 func (r *rig) keepMetrics() {
 	client := http.Client{Timeout: 2 * time.Second}
 	response, err := client.Get("http://" + r.admin + "/metrics")
@@ -141,7 +139,7 @@ func (r *rig) keepMetrics() {
 	_, _ = io.Copy(r.leaks.sink("metrics"), response.Body)
 }
 
-// readyz returns nil when the program says that it is ready.
+// readyz returns nil if the program reports that it is ready.
 func (r *rig) readyz() error {
 	select {
 	case <-r.warder.ended:
@@ -151,8 +149,8 @@ func (r *rig) readyz() error {
 	return readyz(r.admin, r.leaks.sink("readyz"))
 }
 
-// readyz returns nil when the program with this admin address says that it is ready. It writes
-// what the program says to said.
+// readyz returns nil if the program with this admin address reports that it is ready. It writes
+// the body of the response to said.
 func readyz(admin string, said io.Writer) error {
 	client := http.Client{Timeout: 2 * time.Second}
 	response, err := client.Get("http://" + admin + "/readyz")
@@ -172,16 +170,16 @@ func readyz(admin string, said io.Writer) error {
 type program struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // how it ended, once ended is closed
-	// decisions are the lines of the decision log, accesses those of Envoy's access
-	// log. Nobody has to read them.
+	err   error // result of Wait, valid once ended is closed
+	// decisions receives the lines of the decision log, and accesses those of Envoy's access log.
+	// Lines are dropped if the tests do not read them.
 	decisions, accesses chan []byte
 }
 
-// repository is the root of the repository, seen from this package.
+// repository is the path of the root of the repository, relative to this package.
 const repository = "../../../.."
 
-// asWarder in the environment makes this test binary the program; see TestMain.
+// asWarder is the environment variable that makes this test binary run as warder. See TestMain.
 const asWarder = "WARDER_TEST_AS_WARDER"
 
 func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
@@ -201,7 +199,7 @@ func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
 	return p
 }
 
-// stop ends the program in its own orderly way and expects exit code 0.
+// stop sends SIGTERM to the program and expects exit code 0.
 func (p *program) stop(t *testing.T) {
 	select {
 	case <-p.ended:
@@ -220,7 +218,7 @@ func (p *program) stop(t *testing.T) {
 	}
 }
 
-// An upstream is the application: it records what reaches it.
+// An upstream is the application. It records the requests that it gets.
 type upstream struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -242,21 +240,20 @@ func startUpstream(t *testing.T) *upstream {
 	return u
 }
 
-// seen returns how many requests arrived, and the fields of the last one.
+// seen returns the number of requests that arrived, and the header of the last one.
 func (u *upstream) seen() (int, http.Header) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.hits, u.last
 }
 
-// A user, a session and two keys that every fault test knows.
+// The user and the session that all fault tests use.
 const (
 	goodUser    = "42"
 	goodSession = "s-e2e-1"
 )
 
-// seed puts a good user, a session and an API key into the stores, and returns
-// the credentials for them.
+// seed adds a valid user, a session and an API key to the stores, and returns the credentials.
 func (r *rig) seed(t *testing.T) (token, apiKey string) {
 	t.Helper()
 	apiKey = r.leaks.secret("an API key", "wk_e2e_c4n4rykey0001")
@@ -270,7 +267,7 @@ func (r *rig) seed(t *testing.T) (token, apiKey string) {
 	return r.token(t, nil), apiKey
 }
 
-// token mints a token for the good user; more overrides claims.
+// token creates a token for the valid user. The keys of more replace or extend its claims.
 func (r *rig) token(t *testing.T, more map[string]any) string {
 	t.Helper()
 	claims := map[string]any{"sub": goodUser, "jti": goodSession, "exp": time.Now().Add(time.Hour).Unix()}
@@ -282,8 +279,8 @@ func (r *rig) token(t *testing.T, more map[string]any) string {
 	return r.leaks.secret("a token", token)
 }
 
-// get sends one request through Envoy and returns the status. What comes back is
-// searched for secrets at the end.
+// get sends one request through Envoy and returns the status. The response is searched for secrets
+// at the end.
 func (r *rig) get(t *testing.T, base, path string, headers map[string]string) int {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, base+path, nil)
@@ -313,7 +310,7 @@ func bearer(token string) map[string]string {
 
 func key(apiKey string) map[string]string { return map[string]string{"X-API-Key": apiKey} }
 
-// waitFor tries until there is no error.
+// waitFor calls try until it returns nil or a fatal error, or until patience is over.
 func waitFor(t *testing.T, what string, try func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -336,7 +333,7 @@ func waitFor(t *testing.T, what string, try func() error) {
 	}
 }
 
-// fatal is an error that waiting does not mend.
+// fatal is an error that further attempts cannot remove.
 type fatal struct{ error }
 
 func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }

@@ -103,7 +103,7 @@ type said struct {
 	Next     string `json:"next_reason"`
 }
 
-// expectSaid reads as many lines of a log as are wanted, in any order.
+// expectSaid reads one line of a log for each wanted content, in any order.
 func (r *rig) expectSaid(t *testing.T, path string, lines <-chan []byte, wanted ...said) {
 	t.Helper()
 	missing := map[said]bool{}
@@ -139,7 +139,7 @@ func expectArrived(t *testing.T, path string, arrived http.Header, verdict strin
 		}
 	}
 	if got := arrived.Get("X-Warder-User"); known && got != goodUser {
-		t.Errorf("%s: the application is told of user %q", path, got)
+		t.Errorf("%s: the application got user %q, want %q", path, got, goodUser)
 	}
 	for name, value := range credentials {
 		if got := arrived.Values(name); shadow && (len(got) != 1 || got[0] != value) {

@@ -48,33 +48,34 @@ func NewCommand(p cli.Process) *cobra.Command {
 		Short: "Say how one request would be decided, and why",
 		Long: `explain decides one request as the service would, and shows which route won, which
 others came close and why they lost, each check in order, and the headers that would be
-sent. It exits 0 whatever the answer is.
+sent. The exit code is 0 for every decision.
 
-It asks no Redis and no Postgres. --as-user makes the request one of an active user with a
+It uses no Redis and no Postgres. --as-user makes the request one of an active user with a
 live session, --as-api-key one with an active API key; without them there is no credential.
---claims adds to the token of --as-user what a condition (when:) may read. A token or a key
-in a --header cannot be verified, since explain has neither your secrets nor your stores: it
-is refused as a forged one would be.
+--claims adds claims to the token of --as-user, for conditions (when:). A token or a key in a
+--header cannot be verified, because explain has neither your secrets nor your stores: it is
+treated as forged.
 
-The client's address is what --client-ip says, else the peer of a captured request, read as
-client_ip in --config says. With --config the renamed headers count too; its secrets are not
+The client's address is that of --client-ip, else it is derived from a captured request in the
+way that client_ip in --config sets. --config also sets renamed headers; its secrets are not
 read. "-" as the policy is standard input.
 
 --check-request takes a captured envoy.service.auth.v3.CheckRequest in JSON instead of
 METHOD and URL; the other flags add to it.
 
---url asks the policy and the settings that a running warder has now; it answers its own
-machine only, as through kubectl port-forward. Nothing else is asked: what --as-user and
---as-api-key say is taken as said, and a token or a key in a --header is refused there too.
+--url uses the current policy and settings of a running warder, which accepts such requests
+only from its own machine, for example through kubectl port-forward. It uses no store either:
+--as-user and --as-api-key are believed, and a token or a key in a --header is treated as
+forged.
 
-A route in shadow answers would_deny where it would deny: the request goes on all the same.
+For a route in shadow the decision is would_deny instead of deny, and the request is forwarded.
 
 In JSON: {request: {method, host, path, client_ip}, decision, status, reason, route: {id, host,
 path, methods, who, file, line, column} or null, checks: [{check, outcome, detail}], close:
 [{route, host, path, methods, who, file, line, column, why}], close_more, upstream: {set: [{name,
 value}], remove} or null, client: {status, headers: [{name, value}], body} or null, notes}. An
-outcome is passed, failed, skipped (this request needs it not) or not_reached (an earlier one
-failed). upstream is there for what goes on, client for a no.`,
+outcome is passed, failed, skipped (not needed for this request) or not_reached (an earlier one
+failed). upstream is set if the request is forwarded, client if it is denied.`,
 		Example: `  warder explain -p policy.yaml GET https://api.example.com/api/v1/assets/7
   warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
   warder explain -p policy.yaml GET /t/acme/x --as-user 42 --claims '{"tenant": "acme"}'
@@ -160,13 +161,13 @@ func (o *options) check(cmd *cobra.Command, args []string) error {
 func (o *options) whyNot() string {
 	switch {
 	case len(o.roles) > 0 && o.user == "":
-		return "--roles are those of --as-user; give it too"
+		return "--roles needs --as-user; give both"
 	case o.claims != "" && o.user == "":
-		return "--claims are those of the token of --as-user; give it too"
+		return "--claims needs --as-user; give both"
 	case len(o.scopes) > 0 && !o.apiKey:
-		return "--scopes are those of --as-api-key; give it too"
+		return "--scopes needs --as-api-key; give both"
 	case o.user != "" && !authz.ValidID(o.user):
-		return fmt.Sprintf("--as-user: %q can be no user's id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
+		return fmt.Sprintf("--as-user: %q is not a valid user id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
 	}
 	if o.claims != "" {
 		if _, why := readClaims(o.claims); why != "" {
@@ -179,13 +180,13 @@ func (o *options) whyNot() string {
 	}{{"--roles", o.roles}, {"--scopes", o.scopes}} {
 		for _, name := range list.names {
 			if !authz.ValidName(name) {
-				return fmt.Sprintf("%s: %q can be held by nobody; write names without spaces at their ends, separated by commas", list.flag, name)
+				return fmt.Sprintf("%s: %q is not a valid name; write names without spaces at their ends, separated by commas", list.flag, name)
 			}
 		}
 	}
 	if o.clientIP != "" {
 		if addr, err := netip.ParseAddr(o.clientIP); err != nil || addr.Zone() != "" {
-			return fmt.Sprintf("--client-ip: %q is no address; write one such as 203.0.113.9", o.clientIP)
+			return fmt.Sprintf("--client-ip: %q is not an address; write one such as 203.0.113.9", o.clientIP)
 		}
 	}
 	return ""
@@ -199,7 +200,7 @@ func readClaims(text string) (claims jwt.MapClaims, why string) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(&claims); err != nil || claims == nil || d.More() {
-		return nil, fmt.Sprintf(`%q is no JSON object; write one such as '{"tenant": "acme"}'`, text)
+		return nil, fmt.Sprintf(`%q is not a JSON object; write one such as '{"tenant": "acme"}'`, text)
 	}
 	for _, name := range ownClaims {
 		if _, there := claims[name]; there {

@@ -200,16 +200,16 @@ func whyLost(n policy.Near, x Answer, won *Route) string {
 		return strings.Join(misses, "; ")
 	}
 	if won == nil { // the most specific route does not accept this form of the path
-		return "it takes the request too, and is not the most specific one"
+		return "it matches the request too, and is not the most specific one"
 	}
 	switch n.LostBy {
 	case policy.PartHost:
-		return fmt.Sprintf("it takes the request too, but its host %s is less specific than %s of %s", cmp.Or(n.Host, "(any)"), won.Host, won.ID)
+		return fmt.Sprintf("it matches the request too, but its host %s is less specific than %s of %s", cmp.Or(n.Host, "(any)"), won.Host, won.ID)
 	case policy.PartPath:
-		return fmt.Sprintf("it takes the request too, but its path is less specific at segment %d: %s against %s of %s",
+		return fmt.Sprintf("it matches the request too, but its path is less specific at segment %d: %s against %s of %s",
 			n.Segment+1, segmentAt(n.Path, n.Segment), segmentAt(won.Path, n.Segment), won.ID)
 	default:
-		return fmt.Sprintf("it takes the request too, but %s lists the method", won.ID)
+		return fmt.Sprintf("it matches the request too, but %s lists the method", won.ID)
 	}
 }
 
@@ -333,13 +333,13 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 		case step == stepCondition:
 			return Passed, "true: " + route.Condition.String()
 		case step > stepCredential && who.Method == authz.MethodAnonymous:
-			return Skipped, "there is nobody to ask about"
+			return Skipped, "an anonymous request has no principal"
 		}
 	}
 	isKey := who.Method == authz.MethodAPIKey || stepOf(d.Reason()) == stepDirectory && who.Method == authz.MethodNone
 	switch step {
 	case stepRequest:
-		return Passed, "it can be read in one way only"
+		return Passed, "it is unambiguous"
 	case stepPath:
 		if forms := x.Request.ParsedPath().Forms(); forms != 0 {
 			return Passed, fmt.Sprintf("it has a canonical form; the route allows %s", forms)
@@ -349,7 +349,7 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 		return Passed, fmt.Sprintf("%s (%s:%d)", route.ID, route.Position.File, route.Position.Line)
 	case stepClientIP:
 		if route.ClientIPs == nil {
-			return Passed, "any address may come"
+			return Passed, "any address is allowed"
 		}
 		return Passed, fmt.Sprintf("%s is in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
 	case stepPeer:
@@ -357,7 +357,7 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 	case stepCredential:
 		switch {
 		case who.Method == authz.MethodAnonymous:
-			return Passed, "there is none, and the route lets anybody through"
+			return Passed, "there is none, and the route allows anonymous requests"
 		case isKey:
 			return Passed, "an API key"
 		}
@@ -409,34 +409,34 @@ func (x Answer) failure(route *policy.Route) string {
 	case authz.ReasonPathAmbiguous:
 		return x.ambiguous()
 	case authz.ReasonRouteUnmatched:
-		return "no route takes the request"
+		return "no route matches the request"
 	case authz.ReasonClientIPDenied:
 		return fmt.Sprintf("%s is not in %s", d.ClientIP(), strings.Join(route.ClientIPs.Names(), " or "))
 	case authz.ReasonClientIPUnknown:
-		return fmt.Sprintf("the client's address is unknown, and only %s may come; give --client-ip", strings.Join(route.ClientIPs.Names(), " or "))
+		return fmt.Sprintf("the client's address is unknown, and only %s is allowed; give --client-ip", strings.Join(route.ClientIPs.Names(), " or "))
 	case authz.ReasonPeerDenied:
 		peer, allowed := x.Request.Principal, strings.Join(route.Principals.Patterns(), ", ")
 		if peer == "" {
-			return fmt.Sprintf("the connection has no principal, and only %s may come; give --principal", allowed)
+			return fmt.Sprintf("the connection has no principal, and only %s is allowed; give --principal", allowed)
 		}
 		return fmt.Sprintf("%s is not among %s", peer, allowed)
 	case authz.ReasonCredentialsMissing:
 		return "there is none; the route is for " + strings.Join(routes.WaysIn(route), " or ")
 	case authz.ReasonCredentialsAmbiguous:
-		return "there is more than one, and exactly one must come"
+		return "there is more than one, and exactly one is allowed"
 	case authz.ReasonTokenMalformed:
-		return "the Authorization header holds no Bearer token of the right form"
+		return "the Authorization header contains no well-formed Bearer token"
 	case authz.ReasonTokenSignature, authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm:
 		return "the token is not signed with a key that is known here"
 	case authz.ReasonAPIKeyUnknown:
-		return "the API key is none that is known here"
+		return "the API key is not known here"
 	case authz.ReasonAPIKeyMalformed:
 		return "the API key is not 8 to 256 characters of A-Z a-z 0-9 . _ ~ + / = -"
 	case authz.ReasonRoleMissing, authz.ReasonScopeMissing:
 		return x.rights(route) + "; the route is for " + strings.Join(routes.WaysIn(route), " or ")
 	case authz.ReasonConditionFalse:
 		if fault := d.Fault(); fault != nil {
-			return fmt.Sprintf("no answer, which is a no (%v): %s", fault, route.Condition)
+			return fmt.Sprintf("no result, and so not allowed (%v): %s", fault, route.Condition)
 		}
 		return "false: " + route.Condition.String()
 	default:
@@ -447,9 +447,9 @@ func (x Answer) failure(route *policy.Route) string {
 // malformed explains why a request could not be read.
 func (x Answer) malformed() string {
 	if host := x.Request.Host; host != "" && !pattern.ValidHost(host) {
-		return fmt.Sprintf("its host %q is none; one is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
+		return fmt.Sprintf("its host %q is not valid; a host is a name, an IPv4 address or an IPv6 address in brackets, with or without a port", host)
 	}
-	return "its method or its host is missing, or its headers cannot be read in one way only, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
+	return "its method or its host is missing, or its headers are ambiguous, or they leave no room for those that are added (envoy.max_headers_count, envoy.max_request_headers_kb)"
 }
 
 // ambiguous explains why a path has no canonical form, or which form of it the route does
@@ -462,16 +462,16 @@ func (x Answer) ambiguous() string {
 	forms := path.Forms()
 	route := x.Settings.Policy.Match(x.Method, x.Request.Host, path)
 	if route == nil {
-		return fmt.Sprintf("the path is written with %s, and no route takes it", forms)
+		return fmt.Sprintf("the path is written with %s, and no route matches it", forms)
 	}
-	return fmt.Sprintf("the path is written with %s; route %s (%s:%d) takes it, and would accept it with path_allows: [%s]",
+	return fmt.Sprintf("the path is written with %s; route %s (%s:%d) matches it, and would accept it with path_allows: [%s]",
 		forms, route.ID, route.Position.File, route.Position.Line, forms|route.PathAllows)
 }
 
 // notes returns remarks about how the options of the explanation affect the result.
 func (x Answer) notes() []string {
 	notes := []string{}
-	const unverified = "%s in the request is not verified: explain has neither your secrets nor your stores, and refuses it as a forged one; use %s to ask for a good one"
+	const unverified = "%s in the request is not verified: explain has neither your secrets nor your stores, and treats it as forged; use %s to ask for a good one"
 	if x.OwnHeaders["authorization"] {
 		notes = append(notes, fmt.Sprintf(unverified, "the Authorization header", "--as-user"))
 	}
@@ -479,10 +479,10 @@ func (x Answer) notes() []string {
 		notes = append(notes, fmt.Sprintf(unverified, "the API key", "--as-api-key"))
 	}
 	if x.OwnHeaders["x-forwarded-for"] && !x.Settings.Configured && x.options.clientIP == "" {
-		notes = append(notes, "X-Forwarded-For is not looked at without --config, which says whom to trust; the client is the connection's peer")
+		notes = append(notes, "X-Forwarded-For is ignored without --config, which names the trusted proxies; the client is the connection's peer")
 	}
 	if x.Decision.WouldDeny() {
-		notes = append(notes, "the route is in shadow: the denial is logged and counted, the request goes on, in the name of nobody and with its own credentials")
+		notes = append(notes, "the route is in shadow: the denial is logged and counted, and the request is forwarded without an identity and with its own credentials")
 	}
 	if r := x.route(); r != nil && !r.Public && x.options.user == "" && !x.options.apiKey && x.Decision.Reason() == authz.ReasonCredentialsMissing {
 		notes = append(notes, "no credential was given; add --as-user or --as-api-key to ask for somebody")

@@ -28,7 +28,7 @@ func splitHeader(h string) (name, value, why string) {
 	case strings.EqualFold(name, "host"):
 		return "", "", "names a host; it is the one of URL"
 	case strings.ContainsAny(value, "\r\n\x00"):
-		return "", "", "has a line end or a zero byte, which no header can hold"
+		return "", "", "has a line end or a zero byte, which no header can contain"
 	}
 	return name, value, ""
 }
@@ -45,11 +45,11 @@ func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, wh
 	rest := url
 	if scheme, after, found := strings.Cut(url, "://"); found && !strings.ContainsAny(scheme, "/?#") {
 		if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-			return nil, fmt.Sprintf("%q is no http:// or https:// URL", url)
+			return nil, fmt.Sprintf("%q is not an http:// or https:// URL", url)
 		}
 		rest = after
 	} else if !strings.HasPrefix(url, "/") {
-		return nil, fmt.Sprintf("%q is no URL; write https://HOST/PATH, or /PATH for a request without a host", url)
+		return nil, fmt.Sprintf("%q is not a URL; write https://HOST/PATH, or /PATH for a request without a host", url)
 	}
 	host, path := rest, "/"
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -60,7 +60,7 @@ func requestLine(method, url string) (_ *authv3.AttributeContext_HttpRequest, wh
 	}
 	switch {
 	case !isHeaderName(method):
-		return nil, fmt.Sprintf("%q is no method; write METHOD URL, as in: GET https://api.example.com/x", method)
+		return nil, fmt.Sprintf("%q is not a method; write METHOD URL, as in: GET https://api.example.com/x", method)
 	case strings.Contains(host, "@"):
 		return nil, fmt.Sprintf("%q has a user name, which no request sends; use --as-user or --header", url)
 	case host == "" && rest != url:
@@ -116,10 +116,10 @@ func decodeCaptured(data []byte) (in *authv3.CheckRequest, why string) {
 	in = new(authv3.CheckRequest)
 	// Ignore fields of a later Envoy, as gRPC does.
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, in); err != nil {
-		return nil, "is no envoy.service.auth.v3.CheckRequest in JSON: " + withoutPrefix(err)
+		return nil, "is not an envoy.service.auth.v3.CheckRequest in JSON: " + withoutPrefix(err)
 	}
 	if in.GetAttributes().GetRequest().GetHttp() == nil {
-		return nil, "holds no attributes.request.http; write an envoy.service.auth.v3.CheckRequest as protojson does"
+		return nil, "has no attributes.request.http; write an envoy.service.auth.v3.CheckRequest as protojson does"
 	}
 	return in, ""
 }

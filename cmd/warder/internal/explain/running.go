@@ -69,7 +69,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case !fromHere(r):
-		admin.Answer(w, http.StatusForbidden, "/explain answers its own machine only; use kubectl port-forward or kubectl exec")
+		admin.Answer(w, http.StatusForbidden, "/explain answers only requests from its own machine; use kubectl port-forward or kubectl exec")
 		return
 	case kind != "application/json" || r.Header.Get("Origin") != "":
 		// A web page cannot send this content type without a CORS preflight, which fails here.
@@ -133,7 +133,7 @@ func readQuestion(body []byte) (o *options, in *authv3.CheckRequest, output cli.
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&q); err != nil || d.More() {
-		return nil, nil, "", "the question is no JSON object with check_request, client_ip, principal, as_user, roles, claims, as_api_key, scopes, output"
+		return nil, nil, "", "the question is not a JSON object with check_request, client_ip, principal, as_user, roles, claims, as_api_key, scopes, output"
 	}
 	in, why = decodeCaptured(q.CheckRequest)
 	if why != "" {
@@ -163,7 +163,7 @@ func adminOf(target string) (base string, socket config.Address, why string) {
 	case err == nil && u.Scheme == "http" && u.Host != "" && u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "":
 		return "http://" + u.Host, config.Address{}, ""
 	}
-	return "", config.Address{}, "is no admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
+	return "", config.Address{}, "is not the address of an admin listener; write one such as http://127.0.0.1:9192, or unix:///run/warder/admin.sock"
 }
 
 // askRunning sends the question to a running warder and writes its answer to out.
@@ -195,9 +195,9 @@ func askRunning(ctx context.Context, out io.Writer, o options, in *authv3.CheckR
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	switch {
 	case err != nil:
-		return fmt.Errorf("no whole answer: %w", err)
+		return fmt.Errorf("the answer could not be read in full: %w", err)
 	case response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusMethodNotAllowed:
-		return errors.New("what answers there has no /explain; is it the admin listener of a warder, and of this version?")
+		return errors.New("the server at this address has no /explain; give the admin listener of a warder of this version")
 	case response.StatusCode != http.StatusOK:
 		return fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(body)))
 	}

@@ -30,25 +30,25 @@ A variable that is set wins over the file:
 ` + environmentTable() + `
 --policy wins over both. Paths in a file are relative to that file.
 
-The policy is reloaded when it changes and on SIGHUP, and so are the files of
-listen.tls; what is not right changes nothing. SIGTERM and SIGINT end the
+The policy and the files of listen.tls are reloaded when they change and on SIGHUP. If
+a new version has problems, the old one stays in use. SIGTERM and SIGINT end the
 process when the checks in flight are done (shutdown.delay, shutdown.timeout); a second
 signal ends it at once.
 
---shadow enforces no denial of any route: for the time in which the application still
-checks by itself. What would be denied is logged and counted as would_deny, goes on
-without any identity header, and keeps its credentials; only requests that can be read
-in two ways are refused.
+--shadow enforces no denial of any route. Use it while the application still checks
+requests itself. A request that would be denied is logged and counted as would_deny, and
+forwarded without identity headers and with its credentials. Only ambiguous requests are
+denied.
 
---shadow-policy decides each request by the policy to come too, when the answer is on its
-way, and logs and counts where the two differ. It asks the stores a second time, and is
-watched like the first.
+--shadow-policy also decides each request by a second policy, after the response is sent,
+and logs and counts the differences. It sends a second request to the stores. The file is
+watched like that of the first policy.
 
 Decisions (log.decisions: all, deny or none) and the access log that Envoy sends are
 written to standard output, one JSON line each, all else to standard error.
 
 Store timeouts are below the deadline of a check (200ms), and that has to be below
-the timeout of Envoy's ext_authz filter, so that it is always warder that answers.`,
+the timeout of Envoy's ext_authz filter, so that warder always answers before Envoy gives up.`,
 		Example: `  warder serve -c warder.yaml
 
   export DATABASE_URL=postgres://warder@db/app REDIS_URL=redis://redis:6379/0

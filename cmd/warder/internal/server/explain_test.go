@@ -58,7 +58,7 @@ func TestExplainRunning(t *testing.T) {
 	}
 
 	if code, _, stderr := runCommand(clitest.Environment(), "explain", "--url", "http://"+r.GRPC.String(), "GET", "/user"); code != 1 ||
-		stderr != "warder: what answers there speaks no HTTP/1.1; is it listen.grpc? give the address of listen.admin\n" {
+		stderr != "warder: the server at this address does not speak HTTP/1.1; if it is listen.grpc, give the address of listen.admin\n" {
 		t.Errorf("the other listener: %d %s", code, stderr)
 	}
 	if code, out, _ := explain("GET", "/user", "-o", "json"); code != 0 || !json.Valid([]byte(out)) || !strings.Contains(out, `"reason": "credentials_missing"`) {
@@ -95,22 +95,22 @@ func TestExplainHandlerRefuses(t *testing.T) {
 		{200, `"decision": "deny"`, `{"check_request":` + get + `}`, [2]string{}},
 		{200, `"decision": "deny"`, `{"check_request":` + get + `}`, [2]string{"Content-Type", "application/json; charset=utf-8"}},
 		{415, "not application/json", `{"check_request":` + get + `}`, [2]string{"Content-Type", "text/plain"}},
-		{403, "its own machine only", `{"check_request":` + get + `}`, [2]string{"x-forwarded-for", "203.0.113.9"}},
-		{403, "its own machine only", `{"check_request":` + get + `}`, [2]string{"Forwarded", "for=203.0.113.9"}},
-		{403, "its own machine only", `{"check_request":` + get + `}`, [2]string{"via", "1.1 proxy"}},
-		{403, "its own machine only", `{"check_request":` + get + `}`, [2]string{"X-Real-IP", "203.0.113.9"}},
+		{403, "only requests from its own machine", `{"check_request":` + get + `}`, [2]string{"x-forwarded-for", "203.0.113.9"}},
+		{403, "only requests from its own machine", `{"check_request":` + get + `}`, [2]string{"Forwarded", "for=203.0.113.9"}},
+		{403, "only requests from its own machine", `{"check_request":` + get + `}`, [2]string{"via", "1.1 proxy"}},
+		{403, "only requests from its own machine", `{"check_request":` + get + `}`, [2]string{"X-Real-IP", "203.0.113.9"}},
 		{415, "not application/json", `{"check_request":` + get + `}`, [2]string{"Origin", "http://evil.example"}},
-		{400, "no JSON object", ``, [2]string{}},
-		{400, "no JSON object", `[]`, [2]string{}},
-		{400, "no JSON object", `{"check_request":` + get + `} {}`, [2]string{}},
-		{400, "no JSON object", `{"check_request":` + get + `,"as_users":"42"}`, [2]string{}},
-		{400, "check_request is no envoy.service", `{}`, [2]string{}},
-		{400, "check_request holds no attributes", `{"check_request":{}}`, [2]string{}},
-		{400, "can be no user's id", `{"check_request":` + get + `,"as_user":"a b"}`, [2]string{}},
-		{400, "give it too", `{"check_request":` + get + `,"roles":["ADMIN"]}`, [2]string{}},
-		{400, "held by nobody", `{"check_request":` + get + `,"as_user":"42","roles":["A,B"]}`, [2]string{}},
+		{400, "is not a JSON object", ``, [2]string{}},
+		{400, "is not a JSON object", `[]`, [2]string{}},
+		{400, "is not a JSON object", `{"check_request":` + get + `} {}`, [2]string{}},
+		{400, "is not a JSON object", `{"check_request":` + get + `,"as_users":"42"}`, [2]string{}},
+		{400, "check_request is not an envoy.service", `{}`, [2]string{}},
+		{400, "check_request has no attributes", `{"check_request":{}}`, [2]string{}},
+		{400, "is not a valid user id", `{"check_request":` + get + `,"as_user":"a b"}`, [2]string{}},
+		{400, "--roles needs --as-user", `{"check_request":` + get + `,"roles":["ADMIN"]}`, [2]string{}},
+		{400, "is not a valid name", `{"check_request":` + get + `,"as_user":"42","roles":["A,B"]}`, [2]string{}},
 		{400, "sub is one that", `{"check_request":` + get + `,"as_user":"42","claims":{"sub":"1"}}`, [2]string{}},
-		{400, "is no address", `{"check_request":` + get + `,"client_ip":"office"}`, [2]string{}},
+		{400, "is not an address", `{"check_request":` + get + `,"client_ip":"office"}`, [2]string{}},
 		{400, "use text or json", `{"check_request":` + get + `,"output":"xml"}`, [2]string{}},
 		{413, "larger than 1024 KiB", `{"check_request":"` + strings.Repeat("a", 1<<20) + `"}`, [2]string{}},
 	} {

@@ -58,7 +58,7 @@ func TestHealthCommand(t *testing.T) {
 		{0, "ready\n", "", clitest.Environment("WARDER_LISTEN_ADMIN=unix://" + onSocket.Listen.Admin.Address), nil},
 		{1, "", "503 Service Unavailable: not ready: waiting for sessions (Redis)", clitest.Environment(), []string{"--url", away.URL}},
 		{1, "", "connection refused", clitest.Environment(), []string{"--url", gone.URL}},
-		{1, "", "is no address to listen on", clitest.Environment("WARDER_LISTEN_ADMIN=example.com:1"), nil},
+		{1, "", "is not an address to listen on", clitest.Environment("WARDER_LISTEN_ADMIN=example.com:1"), nil},
 		{1, "", "gone.yaml: cannot be read", clitest.Environment(), []string{"-c", "gone.yaml"}},
 	} {
 		code, stdout, stderr := runCommand(c.env, append([]string{"health"}, c.args...)...)

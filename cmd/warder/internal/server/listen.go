@@ -96,7 +96,7 @@ func removeOldSocket(ctx context.Context, path string) error {
 	case err != nil:
 		return fmt.Errorf("cannot listen on unix://%s: %w", path, cli.Cause(err))
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("cannot listen on unix://%s: something that is no socket stands there; remove it or choose another path", path)
+		return fmt.Errorf("cannot listen on unix://%s: the path exists and is not a socket; remove it or choose another path", path)
 	}
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(ctx, "unix", path)
@@ -106,7 +106,7 @@ func removeOldSocket(ctx context.Context, path string) error {
 		return fmt.Errorf("cannot listen on unix://%s: another process listens there; stop it or choose another path", path)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 	default:
-		return fmt.Errorf("cannot listen on unix://%s: a socket stands there and it cannot be told whether it is in use: %w", path, cli.Cause(err))
+		return fmt.Errorf("cannot listen on unix://%s: the socket exists and it is not known whether it is in use: %w", path, cli.Cause(err))
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot listen on unix://%s: the old socket cannot be removed: %w", path, cli.Cause(err))

@@ -65,15 +65,15 @@ func TestListenUnixInPlaceOfAnother(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = l.Close() })
 		}},
-		{"no socket stands there", "a file", func(t *testing.T, path string) {
+		{"the path exists and is not a socket", "a file", func(t *testing.T, path string) {
 			clitest.WriteFile(t, filepath.Dir(path), filepath.Base(path), "precious")
 		}},
-		{"no socket stands there", "a link", func(t *testing.T, path string) {
+		{"the path exists and is not a socket", "a link", func(t *testing.T, path string) {
 			if err := os.Symlink("/nowhere", path); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"no socket stands there", "a folder", func(t *testing.T, path string) {
+		{"the path exists and is not a socket", "a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -25,9 +25,9 @@ type policyStatus struct {
 func newPolicyStatus(hash string, now time.Time) *policyStatus {
 	return &policyStatus{
 		successful: prometheus.NewDesc("warder_policy_last_reload_successful",
-			"1 when the last reading of the policy was good; 0 when it was not, and the last good policy stays.", nil, nil),
+			"1 if the last load of the policy succeeded; 0 if it failed and the last good policy stays.", nil, nil),
 		timestamp: prometheus.NewDesc("warder_policy_last_reload_timestamp_seconds",
-			"When the policy was last read and good, changed or not, in seconds since 1970; the start counts.", nil, nil),
+			"Time of the last successful load of the policy, changed or not, in seconds since 1970; the start counts.", nil, nil),
 		info: prometheus.NewDesc("warder_policy_info",
 			"Always 1, with the hash of the policy that decides.", []string{"hash"}, nil),
 		hash: hash, loaded: now,

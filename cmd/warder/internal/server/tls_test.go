@@ -129,7 +129,7 @@ func TestTLSReload(t *testing.T) {
 	_, otherKey := next.Issue(t, "other", time.Now().Add(time.Hour))
 	volume.Publish(t, map[string]string{"tls.crt": string(cert), "tls.key": string(otherKey), "ca.crt": string(next.PEM)})
 	clitest.Eventually(t, "a word about the pair", func() bool {
-		return strings.Contains(out.String(), "TLS files not reloaded") && strings.Contains(out.String(), "are no pair")
+		return strings.Contains(out.String(), "TLS files not reloaded") && strings.Contains(out.String(), "are not a certificate and its key")
 	})
 	if name, err := connect(addr, client(next, next)); err != nil || name != "second" {
 		t.Errorf("with a bad pair: %q, %v; want the second certificate", name, err)

@@ -54,13 +54,13 @@ func (w *fileWatch) lookAgain() {
 // run calls changed after each change that has settled, until the context ends.
 func (w *fileWatch) run(ctx context.Context, changed func()) error {
 	for _, file := range mountedAlone(w.paths) {
-		w.log.Warn("a file is mounted by itself (Kubernetes' subPath, or -v FILE:FILE), so that its replacement is never seen here; mount its folder instead",
+		w.log.Warn("a file is mounted by itself (Kubernetes' subPath, or -v FILE:FILE), so its replacement is not detected; mount its folder instead",
 			"file", file)
 	}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		// For example, there are no inotify instances left. Polling works too.
-		w.log.Warn("files are not watched, only looked at now and then", "every", lookTime, "error", err)
+		w.log.Warn("files are not watched, but checked periodically", "every", lookTime, "error", err)
 		notify = &fsnotify.Watcher{}
 	} else {
 		defer notify.Close()
@@ -85,7 +85,7 @@ func (w *fileWatch) run(ctx context.Context, changed func()) error {
 		case <-notify.Events:
 			lookSoon()
 		case err := <-notify.Errors:
-			w.log.Warn("watching files failed, looking at them", "error", err)
+			w.log.Warn("watching files failed, checking them", "error", err)
 			lookSoon()
 		case <-w.doubt:
 			w.seen, pending = fingerprint{}, fingerprint{}

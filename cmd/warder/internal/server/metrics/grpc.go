@@ -39,7 +39,7 @@ func newCallMetrics() *callMetrics {
 	m := &callMetrics{
 		started: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "grpc_server_started_total",
-			Help: "gRPC calls that began; those that are in flight are these without grpc_server_handled_total.",
+			Help: "gRPC calls that started; calls in flight are these minus grpc_server_handled_total.",
 		}, []string{"grpc_type", "grpc_service", "grpc_method"}),
 		handled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "grpc_server_handled_total",

@@ -153,8 +153,8 @@ func (m *Metrics) CountCaches(caches ...Cache) {
 	m.registry.MustRegister(cacheCollector{
 		caches: caches,
 		total: prometheus.NewDesc("warder_cache_requests_total",
-			"Questions to what is kept in memory: hit (answered from it), shared (by a question to the store that was under way), "+
-				"miss (by the store), bypass (by the store, since nothing may be kept now).",
+			"Lookups in a cache: hit (from the cache), shared (by a store request in flight), "+
+				"miss (by the store), bypass (by the store, because nothing may be cached at the moment).",
 			[]string{"cache", "result"}, nil),
 	})
 }

@@ -56,14 +56,14 @@ func (n *Next) RoutesGone(ids []string, current *policy.Policy) {
 func newNextMetrics() *Next {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "warder_shadow_policy_requests_total",
-		Help: "Requests held against the policy of warder serve --shadow-policy: same, different, or skipped because too many waited or a store did not answer.",
+		Help: "Requests compared with the policy of warder serve --shadow-policy: same, different, or skipped because too many waited or a store did not answer.",
 	}, []string{"result"})
 	return &Next{
 		requests: requests,
 		Same:     requests.WithLabelValues("same"), different: requests.WithLabelValues("different"), Skipped: requests.WithLabelValues("skipped"),
 		differences: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_shadow_policy_differences_total",
-			Help: "Requests that the policy of warder serve --shadow-policy decides otherwise, or for another reason.",
+			Help: "Requests that the policy of warder serve --shadow-policy decides differently, or for another reason.",
 		}, []string{"route", "decision", "reason", "next_route", "next_decision", "next_reason"}),
 	}
 }

@@ -21,12 +21,12 @@ func newStoreMetrics() storeMetrics {
 	return storeMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "warder_store_requests_total",
-			Help: "Questions to a store: ok, not_found, unavailable (no answer, or none in time), " +
-				"overloaded (not asked, for the sake of others), cancelled (nobody waited any more).",
+			Help: "Requests to a store: ok, not_found, unavailable (no answer, or none in time), " +
+				"overloaded (not sent, to limit the load), cancelled (the caller did not wait).",
 		}, []string{"store", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "warder_store_duration_seconds",
-			Help:    "Time that a question to a store took, whatever its result.",
+			Help:    "Duration of requests to a store, whatever their result.",
 			Buckets: decisionBuckets,
 		}, []string{"store"}),
 	}
