@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io/fs"
+	"flag"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 )
+
+var update = flag.Bool("update", false, "write the files that are made from others")
 
 // helm runs the helm that make tools installs, and returns its standard output.
 func helm(t *testing.T, args ...string) (string, error) {
@@ -90,11 +92,40 @@ func TestChart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if strings.Contains(file, "own-chart") {
+				out += ownPods(t, file)
+			}
 			for _, problem := range check(t, map[string]string{file: beside + out}, []string{file}) {
 				t.Error(problem)
 			}
 		})
 	}
+}
+
+// ownPods returns what a chart renders that has warder as a dependency and the sidecars in its
+// own Deployment.
+func ownPods(t *testing.T, values string) string {
+	t.Helper()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies: [{name: warder, version: '*'}]\n")
+	if err := os.CopyFS(filepath.Join(dir, "charts/warder"), os.DirFS("chart")); err != nil {
+		t.Fatal(err)
+	}
+	inner, err := os.ReadFile(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "values.yaml"), "warder:\n  "+strings.ReplaceAll(string(inner), "\n", "\n  "))
+	deployment, err := os.ReadFile("testdata/chart/own-deployment.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "templates/deployment.yaml"), string(deployment))
+	out, err := helm(t, "template", "site", dir, "--namespace", "data", "--kube-version", "1.37.0", "--show-only", "templates/deployment.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // TestChartIsManifests checks that sidecar.yaml and service.yaml are what the chart renders
@@ -118,8 +149,8 @@ func TestChartIsManifests(t *testing.T) {
 	}
 }
 
-// plain returns the objects of a manifest by key, without what Helm adds to each, and with
-// files of YAML parsed.
+// plain returns the objects of a manifest by key, without what Helm adds to each (labels, the
+// annotation of the configuration), and with files of YAML parsed.
 func plain(t *testing.T, text string) map[string]any {
 	t.Helper()
 	objects, err := parseObjects("-", text)
@@ -128,7 +159,9 @@ func plain(t *testing.T, text string) map[string]any {
 	}
 	all := map[string]any{}
 	for _, o := range objects {
-		all[o.key()] = withoutHelm(t, o.doc)
+		doc := withoutHelm(t, o.doc).(map[string]any)
+		delete(doc["metadata"].(map[string]any), "labels")
+		all[o.key()] = doc
 	}
 	return all
 }
@@ -150,12 +183,7 @@ func withoutHelm(t *testing.T, v any) any {
 				}
 				value = into[any](file)
 			}
-			if value := withoutHelm(t, value); value != nil {
-				m[name] = value
-			}
-		}
-		if len(m) == 0 {
-			return nil
+			m[name] = withoutHelm(t, value)
 		}
 		return m
 	case []any:
@@ -208,7 +236,7 @@ func TestChartRefuses(t *testing.T) {
 // that the release will have.
 func TestChartValidates(t *testing.T) {
 	t.Parallel()
-	out, err := render(t, "site", "data", "--values", "chart/ci/service-plaintext-values.yaml")
+	out, err := render(t, "site", "data", "--values", "chart/ci/service-istio-values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,18 +297,17 @@ func TestChartSchema(t *testing.T) {
 	}
 	got = append(got, '\n')
 	const file = "chart/values.schema.json"
-	want, err := os.ReadFile(file)
-	if os.Getenv("WARDER_UPDATE") != "" || errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(file, got, 0o644); err != nil { //nolint:gosec // everybody may read it
+	if *update {
+		if err := os.WriteFile(file, got, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return
 	}
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s is not made from values.yaml; WARDER_UPDATE=1 go test ./k8s -run TestChartSchema writes it (-file +made):\n%s", file, diff)
+		t.Errorf("%s is not made from values.yaml; run go test ./k8s -run TestChartSchema -update (-file +made):\n%s", file, diff)
 	}
 }
 
@@ -288,13 +315,14 @@ func TestChartSchema(t *testing.T) {
 var valueRules = map[string]map[string]any{
 	"mode":                               {"enum": []any{"service", "sidecar"}},
 	"image.digest":                       {"pattern": "^(sha256:[0-9a-f]{64})?$"},
-	"image.pullPolicy":                   {"enum": []any{"Always", "IfNotPresent", "Never"}},
+	"image.pullPolicy":                   {"enum": []any{"", "Always", "IfNotPresent", "Never"}},
 	"image.repository":                   {"minLength": 1},
 	"memoryLimitMiB":                     {"minimum": 64},
 	"replicas":                           {"minimum": 1},
 	"autoscaling.minReplicas":            {"minimum": 2},
 	"autoscaling.maxReplicas":            {"minimum": 2},
 	"tls.existingSecret":                 {"minLength": 1},
+	"tls.mode":                           {"enum": []any{"mutual", "istio"}},
 	"tls.certManager.issuerRef.kind":     {"enum": []any{"Issuer", "ClusterIssuer"}},
 	"podDisruptionBudget.maxUnavailable": {"type": []any{"integer", "string"}, "minimum": 0},
 	"service.trafficDistribution":        {"enum": []any{"", "PreferSameZone", "PreferSameNode", "PreferClose"}},

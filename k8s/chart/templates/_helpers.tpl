@@ -11,9 +11,11 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The names of warder's own objects: NAME-config. In mode service NAME is the full name. */ -}}
+{{- /* The names of warder's own objects begin with it: the full name, with -warder behind the name
+of an application. */ -}}
 {{- define "warder.prefix" -}}
-{{- if eq .Values.mode "service" -}}{{ include "warder.fullname" . }}{{- else -}}{{ include "warder.fullname" . }}-warder{{- end -}}
+{{- $name := include "warder.fullname" . -}}
+{{- if or (eq .Values.mode "service") (contains "warder" $name) -}}{{ $name }}{{- else -}}{{ $name }}-warder{{- end -}}
 {{- end -}}
 
 {{- define "warder.selectorLabels" -}}
@@ -89,10 +91,10 @@ policy.yaml: {{ $p.text | quote }}
 {{- if eq .Values.mode "sidecar" -}}
 {{- $_ := set $listen "grpc" "unix:///run/warder/warder.sock" -}}
 {{- else -}}
-{{- $_ := set $listen "grpc" ":9191" -}}
-{{- if .Values.tls.plaintext -}}
-{{- $_ := set $listen "plaintext" true -}}
+{{- if eq .Values.tls.mode "istio" -}}
+{{- $_ := set $listen "grpc" "127.0.0.1:9191" -}}
 {{- else -}}
+{{- $_ := set $listen "grpc" ":9191" -}}
 {{- $_ := set $listen "tls" (dict "cert_file" "/run/secrets/warder-tls/tls.crt" "key_file" "/run/secrets/warder-tls/tls.key" "client_ca_file" "/run/secrets/warder-tls/ca.crt") -}}
 {{- end -}}
 {{- end -}}
@@ -149,7 +151,7 @@ limits: {memory: {{ .Values.memoryLimitMiB }}Mi}
 - {name: warder-secrets, mountPath: /run/secrets/warder, readOnly: true}
 {{- if eq .Values.mode "sidecar" }}
 - {name: warder-socket, mountPath: /run/warder}
-{{- else if not .Values.tls.plaintext }}
+{{- else if ne .Values.tls.mode "istio" }}
 - {name: warder-tls, mountPath: /run/secrets/warder-tls, readOnly: true}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
@@ -165,9 +167,9 @@ limits: {memory: {{ .Values.memoryLimitMiB }}Mi}
 - name: warder-secrets
   secret: {secretName: {{ include "warder.secretName" . }}, defaultMode: 0440}
 {{- if eq .Values.mode "service" }}
-{{- if not .Values.tls.plaintext }}
+{{- if ne .Values.tls.mode "istio" }}
 - name: warder-tls
-  secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440{{ if .Values.tls.optional }}, optional: true{{ end }}}
 {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
@@ -181,7 +183,9 @@ warder.sidecar.podSecurityContext and warder.sidecar.volumes. */ -}}
 {{- define "warder.sidecar.initContainers" -}}
 - name: warder
   image: {{ include "warder.image" . }}
-  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  {{- with .Values.image.pullPolicy }}
+  imagePullPolicy: {{ . }}
+  {{- end }}
   restartPolicy: Always
   args: [serve, --config=/etc/warder/config/warder.yaml]
   env:
