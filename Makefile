@@ -13,10 +13,12 @@ SCENARIO  ?=
 BENCH_OUT ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
+HELM_VERSION          := v3.22.0
 
 TOOLS := .tools
 VENV  := $(TOOLS)/venv/.installed
 LINT  := $(TOOLS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+HELM  := $(TOOLS)/bin/helm-$(HELM_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -52,7 +54,7 @@ lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
 	@GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(LINT) run ./...
 
-race: tools ## all tests with the race detector
+race: tools $(HELM) ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
 	@$(GO) test $(RACE) -timeout 15m ./...
@@ -72,7 +74,7 @@ fuzz: go-new-enough ## each fuzz target for a moment (FUZZTIME=5s)
 		case "$$out" in *"Failing input"*) exit 1;; *"context deadline exceeded"*) fuzz "$$dir" "$$name" || exit 1;; *) exit 1;; esac; \
 	done
 
-k8s: tools ## check the manifests in k8s/
+k8s: tools $(HELM) ## check the manifests and the chart in k8s/
 	@echo "== manifests"
 	@$(GO) test -count=1 ./k8s
 
@@ -116,3 +118,10 @@ $(LINT):
 	@echo "== tools: golangci-lint $(GOLANGCI_LINT_VERSION), some minutes the first time"
 	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
+
+# From source, as no registry of a language has it.
+$(HELM):
+	@echo "== tools: helm $(HELM_VERSION), some minutes the first time"
+	@rm -f $(TOOLS)/bin/helm-*
+	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	@mv $(TOOLS)/bin/helm $@

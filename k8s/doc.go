@@ -1,6 +1,6 @@
-// Package k8s holds the manifests that put warder into a cluster: beside an
-// Envoy in each pod (sidecar.yaml), as one service for many (service.yaml), and
-// the objects with which Istio and Envoy Gateway ask it.
+// Package k8s holds what puts warder into a cluster: a Helm chart (chart), a kustomize
+// component (kustomize), the manifests that the chart renders (sidecar.yaml and
+// service.yaml), and the objects with which Istio and Envoy Gateway ask it.
 //
 // It owns what a cluster needs to know about warder: ports, probes, mounts,
 // rights, and how Envoy is told to ask. Users apply the files; the tests here

@@ -54,11 +54,11 @@ var mutants = []struct{ form, want, old, new string }{
 
 	// Names that lead nowhere.
 	{"sidecar", "Service app/app: no pod has the labels", "spec:\n  selector:\n    app.kubernetes.io/name: app\n", "spec:\n  selector:\n    app: app\n"},
-	{"sidecar", "Deployment app/app: no pod has the labels", "    matchLabels:\n      app.kubernetes.io/name: app\n  template:", "    matchLabels:\n      app: app\n  template:"},
+	{"sidecar", "Deployment app/app: no pod has the labels", "    matchLabels:\n      app.kubernetes.io/name: app\n  strategy:", "    matchLabels:\n      app: app\n  strategy:"},
 	{"sidecar", "has port https", "targetPort: http}", "targetPort: https}"},
 	{"sidecar", "has port 8080", "- {port: 8000}", "- {port: 8080}"},
 	{"sidecar", "mounts warder-cfg, which is no volume", "{name: warder-config, mountPath", "{name: warder-cfg, mountPath"},
-	{"sidecar", "shows ConfigMap app/policy, which does not exist", "configMap: {name: warder-policy}", "configMap: {name: policy}"},
+	{"sidecar", "shows ConfigMap app/policy, which does not exist", "configMap: {name: app-warder-policy}", "configMap: {name: policy}"},
 	{"sidecar", "asks port 8001, which no container has", "path: /healthz, port: 8000", "path: /healthz, port: 8001"},
 	{"sidecar", "no ServiceAccount", "serviceAccountName: app", "serviceAccountName: warder"},
 	{"sidecar", "nobody makes its namespace", "kind: Service\nmetadata:\n  name: app\n  namespace: app", "kind: Service\nmetadata:\n  name: app\n  namespace: apps"},
@@ -101,7 +101,7 @@ var mutants = []struct{ form, want, old, new string }{
 	{"sidecar", "no emptyDir that it may write to", "{name: warder-socket, mountPath: /run/warder}", "{name: warder-socket, mountPath: /run/warder, readOnly: true}"},
 	{"sidecar", "no ConfigMap is mounted at /etc/warder/policies", "policy: /etc/warder/policy\n", "policy: /etc/warder/policies\n"},
 	{"sidecar", "no .yaml file", "  policy.yaml: |", "  policy.yml: |"},
-	{"sidecar", "ConfigMap app/warder-policy: policy.yaml", "client_ips: [office]", "client_ips: [home]"},
+	{"sidecar", "ConfigMap app/app-warder-policy: policy.yaml", "client_ips: [office]", "client_ips: [home]"},
 	{"service", "without mutual TLS", "        client_ca_file: /run/secrets/warder-tls/ca.crt\n", ""},
 	{"service", "listens on port 9190", `grpc: ":9191"`, `grpc: ":9190"`},
 	{"service", "one would stop all requests", "minReplicas: 2", "minReplicas: 1"},
