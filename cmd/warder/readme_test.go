@@ -129,7 +129,8 @@ var standIns = map[string]string{
 	"celery":    `echo password=hunter2`,
 	"redis-cli": `exit 0`,
 	"kubectl": `case "$1" in get) echo '{"data":{"password":"x"}}';; esac
-while [ $# -gt 0 ]; do [ "$1" != -f ] || [ -e "$MODULE/$2" ] || exit 1; shift; done`,
+while [ $# -gt 0 ]; do case "$1" in -f|-k) [ -e "$MODULE/$2" ] || exit 1;; esac; shift; done`,
+	"helm": `[ "$1" != install ] || [ -e "$MODULE/$3/Chart.yaml" ]`,
 }
 
 // newExamples creates the folder in which the commands of a page run.
