@@ -69,7 +69,7 @@ type matchKeys struct {
 	Hosts []strict.String `json:"hosts" schema:"host" jsonschema:"minItems=1,uniqueItems=true,example=api.example.com"`
 	// Methods in upper case. Absent: GET HEAD POST PUT PATCH DELETE OPTIONS. GET covers HEAD.
 	Methods []strict.String `json:"methods" schema:"method" jsonschema:"minItems=1,uniqueItems=true,example=GET"`
-	// Paths: literal segments, {name} for one segment, and ** at the end for everything below. A trailing slash makes no other path.
+	// Paths: literal segments, {name} for one segment, literals with parameters between them such as {id}.json, and ** at the end for everything below. A trailing slash makes no other path.
 	Paths []strict.String `json:"paths" schema:"path" jsonschema:"required,minItems=1,uniqueItems=true,example=/api/v1/assets/{asset_id}" missing:"; write at least one, such as paths: [\"/api/v1/assets\"]" empty:", which matches nothing; write at least one, such as [\"/api/v1/assets\"]"`
 }
 

@@ -126,7 +126,7 @@ func lostBy(winner, loser Entry) (Part, int) {
 	return PartMethod, len(winner.Pattern.Segments())
 }
 
-// hasLiteral reports whether one of the segments is a literal.
+// hasLiteral reports whether one of the segments holds a literal.
 func hasLiteral(segments []pattern.Segment) bool {
-	return slices.ContainsFunc(segments, func(s pattern.Segment) bool { return !s.Param })
+	return slices.ContainsFunc(segments, func(s pattern.Segment) bool { return !s.IsParam() })
 }

@@ -60,8 +60,8 @@ func (l *linter) unreachable() {
 	for _, e := range l.table {
 		n := l.policy.matcher.nodeOf(e)
 		for _, method := range e.allMethods() {
-			if n.end.match(method) == e.Route && !e.Pattern.Rest() ||
-				n.rest.match(method) == e.Route && e.Pattern.Rest() && (n.end.match(method) == nil || !n.param.takesAll(method)) {
+			if n.end.match(method).route == e.Route && !e.Pattern.Rest() ||
+				n.rest.match(method).route == e.Route && e.Pattern.Rest() && (n.end.match(method).route == nil || !n.param.takesAll(method)) {
 				reached[e.Route] = true
 			}
 		}
@@ -75,17 +75,20 @@ func (l *linter) unreachable() {
 
 // takesAll reports whether routes at or below n match every path at or below it.
 func (n *node) takesAll(method string) bool {
-	return n != nil && (n.rest.match(method) != nil || n.end.match(method) != nil && n.param.takesAll(method))
+	return n != nil && (n.rest.match(method).route != nil || n.end.match(method).route != nil && n.param.takesAll(method))
 }
 
 // nodeOf returns the node of an entry.
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
 	for _, s := range e.Pattern.Segments() {
-		if s.Param {
+		switch text, literal := s.Text(); {
+		case literal:
+			n = n.literal[text]
+		case s.IsParam():
 			n = n.param
-		} else {
-			n = n.literal[s.Text]
+		default:
+			n = n.childByMixed(s)
 		}
 	}
 	return n
