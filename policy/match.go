@@ -153,19 +153,18 @@ func (m *methods) match(method string) found {
 func (m *matcher) add(route *Route, host string, p pattern.Pattern, listed []string) (other *Route, method string) {
 	n := m.tree(host)
 	for _, s := range p.Segments() {
-		text, literal := s.Text()
 		switch {
 		case s.IsMixed():
 			n = n.mixedChild(s)
 			continue
-		case !literal:
+		case !s.IsLiteral():
 			n = child(&n.param)
 			continue
 		case n.literal == nil:
 			n.literal = map[string]*node{}
 		}
-		next := n.literal[text]
-		n.literal[text] = child(&next)
+		next := n.literal[s.Text]
+		n.literal[s.Text] = child(&next)
 		n = next
 	}
 	at := &n.end

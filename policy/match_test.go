@@ -342,7 +342,7 @@ func TestMixedAgainstOracle(t *testing.T) {
 		}
 		p, err := tryCompile(routes...)
 		tied := ""
-		for range 600 {
+		for range 300 {
 			path := "/" + pick(texts...)
 			if two || random.IntN(4) == 0 {
 				path += "/" + pick(append([]string{"a-b", "a--b", "a-b-b"}, texts...)...)
@@ -378,7 +378,7 @@ func TestMixedAgainstOracle(t *testing.T) {
 			taken++
 		}
 	}
-	if refused < 60 || taken < 60 || won < 10_000 {
+	if refused < 40 || taken < 60 || won < 5_000 {
 		t.Errorf("%d policies refused, %d taken, %d requests won: this tests too little", refused, taken, won)
 	}
 }

@@ -82,9 +82,9 @@ func (n *node) takesAll(method string) bool {
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
 	for _, s := range e.Pattern.Segments() {
-		switch text, literal := s.Text(); {
-		case literal:
-			n = n.literal[text]
+		switch {
+		case s.IsLiteral():
+			n = n.literal[s.Text]
 		case s.IsParam():
 			n = n.param
 		default:

@@ -161,7 +161,7 @@ type machine struct {
 }
 
 func machineOf(s Segment) machine {
-	m := machine{first: []rune(s.first)}
+	m := machine{first: []rune(s.Text)}
 	state := int32(len(m.first)) //nolint:gosec // a policy is smaller
 	for _, p := range s.rest {
 		literal := []rune(p.then)

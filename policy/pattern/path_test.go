@@ -248,7 +248,7 @@ func FuzzPath(f *testing.F) {
 // literals returns the segments of a pattern that matches the path alone.
 func literals(p pattern.Path) (segments []pattern.Segment) {
 	for _, s := range p.Segments() {
-		segments = append(segments, pattern.Literal(s))
+		segments = append(segments, pattern.Segment{Text: s})
 	}
 	return segments
 }

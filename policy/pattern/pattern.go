@@ -144,11 +144,11 @@ func (p Pattern) CompareSpecific(other Pattern) int {
 		case x == kindEnd || x == kindRest:
 			return 0
 		case x == kindLiteral:
-			if c := cmp.Compare(p.segments[i].first, other.segments[i].first); c != 0 {
+			if c := cmp.Compare(p.segments[i].Text, other.segments[i].Text); c != 0 {
 				return c
 			}
 		case x == kindMixed:
-			if c := p.segments[i].compareKinds(other.segments[i]); c != 0 {
+			if c := p.segments[i].Compare(other.segments[i]); c != 0 {
 				return c
 			}
 		}
@@ -164,7 +164,7 @@ func (p Pattern) FirstDifference(other Pattern) (segment int, found bool) {
 			return i, true
 		case x == kindEnd || x == kindRest:
 			return i, false
-		case x == kindMixed && p.segments[i].compareKinds(other.segments[i]) != 0:
+		case x == kindMixed && p.segments[i].Compare(other.segments[i]) != 0:
 			return i, true
 		}
 	}
@@ -258,7 +258,7 @@ func readSegment(s string) (segment Segment, forms Forms, wrong string) {
 		return segment, 0, "has a segment of literals and parameters with more than " + strconv.Itoa(maxMixed) + " bytes; write it shorter"
 	}
 	before, rest, more := strings.Cut(s, "{")
-	segment.first, forms, wrong = parseLiteral(s, before)
+	segment.Text, forms, wrong = parseLiteral(s, before)
 	for more && wrong == "" {
 		var name, then string
 		var closed bool

@@ -23,7 +23,7 @@ import (
 //
 // The zero Segment is the literal of an empty text, which matches no segment of a path.
 type Segment struct {
-	first string  // the decoded literal before the first parameter, which may be empty
+	Text string  // the decoded literal before the first parameter; all of a literal segment
 	rest  []param // the parameters, from left to right
 }
 
@@ -31,19 +31,16 @@ type Segment struct {
 type param struct{ name, then string }
 
 // Literal returns the segment that matches a decoded text alone.
-func Literal(text string) Segment { return Segment{first: text} }
+func Literal(text string) Segment { return Segment{Text: text} }
 
 // Param returns the segment that matches any text.
 func Param(name string) Segment { return Segment{rest: []param{{name: name}}} }
-
-// Text returns the decoded text of a literal segment. ok is false for the other kinds.
-func (s Segment) Text() (text string, ok bool) { return s.first, len(s.rest) == 0 }
 
 // IsLiteral reports whether the segment is a literal.
 func (s Segment) IsLiteral() bool { return len(s.rest) == 0 }
 
 // IsParam reports whether the segment is a parameter as a whole.
-func (s Segment) IsParam() bool { return len(s.rest) == 1 && s.first == "" && s.rest[0].then == "" }
+func (s Segment) IsParam() bool { return len(s.rest) == 1 && s.Text == "" && s.rest[0].then == "" }
 
 // IsMixed reports whether the segment holds literals and parameters.
 func (s Segment) IsMixed() bool { return len(s.rest) > 0 && !s.IsParam() }
@@ -51,7 +48,7 @@ func (s Segment) IsMixed() bool { return len(s.rest) > 0 && !s.IsParam() }
 // Literals returns the number of literal characters of the segment. Of two mixed segments the
 // one with more of them is more specific.
 func (s Segment) Literals() int {
-	n := utf8.RuneCountInString(s.first)
+	n := utf8.RuneCountInString(s.Text)
 	for _, p := range s.rest {
 		n += utf8.RuneCountInString(p.then)
 	}
@@ -61,18 +58,18 @@ func (s Segment) Literals() int {
 // Ends returns the literals at the beginning and at the end of the segment, which may be empty.
 func (s Segment) Ends() (first, last string) {
 	if len(s.rest) == 0 {
-		return s.first, s.first
+		return s.Text, s.Text
 	}
-	return s.first, s.rest[len(s.rest)-1].then
+	return s.Text, s.rest[len(s.rest)-1].then
 }
 
 // Matches reports whether the segment matches a decoded segment of a path. It takes time linear
 // in the length of the text, and allocates nothing.
 func (s Segment) Matches(text string) bool {
 	if len(s.rest) == 0 {
-		return s.first == text
+		return s.Text == text
 	}
-	text, ok := strings.CutPrefix(text, s.first)
+	text, ok := strings.CutPrefix(text, s.Text)
 	for i := 0; ok && i < len(s.rest); i++ {
 		_, text, ok = s.cut(i, text)
 	}
@@ -81,7 +78,7 @@ func (s Segment) Matches(text string) bool {
 
 // value returns the text that the parameter takes in a decoded segment that matches.
 func (s Segment) value(name, text string) (value string, found bool) {
-	text, ok := strings.CutPrefix(text, s.first)
+	text, ok := strings.CutPrefix(text, s.Text)
 	for i := 0; ok && i < len(s.rest); i++ {
 		value, text, ok = s.cut(i, text)
 		if ok && s.rest[i].name == name {
@@ -116,7 +113,7 @@ func (s Segment) cut(i int, text string) (value, after string, ok bool) {
 
 // write writes the segment with its literals and the names of its parameters.
 func (s Segment) write(b *strings.Builder, literal, name func(string) string) {
-	b.WriteString(literal(s.first))
+	b.WriteString(literal(s.Text))
 	for _, p := range s.rest {
 		b.WriteString(name(p.name))
 		b.WriteString(literal(p.then))
@@ -174,9 +171,9 @@ func (s Segment) kind() int {
 	return kindMixed
 }
 
-// compareKinds orders segments by how specific they are: a literal, more literal characters in a
+// Compare orders segments by how specific they are: a literal, more literal characters in a
 // mixed segment, a parameter.
-func (s Segment) compareKinds(other Segment) int {
+func (s Segment) Compare(other Segment) int {
 	if c := cmp.Compare(s.kind(), other.kind()); c != 0 || !s.IsMixed() {
 		return c
 	}
@@ -187,9 +184,9 @@ func (s Segment) compareKinds(other Segment) int {
 func (s Segment) Overlap(other Segment) bool {
 	switch {
 	case s.IsLiteral():
-		return other.Matches(s.first)
+		return other.Matches(s.Text)
 	case other.IsLiteral():
-		return s.Matches(other.first)
+		return s.Matches(other.Text)
 	case s.IsParam() || other.IsParam():
 		return true
 	}
@@ -209,7 +206,7 @@ func (s Segment) covers(other Segment) bool {
 	case s.IsParam():
 		return true
 	case other.IsLiteral():
-		return s.Matches(other.first)
+		return s.Matches(other.Text)
 	case s.IsLiteral() || other.IsParam():
 		return false
 	}
@@ -221,11 +218,21 @@ func (s Segment) covers(other Segment) bool {
 	return !found && err == nil
 }
 
+// Typical returns a text that the segment matches, in which a character that no literal of the
+// segments holds stands for each parameter. So of the others only those match it that match
+// most of what the segment does.
+func (s Segment) Typical(others []Segment) string {
+	var b strings.Builder
+	value := string(freshRune(append(slices.Clone(others), s)))
+	s.write(&b, func(literal string) string { return literal }, func(string) string { return value })
+	return b.String()
+}
+
 // freshRune returns a character that no literal of the segments holds.
 func freshRune(segments []Segment) rune {
 	held := map[rune]bool{'.': true, '/': true, ';': true, '%': true}
 	for _, s := range segments {
-		for _, r := range s.first {
+		for _, r := range s.Text {
 			held[r] = true
 		}
 		for _, p := range s.rest {
