@@ -128,8 +128,8 @@ const (
 	label      = `[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?`
 	hostWord   = label + `(?:\.` + label + `)*`
 	ipv6Host   = `\[[0-9a-f:.]+\]`
-	methodByte = "[A-Z0-9!#$%&'*+.^_`|~-]"
-	methodWord = `(?:` + "[A-Z0-9!#$%&'+.^_`|~-]" + methodByte + `*|\*` + methodByte + `+)` // all but "*"
+	methodByte = "[A-Z0-9_-]"
+	methodWord = methodByte + `+`
 	escape     = `%(?:[34689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e])`
 	dot        = `(?:\.|%2[Ee])`
 	noDot      = `(?:[!$&-)+,0-;=@-Z_a-z~-]|` + escape + `)`

@@ -96,6 +96,10 @@ var unseen = map[string]string{
 	"match-paths-elsewhere[76]":      anotherKey,
 	"match-paths-elsewhere[77]":      "a pattern that counts would be too long",
 	"match-short[5]":                 twiceInAText,
+	"words[0]":                       elsewhereWord,
+	"words[1]":                       elsewhereWord,
+	"words[9]":                       elsewhereWord,
+	"words[11]":                      elsewhereWord,
 	"path-allows[4]":                 anotherKey,
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }

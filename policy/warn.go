@@ -30,19 +30,40 @@ func (c *compiler) lint() Problems {
 	l.unusedAdminRole()
 	l.everyAddress()
 	l.shadowed()
-	l.misspelled("role", func(r *Route) []string {
-		if r.User == nil {
-			return nil
-		}
-		return slices.Concat(r.User.Roles, r.User.AllRoles)
-	})
-	l.misspelled("scope", func(r *Route) []string {
-		if r.APIKey == nil {
-			return nil
-		}
-		return slices.Concat(r.APIKey.Scopes, r.APIKey.AnyScopes)
-	})
+	for _, what := range []struct {
+		name string
+		of   func(*Route) []string
+	}{{"role", rolesOf}, {"scope", scopesOf}} {
+		l.misspelled(what.name, what.of)
+		l.foreignNames(what.name, what.of)
+	}
 	return l.found
+}
+
+func rolesOf(r *Route) []string {
+	if r.User == nil {
+		return nil
+	}
+	return slices.Concat(r.User.Roles, r.User.AllRoles)
+}
+
+func scopesOf(r *Route) []string {
+	if r.APIKey == nil {
+		return nil
+	}
+	return slices.Concat(r.APIKey.Scopes, r.APIKey.AnyScopes)
+}
+
+// foreignNames finds names that are words of other products for everybody, patterns or
+// expressions. A directory may hold such names all the same.
+func (l *linter) foreignNames(what string, names func(*Route) []string) {
+	for _, r := range l.policy.routes {
+		for _, name := range names(r) {
+			if wrong := foreignName(what, name); wrong != "" && name != l.policy.adminRole {
+				l.warn(r, "allow", "%s", wrong)
+			}
+		}
+	}
 }
 
 // warn adds a warning about a key of a route, at the position of the route.

@@ -103,7 +103,7 @@ func (m maker) someOf(words ...string) string {
 }
 
 var (
-	makerPaths   = []string{"/", "/a", "/a/b", "/a/{x}", "/{y}/b", "/a/**", "/**", "/a/{x}/c", "/a/{z}/**", "/{q}", "/a%3Bb", "/{w}/{v}",
+	makerPaths = []string{"/", "/a", "/a/b", "/a/{x}", "/{y}/b", "/a/**", "/**", "/a/{x}/c", "/a/{z}/**", "/{q}", "/a%3Bb", "/{w}/{v}",
 		"/{m}-b", "/a-{n}", "/a/{m}.b", "/a/{m}.{n}", "/{m}%3Bb", "/{m}-{n}/b", "/a/b.{m}/**", "/a-b"}
 	makerHosts   = []string{"h.ex", "'*.ex'", "'*.b.ex'", "a.b.ex"}
 	makerMethods = []string{"GET", "POST", "HEAD", "OPTIONS", "PURGE"}
@@ -189,9 +189,9 @@ func (m maker) call() call {
 	c := call{
 		method: m.oneOf("GET", "GET", "POST", "HEAD", "OPTIONS", "PURGE", "DELETE", "TRACE"),
 		host:   m.oneOf("h.ex", "x.ex", "y.b.ex", "a.b.ex", "other", "", "z.a.b.ex"),
-		path:   m.oneOf("/", "/a", "/a/b", "/a/q", "/q/b", "/a/q/c", "/a/q/d/e", "/q", "/q/r/s", "/a%3Bb", "/a/q%2Fr", "/a/q;r", "/q;r", "/a/b/c", "/b", "/q/r",
+		path: m.oneOf("/", "/a", "/a/b", "/a/q", "/q/b", "/a/q/c", "/a/q/d/e", "/q", "/q/r/s", "/a%3Bb", "/a/q%2Fr", "/a/q;r", "/q;r", "/a/b/c", "/b", "/q/r",
 			"/a-b", "/q-b", "/a-q", "/a--b", "/a-b-b", "/a/q.b", "/a/b.q", "/a/b.b", "/a/q.b.b", "/a/q.r", "/a/b.q/c", "/q-b/b", "/a-b/b", "/q%3Bb", "/a-q%3Bb", "/q%3Br-b", "/a-q%2Fr", "/a/q%2F.b", "/-b"),
-		peer:   m.oneOf("", "spiffe://t/a", "spiffe://t/b", "spiffe://t/c", "CN=x", "CN=y"),
+		peer: m.oneOf("", "spiffe://t/a", "spiffe://t/b", "spiffe://t/c", "CN=x", "CN=y"),
 	}
 	if addr := m.oneOf("10.0.0.1", "10.1.0.1", "192.0.2.7", "2001:db8::1", "2001:db9::1", "203.0.113.1", ""); addr != "" {
 		c.addr = netip.MustParseAddr(addr)

@@ -43,6 +43,7 @@ func foreign(s string) string {
 }
 
 var (
+	methodAndPath     = regexp.MustCompile(`^((?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)(?:,[A-Z,]+)?)[:|\t]?(/.*)$`)
 	everything        = regexp.MustCompile(`^(?:\(?\.[*+]\)?|\[+\.\.\.\w+\]+|:\w+[*+]|<path:\w+>)$`)
 	nextParam         = regexp.MustCompile(`^\[+\w+\]+$`)
 	expressParam      = regexp.MustCompile(`:(\w+)(\([^)]*\))?`)
@@ -99,6 +100,9 @@ func foreignPath(text string) string {
 		return "is a regular expression, which no path of a policy is; write the path itself, with {name} for one segment and ** at the end for everything below"
 	case text == "*" || text == "**":
 		return `does not begin with /; write "/**" for every path`
+	case methodAndPath.MatchString(text):
+		m := methodAndPath.FindStringSubmatch(text)
+		return "begins with a method; write " + strict.Quote(m[1]+" "+m[2])
 	case text[0] != '/':
 		return "does not begin with /; write " + strict.Quote("/"+text)
 	}

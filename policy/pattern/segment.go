@@ -24,7 +24,7 @@ import (
 // The zero Segment is the literal of an empty text, which matches no segment of a path.
 type Segment struct {
 	Text string  // the decoded literal before the first parameter; all of a literal segment
-	rest  []param // the parameters, from left to right
+	rest []param // the parameters, from left to right
 }
 
 // A param is a parameter and the literal after it, which is empty at the end of a segment.
