@@ -76,6 +76,16 @@ func (s Segment) Matches(text string) bool {
 	return ok
 }
 
+// MatchesFold reports whether the segment matches a text in any case of letters. It serves
+// messages, and no decision.
+func (s Segment) MatchesFold(text string) bool {
+	lower := Segment{Text: strings.ToLower(s.Text), rest: slices.Clone(s.rest)}
+	for i, p := range lower.rest {
+		lower.rest[i].then = strings.ToLower(p.then)
+	}
+	return lower.Matches(strings.ToLower(text))
+}
+
 // value returns the text that the parameter takes in a decoded segment that matches.
 func (s Segment) value(name, text string) (value string, found bool) {
 	text, ok := strings.CutPrefix(text, s.Text)
