@@ -28,6 +28,10 @@ const (
 	tieTries     = 10
 )
 
+// maxTies bounds the conflicts between different paths that are reported: of n paths all pairs
+// can tie.
+const maxTies = 1000
+
 // example returns a request that both routes of a conflict could win, so that no more specific
 // route wins it. If it finds none, it returns one that both match.
 func (p *Policy) example(c conflict) string {
@@ -176,7 +180,7 @@ func (t *tied) compare(a, b *methods) {
 
 func (t *tied) add(a, b *methods, route, other *Route, method string) {
 	pair := tiedPair{route, other, a.pattern.Key() + " " + b.pattern.Key()}
-	if !t.seen[pair] {
+	if !t.seen[pair] && len(t.found) < maxTies {
 		t.seen[pair] = true
 		t.found = append(t.found, conflict{route: route, other: other, host: t.host, pattern: a.pattern, otherPattern: b.pattern, method: method})
 	}
