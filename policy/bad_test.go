@@ -93,6 +93,7 @@ var elsewhere = map[string]string{
 	"no file is given; give at least one policy file":                                                    "TestLoadRefuses",
 	"path has no canonical form":                                                                         "TestParsePath",
 	"give it with --policy":                                                                              "TestOtherFile",
+	"the segments overlap in too many ways":                                                              "for more segments than those of one message",
 	"the paths of the two policies overlap in too many ways to compare":                                  "TestDiffIsBounded",
 	"contains what a route refuses without path_allows: [":                                               "TestWrongPath",
 	"is not a CEL expression":                                                                            "for a parser that does not say why; this one always does",

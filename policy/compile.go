@@ -25,6 +25,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 		env:    env,
 		lists:  map[string]*ipList{},
 		ids:    map[string]routeEntry{},
+		placed: map[placement]strict.String{},
 	}
 	if len(files) == 0 {
 		return nil, Problems{{Message: "no file is given; give at least one policy file"}}
@@ -84,6 +85,7 @@ type compiler struct {
 	ids       map[string]routeEntry
 	admin     *adminRole
 	conflicts []conflict
+	placed    map[placement]strict.String
 	problems  Problems
 
 	conditions condition.Compiler
@@ -276,26 +278,15 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 		}
 		seen[p.Key()] = true
 		placed = append(placed, p)
+		c.placed[placement{route, p.Key()}] = path
 		for _, host := range hosts {
 			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
-				c.conflicts = append(c.conflicts, conflict{route, other, path, host, p, method})
+				c.conflicts = append(c.conflicts, conflict{route: route, other: other, at: path, host: host, pattern: p, otherPattern: p, method: method})
 				break
 			}
 		}
 	}
 	return placed
-}
-
-// conflictProblems returns the conflicts, whose messages name both routes. It is called after
-// all routes have been added, since the example of a conflict must be a request that no other
-// route wins.
-func (c *compiler) conflictProblems() (problems Problems) {
-	for _, x := range c.conflicts {
-		message := fmt.Sprintf("route %s and route %s (%s:%d) could both win %s; make one of them more specific, or remove the path from one",
-			nameOfRoute(x.route), nameOfRoute(x.other), x.other.Position.File, x.other.Position.Line, c.policy.example(x))
-		problems = append(problems, Problem{Position: x.at.At, Field: x.at.Field, Message: message})
-	}
-	return problems
 }
 
 // nameOfRoute returns the id of a route, which may be missing.

@@ -69,7 +69,7 @@ type matchKeys struct {
 	Hosts []strict.String `json:"hosts" schema:"host" jsonschema:"minItems=1,uniqueItems=true,example=api.example.com"`
 	// Methods in upper case. Absent: GET HEAD POST PUT PATCH DELETE OPTIONS. GET covers HEAD.
 	Methods []strict.String `json:"methods" schema:"method" jsonschema:"minItems=1,uniqueItems=true,example=GET"`
-	// Paths: literal segments, {name} for one segment, and ** at the end for everything below. A trailing slash makes no other path.
+	// Paths: literal segments, {name} for one segment, literals with parameters between them such as {id}.json, and ** at the end for everything below. A trailing slash makes no other path.
 	Paths []strict.String `json:"paths" schema:"path" jsonschema:"required,minItems=1,uniqueItems=true,example=/api/v1/assets/{asset_id}" missing:"; write at least one, such as paths: [\"/api/v1/assets\"]" empty:", which matches nothing; write at least one, such as [\"/api/v1/assets\"]"`
 }
 
@@ -170,15 +170,23 @@ func (id *identifier) ReadValue(r *strict.Reader, field string, v strict.Value) 
 // ReadValue reads the admin role, which may be empty.
 func (a *adminRole) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	text, ok := r.Text(field, v, `ADMIN, or "" for none`)
-	if ok && text != "" && !ValidName(text) {
+	switch {
+	case !ok || text == "":
+	case !ValidName(text):
 		r.Fail(v.At, field, "%s", wrongName("role", text, "one role"))
+	case text == "*":
+		r.Fail(v.At, field, "is \"*\", which is no role; write the one role that passes every check")
 	}
 	*a = adminRole{Text: text, At: v.At, Field: field}
 }
 
 // ReadValue reads a role.
 func (n *roleName) ReadValue(r *strict.Reader, field string, v strict.Value) {
-	*n = roleName(readName(r, field, v, "role", "CONTROL"))
+	name := readName(r, field, v, "role", "CONTROL")
+	if name == "*" {
+		r.Fail(v.At, field, "is \"*\", which is any role in other products; write user: {} for any signed-in user, or the roles that are meant")
+	}
+	*n = roleName(name)
 }
 
 // ReadValue reads a scope.
@@ -298,6 +306,8 @@ func checkMethods(r *strict.Reader, methods []strict.String) {
 	for _, m := range methods {
 		upper := strings.ToUpper(m.Text)
 		switch {
+		case foreignMethod(upper) != "":
+			r.Fail(m.At, m.Field, "%s %s", strict.Quote(m.Text), foreignMethod(upper))
 		case !validMethod(upper):
 			r.Fail(m.At, m.Field, "%s is not a method; write one such as GET", strict.Quote(m.Text))
 		case upper != m.Text:

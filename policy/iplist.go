@@ -118,6 +118,9 @@ func fromEnvironment(r *strict.Reader, s strict.String, env func(string) (string
 // parseNetwork reads a network, or an address as a network of one. wrong says what is wrong
 // with it; it is "" for a valid one.
 func parseNetwork(s string) (_ netip.Prefix, wrong string) {
+	if s == "0.0.0.0" || s == "::" {
+		return netip.Prefix{}, "is one address, which no client has; write [any] under client_ips for any address, or the network that is meant"
+	}
 	const example = "; write a network such as 203.0.113.0/24 or an address such as 203.0.113.7"
 	if !strings.Contains(s, "/") {
 		addr, err := netip.ParseAddr(s)

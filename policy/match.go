@@ -1,12 +1,11 @@
 package policy
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 
 	"warder/policy/pattern"
-	"warder/policy/strict"
 )
 
 // A matcher finds the route that wins a request. The host is looked up in maps, and the path
@@ -21,13 +20,14 @@ import (
 //	        (any)               every host, also none
 //	path    /assets             /assets, /assets/                        not /assets/7, /Assets
 //	        /assets/{id}        /assets/7                                not /assets/, /assets/7/x
+//	        /assets/{id}.json   /assets/7.json                           not /assets/.json, /assets/7.json.json
 //	        /assets/**          /assets, /assets/, /assets/7/x           not /assetsx
 //	method  GET (listed)        GET, and HEAD where no route lists it    not get
 //	        (absent)            GET HEAD POST PUT PATCH DELETE OPTIONS   not TRACE
 //
 // Hosts are compared first (exact, the longest wildcard, any), then the path, segment by
-// segment from the left (literal, {name}, the end of the pattern, **), then the method
-// (listed, GET for HEAD, absent).
+// segment from the left (literal, more literal characters in a mixed segment, {name}, the end
+// of the pattern, **), then the method (listed, GET for HEAD, absent).
 type matcher struct {
 	exact    map[string]*node
 	wildcard map[string]*node // by the text after "*."
@@ -38,6 +38,7 @@ type matcher struct {
 // lead to it.
 type node struct {
 	literal map[string]*node
+	mixed   []mixed // the most literal characters first
 	param   *node
 	end     *methods // patterns that end here
 	rest    *methods // patterns that end with ** here
@@ -45,8 +46,9 @@ type node struct {
 
 // methods are the routes of one host and path, by method.
 type methods struct {
-	listed map[string]*Route
-	absent *Route
+	pattern pattern.Pattern // of one of the routes; the others differ in names only
+	listed  map[string]*Route
+	absent  *Route
 }
 
 // absentMethods are the methods that a route without a list of methods matches.
@@ -66,58 +68,84 @@ func (p *Policy) Match(method, host string, path pattern.Path) *Route {
 		return nil
 	}
 	segments := path.Segments()
-	if route := m.exact[string(name)].match(segments, method); route != nil {
-		return route
+	if f := m.exact[string(name)].match(segments, method); f.route != nil {
+		return f.route
 	}
 	// The dots are tried from the left, so that the longest wildcard comes first.
 	for i, c := range name {
 		if c != '.' || i == 0 || len(m.wildcard) == 0 {
 			continue
 		}
-		if route := m.wildcard[string(name[i+1:])].match(segments, method); route != nil {
-			return route
+		if f := m.wildcard[string(name[i+1:])].match(segments, method); f.route != nil {
+			return f.route
 		}
 	}
-	return m.any.match(segments, method)
+	return m.any.match(segments, method).route
+}
+
+// found is a route that matches a request, with its place in the tree. The zero found is none.
+type found struct {
+	route *Route
+	at    *methods
+	rank  methodRank
+}
+
+// A methodRank says how a route matches a method, the most specific way first.
+type methodRank uint8
+
+const (
+	rankListed methodRank = iota
+	rankGetForHead
+	rankAbsent
+)
+
+// moreSpecific reports whether a route wins over another one that matches the same request.
+func (f found) moreSpecific(than found) bool {
+	return cmp.Or(f.at.pattern.CompareSpecific(than.at.pattern), cmp.Compare(f.rank, than.rank)) < 0
 }
 
 // match finds the route for the rest of a path. If a branch of the tree matches the path but
 // not the method, the next less specific branch is tried.
-func (n *node) match(segments []string, method string) *Route {
+func (n *node) match(segments []string, method string) found {
 	if n == nil {
-		return nil
+		return found{}
 	}
 	if len(segments) == 0 {
-		if route := n.end.match(method); route != nil {
-			return route
+		if f := n.end.match(method); f.route != nil {
+			return f
 		}
 		return n.rest.match(method)
 	}
-	if route := n.literal[segments[0]].match(segments[1:], method); route != nil {
-		return route
+	if f := n.literal[segments[0]].match(segments[1:], method); f.route != nil {
+		return f
 	}
-	if route := n.param.match(segments[1:], method); route != nil {
-		return route
+	for i := range n.mixed {
+		if f := n.mixed[i].match(segments, method); f.route != nil {
+			return f
+		}
+	}
+	if f := n.param.match(segments[1:], method); f.route != nil {
+		return f
 	}
 	return n.rest.match(method)
 }
 
-func (m *methods) match(method string) *Route {
+func (m *methods) match(method string) found {
 	if m == nil {
-		return nil
+		return found{}
 	}
 	if route := m.listed[method]; route != nil {
-		return route
+		return found{route, m, rankListed}
 	}
 	if method == "HEAD" {
 		if route := m.listed["GET"]; route != nil {
-			return route
+			return found{route, m, rankGetForHead}
 		}
 	}
 	if m.absent != nil && slices.Contains(absentMethods, method) {
-		return m.absent
+		return found{m.absent, m, rankAbsent}
 	}
-	return nil
+	return found{}
 }
 
 // add adds a route under one host, one path and all of its methods. If another route has the
@@ -125,11 +153,14 @@ func (m *methods) match(method string) *Route {
 func (m *matcher) add(route *Route, host string, p pattern.Pattern, listed []string) (other *Route, method string) {
 	n := m.tree(host)
 	for _, s := range p.Segments() {
-		if s.Param {
+		switch {
+		case s.IsMixed():
+			n = n.mixedChild(s)
+			continue
+		case !s.IsLiteral():
 			n = child(&n.param)
 			continue
-		}
-		if n.literal == nil {
+		case n.literal == nil:
 			n.literal = map[string]*node{}
 		}
 		next := n.literal[s.Text]
@@ -141,7 +172,7 @@ func (m *matcher) add(route *Route, host string, p pattern.Pattern, listed []str
 		at = &n.rest
 	}
 	if *at == nil {
-		*at = &methods{listed: map[string]*Route{}}
+		*at = &methods{pattern: p, listed: map[string]*Route{}}
 	}
 	if len(listed) == 0 {
 		if other = (*at).absent; other != nil {
@@ -182,43 +213,4 @@ func child(n **node) *node {
 		*n = new(node)
 	}
 	return *n
-}
-
-// A conflict is a pair of routes with the same host, path and method.
-type conflict struct {
-	route, other *Route
-	at           strict.String
-	host         string // "" for any
-	pattern      pattern.Pattern
-	method       string // "" for routes without a list of methods
-}
-
-// exampleTries bounds the search for an example. Each more specific route can win one of the
-// tries.
-const exampleTries = 100
-
-// example returns a request that both routes of a conflict could win, so that no more specific
-// route wins it. If it finds none, it returns one that both match.
-func (p *Policy) example(c conflict) string {
-	methods := absentMethods
-	if c.method != "" {
-		methods = []string{c.method}
-	}
-	for n := range exampleTries {
-		for _, tail := range []int{n + 1, 0} {
-			path := c.pattern.Example(n, tail)
-			parsed, err := pattern.ParsePath(path)
-			if err != nil {
-				continue
-			}
-			for _, host := range []string{pattern.ExampleHost(c.host, 0), pattern.ExampleHost(c.host, n)} {
-				for _, method := range methods {
-					if p.Match(method, host, parsed) == c.other {
-						return fmt.Sprintf("%s https://%s%s", method, host, path)
-					}
-				}
-			}
-		}
-	}
-	return fmt.Sprintf("%s https://%s%s", methods[0], pattern.ExampleHost(c.host, 0), c.pattern.Example(0, 1))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -246,16 +247,14 @@ func (r rule) rank(method, host, path string) string {
 			rank += "3"
 		case len(want) == 0 || len(got) == 0:
 			return ""
-		case want[0] == got[0]:
-			rank += "0"
-			want, got = want[1:], got[1:]
-			continue
-		case want[0][0] == '{':
-			rank += "1"
-			want, got = want[1:], got[1:]
-			continue
 		default:
-			return ""
+			one := rankSegment(want[0], got[0])
+			if one == "" {
+				return ""
+			}
+			rank += one
+			want, got = want[1:], got[1:]
+			continue
 		}
 		break
 	}
@@ -268,6 +267,139 @@ func (r rule) rank(method, host, path string) string {
 		return rank + " 2"
 	}
 	return ""
+}
+
+var oracleParams = regexp.MustCompile(`\{\w+\}`)
+
+// rankSegment says how well a segment of a rule matches one of a path, like rank.
+func rankSegment(want, got string) string {
+	literals := oracleParams.Split(want, -1)
+	switch characters := len(strings.Join(literals, "")); {
+	case want == got:
+		return "0"
+	case len(literals) == 1:
+		return ""
+	case characters == 0:
+		return "1"
+	case !strings.HasPrefix(got, literals[0]):
+		return ""
+	default:
+		got = got[len(literals[0]):]
+		for i, literal := range literals[1:] {
+			if got == "" {
+				return ""
+			}
+			if literal == "" {
+				return fmt.Sprintf("0%03d", 999-characters)
+			}
+			_, after, found := strings.Cut(got[1:], literal) // at least one character
+			if !found || i == len(literals)-2 && after != "" {
+				return ""
+			}
+			got = after
+		}
+		return fmt.Sprintf("0%03d", 999-characters)
+	}
+}
+
+// TestMixedAgainstOracle plays random policies with mixed segments. A policy is refused exactly
+// if two of its routes match one of all short paths equally well.
+func TestMixedAgainstOracle(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 8))
+	pick := func(from ...string) string { return from[random.IntN(len(from))] }
+	mixed := []string{"{x}-b", "a-{x}", "{x}-{y}", "a{x}", "{x}b", "{x}.{y}", "a-{x}-b", "{x}b-{y}"}
+	literals := []string{"a-b", "a", "-", "a.b"}
+	var texts []string
+	for from, n := []string{""}, 0; n < 5; n++ {
+		var longer []string
+		for _, s := range from {
+			for _, c := range "a-b." {
+				longer = append(longer, s+string(c))
+			}
+		}
+		texts = append(texts, longer...)
+		from = longer
+	}
+	texts = slices.DeleteFunc(texts, func(s string) bool { return s == "." || s == ".." })
+	refused, taken, won := 0, 0, 0
+	for range 300 {
+		var rules []rule
+		var routes []string
+		two := random.IntN(3) == 0
+		for i := range 2 + random.IntN(5) {
+			segment := func(n int) string {
+				s := pick(append([]string{pick(literals...), fmt.Sprintf("{p%d}", n)}, mixed...)...)
+				return strings.NewReplacer("{x}", fmt.Sprintf("{x%d}", n), "{y}", fmt.Sprintf("{y%d}", n)).Replace(s)
+			}
+			path := "/" + segment(0)
+			if two {
+				path += "/" + pick("a-b", "{p}", segment(1))
+			}
+			path += pick("", "", "/**")
+			rules = append(rules, rule{id: fmt.Sprintf("r%d", i), path: path, method: pick("", "GET", "HEAD", "POST")})
+			routes = append(routes, rules[i].yaml())
+		}
+		p, err := tryCompile(routes...)
+		tied := ""
+		for range 300 {
+			path := "/" + pick(texts...)
+			if two || random.IntN(4) == 0 {
+				path += "/" + pick(append([]string{"a-b", "a--b", "a-b-b"}, texts...)...)
+			}
+			method := pick("GET", "HEAD", "POST", "PUT")
+			best, want := "", ""
+			for _, r := range rules {
+				switch rank := r.rank(method, "x.test", path); {
+				case rank == "" || best != "" && rank > best:
+				case rank == best:
+					tied = method + " " + path
+				default:
+					best, want = rank, r.id
+				}
+			}
+			if err != nil || tied != "" {
+				continue
+			}
+			if got := winner(t, p, method+" x.test "+path); got != want {
+				t.Fatalf("%v\n%s %s: %q wins, want %q", rules, method, path, got, want)
+			}
+			if want != "" {
+				won++
+			}
+		}
+		switch {
+		case tied != "" && err == nil:
+			t.Fatalf("%v is taken, and %s is won by two routes", rules, tied)
+		case err != nil:
+			refused++
+			checkExamples(t, rules, err)
+		default:
+			taken++
+		}
+	}
+	if refused < 40 || taken < 60 || won < 5_000 {
+		t.Errorf("%d policies refused, %d taken, %d requests won: this tests too little", refused, taken, won)
+	}
+}
+
+var conflictMessage = regexp.MustCompile(`route (r\d) and route (r\d) .* could both win (\w+) https://[^/]+(\S+);`)
+
+// checkExamples looks whether both routes of each conflict match its example equally well, so
+// that every policy that is refused has a tie.
+func checkExamples(t *testing.T, rules []rule, err error) {
+	t.Helper()
+	found, _ := errors.AsType[policy.Problems](err)
+	for _, problem := range found {
+		m := conflictMessage.FindStringSubmatch(problem.Message)
+		if m == nil {
+			t.Fatalf("%v: %s", rules, problem.Message)
+		}
+		rank := func(id string) string { return rules[id[1]-'0'].rank(m[3], "x.test", m[4]) }
+		if rank(m[1]) == "" || rank(m[1]) != rank(m[2]) {
+			t.Fatalf("%v: %s: the ranks are %q and %q", rules, problem.Message, rank(m[1]), rank(m[2]))
+		}
+	}
 }
 
 // TestMatchAgainstOracle plays random policies and requests on the matcher and on
@@ -354,6 +486,9 @@ func manyRoutes(t testing.TB, n int) *policy.Policy {
 	for i := range n {
 		fmt.Fprintf(&text, "  - {id: r%d, match: \"GET /api/v1/kind%d/{id}/audit\", public: true}\n", i, i)
 	}
+	for i := range n {
+		fmt.Fprintf(&text, "  - {id: m%d, match: \"GET /mixed/k%d-{id}.json\", public: true}\n  - {id: v%d, match: \"POST /mixed/{id}:v%d\", public: true}\n", i, i, i, i)
+	}
 	text.WriteString("  - {id: files, match: {hosts: [\"*.example.com\"], paths: [\"/files/**\"]}, public: true}\n")
 	p, err := policy.Parse([]policy.File{{Name: "many.yaml", Data: []byte(text.String())}}, nil)
 	if err != nil {
@@ -368,6 +503,7 @@ func TestMatchAllocates(t *testing.T) {
 		p := manyRoutes(t, n)
 		for _, request := range []string{
 			"GET API.Example.com:8443 /api/v1/kind7/42/audit", "POST api.example.com /api/v1/kind7/42/audit", "GET a.b.example.com /files/a/b/c", "GET x /nowhere",
+			"GET x /mixed/k7-42.json", "POST x /mixed/42:v8", "GET x /mixed/k7-42.json.json",
 		} {
 			parts := strings.Split(request, " ")
 			path, err := pattern.ParsePath(parts[2])

@@ -117,7 +117,7 @@ var textSchemas = map[string]func() *jsonschema.Schema{
 const (
 	identifierWord = `[a-z0-9._-]{1,128}`
 	identifierHint = "Use lower-case letters, digits, dot, hyphen and underscore, at most 128 of them."
-	pathHint       = "A path begins with /, {name} stands for a whole segment, ** comes last, and there is no query."
+	pathHint       = "A path begins with /, {name} stands for a segment or a part of one, ** comes last, and there is no query."
 )
 
 // Pieces of the patterns. They mean the same to ECMA-262, which editors use, and to
@@ -128,16 +128,17 @@ const (
 	label      = `[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?`
 	hostWord   = label + `(?:\.` + label + `)*`
 	ipv6Host   = `\[[0-9a-f:.]+\]`
-	methodByte = "[A-Z0-9!#$%&'*+.^_`|~-]"
-	methodWord = `(?:` + "[A-Z0-9!#$%&'+.^_`|~-]" + methodByte + `*|\*` + methodByte + `+)` // all but "*"
+	methodByte = "[A-Z0-9_-]"
+	methodWord = methodByte + `+`
 	escape     = `%(?:[34689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e])`
 	dot        = `(?:\.|%2[Ee])`
-	noDot      = `(?:[!"$&-)+,0->@-\[\]-z|~-]|` + escape + `)`
-	firstByte  = `(?:[!"$&-)+,0-9;->@-\[\]-z|~-]|` + escape + `)` // no colon
+	noDot      = `(?:[!$&-)+,0-;=@-Z_a-z~-]|` + escape + `)`
+	firstByte  = `(?:[!$&-)+,0-9;=@-Z_a-z~-]|` + escape + `)` // no colon
 	pathByte   = `(?:` + dot + `|` + noDot + `)`
 	literal    = `(?:` + firstByte + `|` + dot + `(?:` + noDot + `|` + dot + pathByte + `))` + pathByte + `*`
 	variable   = `[A-Za-z_][A-Za-z0-9_]*`
-	segment    = `/(?:\{` + variable + `\}|` + literal + `)`
+	mixedWord  = `(?:(?:` + firstByte + `|` + dot + `)` + pathByte + `*)?\{` + variable + `\}(?:` + pathByte + `+\{` + variable + `\})*` + pathByte + `*`
+	segment    = `/(?:` + mixedWord + `|` + literal + `)`
 	pathWord   = `(?:/|(?:` + segment + `)+/?|(?:` + segment + `)*/\*\*)`
 	octet      = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
 	bits       = `(?:/(?:0|[1-9][0-9]{0,2}))?`

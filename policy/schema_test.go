@@ -51,6 +51,8 @@ var unseen = map[string]string{
 	"ambiguous-escapes":              twoRoutes,
 	"ambiguous-hosts":                twoRoutes,
 	"ambiguous-methods":              twoRoutes,
+	"ambiguous-mixed":                twoRoutes,
+	"ambiguous-mixed[12]":            twoRoutes,
 	"ambiguous-params":               twoRoutes,
 	"ambiguous-root":                 twoRoutes,
 	"ambiguous-same":                 twoRoutes,
@@ -75,9 +77,29 @@ var unseen = map[string]string{
 	"match-paths[47]":                anotherKey,
 	"match-paths[15]":                notUTF8,
 	"match-paths[16]":                notUTF8,
+	"match-paths[38]":                twiceInAText,
 	"match-paths[44]":                twiceInAText,
 	"match-paths[46]":                anotherKey,
+	"match-paths-elsewhere[35]":      elsewhereWord,
+	"match-paths-elsewhere[42]":      elsewhereWord,
+	"match-paths-elsewhere[43]":      elsewhereWord,
+	"match-paths-elsewhere[47]":      elsewhereWord,
+	"match-paths-elsewhere[49]":      elsewhereWord,
+	"match-paths-elsewhere[63]":      emptyParts,
+	"match-paths-elsewhere[64]":      emptyParts,
+	"match-paths-elsewhere[65]":      emptyParts,
+	"match-paths-elsewhere[66]":      emptyParts,
+	"match-paths-elsewhere[68]":      notUTF8,
+	"match-paths-elsewhere[71]":      twiceInAText,
+	"match-paths-elsewhere[72]":      twiceInAText,
+	"match-paths-elsewhere[75]":      anotherKey,
+	"match-paths-elsewhere[76]":      anotherKey,
+	"match-paths-elsewhere[77]":      "a pattern that counts would be too long",
 	"match-short[5]":                 twiceInAText,
+	"words[0]":                       elsewhereWord,
+	"words[1]":                       elsewhereWord,
+	"words[9]":                       elsewhereWord,
+	"words[11]":                      elsewhereWord,
 	"path-allows[4]":                 anotherKey,
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }
@@ -89,13 +111,15 @@ const modeline = "# yaml-language-server: $schema=../policy.schema.json\n"
 const expressions = "when-"
 
 const (
-	twoRoutes    = "what two routes say together is more than a schema compares"
-	anotherKey   = "it depends on what another key says"
-	aloneOnly    = "a word that stands alone in its list; beside others it makes no sense, but is a text like them"
-	twoSpellings = "two spellings of one path"
-	twiceInAText = "a pattern cannot find a word that stands twice"
-	notUTF8      = "what the escapes decode to is no matter of a pattern"
-	kindTwice    = "maxContains counts kinds, but editors that know only draft 7 would read contains as a demand for each"
+	twoRoutes     = "what two routes say together is more than a schema compares"
+	anotherKey    = "it depends on what another key says"
+	aloneOnly     = "a word that stands alone in its list; beside others it makes no sense, but is a text like them"
+	twoSpellings  = "two spellings of one path"
+	twiceInAText  = "a pattern cannot find a word that stands twice"
+	elsewhereWord = "a path could be written like this, and hardly ever is"
+	emptyParts    = "a pattern does not look for dot segments in parts of segments"
+	notUTF8       = "what the escapes decode to is no matter of a pattern"
+	kindTwice     = "maxContains counts kinds, but editors that know only draft 7 would read contains as a demand for each"
 )
 
 // TestSchemaAgrees: the schema takes each policy that the parser takes, and refuses

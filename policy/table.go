@@ -72,7 +72,7 @@ func (p *Policy) sortedTable() []Entry {
 		}
 	}
 	slices.SortStableFunc(table, func(a, b Entry) int {
-		return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.Pattern.Compare(b.Pattern), cmp.Compare(unlisted(a), unlisted(b)))
+		return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.Pattern.CompareSpecific(b.Pattern), cmp.Compare(unlisted(a), unlisted(b)), a.Pattern.Compare(b.Pattern))
 	})
 	return table
 }

@@ -179,3 +179,49 @@ routes:
 		}
 	}
 }
+
+// TestNearSlips: a request that no route takes, and the routes that it differs from by one slip,
+// the closest first.
+func TestNearSlips(t *testing.T) {
+	t.Parallel()
+	p := compileText(t, `version: 1
+routes:
+  - {id: assets, match: "GET /api/v1/assets/{id}", public: true}
+  - {id: export, match: "/api/v1/assets/{id}.csv", public: true}
+  - {id: users, match: "/api/v1/users", public: true}
+  - {id: admin, match: "/admin/**", public: true}
+  - {id: keys, match: "/api/v1/api-keys/all", public: true}
+  - {id: params, match: "/{a}/{b}/{c}", public: true, client_ips: [192.0.2.0/24]}
+  - {id: host, match: {hosts: [x.example.com], paths: ["/Host/only"]}, public: true}
+`)
+	words := []string{"not", "case", "segment", "length"}
+	for _, tt := range []struct{ request, want string }{
+		{"GET y /api/v1/Assets/7", "assets:case"},
+		{"GET y /API/V1/assets/7.CSV", "export:case assets:case"},
+		{"GET y /ADMIN/x/y", ""}, // the parameters take it
+		{"GET y /Admin", "admin:case"},
+		{"GET y /api/v1/asset/7", "assets:segment"},
+		{"GET y /api/v1/apikeys/all", "keys:segment"},
+		{"GET y /v1/assets/7/x", ""},
+		{"GET y /prefix/api/v1/assets/7", "assets:length"},
+		{"GET y /users", "users:length"},
+		{"GET y /host/only", "host:case"},
+		{"GET y /zzz", ""},
+	} {
+		f := strings.Fields(tt.request)
+		path, err := pattern.ParsePath(f[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, _ := p.Near(f[0], f[1], path, 5)
+		var got []string
+		for _, n := range near {
+			if n.Alike != policy.AlikeNot {
+				got = append(got, n.Route.ID+":"+words[n.Alike])
+			}
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s: %s, want %s", tt.request, s, tt.want)
+		}
+	}
+}

@@ -30,19 +30,40 @@ func (c *compiler) lint() Problems {
 	l.unusedAdminRole()
 	l.everyAddress()
 	l.shadowed()
-	l.misspelled("role", func(r *Route) []string {
-		if r.User == nil {
-			return nil
-		}
-		return slices.Concat(r.User.Roles, r.User.AllRoles)
-	})
-	l.misspelled("scope", func(r *Route) []string {
-		if r.APIKey == nil {
-			return nil
-		}
-		return slices.Concat(r.APIKey.Scopes, r.APIKey.AnyScopes)
-	})
+	for _, what := range []struct {
+		name string
+		of   func(*Route) []string
+	}{{"role", rolesOf}, {"scope", scopesOf}} {
+		l.misspelled(what.name, what.of)
+		l.foreignNames(what.name, what.of)
+	}
 	return l.found
+}
+
+func rolesOf(r *Route) []string {
+	if r.User == nil {
+		return nil
+	}
+	return slices.Concat(r.User.Roles, r.User.AllRoles)
+}
+
+func scopesOf(r *Route) []string {
+	if r.APIKey == nil {
+		return nil
+	}
+	return slices.Concat(r.APIKey.Scopes, r.APIKey.AnyScopes)
+}
+
+// foreignNames finds names that are words of other products for everybody, patterns or
+// expressions. A directory may hold such names all the same.
+func (l *linter) foreignNames(what string, names func(*Route) []string) {
+	for _, r := range l.policy.routes {
+		for _, name := range names(r) {
+			if wrong := foreignName(what, name); wrong != "" && name != l.policy.adminRole {
+				l.warn(r, "allow", "%s", wrong)
+			}
+		}
+	}
 }
 
 // warn adds a warning about a key of a route, at the position of the route.
@@ -60,8 +81,8 @@ func (l *linter) unreachable() {
 	for _, e := range l.table {
 		n := l.policy.matcher.nodeOf(e)
 		for _, method := range e.allMethods() {
-			if n.end.match(method) == e.Route && !e.Pattern.Rest() ||
-				n.rest.match(method) == e.Route && e.Pattern.Rest() && (n.end.match(method) == nil || !n.param.takesAll(method)) {
+			if n.end.match(method).route == e.Route && !e.Pattern.Rest() ||
+				n.rest.match(method).route == e.Route && e.Pattern.Rest() && (n.end.match(method).route == nil || !n.param.takesAll(method)) {
 				reached[e.Route] = true
 			}
 		}
@@ -75,17 +96,20 @@ func (l *linter) unreachable() {
 
 // takesAll reports whether routes at or below n match every path at or below it.
 func (n *node) takesAll(method string) bool {
-	return n != nil && (n.rest.match(method) != nil || n.end.match(method) != nil && n.param.takesAll(method))
+	return n != nil && (n.rest.match(method).route != nil || n.end.match(method).route != nil && n.param.takesAll(method))
 }
 
 // nodeOf returns the node of an entry.
 func (m *matcher) nodeOf(e Entry) *node {
 	n := m.tree(e.Host)
 	for _, s := range e.Pattern.Segments() {
-		if s.Param {
-			n = n.param
-		} else {
+		switch {
+		case s.IsLiteral():
 			n = n.literal[s.Text]
+		case s.IsParam():
+			n = n.param
+		default:
+			n = n.childByMixed(s)
 		}
 	}
 	return n

@@ -86,13 +86,22 @@ func (s side) enforced() side {
 	return s
 }
 
-// gains returns the accesses that pass one side and do not pass the other, for the same
-// requests. It is the one place where the fields of routes are compared. free says that the
-// paths may have forms other than those of the cell's example.
+// gains returns what gainsWith does for paths that may have every form, or only those of the
+// cell's example.
+func gains(from, to side, free bool) []Access {
+	if free {
+		return gainsWith(from, to, everyForm)
+	}
+	return gainsWith(from, to, 0)
+}
+
+// gainsWith returns the accesses that pass one side and do not pass the other, for the same
+// requests. It is the one place where the fields of routes are compared. free are the forms
+// that the paths may have, apart from those of the cell's example.
 //
 // A request passes a route if it passes each of its gates (address, peer, path form,
 // credential, condition). Every access that is gained is therefore gained at one of them.
-func gains(from, to side, free bool) []Access {
+func gainsWith(from, to side, free pattern.Forms) []Access {
 	switch {
 	case to.route == nil:
 		return nil
@@ -113,14 +122,14 @@ func asksOthers(from, to *policy.Route) bool {
 }
 
 // gainedGates compares the gates other than credential and condition.
-func gainedGates(from, to *policy.Route, free bool) (gained []Access) {
+func gainedGates(from, to *policy.Route, free pattern.Forms) (gained []Access) {
 	if a := addressesBeyond(from.ClientIPs, to.ClientIPs); a != nil {
 		gained = append(gained, Access{Who: WhoPasses, From: a})
 	}
 	if p := peersBeyond(from.Principals, to.Principals); p != nil {
 		gained = append(gained, Access{Who: WhoPasses, Through: p})
 	}
-	if f := to.PathAllows &^ from.PathAllows; f != 0 && free {
+	if f := to.PathAllows &^ from.PathAllows & free; f != 0 {
 		gained = append(gained, Access{Who: WhoPasses, Forms: f})
 	}
 	return gained

@@ -77,7 +77,7 @@ type covering struct {
 // An answer is the route that decides one cell of an operation.
 type answer struct {
 	host  string
-	whole bool // no parameter of the operation has the value of a literal in a pattern
+	whole bool // no parameter of the operation has a value that only a more specific pattern needs
 	route *policy.Route
 }
 
@@ -91,7 +91,7 @@ func (c *covering) look(at cell) {
 	for method, list := range c.byMethod {
 		for _, i := range list {
 			wanted := c.wanted[i].Pattern
-			if !takesCell(wanted, at) {
+			if !at.takenBy(wanted) {
 				continue
 			}
 			route := winner(c.policy, method, at)
@@ -102,10 +102,21 @@ func (c *covering) look(at cell) {
 	}
 }
 
-// isWhole reports whether the cell has a parameter wherever the pattern has one.
+// isWhole reports whether the cell has what is typical of each segment of a pattern: no literal
+// or mixed segment of another pattern matches it that the segment does not need.
 func isWhole(p pattern.Pattern, at cell) bool {
 	for i, s := range p.Segments() {
-		if s.Param != at.segments[i].Param {
+		c := at.segments[i]
+		switch {
+		case s.IsLiteral():
+			if !c.literal {
+				return false
+			}
+		case s.IsParam():
+			if c.literal || len(c.in) > 0 {
+				return false
+			}
+		case c.literal || !c.holds(s.Typical(slices.Concat(c.in, c.out))):
 			return false
 		}
 	}
@@ -118,7 +129,7 @@ func (c *covering) note(r *policy.Route, method string, at cell) {
 		return
 	}
 	for _, e := range c.entries[r] {
-		if pattern.HostCovers(e.Host, at.host) && takesCell(e.Pattern, at) {
+		if pattern.HostCovers(e.Host, at.host) && at.takenBy(e.Pattern) {
 			c.reached[reachedKey{r, e.Host, e.Path, method}] = true
 		}
 	}

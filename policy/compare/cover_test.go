@@ -54,6 +54,15 @@ func TestCover(t *testing.T) {
 		{"idle GET /a/** a", "a: GET /a/** user\nb: GET /a/{x} user", "GET /a/{x}"},
 		{"", "a: GET /a on h.ex user", "GET /a"},
 		{`apart GET /a/{x} h.ex["b" "a"]`, "a: GET /a/{x} user\nb: GET /a/me on h.ex user", "GET /a/{x}"},
+		{"", "a: GET /a/{b}.json user", "GET /a/{sid}.json"},
+		{"missing GET /a/{x}", "a: GET /a/{b}.json user", "GET /a/{x}\nGET /a/{b}.json"},
+		{"", "a: GET /a/{x} user", "GET /a/{b}.json"},
+		{`apart GET /a/{x} ["b" "a"]`, "a: GET /a/{x} user\nb: GET /a/{y}.json user", "GET /a/{x}"},
+		{"", "a: GET /a/{x} user\nb: GET /a/{y}.json user", "GET /a/{x}\nGET /a/{b}.json"},
+		{`apart GET /a/{b}.json ["b" "a"]`, "a: GET /a/{x}.{y} user\nb: GET /a/x{y}.json user", "GET /a/{b}.json"},
+		{"missing GET /a/{x}.{y}", "a: GET /a/{x}.json user", "GET /a/{x}.{y}\nGET /a/{b}.json"},
+		{"missing GET /a/{x}.xml\nidle GET /a/{x}.json a", "a: GET /a/{x}.json user", "GET /a/{x}.xml"},
+		{"", "a: POST /v1/{n}:cancel user\nb: GET /v1/{n} user", "POST /v1/{name}:cancel\nGET /v1/{name}"},
 		{"", "a: GET /{x}/b user\nb: GET /a/{y} user", "GET /a/{y}\nGET /{x}/b"},
 	}
 	for _, test := range tests {

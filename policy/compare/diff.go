@@ -61,7 +61,9 @@ const methodOptions = "OPTIONS"
 type passage struct {
 	old, new               *policy.Route
 	oldRefuses, newRefuses bool // the route refuses a form that the path must have
-	free                   bool // the path may have other forms
+	// free are the forms that only one of the routes accepts and that some of the paths have,
+	// apart from those that all of them have.
+	free pattern.Forms
 	// origin is that of CORS preflights for the request; "" for the request itself.
 	origin string
 }
@@ -140,12 +142,10 @@ func passageOf(at cell, before, after *policy.Route) passage {
 	forms := at.sample.path.Forms()
 	p.oldRefuses = before != nil && forms&^before.PathAllows != 0
 	p.newRefuses = after != nil && forms&^after.PathAllows != 0
-	p.free = at.free() && formsDiffer(before, after)
+	if before != nil && after != nil {
+		p.free = at.free() & (before.PathAllows ^ after.PathAllows)
+	}
 	return p
-}
-
-func formsDiffer(a, b *policy.Route) bool {
-	return a != nil && b != nil && a.PathAllows != b.PathAllows
 }
 
 // preflights notes the CORS preflights for a method that another route decides than the
@@ -230,15 +230,16 @@ func entryOf(entries []policy.Entry, method string, preflight bool, at cell) (po
 	return policy.Entry{}, false
 }
 
-// intersection returns the pattern that matches the paths that both patterns match. Both must
-// match some path.
+// intersection returns a pattern that matches the paths that both patterns match. Both must
+// match some path. Where two mixed segments overlap, it has the more specific one, which may
+// match more than the other.
 func intersection(p, q pattern.Pattern) pattern.Pattern {
 	if len(p.Segments()) < len(q.Segments()) {
 		p, q = q, p
 	}
 	both := slices.Clone(p.Segments())
 	for i, s := range q.Segments() {
-		if !s.Param {
+		if s.Compare(both[i]) < 0 {
 			both[i] = s
 		}
 	}
@@ -329,7 +330,7 @@ func (c *comparison) change(p passage) Change {
 		after.route = nil
 	}
 	if p.origin == "" {
-		change.Gained, change.Lost = gains(before, after, p.free), gains(after, before, p.free)
+		change.Gained, change.Lost = gainsWith(before, after, p.free), gainsWith(after, before, p.free)
 		return change
 	}
 	change.Gained, change.Lost = gainedPreflights(p, before, after), gainedPreflights(p, after, before)
@@ -354,7 +355,7 @@ func gainedPreflights(p passage, from, to side) []Access {
 // partly reports whether some of the requests that a place matches have another passage.
 func (c *comparison) partly(p passage, place *Place) bool {
 	for _, d := range c.cells {
-		if !pattern.HostCovers(place.Host, d.host) || !takesCell(place.pattern, d.cell) {
+		if !pattern.HostCovers(place.Host, d.host) || !d.takenBy(place.pattern) {
 			continue
 		}
 		for i, method := range c.methods {
@@ -365,9 +366,6 @@ func (c *comparison) partly(p passage, place *Place) bool {
 	}
 	return false
 }
-
-// takesCell reports whether the pattern matches the paths of a cell.
-func takesCell(p pattern.Pattern, c cell) bool { return p.Covers(pattern.New(c.segments, c.below)) }
 
 func comparePlaces(a, b Place) int {
 	return cmp.Or(pattern.CompareHosts(a.Host, b.Host), a.pattern.Compare(b.pattern), slices.Compare(a.Methods, b.Methods))

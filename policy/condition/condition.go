@@ -169,12 +169,8 @@ type paramTexts struct {
 }
 
 func (p paramTexts) find(name string) (value string, found bool, err error) {
-	for i, s := range p.pattern.Segments() {
-		if s.Param && s.Text == name {
-			return p.path.Segments()[i], true, nil
-		}
-	}
-	return "", false, nil
+	value, found = p.pattern.Param(name, p.path)
+	return value, found, nil
 }
 
 func (p paramTexts) names() []string { return p.pattern.Params() }

@@ -138,6 +138,12 @@ func WrongHost(host string) string {
 	switch {
 	case host == "":
 		return "is empty; write a name such as api.example.com"
+	case host == "_":
+		return `is any host in other products; write ["*"] for any host, or leave it out`
+	case strings.ContainsAny(host, "(){}^$|\\+") || strings.HasPrefix(host, ".*"):
+		return `is a pattern of other products; write a name, "*.example.com" for any depth below it, or ["*"] for any host`
+	case strings.HasPrefix(host, ".") && len(host) > 1:
+		return "begins with a dot; write " + strict.Quote("*"+lower) + " for any depth below it, and the name itself as another host"
 	case strings.Contains(host, "://"):
 		return "has a scheme; write only the name, as in api.example.com"
 	case strings.Contains(host, "/"):

@@ -151,6 +151,15 @@ func ParsePath(raw string) (Path, error) {
 
 // parseSegment decodes the text between two slashes.
 func parseSegment(raw string) (decoded string, forms Forms, err error) {
+	decoded, forms, err = decode(raw)
+	if err != nil {
+		return "", 0, err
+	}
+	return decoded, forms, checkParts(decoded)
+}
+
+// decode decodes a segment, or a part of one.
+func decode(raw string) (decoded string, forms Forms, err error) {
 	escaped := false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
@@ -188,7 +197,7 @@ func parseSegment(raw string) (decoded string, forms Forms, err error) {
 			return "", 0, errNotUTF8
 		}
 	}
-	return decoded, forms, checkParts(decoded)
+	return decoded, forms, nil
 }
 
 // checkParts refuses empty and dot segments as an application would see them that decodes

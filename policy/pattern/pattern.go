@@ -3,6 +3,7 @@ package pattern
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,13 +15,6 @@ type Pattern struct {
 	segments []Segment
 	rest     bool
 	forms    Forms
-}
-
-// A Segment is one segment of a pattern: a literal, or a parameter, which matches any
-// segment.
-type Segment struct {
-	Text  string // the decoded literal, or the name of the parameter
-	Param bool
 }
 
 // New returns the pattern with these segments. If rest is true, it ends with **. It does
@@ -40,47 +34,36 @@ func (p Pattern) Forms() Forms { return p.forms }
 // Params returns the names of the parameters, from left to right.
 func (p Pattern) Params() (names []string) {
 	for _, s := range p.segments {
-		if s.Param {
-			names = append(names, s.Text)
-		}
+		names = append(names, s.names()...)
 	}
 	return names
 }
 
+// Param returns the text that a parameter takes in a path that the pattern matches.
+func (p Pattern) Param(name string, path Path) (value string, found bool) {
+	for i, s := range p.segments {
+		if i == len(path.segments) {
+			break
+		}
+		if value, found = s.value(name, path.segments[i]); found {
+			return value, true
+		}
+	}
+	return "", false
+}
+
 // Key returns a text that two patterns have in common exactly if they match the same paths.
 func (p Pattern) Key() string {
-	return p.write("/{**}", func(s Segment) string { // no literal contains braces here, while ** may be one
-		if s.Param {
-			return "{}"
-		}
-		return escapeSegment(s.Text)
-	})
+	return p.write("/{**}", Segment.Key) // no literal contains braces here, while ** may be one
 }
 
 // String returns the pattern as a policy would write it: [Parse] reads it as the same one.
-func (p Pattern) String() string {
-	path := p.write("/**", func(s Segment) string {
-		if s.Param {
-			return "{" + s.Text + "}"
-		}
-		literal := strings.ReplaceAll(escapeSegment(s.Text), "*", "%2A")
-		if name, colon := strings.CutPrefix(literal, ":"); colon {
-			return "%3A" + name
-		}
-		return literal
-	})
-	return cmp.Or(path, "/")
-}
+func (p Pattern) String() string { return cmp.Or(p.write("/**", Segment.String), "/") }
 
 // Example returns the n-th example of a path that the pattern matches, with a number of
 // segments in the place of **.
 func (p Pattern) Example(n, rest int) string {
-	path := p.write(strings.Repeat("/"+numbered("x", n), rest), func(s Segment) string {
-		if s.Param {
-			return numbered("x", n)
-		}
-		return escapeSegment(s.Text)
-	})
+	path := p.write(strings.Repeat("/"+numbered("x", n), rest), func(s Segment) string { return escapeSegment(s.example(n)) })
 	return cmp.Or(path, "/")
 }
 
@@ -113,7 +96,7 @@ func (p Pattern) Matches(path Path) bool {
 // Prefix returns how many segments of the path, from the left, the pattern matches, and
 // whether it matches the whole path.
 func (p Pattern) Prefix(path Path) (n int, whole bool) {
-	for n < len(p.segments) && n < len(path.segments) && (p.segments[n].Param || p.segments[n].Text == path.segments[n]) {
+	for n < len(p.segments) && n < len(path.segments) && p.segments[n].Matches(path.segments[n]) {
 		n++
 	}
 	return n, path.raw != "" && n == len(p.segments) && (p.rest || n == len(path.segments))
@@ -125,7 +108,7 @@ func (p Pattern) Covers(other Pattern) bool {
 		return false
 	}
 	for i, s := range p.segments {
-		if !s.Param && other.segments[i] != s {
+		if !s.covers(other.segments[i]) {
 			return false
 		}
 	}
@@ -133,9 +116,26 @@ func (p Pattern) Covers(other Pattern) bool {
 }
 
 // Compare orders patterns by how specific they are. They are compared segment by segment
-// from the left: a literal comes first, then a parameter, then the end of the pattern,
-// then **. Different literals are ordered by their text.
+// from the left: a literal comes first, then more literal characters in a mixed segment, then
+// a parameter, then the end of the pattern, then **. Different literals are ordered by their
+// text. It returns 0 for patterns that match the same paths only: equally specific ones are
+// ordered by the text of their mixed segments.
 func (p Pattern) Compare(other Pattern) int {
+	if c := p.CompareSpecific(other); c != 0 {
+		return c
+	}
+	return slices.CompareFunc(p.segments, other.segments, func(s, t Segment) int {
+		if !s.IsMixed() {
+			return 0
+		}
+		return cmp.Compare(s.Key(), t.Key())
+	})
+}
+
+// CompareSpecific orders patterns like [Pattern.Compare], except that it returns 0 for patterns
+// that are equally specific. Those have mixed segments with the same number of literal
+// characters in the same places.
+func (p Pattern) CompareSpecific(other Pattern) int {
 	for i := 0; ; i++ {
 		x, y := p.kindAt(i), other.kindAt(i)
 		switch {
@@ -147,12 +147,16 @@ func (p Pattern) Compare(other Pattern) int {
 			if c := cmp.Compare(p.segments[i].Text, other.segments[i].Text); c != 0 {
 				return c
 			}
+		case x == kindMixed:
+			if c := p.segments[i].Compare(other.segments[i]); c != 0 {
+				return c
+			}
 		}
 	}
 }
 
-// FirstDifference returns the first segment at which the patterns are of different kinds,
-// so that one of them is more specific than the other. found is false if there is none.
+// FirstDifference returns the first segment at which one of the patterns is more specific than
+// the other, apart from the text of literals. found is false if there is none.
 func (p Pattern) FirstDifference(other Pattern) (segment int, found bool) {
 	for i := 0; ; i++ {
 		switch x, y := p.kindAt(i), other.kindAt(i); {
@@ -160,6 +164,8 @@ func (p Pattern) FirstDifference(other Pattern) (segment int, found bool) {
 			return i, true
 		case x == kindEnd || x == kindRest:
 			return i, false
+		case x == kindMixed && p.segments[i].Compare(other.segments[i]) != 0:
+			return i, true
 		}
 	}
 }
@@ -167,6 +173,7 @@ func (p Pattern) FirstDifference(other Pattern) (segment int, found bool) {
 // The kinds of what is at one place of a pattern, the most specific first.
 const (
 	kindLiteral = iota
+	kindMixed
 	kindParam
 	kindEnd
 	kindRest
@@ -174,10 +181,8 @@ const (
 
 func (p Pattern) kindAt(i int) int {
 	switch {
-	case i < len(p.segments) && p.segments[i].Param:
-		return kindParam
 	case i < len(p.segments):
-		return kindLiteral
+		return p.segments[i].kind()
 	case p.rest:
 		return kindRest
 	}
@@ -190,9 +195,11 @@ func Parse(text string) (p Pattern, wrong string) {
 	switch {
 	case text == "":
 		return p, "is empty; write a path such as /api/v1/assets"
-	case text[0] != '/':
-		return p, "does not begin with /; write " + strict.Quote("/"+text)
-	case strings.Contains(text, "?"):
+	case foreignPath(text) != "":
+		return p, foreignPath(text)
+	case strings.HasSuffix(text, "?") && strings.Count(text, "?") == 1 && len(text) > 2:
+		return p, "ends with ?, which makes what is before it optional in other products; write two paths, with it and without it"
+	case strings.Contains(outsideBraces(text), "?"):
 		return p, "has a query, which is ignored in matching; write the path alone"
 	}
 	names := map[string]bool{}
@@ -210,32 +217,83 @@ func Parse(text string) (p Pattern, wrong string) {
 		case s == "**":
 			p.rest = true
 			continue
-		case s == "*":
-			return p, "has a segment *; write {name} for one segment, or ** at the end for everything below"
-		case strings.HasPrefix(s, ":"):
-			return p, "has a segment " + strict.Quote(s) + "; write " + strict.Quote("{"+ParamNameLike(s[1:])+"}") + " for a parameter, or %3A for a literal colon at its beginning"
-		case strings.ContainsAny(s, "{}"):
-			name := strings.TrimSuffix(strings.TrimPrefix(s, "{"), "}")
-			if len(s) != len(name)+2 || !ValidParam(name) {
-				return p, wrongParam(s)
-			}
+		}
+		segment, forms, wrong := parsePattern(s)
+		if wrong != "" {
+			return p, wrong
+		}
+		for _, name := range segment.names() {
 			if names[name] {
 				return p, "has the parameter {" + name + "} twice; give each its own name"
 			}
 			names[name] = true
-			p.segments = append(p.segments, Segment{name, true})
-			continue
-		case strings.Contains(s, "*"):
-			return p, "has a * inside the segment " + strict.Quote(s) + "; a segment is a literal or {name} as a whole (a literal * is written %2A)"
-		}
-		decoded, forms, err := parseSegment(s)
-		if err != nil {
-			return p, wrongLiteral(s, err)
 		}
 		p.forms |= forms
-		p.segments = append(p.segments, Segment{decoded, false})
+		p.segments = append(p.segments, segment)
 	}
 	return p, ""
+}
+
+// maxMixed bounds a mixed segment, in bytes as it is written.
+const maxMixed = 256
+
+// parsePattern reads one segment of a pattern. wrong is as for [Parse].
+func parsePattern(s string) (segment Segment, forms Forms, wrong string) {
+	if wrong := foreign(s); wrong != "" {
+		return segment, 0, wrong
+	}
+	return readSegment(s)
+}
+
+// readSegment reads a segment that holds no words of other products.
+func readSegment(s string) (segment Segment, forms Forms, wrong string) {
+	if !strings.ContainsAny(s, "{}") {
+		decoded, forms, err := parseSegment(s)
+		if err != nil {
+			return segment, 0, wrongLiteral(s, err)
+		}
+		return Literal(decoded), forms, ""
+	}
+	if len(s) > maxMixed {
+		return segment, 0, "has a segment of literals and parameters with more than " + strconv.Itoa(maxMixed) + " bytes; write it shorter"
+	}
+	before, rest, more := strings.Cut(s, "{")
+	segment.Text, forms, wrong = parseLiteral(s, before)
+	for more && wrong == "" {
+		var name, then string
+		var closed bool
+		var found Forms
+		name, rest, closed = strings.Cut(rest, "}")
+		if !closed || !ValidParam(name) {
+			return segment, 0, wrongParam(s, name, closed)
+		}
+		then, rest, more = strings.Cut(rest, "{")
+		if more && then == "" {
+			return segment, 0, "has two parameters side by side in " + strict.Quote(s) + ", and nothing says where the first one ends; put a literal between them, as in {a}-{b}"
+		}
+		then, found, wrong = parseLiteral(s, then)
+		forms |= found
+		segment.rest = append(segment.rest, param{name, then})
+	}
+	if wrong == "" {
+		// Where a parameter touches a literal, no part is empty or a dot.
+		if err := checkParts(segment.example(0)); err != nil {
+			wrong = wrongLiteral(s, err)
+		}
+	}
+	return segment, forms, wrong
+}
+
+// parseLiteral decodes a literal of a mixed segment.
+func parseLiteral(segment, s string) (decoded string, forms Forms, wrong string) {
+	if strings.Contains(s, "}") {
+		return "", 0, "has a } without a { before it in " + strict.Quote(segment) + "; a parameter is written {name}, and a literal } as %7D"
+	}
+	decoded, forms, err := decode(s)
+	if err != nil {
+		return "", 0, wrongLiteral(s, err)
+	}
+	return decoded, forms, ""
 }
 
 // WrongPath says what is wrong with a path of a policy that has no path_allows. It returns ""
@@ -252,23 +310,6 @@ func WrongPath(path string) string {
 func PathKey(path string) string {
 	p, _ := Parse(path)
 	return p.Key()
-}
-
-func wrongParam(s string) string {
-	inner := strings.Trim(s, "{}")
-	if name, kind, found := strings.Cut(inner, ":"); found && s[0] == '{' {
-		if kind == "path" {
-			return "has " + strict.Quote(s) + "; write ** as the last segment for everything below"
-		}
-		return "has " + strict.Quote(s) + "; parameters have no type here, write {" + ParamNameLike(name) + "}"
-	}
-	if s == "{}" {
-		return "has a parameter without a name; write one such as {id}"
-	}
-	if s[0] == '{' && s[len(s)-1] == '}' && !strings.ContainsAny(inner, "{}") {
-		return "has " + strict.Quote(s) + "; a parameter is a letter or _ and then letters, digits and _, as in {" + ParamNameLike(inner) + "}"
-	}
-	return "has a parameter inside the segment " + strict.Quote(s) + "; {name} stands for a whole segment"
 }
 
 func wrongLiteral(s string, err error) string {

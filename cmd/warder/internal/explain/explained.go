@@ -232,6 +232,12 @@ func methodsOf(e policy.Entry) string {
 // pathMiss describes the first segment at which the path does not match.
 func pathMiss(n policy.Near, segments []string) string {
 	wants := segmentAt(n.Path, n.Segment)
+	switch n.Alike {
+	case policy.AlikeCase:
+		return fmt.Sprintf("its path %s differs in capitals, which count", n.Path)
+	case policy.AlikeLength:
+		return fmt.Sprintf("its path %s is like it but for the number of segments: %d, where the request has %d", n.Path, len(n.Pattern.Segments()), len(segments))
+	}
 	switch {
 	case wants == "its end":
 		return fmt.Sprintf("its path ends before segment %d, %q", n.Segment+1, segments[n.Segment])

@@ -233,7 +233,7 @@ func basePaths(servers openapi3.Servers) (paths []string) {
 
 // policyPath returns a path of the document in the notation of a policy, or says why there is
 // none. A loose path may match more requests: a parameter for a whole segment replaces one
-// for a part of it, and ** replaces a parameter that may contain slashes.
+// whose parts cannot be told apart, and ** replaces a parameter that may contain slashes.
 func policyPath(prefix, template string, loose bool) (path, wrong string) {
 	if !strings.HasPrefix(template, "/") {
 		return "", "the path does not begin with /"
@@ -249,10 +249,15 @@ func policyPath(prefix, template string, loose bool) (path, wrong string) {
 		case inner:
 			name, _, _ = strings.Cut(name, ":")
 			segments[i] = "{" + parameterName(name, used) + "}"
-		case strings.ContainsAny(s, "{}") && loose:
-			segments[i] = "{" + parameterName("part", used) + "}"
 		case strings.ContainsAny(s, "{}"):
-			return "", "a parameter is only a part of the segment " + cli.OneLine(s, 60) + "; in a policy {name} is always a whole segment"
+			mixed := mixedSegment(s, used)
+			if wrong := pattern.WrongPath("/" + mixed); wrong != "" {
+				if !loose {
+					return "", "the path " + cli.OneLine(wrong, 200)
+				}
+				mixed = "{" + parameterName("part", used) + "}"
+			}
+			segments[i] = mixed
 		default:
 			segments[i] = literalSegment(s)
 		}
@@ -291,13 +296,34 @@ func parameterName(s string, used map[string]bool) string {
 	return name
 }
 
+// mixedSegment returns a segment with parameters between literals in the notation of a policy.
+func mixedSegment(s string, used map[string]bool) string {
+	var b strings.Builder
+	for i, part := range strings.SplitAfter(s, "}") {
+		literal, name, open := strings.Cut(part, "{")
+		literal = literalSegment(literal)
+		if i > 0 && strings.HasPrefix(part, ":") {
+			literal = ":" + strings.TrimPrefix(literal, "%3A") // it begins no segment
+		}
+		b.WriteString(literal)
+		if name, closed := strings.CutSuffix(name, "}"); open && closed {
+			name, _, _ = strings.Cut(name, ":")
+			b.WriteString("{" + parameterName(name, used) + "}")
+		} else if open {
+			b.WriteString("{" + name)
+		}
+	}
+	return b.String()
+}
+
 // literalSegment escapes the characters that a path in a policy may not contain, or that have
 // a special meaning in it.
 func literalSegment(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if c <= ' ' || c >= 0x7f || c == '#' || c == '*' || c == ':' && i == 0 {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("#*<>[]^`|\"", c) >= 0 || c == ':' && i == 0 ||
+			c == '$' && i == len(s)-1 || c == '+' && i > 0 && strings.IndexByte(".)", s[i-1]) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
 			continue
 		}
