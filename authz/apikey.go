@@ -8,32 +8,32 @@ import (
 // verifyAPIKey authenticates an API key. Its hash must be known, the key must be active
 // and not expired, and its owner, if any, must be an active user. The key has its own
 // scopes and does not inherit its owner's roles.
-func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, Reason) {
+func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, verdict) {
 	if !validAPIKey(key) {
-		return Principal{}, ReasonAPIKeyMalformed
+		return Principal{}, because(ReasonAPIKeyMalformed)
 	}
 	row, err := e.apiKeys.APIKey(ctx, HashAPIKey(key))
 	switch {
 	case isNotFound(err):
-		return Principal{}, ReasonAPIKeyUnknown
+		return Principal{}, because(ReasonAPIKeyUnknown)
 	case err != nil:
-		return Principal{}, unanswered(err, ReasonDirectoryUnavailable)
+		return Principal{}, because(unanswered(err, ReasonDirectoryUnavailable))
 	}
 	who := Principal{Method: MethodAPIKey, KeyPrefix: row.Prefix}
 	switch {
 	case !row.Active:
-		return who, ReasonAPIKeyInactive
+		return who, because(ReasonAPIKeyInactive)
 	case !row.ExpiresAt.IsZero() && !e.now().Before(row.ExpiresAt):
-		return who, ReasonAPIKeyExpired
+		return who, because(ReasonAPIKeyExpired)
 	}
 	if row.OwnerID != "" {
-		if _, reason := e.verifyUser(ctx, row.OwnerID); reason != passed {
-			return who, reason
+		if _, found := e.verifyUser(ctx, row.OwnerID); found.reason != passed {
+			return who, found
 		}
 		who.UserID = row.OwnerID
 	}
 	who.Scopes = row.Scopes
-	return who, passed
+	return who, because(passed)
 }
 
 // validAPIKey reports whether key has the form of an API key,

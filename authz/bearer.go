@@ -11,29 +11,29 @@ import (
 // verifyBearer authenticates a user by a bearer token. It checks the token's signature
 // and claims, then the session, then the user's row. Roles come from the directory,
 // never from the token.
-func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, Reason) {
+func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, verdict) {
 	text, ok := bearerToken(authorization)
 	if !ok {
-		return Principal{}, ReasonTokenMalformed
+		return Principal{}, verdict{ReasonTokenMalformed, token.NewDetail("scheme not Bearer")}
 	}
 	claims, err := e.tokens.Verify(text, e.now())
 	if err != nil {
-		return Principal{}, tokenReason(err)
+		return Principal{}, tokenVerdict(err)
 	}
 	who := Principal{Method: MethodSession, UserID: claims.UserID, SessionID: claims.SessionID}
 	alive, err := e.sessions.Alive(ctx, claims.UserID, claims.SessionID)
 	if err != nil {
-		return who, unanswered(err, ReasonSessionsUnavailable)
+		return who, because(unanswered(err, ReasonSessionsUnavailable))
 	}
 	if !alive {
-		return who, ReasonSessionRevoked
+		return who, because(ReasonSessionRevoked)
 	}
-	user, reason := e.verifyUser(ctx, claims.UserID)
-	if reason != passed {
-		return who, reason
+	user, found := e.verifyUser(ctx, claims.UserID)
+	if found.reason != passed {
+		return who, found
 	}
 	who.Roles = user.Roles
-	return who, passed
+	return who, because(passed)
 }
 
 // bearerToken returns the token in "Bearer <token>" (RFC 6750 section 2.1). The scheme
@@ -46,7 +46,11 @@ func bearerToken(authorization string) (string, bool) {
 	return strings.TrimLeft(text, " "), true
 }
 
-func tokenReason(err error) Reason {
+func tokenVerdict(err error) verdict {
+	v := verdict{reason: ReasonTokenMalformed}
+	if rejection, ok := errors.AsType[*token.Rejection](err); ok {
+		v.detail = rejection.Detail
+	}
 	for _, is := range []struct {
 		err    error
 		reason Reason
@@ -60,8 +64,9 @@ func tokenReason(err error) Reason {
 		{token.ErrClaims, ReasonTokenClaims},
 	} {
 		if errors.Is(err, is.err) {
-			return is.reason
+			v.reason = is.reason
+			break
 		}
 	}
-	return ReasonTokenMalformed
+	return v
 }

@@ -1,6 +1,10 @@
 package authz
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"warder/authz/token"
+)
 
 // A Decision is the outcome for one request. The zero Decision is a denial with
 // [ReasonInternal]. Only this package can make a Decision that allows.
@@ -14,6 +18,7 @@ type Decision struct {
 	origin    string
 	shadow    bool
 	fault     error // why the condition could not be evaluated
+	detail    token.Detail
 }
 
 // A Challenge names the credential that a 401 response asks for.
@@ -101,6 +106,10 @@ func (d Decision) Principal() Principal { return d.principal }
 // Origin returns the CORS origin whose scripts may read the response to a denial,
 // or "" when there is none.
 func (d Decision) Origin() string { return d.origin }
+
+// Detail returns what the reason leaves open, such as which claim of a token is missing. It
+// is for logs and people and must not reach a client.
+func (d Decision) Detail() token.Detail { return d.detail }
 
 // Fault returns why the route's condition could not be evaluated. It is nil when the
 // condition was true or false or was not evaluated. The error is for logs and people

@@ -182,9 +182,9 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 	if route.Public {
 		return allow(ReasonPublic, Principal{})
 	}
-	who, reason := e.verify(ctx, route, r)
-	if reason != passed {
-		return Deny(reason).about(who)
+	who, verified := e.verify(ctx, route, r)
+	if verified.reason != passed {
+		return verified.deny().about(who)
 	}
 	if reason := require(route, who, adminRole); reason != passed {
 		return Deny(reason).about(who)

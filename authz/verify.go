@@ -4,14 +4,31 @@ import (
 	"context"
 	"strings"
 
+	"warder/authz/token"
 	"warder/policy"
 )
+
+// A verdict is the result of verifying a credential: passed, or the reason to deny and what
+// the reason leaves open.
+type verdict struct {
+	reason Reason
+	detail token.Detail
+}
+
+func because(reason Reason) verdict { return verdict{reason: reason} }
+
+// deny returns the denial for a verdict that is not passed.
+func (v verdict) deny() Decision {
+	d := Deny(v.reason)
+	d.detail = v.detail
+	return d
+}
 
 // verify authenticates the request by the one credential that the route reads. It
 // returns passed for an authenticated principal, and for a request without credentials
 // on a route that allows anonymous access. A bad credential is final: verify does not
 // try another kind and does not fall back to anonymous.
-func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, Reason) {
+func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, verdict) {
 	var bearer, key string
 	var bearers, keys int
 	if route.User != nil {
@@ -22,11 +39,11 @@ func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (P
 	}
 	switch {
 	case bearers+keys == 0 && route.Anonymous:
-		return Principal{Method: MethodAnonymous}, passed
+		return Principal{Method: MethodAnonymous}, because(passed)
 	case bearers+keys == 0:
-		return Principal{}, ReasonCredentialsMissing
+		return Principal{}, because(ReasonCredentialsMissing)
 	case bearers+keys > 1 || joined(bearer) || joined(key):
-		return Principal{}, ReasonCredentialsAmbiguous
+		return Principal{}, because(ReasonCredentialsAmbiguous)
 	case bearers == 1:
 		return e.verifyBearer(ctx, bearer)
 	default:
@@ -40,18 +57,47 @@ func joined(value string) bool { return strings.Contains(value, ",") }
 
 // verifyUser looks up an active user in the directory: the subject of a token or the
 // owner of an API key.
-func (e *Engine) verifyUser(ctx context.Context, id string) (User, Reason) {
+func (e *Engine) verifyUser(ctx context.Context, id string) (User, verdict) {
 	if !ValidID(id) {
-		return User{}, ReasonUserUnknown
+		return User{}, because(ReasonUserUnknown)
 	}
 	user, err := e.users.User(ctx, id)
 	switch {
 	case isNotFound(err):
-		return User{}, ReasonUserUnknown
+		return User{}, verdict{ReasonUserUnknown, spellingOf(id)}
 	case err != nil:
-		return User{}, unanswered(err, ReasonDirectoryUnavailable)
+		return User{}, because(unanswered(err, ReasonDirectoryUnavailable))
 	case !user.Active:
-		return User{}, ReasonUserInactive
+		return User{}, because(ReasonUserInactive)
 	}
-	return user, passed
+	return user, because(passed)
+}
+
+// spellingOf returns a detail if an id is another spelling of one that may exist. Ids are
+// compared exactly: with two spellings, one user would have two sets of sessions.
+func spellingOf(id string) token.Detail {
+	digits := strings.TrimLeft(id, "0")
+	switch {
+	case isUUID(id) && id != strings.ToLower(id):
+		return token.NewDetail("user is a UUID in capitals")
+	case digits != id && digits != "" && strings.Trim(digits, "0123456789") == "":
+		return token.NewDetail("user is a number with leading zeros")
+	}
+	return token.Detail{}
+}
+
+// isUUID reports whether id has the form of a UUID (RFC 9562 section 4), in any case.
+func isUUID(id string) bool {
+	if len(id) != 36 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		hex := '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+		if dash && c != '-' || !dash && !hex {
+			return false
+		}
+	}
+	return true
 }

@@ -55,6 +55,8 @@ type Config struct {
 		Leeway       time.Duration `json:"leeway"`
 		UserClaim    string        `json:"user_claim"`
 		SessionClaim string        `json:"session_claim"`
+		RefusedUses  []string      `json:"refused_uses"`
+		AcceptedUses []string      `json:"accepted_uses"`
 	} `json:"jwt"`
 	APIKey struct {
 		Header string `json:"header"`
@@ -232,7 +234,7 @@ func (f *File) TokenConfig() token.Config {
 	jwt := f.Config.JWT
 	c := token.Config{
 		Issuer: jwt.Issuer, Audiences: jwt.Audiences, Leeway: jwt.Leeway,
-		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim,
+		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
 	}
 	for _, k := range jwt.Keys {
 		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret)})

@@ -8,21 +8,29 @@ import (
 	"time"
 )
 
+// clockGrace is how far the clock of an issuer may be ahead: a token is often used within the
+// second in which it was issued. It holds for nbf and iat. A greater leeway takes its place.
+const clockGrace = 5 * time.Second
+
 // verified holds what is needed of a token whose signature and claims are valid, so that
 // only the clock has to be checked when the same token is presented again.
 type verified struct {
 	claims    Claims
 	notBefore time.Time // the later of nbf and iat; zero if there is neither
+	fromIAT   bool      // notBefore is iat
 	payload   string    // all claims, as JSON
 }
 
 // at returns the claims if they are valid at the time now.
-func (c verified) at(now time.Time, leeway time.Duration) (Claims, error) {
+func (c *verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 	switch {
 	case !now.Before(c.claims.ExpiresAt.Add(leeway)):
-		return Claims{}, ErrExpired
-	case now.Before(c.notBefore.Add(-leeway)):
-		return Claims{}, ErrNotYetValid
+		return Claims{}, reject(ErrExpired, "exp has passed")
+	case now.Before(c.notBefore.Add(-max(leeway, clockGrace))):
+		if c.fromIAT {
+			return Claims{}, reject(ErrNotYetValid, "iat in the future")
+		}
+		return Claims{}, reject(ErrNotYetValid, "nbf in the future")
 	}
 	return c.claims, nil
 }
@@ -31,89 +39,114 @@ func (c verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 // configuration.
 func (v *Verifier) judge(head header, claims object, now time.Time) (verified, error) {
 	var found verified
-	var ok bool
-	if found.claims.ExpiresAt, ok = numericDate(claims.get("exp")); !ok {
-		return verified{}, ErrClaims
+	var err error
+	if found.claims.ExpiresAt, err = dateOf(claims, "exp"); err != nil {
+		return verified{}, err
 	}
 	if _, err := found.at(now, v.leeway); err != nil {
 		return verified{}, err
 	}
 	for _, name := range []string{"nbf", "iat"} {
-		value := claims.get(name)
-		if value == "" {
+		if claims.get(name) == "" {
 			continue
 		}
-		from, ok := numericDate(value)
-		if !ok {
-			return verified{}, ErrClaims
+		from, err := dateOf(claims, name)
+		if err != nil {
+			return verified{}, err
 		}
 		if from.After(found.notBefore) {
-			found.notBefore = from
+			found.notBefore, found.fromIAT = from, name == "iat"
 		}
 		if _, err := found.at(now, v.leeway); err != nil {
 			return verified{}, err
 		}
 	}
-	if found.claims.UserID, ok = id(claims.get(v.userClaim)); !ok {
-		return verified{}, ErrClaims
+	if found.claims.UserID, err = idOf(claims, v.userClaim); err != nil {
+		return verified{}, err
 	}
-	if found.claims.SessionID, ok = id(claims.get(v.sessionClaim)); !ok {
-		return verified{}, ErrClaims
+	if found.claims.SessionID, err = idOf(claims, v.sessionClaim); err != nil {
+		return verified{}, err
 	}
-	if slices.ContainsFunc(readNames, claims.shadows) || !v.hasRegistered(claims) || !head.isAccessToken() || declaresOtherUse(claims) {
-		return verified{}, ErrClaims
+	for _, name := range readNames {
+		if claims.shadows(name) {
+			return verified{}, reject(ErrClaims, name+" in another case")
+		}
+	}
+	if err := v.checkRegistered(claims); err != nil {
+		return verified{}, err
+	}
+	if !v.isAccessToken(head) {
+		return verified{}, rejectValue(ErrClaims, "header typ", head.typ)
+	}
+	if detail, other := v.uses.declaresOther(claims); other {
+		return verified{}, &Rejection{ErrClaims, detail}
 	}
 	return found, nil
 }
 
-// useNames are the claims by which issuers distinguish access tokens from refresh, identity
-// and reset tokens signed with the same key.
-var useNames = []string{"type", "token_type", "token_use"}
+// dateOf reads a required date.
+func dateOf(claims object, name string) (time.Time, error) {
+	value := claims.get(name)
+	if value == "" {
+		return time.Time{}, reject(ErrClaims, name+" missing")
+	}
+	date, ok := numericDate(value)
+	if !ok {
+		return time.Time{}, reject(ErrClaims, name+" not a date in seconds")
+	}
+	return date, nil
+}
+
+// idOf reads a required id. The name is from the configuration.
+func idOf(claims object, name string) (string, error) {
+	value := claims.get(name)
+	if value == "" {
+		return "", reject(ErrClaims, name+" missing")
+	}
+	found, ok := id(value)
+	if !ok {
+		return "", reject(ErrClaims, name+" not an id")
+	}
+	return found, nil
+}
 
 // readNames are the claims that are read with every configuration. A token with one of
 // them in another case (NBF, Token_Use) is rejected.
-var readNames = append([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}, useNames...)
+var readNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "type", "token_type", "token_use"}
 
-// declaresOtherUse reports whether a claim says that the token is not an access token.
-func declaresOtherUse(claims object) bool {
-	for _, name := range useNames {
-		value := claims.get(name)
-		if value == "" {
-			continue
-		}
-		use, _ := value.text()
-		switch strings.ToLower(use) {
-		case "access", "access_token", "bearer":
-		default:
-			return true
-		}
-	}
-	return false
-}
-
-// hasRegistered reports whether iss, sub, aud and jti have the types of RFC 7519 section
-// 4.1 and whether iss and aud match the configuration. It does not check the type of the
-// claims with the user id and the session id, which may be numbers: see id.
-func (v *Verifier) hasRegistered(claims object) bool {
+// checkRegistered checks that iss, sub, aud and jti have the types of RFC 7519 section 4.1 and
+// that iss and aud match the configuration. It does not check the type of the claims with the
+// user id and the session id, which may be numbers: see id.
+func (v *Verifier) checkRegistered(claims object) error {
 	for _, name := range []string{"iss", "sub", "jti"} {
 		value := claims.get(name)
 		if value == "" || name == v.userClaim || name == v.sessionClaim {
 			continue
 		}
 		if _, ok := value.text(); !ok {
-			return false
+			return reject(ErrClaims, name+" not a string")
 		}
 	}
-	if issuer, _ := claims.get("iss").text(); v.issuer != "" && issuer != v.issuer {
-		return false
+	if v.issuer != "" {
+		switch issuer, present := claims.get("iss").text(); {
+		case !present:
+			return reject(ErrClaims, "iss missing")
+		case issuer != v.issuer:
+			return rejectValue(ErrClaims, "iss", issuer)
+		}
 	}
 	audiences, ok := audience(claims.get("aud"))
-	if !ok {
-		return false
+	switch {
+	case !ok:
+		return reject(ErrClaims, "aud not a string or a list of strings")
+	case len(v.audiences) == 0:
+		return nil
+	case len(audiences) == 0:
+		return reject(ErrClaims, "aud missing")
+	case !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(v.audiences, a) }):
+		return rejectValue(ErrClaims, "aud", strings.Join(audiences[:min(len(audiences), maxDetailValue)], ","))
 	}
-	return len(v.audiences) == 0 || slices.ContainsFunc(audiences, func(a string) bool {
-		return slices.Contains(v.audiences, a)
-	})
+	return nil
 }
 
 // audience reads aud, which may be absent, a string or an array of strings.

@@ -23,6 +23,8 @@ func TestNewVerifier(t *testing.T) {
 		{nil, keys(good, good, token.Key{Algorithm: "HS512", Secret: secret2})},
 		{nil, keys(good, token.Key{ID: "a", Algorithm: "HS384", Secret: secret})},
 		{nil, keys(token.Key{Algorithm: "HS256", Secret: make([]byte, 32)})},
+		{nil, keys(token.Key{ID: "*", Algorithm: "HS256", Secret: secret}, token.Key{ID: "*", Algorithm: "HS256", Secret: secret2})},
+		{nil, with(token.Config{RefusedUses: []string{"kiosk", "one day"}, AcceptedUses: []string{"mfa", "IDToken"}})},
 		{nil, with(token.Config{Leeway: 5 * time.Minute})},
 		{nil, with(token.Config{Issuer: "i", Audiences: []string{"a"}, UserClaim: "uid", SessionClaim: "sub"})},
 		{nil, with(token.Config{UserClaim: "jti", SessionClaim: "sub"})},
@@ -49,6 +51,10 @@ func TestNewVerifier(t *testing.T) {
 		{[]string{`user_claim: " " has leading or trailing white space`}, with(token.Config{UserClaim: " "})},
 		{[]string{`session_claim: "sid\n" has leading or trailing white space`}, with(token.Config{SessionClaim: "sid\n"})},
 		{[]string{`user_claim: "Sub" differs from the claim "sub" only in case`}, with(token.Config{UserClaim: "Sub"})},
+		{[]string{`refused_uses[1]: "token" names no kind of token`}, with(token.Config{RefusedUses: []string{"kiosk", "token"}})},
+		{[]string{`refused_uses[0]: "access_token" is what access tokens declare`}, with(token.Config{RefusedUses: []string{"access_token"}})},
+		{[]string{`accepted_uses[0]: "" names no kind of token`}, with(token.Config{AcceptedUses: []string{""}})},
+		{[]string{`accepted_uses[0]: "Kiosk" is also in refused_uses`}, with(token.Config{RefusedUses: []string{"kiosk"}, AcceptedUses: []string{"Kiosk"}})},
 
 		// All problems at once.
 		{

@@ -30,13 +30,13 @@ var forbidden = map[string]struct{}{
 // parseHeader reads a token's header. It does not check alg, which checkSignature compares
 // with the key's algorithm.
 func parseHeader(text []byte) (header, error) {
-	members, _, err := parseObject(text)
-	if err != nil {
-		return header{}, err
+	members, _, wrong := parseObject(text)
+	if wrong != "" {
+		return header{}, reject(ErrMalformed, "header "+wrong)
 	}
 	for _, m := range members {
 		if _, found := forbidden[m.folded]; found {
-			return header{}, ErrMalformed
+			return header{}, reject(ErrMalformed, "header with "+m.folded)
 		}
 	}
 	var h header
@@ -50,7 +50,7 @@ func parseHeader(text []byte) (header, error) {
 		{"typ", &h.typ, &h.hasTyp},
 	} {
 		if members.shadows(parameter.name) {
-			return header{}, ErrMalformed
+			return header{}, reject(ErrMalformed, parameter.name+" in another case")
 		}
 		value := members.get(parameter.name)
 		if value == "" {
@@ -58,7 +58,7 @@ func parseHeader(text []byte) (header, error) {
 		}
 		text, ok := value.text()
 		if !ok {
-			return header{}, ErrMalformed
+			return header{}, reject(ErrMalformed, parameter.name+" not a string")
 		}
 		*parameter.text, *parameter.present = text, true
 	}
@@ -67,15 +67,15 @@ func parseHeader(text []byte) (header, error) {
 
 // isAccessToken reports whether typ is that of an access token: absent, JWT (RFC 7519
 // section 5.1) or at+jwt (RFC 9068), in any case, with or without the prefix application/
-// (RFC 7515 section 4.1.9). Any other typ (logout+jwt, refresh+jwt, dpop+jwt) declares
-// another use.
-func (h header) isAccessToken() bool {
+// (RFC 7515 section 4.1.9), or one of the names of a claim such as type, or an accepted use.
+// Any other typ (logout+jwt, Refresh, dpop+jwt) declares another use.
+func (v *Verifier) isAccessToken(h header) bool {
 	if !h.hasTyp {
 		return true
 	}
 	switch strings.TrimPrefix(strings.ToLower(h.typ), "application/") {
-	case "jwt", "at+jwt":
+	case "jwt", "at+jwt", "bearer", "access", "access_token":
 		return true
 	}
-	return false
+	return v.uses.accepts(h.typ)
 }

@@ -13,15 +13,15 @@ func ValidID(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', isDigit(c):
-		case strings.IndexByte("._@|+=~-", c) >= 0:
-		default:
+		if !isIDByte(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+func isIDByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c) || strings.IndexByte("._@|+=~-", c) >= 0
 }
 
 // id reads a claim with a user id or a session id. A number is converted to its digits and

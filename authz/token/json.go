@@ -3,6 +3,7 @@ package token
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,19 +26,34 @@ type member struct {
 // and for which encoding/json makes a choice: invalid UTF-8 and unpaired surrogates (which
 // become U+FFFD), duplicate names (the last wins) and names that differ only in case (both
 // match a struct field), at any depth. whole is text as a string, of which the members are
-// substrings.
-func parseObject(text []byte) (o object, whole string, err error) {
-	if !utf8.Valid(text) || !json.Valid(text) || !wholeRunes(text) {
-		return nil, "", ErrMalformed
+// substrings. wrong says what is wrong with the text; it is "" if nothing is.
+func parseObject(text []byte) (o object, whole, wrong string) {
+	switch {
+	case !utf8.Valid(text):
+		return nil, "", notUTF8
+	case !json.Valid(text):
+		return nil, "", notJSON
+	case !wholeRunes(text):
+		return nil, "", halfSurrogate
 	}
 	whole = string(text)
-	r := reader{whole}
+	r := reader{rest: whole}
 	if r.peek() != '{' {
-		return nil, "", ErrMalformed
+		return nil, "", notObject
 	}
-	o, err = r.object(1)
-	return o, whole, err
+	o, wrong = r.members(1, true)
+	return o, whole, wrong
 }
+
+// What can be wrong with the JSON of a token.
+const (
+	notUTF8       = "not UTF-8"
+	notJSON       = "not JSON"
+	notObject     = "not a JSON object"
+	halfSurrogate = "with half a surrogate pair"
+	nameTwice     = "with a name twice"
+	tooDeep       = "nested deeper than 16"
+)
 
 // get returns the value of the member, or "" if there is none.
 func (o object) get(name string) value {
@@ -88,14 +104,30 @@ func (v value) array() ([]value, bool) {
 	if v == "" || v[0] != '[' {
 		return nil, false
 	}
-	r := reader{string(v)}
-	elements, err := r.array(1)
-	return elements, err == nil
+	r := reader{rest: string(v)}
+	r.take(1) // [
+	var elements []value
+	for r.peek() != ']' {
+		if r.peek() == ',' {
+			r.take(1)
+		}
+		element, wrong := r.value(2)
+		if wrong != "" {
+			return nil, false
+		}
+		elements = append(elements, element)
+	}
+	return elements, true
 }
 
 // A reader parses JSON that is known to be valid. It rejects duplicate names and excessive
-// depth.
-type reader struct{ rest string }
+// depth. Its work is linear in the text, but for sorting the names of an object.
+type reader struct {
+	rest string
+	// names are the folded names of the objects that are being read, each object's after those
+	// of the objects around it.
+	names []string
+}
 
 // peek skips white space and returns the next byte.
 func (r *reader) peek() byte {
@@ -112,64 +144,78 @@ func (r *reader) take(n int) string {
 	return taken
 }
 
-func (r *reader) object(depth int) (object, error) {
+// members consumes an object, and returns its members if keep is set.
+func (r *reader) members(depth int, keep bool) (o object, wrong string) {
 	if depth > maxDepth {
-		return nil, ErrMalformed
+		return nil, tooDeep
 	}
-	var o object
-	seen := map[string]struct{}{}
+	first := len(r.names)
 	r.take(1) // {
 	for r.peek() != '}' {
 		if r.peek() == ',' {
 			r.take(1)
 		}
 		name, ok := r.string().text()
-		folded := fold(name)
-		if _, twice := seen[folded]; twice || !ok {
-			return nil, ErrMalformed
+		if !ok {
+			return nil, notJSON
 		}
-		seen[folded] = struct{}{}
+		folded := fold(name)
+		r.names = append(r.names, folded)
 		r.peek()
 		r.take(1) // :
-		v, err := r.value(depth + 1)
-		if err != nil {
-			return nil, err
+		v, wrong := r.value(depth + 1)
+		if wrong != "" {
+			return nil, wrong
 		}
-		o = append(o, member{name, folded, v})
+		if keep {
+			o = append(o, member{name, folded, v})
+		}
 	}
 	r.take(1) // }
-	return o, nil
+	if repeats(r.names[first:]) {
+		return nil, nameTwice
+	}
+	r.names = r.names[:first]
+	return o, ""
 }
 
-func (r *reader) array(depth int) ([]value, error) {
-	if depth > maxDepth {
-		return nil, ErrMalformed
+// repeats reports whether a name occurs twice. It changes the order of the names.
+func repeats(names []string) bool {
+	slices.Sort(names)
+	for i := 1; i < len(names); i++ {
+		if names[i] == names[i-1] {
+			return true
+		}
 	}
-	var elements []value
+	return false
+}
+
+// skipArray consumes an array.
+func (r *reader) skipArray(depth int) (wrong string) {
+	if depth > maxDepth {
+		return tooDeep
+	}
 	r.take(1) // [
 	for r.peek() != ']' {
 		if r.peek() == ',' {
 			r.take(1)
 		}
-		v, err := r.value(depth + 1)
-		if err != nil {
-			return nil, err
+		if _, wrong := r.value(depth + 1); wrong != "" {
+			return wrong
 		}
-		elements = append(elements, v)
 	}
 	r.take(1) // ]
-	return elements, nil
+	return ""
 }
 
 // value consumes and returns the next value. depth is its depth if it is an object or array.
-func (r *reader) value(depth int) (value, error) {
+func (r *reader) value(depth int) (_ value, wrong string) {
 	first, start := r.peek(), r.rest
-	var err error
 	switch first {
 	case '{':
-		_, err = r.object(depth)
+		_, wrong = r.members(depth, false)
 	case '[':
-		_, err = r.array(depth)
+		wrong = r.skipArray(depth)
 	case '"':
 		r.string()
 	default: // a number, true, false or null
@@ -179,7 +225,7 @@ func (r *reader) value(depth int) (value, error) {
 		}
 		r.take(end)
 	}
-	return value(start[:len(start)-len(r.rest)]), err
+	return value(start[:len(start)-len(r.rest)]), wrong
 }
 
 // string consumes and returns the next string with its quotes.

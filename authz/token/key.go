@@ -16,9 +16,12 @@ import (
 // more (48 and 64 bytes), which is not enforced.
 const minSecret = 32
 
+// AnyKID is the ID of keys for tokens that no other key is for, whatever their kid.
+const AnyKID = "*"
+
 // A Key verifies tokens with one algorithm. It prints without its secret.
 type Key struct {
-	ID        string // the kid that selects the key; "" for tokens without a kid
+	ID        string // the kid that selects the key; "" for tokens without a kid, or AnyKID
 	Algorithm string // HS256, HS384 or HS512
 	Secret    []byte // at least 32 bytes
 }

@@ -114,3 +114,30 @@ func BenchmarkVerifyRemembered(b *testing.B) {
 		}
 	}
 }
+
+// TestRememberedIsWeighed fills a cache with long tokens. Each takes the memory of its text and of its claims.
+func TestRememberedIsWeighed(t *testing.T) {
+	t.Parallel()
+	const size, length = 1 << 20, 60_000
+	v := newVerifier(t, token.Config{Remember: size})
+	text := func(i int) string {
+		return hs256(goodHeader, fmt.Sprintf(`{"sub":"42","jti":"s-%d","exp":%d,"groups":"%s"}`, i, now.Unix()+60, strings.Repeat("g", length*3/4-200)))
+	}
+	for range 3 {
+		for i := range 40 {
+			if _, err := v.Verify(text(i), now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before, _ := v.Remembered()
+	for i := range 40 {
+		if _, err := v.Verify(text(i), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 60 kB of text and 45 kB of claims are 105 kB, so there is room for ten.
+	if after, _ := v.Remembered(); after-before > size/(length+length*3/4-1000) {
+		t.Errorf("%d of 40 tokens are cached in %d bytes", after-before, size)
+	}
+}

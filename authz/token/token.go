@@ -10,7 +10,7 @@ import (
 )
 
 // The errors of [Verifier.Verify], one for each reason to reject a token. Verify returns
-// them unwrapped, so that an error never contains text of a token.
+// them in a [*Rejection], whose text never contains text of a token.
 var (
 	ErrMalformed   = errors.New("token: malformed")
 	ErrKeyUnknown  = errors.New("token: unknown key")
@@ -32,11 +32,13 @@ type Claims struct {
 // concurrent use. The zero Verifier has no key and rejects every token. Use [NewVerifier].
 type Verifier struct {
 	keys         map[string][]key // by kid; keys without an id are under ""
+	anyKID       []key            // for tokens that no other key is for
 	issuer       string           // "" accepts any
 	audiences    []string         // empty accepts any
 	leeway       time.Duration
 	userClaim    string
 	sessionClaim string
+	uses         uses
 	known        *remembered // nil if there is no cache
 }
 
@@ -52,9 +54,10 @@ type remembered struct {
 // claims ([ErrExpired], [ErrNotYetValid], [ErrClaims]).
 //
 // A token is malformed if its header has one of the parameters crit, b64, zip, cty, jwk,
-// jku, x5u, x5c, x5t and x5t#S256. Its claims are invalid if it is not an access token: if
-// typ is not JWT or at+jwt, or if type, token_type or token_use is not access, access_token
-// or bearer.
+// jku, x5u, x5c, x5t and x5t#S256. Its claims are invalid if it declares another use than that
+// of an access token: see [RefusedUses].
+//
+// The error is a [*Rejection], whose Detail says which of several causes it was.
 //
 // A token in the cache, which is keyed by the whole token, is only checked against the
 // clock.
@@ -112,9 +115,9 @@ func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
-	claims, payload, err := parseObject(jws.payload)
-	if err != nil {
-		return verified{}, err
+	claims, payload, wrong := parseObject(jws.payload)
+	if wrong != "" {
+		return verified{}, reject(ErrMalformed, "payload "+wrong)
 	}
 	if err := v.checkSignature(head, jws); err != nil {
 		return verified{}, err
@@ -130,12 +133,12 @@ func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 // checkSignature checks the signature with the keys that kid selects. The algorithm is that
 // of the key: a key is not tried if alg names another one.
 func (v *Verifier) checkSignature(head header, jws compact) error {
-	if head.hasKID && head.kid == "" {
-		return ErrKeyUnknown // no key has an empty id
-	}
-	candidates := v.keys[head.kid]
+	candidates := v.keysFor(head)
 	if len(candidates) == 0 {
-		return ErrKeyUnknown
+		if !head.hasKID {
+			return reject(ErrKeyUnknown, "kid missing")
+		}
+		return rejectValue(ErrKeyUnknown, "kid", head.kid)
 	}
 	refusal := ErrAlgorithm
 	for _, k := range candidates {
@@ -147,5 +150,26 @@ func (v *Verifier) checkSignature(head header, jws compact) error {
 		}
 		refusal = ErrSignature
 	}
-	return refusal
+	switch {
+	case refusal == ErrAlgorithm && head.algorithm == "":
+		return reject(ErrAlgorithm, "alg missing")
+	case refusal == ErrAlgorithm:
+		return rejectValue(ErrAlgorithm, "alg", head.algorithm)
+	case head.hasKID:
+		return rejectValue(ErrSignature, "kid", head.kid)
+	}
+	return reject(ErrSignature, "no kid")
+}
+
+// keysFor returns the keys that a token may be signed with. The keys for any kid are for tokens
+// that no other key is for, so that a token that names a key must be signed with that key. The
+// kid * of a token is a kid like any other.
+func (v *Verifier) keysFor(head header) []key {
+	if head.hasKID && (head.kid == "" || head.kid == AnyKID) {
+		return v.anyKID // no key has one of these ids
+	}
+	if candidates := v.keys[head.kid]; len(candidates) > 0 {
+		return candidates
+	}
+	return v.anyKID
 }

@@ -50,6 +50,17 @@ func newVerifier(t testing.TB, c token.Config) *token.Verifier {
 	return v
 }
 
+// detailOf returns the detail of an error of Verify.
+func detailOf(t *testing.T, err error) string {
+	t.Helper()
+	rejection, ok := errors.AsType[*token.Rejection](err)
+	if !ok {
+		t.Errorf("%v is no Rejection", err)
+		return ""
+	}
+	return rejection.Detail.String()
+}
+
 // check verifies one token. The error must be the sentinel and have no other text.
 func check(t *testing.T, v *token.Verifier, what, text string, want error) {
 	t.Helper()
@@ -176,6 +187,55 @@ func TestVerifyKeys(t *testing.T) {
 	}
 }
 
+// TestVerifyAnyKID tests keys that are for every token that no other key is for.
+func TestVerifyAnyKID(t *testing.T) {
+	t.Parallel()
+	third := []byte("a third secret that is long enough")
+	any1, any2 := token.Key{ID: "*", Algorithm: "HS256", Secret: secret}, token.Key{ID: "*", Algorithm: "HS512", Secret: secret2}
+	named, without := token.Key{ID: "a", Algorithm: "HS256", Secret: third}, token.Key{Algorithm: "HS256", Secret: third}
+	for _, test := range []struct {
+		want   error
+		keys   []token.Key
+		key    []byte
+		header string
+	}{
+		{nil, []token.Key{any1}, secret, `{"alg":"HS256","kid":"b"}`},
+		{nil, []token.Key{any1}, secret, `{"alg":"HS256","kid":"\u00e9 /"}`},
+		{nil, []token.Key{any1}, secret, `{"alg":"HS256","kid":""}`},
+		{nil, []token.Key{any1}, secret, `{"alg":"HS256"}`},
+		{token.ErrSignature, []token.Key{any1}, third, `{"alg":"HS256","kid":"b"}`},
+		{token.ErrAlgorithm, []token.Key{any1}, secret, `{"alg":"HS512","kid":"b"}`},
+		{token.ErrMalformed, []token.Key{any1}, secret, `{"alg":"HS256","kid":1}`},
+
+		// The kid * of a token is like any other.
+		{nil, []token.Key{any1}, secret, `{"alg":"HS256","kid":"*"}`},
+		{token.ErrKeyUnknown, []token.Key{named, without}, third, `{"alg":"HS256","kid":"*"}`},
+		{token.ErrSignature, []token.Key{named, any1}, third, `{"alg":"HS256","kid":"*"}`},
+
+		// All of several are tried.
+		{nil, []token.Key{any2, any1}, secret, `{"alg":"HS256","kid":"b"}`},
+		{nil, []token.Key{any2, {ID: "*", Algorithm: "HS256", Secret: third}, any1}, secret, `{"alg":"HS256","kid":"b"}`},
+
+		// A key with the kid of the token comes first, and is the only one.
+		{nil, []token.Key{any1, named}, third, `{"alg":"HS256","kid":"a"}`},
+		{token.ErrSignature, []token.Key{any1, named}, secret, `{"alg":"HS256","kid":"a"}`},
+		{token.ErrAlgorithm, []token.Key{any1, {ID: "a", Algorithm: "HS512", Secret: third}}, secret, `{"alg":"HS256","kid":"a"}`},
+		{token.ErrSignature, []token.Key{any1, named}, third, `{"alg":"HS256","kid":"b"}`},
+		{nil, []token.Key{any1, named}, secret, `{"alg":"HS256","kid":"A"}`},
+		{nil, []token.Key{any1, named}, secret, `{"alg":"HS256"}`},
+
+		// So does a key without an id, for a token without one.
+		{nil, []token.Key{any1, without}, third, `{"alg":"HS256"}`},
+		{token.ErrSignature, []token.Key{any1, without}, secret, `{"alg":"HS256"}`},
+		{nil, []token.Key{any1, without}, secret, `{"alg":"HS256","kid":"b"}`},
+		{nil, []token.Key{any1, without}, secret, `{"alg":"HS256","kid":""}`},
+		{token.ErrSignature, []token.Key{any1, without}, third, `{"alg":"HS256","kid":"b"}`},
+	} {
+		v := newVerifier(t, token.Config{Keys: test.keys})
+		check(t, v, fmt.Sprint(test.keys, test.header), sign(sha256.New, test.key, test.header, goodClaims), test.want)
+	}
+}
+
 func TestVerifyOnlyKeysWithID(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, token.Config{Keys: []token.Key{{ID: "a", Algorithm: "HS256", Secret: secret}}})
@@ -259,6 +319,11 @@ func TestVerifyHeader(t *testing.T) {
 		{nil, `{"alg":"HS256","typ":"AT+JWT"}`},
 		{nil, `{"alg":"HS256","typ":"application/jwt"}`},
 		{nil, `{"alg":"HS256","typ":"application/at+jwt"}`},
+		{nil, `{"alg":"HS256","typ":"Bearer"}`},
+		{nil, `{"alg":"HS256","typ":"access_token"}`},
+		{token.ErrClaims, `{"alg":"HS256","typ":"Refresh"}`},
+		{token.ErrClaims, `{"alg":"HS256","typ":"ID"}`},
+		{token.ErrClaims, `{"alg":"HS256","typ":"dpop+jwt"}`},
 		{token.ErrClaims, `{"alg":"HS256","typ":""}`},
 		{token.ErrClaims, `{"alg":"HS256","typ":"logout+jwt"}`},
 		{token.ErrClaims, `{"alg":"HS256","typ":"refresh+jwt"}`},

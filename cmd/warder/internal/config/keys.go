@@ -87,12 +87,16 @@ type JWTKeys struct {
 	Issuer checkedText `json:"issuer" jsonschema_extras:"default="`
 	// At least one of these must be in aud; [] does not check it.
 	Audiences checkedTexts `json:"audiences"`
-	// How far clocks may be apart, for exp, nbf and iat; at most 5m.
+	// How far clocks may be apart, for exp, nbf and iat; at most 5m. For nbf and iat it is at least 5s.
 	Leeway time.Duration `json:"leeway" jsonschema_extras:"default=0s"`
 	// The claim that holds the id of the user.
 	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
 	// The claim that holds the id of the session.
 	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
+	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
+	RefusedUses []string `json:"refused_uses"`
+	// Built-in kinds of tokens that are accepted nevertheless.
+	AcceptedUses []string `json:"accepted_uses"`
 }
 
 // A JWTKeyKeys is a key that tokens are signed with: secret or secret_file.
@@ -103,7 +107,7 @@ type JWTKeyKeys struct {
 	SecretFile filePath `json:"secret_file"`
 	// The one algorithm of the key.
 	Algorithm word `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512" jsonschema_extras:"default=HS256"`
-	// The kid of the tokens that the key is for; "" is for tokens without one.
+	// The kid of the tokens that the key is for; "" is for tokens without one, "*" for all that no other key is for.
 	KID string `json:"kid" jsonschema_extras:"default="`
 }
 

@@ -196,7 +196,7 @@ func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
 	if len(c.JWT.Keys) == 0 && !r.given("jwt.keys") {
 		if r.incomplete {

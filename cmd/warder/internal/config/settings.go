@@ -64,6 +64,8 @@ type JWT struct {
 	Audiences               []string
 	Leeway                  time.Duration
 	UserClaim, SessionClaim string
+	RefusedUses             []string // besides the built-in ones
+	AcceptedUses            []string
 }
 
 // A JWTKey is a key that verifies the tokens with its key ID.
@@ -81,6 +83,7 @@ const rememberedTokens = 16 << 20
 func (s JWT) Verifier() (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
+		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
 		Remember: rememberedTokens,
 	}
 	for _, k := range s.Keys {

@@ -153,6 +153,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(jwt, "issuer", c.JWT.Issuer != "", c.JWT.Issuer)
 	set(jwt, "audiences", c.JWT.Audiences != nil, c.JWT.Audiences)
 	set(jwt, "leeway", c.JWT.Leeway != 0, c.JWT.Leeway.String())
+	set(jwt, "refused_uses", c.JWT.RefusedUses != nil, c.JWT.RefusedUses)
+	set(jwt, "accepted_uses", c.JWT.AcceptedUses != nil, c.JWT.AcceptedUses)
 	set(jwt, "user_claim", c.JWT.UserClaim != "", c.JWT.UserClaim)
 	set(jwt, "session_claim", c.JWT.SessionClaim != "", c.JWT.SessionClaim)
 	set(client, "source", c.ClientIP.Source != "", string(c.ClientIP.Source))

@@ -431,9 +431,9 @@ func (x Answer) failure(route *policy.Route) string {
 	case authz.ReasonCredentialsAmbiguous:
 		return "there is more than one, and exactly one is allowed"
 	case authz.ReasonTokenMalformed:
-		return "the Authorization header contains no well-formed Bearer token"
+		return withDetail("the Authorization header contains no well-formed Bearer token", d)
 	case authz.ReasonTokenSignature, authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm:
-		return "the token is not signed with a key that is known here"
+		return withDetail("the token is not signed with a key that is known here", d)
 	case authz.ReasonAPIKeyUnknown:
 		return "the API key is not known here"
 	case authz.ReasonAPIKeyMalformed:
@@ -446,8 +446,16 @@ func (x Answer) failure(route *policy.Route) string {
 		}
 		return "false: " + route.Condition.String()
 	default:
-		return d.Reason().String()
+		return withDetail(d.Reason().String(), d)
 	}
+}
+
+// withDetail returns a text with what the reason of a decision leaves open.
+func withDetail(text string, d authz.Decision) string {
+	if detail := d.Detail().String(); detail != "" {
+		return text + " (" + detail + ")"
+	}
+	return text
 }
 
 // malformed explains why a request could not be read.

@@ -77,6 +77,7 @@ type decisionRecord struct {
 	clientIP                         netip.Addr
 	duration                         time.Duration
 	method, path, id, user, prefix   mask.Excerpt
+	detail                           mask.Excerpt
 	secrets                          []string
 	tooMany                          bool // too many credentials, so texts of the client are not logged
 }
@@ -89,6 +90,7 @@ func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
 		clientIP: o.Decision.ClientIP(), duration: o.Duration,
 		method: mask.NewExcerpt(o.Method).Clone(), path: mask.NewExcerpt(o.Path).Clone(), id: mask.NewExcerpt(o.ID).Clone(),
 		user: mask.NewExcerpt(who.UserID).Clone(), prefix: mask.NewExcerpt(who.KeyPrefix).Clone(),
+		detail: mask.Excerpt{Text: o.Decision.Detail().String(), Cut: o.Decision.Detail().Cut()},
 	}
 	r.secrets, r.tooMany = l.credentials(o.Request, r)
 	return r
@@ -99,7 +101,7 @@ const recordSize = 512
 
 func (r *decisionRecord) size() int {
 	n := recordSize
-	for _, e := range []mask.Excerpt{r.method, r.path, r.id, r.user, r.prefix} {
+	for _, e := range []mask.Excerpt{r.method, r.path, r.id, r.user, r.prefix, r.detail} {
 		n += len(e.Text)
 	}
 	for _, s := range r.secrets {
@@ -111,7 +113,7 @@ func (r *decisionRecord) size() int {
 // canHold reports whether the texts of the client can contain a secret of n bytes. Escaping
 // makes a text longer than the secret, never shorter.
 func (r *decisionRecord) canHold(n int) bool {
-	for _, e := range []mask.Excerpt{r.method, r.path, r.id} {
+	for _, e := range []mask.Excerpt{r.method, r.path, r.id, r.detail} {
 		if e.Cut || len(e.Text) >= n {
 			return true
 		}
@@ -125,7 +127,7 @@ func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 	if r.clientIP.IsValid() {
 		clientIP = r.clientIP.String()
 	}
-	return []slog.Attr{
+	attrs := []slog.Attr{
 		slog.String("decision", r.verdict),
 		slog.String("reason", r.reason),
 		slog.String("route", r.route),
@@ -138,6 +140,10 @@ func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 		slog.String("request_id", l.clean(r.id, r, maxLoggedWord)),
 		slog.Int64("duration_us", r.duration.Microseconds()),
 	}
+	if r.detail.Text != "" {
+		attrs = append(attrs, slog.String("detail", l.clean(r.detail, r, maxLoggedWord)))
+	}
+	return attrs
 }
 
 // credentials returns the credentials of the request. They are masked in the line because

@@ -16,10 +16,13 @@ import (
 
 	"warder/authz"
 	"warder/authz/authztest"
+	"warder/authz/memory"
+	"warder/authz/token"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/server/metrics"
 	"warder/envoy"
+	"warder/policy"
 )
 
 const aToken = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
@@ -64,6 +67,49 @@ func TestDecisionLogFields(t *testing.T) {
 	}
 	if own.String() != "" {
 		t.Errorf("warder's own log: %s", own.String())
+	}
+}
+
+// TestDecisionLogDetail checks that the line of a refused token says what the reason leaves open.
+func TestDecisionLogDetail(t *testing.T) {
+	t.Parallel()
+	routes, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte("version: 1\nroutes:\n  - {id: me, match: /me, allow: [{user: {}}]}\n")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := []byte("a-secret-of-more-than-thirty-two-bytes")
+	tokens, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New(nil)
+	engine, err := authz.NewEngine(authz.Config{Policy: routes, Tokens: tokens, Sessions: store, Users: store, APIKeys: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.PutSession("0b1C2d3e-4f50-6172-8394-a5b6c7d8e9f0", "s", 0)
+	expires := time.Now().Add(time.Hour).Unix()
+	for _, tt := range []struct {
+		want string
+		tok  authztest.Token
+	}{
+		{"exp missing", authztest.Token{Claims: map[string]any{"sub": "42", "jti": "s"}}},
+		{"use refresh_token", authztest.Token{Claims: map[string]any{"sub": "42", "jti": "s", "exp": expires, "use": "refresh_token"}}},
+		{"kid abc", authztest.Token{Header: map[string]any{"kid": "abc"}, Claims: map[string]any{"sub": "42", "jti": "s", "exp": expires}}},
+		{"user is a UUID in capitals", authztest.Token{Claims: map[string]any{"sub": "0b1C2d3e-4f50-6172-8394-a5b6c7d8e9f0", "jti": "s", "exp": expires}}},
+	} {
+		tt.tok.Secret = secret
+		bearer := authz.Header{Name: "authorization", Value: "Bearer " + authztest.Mint(t, tt.tok)}
+		o := observe("/me", "req-1", bearer)
+		o.Decision = engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Host: "example.com", Path: "/me", Headers: authz.Headers{bearer}}))
+		var out, own authztest.Buffer
+		q := testLines(t, &out, NewLogger(&own, config.Log{}))
+		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), o)
+		q.close(0)
+		var line struct{ Detail string }
+		if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line.Detail != tt.want {
+			t.Errorf("detail %q, want %q (%v); line %s", line.Detail, tt.want, err, out.String())
+		}
 	}
 }
 
