@@ -92,7 +92,7 @@ func (r *jsonReader) name(start, i int) (int, bool) {
 		return ^end, false
 	}
 	r.masked, r.member = r.key(i+1, end, seen)
-	if seen.needsScan() && !r.text(start, i+1, end) {
+	if seen.needsScan(end-i-1) && !r.text(start, i+1, end) {
 		return r.torn, false
 	}
 	if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
@@ -185,7 +185,7 @@ func (r *jsonReader) string(start, i int) (int, bool) {
 		r.located |= r.places & 1 << 1
 	}
 	r.first = false
-	if seen.needsScan() && !r.text(start, i+1, end) {
+	if seen.needsScan(end-i-1) && !r.text(start, i+1, end) {
 		return r.torn, false
 	}
 	return end + 1, true

@@ -93,11 +93,18 @@ type Masker struct {
 
 // NewMasker returns a Masker with the given sensitive keys in addition to the built-in ones.
 // The error describes the first invalid key.
-func NewMasker(keys ...string) (*Masker, error) {
-	if len(keys) == 0 {
+func NewMasker(keys ...string) (*Masker, error) { return NewMaskerKeeping(keys, nil) }
+
+// NewMaskerKeeping is like [NewMasker], but the values of the keys in keep are not masked for
+// their key. A key is kept as a whole: with "session_id" kept, sessionId is kept, and
+// user_session_id is masked. Keys that end with password, authorization, cookie or secret
+// cannot be kept. A secret that is recognized without a key, such as a JWT, is masked in any
+// value.
+func NewMaskerKeeping(keys, keep []string) (*Masker, error) {
+	if len(keys) == 0 && len(keep) == 0 {
 		return &Masker{}, nil
 	}
-	w, err := configuredWords(keys)
+	w, err := configuredWords(keys, keep)
 	if err != nil {
 		return nil, err
 	}

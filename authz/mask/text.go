@@ -7,6 +7,7 @@ import "bytes"
 type lookout struct {
 	json  int  // no JSON begins before this index
 	jwt   int  // no JWT begins before this index
+	hash  int  // no password hash begins before this index
 	word  int  // end of the current word of credential characters
 	tag   int  // index of the next closing tag, or the end; valid if after the current position
 	cdata int  // index of the next end of CDATA, likewise
@@ -140,8 +141,14 @@ func (s *scanner) line(t []byte, from, end int) int {
 			next = s.quoted(t, from, lo, i, end)
 		case 'J':
 			next = s.jwt(t, from, i, end, &look)
-		case 'k':
-			next = s.apiKey(t, from, i, end)
+		case '_':
+			if next = s.prefixed(t, from, i, end); next == 0 {
+				next = s.apiKey(t, from, i, end)
+			}
+		case '.', 'z':
+			next = max(i+1, s.prefixed(t, from, i, end))
+		case '$':
+			next = s.hash(t, from, i, end, &look)
 		case 'b', 'B':
 			next = s.credential(t, from, i, end, &look)
 		case '<':
@@ -164,7 +171,8 @@ func beginsJSON(t []byte, i int) bool {
 
 // A foundKey is a sensitive key before a sign.
 type foundKey struct {
-	start int  // where its last word begins
+	start int // where its last word begins
+	end   int
 	quote byte // the quote around it; 0 for none
 	mark  mark
 }
@@ -192,17 +200,28 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 	} else if t[i] == '=' {
 		at = beforeEquals
 	}
-	if k.mark = s.words.find(t, lo, hi, at); k.mark == 0 {
+	if k.mark = s.words.lookUp(t, lo, hi, at); k.mark&wordEnds == 0 {
+		if k.mark&queryEnds != 0 && t[i] == '=' && k.quote == 0 {
+			s.startOf(t, lo, hi, &k)
+			return k, false
+		}
+		k.mark = 0
 		if k.quote == 0 && t[i] != '=' || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
 	}
+	s.startOf(t, lo, hi, &k)
+	return k, true
+}
+
+// startOf sets the position of a key that ends before t[hi].
+func (s *scanner) startOf(t []byte, lo, hi int, k *foundKey) {
+	k.end = hi
 	for k.start = hi; k.start > lo && (isKeyByte(t[k.start-1]) || t[k.start-1] == '[' || t[k.start-1] == ']'); {
 		k.start--
 	}
 	s.work += hi - k.start
-	return k, true
 }
 
 // locates reports whether a string in the brackets that begin at t[i] is a sensitive key.

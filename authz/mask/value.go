@@ -16,9 +16,15 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		if s.disposition(t, lo, i, end) {
 			return j
 		}
+		if stop := s.botToken(t, from, i, end); stop > 0 {
+			return stop
+		}
 	}
 	k, ok := s.keyBefore(t, lo, i, end, look)
 	if !ok {
+		if k.mark&queryEnds != 0 {
+			return s.queryValue(t, from, k, j, end)
+		}
 		return j
 	}
 	for j < end && j < i+3 && (t[j] == '=' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
@@ -32,7 +38,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		v = skipSpace(t, v)
 		end = lineEnd(t, v)
 	}
-	if v >= end {
+	if v >= end || s.harmless(t, from, k, c, j, v, end) {
 		return v
 	}
 	// In a dictionary the replacement is a quoted string, so that it remains a dictionary.
@@ -57,6 +63,12 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 			return end
 		}
 	case '{', '[', '(':
+		if stop := schemedHash(t, v, end); stop > 0 {
+			if dict == 0 {
+				return s.bareValue(t, from, k, c, j, v, end)
+			}
+			break
+		}
 		limit := end
 		if dict != 0 {
 			limit = len(t)
@@ -134,10 +146,37 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 		stop = bareEnd(t, v, end, before == '?' || before == '&')
 	}
 	s.work += stop - v
+	stop = max(stop, s.hashEnd(t, v, end))
 	if stop > v && string(t[v:stop]) != Replacement {
 		s.mask(t, v, stop)
 	}
 	return max(stop, v)
+}
+
+// queryValue masks the value at t[v] of a key that is sensitive only in a query or a form. The
+// key is in one if ? or & is before it, or & after its value.
+func (s *scanner) queryValue(t []byte, from int, k foundKey, v, end int) int {
+	before := t[max(from, k.start-len("&amp;")):k.start]
+	query := k.quote == 0 && len(before) > 0 && bytes.IndexByte([]byte("?&#"), before[len(before)-1]) >= 0 || bytes.HasSuffix(before, []byte("&amp;"))
+	stop := bareEnd(t, v, end, query)
+	s.work += stop - v
+	if (query || stop < end && t[stop] == '&') && stop-v >= leastQueryValue(t[k.start:k.end]) && !hasPrefix(t[v:stop], Replacement) {
+		s.mask(t, v, stop)
+		return stop
+	}
+	return v
+}
+
+// leastQueryValue returns the least length of the value of a key in a query that is a secret,
+// in bytes. Shorter ones are the codes of countries, languages and errors.
+func leastQueryValue(key []byte) int {
+	switch {
+	case isWord(key, "code"):
+		return 5
+	case isWord(key, "sid"), isWord(key, "auth"):
+		return 8
+	}
+	return 1
 }
 
 // isBlockHeader reports whether t is the header of a block scalar of YAML, such as |- or >2,
