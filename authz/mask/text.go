@@ -13,6 +13,9 @@ type lookout struct {
 	cdata int  // index of the next end of CDATA, likewise
 	at    int  // end of the last search for an @ after an unescaped /
 	curl  int8 // result of isCurl; 0 if unknown
+	tools int  // end of the search for tools
+	login bool // after the word login of tool
+	tool  *tool
 	name  bool // after "name": "password", whose value is in "value"
 	loc   bool // after 'loc': ('body', 'password'), whose value is in 'input'
 	// After 'type': 'missing', 'input' has the surrounding object and not the value.
@@ -44,8 +47,15 @@ func (s *scanner) lines(t []byte) {
 			i = end + 1
 			continue
 		}
-		start := i
+		start, pair := i, s.form.pair
+		if s.form.state == formNone {
+			i = s.memberValue(t, i, end)
+			s.work += i - start
+		}
 		i = s.line(t, i, end)
+		if s.form.pair = 0; s.form.state == formNone && i == end {
+			s.form.pair = s.pairAfter(t[start:end], pair)
+		}
 		s.form.named = s.form.state == formNone && s.isField(t[start:end])
 		if i == end { // otherwise a JSON value ended in a later line
 			i++
@@ -85,7 +95,7 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 // the line and ends in a later one.
 func (s *scanner) line(t []byte, from, end int) int {
 	piece, lo, escaped, mark := from, from, false, s.n
-	look := lookout{json: max(from, s.noJSON), jwt: from, at: from}
+	look := lookout{json: max(from, s.noJSON), jwt: from, at: from, tools: from}
 	s.work += end - from
 	for i := from; ; {
 		for i < end && classes[t[i]]&wakes == 0 {
@@ -134,7 +144,9 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			next, piece, escaped, mark = stop, stop, false, s.n
 		case '(':
-			next = s.tuple(t, i+1, end)
+			if !s.lists(t, from, i) {
+				next = s.tuple(t, i+1, end)
+			}
 		case '-':
 			next = s.dash(t, from, i, end, &look)
 		case '\'':

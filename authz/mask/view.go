@@ -27,7 +27,8 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.mask(t, from, end)
 		return
 	}
-	first, outer := s.n, s.form
+	first, outer, ahead := s.n, s.form, s.ahead
+	s.ahead = nil
 	s.form = form{named: percent && outer.named}
 	s.depth++
 	s.lines(decoded)
@@ -41,6 +42,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.lines(decoded)
 	}
 	s.depth--
+	s.ahead = ahead
 	if outer.state != formNone || !percent || bytes.IndexByte(t[from:end], '&') < 0 {
 		s.form = outer // otherwise the escaped text may continue in the next lines
 	}
