@@ -43,7 +43,7 @@ func (s *scanner) harmless(t []byte, from int, k foundKey, c byte, j, v, end int
 	case k.mark&tokenEnds != 0 && isLexical(t[max(from, k.start-len("unexpected ")):k.start], t[v:end]):
 		s.work += maxSwitch
 		return true
-	case hasPrefix(t[v:end], "<set to the key '"): // kubectl describe
+	case hasPrefix(t[v:end], "<set to the key '"), hasPrefix(t[v:end], "Token { kind: "): // kubectl describe, YARN
 		return true
 	}
 	toEnd := k.mark&(authEnds|cookieEnds) != 0 || isQuote(before) || atLineStart(t, from, k.start)
@@ -153,7 +153,7 @@ func isObject(t []byte) bool {
 	case open == '@':
 		return dots > 0 && (p == len(t) || stops(t, p, len(t)))
 	}
-	return p-digits >= 5 && p+1 < len(t) && t[p] == ' ' && isUpper(t[p+1])
+	return p-digits >= 5 && p+1 < len(t) && t[p] == ' ' && (isUpper(t[p+1]) || hasPrefix(t[p+1:], "token="))
 }
 
 // isLexical reports whether before ends with "unexpected " and the value is a token of a
@@ -272,7 +272,7 @@ func (s *scanner) isMessage(t []byte, v, end int, toEnd bool) bool {
 			for i < limit && bytes.IndexByte([]byte(".,;:!) "), t[i]) >= 0 {
 				i++
 			}
-			if i == end || t[i] == '\r' || isQuote(t[i]) {
+			if i == end || t[i] == '\r' || isQuote(t[i]) || c != ':' && beginsPair(t[:limit], i, limit) {
 				return only || n > 1
 			}
 		default:

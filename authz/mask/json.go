@@ -152,6 +152,7 @@ func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
 func (r *jsonReader) replace(i int) (int, bool) {
 	t := r.t
 	r.flag, r.pair, r.first = false, false, false
+	r.names = r.raw > 0 && r.raw == r.depth // a name comes next
 	end := valueEnd(t, i)
 	if end < 0 {
 		r.last = 0
@@ -268,29 +269,28 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 		key, _ = unescape(room[:0], key, false)
 	}
 	r.loc, r.kind, r.weak, r.header = false, false, 0, false
+	if m := r.words.find(key, 0, len(key), wholeKey); m != 0 {
+		r.weak = m & weakEnds
+		if r.weak != 0 {
+			r.weak |= m & panEnds
+		}
+		return true, false
+	}
 	switch string(key) {
 	case "input":
 		return r.located&^r.absent&1 != 0, false
 	case "loc":
 		r.loc = true
-		return false, false
 	case "type":
 		r.kind = true
-		return false, false
 	case "name", "key", "Name", "Key", "field", "header", "attribute", "property", "variable", "param", "parameter", "k":
 		return false, true
 	case "value", "Value", "values", "val", "v", "stringValue", "string_value":
 		return r.named&1 != 0, false
 	case "rawHeaders", "raw_headers", "rawTrailers":
 		r.header = true
-		return false, false
 	}
-	m := r.words.find(key, 0, len(key), wholeKey)
-	r.weak = m & weakEnds
-	if r.weak != 0 {
-		r.weak |= m & panEnds
-	}
-	return m != 0, false
+	return false, false
 }
 
 // earlier masks the "value" of the innermost object, which stands before its "name".

@@ -144,7 +144,7 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			next, piece, escaped, mark = stop, stop, false, s.n
 		case '(':
-			if !s.lists(t, from, i) {
+			if p := quotePrefix(t, i+1, end); p < end && isQuote(t[p]) && !s.lists(t, from, i) {
 				next = s.tuple(t, i+1, end)
 			}
 		case '-':
@@ -218,7 +218,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 			return k, false
 		}
 		k.mark = 0
-		if k.quote == 0 && t[i] != '=' || !s.valueOfName(t, lo, hi, i, end, look) {
+		if !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
@@ -302,6 +302,13 @@ func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool 
 			stop := quoteEnd(t, v, min(end, v+maxKey))
 			s.work += stop - v
 			look.name = s.words.find(t, v+1, stop, wholeKey) != 0
+		} else if t[i] == ':' { // EnvVar{Name:DB_PASSWORD,Value:x} and {name: DB_PASSWORD, value: x}
+			stop := v
+			for stop < end && stop < v+maxKey && isKeyByte(t[stop]) {
+				stop++
+			}
+			s.work += stop - v
+			look.name = stop < end && t[stop] == ',' && s.words.find(t, v, stop, wholeKey) != 0
 		}
 	}
 	return false

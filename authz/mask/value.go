@@ -7,7 +7,7 @@ import "bytes"
 func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 	c, j := t[i], i+1
 	if c == ':' && j < end {
-		if t[j] == ':' { // std::token::Kind
+		if t[j] == ':' && (j+1 == end || t[j+1] != ' ' || lo > from || !atLineStart(t, from, lo)) { // std::token::Kind
 			return j + 1
 		}
 		if t[j] == '/' && j+1 < end && t[j+1] == '/' {
@@ -27,7 +27,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		}
 		return j
 	}
-	for j < end && j < i+3 && (t[j] == '=' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
+	for j < end && j < i+3 && (t[j] == '=' || c == ':' && t[j] == ':' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
 		j++
 	}
 	v := s.skipGap(t, j, end)

@@ -36,10 +36,10 @@ const wholeWords = "pass creds csrf xsrf"
 
 // weakWords has the words of builtin that also name switches, counts and coordinates. A value
 // that is only a switch or a small number is kept: pass: 12, csrf=true, pan: -0.5.
-const weakWords = "pass creds credentials csrf xsrf psk pan pw"
+const weakWords = "pass creds credentials csrf xsrf pan"
 
 // countWords has the words whose plural also names a number of things, as in tokens: 812.
-const countWords = "password secret token cookie session"
+const countWords = "token cookie session"
 
 // readable has the ends of keys that are not sensitive although a listed word ends them: marks
 // of pages, places in streams, and tokens of language models.
