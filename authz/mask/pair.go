@@ -13,6 +13,19 @@ type member struct {
 	end    int  // where it ends, without blanks and the comma of JSON
 }
 
+// mayBeMember reports whether a line may be one that readMember reads.
+func mayBeMember(line []byte) bool {
+	i := skipBlanks(line, 0, len(line))
+	if i == len(line) {
+		return false
+	}
+	switch line[i] {
+	case '-', '"', '\'', 'n', 'N', 'k', 'K', 'v', 'V':
+		return true
+	}
+	return false
+}
+
 // readMember reads a line. ok is false if its key is neither of a name nor of a value.
 func readMember(line []byte) (m member, ok bool) {
 	i := skipBlanks(line, 0, len(line))
@@ -150,6 +163,9 @@ func (s *scanner) pairAfter(line []byte, pair int) int {
 
 // waits reports whether a line has a value whose name may be in the next line.
 func waits(line []byte, pair int) bool {
+	if !mayBeMember(line) {
+		return false
+	}
 	m, ok := readMember(bytes.TrimRight(line, "\r\n"))
 	return ok && m.value && m.start < m.end && (m.item || pair != m.column+1)
 }

@@ -139,13 +139,15 @@ var hooks = []hook{
 // webhook masks the secret in the URL of a webhook, whose authority is t[i:stop]. It returns
 // where to continue.
 func (s *scanner) webhook(t []byte, i, stop, end int) int {
-	if stop == end || t[stop] != '/' || stop-i > maxKey {
+	if stop+1 >= end || t[stop] != '/' || stop-i > maxKey {
 		return stop
 	}
 	s.work += len(hooks)
 	host := t[i:stop]
 	for _, h := range hooks {
 		switch {
+		case t[stop+1] != h.path[1]:
+			continue
 		case len(host) < len(h.host) || !hasFold(host[len(host)-len(h.host):], h.host):
 			continue
 		case len(host) > len(h.host) && h.host[0] != '.':

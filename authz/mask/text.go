@@ -48,12 +48,13 @@ func (s *scanner) lines(t []byte) {
 			continue
 		}
 		start, pair := i, s.form.pair
-		if s.form.state == formNone {
+		member := s.form.state == formNone && (pair > 0 || mayBeMember(t[i:end]))
+		if member {
 			i = s.memberValue(t, i, end)
 			s.work += i - start
 		}
 		i = s.line(t, i, end)
-		if s.form.pair = 0; s.form.state == formNone && i == end {
+		if s.form.pair = 0; member && s.form.state == formNone && i == end {
 			s.form.pair = s.pairAfter(t[start:end], pair)
 		}
 		s.form.named = s.form.state == formNone && s.isField(t[start:end])
@@ -98,7 +99,10 @@ func (s *scanner) line(t []byte, from, end int) int {
 	look := lookout{json: max(from, s.noJSON), jwt: from, at: from, tools: from}
 	s.work += end - from
 	for i := from; ; {
-		for i < end && classes[t[i]]&wakes == 0 {
+		for i < end {
+			if c := classes[t[i]]; c&wakes != 0 && (c&dim == 0 || i > from && !dull(t[i-1], t[i])) {
+				break
+			}
 			i++
 		}
 		if s.spent() {
@@ -218,7 +222,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 			return k, false
 		}
 		k.mark = 0
-		if !s.valueOfName(t, lo, hi, i, end, look) {
+		if hi == lo || bytes.IndexByte([]byte("eyctEYCT"), t[hi-1]) < 0 || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
