@@ -6,7 +6,10 @@ import "bytes"
 // in a list of arguments ['--password', 'x'], and a private key in PEM.
 func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	if i > from && isKeyByte(t[i-1]) {
-		return max(i+1, s.prefixed(t, from, i, end))
+		if mayEndPrefix(t, from, i) {
+			return max(i+1, s.prefixed(t, from, i, end))
+		}
+		return i + 1
 	}
 	if hasPrefix(t[i:end], pemBegin) {
 		return s.pem(t, i, end, false)

@@ -51,6 +51,7 @@ type jsonReader struct {
 	flag   bool // the last value was "--password" in an array
 	masked bool // the last key was sensitive
 	weak   mark // the mark of that key, if its value may be a switch
+	valued bool // the last key was "value", whose "name" may come after it
 	header bool // the last key was "rawHeaders"
 	names  bool // in an array of names and values in turn; see raw
 	raw    int  // the depth of that array; 0 for none
@@ -109,11 +110,10 @@ func (r *jsonReader) name(start, i int) (int, bool) {
 	if seen.needsScan(end-i-1) && !r.text(start, i+1, end) {
 		return r.torn, false
 	}
-	key := end
 	if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
 		return i, false
 	}
-	if !r.dry && !r.masked && isWord(t[max(0, key-len("value")):key], "value") && t[key-len("value")-1] == '"' {
+	if r.valued {
 		slot := &r.values[r.depth%len(r.values)]
 		slot.start, slot.at = i+1, r.depth
 	}
@@ -268,7 +268,7 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 		var room [64]byte
 		key, _ = unescape(room[:0], key, false)
 	}
-	r.loc, r.kind, r.weak, r.header = false, false, 0, false
+	r.loc, r.kind, r.weak, r.header, r.valued = false, false, 0, false, false
 	if m := r.words.find(key, 0, len(key), wholeKey); m != 0 {
 		r.weak = m & weakEnds
 		if r.weak != 0 {
@@ -286,7 +286,8 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 	case "name", "key", "Name", "Key", "field", "header", "attribute", "property", "variable", "param", "parameter", "k":
 		return false, true
 	case "value", "Value", "values", "val", "v", "stringValue", "string_value":
-		return r.named&1 != 0, false
+		r.valued = r.named&1 == 0
+		return !r.valued, false
 	case "rawHeaders", "raw_headers", "rawTrailers":
 		r.header = true
 	}

@@ -23,7 +23,7 @@ func keyPrefixes() []keyPrefix {
 		{"AGE-SECRET-KEY-", 20, ""},
 		{"whsec_", 20, "+/="}, // signatures of webhooks of Stripe and Svix
 		{"xapp-", 16, ""},
-		{"hvs.", 20, ""}, {"hvb.", 20, ""}, {"hvr.", 20, ""}, // HashiCorp Vault
+		{"hvs.", 20, ""}, {"hvb.", 20, ""}, // HashiCorp Vault
 		{"fm2_", 30, "+/=,"},                   // Fly.io
 		{"glc_", 30, "+/="}, {"glsa_", 24, ""}, // Grafana
 		{"dp.pt.", 30, ""}, {"dp.st.", 30, "."}, // Doppler
@@ -60,10 +60,29 @@ var prefixes = func() (table [len(joints)][128][]keyPrefix) {
 	return table
 }()
 
+// prefixPairs has the pairs of bytes before the last byte of a prefix: bit c of prefixPairs[b]
+// is for b and then c. It is never changed.
+var prefixPairs = func() (table [128][2]uint64) {
+	for _, p := range keyPrefixes() {
+		n := len(p.text)
+		table[p.text[n-3]][p.text[n-2]>>6] |= 1 << (p.text[n-2] & 63)
+	}
+	return table
+}()
+
+// mayEndPrefix reports whether the bytes before t[i] may be those of a prefix that ends at t[i].
+func mayEndPrefix(t []byte, from, i int) bool {
+	if i-2 < from {
+		return false
+	}
+	b, c := t[i-2], t[i-1]
+	return b < 128 && c < 128 && prefixPairs[b][c>>6]&(1<<(c&63)) != 0
+}
+
 // prefixed masks a secret whose prefix ends at t[i], with one of joints. It returns its end,
 // or 0 if there is none.
 func (s *scanner) prefixed(t []byte, from, i, end int) int {
-	if i-1 < from || t[i-1] >= 128 {
+	if !mayEndPrefix(t, from, i) {
 		return 0
 	}
 	joint := 0
@@ -136,10 +155,22 @@ var hooks = []hook{
 	{"hooks.zapier.com", "/hooks/catch/", 1},
 }
 
+// mayBeHook reports whether a host may be one of hooks.
+func mayBeHook(host []byte) bool {
+	if len(host) < len("discord.com") || len(host) > maxKey || host[len(host)-1]|0x20 != 'm' {
+		return false
+	}
+	switch host[0] | 0x20 {
+	case 'h', 'd', 'c', 'p', 'o':
+		return true
+	}
+	return hasFold(host[max(0, len(host)-len(".office.com")):], ".office.com")
+}
+
 // webhook masks the secret in the URL of a webhook, whose authority is t[i:stop]. It returns
 // where to continue.
 func (s *scanner) webhook(t []byte, i, stop, end int) int {
-	if stop+1 >= end || t[stop] != '/' || stop-i > maxKey {
+	if stop+1 >= end || t[stop] != '/' || !mayBeHook(t[i:stop]) {
 		return stop
 	}
 	s.work += len(hooks)

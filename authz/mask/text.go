@@ -222,7 +222,7 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 			return k, false
 		}
 		k.mark = 0
-		if hi == lo || bytes.IndexByte([]byte("eyctEYCT"), t[hi-1]) < 0 || !s.valueOfName(t, lo, hi, i, end, look) {
+		if hi == lo || !endsName(t[hi-1]) || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
@@ -270,6 +270,12 @@ func (s *scanner) isField(line []byte) bool {
 
 // isWord reports whether key is word in any case. word must be in lower case.
 func isWord(key []byte, word string) bool { return len(key) == len(word) && hasFold(key, word) }
+
+// endsName reports whether c is the last byte of a key that valueOfName looks at.
+func endsName(c byte) bool {
+	c |= 0x20
+	return c == 'e' || c == 'y' || c == 'c' || c == 't'
+}
 
 // valueOfName reports whether the key t[lo:hi] has the value of a sensitive name that came
 // before, such as "value" in {"name": "password", "value": "x"}. For a key such as "name", it

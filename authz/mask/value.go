@@ -16,8 +16,10 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		if s.disposition(t, lo, i, end) {
 			return j
 		}
-		if stop := s.botToken(t, from, i, end); stop > 0 {
-			return stop
+		if t[j] == 'A' {
+			if stop := s.botToken(t, from, i, end); stop > 0 {
+				return stop
+			}
 		}
 	}
 	k, ok := s.keyBefore(t, lo, i, end, look)
