@@ -1,6 +1,9 @@
 package mask
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // MaxLine is the greatest length in bytes of a line that a [Writer] does not truncate.
 const MaxLine = 1 << 20
@@ -121,6 +124,16 @@ func (m *Masker) list() *words {
 // SensitiveKey reports whether key is sensitive.
 func (m *Masker) SensitiveKey(key string) bool {
 	return m.list().sensitive([]byte(key))
+}
+
+// SensitiveInQuery reports whether the values of key are masked only in queries and forms.
+func (m *Masker) SensitiveInQuery(key string) bool {
+	return m.list().inQuery([]byte(key), 0, len(key))
+}
+
+// KeptWarning is the warning for a key that is kept.
+func KeptWarning(key string) string {
+	return fmt.Sprintf("the values of %q are not masked, also where they are secrets", key)
 }
 
 // String masks a text, which may have several lines. It returns s itself if there is nothing to

@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -272,10 +273,10 @@ func (w *words) walk(t []byte, lo, hi int, at place, numbered bool) mark {
 		if m == 0 {
 			continue
 		}
-		if m&(keptEnds|queryEnds) != 0 && beginsKey(t, lo, i, at) {
-			if m&keptEnds != 0 {
-				return keptEnds
-			}
+		if m&keptEnds != 0 && beginsKept(t, lo, i, hi, at) {
+			return keptEnds
+		}
+		if m&queryEnds != 0 && beginsKey(t, lo, i, at) {
 			found |= queryEnds
 		}
 		switch {
@@ -317,6 +318,18 @@ func beginsKey(t []byte, lo, i int, at place) bool {
 		return !isKeyByte(t[i-1])
 	}
 	return at == beforeEquals || i-1 == lo || !isKeyByte(t[i-2]) // "used tokens: 5" is a count
+}
+
+// beginsKept reports whether the key t[i:hi], which the configuration keeps, is a whole key. Of
+// several words with spaces between them, a word before could belong to the key too.
+func beginsKept(t []byte, lo, i, hi int, at place) bool {
+	if at == wholeKey || bytes.IndexByte(t[i:hi], ' ') >= 0 {
+		return beginsKey(t, lo, i, at)
+	}
+	for i > lo && (t[i-1] == '-' || t[i-1] == '_' || t[i-1] == '.') {
+		i--
+	}
+	return i == lo || !isKeyByte(t[i-1])
 }
 
 // trimKey removes brackets and other suffixes from a key, as in user[password], password[] and
