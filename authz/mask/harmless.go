@@ -12,6 +12,14 @@ import (
 // of a session in a sentence, and a switch for the few keys that also name switches. A value
 // in a query or a form, and one of a quoted key, is never one of these, except for switches.
 func (s *scanner) harmless(t []byte, from int, k foundKey, c byte, j, v, end int) bool {
+	if !s.showsHarmless(t, from, k, c, j, v, end) {
+		return false
+	}
+	s.odd = true // the evidence may be masked, as the value of a key before it
+	return true
+}
+
+func (s *scanner) showsHarmless(t []byte, from int, k foundKey, c byte, j, v, end int) bool {
 	before := byte(0)
 	if k.start > from {
 		before = t[k.start-1]

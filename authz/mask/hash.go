@@ -43,7 +43,7 @@ func (s *scanner) hash(t []byte, from, i, end int, look *lookout) int {
 	if stop-start < minHash || dollars < 2 && !hasFold(t[start:i], "scrypt") {
 		return i + 1
 	}
-	s.mask(t, start, stop)
+	s.maskShape(start, stop)
 	return stop
 }
 

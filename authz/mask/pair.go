@@ -120,8 +120,6 @@ func (s *scanner) memberValue(t []byte, i, end int) int {
 		return end
 	case isQuote(c):
 		return s.quotedValue(t, v, end, wordEnds)
-	case c == '&' && entityEnd(t, v, end) > 0:
-		return i
 	}
 	if n := bytes.Index(t[v:to], []byte(" #")); n > 0 { // a comment
 		to = trimBlanks(t, v, v+n)

@@ -110,7 +110,7 @@ func (s *scanner) prefixed(t []byte, from, i, end int) int {
 		if stop-i-1 < p.least || !looksRandom(t[i+1:stop]) {
 			return max(i+1, stop)
 		}
-		s.mask(t, start, stop)
+		s.maskShape(start, stop)
 		return stop
 	}
 	return 0
@@ -204,7 +204,7 @@ func (s *scanner) webhook(t []byte, i, stop, end int) int {
 			p--
 		}
 		if p > start {
-			s.mask(t, start, p)
+			s.maskShape(start, p)
 		}
 		return p
 	}
@@ -232,6 +232,13 @@ func (s *scanner) botToken(t []byte, from, i, end int) int {
 	if p-i-1 < length-2 || !looksRandom(t[i+1:p]) {
 		return 0
 	}
-	s.mask(t, i+1, p)
+	s.maskShape(i+1, p)
 	return p
+}
+
+// maskShape masks a secret that is recognized without a key. It may have been read as a part of
+// a key, so that the text is read again.
+func (s *scanner) maskShape(start, end int) {
+	s.odd = true
+	s.maskAs(start, end, 0)
 }

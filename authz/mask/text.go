@@ -54,8 +54,10 @@ func (s *scanner) lines(t []byte) {
 			s.work += i - start
 		}
 		i = s.line(t, i, end)
-		if s.form.pair = 0; member && s.form.state == formNone && i == end {
-			s.form.pair = s.pairAfter(t[start:end], pair)
+		if s.form.pair == pair { // otherwise the unescaped line has set it
+			if s.form.pair = 0; member && s.form.state == formNone && i == end {
+				s.form.pair = s.pairAfter(t[start:end], pair)
+			}
 		}
 		s.form.named = s.form.state == formNone && s.isField(t[start:end])
 		if i == end { // otherwise a JSON value ended in a later line

@@ -29,7 +29,10 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 	}
 	first, outer, ahead := s.n, s.form, s.ahead
 	s.ahead = nil
-	s.form = form{named: percent && outer.named}
+	s.form = form{}
+	if percent { // the text is a part of a line
+		s.form = form{named: outer.named, pair: outer.pair}
+	}
 	s.depth++
 	s.lines(decoded)
 	if percent && bytes.IndexByte(decoded, '+') >= 0 { // scan again as a form, in which + is a space
