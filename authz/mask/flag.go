@@ -24,6 +24,9 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	}
 	s.work += p - i
 	if p == name || p == end {
+		if p > name && name == i+1 {
+			return max(p, s.letter(t, from, name, p, end, look))
+		}
 		return p
 	}
 	mark := s.words.find(t, name, p, wholeKey)

@@ -88,12 +88,13 @@ func (s *scanner) letter(t []byte, from, i, p, end int, look *lookout) int {
 		return 0
 	}
 	v := i + 1
-	if p > v || v < end && !isBlank(t[v]) && !isQuote(t[v]) {
+	inList := v < end && isQuote(t[v]) && i-2 >= from && t[i-2] == t[v] // ['redis-cli', '-a', 'x']
+	if p > v || v < end && !isBlank(t[v]) && !inList {
 		if !found.attached || v == end {
 			return 0
 		}
 	} else {
-		if v < end && isQuote(t[v]) && i-2 >= from && t[i-2] == t[v] { // ['redis-cli', '-a', 'x']
+		if inList {
 			if v = s.skipGap(t, v+1, end); v == end || t[v] != ',' {
 				return 0
 			}

@@ -101,7 +101,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 
 // bareValue masks the unquoted value at t[v]. The sign c ends before t[j].
 func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end int) int {
-	if c == '=' && v > j && beginsPair(t, v, end) { // empty, as in password= user=bob
+	if c == '=' && v > j && beginsPair(t, v, end) && !isPadded(t, v, end) { // empty, as in password= user=bob
 		return v
 	}
 	stop := 0
@@ -376,6 +376,20 @@ func beginsPair(t []byte, i, end int) bool {
 		i++
 	}
 	return i > start && i < end && (t[i] == '=' || t[i] == ':' && t[i-1] != '=')
+}
+
+// isPadded reports whether the word at t[v] is base64 with padding, such as the key in
+// PrivateKey = c2VjcmV0a2V5c2VjcmV0a2U=, and not a key without a value.
+func isPadded(t []byte, v, end int) bool {
+	p := v
+	for p < end && isAlnum(t[p]) {
+		p++
+	}
+	word := p - v
+	for p < end && t[p] == '=' && p-v < word+2 {
+		p++
+	}
+	return word >= 12 && p-v > word && (p == end || isSpace(t[p]))
 }
 
 // headerEnd returns the end of the value of a header field: the end of the quotes around the

@@ -175,7 +175,11 @@ func (w *Writer) finish() {
 // complete masks a complete line, or waits for the line after it.
 func (w *Writer) complete(line []byte) {
 	w.release(line)
-	if w.form.state == formNone && waits(line, w.form.pair) {
+	f := w.form
+	if f.state != formNone {
+		f.hides(bytes.TrimRight(line, "\r\n"))
+	}
+	if f.state == formNone && waits(line, f.pair) {
 		w.ahead = append(w.ahead, line...)
 		return
 	}
