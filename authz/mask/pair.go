@@ -81,7 +81,7 @@ func (s *scanner) namesSecretKey(line []byte, m member) bool {
 	} else if n := bytes.Index(line[from:to], []byte(" #")); n >= 0 {
 		to = trimBlanks(line, from, from+n)
 	}
-	return m.name && to > from && bytes.IndexAny(line[from:to], " \t:={[") < 0 && s.words.find(line, from, to, wholeKey) != 0
+	return m.name && to > from && !bytes.ContainsAny(line[from:to], " \t:={[") && s.words.find(line, from, to, wholeKey) != 0
 }
 
 // memberValue masks the value in the line t[i:end] if the name of its mapping is a sensitive

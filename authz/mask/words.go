@@ -149,12 +149,12 @@ func newWords(more, kept []string) *words {
 	for _, word := range more { // listed by the operator: sensitive whatever the value
 		w.clear(word, weakEnds|panEnds)
 	}
-	for _, word := range strings.Fields(readable) {
+	for word := range strings.FieldsSeq(readable) {
 		if !slices.Contains(more, word) {
 			w.add(word, readEnds)
 		}
 	}
-	for _, word := range strings.Fields(queryWords) {
+	for word := range strings.FieldsSeq(queryWords) {
 		w.add(word, queryEnds)
 	}
 	for _, word := range kept {
@@ -213,9 +213,6 @@ func (w *words) find(t []byte, lo, hi int, at place) mark {
 func (w *words) inQuery(t []byte, lo, hi int) bool {
 	return w.lookUp(t, lo, hi, wholeKey)&queryEnds != 0
 }
-
-// kept reports whether the configuration keeps the values of a key.
-func (w *words) kept(key []byte) bool { return w.lookUp(key, 0, len(key), wholeKey)&keptEnds != 0 }
 
 // lookUp is find for all marks. Of wordEnds, queryEnds and keptEnds, at most one is in the
 // result.
