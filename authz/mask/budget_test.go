@@ -2,13 +2,32 @@ package mask
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // pieces returns the literals and separators that the scanner looks for.
 func pieces() []string {
-	return append(strings.Fields(builtin+schemes),
+	all := strings.Fields(builtin + schemes + " " + readable + " " + queryWords + hashes + hashNames)
+	for _, p := range keyPrefixes() {
+		all = append(all, p.text)
+	}
+	for _, h := range hooks {
+		all = append(all, "https://"+h.host+h.path)
+	}
+	for _, tool := range tools {
+		all = append(all, strings.Fields(tool.names)[0]+" -"+string(tool.flag), " -"+string(tool.flag)+" ")
+	}
+	for word := range messageWords {
+		all = append(all, word)
+	}
+	slices.Sort(all[len(all)-len(messageWords):])
+	all = append(all, "login", "$", "$2b$", "$argon2id$v=19$m=65536,t=3,p=4$", "{SSHA}", "$'", "AIza", "123456789:AA", "0x14ed93111f20027", "30546173_4261722401 x",
+		"session: ", "token: unexpected ", "token: not ", "password: not ", "tokens: 812", "Token{a64f992 A", "a.B@2bd79ce", "unexpected token: ", "insert into t (", `("password", `,
+		"- name: pin\n", "  value: x\n", "- value: x\n", "  name: pin\n", "\"name\": \"pin\",\n", "\"value\": \"x\"\n", `"value":"x",`, `"name":"pin"`, "value: |\n", "Name:pin,", "Value:x",
+		`"rawHeaders":[`, `"redis-cli","-a",`, "?code=", "&sig=", "&amp;code=", "code=abcdef&", ":: ", "--- PASS: ", "pass: 12", "wk_a_", "0123456789", "abcdefghijklmnopqrst")
+	return append(all,
 		"=", ":", ":=", "==", "=>", "'", `"`, "`", "(", ")", "[", "]", "{", "}", ",", ";", "&", "?", "#", "+", " ", "\t", "\n", "\r\n", "-", "--", "_", ".", "@",
 		`\`, `\"`, `\n`, `\u005c`, "%", "%0A", "%25", "%3D", "%22", "://", "eyJ", "wk_", "curl -u ", "-----BEGIN PRIVATE KEY-----", "-----END ",
 		"content-disposition:", "name=", `"name":`, `"value":`, "Bearer=", "=Bearer", "[%0A", "b'", "1", "a", "é",

@@ -12,15 +12,17 @@ const (
 	blank                     // white space, which precedes credentials and values of flags
 	escapes                   // \, %, & and ESC
 	jay                       // J, as in eyJ
-	wk                        // w, as in wk_
-	bar                       // _, as in wk_
+	joint                     // the byte at which secrets with a prefix are recognized, and $
+	dim                       // one of joints whose byte before tells whether to look at it
+	barred                    // may be before _ in a prefix of secrets
+	dotted                    // may be before the . of one
 	endsRun                   // the scanner of JSON strings must look at the byte
 	plain                     // a value of such bytes does not affect how the text around it is read
 )
 
 // classes is never changed.
 var classes = func() (table [256]class) {
-	for _, c := range "=:{[(-<'Jkb B\\%&\x1b" {
+	for _, c := range "=:{[(-<'Jb B\\%&\x1b$" + joints {
 		if c != ' ' {
 			table[c] |= wakes
 		}
@@ -35,8 +37,21 @@ var classes = func() (table [256]class) {
 		table[c] |= escapes
 	}
 	table['J'] |= jay
-	table['w'] |= wk
-	table['_'] |= bar
+	for _, c := range joints + "$" {
+		table[c] |= joint
+	}
+	for _, c := range "_.z" {
+		table[c] |= dim
+	}
+	for _, p := range keyPrefixes() {
+		switch last := len(p.text) - 1; p.text[last] {
+		case '_':
+			table[p.text[last-1]] |= barred
+		case '.':
+			table[p.text[last-1]] |= dotted
+		}
+	}
+	table['k'] |= barred // wk_
 	for _, c := range "\"\\\n" {
 		table[c] |= endsRun
 	}
@@ -48,10 +63,25 @@ var classes = func() (table [256]class) {
 	return table
 }()
 
-// needsScan reports whether a JSON string whose bytes have these classes can contain a
-// secret.
-func (c class) needsScan() bool {
-	return c&(sign|blank|escapes|jay) != 0 || c&(wk|bar) == wk|bar
+// minShape is the least length of a secret that is recognized by its prefix, in bytes.
+const minShape = 15
+
+// needsScan reports whether a JSON string of n bytes with these classes can contain a secret.
+func (c class) needsScan(n int) bool {
+	return c&(sign|blank|escapes|jay) != 0 || c&joint != 0 && n >= minShape
+}
+
+// dull reports whether a wake byte between two others is only a joint that ends no prefix.
+func dull(before, c byte) bool {
+	switch c {
+	case '.':
+		return classes[before]&dotted == 0
+	case '_':
+		return classes[before]&barred == 0
+	case 'z':
+		return before != 'I'
+	}
+	return false
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

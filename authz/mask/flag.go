@@ -6,6 +6,9 @@ import "bytes"
 // in a list of arguments ['--password', 'x'], and a private key in PEM.
 func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	if i > from && isKeyByte(t[i-1]) {
+		if mayEndPrefix(t, from, i) {
+			return max(i+1, s.prefixed(t, from, i, end))
+		}
 		return i + 1
 	}
 	if hasPrefix(t[i:end], pemBegin) {
@@ -21,12 +24,24 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 	}
 	s.work += p - i
 	if p == name || p == end {
+		if p > name && name == i+1 {
+			return max(p, s.letter(t, from, name, p, end, look))
+		}
 		return p
 	}
 	mark := s.words.find(t, name, p, wholeKey)
 	if mark == 0 {
 		if user := string(t[name:p]); (user == "u" || user == "user" || user == "proxy-user" || user == "U") && look.isCurl(t[from:i]) {
+			s.odd = true // curl may be masked, as the value of a key before it
 			return s.userAndPassword(t, p, end)
+		}
+		if name == i+1 {
+			if stop := s.letter(t, from, name, p, end, look); stop > 0 {
+				return stop
+			}
+		}
+		if next := s.shapeIn(t, i, p, end); next > 0 {
+			return next
 		}
 		return p
 	}
@@ -55,6 +70,21 @@ func (s *scanner) dash(t []byte, from, i, end int, look *lookout) int {
 		s.mask(t, v, stop)
 	}
 	return max(stop, v)
+}
+
+// shapeIn masks a secret with a prefix in the word t[i:p], which is not a flag.
+func (s *scanner) shapeIn(t []byte, i, p, end int) int {
+	if p-i < minShape {
+		return 0
+	}
+	for q := i + 1; q < p; q++ {
+		if classes[t[q]]&joint != 0 {
+			if stop := s.prefixed(t, i, q, end); stop > 0 {
+				return stop
+			}
+		}
+	}
+	return 0
 }
 
 // isCurl reports whether the text before a flag contains curl. It searches once per line.
@@ -151,4 +181,37 @@ func (s *scanner) quoted(t []byte, from, lo, i, end int) int {
 		return i + 1
 	}
 	return s.quotedValue(t, i, end, wordEnds)
+}
+
+// lists reports whether the parenthesis at t[i] begins a list of columns in SQL, as in
+// INSERT INTO t ("password", "last_login"): before it is a word such as INTO, and the name of a
+// table.
+func (s *scanner) lists(t []byte, from, i int) bool {
+	word := func(p int) (start, end int) {
+		for p > from && p > i-maxKey && isBlank(t[p-1]) {
+			p--
+		}
+		end = p
+		for p > from && p > i-maxKey && (isKeyByte(t[p-1]) || t[p-1] == '"' || t[p-1] == '`') {
+			p--
+		}
+		s.work += i - p
+		return p, end
+	}
+	start, end := word(i)
+	if start == end {
+		return false
+	}
+	for _, known := range []string{"unique", "key", "index", "conflict", "columns"} {
+		if isWord(t[start:end], known) {
+			return true
+		}
+	}
+	start, end = word(start)
+	for _, known := range []string{"into", "table", "on", "references", "exists", "index", "key", "constraint", "update", "copy"} {
+		if isWord(t[start:end], known) {
+			return true
+		}
+	}
+	return false
 }

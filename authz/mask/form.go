@@ -9,6 +9,7 @@ type form struct {
 	seen  int  // length of the value so far, in bytes
 	depth int  // indentation of the key, for formBlock
 	named bool // the previous line is just the name of a sensitive field
+	pair  int  // the column of a sensitive name, whose value may be in the next lines, plus 1; 0 for none
 }
 
 type formState uint8

@@ -16,6 +16,9 @@ func (s *scanner) json(t []byte, i int) (end int, ok bool) {
 	from, start := s.n, i
 	end, ok = r.read(i)
 	s.work += end - start
+	if r.late {
+		s.merge(from)
+	}
 	if !ok {
 		s.n = from
 		// In {"a":"{"b":1}, whose inner quotes are not escaped, the last string is in fact
@@ -47,11 +50,23 @@ type jsonReader struct {
 	pair   bool // the last value was "password", the first element of an array in an array
 	flag   bool // the last value was "--password" in an array
 	masked bool // the last key was sensitive
+	weak   mark // the mark of that key, if its value may be a switch
+	valued bool // the last key was "value", whose "name" may come after it
+	header bool // the last key was "rawHeaders"
+	names  bool // in an array of names and values in turn; see raw
+	raw    int  // the depth of that array; 0 for none
+	tool   *tool
+	login  bool // after the string "login", for tools
+	late   bool // a value was masked after its name was read, so that the edits are not in order
 	member bool // the last key was "name", whose value may be a sensitive key
 	last   int  // the position after the opening quote of the last string, or after a skipped value; 0 for none
 	whole  bool // the value is known to be complete JSON
 	dry    bool // only read, without masking
 	torn   int  // where the value turned out not to be JSON
+
+	// values has where the value of "value" begins in the innermost open objects, for a "name"
+	// after it. The index is the depth modulo its length; at is the depth itself.
+	values [4]struct{ start, at int }
 }
 
 // read reads the value that begins at t[i]. It returns the same as [scanner.json].
@@ -92,11 +107,15 @@ func (r *jsonReader) name(start, i int) (int, bool) {
 		return ^end, false
 	}
 	r.masked, r.member = r.key(i+1, end, seen)
-	if seen.needsScan() && !r.text(start, i+1, end) {
+	if seen.needsScan(end-i-1) && !r.text(start, i+1, end) {
 		return r.torn, false
 	}
 	if i = skipSpace(t, end+1); i == len(t) || t[i] != ':' {
 		return i, false
+	}
+	if r.valued {
+		slot := &r.values[r.depth%len(r.values)]
+		slot.start, slot.at = i+1, r.depth
 	}
 	return i + 1, true
 }
@@ -106,6 +125,9 @@ func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
 	t := r.t
 	if i = skipSpace(t, i); i == len(t) {
 		return i, false, false
+	}
+	if r.weak != 0 && isSwitch(valueWord(t, i, min(len(t), i+maxSwitch+2)), r.weak&panEnds != 0) {
+		r.masked = false
 	}
 	switch c := t[i]; {
 	case r.masked || r.pair || r.flag && c == '"' || r.depth == maxNesting && (c == '{' || c == '['):
@@ -122,7 +144,7 @@ func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
 	if end < 0 {
 		return i, false, false
 	}
-	r.flag, r.first = false, false
+	r.flag, r.first, r.names = false, false, false
 	return end, false, true
 }
 
@@ -130,6 +152,7 @@ func (r *jsonReader) value(start, i int) (next int, opened, ok bool) {
 func (r *jsonReader) replace(i int) (int, bool) {
 	t := r.t
 	r.flag, r.pair, r.first = false, false, false
+	r.names = r.raw > 0 && r.raw == r.depth // a name comes next
 	end := valueEnd(t, i)
 	if end < 0 {
 		r.last = 0
@@ -160,6 +183,11 @@ func (r *jsonReader) open(i int) (next int, opened bool) {
 	} else if r.loc {
 		r.places |= 1
 	}
+	r.values[r.depth%len(r.values)].at = 0
+	if r.names = false; c == '[' && r.header {
+		r.raw, r.names = r.depth, true
+	}
+	r.header, r.tool, r.login = false, nil, false
 	r.flag, r.loc, r.first = false, false, c == '['
 	i = skipSpace(t, i+1)
 	return i, i == len(t) || t[i] != c+2 // } is { plus 2, ] is [ plus 2
@@ -178,14 +206,19 @@ func (r *jsonReader) string(start, i int) (int, bool) {
 	}
 	if r.member && !r.dry && r.words.sensitive(t[i+1:end]) {
 		r.named |= 1
+		r.earlier()
 	}
 	r.flag = !inObject && seen&escapes == 0 && r.isFlag(t[i+1:end])
+	if r.raw == r.depth && r.raw > 0 && !r.dry {
+		r.flag = r.names && r.words.sensitive(t[i+1:end])
+		r.names = !r.names
+	}
 	if !r.dry && !inObject && (r.places&1 != 0 || r.first && r.depth > 1 && r.objects&2 == 0) && r.words.sensitive(t[i+1:end]) {
 		r.pair = r.places&1 == 0
 		r.located |= r.places & 1 << 1
 	}
 	r.first = false
-	if seen.needsScan() && !r.text(start, i+1, end) {
+	if seen.needsScan(end-i-1) && !r.text(start, i+1, end) {
 		return r.torn, false
 	}
 	return end + 1, true
@@ -217,6 +250,9 @@ func (r *jsonReader) after(i int) (next int, done, ok bool) {
 		r.absent >>= 1
 		r.places >>= 1
 		r.flag, r.pair, r.first = false, false, false
+		if r.raw > r.depth {
+			r.raw = 0
+		}
 	}
 	return i + 1, false, t[i] == ','
 }
@@ -232,22 +268,69 @@ func (r *jsonReader) key(i, end int, seen class) (masked, member bool) {
 		var room [64]byte
 		key, _ = unescape(room[:0], key, false)
 	}
-	r.loc, r.kind = string(key) == "loc", string(key) == "type"
+	r.loc, r.kind, r.weak, r.header, r.valued = false, false, 0, false, false
+	if m := r.words.find(key, 0, len(key), wholeKey); m != 0 {
+		r.weak = m & weakEnds
+		if r.weak != 0 {
+			r.weak |= m & panEnds
+		}
+		return true, false
+	}
 	switch string(key) {
 	case "input":
 		return r.located&^r.absent&1 != 0, false
-	case "name", "key", "Name", "Key":
+	case "loc":
+		r.loc = true
+	case "type":
+		r.kind = true
+	case "name", "key", "Name", "Key", "field", "header", "attribute", "property", "variable", "param", "parameter", "k":
 		return false, true
-	case "value", "Value":
-		return r.named&1 != 0, false
+	case "value", "Value", "values", "val", "v", "stringValue", "string_value":
+		r.valued = r.named&1 == 0
+		return !r.valued, false
+	case "rawHeaders", "raw_headers", "rawTrailers":
+		r.header = true
 	}
-	return r.words.sensitive(key), false
+	return false, false
+}
+
+// earlier masks the "value" of the innermost object, which stands before its "name".
+func (r *jsonReader) earlier() {
+	slot := &r.values[r.depth%len(r.values)]
+	if slot.at != r.depth {
+		return
+	}
+	start := skipSpace(r.t, slot.start)
+	slot.at = 0
+	end := valueEnd(r.t, start)
+	if end < 0 {
+		return
+	}
+	r.work += end - start
+	if r.t[start] != '"' || !replaced(r.t[start+1:end-1]) {
+		r.maskAs(start, end, '"')
+		r.late = true
+	}
 }
 
 // isFlag reports whether a string in an array is a sensitive flag, whose value is the next
 // string, as in ["--password", "x"].
 func (r *jsonReader) isFlag(text []byte) bool {
-	return !r.dry && len(text) > 2 && text[0] == '-' && r.words.sensitive(bytes.TrimLeft(text, "-"))
+	if r.dry || len(text) < 2 {
+		return false
+	}
+	if text[0] == '-' {
+		if len(text) == 2 { // ["redis-cli", "-a", "x"]
+			return r.tool != nil && r.tool.flag == text[1] && r.tool.apart && (r.tool.needs == "" || r.login)
+		}
+		return r.words.sensitive(bytes.TrimLeft(text, "-"))
+	}
+	if found := toolOf(text); found != nil {
+		r.tool, r.login = found, false
+	} else if string(text) == "login" {
+		r.login = true
+	}
+	return false
 }
 
 // text masks secrets in the contents t[i:end] of a string. The outermost value begins at start.

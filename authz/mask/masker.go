@@ -1,6 +1,9 @@
 package mask
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // MaxLine is the greatest length in bytes of a line that a [Writer] does not truncate.
 const MaxLine = 1 << 20
@@ -21,10 +24,19 @@ const MaxLine = 1 << 20
 //	pin user_pin userPin userPIN                     spin shipping pin1
 //	tokens password2 user[password]                  max_tokens token_count
 //
+// Some keys are sensitive only in a query or a form, because elsewhere they name other things.
+// Some values show that they are no secret: messages, counts, identifiers of sessions and
+// objects in prose, and switches (see harmless.go).
+//
+//	?code=abcdef&sig=x  code=abcdef&a=b              {"code": 404}  sig=11
+//	token: invalid x  tokens: abc  session_id=0x1f   token: unexpected end of input  tokens: 812
+//	session: abc                                     sessionid: 0x14ed93111f20027
+//	pass=x  pass: 1234                               pass: 12  csrf=true
+//
 // JSON, also with text around it, over several lines, in a JSON string, and truncated. The
 // value of a sensitive key, of any type, becomes a string. Everything else is kept byte for
 // byte. Strings are masked as text. In an array, a sensitive flag masks the next string. A
-// "name" whose value is a sensitive key masks the "value" after it. Values nested in more than
+// "name" whose value is a sensitive key masks the "value" of its object. Values nested in more than
 // 64 objects and arrays, and texts nested in more than 6 strings, are replaced as a whole.
 //
 //	{"password": {"a": [1]}}     becomes {"password": "***FILTERED***"}
@@ -72,10 +84,12 @@ const MaxLine = 1 << 20
 //
 // Values in the lines after their key: a part of a multipart form with a sensitive name, up to
 // the next line that begins with --; private keys in PEM; block scalars of YAML after a
-// sensitive key (password: |); and XML elements.
+// sensitive key (password: |); XML elements; and a value whose name is in the line before or
+// after it (- name: DB_PASSWORD, and then value: x).
 //
 // Secrets without a key: JWTs, credentials, passwords in URLs and after curl -u, and API keys
-// of warder. These have the form wk_name_tail, with a tail of at least 20 letters and digits,
+// of warder; secrets with the prefix of a provider, URLs of webhooks, hashes of passwords, and the
+// flags of tools that take a password. The keys of warder have the form wk_name_tail, with a tail of at least 20 letters and digits,
 // or of at least 10 with a digit among them.
 //
 //	eyJhbGciOiJub25lIn0.e30.             eyJhbGciOiJub25lIn0
@@ -84,6 +98,9 @@ const MaxLine = 1 << 20
 //	https://x@host                       https://git@host  postgres://bob@db
 //	curl -u bob:x                        docker run -u 1000:1000
 //	wk_reports_<26 letters and digits>   wk_reports
+//	ghp_<36 letters and digits>          ghp_  sk-learn
+//	$2b$12$<53 characters>               $2b$12$
+//	redis-cli -a x  mysql -px            ssh -p 22
 //
 // Masking is idempotent. It takes linear time: a text that needs more than a fixed number of
 // steps per byte is replaced line by line.
@@ -93,11 +110,18 @@ type Masker struct {
 
 // NewMasker returns a Masker with the given sensitive keys in addition to the built-in ones.
 // The error describes the first invalid key.
-func NewMasker(keys ...string) (*Masker, error) {
-	if len(keys) == 0 {
+func NewMasker(keys ...string) (*Masker, error) { return NewMaskerKeeping(keys, nil) }
+
+// NewMaskerKeeping is like [NewMasker], but the values of the keys in keep are not masked for
+// their key. A key is kept as a whole: with "session_id" kept, sessionId is kept, and
+// user_session_id is masked. Keys that end with password, authorization, cookie or secret
+// cannot be kept. A secret that is recognized without a key, such as a JWT, is masked in any
+// value.
+func NewMaskerKeeping(keys, keep []string) (*Masker, error) {
+	if len(keys) == 0 && len(keep) == 0 {
 		return &Masker{}, nil
 	}
-	w, err := configuredWords(keys)
+	w, err := configuredWords(keys, keep)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +138,16 @@ func (m *Masker) list() *words {
 // SensitiveKey reports whether key is sensitive.
 func (m *Masker) SensitiveKey(key string) bool {
 	return m.list().sensitive([]byte(key))
+}
+
+// SensitiveInQuery reports whether the values of key are masked only in queries and forms.
+func (m *Masker) SensitiveInQuery(key string) bool {
+	return m.list().inQuery([]byte(key), 0, len(key))
+}
+
+// KeptWarning is the warning for a key that is kept.
+func KeptWarning(key string) string {
+	return fmt.Sprintf("the values of %q are not masked, also where they are secrets", key)
 }
 
 // String masks a text, which may have several lines. It returns s itself if there is nothing to

@@ -56,6 +56,42 @@ func TestSensitiveKey(t *testing.T) {
 	}
 }
 
+// TestKeep: a key is kept as the whole key, in every format, and other secrets in its value are
+// masked.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	m, err := mask.NewMaskerKeeping([]string{"iban"}, []string{"session_id", "code", "tokens"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ in, want string }{
+		{"session_id=abc sessionId: abc SESSION-ID=abc", ""},
+		{`{"session_id":"abc","sessionId":["abc"],"tokens":"abc"}`, ""},
+		{"GET /cb?code=abcdef&session_id=abc HTTP/1.1", ""},
+		{"tool --session-id abc --tokens abc", ""},
+		{"- name: session_id\n  value: abc", ""},
+		{"user_session_id=abc jsessionid=abc", "user_session_id=***FILTERED*** jsessionid=***FILTERED***"},
+		{"user session id: abc", "user session id: ***FILTERED***"},
+		{"session_id=eyJhbGciOiJub25lIn0.e30.", "session_id=***FILTERED***"},
+		{"session=abc iban=abc token=abc", "session=***FILTERED*** iban=***FILTERED*** token=***FILTERED***"},
+	} {
+		if test.want == "" {
+			test.want = test.in
+		}
+		if got := m.String(test.in); got != test.want {
+			t.Errorf("%q becomes %q, want %q", test.in, got, test.want)
+		}
+	}
+	for _, key := range []string{"password", "DB_PASSWORD", "Proxy-Authorization", "set_cookie", "client.secret", "passwords", "cookies", "iban"} {
+		if m, err := mask.NewMaskerKeeping([]string{"IBAN"}, []string{"token", key}); err == nil || m != nil || !strings.Contains(err.Error(), "kept key 2") {
+			t.Errorf("%s: %v, %v; want an error", key, m, err)
+		}
+	}
+	if !(&mask.Masker{}).SensitiveInQuery("Code") || (&mask.Masker{}).SensitiveInQuery("zip_code") || (&mask.Masker{}).SensitiveKey("code") {
+		t.Error("code is a key of queries only")
+	}
+}
+
 func TestNewMaskerErrors(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{
@@ -97,6 +133,7 @@ func TestHeader(t *testing.T) {
 		{"X-API-Key", "Bearer abc", "***FILTERED***"},
 		{"x-warder-session", "abc", "***FILTERED***"},
 		{"Referer", "https://example.com/?token=abc&x=1", "https://example.com/?token=***FILTERED***&x=1"},
+		{"Access-Control-Allow-Credentials", "true", "true"},
 		{"X-Data", "eyJhbGciOiJub25lIn0.e30.", "***FILTERED***"},
 		{"Accept", "*/*", "*/*"},
 		{"User-Agent", "curl/8.5.0 (token)", "curl/8.5.0 (token)"},
@@ -137,6 +174,10 @@ func TestQuery(t *testing.T) {
 		{"/x?a=%zz&b=%&c=%2", "/x?a=%zz&b=%&c=%2"},
 		{"/api/v1/x?page=2&sort=desc&since=12:30&max_tokens=5", "/api/v1/x?page=2&sort=desc&since=12:30&max_tokens=5"},
 		{"/password/reset?next=%2Ftokens", "/password/reset?next=%2Ftokens"},
+		{"/cb?code=abcdef&state=abcdef&sig=a", "/cb?code=***FILTERED***&state=abcdef&sig=***FILTERED***"},
+		{"/cb?c%6Fde=abcdef&X-Amz-Signature=a&SAMLResponse=a", "/cb?c%6Fde=***FILTERED***&X-Amz-Signature=***FILTERED***&SAMLResponse=***FILTERED***"},
+		{"/x?code=404&zip_code=12345&sid=1", "/x?code=404&zip_code=12345&sid=1"},
+		{"/x?q=ghp_abcdefghij0123456789&y=1", "/x?q=***FILTERED***&y=1"},
 		{"/x?", "/x?"}, {"?", "?"}, {"", ""}, {"&&==??##;;", "&&==??##;;"},
 	} {
 		got := (*mask.Masker)(nil).Query(test.in)

@@ -12,6 +12,8 @@ func (m *Masker) Header(name, value string) string {
 		return m.String(value)
 	case value == "" || replaced([]byte(value)):
 		return value
+	case mark&weakEnds != 0 && isSwitch([]byte(value), mark&panEnds != 0): // Access-Control-Allow-Credentials: true
+		return value
 	case mark&authEnds != 0:
 		v := []byte(value)
 		if n := schemeEnd(v, 0, len(v)); n != 0 && strings.TrimSpace(value[n:]) != "" {
@@ -39,7 +41,7 @@ func (m *Masker) Query(s string) string {
 			end = len(pair)
 		}
 		key, value, found := strings.Cut(pair[:end], "=")
-		if name, _ := unescape(nil, []byte(strings.ReplaceAll(key, "+", " ")), true); found && m.SensitiveKey(string(name)) {
+		if name, _ := unescape(nil, []byte(strings.ReplaceAll(key, "+", " ")), true); found && (m.SensitiveKey(string(name)) || m.list().inQuery(name, 0, len(name)) && len(value) >= leastQueryValue(name)) {
 			// The value ends at the next &. Other readers may also split it at ; or ?.
 			if end = strings.IndexAny(pair, "&#"); end < 0 {
 				end = len(pair)

@@ -24,6 +24,7 @@ type scanner struct {
 	more   []edit         // all edits, if there are more than maxEdits
 	n      int            // number of edits
 	form   form           // state for the next line
+	ahead  []byte         // the line after the text, if it is known
 	before form           // form at the beginning of the text
 	depth  int8           // nesting depth of escaped texts
 	odd    bool           // masking the result again may find more secrets
@@ -125,7 +126,7 @@ func (s *scanner) settle(dst, t []byte) []byte {
 		if round == maxRounds {
 			return hideLines(dst[:from], t)
 		}
-		again := scanner{words: s.words, form: s.before}
+		again := scanner{words: s.words, form: s.before, ahead: s.ahead}
 		again.lines(dst[from:])
 		s.work += again.work
 		if again.spent() {

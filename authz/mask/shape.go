@@ -36,7 +36,7 @@ authority:
 		if n := bytes.IndexAny(t[i:stop], ",;"); n >= 0 {
 			return i + n
 		}
-		return stop
+		return s.webhook(t, i, stop, end)
 	}
 	switch {
 	case colon != 0 && colon < at:
@@ -95,12 +95,12 @@ const (
 	minKeyDigits = 10
 )
 
-// apiKey masks an API key of warder. The k at t[i] is its second letter.
+// apiKey masks an API key of warder. The _ at t[i] is the first one.
 func (s *scanner) apiKey(t []byte, from, i, end int) int {
-	if i+1 >= end || i-1 < from || t[i-1] != 'w' || t[i+1] != '_' || i-2 >= from && isAlnum(t[i-2]) {
+	if i-2 < from || t[i-1] != 'k' || t[i-2] != 'w' || i-3 >= from && isAlnum(t[i-3]) {
 		return i + 1
 	}
-	p, tail, digits := i+2, 0, 0
+	p, tail, digits := i+1, 0, 0
 	for p < end && isBase64(t[p]) {
 		tail++
 		if isDigit(t[p]) {
@@ -112,10 +112,10 @@ func (s *scanner) apiKey(t []byte, from, i, end int) int {
 		p++
 	}
 	s.work += p - i
-	if tail < minKeyDigits || tail < minKeyTail && digits == 0 || p-tail == i+2 {
+	if tail < minKeyDigits || tail < minKeyTail && digits == 0 || p-tail == i+1 {
 		return p
 	}
-	s.mask(t, i-1, p)
+	s.mask(t, i-2, p)
 	return p
 }
 

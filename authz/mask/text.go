@@ -7,11 +7,15 @@ import "bytes"
 type lookout struct {
 	json  int  // no JSON begins before this index
 	jwt   int  // no JWT begins before this index
+	hash  int  // no password hash begins before this index
 	word  int  // end of the current word of credential characters
 	tag   int  // index of the next closing tag, or the end; valid if after the current position
 	cdata int  // index of the next end of CDATA, likewise
 	at    int  // end of the last search for an @ after an unescaped /
 	curl  int8 // result of isCurl; 0 if unknown
+	tools int  // end of the search for tools
+	login bool // after the word login of tool
+	tool  *tool
 	name  bool // after "name": "password", whose value is in "value"
 	loc   bool // after 'loc': ('body', 'password'), whose value is in 'input'
 	// After 'type': 'missing', 'input' has the surrounding object and not the value.
@@ -43,8 +47,18 @@ func (s *scanner) lines(t []byte) {
 			i = end + 1
 			continue
 		}
-		start := i
+		start, pair := i, s.form.pair
+		member := s.form.state == formNone && (pair > 0 || mayBeMember(t[i:end]))
+		if member {
+			i = s.memberValue(t, i, end)
+			s.work += i - start
+		}
 		i = s.line(t, i, end)
+		if s.form.pair == pair { // otherwise the unescaped line has set it
+			if s.form.pair = 0; member && s.form.state == formNone && i == end {
+				s.form.pair = s.pairAfter(t[start:end], pair)
+			}
+		}
 		s.form.named = s.form.state == formNone && s.isField(t[start:end])
 		if i == end { // otherwise a JSON value ended in a later line
 			i++
@@ -84,10 +98,13 @@ func (s *scanner) maskLine(t []byte, i, end int) {
 // the line and ends in a later one.
 func (s *scanner) line(t []byte, from, end int) int {
 	piece, lo, escaped, mark := from, from, false, s.n
-	look := lookout{json: max(from, s.noJSON), jwt: from, at: from}
+	look := lookout{json: max(from, s.noJSON), jwt: from, at: from, tools: from}
 	s.work += end - from
 	for i := from; ; {
-		for i < end && classes[t[i]]&wakes == 0 {
+		for i < end {
+			if c := classes[t[i]]; c&wakes != 0 && (c&dim == 0 || i > from && !dull(t[i-1], t[i])) {
+				break
+			}
 			i++
 		}
 		if s.spent() {
@@ -133,15 +150,23 @@ func (s *scanner) line(t []byte, from, end int) int {
 			}
 			next, piece, escaped, mark = stop, stop, false, s.n
 		case '(':
-			next = s.tuple(t, i+1, end)
+			if p := quotePrefix(t, i+1, end); p < end && isQuote(t[p]) && !s.lists(t, from, i) {
+				next = s.tuple(t, i+1, end)
+			}
 		case '-':
 			next = s.dash(t, from, i, end, &look)
 		case '\'':
 			next = s.quoted(t, from, lo, i, end)
 		case 'J':
 			next = s.jwt(t, from, i, end, &look)
-		case 'k':
-			next = s.apiKey(t, from, i, end)
+		case '_':
+			if next = s.prefixed(t, from, i, end); next == 0 {
+				next = s.apiKey(t, from, i, end)
+			}
+		case '.', 'z':
+			next = max(i+1, s.prefixed(t, from, i, end))
+		case '$':
+			next = s.hash(t, from, i, end, &look)
 		case 'b', 'B':
 			next = s.credential(t, from, i, end, &look)
 		case '<':
@@ -164,7 +189,8 @@ func beginsJSON(t []byte, i int) bool {
 
 // A foundKey is a sensitive key before a sign.
 type foundKey struct {
-	start int  // where its last word begins
+	start int // where its last word begins
+	end   int
 	quote byte // the quote around it; 0 for none
 	mark  mark
 }
@@ -192,17 +218,28 @@ func (s *scanner) keyBefore(t []byte, lo, i, end int, look *lookout) (k foundKey
 	} else if t[i] == '=' {
 		at = beforeEquals
 	}
-	if k.mark = s.words.find(t, lo, hi, at); k.mark == 0 {
-		if k.quote == 0 && t[i] != '=' || !s.valueOfName(t, lo, hi, i, end, look) {
+	if k.mark = s.words.lookUp(t, lo, hi, at); k.mark&wordEnds == 0 {
+		if k.mark&queryEnds != 0 && t[i] == '=' && k.quote == 0 {
+			s.startOf(t, lo, hi, &k)
+			return k, false
+		}
+		k.mark = 0
+		if hi == lo || !endsName(t[hi-1]) || !s.valueOfName(t, lo, hi, i, end, look) {
 			return k, false
 		}
 		k.mark = wordEnds
 	}
+	s.startOf(t, lo, hi, &k)
+	return k, true
+}
+
+// startOf sets the position of a key that ends before t[hi].
+func (s *scanner) startOf(t []byte, lo, hi int, k *foundKey) {
+	k.end = hi
 	for k.start = hi; k.start > lo && (isKeyByte(t[k.start-1]) || t[k.start-1] == '[' || t[k.start-1] == ']'); {
 		k.start--
 	}
 	s.work += hi - k.start
-	return k, true
 }
 
 // locates reports whether a string in the brackets that begin at t[i] is a sensitive key.
@@ -235,6 +272,12 @@ func (s *scanner) isField(line []byte) bool {
 
 // isWord reports whether key is word in any case. word must be in lower case.
 func isWord(key []byte, word string) bool { return len(key) == len(word) && hasFold(key, word) }
+
+// endsName reports whether c is the last byte of a key that valueOfName looks at.
+func endsName(c byte) bool {
+	c |= 0x20
+	return c == 'e' || c == 'y' || c == 'c' || c == 't'
+}
 
 // valueOfName reports whether the key t[lo:hi] has the value of a sensitive name that came
 // before, such as "value" in {"name": "password", "value": "x"}. For a key such as "name", it
@@ -271,6 +314,13 @@ func (s *scanner) valueOfName(t []byte, lo, hi, i, end int, look *lookout) bool 
 			stop := quoteEnd(t, v, min(end, v+maxKey))
 			s.work += stop - v
 			look.name = s.words.find(t, v+1, stop, wholeKey) != 0
+		} else if t[i] == ':' { // EnvVar{Name:DB_PASSWORD,Value:x} and {name: DB_PASSWORD, value: x}
+			stop := v
+			for stop < end && stop < v+maxKey && isKeyByte(t[stop]) {
+				stop++
+			}
+			s.work += stop - v
+			look.name = stop < end && t[stop] == ',' && s.words.find(t, v, stop, wholeKey) != 0
 		}
 	}
 	return false

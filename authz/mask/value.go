@@ -7,7 +7,7 @@ import "bytes"
 func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 	c, j := t[i], i+1
 	if c == ':' && j < end {
-		if t[j] == ':' { // std::token::Kind
+		if t[j] == ':' && (j+1 == end || t[j+1] != ' ' || lo > from || !atLineStart(t, from, lo)) { // std::token::Kind
 			return j + 1
 		}
 		if t[j] == '/' && j+1 < end && t[j+1] == '/' {
@@ -16,12 +16,20 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		if s.disposition(t, lo, i, end) {
 			return j
 		}
+		if t[j] == 'A' {
+			if stop := s.botToken(t, from, i, end); stop > 0 {
+				return stop
+			}
+		}
 	}
 	k, ok := s.keyBefore(t, lo, i, end, look)
 	if !ok {
+		if k.mark&queryEnds != 0 {
+			return s.queryValue(t, from, k, j, end)
+		}
 		return j
 	}
-	for j < end && j < i+3 && (t[j] == '=' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
+	for j < end && j < i+3 && (t[j] == '=' || c == ':' && t[j] == ':' || c == '=' && (t[j] == '>' || t[j] == '~')) { // := == === =>
 		j++
 	}
 	v := s.skipGap(t, j, end)
@@ -32,7 +40,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 		v = skipSpace(t, v)
 		end = lineEnd(t, v)
 	}
-	if v >= end {
+	if v >= end || s.harmless(t, from, k, c, j, v, end) {
 		return v
 	}
 	// In a dictionary the replacement is a quoted string, so that it remains a dictionary.
@@ -57,6 +65,12 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 			return end
 		}
 	case '{', '[', '(':
+		if stop := schemedHash(t, v, end); stop > 0 {
+			if dict == 0 {
+				return s.bareValue(t, from, k, c, j, v, end)
+			}
+			break
+		}
 		limit := end
 		if dict != 0 {
 			limit = len(t)
@@ -87,7 +101,7 @@ func (s *scanner) sign(t []byte, from, lo, i, end int, look *lookout) int {
 
 // bareValue masks the unquoted value at t[v]. The sign c ends before t[j].
 func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end int) int {
-	if c == '=' && v > j && beginsPair(t, v, end) { // empty, as in password= user=bob
+	if c == '=' && v > j && beginsPair(t, v, end) && !isPadded(t, v, end) { // empty, as in password= user=bob
 		return v
 	}
 	stop := 0
@@ -134,10 +148,37 @@ func (s *scanner) bareValue(t []byte, from int, k foundKey, c byte, j, v, end in
 		stop = bareEnd(t, v, end, before == '?' || before == '&')
 	}
 	s.work += stop - v
+	stop = max(stop, s.hashEnd(t, v, end))
 	if stop > v && string(t[v:stop]) != Replacement {
 		s.mask(t, v, stop)
 	}
 	return max(stop, v)
+}
+
+// queryValue masks the value at t[v] of a key that is sensitive only in a query or a form. The
+// key is in one if ? or & is before it, or & after its value.
+func (s *scanner) queryValue(t []byte, from int, k foundKey, v, end int) int {
+	before := t[max(from, k.start-len("&amp;")):k.start]
+	query := k.quote == 0 && len(before) > 0 && bytes.IndexByte([]byte("?&#"), before[len(before)-1]) >= 0 || bytes.HasSuffix(before, []byte("&amp;"))
+	stop := bareEnd(t, v, end, query)
+	s.work += stop - v
+	if (query || stop < end && t[stop] == '&') && stop-v >= leastQueryValue(t[k.start:k.end]) && !hasPrefix(t[v:stop], Replacement) {
+		s.mask(t, v, stop)
+		return stop
+	}
+	return v
+}
+
+// leastQueryValue returns the least length of the value of a key in a query that is a secret,
+// in bytes. Shorter ones are the codes of countries, languages and errors.
+func leastQueryValue(key []byte) int {
+	switch {
+	case isWord(key, "code"):
+		return 5
+	case isWord(key, "sid"), isWord(key, "auth"):
+		return 8
+	}
+	return 1
 }
 
 // isBlockHeader reports whether t is the header of a block scalar of YAML, such as |- or >2,
@@ -335,6 +376,20 @@ func beginsPair(t []byte, i, end int) bool {
 		i++
 	}
 	return i > start && i < end && (t[i] == '=' || t[i] == ':' && t[i-1] != '=')
+}
+
+// isPadded reports whether the word at t[v] is base64 with padding, such as the key in
+// PrivateKey = c2VjcmV0a2V5c2VjcmV0a2U=, and not a key without a value.
+func isPadded(t []byte, v, end int) bool {
+	p := v
+	for p < end && isAlnum(t[p]) {
+		p++
+	}
+	word := p - v
+	for p < end && t[p] == '=' && p-v < word+2 {
+		p++
+	}
+	return word >= 12 && p-v > word && (p == end || isSpace(t[p]))
 }
 
 // headerEnd returns the end of the value of a header field: the end of the quotes around the

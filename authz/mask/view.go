@@ -27,8 +27,12 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.mask(t, from, end)
 		return
 	}
-	first, outer := s.n, s.form
-	s.form = form{named: percent && outer.named}
+	first, outer, ahead := s.n, s.form, s.ahead
+	s.ahead = nil
+	s.form = form{}
+	if percent { // the text is a part of a line
+		s.form = form{named: outer.named, pair: outer.pair}
+	}
 	s.depth++
 	s.lines(decoded)
 	if percent && bytes.IndexByte(decoded, '+') >= 0 { // scan again as a form, in which + is a space
@@ -41,6 +45,7 @@ func (s *scanner) view(t []byte, from, end int, percent bool) {
 		s.lines(decoded)
 	}
 	s.depth--
+	s.ahead = ahead
 	if outer.state != formNone || !percent || bytes.IndexByte(t[from:end], '&') < 0 {
 		s.form = outer // otherwise the escaped text may continue in the next lines
 	}

@@ -23,6 +23,7 @@ type Writer struct {
 	masker *Masker
 	form   form // state from earlier lines
 
+	ahead   []byte // complete line before held with a value, whose name may be in the next line
 	held    []byte // incomplete line or JSON value
 	shown   []byte // the masked part of held that Flush has written
 	out     []byte // masked text to be written
@@ -72,9 +73,13 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Flush masks and writes the text that is held. Later text is masked as its continuation.
 func (w *Writer) Flush() error {
+	if w.err == nil && len(w.ahead) > 0 {
+		w.release(nil)
+		w.send()
+	}
 	if w.err == nil && len(w.held) > 0 && !w.cutting {
 		next := w.form
-		w.show(w.mask(nil, w.held, &next), false)
+		w.show(w.mask(nil, w.held, nil, &next), false)
 		w.send()
 	}
 	return w.err
@@ -87,7 +92,7 @@ func (w *Writer) Close() error {
 	}
 	err := w.Flush()
 	w.err = errClosed
-	w.held, w.shown, w.out = nil, nil, nil
+	w.ahead, w.held, w.shown, w.out = nil, nil, nil, nil
 	return err
 }
 
@@ -102,7 +107,7 @@ func (w *Writer) take(part []byte, whole bool) {
 		w.cut()
 		w.discard(part[room:], whole)
 	case len(w.held) == 0 && whole && (w.json == nil || !w.json.opens(part)):
-		w.out = w.mask(w.out, part, &w.form)
+		w.complete(part)
 	default:
 		w.held = append(w.held, part...)
 		if whole {
@@ -160,11 +165,36 @@ func (w *Writer) line() {
 // finish masks the held text and adds it to the output.
 func (w *Writer) finish() {
 	if len(w.shown) == 0 {
-		w.out = w.mask(w.out, w.held, &w.form)
+		w.complete(w.held)
 	} else {
-		w.show(w.mask(nil, w.held, &w.form), true)
+		w.show(w.mask(nil, w.held, nil, &w.form), true)
 	}
 	w.held, w.counted = w.held[:0], 0
+}
+
+// complete masks a complete line, or waits for the line after it.
+func (w *Writer) complete(line []byte) {
+	w.release(line)
+	f := w.form
+	if f.state != formNone {
+		f.hides(bytes.TrimRight(line, "\r\n"))
+	}
+	if f.state == formNone && waits(line, f.pair) {
+		w.ahead = append(w.ahead, line...)
+		return
+	}
+	w.out = w.mask(w.out, line, nil, &w.form)
+}
+
+// release masks the line that waits for next.
+func (w *Writer) release(next []byte) {
+	if len(w.ahead) > 0 {
+		if end := lineEnd(next, 0); end < len(next) {
+			next = next[:end]
+		}
+		w.out = w.mask(w.out, w.ahead, bytes.TrimSuffix(next, []byte("\r")), &w.form)
+		w.ahead = w.ahead[:0]
+	}
 }
 
 // show adds masked to the output, except for the beginning that Flush has written already. If
@@ -187,6 +217,7 @@ const maxWord = 4 << 10
 // cut writes the held part of a line that is too long, without its last word, which may be a
 // part of a secret that is recognized only as a whole.
 func (w *Writer) cut() {
+	w.release(nil)
 	w.held = w.held[:MaxLine]
 	switch {
 	case w.json == nil:
@@ -199,7 +230,7 @@ func (w *Writer) cut() {
 	for keep > len(w.held)-maxWord && w.held[keep-1] > ' ' {
 		keep--
 	}
-	masked := w.mask(nil, w.held[:keep], &w.form)
+	masked := w.mask(nil, w.held[:keep], nil, &w.form)
 	w.show(append(masked, cutMark...), true)
 	w.held, w.counted = w.held[:0], 0
 	w.cutting, w.cr, w.atStart = true, false, false
@@ -235,15 +266,16 @@ func (w *Writer) endCut() {
 	w.cutting, w.inJSON = false, false
 }
 
-// mask masks text in the state f, which it updates, and keeps the last line end.
-func (w *Writer) mask(dst, text []byte, f *form) []byte {
+// mask masks text in the state f, which it updates, and keeps the last line end. The line ahead
+// comes after the text.
+func (w *Writer) mask(dst, text, ahead []byte, f *form) []byte {
 	n := len(text)
 	if n > 0 && text[n-1] == '\n' {
 		if n--; n > 0 && text[n-1] == '\r' {
 			n--
 		}
 	}
-	s := scanner{words: w.masker.list(), form: *f, before: *f}
+	s := scanner{words: w.masker.list(), form: *f, before: *f, ahead: ahead}
 	dst = s.append(dst, text[:n])
 	*f = s.form
 	return append(dst, text[n:]...)

@@ -194,6 +194,40 @@ func TestTrackedInMemory(t *testing.T) {
 	}
 }
 
+// TestKeepKeys checks which keys log.keep_keys takes out, and what is said about each.
+func TestKeepKeys(t *testing.T) {
+	t.Parallel()
+	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL=memory://")
+	for _, test := range []struct{ wantError, wantWarning, log string }{
+		{"", `3:15: log.keep_keys[0]: the values of "session_id" are not masked, also where they are secrets`, `keep_keys: [session_id]`},
+		{"", `log.keep_keys[0]: the values of "code" are not masked`, `keep_keys: [code]`},
+		{"", `log.keep_keys[0]: "page" is not a sensitive key, so that its values are not masked anyway; leave it out`, `keep_keys: [page]`},
+		{`log.keep_keys[0]: kept key 1 is "password", but the values of password are always masked`, "", `keep_keys: [password]`},
+		{`log.keep_keys[0]: kept key 1 is "DB-PassWord", but the values of password are always masked`, "", `keep_keys: [DB-PassWord]`},
+		{`log.keep_keys[1]: kept key 1 is "proxy_authorization", but the values of authorization are always masked`, "", `keep_keys: [token, proxy_authorization]`},
+		{`log.keep_keys[0]: kept key 1 is "Set-Cookie", but the values of cookie are always masked`, "", `keep_keys: [Set-Cookie]`},
+		{`log.keep_keys[0]: kept key 1 is "secrets", but the values of secret are always masked`, "", `keep_keys: [secrets]`},
+		{`log.keep_keys[0]: kept key 1 is "a=b", but a key cannot contain '='`, "", `keep_keys: ["a=b"]`},
+		{`log.keep_keys: kept key 1 is "IBAN", which is also sensitive key 1; list it once`, "", `{sensitive_keys: [iban], keep_keys: [IBAN]}`},
+	} {
+		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "deadline: 200ms\nlog:\n  "+test.log+"\n")
+		s, warnings, err := Read(path, env).Resolve()
+		if test.wantError != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wantError) {
+				t.Errorf("%s: error %v, want …%s…", test.log, err, test.wantError)
+			}
+			continue
+		}
+		if err != nil || !strings.Contains(fmt.Sprint(warnings), test.wantWarning) {
+			t.Errorf("%s: warnings %v, error %v; want …%s…", test.log, warnings, err, test.wantWarning)
+			continue
+		}
+		if in := "session_id=abc /x?code=abcdef user_session_id=abc"; s.Log.Mask.String(in) == (*mask.Masker)(nil).String(in) && !strings.Contains(test.log, "page") {
+			t.Errorf("%s changes nothing: %s", test.log, s.Log.Mask.String(in))
+		}
+	}
+}
+
 // TestBadEnvironment checks the problems that are reported without any file.
 func TestBadEnvironment(t *testing.T) {
 	t.Parallel()

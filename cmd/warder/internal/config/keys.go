@@ -175,6 +175,8 @@ type LogKeys struct {
 	Decisions word `json:"decisions" jsonschema:"enum=all,enum=deny,enum=none" jsonschema_extras:"default=deny"`
 	// Keys whose values are masked too, beside those that are built in.
 	SensitiveKeys textsOrVariable `json:"sensitive_keys"`
+	// Keys whose values are not masked although their names are sensitive, each as the whole key. Never password, authorization, cookie or secret, nor a key that ends with one of them.
+	KeepKeys textsOrVariable `json:"keep_keys"`
 }
 
 // An IdentityKeys is what the application is told of who is asking.

@@ -341,15 +341,35 @@ func (c *Config) resolveClientIP() authz.ClientIPConfig {
 	return s
 }
 
-// resolveMask adds the sensitive keys of the configuration to the built-in ones.
+// resolveMask adds the sensitive keys of the configuration to the built-in ones, and takes out
+// those that it keeps.
 func (c *Config) resolveMask() *mask.Masker {
+	r, good := c.reader, true
+	fail := func(field string, err error) {
+		good = false
+		r.fail(field, "%v", err)
+	}
 	for i, key := range c.Log.SensitiveKeys {
 		if _, err := mask.NewMasker(key); err != nil {
-			c.reader.fail(fmt.Sprintf("log.sensitive_keys[%d]", i), "%v", err)
+			fail(fmt.Sprintf("log.sensitive_keys[%d]", i), err)
 		}
 	}
-	masker, _ := mask.NewMasker(c.Log.SensitiveKeys...) // an error was already reported and prevents the start
-	return masker
+	for i, key := range c.Log.KeepKeys {
+		field := fmt.Sprintf("log.keep_keys[%d]", i)
+		switch _, err := mask.NewMaskerKeeping(nil, []string{key}); {
+		case err != nil:
+			fail(field, err)
+		case (&mask.Masker{}).SensitiveKey(key) || (&mask.Masker{}).SensitiveInQuery(key):
+			r.warn(field, "%s", mask.KeptWarning(key))
+		default:
+			r.warn(field, "%q is not a sensitive key, so that its values are not masked anyway; leave it out", key)
+		}
+	}
+	masker, err := mask.NewMaskerKeeping(c.Log.SensitiveKeys, c.Log.KeepKeys)
+	if err != nil && good {
+		fail("log.keep_keys", err)
+	}
+	return masker // an error prevents the start
 }
 
 // checkIdentity has package envoy check the identity headers, and reports problems under

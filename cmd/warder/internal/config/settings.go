@@ -122,8 +122,8 @@ type Log struct {
 	Level     string // debug, info, warn or error
 	Format    string // json or text
 	Decisions Decisions
-	// Mask masks secrets, including the values of log.sensitive_keys. A nil Mask knows
-	// only the built-in keys.
+	// Mask masks secrets, including the values of log.sensitive_keys, without those of
+	// log.keep_keys. A nil Mask knows only the built-in keys.
 	Mask *mask.Masker
 }
 

@@ -46,9 +46,15 @@ that span several lines: mask holds such a value back until it is complete, and 
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			masker, err := mask.NewMasker(o.keys...)
-			if err != nil {
+			if _, err := mask.NewMasker(o.keys...); err != nil {
 				return cli.WrongUsage(cmd, fmt.Errorf("--keys: %w", err))
+			}
+			masker, err := mask.NewMaskerKeeping(o.keys, o.keep)
+			if err != nil {
+				return cli.WrongUsage(cmd, fmt.Errorf("--keep: %w", err))
+			}
+			for _, key := range o.keep {
+				fmt.Fprintf(p.Stderr, "warder: warning: --keep: %s\n", mask.KeptWarning(key))
 			}
 			o.masker = masker
 			if len(args) > 0 {
@@ -58,12 +64,14 @@ that span several lines: mask holds such a value back until it is complete, and 
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.keys, "keys", nil, "more sensitive `keys` besides the built-in ones, separated by commas")
+	cmd.Flags().StringSliceVar(&o.keep, "keep", nil, "a sensitive `key` whose values are not masked; repeatable; never password, authorization, cookie or secret")
 	cmd.Flags().BoolVar(&o.json, "json", false, "mask JSON values that span several lines as a whole")
 	return cmd
 }
 
 type maskOptions struct {
 	keys   []string
+	keep   []string
 	json   bool
 	masker *mask.Masker
 }
