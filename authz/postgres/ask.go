@@ -77,7 +77,7 @@ func (d *Directory) persist(ctx context.Context, s *statement, q question) error
 
 // try asks on one connection. stale reports whether another connection may succeed.
 func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
-	pooled, err := d.pool.Acquire(ctx)
+	pooled, err := d.acquire(ctx)
 	if err != nil {
 		err = contextFirst(ctx, err)
 		if isStandby(err) {

@@ -63,6 +63,7 @@ type JWT struct {
 	Issuer                  string
 	Audiences               []string
 	Leeway                  time.Duration
+	Overlap                 time.Duration // how long a replaced secret is accepted
 	UserClaim, SessionClaim string
 }
 
@@ -71,6 +72,7 @@ type JWTKey struct {
 	ID        string
 	Algorithm string
 	Secret    mask.Secret
+	File      SecretFile // the file that the secret is from, if any
 }
 
 // rememberedTokens is the maximum size of the cache of verified tokens, in bytes. That is
@@ -92,9 +94,12 @@ func (s JWT) Verifier() (*token.Verifier, error) {
 // Sessions contains the settings of the session store.
 type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
+	Password    mask.Secret // the password that RedisURL leaves out, if any
 	KeyTemplate string
 	Tracked     bool // cache sessions while Redis announces changes
 	Timeout     time.Duration
+	// The files that the two secrets are from, if any.
+	RedisURLFile, PasswordFile SecretFile
 }
 
 // InMemory reports whether sessions are kept in this process.
@@ -106,12 +111,15 @@ const memoryURL = "memory://"
 // Directory contains the settings of the directory, which is either a database or a file.
 type Directory struct {
 	DatabaseURL              mask.Secret
+	Password                 mask.Secret // the password that DatabaseURL leaves out, if any
 	File                     string
 	UsersQuery, APIKeysQuery string
 	MaxStaleness             time.Duration // 0 disables the cache
 	Standby                  bool          // a standby may answer
 	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
 	Timeout                  time.Duration
+	// The files that the two secrets are from, if any.
+	DatabaseURLFile, PasswordFile SecretFile
 }
 
 // Log contains the settings of warder's own log and the decision log.
@@ -182,7 +190,7 @@ func DefaultSettings() *Settings {
 			SocketMode: 0o660,
 		},
 		Deadline:     c.Deadline,
-		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim},
+		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
 		APIKeyHeader: c.APIKey.Header,
 		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: Directory{
