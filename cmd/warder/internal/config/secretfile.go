@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"warder/authz/mask"
@@ -86,6 +88,28 @@ func (d Directory) SecretFiles() []SecretFile { return filesOf(d.secrets()) }
 func filesOf(secrets []loginSecret) (files []SecretFile) {
 	for _, secret := range secrets {
 		files = append(files, secret.file)
+	}
+	return files
+}
+
+// SecretContents returns the contents that SecretFiles had.
+func (s Sessions) SecretContents() []mask.Secret { return contentsOf(s.secrets()) }
+
+// SecretContents returns the contents that SecretFiles had.
+func (d Directory) SecretContents() []mask.Secret { return contentsOf(d.secrets()) }
+
+func contentsOf(secrets []loginSecret) (contents []mask.Secret) {
+	for _, secret := range secrets {
+		contents = append(contents, *secret.value)
+	}
+	return contents
+}
+
+// RelatedFiles returns the files that the database's URL names, such as certificates.
+func (d Directory) RelatedFiles() (files []SecretFile) {
+	named := d.Postgres(nil).Files()
+	for _, parameter := range slices.Sorted(maps.Keys(named)) {
+		files = append(files, SecretFile{Key: "directory.database_url " + parameter, Path: named[parameter]})
 	}
 	return files
 }

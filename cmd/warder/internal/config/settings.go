@@ -79,13 +79,23 @@ type JWTKey struct {
 // enough for about 20,000 tokens of usual size.
 const rememberedTokens = 16 << 20
 
+// rememberedBefore is like rememberedTokens, for the tokens of a secret that was replaced.
+const rememberedBefore = 4 << 20
+
 // Verifier returns a verifier with the keys. The error contains all problems of the keys.
-func (s JWT) Verifier() (*token.Verifier, error) {
+func (s JWT) Verifier() (*token.Verifier, error) { return s.verifier(s.Keys, rememberedTokens) }
+
+// VerifierOf returns a verifier with only one of the keys, and with a smaller cache.
+func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
+	return s.verifier(s.Keys[key:key+1], rememberedBefore)
+}
+
+func (s JWT) verifier(keys []JWTKey, remember int) (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
-		Remember: rememberedTokens,
+		Remember: remember,
 	}
-	for _, k := range s.Keys {
+	for _, k := range keys {
 		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret.Reveal())})
 	}
 	return token.NewVerifier(c)
