@@ -136,9 +136,9 @@ func (s *secrets) reloadUser(u *secretUser, asked bool) {
 	}
 	for _, key := range same {
 		if s.good(key) {
-			s.log.Info("secret is good again, and unchanged", "secret", key)
+			s.log.Info("secret is good again, and unchanged", "setting", key)
 		} else if asked {
-			s.log.Info("secret unchanged", "secret", key)
+			s.log.Info("secret unchanged", "setting", key)
 		}
 	}
 	if len(changed) == 0 {
@@ -159,7 +159,7 @@ func (s *secrets) reloadUser(u *secretUser, asked bool) {
 	}
 	for _, key := range changed {
 		s.good(key)
-		s.log.Info("secret reloaded", append([]any{"secret", key}, about...)...)
+		s.log.Info("secret reloaded", append([]any{"setting", key}, about...)...)
 	}
 }
 
@@ -181,7 +181,7 @@ func (s *secrets) failed(key string, err error, asked bool) {
 	s.status[key] = fresh
 	s.mu.Unlock()
 	if asked || fresh.fault != old.fault {
-		s.log.Error("secret not reloaded, the last good one stays", "secret", key, "error", err)
+		s.log.Error("secret not reloaded, the last good one stays", "setting", key, "error", err)
 	}
 }
 

@@ -28,7 +28,7 @@ type tokenVerifier struct {
 	current atomic.Pointer[tokenSecrets]
 	files   []config.SecretFile // of the keys; without a path where a secret is in no file
 	looking reading             // held while look reads the files
-	looked  []os.FileInfo       // of files, when look read them last
+	looked  []lookedFile        // of files, when look read them last
 
 	mu           sync.Mutex // held while current is replaced
 	settings     config.JWT // with the current secrets
@@ -40,6 +40,13 @@ type tokenVerifier struct {
 type tokenSecrets struct {
 	verifier *token.Verifier
 	previous []previousSecret // newest first
+}
+
+// A lookedFile is what a file held when look read it last.
+type lookedFile struct {
+	info     os.FileInfo // nil: it was not read yet
+	secret   mask.Secret
+	verifier *token.Verifier // of secret alone; nil if that cannot be used
 }
 
 // A previousSecret is the replaced secret of one key.
@@ -55,7 +62,7 @@ func newTokenVerifier(settings config.JWT) (*tokenVerifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &tokenVerifier{settings: settings, looking: newReading(), looked: make([]os.FileInfo, len(settings.Keys))}
+	v := &tokenVerifier{settings: settings, looking: newReading(), looked: make([]lookedFile, len(settings.Keys))}
 	for _, k := range settings.Keys {
 		v.files = append(v.files, k.File)
 	}
@@ -130,29 +137,40 @@ func (v *tokenVerifier) look(s *tokenSecrets, text string, now time.Time) *token
 	return nil
 }
 
-// readChanged reads the files that have changed since it read them last.
+// readChanged reads the files that have changed since it read them last, and uses a secret
+// that verifies the token.
 func (v *tokenVerifier) readChanged(text string, now time.Time) {
 	for i, file := range v.files {
 		if file.Path == "" {
 			continue
 		}
 		info, err := os.Stat(file.Path)
-		if err != nil || isUnchanged(v.looked[i], info) {
-			continue
-		}
-		v.looked[i] = info
-		secret, err := file.Read()
 		if err != nil {
 			continue
 		}
-		if only, err := v.withSecret(i, secret).VerifierOf(i); err == nil && signs(only, text, now) {
-			_, _ = v.replace(i, secret) // VerifierOf has checked the secret
+		held := &v.looked[i]
+		if !held.isOf(info) {
+			*held = lookedFile{info: info}
+			if secret, err := file.Read(); err == nil {
+				held.secret = secret
+				held.verifier, _ = v.withSecret(i, secret).VerifierOf(i) // the watch reports an error
+			}
 		}
+		if held.verifier == nil || !signs(held.verifier, text, now) {
+			continue
+		}
+		// A write within the resolution of the file's time is not seen by isOf.
+		if secret, err := file.Read(); err != nil || secret != held.secret {
+			*held = lookedFile{}
+			continue
+		}
+		_, _ = v.replace(i, held.secret) // VerifierOf has checked the secret
 	}
 }
 
-func isUnchanged(old, now os.FileInfo) bool {
-	return old != nil && os.SameFile(old, now) && old.Size() == now.Size() && old.ModTime().Equal(now.ModTime())
+// isOf reports whether the file was read and has not changed since.
+func (f lookedFile) isOf(info os.FileInfo) bool {
+	return f.info != nil && os.SameFile(f.info, info) && f.info.Size() == info.Size() && f.info.ModTime().Equal(info.ModTime())
 }
 
 // withSecret returns the settings with another secret of a key.
