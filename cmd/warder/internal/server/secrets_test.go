@@ -17,7 +17,6 @@ import (
 
 	"warder/authz/authztest"
 	"warder/authz/mask"
-	"warder/authz/postgres"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 )
@@ -102,7 +101,8 @@ func startRotation(t *testing.T, inURL, tracked bool) *rotation {
 	t.Helper()
 	r := &rotation{db: authztest.StartPostgres(t), redis: authztest.StartRedis(t, "admin-canary"), inURL: inURL}
 	r.role = "app_" + r.db.Database
-	r.db.Exec(t, postgres.Schema)
+	r.db.Exec(t, `CREATE TABLE users (id bigint PRIMARY KEY, is_active boolean, roles jsonb DEFAULT '[]');
+		CREATE TABLE api_keys (prefix text, key_hash text, scopes jsonb, is_active boolean, expires_at timestamptz, user_id bigint)`)
 	r.db.Exec(t, `INSERT INTO users (id, is_active) VALUES (42, true); CREATE ROLE `+r.role+` LOGIN PASSWORD 'canary-0'; GRANT SELECT ON users, api_keys TO `+r.role)
 	r.redis.Do(t, "ACL", "SETUSER", "w", "on", ">canary-0", "~*", "&*", "+@all")
 	r.redis.Do(t, "EVAL", "redis.call('SELECT', 3) return redis.call('SET', 'session:42:s1', '1')", "0")

@@ -32,7 +32,7 @@ type tokenVerifier struct {
 
 	mu           sync.Mutex // held while current is replaced
 	settings     config.JWT // with the current secrets
-	hits, misses uint64 // of verifiers that are gone
+	hits, misses uint64     // of verifiers that are gone
 }
 
 // tokenSecrets are the secrets that are accepted at one time. Each verifier has a cache of its
