@@ -176,18 +176,26 @@ func (a *access) worked(t *target) {
 	}
 }
 
-// others returns the targets to try after the server has refused t. The first is made by
-// what the configuration says now, the second is the one before t. Either may be nil.
+// others returns the targets to try after the server has refused t: what the configuration
+// says now, the target before it, and then the current one again, because the server may have
+// changed the password between two attempts. Each may be nil.
 func (a *access) others(ctx context.Context, t *target) []func() *target {
+	var before *target
 	return []func() *target{
 		func() *target { return a.latest(ctx, t) },
-		func() *target { return a.before(t) },
+		func() *target { before = a.before(t); return before },
+		func() *target {
+			if before == nil {
+				return nil
+			}
+			return a.latest(ctx, before)
+		},
 	}
 }
 
 // latest returns what the configuration says now, if it is another login than t, or nil.
 func (a *access) latest(ctx context.Context, t *target) *target {
-	if now := a.current.Load(); now != t {
+	if now := a.current.Load(); now != t { // new connections use it in any case
 		return now
 	}
 	databaseURL, password := a.config.DatabaseURL, a.config.Password
@@ -206,11 +214,12 @@ func (a *access) latest(ctx context.Context, t *target) *target {
 	return now
 }
 
-// before returns the target before t of the same database, or nil.
+// before returns the last target of the same database as t that worked, or nil. It may be t
+// itself, because the connection that was refused may have used a newer one.
 func (a *access) before(t *target) *target {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.previous == nil || a.previous == t || !a.previous.sameDatabase(t) {
+	if a.previous == nil || !a.previous.sameDatabase(t) {
 		return nil
 	}
 	return a.previous
@@ -246,7 +255,6 @@ func (d *Directory) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		if err == nil || !isLoginRefused(err) {
 			break
 		}
-		t = next
 	}
 	return conn, err
 }

@@ -157,6 +157,8 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 	for _, other := range []func() *target{
 		func() *target { return s.access.latest(ctx, t) },
 		func() *target { return s.access.before(t) },
+		// The server may have changed the password between two attempts.
+		func() *target { return s.access.latest(ctx, t) },
 	} {
 		if !isLoginRefused(err) {
 			break

@@ -214,7 +214,7 @@ func (v *tokenVerifier) replace(key int, secret mask.Secret) (until time.Time, e
 		time.AfterFunc(overlap, v.forgetPrevious)
 	}
 	for _, p := range old.previous {
-		if now.Before(p.until) && !(p.key == key && p.secret == secret) && len(fresh.previous) < maxPreviousSecrets {
+		if now.Before(p.until) && (p.key != key || p.secret != secret) && len(fresh.previous) < maxPreviousSecrets {
 			fresh.previous = append(fresh.previous, p)
 		}
 	}
