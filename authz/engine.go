@@ -18,7 +18,7 @@ import (
 // required.
 type Config struct {
 	Policy   *policy.Policy
-	Tokens   *token.Verifier
+	Tokens   Tokens
 	Sessions Sessions
 	Users    Users
 	APIKeys  APIKeys
@@ -36,11 +36,20 @@ type Config struct {
 	Now func() time.Time
 }
 
+// Tokens verifies bearer tokens, as [token.Verifier] does.
+type Tokens interface {
+	// Verify returns the claims of a token that is valid at the time now. Its errors are
+	// those of package token.
+	Verify(text string, now time.Time) (token.Claims, error)
+	// Payload verifies the token and returns all of its claims as a JSON object.
+	Payload(text string, now time.Time) (string, error)
+}
+
 // An Engine decides requests. It is safe for concurrent use; its policy can be
 // swapped while it runs.
 type Engine struct {
 	policy       atomic.Pointer[policy.Policy]
-	tokens       *token.Verifier
+	tokens       Tokens
 	sessions     Sessions
 	users        Users
 	apiKeys      APIKeys

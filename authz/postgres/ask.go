@@ -36,6 +36,9 @@ var errManyRows = errors.New("returned more than one row")
 // settings.
 var binary = []int16{pgtype.BinaryFormatCode}
 
+// adminShutdown is the SQLSTATE of a session that an administrator has ended.
+const adminShutdown = "57P01"
+
 // attempts is the number of stale connections after which a question fails.
 const attempts = 3
 
@@ -77,13 +80,13 @@ func (d *Directory) persist(ctx context.Context, s *statement, q question) error
 
 // try asks on one connection. stale reports whether another connection may succeed.
 func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
-	pooled, err := d.pool.Acquire(ctx)
+	pooled, err := d.acquire(ctx)
 	if err != nil {
 		err = contextFirst(ctx, err)
 		if isStandby(err) {
 			d.standbys.saw(ctx, err)
 		}
-		return false, err
+		return codeOf(err) == adminShutdown, err // the session was ended before it was of use
 	}
 	defer pooled.Release()
 	conn := pooled.Conn().PgConn()
@@ -206,7 +209,7 @@ func isStale(err error, fresh bool) bool {
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
-		case "57P01", "57P02", "57P05": // the server ends this session
+		case adminShutdown, "57P02", "57P05": // the server ends this session
 			return true
 		}
 		switch pgErr.Code[:2] {

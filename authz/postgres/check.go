@@ -27,7 +27,7 @@ const checkTimeout = 5 * time.Second
 func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	conn, err := d.pool.Acquire(ctx)
+	conn, err := d.acquire(ctx)
 	if err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}

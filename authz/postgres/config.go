@@ -23,6 +23,11 @@ type Config struct {
 	// DatabaseURL is postgres:// or postgresql://, or the form that SQLAlchemy uses
 	// (postgresql+asyncpg://…?ssl=require).
 	DatabaseURL string
+	// Password is the password of a URL that has none. It may be "".
+	Password string
+	// Reread, if not nil, returns the URL and the password that are configured now. It is
+	// called when the database refuses a login, before the login is repeated.
+	Reread func(context.Context) (databaseURL, password string, err error)
 	// UsersQuery has one parameter, the user id, and returns the columns is_active and
 	// roles. If it also returns a column id, that must equal the parameter. "" means
 	// [DefaultUsersQuery].
@@ -85,13 +90,9 @@ func (c Config) Validate() error {
 }
 
 func (c Config) parse() (*Directory, *pgxpool.Config, error) {
-	address, unprepared, err := readURL(c.DatabaseURL)
+	t, pool, err := c.target()
 	if err != nil {
-		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
-	}
-	pool, err := pgxpool.ParseConfig(address)
-	if err != nil {
-		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error contains the URL
+		return nil, nil, err
 	}
 	d := &Directory{
 		timeout:  cmp.Or(c.Timeout, defaultTimeout),
@@ -101,7 +102,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		server:   serverCheck{standby: c.Standby, maxLag: cmp.Or(c.MaxStandbyLag, DefaultMaxStandbyLag)},
 		standbys: standbyLog{limited: limitedLog{log: c.Log, now: time.Now}},
 	}
-	if unprepared {
+	if t.unprepared {
 		d.users.name, d.apiKeys.name = "", ""
 	}
 	maxConns := cmp.Or(c.MaxConns, defaultMaxConns)
@@ -113,14 +114,31 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	case maxConns < 0 || maxConns > 10_000:
 		return nil, nil, authz.Misconfigured("directory", "a pool of %d connections; use 1 to 10000", maxConns)
 	}
-	bound(pool, d.timeout, maxConns, unprepared)
-	choosePrimary(pool.ConnConfig, address, c.Standby)
+	d.access.install(c, t)
+	pool.BeforeConnect = d.access.beforeConnect
 	// This leaves a quarter of the connections or more to known users and keys, except in
 	// the smallest pools. Unknown keys get fewer connections than unknown users, because a
 	// question about a user takes a valid token and a session.
 	d.strangers = newShare[string](maxConns/2, d.timeout/2)
 	d.strangerKeys = newShare[authz.KeyHash](maxConns/4, d.timeout/2)
 	return d, pool, nil
+}
+
+// target checks the URL and the password. It makes a target of them, and the configuration of
+// a pool.
+func (c Config) target() (*target, *pgxpool.Config, error) {
+	address, unprepared, err := readURL(c.DatabaseURL)
+	if err != nil {
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
+	}
+	pool, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error contains the URL
+	}
+	bound(pool, cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.MaxConns, defaultMaxConns), unprepared)
+	choosePrimary(pool.ConnConfig, address, c.Standby)
+	t, err := newTarget(address, c.Password, unprepared, pool.ConnConfig)
+	return t, pool, err
 }
 
 // bound sets the limits of the pool and of its connections, so that connections that hang

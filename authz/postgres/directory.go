@@ -16,6 +16,7 @@ import (
 // safe for concurrent use.
 type Directory struct {
 	pool     *pgxpool.Pool
+	access   access
 	timeout  time.Duration
 	users    statement
 	apiKeys  statement

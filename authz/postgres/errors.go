@@ -111,6 +111,14 @@ func answer(e *pgconn.PgError) string {
 // withoutLiterals matches the literals of the query that a few messages quote.
 var withoutLiterals = regexp.MustCompile(`'[^']*'`)
 
+// isCertificateRefused reports whether the server or warder does not accept the certificate of
+// the other.
+func isCertificateRefused(err error) bool {
+	_, theirs := errors.AsType[*tls.CertificateVerificationError](err)
+	_, ours := errors.AsType[tls.AlertError](err)
+	return theirs || ours
+}
+
 func network(err error) string {
 	dns, _ := errors.AsType[*net.DNSError](err)
 	certificate, _ := errors.AsType[*tls.CertificateVerificationError](err)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -47,13 +48,9 @@ type Changes struct {
 // be missing, and a pooler in transaction mode accepts LISTEN and never delivers a
 // notification.
 func (d *Directory) Listen(to Changes) (stop func()) {
-	l := &listener{to: to, config: &d.pool.Config().ConnConfig.Config, each: idsAreKeys(d.users.sql), log: d.warnings.log}
+	l := &listener{to: to, directory: d, each: idsAreKeys(d.users.sql), log: d.warnings.log}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
-	}
-	l.config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.announced(n.Payload) }
-	if name := l.config.RuntimeParams["application_name"]; name != "" {
-		l.config.RuntimeParams["application_name"] = name + " listener"
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -75,11 +72,11 @@ func idsAreKeys(sql string) bool {
 }
 
 type listener struct {
-	to     Changes
-	config *pgconn.Config
-	each   bool // report changes of single users
-	log    *slog.Logger
-	lost   bool // not listening, and this was logged
+	to        Changes
+	directory *Directory
+	each      bool // report changes of single users
+	log       *slog.Logger
+	lost      bool // not listening, and this was logged
 }
 
 // run listens until the context ends.
@@ -117,8 +114,9 @@ func (l *listener) run(ctx context.Context) {
 // connection lasted until its first ping.
 func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 	// Each server has connectTimeout. The fallbacks are the other servers of the URL.
-	connecting, cancel := context.WithTimeout(ctx, time.Duration(1+len(l.config.Fallbacks))*connectTimeout)
-	conn, err := pgconn.ConnectConfig(connecting, l.config)
+	servers := 1 + len(l.directory.access.current.Load().config.Fallbacks)
+	connecting, cancel := context.WithTimeout(ctx, time.Duration(servers)*connectTimeout)
+	conn, at, err := l.directory.connect(connecting, l.config)
 	if err != nil {
 		err = contextFirst(connecting, err)
 		cancel()
@@ -129,6 +127,20 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 		leaving, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
 		_ = conn.Close(leaving)
+	}()
+	// When the directory moves to another database, this one does not tell of its changes.
+	now, moved := l.directory.access.place()
+	if !now.sameDatabase(at) {
+		return false, errMoved
+	}
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	go func() {
+		select {
+		case <-moved:
+			leave(errMoved)
+		case <-ctx.Done():
+		}
 	}()
 	if err := within(ctx, probeTimeout, func(ctx context.Context) error { return conn.Exec(ctx, "LISTEN "+channel).Close() }); err != nil {
 		return false, err
@@ -143,9 +155,24 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 			proven = true
 		}
 		if err != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, errMoved) {
+				err = cause
+			}
 			return proven, err
 		}
 	}
+}
+
+var errMoved = misfit{"the configuration names another database or user"}
+
+// config returns the configuration of the listener's connection to a target.
+func (l *listener) config(t *target) *pgconn.Config {
+	c := t.config.Config.Copy()
+	c.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.announced(n.Payload) }
+	if name := c.RuntimeParams["application_name"]; name != "" {
+		c.RuntimeParams["application_name"] = name + " listener"
+	}
+	return c
 }
 
 func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {

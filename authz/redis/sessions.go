@@ -23,6 +23,11 @@ type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
 	// redis://[user:password@]host[:port][/database].
 	URL string
+	// Password is the password of a URL that has none. It may be "".
+	Password string
+	// Reread, if not nil, returns the URL and the password that are configured now. It is
+	// called when the server refuses a login, before the login is repeated.
+	Reread func(context.Context) (url, password string, err error)
 	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate].
 	KeyTemplate string
 	// Timeout bounds one question, including connecting. 0 means 100ms.
@@ -64,7 +69,7 @@ const (
 // +pubsub|numsub, and the channels &__redis__:invalidate*.
 type Sessions struct {
 	client  atomic.Pointer[redis.Client]
-	options *redis.Options
+	access  access
 	key     template
 	timeout time.Duration
 	now     func() time.Time
@@ -104,16 +109,14 @@ func (c Config) sessions() (*Sessions, error) {
 			return nil, authz.Misconfigured("sessions.consistency", "tracked works with one Redis server, and redis_url names %s; name the primary, as in redis://host:6379/0", what)
 		}
 	}
-	options, err := parseURL(c.URL)
+	t, err := c.target()
 	if err != nil {
-		return nil, authz.Misconfigured("sessions.redis_url", "%v", err)
+		return nil, err
 	}
-	options.PoolSize = cmp.Or(c.PoolSize, options.PoolSize, defaultPoolSize)
-	if options.PoolSize < 0 {
-		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 or more", options.PoolSize)
-	}
-	bound(options, timeout)
-	return &Sessions{options: options, key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}, nil
+	s := &Sessions{key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}
+	s.access.config = c
+	s.access.current.Store(t)
+	return s, nil
 }
 
 // New checks the configuration like [Config.Validate]. It does not wait for a connection,
@@ -128,8 +131,7 @@ func New(c Config) (*Sessions, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
-	s.options.OnConnect = s.refuseReplica
-	s.client.Store(redis.NewClient(s.options))
+	s.client.Store(s.newClient())
 	s.questions = newBatcher(s.timeout, s.now, s.askRedis)
 	if c.Tracked {
 		s.background.Go(s.track)
@@ -275,11 +277,15 @@ func (s *Sessions) Check(ctx context.Context) error {
 
 func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
 
+func (s *Sessions) newClient() *redis.Client {
+	return redis.NewClient(s.optionsOf(s.access.current.Load(), s.refuseReplica))
+}
+
 // reconnect replaces the client, because its host name may now resolve to another
 // server. The old client is closed after s.timeout, so that questions in progress are
 // still answered.
 func (s *Sessions) reconnect(old *redis.Client) {
-	fresh := redis.NewClient(s.options)
+	fresh := s.newClient()
 	if !s.client.CompareAndSwap(old, fresh) {
 		_ = fresh.Close() // another goroutine has replaced it
 		return

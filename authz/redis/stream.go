@@ -171,9 +171,8 @@ func (s *Sessions) open(ctx context.Context) (*stream, error) {
 
 // streamOptions returns the options for a client with one connection that tracks.
 func (s *Sessions) streamOptions() *redis.Options {
-	o := *s.options
+	o := s.optionsOf(s.access.current.Load(), s.startTracking)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = setUpTime, setUpTime, setUpTime
-	o.OnConnect = s.startTracking
 	dial, dialed := o.Dialer, false
 	// The client would silently reconnect, and messages sent in between would be lost.
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -183,7 +182,7 @@ func (s *Sessions) streamOptions() *redis.Options {
 		dialed = true
 		return dial(ctx, network, addr)
 	}
-	return &o
+	return o
 }
 
 // startTracking enables client tracking on a connection and redirects the invalidation

@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/filter":         {"authz/mask", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/explain":        {"authz", "authz/memory", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/casetest":       {"authz", "authz/policytest", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/routes"},
-	"cmd/warder/internal/server/metrics": {"authz", "authz/token", "envoy", "policy"},
+	"cmd/warder/internal/server/metrics": {"authz", "envoy", "policy"},
 	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 

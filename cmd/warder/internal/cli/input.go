@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -66,20 +67,51 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// ReadBounded reads a whole file. It returns an error if the file is larger than limit.
+// ReadBounded reads a whole file. It returns an error if the file is larger than limit. It
+// does not trust the size that the system reports, which is 0 for a pipe or a device.
 func ReadBounded(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
+	if err != nil {
+		return nil, Bare(err)
+	}
+	return readOpened(path, os.O_RDONLY, info, limit)
+}
+
+// ReadRegular is like [ReadBounded], but refuses what is not a regular file. It is for files
+// that are read again while the program runs: reading a pipe may never end, and reading some
+// devices changes them.
+func ReadRegular(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, Bare(err)
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	// Opening a pipe that replaced the file after Stat must not block.
+	return readOpened(path, os.O_RDONLY|syscall.O_NONBLOCK, info, limit)
+}
+
+var errNotRegular = errors.New("is a pipe, a socket or a device; name a regular file")
+
+func readOpened(path string, flag int, info os.FileInfo, limit int64) ([]byte, error) {
+	if info.IsDir() {
+		return nil, errors.New("is a folder; name a file")
+	}
+	f, err := os.OpenFile(path, flag, 0)
+	if err != nil {
+		return nil, Bare(err)
+	}
+	defer f.Close()
+	if opened, err := f.Stat(); err != nil || flag&syscall.O_NONBLOCK != 0 && !opened.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
 		return nil, Bare(err)
-	case info.IsDir():
-		return nil, errors.New("is a folder; name a file")
-	case info.Size() > limit:
+	case int64(len(data)) > limit:
 		return nil, fmt.Errorf("is larger than %d KiB; name the right file", limit>>10)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, Bare(err)
 	}
 	return data, nil
 }

@@ -30,7 +30,7 @@ func defaultConfig() *Config {
 		Listen:   ListenKeys{GRPC: "127.0.0.1:9191", Admin: "127.0.0.1:9192", SocketMode: "0660"},
 		Policy:   defaultPolicyPath,
 		Deadline: 200 * time.Millisecond,
-		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti"},
+		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", Overlap: time.Hour},
 		APIKey:   APIKeyKeys{Header: "X-API-Key"},
 		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond},
 		Directory: DirectoryKeys{
@@ -127,7 +127,10 @@ func variableHint(line string) string {
 // paths returns the files and folders that the configuration names.
 func (c *Config) paths() []*filePath {
 	tls := &c.Listen.TLS
-	all := []*filePath{&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Directory.DatabaseURLFile, &c.Directory.File}
+	all := []*filePath{
+		&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Sessions.PasswordFile,
+		&c.Directory.DatabaseURLFile, &c.Directory.PasswordFile, &c.Directory.File,
+	}
 	for i := range c.JWT.Keys {
 		all = append(all, &c.JWT.Keys[i].SecretFile)
 	}

@@ -89,6 +89,8 @@ type JWTKeys struct {
 	Audiences checkedTexts `json:"audiences"`
 	// How far clocks may be apart, for exp, nbf and iat; at most 5m. For nbf and iat it is at least 5s.
 	Leeway time.Duration `json:"leeway" jsonschema_extras:"default=0s"`
+	// How long the secret that a secret_file held before is accepted beside the new one; 0s drops it at once. At most 24h.
+	Overlap time.Duration `json:"overlap" jsonschema_extras:"default=1h"`
 	// The claim that holds the id of the user.
 	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
 	// The claim that holds the id of the session.
@@ -103,7 +105,7 @@ type JWTKeys struct {
 type JWTKeyKeys struct {
 	// The secret, of 32 bytes or more. It belongs in a variable: ${JWT_SECRET}.
 	Secret secretText `json:"secret"`
-	// A file that holds the secret; a newline at its end is left out.
+	// A file that holds the secret, read again when it changes; a newline at its end is left out.
 	SecretFile filePath `json:"secret_file"`
 	// The one algorithm of the key.
 	Algorithm word `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512" jsonschema_extras:"default=HS256"`
@@ -121,8 +123,10 @@ type APIKeyKeys struct {
 type SessionsKeys struct {
 	// redis://, rediss:// or unix://; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
 	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
-	// A file that holds the URL.
+	// A file that holds the URL, read again when it changes.
 	RedisURLFile filePath `json:"redis_url_file"`
+	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
+	PasswordFile filePath `json:"password_file"`
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
 	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
@@ -135,8 +139,10 @@ type SessionsKeys struct {
 type DirectoryKeys struct {
 	// The URL of Postgres; those of SQLAlchemy are understood. DATABASE_URL and DATABASE_URL_FILE win over it.
 	DatabaseURL secretText `json:"database_url"`
-	// A file that holds the URL.
+	// A file that holds the URL, read again when it changes.
 	DatabaseURLFile filePath `json:"database_url_file"`
+	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
+	PasswordFile filePath `json:"password_file"`
 	// A YAML file with users and API keys, instead of a database.
 	File filePath `json:"file"`
 	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.

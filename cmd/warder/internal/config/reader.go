@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strings"
 
 	"warder/authz"
 	"warder/authz/mask"
@@ -91,20 +90,12 @@ func (s secretSource) read(r *configReader) (mask.Secret, bool) {
 		r.fail(s.field, "is given twice, as itself and as a file; keep one of the two")
 		return mask.Secret{}, false
 	case s.path != "":
-		data, err := cli.ReadBounded(s.path, 64<<10)
+		secret, err := readSecretFile(s.path)
 		if err != nil {
 			r.fail(s.field+"_file", "%s %v", s.path, err)
 			return mask.Secret{}, false
 		}
-		secret := string(data)
-		if line, ended := strings.CutSuffix(secret, "\n"); ended {
-			secret = strings.TrimSuffix(line, "\r")
-		}
-		if secret == "" {
-			r.fail(s.field+"_file", "%s is empty; write the secret into it", s.path)
-			return mask.Secret{}, false
-		}
-		return mask.New(secret), true
+		return secret, true
 	case s.given && s.value.Reveal() == "":
 		r.fail(s.field, "is empty; give the secret, or leave it out")
 		return mask.Secret{}, false

@@ -26,7 +26,7 @@ const (
 	envoyTimeout = 500 * time.Millisecond
 	maxStaleness = time.Hour
 	maxShutdown  = 5 * time.Minute
-	maxJWTLeeway = 5 * time.Minute
+	maxOverlap   = 24 * time.Hour
 	maxHeaderKB  = 8192 // the limit in Envoy itself
 
 	shutdownRange = "0s to 5m"
@@ -195,8 +195,11 @@ func (c *Config) socketMode() fs.FileMode {
 func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
-		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway,
+		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
 		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
+	}
+	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
+		r.fail("jwt.overlap", "is %v; use 0s to 24h, at least as long as a token lives", c.JWT.Overlap)
 	}
 	if len(c.JWT.Keys) == 0 && !r.given("jwt.keys") {
 		if r.incomplete {
@@ -215,7 +218,7 @@ func (c *Config) resolveJWT() JWT {
 		if ok && source.literal {
 			r.warn(source.field, "the file contains the secret itself; replace it with secret_file or ${VAR}")
 		}
-		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret})
+		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret, File: source.file()})
 	}
 	if len(r.Problems) > before || len(s.Keys) == 0 {
 		return s
@@ -251,7 +254,13 @@ func (c *Config) resolveSessions() Sessions {
 	default:
 		return s // already reported
 	}
+	s.RedisURLFile = source.file()
+	s.Password, s.PasswordFile = c.passwordFile("sessions.password_file", c.Sessions.PasswordFile)
 	if s.InMemory() {
+		if s.PasswordFile.Path != "" {
+			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
+			s.PasswordFile = SecretFile{}
+		}
 		if s.Tracked {
 			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
 		}
@@ -275,11 +284,15 @@ func (c *Config) resolveDirectory() Directory {
 	case source.isSet() && d.File != "":
 		r.fail("directory.file", "is set together with %s; keep one of the two", sourceName(r.at(source.field), "database_url"))
 	case ok:
-		s.DatabaseURL = url
+		s.DatabaseURL, s.DatabaseURLFile = url, source.file()
+		s.Password, s.PasswordFile = c.passwordFile("directory.password_file", d.PasswordFile)
 		if err := s.Postgres(nil).Validate(); err != nil {
 			r.failWith("directory.database_url", "", err)
 		}
 	case d.File != "":
+		if d.PasswordFile != "" {
+			r.warn("directory.password_file", "is not looked at, because users and keys are in directory.file; leave it out")
+		}
 		if _, err := OpenDirectory(s); err != nil {
 			r.directoryFile(s.File, err)
 		}
@@ -287,6 +300,20 @@ func (c *Config) resolveDirectory() Directory {
 		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
 	}
 	return s
+}
+
+// passwordFile reads a file with a password. If there is none, or a problem was reported, the
+// password is "".
+func (c *Config) passwordFile(field string, path filePath) (mask.Secret, SecretFile) {
+	file := SecretFile{Key: field, Path: string(path)}
+	if path == "" {
+		return mask.Secret{}, SecretFile{}
+	}
+	password, err := file.Read()
+	if err != nil {
+		c.reader.fail(field, "%v", err)
+	}
+	return password, file
 }
 
 // directoryFile reports the problems of the directory file. If the file cannot be read, the

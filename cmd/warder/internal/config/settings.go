@@ -63,6 +63,7 @@ type JWT struct {
 	Issuer                  string
 	Audiences               []string
 	Leeway                  time.Duration
+	Overlap                 time.Duration // how long a replaced secret is accepted
 	UserClaim, SessionClaim string
 	RefusedUses             []string // besides the built-in ones
 	AcceptedUses            []string
@@ -73,20 +74,31 @@ type JWTKey struct {
 	ID        string
 	Algorithm string
 	Secret    mask.Secret
+	File      SecretFile // the file that the secret is from, if any
 }
 
 // rememberedTokens is the maximum size of the cache of verified tokens, in bytes. That is
 // enough for about 20,000 tokens of usual size.
 const rememberedTokens = 16 << 20
 
+// rememberedBefore is like rememberedTokens, for the tokens of a secret that was replaced.
+const rememberedBefore = 4 << 20
+
 // Verifier returns a verifier with the keys. The error contains all problems of the keys.
-func (s JWT) Verifier() (*token.Verifier, error) {
+func (s JWT) Verifier() (*token.Verifier, error) { return s.verifier(s.Keys, rememberedTokens) }
+
+// VerifierOf returns a verifier with only one of the keys, and with a smaller cache.
+func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
+	return s.verifier(s.Keys[key:key+1], rememberedBefore)
+}
+
+func (s JWT) verifier(keys []JWTKey, remember int) (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
 		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
-		Remember: rememberedTokens,
+		Remember: remember,
 	}
-	for _, k := range s.Keys {
+	for _, k := range keys {
 		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret.Reveal())})
 	}
 	return token.NewVerifier(c)
@@ -95,9 +107,12 @@ func (s JWT) Verifier() (*token.Verifier, error) {
 // Sessions contains the settings of the session store.
 type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
+	Password    mask.Secret // the password that RedisURL leaves out, if any
 	KeyTemplate string
 	Tracked     bool // cache sessions while Redis announces changes
 	Timeout     time.Duration
+	// The files that the two secrets are from, if any.
+	RedisURLFile, PasswordFile SecretFile
 }
 
 // InMemory reports whether sessions are kept in this process.
@@ -109,12 +124,15 @@ const memoryURL = "memory://"
 // Directory contains the settings of the directory, which is either a database or a file.
 type Directory struct {
 	DatabaseURL              mask.Secret
+	Password                 mask.Secret // the password that DatabaseURL leaves out, if any
 	File                     string
 	UsersQuery, APIKeysQuery string
 	MaxStaleness             time.Duration // 0 disables the cache
 	Standby                  bool          // a standby may answer
 	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
 	Timeout                  time.Duration
+	// The files that the two secrets are from, if any.
+	DatabaseURLFile, PasswordFile SecretFile
 }
 
 // Log contains the settings of warder's own log and the decision log.
@@ -185,7 +203,7 @@ func DefaultSettings() *Settings {
 			SocketMode: 0o660,
 		},
 		Deadline:     c.Deadline,
-		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim},
+		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
 		APIKeyHeader: c.APIKey.Header,
 		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: Directory{

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/authz/mask"
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"
@@ -52,15 +53,32 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 // AddRedis makes Redis the store of sessions. If asked is not nil, it is called after each
 // request to Redis.
 func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
-	config := c.Redis(log)
-	config.Asked = asked
-	sessions, err := redis.New(config)
+	settings, files, again := c.Redis(log), c.SecretFiles(), newReading()
+	settings.Asked = asked
+	settings.Reread = func(ctx context.Context) (url, password string, err error) {
+		contents, err := again.readAgain(ctx, files)
+		if err != nil {
+			return "", "", err
+		}
+		now := c.WithSecrets(contents)
+		return now.RedisURL.Reveal(), now.Password.Reveal(), nil
+	}
+	sessions, err := redis.New(settings)
 	if err != nil {
 		return err
 	}
 	s.Sessions = sessions
 	if c.Tracked {
 		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
+	}
+	if len(files) > 0 {
+		s.secrets = append(s.secrets, &secretUser{
+			files: files, contents: c.SecretContents(),
+			use: func(contents []mask.Secret) ([]any, error) {
+				now := c.WithSecrets(contents)
+				return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
+			},
+		})
 	}
 	s.OnClose(func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, StoreCheck{
@@ -85,10 +103,27 @@ func trackingWarnings(err error) []string {
 }
 
 func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Metrics) error {
-	directory, err := postgres.New(c.Postgres(log))
+	settings, files, again := c.Postgres(log), c.SecretFiles(), newReading()
+	settings.Reread = func(ctx context.Context) (databaseURL, password string, err error) {
+		contents, err := again.readAgain(ctx, files)
+		if err != nil {
+			return "", "", err
+		}
+		now := c.WithSecrets(contents)
+		return now.DatabaseURL.Reveal(), now.Password.Reveal(), nil
+	}
+	directory, err := postgres.New(settings)
 	if err != nil {
 		return err
 	}
+	s.secrets = append(s.secrets, &secretUser{
+		files: files, contents: c.SecretContents(),
+		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
+		use: func(contents []mask.Secret) ([]any, error) {
+			now := c.WithSecrets(contents)
+			return nil, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
+		},
+	})
 	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)
 	if c.MaxStaleness > 0 {
 		s.keepFacts(directory, c)

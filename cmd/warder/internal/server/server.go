@@ -20,7 +20,6 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
-	"warder/authz/token"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/explain"
@@ -73,6 +72,7 @@ type Server struct {
 	tls      *tlsReloader // nil: plaintext
 	reloader *policyReloader
 	next     *nextPolicy // nil: there is none
+	secrets  *secrets
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -100,6 +100,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 		srv.close()
 		return nil, err
 	}
+	srv.secrets = newSecrets(append(in.tokens.secretUsers(), srv.stores.secrets...), o.Log)
 	srv.makeReloader(in)
 	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
 	if o.Shadow {
@@ -112,7 +113,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 type inputs struct {
 	files, nextFiles *fileWatch
 	routes, next     *policy.Policy // next is nil without one
-	tokens           *token.Verifier
+	tokens           *tokenVerifier
 	clientIP         authz.ClientIPResolver
 	tls              *tlsReloader // nil: plaintext
 }
@@ -128,7 +129,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 		in.next, err = policy.Load(o.NextPolicy, o.Env)
 		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
-	in.tokens, err = s.JWT.Verifier()
+	in.tokens, err = newTokenVerifier(s.JWT)
 	found = append(found, cli.ProblemsOf("", err)...)
 	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, cli.ProblemsOf("", err)...)
@@ -140,7 +141,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 }
 
 // makeStores opens the stores without sending requests yet.
-func (s *Server) makeStores(tokens *token.Verifier) (err error) {
+func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
 	if s.options.Stores != nil {
 		s.stores = s.options.Stores.metered(s.metrics)
 	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
@@ -173,6 +174,7 @@ func (s *Server) makeEngines(in inputs) (err error) {
 func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
+	s.metrics.Register(s.secrets)
 	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, log: s.log,
@@ -185,13 +187,14 @@ func (s *Server) makeReloader(in inputs) {
 		if s.next != nil {
 			s.next.lookAgain()
 		}
+		s.secrets.lookAgain()
 	}
 }
 
 // details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
-		lines := []string{status.detail()}
+		lines := []string{status.detail(), s.secrets.detail()}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -282,6 +285,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.tls != nil {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
+	part("watching the secrets", func() error { return s.secrets.watch(work) })
 	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {

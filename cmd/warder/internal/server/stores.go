@@ -21,6 +21,7 @@ type Stores struct {
 	Caches   []metrics.Cache
 	Checks   []StoreCheck
 	closers  []func()
+	secrets  []*secretUser // with secrets in files
 }
 
 // A StoreCheck checks whether a store can be reached and fits the configuration.

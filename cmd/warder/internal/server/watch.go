@@ -31,6 +31,7 @@ type fileWatch struct {
 	paths []string // a folder means its *.yaml files
 	seen  fingerprint
 	doubt chan struct{} // see lookAgain
+	quiet bool          // a file that is mounted alone is no reason for a warning
 	log   *slog.Logger
 }
 
@@ -53,8 +54,12 @@ func (w *fileWatch) lookAgain() {
 
 // run calls changed after each change that has settled, until the context ends.
 func (w *fileWatch) run(ctx context.Context, changed func()) error {
+	level := slog.LevelWarn
+	if w.quiet {
+		level = slog.LevelInfo
+	}
 	for _, file := range mountedAlone(w.paths) {
-		w.log.Warn("a file is mounted by itself (Kubernetes' subPath, or -v FILE:FILE), so its replacement is not detected; mount its folder instead",
+		w.log.Log(ctx, level, "a file is mounted by itself (Kubernetes' subPath, or -v FILE:FILE), so its replacement is not detected; mount its folder instead",
 			"file", file)
 	}
 	notify, err := fsnotify.NewWatcher()
@@ -143,7 +148,7 @@ func fingerprintOf(paths []string) fingerprint {
 	h := sha256.New()
 	for _, path := range paths {
 		for _, name := range filesOf(path) {
-			data, err := cli.ReadBounded(name, 16<<20)
+			data, err := cli.ReadRegular(name, 16<<20) // a pipe would block
 			fmt.Fprintf(h, "%q %d %v\n", name, len(data), err)
 			_, _ = h.Write(data)
 		}

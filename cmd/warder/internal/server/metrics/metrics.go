@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 
 	"warder/authz"
-	"warder/authz/token"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -160,7 +159,7 @@ func (m *Metrics) CountCaches(caches ...Cache) {
 }
 
 // TokenCache returns the cache of tokens that were verified before.
-func TokenCache(v *token.Verifier) Cache {
+func TokenCache(v interface{ Remembered() (hits, misses uint64) }) Cache {
 	return Cache{"tokens", func() authz.CacheCounts {
 		hits, misses := v.Remembered()
 		return authz.CacheCounts{Hits: hits, Misses: misses}

@@ -1,0 +1,270 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"warder/authz"
+)
+
+// A target is a server and what a connection logs in with. A target does not change. When a
+// password changes, there is a new one.
+type target struct {
+	// options have neither credentials nor database, because logIn sends them.
+	options            *redis.Options
+	username, password string
+	database           int
+	dial               func(ctx context.Context, network, address string) (net.Conn, error)
+	// instead is the target that the server refused before this one was made, or nil.
+	instead *target
+	proved  atomic.Bool // a connection has logged in with it
+}
+
+// sameServer reports whether two targets have the same sessions.
+func (t *target) sameServer(other *target) bool {
+	return t.options.Network == other.options.Network && t.options.Addr == other.options.Addr &&
+		(t.options.TLSConfig == nil) == (other.options.TLSConfig == nil) && t.database == other.database
+}
+
+// samePlace reports whether connections to one target can stay when the other is used: they
+// differ in the password only.
+func (t *target) samePlace(other *target) bool {
+	return t.sameServer(other) && t.username == other.username
+}
+
+// target checks the URL and the password, and makes a target of them.
+func (c Config) target() (*target, error) {
+	options, err := parseURL(c.URL)
+	if err != nil {
+		return nil, authz.Misconfigured("sessions.redis_url", "%v", err)
+	}
+	if c.Password != "" && options.Password != "" {
+		return nil, authz.Misconfigured("sessions.password_file", "is set, and redis_url holds a password too; keep one of the two")
+	}
+	options.PoolSize = cmp.Or(c.PoolSize, options.PoolSize, defaultPoolSize)
+	if options.PoolSize < 0 {
+		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 or more", options.PoolSize)
+	}
+	bound(options, cmp.Or(c.Timeout, defaultTimeout))
+	t := &target{
+		options: options, username: options.Username, password: cmp.Or(c.Password, options.Password), database: options.DB, dial: options.Dialer,
+	}
+	options.Username, options.Password, options.DB = "", "", 0
+	return t, nil
+}
+
+// An access holds the target of new connections, and the one before it. Connections that are
+// logged in stay when a password changes. Which password a server accepts may change a moment
+// before or after the configuration does, so a refused login is repeated with what the
+// configuration says now, and with the password before.
+type access struct {
+	config  Config
+	current atomic.Pointer[target]
+
+	mu sync.Mutex
+	// previous is the last target that worked, until one with the current password does. It
+	// has the sessions of current. It may be nil.
+	previous *target
+}
+
+// replace makes next the target of new connections and returns the one before.
+func (a *access) replace(next *target) (old *target) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.use(next)
+}
+
+// use is replace with the lock held.
+func (a *access) use(next *target) (old *target) {
+	old = a.current.Load()
+	switch {
+	case !old.sameServer(next):
+		a.previous = nil // its sessions are others
+	case old.proved.Load():
+		a.previous = old
+	}
+	a.current.Store(next)
+	return old
+}
+
+// worked records that a connection has logged in with t. If t was tried instead of the target
+// of new connections, it becomes that.
+func (a *access) worked(t *target) {
+	if t.proved.Swap(true) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch a.current.Load() {
+	case t:
+		a.previous = nil
+	case t.instead:
+		a.use(t)
+	}
+}
+
+// before returns the target before t with the same sessions, or nil.
+func (a *access) before(t *target) *target {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.previous == nil || a.previous == t || !a.previous.sameServer(t) {
+		return nil
+	}
+	return a.previous
+}
+
+// latest returns what the configuration says now, if that logs in to the server of t with
+// something else, or nil.
+func (a *access) latest(ctx context.Context, t *target) *target {
+	if now := a.current.Load(); now != t {
+		if now.sameServer(t) {
+			return now
+		}
+		return nil
+	}
+	if a.config.Reread == nil {
+		return nil
+	}
+	c := a.config
+	var err error
+	if c.URL, c.Password, err = a.config.Reread(ctx); err != nil {
+		return nil // the server's refusal says more
+	}
+	now, err := c.target()
+	if err != nil || !now.sameServer(t) || now.username == t.username && now.password == t.password {
+		return nil
+	}
+	now.instead = t
+	return now
+}
+
+// logIn authenticates a connection and selects its database. home is the target whose client
+// opened the connection.
+func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) error {
+	t := s.access.current.Load()
+	if !t.sameServer(home) {
+		t = home // its client is about to be closed
+	}
+	err := authenticate(ctx, conn, t)
+	for _, other := range []func() *target{
+		func() *target { return s.access.latest(ctx, t) },
+		func() *target { return s.access.before(t) },
+		// The server may have changed the password between two attempts.
+		func() *target { return s.access.latest(ctx, t) },
+	} {
+		if !isLoginRefused(err) {
+			break
+		}
+		if next := other(); next != nil {
+			t, err = next, authenticate(ctx, conn, next)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if t.database != 0 {
+		if err := conn.Select(ctx, t.database).Err(); err != nil {
+			return err
+		}
+	}
+	s.access.worked(t)
+	return nil
+}
+
+// authenticate sends the credentials of a target. As the client does, it prefers HELLO, and
+// uses AUTH for servers and proxies without it.
+func authenticate(ctx context.Context, conn *redis.Conn, t *target) error {
+	if t.password == "" {
+		// No command is needed. This one shows whether the server wants a password.
+		if err := conn.Do(ctx, "ROLE").Err(); isLoginRefused(err) {
+			return err
+		}
+		return ctx.Err()
+	}
+	err := conn.Hello(ctx, t.options.Protocol, t.username, t.password, "").Err()
+	if _, answered := errors.AsType[redis.Error](err); err == nil || !answered || isLoginRefused(err) {
+		return err
+	}
+	if t.username != "" {
+		err = conn.AuthACL(ctx, t.username, t.password).Err()
+	} else {
+		err = conn.Auth(ctx, t.password).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("failed to authenticate: %w", err)
+	}
+	return nil
+}
+
+// isLoginRefused reports whether the server refuses a user or a password, or wants one.
+func isLoginRefused(err error) bool {
+	reply, answered := errors.AsType[redis.Error](err)
+	if !answered {
+		return false
+	}
+	code, text, _ := strings.Cut(reply.Error(), " ")
+	switch code {
+	case "WRONGPASS", "NOAUTH":
+		return true
+	case "ERR": // servers before version 6
+		return strings.HasPrefix(text, "invalid password") || strings.HasPrefix(text, "AUTH ")
+	}
+	return false
+}
+
+// optionsOf returns options for a client of t that calls connected for each connection that
+// is logged in. It uses the newest certificates of the server.
+func (s *Sessions) optionsOf(t *target, connected func(context.Context, *redis.Conn) error) *redis.Options {
+	o := *t.options
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if err := s.logIn(ctx, conn, t); err != nil {
+			return err
+		}
+		return connected(ctx, conn)
+	}
+	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if now := s.access.current.Load(); now.sameServer(t) {
+			return now.dial(ctx, network, address)
+		}
+		return t.dial(ctx, network, address)
+	}
+	return &o
+}
+
+// Reconfigure uses another URL and password from now on. On an error the old ones stay. When
+// only the password differs, connections stay too. For another server, database or user the
+// connections are replaced, questions in progress are still answered, and no fact of the old
+// server is used again.
+func (s *Sessions) Reconfigure(url, password string) error {
+	c := s.access.config
+	c.URL, c.Password = url, password
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	next, err := c.target()
+	if err != nil {
+		return err
+	}
+	if now := s.access.current.Load(); now.samePlace(next) && now.password == next.password && next.options.TLSConfig == nil {
+		return nil
+	}
+	if old := s.access.replace(next); old.samePlace(next) {
+		return nil
+	}
+	client := s.client.Load()
+	if of := s.stream.Swap(nil); of != nil {
+		of.end(errMoved)
+	}
+	s.reconnect(client)
+	return nil
+}
+
+var errMoved = errors.New("the configuration names another server, database or user")
