@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/cmd/warder/internal/cli"
 	"warder/policy"
 	"warder/policy/pattern"
 )
@@ -317,7 +318,7 @@ func decides(r *policy.Route, o Operation) bool {
 }
 
 // TestWithoutTies: a route that does not load beside another is taken out and said, and the
-// other is closed if it would decide for it.
+// other is closed, since it may decide for it.
 func TestWithoutTies(t *testing.T) {
 	t.Parallel()
 	a, err := parse([]byte(`{"openapi":"3.1.0","components":{"securitySchemes":{"t":{"type":"http","scheme":"bearer"}}},
@@ -325,32 +326,130 @@ func TestWithoutTies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls := 0
-	s := skeletonOf(a)
-	text, err := s.withoutTies(a, func(text string) error {
-		if calls++; calls > 1 {
-			return loads(text)
+	for id, path := range map[string]string{"a-x-b": "/a/{x}/b", "x-a-b": "/{x}/a/b"} {
+		calls := 0
+		s := skeletonOf(a)
+		text, err := s.withoutTies(a, func(text string) error {
+			if calls++; calls > 1 {
+				return loads(text)
+			}
+			before, _, _ := strings.Cut(text, "id: "+id)
+			return policy.Problems{{Position: policy.Position{Line: 1 + strings.Count(before, "\n")}, Message: "route a and route b (x:5) could both win GET https://example.com/a/a/b; make one more specific"}}
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		before, _, _ := strings.Cut(text, "id: a-x-b")
-		return policy.Problems{{Position: policy.Position{Line: 1 + strings.Count(before, "\n")}, Message: "route a and route b (x:5) could both win GET https://example.com/a/a/b; make one more specific"}}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"GET /a/{x}/b has no route of its own: beside the other routes it and another could both win GET",
-		"this route also decides requests to GET /a/{x}/b",
-		"all_roles: [T]",
-	} {
-		if !strings.Contains(strings.Join(strings.Fields(strings.ReplaceAll(text, "# ", "")), " "), want) {
-			t.Errorf("%q is missing in\n%s", want, text)
+		flat := strings.Join(strings.Fields(strings.ReplaceAll(text, "# ", "")), " ")
+		for _, want := range []string{
+			"GET " + path + " has no route of its own: it and another route could both win GET https://example.com/a/a/b",
+			"this route also decides requests to GET " + path,
+			"all_roles: [T]",
+		} {
+			if !strings.Contains(flat, want) {
+				t.Errorf("%q is missing in\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, "all_roles: [S]") || strings.Contains(text, "all_roles: [R]") {
+			t.Errorf("a route is open for another operation\n%s", text)
 		}
 	}
-	if strings.Contains(text, "all_roles: [S]") || strings.Contains(text, "all_roles: [R]") {
-		t.Errorf("a route is open for another operation\n%s", text)
-	}
-	always := errors.New("no")
+	s, always := skeletonOf(a), errors.New("no")
 	if _, err := s.withoutTies(a, func(string) error { return always }); !errors.Is(err, always) {
 		t.Errorf("%v, want the error that is no problem of a line", err)
+	}
+}
+
+// TestPathOf: what becomes of the paths that frameworks and generators write.
+func TestPathOf(t *testing.T) {
+	t.Parallel()
+	declared := map[string]parameter{
+		"p":     {slashes: "allowReserved: true"},
+		"shelf": {pattern: "^shelves/[^/]+$"},
+		"date":  {pattern: `\d+/\d+`},
+		"word":  {pattern: "^[^/]+$"},
+		"ahead": {pattern: "^(?!/).+$"},
+		"any":   {pattern: ".+"},
+	}
+	for _, tt := range []struct {
+		want     string // of the policy; "" if there is none
+		loose    string // "" for the same
+		template string
+	}{
+		{"/a/{b}", "", "/a/{b}"}, {"/a/{b_c}", "", "/a/{b-c}"}, {"/a/{x}/{x_2}", "", "/a/{x}/{x}"}, {"/", "", "/"}, {"/a/", "", "/a/"},
+		{"/a/{p1}", "", "/a/{1}"}, {"/a/{p}", "", "/a/{}"},
+
+		// Queries and fragments.
+		{"/q", "", "/q?beta=true"}, {"/q", "", "/q?"}, {"/", "", "/#X-Amz-Target=Db.Get"}, {"/a/{b}", "", "/a/{b}?c={d}"}, {"/a", "", "/a{?b,c}"}, {"/a", "", "/a{&b}"}, {"/a", "", "/a#b?c"},
+
+		// A last parameter that takes slashes.
+		{"/a/**", "", "/a/{proxy+}"}, {"/**", "", "/{proxy+}"}, {"/a/**", "", "/a/{p:path}"}, {"/a/**", "", "/a/{*p}"}, {"/a/**", "", "/a/{**p}"}, {"/a/**", "", "/a/{*p:nonfile}"},
+		{"/a/**", "", "/a/{+p}"}, {"/a/**", "", "/a/{p*}"}, {"/a/**", "", "/a/{p:.*}"}, {"/a/**", "", "/a/{p:.+}"}, {"/a/**", "", "/a/{p: (.*)}"}, {"/a/**", "", "/a/{n=**}"},
+		{"/a/**", "", "/a/**"}, {"/a/**", "", "/a/*p"}, {"/a/**", "", "/a/:p*"}, {"/a/**", "", "/a/:p+"}, {"/a/**", "", "/a/:p(.*)"}, {"/a/**", "", "/a/<path:p>"}, {"/a/**", "", "/a/[...p]"}, {"/a/**", "", "/a/[[...p]]"},
+		{"/a/**", "", "/a/{p}"}, {"/a/**", "", "/a/{date}"}, {"/a/**", "", "/a/{p}/"}, {"/a/**", "", "/a/{p+}/"},
+
+		// The same before the end, or in a part of a segment.
+		{"", "/a/**", "/a/{x+}/b"}, {"", "/a/**", "/a/{p}/b"}, {"", "/a/**", "/a/**/b"}, {"", "/a/**", "/a/x-{p}"}, {"", "/**", "/{n=**}:go"}, {"", "/a/**", "/a/<path:x>/b"},
+
+		// It is not known how many segments they take.
+		{"", "/a/**", `/a/{x:.*\.txt}`}, {"", "/a/**", "/a/{x:[a-z/]+}"}, {"", "/a/**", `/a/{x:\S+}`}, {"", "/a/**", "/a/{x:[^.]+}"}, {"", "/a/**", "/a/{x*2}"}, {"", "/**", "/a{/x}"}, {"", "/a/**", `/a/(?P<x>.*)`}, {"", "/a/**", "/a/:x(a.b)"},
+
+		// One segment.
+		{"/a/{id}", "", "/a/:id"}, {"/a/{id}", "", "/a/:id?"}, {"/a/{id}/b", "", "/a/:id?/b"}, {"/a/{id}", "", `/a/:id(\d+)`}, {"/a/{id}", "", "/a/<id>"}, {"/a/{id}", "", "/a/<int:id>"}, {"/a/{id}", "", "/a/[id]"},
+		{"/a/{id}", "", "/a/{id:int}"}, {"/a/{id}", "", "/a/{id:[0-9]{4}}"}, {"/a/{id}", "", "/a/{id:[^/]+}"}, {"/a/{id}", "", `/a/{id:\d+\.\d+}`}, {"/a/{id}", "", "/a/{id?}"}, {"/a/{id}", "", "/a/{id=5}"}, {"/a/{id}", "", "/a/{id:int?}"},
+		{"/a/{any}", "", "/a/*"}, {"/a/{word}", "", "/a/{word}"}, {"/a/{ahead}", "", "/a/{ahead}"}, {"/a/{any}", "", "/a/{any}"},
+
+		// Several segments of a known shape.
+		{"/v1/shelves/{n}", "", "/v1/{n=shelves/*}"}, {"/v1/shelves/{n}/books/{n_2}", "", "/v1/{n=shelves/*/books/*}"}, {"/v1/shelves/**", "", "/v1/{n=shelves/**}"}, {"/v1/shelves/{n}/x", "", "/v1/{n=shelves/*}/x"}, {"/v1/shelves/{shelf}", "", "/v1/{shelf}"},
+
+		// Literals.
+		{"/a%2A", "", "/a*"}, {"/%3A", "", "/:"}, {"/a:b", "", "/a:b"}, {"/a%20b/%C3%A9", "", "/a b/é"},
+		{"", "", "/a//b"}, {"", "", "/a/../b"}, {"", "", "/a%2Fb"}, {"", "", "/a;b"}, {"", "", "a"}, {"", "", ""}, {"", "", "/" + strings.Repeat("a", 9000)},
+		{"", "/a/{part}", "/a/{x}{y}"}, {"", "/a/{part}", "/a/{x"}, {"", "/a/{part}", "/a/x}"},
+	} {
+		p := pathOf("", tt.template, declared)
+		loose := tt.loose
+		if tt.want != "" {
+			loose = tt.want
+		}
+		if p.path != tt.want || p.Loose != loose || (p.Wrong == "") != (tt.want != "") {
+			t.Errorf("%s is %q, loosely %q (%s); want %q, loosely %q", cli.OneLine(tt.template, 60), p.path, p.Loose, p.Wrong, tt.want, loose)
+		}
+		if strings.HasSuffix(p.path, "**") && len(p.decide) == 0 {
+			t.Errorf("%s becomes %s without a word", tt.template, p.path)
+		}
+	}
+}
+
+// TestBasePath: the path of a server.
+func TestBasePath(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ want, url string }{
+		{"", ""}, {"", "/"}, {"/v1", "/v1"}, {"/v1", "/v1/"}, {"/v1", "v1"}, {"/v1", "./v1"}, {"/v1", "../v1"}, {"/a/b", "/a//b"},
+		{"", "https://example.com"}, {"/v1", "https://example.com/v1?x#y"}, {"/v1", "//example.com/v1"}, {"/v1", "{server}/v1"},
+		{"/two/{none}", "https://{host}.example.com:{port}/{one}/{none}"}, {"", "{server}"},
+	} {
+		if got := basePath(tt.url, map[string]string{"one": "two", "port": "443"}); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.url, got, tt.want)
+		}
+	}
+}
+
+// TestMayMatch: paths that one request may have.
+func TestMayMatch(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want bool
+		a, b string
+	}{
+		{true, "/a", "/a"}, {true, "/a", "/%61"}, {true, "/a/{x}", "/a/b"}, {true, "/a/{x}", "/{y}/b"}, {true, "/a/{x}.csv", "/a/b.csv"}, {true, "/a/x-{y}", "/a/{z}"}, {true, "/a/{x}.csv", "/a/{x}-{y}"},
+		{true, "/a/**", "/a"}, {true, "/a/**", "/a/b/c"}, {true, "/**", "/{x}/b"}, {true, "/a/", "/a"}, {true, "/a/{x}/**", "/{y}/b"},
+		{false, "/a", "/b"}, {false, "/a/{x}", "/a"}, {false, "/a/{x}", "/b/{x}"}, {false, "/a/{x}.csv", "/a/b"}, {false, "/a/x-{y}", "/a/y"}, {false, "/a/**", "/b/a"}, {false, "/a/{x}/c", "/a/b/d"},
+	} {
+		if got := mayMatch(tt.a, tt.b); got != tt.want {
+			t.Errorf("%s and %s: %v, want %v", tt.a, tt.b, got, tt.want)
+		}
+		if mayMatch(tt.a, tt.b) != mayMatch(tt.b, tt.a) {
+			t.Errorf("%s and %s depends on the order", tt.a, tt.b)
+		}
 	}
 }

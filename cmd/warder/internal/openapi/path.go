@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -20,8 +21,9 @@ type policyPath struct {
 	// shape is like path, but a segment may hold literals and parameters where a policy does not
 	// take that, and it ends with /** where the rest is not known. "" if no request has the path.
 	shape string
-	// open is true if the rest of the shape is not known. Other paths below it may then be
-	// less specific than the path, although they are more specific than the shape.
+	// open is true if it is not known how specific the path is, such as where the rest of the
+	// shape is not known. Other paths that are more specific than the shape may then be less
+	// specific than the path.
 	open bool
 
 	notes  []string // how the path differs from that of the document
@@ -76,7 +78,7 @@ func basePath(address string, defaults map[string]string) string {
 // pathOf returns a path of the document in the notation of a policy, or says why there is
 // none. Frameworks write parameters in several ways, and some of them leak into documents.
 func pathOf(prefix, template string, parameters map[string]parameter) policyPath {
-	w := pathWriter{parameters: parameters, used: map[string]bool{}}
+	w := pathWriter{parameters: maps.Clone(parameters), used: map[string]bool{}}
 	switch {
 	case !strings.HasPrefix(template, "/"):
 		return policyPath{Wrong: "the path does not begin with /"}
@@ -188,6 +190,7 @@ func (w *pathWriter) expand(segments []string) (all []string) {
 		name, rest, braced := strings.Cut(strings.TrimPrefix(s, "{"), "}")
 		if m := fixedParts.FindStringSubmatch(w.parameters[name].pattern); m != nil && braced && len(s) == len(name)+len(rest)+2 {
 			w.note("{" + cli.OneLine(name, 60) + "} stands for " + cli.OneLine(m[1], 100))
+			delete(w.parameters, name) // what is left of it takes one segment
 			parts := strings.Split(strings.ReplaceAll(m[1], "[^/]+", "\x00"), "/")
 			for i, part := range parts {
 				if part == "\x00" {
@@ -541,7 +544,8 @@ func literalSegment(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		if c <= ' ' || c >= 0x7f || c == '#' || c == '?' || c == '*' || c == ':' && i == 0 {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("#?*<>[]^`|\"", c) >= 0 || c == ':' && i == 0 ||
+			c == '$' && i == len(s)-1 || c == '+' && i > 0 && strings.IndexByte(".)", s[i-1]) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
 			continue
 		}

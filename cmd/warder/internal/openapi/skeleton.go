@@ -156,8 +156,11 @@ func (s *skeleton) closeContested(a Application) {
 			if keys[r] == rule || !mayMatch(r.shape, o.shape) {
 				continue
 			}
+			// How an operation compares is not known where its shape is no path of a policy. Then
+			// only a route of literals is more specific.
 			p := patterns[r]
-			if o.open && (len(p.Params()) > 0 || p.Rest()) || !o.open && p.Compare(loose) >= 0 {
+			literal := len(p.Params()) == 0 && !p.Rest()
+			if known := !o.open && o.Loose == o.shape; known && p.Compare(loose) >= 0 || !known && !literal {
 				r.close(o)
 			}
 		}
@@ -206,7 +209,7 @@ func (s *skeleton) takeOut(a Application, wrong map[*skeletonRoute]string) {
 	s.routes = slices.DeleteFunc(s.routes, func(r *skeletonRoute) bool { return wrong[r] != "" })
 	for _, o := range a.Operations {
 		if message, out := paths[o.Method+" "+pattern.PathKey(o.path)]; out && o.path != "" {
-			o.Wrong = "beside the other routes it " + tieMessage(message)
+			o.Wrong, o.open = tieMessage(message), true
 			s.refused = append(s.refused, o)
 		}
 	}
@@ -217,9 +220,9 @@ func (s *skeleton) takeOut(a Application, wrong map[*skeletonRoute]string) {
 func tieMessage(message string) string {
 	if _, example, found := strings.Cut(message, "could both win "); found {
 		example, _, _ = strings.Cut(example, ";")
-		return "and another could both win " + cli.OneLine(example, 200)
+		return "it and another route could both win " + cli.OneLine(example, 200)
 	}
-	return "does not load: " + cli.OneLine(message, 200)
+	return "its route does not load: " + cli.OneLine(message, 200)
 }
 
 func nameOfOperation(o Operation) string {
