@@ -29,10 +29,10 @@ route decides them. "-" is standard input. What is opened to everybody comes fir
 result is exact, not a sample: both policies decide all other requests the same way. Hosts,
 methods and paths are written as in a policy; the most specific route wins.
 
-With --openapi it compares one policy with the OpenAPI document of an application. It
-lists operations that no route matches, operations whose requests are split between several
-routes, and routes without an operation. --prefix gives the path prefix of the document's
-paths, if its servers do not.
+With --openapi it compares one policy with the OpenAPI document (3, or Swagger 2.0) of an
+application. It lists operations that no route matches, operations whose requests are split
+between several routes, and routes without an operation. --prefix gives the path prefix of
+the document's paths, if its servers do not.
 
 The exit code is 0 even when there is a difference; with --exit-code it is then 1. --all
 also shows routes that only changed their name or place.

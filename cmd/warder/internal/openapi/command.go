@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,16 +32,18 @@ func newImportOpenAPICommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "openapi FILE",
 		Short: "Write a policy skeleton from an OpenAPI document",
-		Long: `openapi reads an OpenAPI document (3.0, 3.1 or 3.2, JSON or YAML; FastAPI serves one at
-/openapi.json) and writes a policy with a route for each path: its methods, and who may
-pass, as far as the document says. "-" is standard input. Files and URLs that the document
-refers to are not read.
+		Long: `openapi reads an OpenAPI document (3.0, 3.1 or 3.2, or Swagger 2.0; JSON or YAML; FastAPI
+serves one at /openapi.json) and writes a policy with a route for each path: its methods, and
+who may pass, as far as the document says. "-" is standard input. Only what a policy needs is
+read, so that mistakes in schemas and examples do not matter. Files and URLs that the document
+refers to are not read: bundle it first.
 
 Where the document does not say who may pass, the route is closed and marked with DECIDE:
 nobody holds the role or scope of that name, and there is no admin role. OpenAPI documents do
 not say which roles an application requires. An operation without a credential is not
 necessarily meant for everybody, so no route is ever written as public. Paths that no route
-can match are listed as comments.
+can match are listed as comments, and so is what became another notation: ** for {proxy+} and
+other parameters that take slashes, {id} for :id.
 
 The paths get the base path of the document's servers as a prefix; --prefix replaces it.`,
 		Example: `  curl -s http://localhost:8000/openapi.json | warder import openapi - > policy.yaml
@@ -97,15 +100,21 @@ func importOpenAPI(p cli.Process, file string, prefix *string) error {
 		}
 		return fmt.Errorf("%s: has no operation that a route can match%s", a.name, reasons.String())
 	}
-	text := s.yaml(a)
 	// Check that the skeleton loads, before writing it.
-	if _, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil); err != nil {
+	text, err := s.withoutTies(a, loads)
+	if err != nil {
 		return fmt.Errorf("%s: cannot be turned into a valid policy: %w", a.name, err)
 	}
 	if _, err := io.WriteString(p.Stdout, text); err != nil {
 		return fmt.Errorf("writing the policy: %w", err)
 	}
 	return nil
+}
+
+// loads returns what is wrong with a policy.
+func loads(text string) error {
+	_, err := policy.Parse([]policy.File{{Name: "the skeleton", Data: []byte(text)}}, nil)
+	return err
 }
 
 func operationName(o Operation) string {
@@ -124,28 +133,32 @@ func (s skeleton) yaml(a Application) string {
 	comment("", "Who may pass where, according to the OpenAPI document of "+title+".")
 	comment("", "What it does not say is closed: nobody holds the role or the scope "+undecided+". Decide at each "+
 		undecided+" who may pass. To list what is left to decide: grep -n "+undecided)
-	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) looks like any other in the document. Write ** for it, as the last segment.")
+	comment("", "A parameter that takes slashes ({file_path:path} in FastAPI) often looks like any other in the document. Write ** for it, as the last segment.")
+	comment("", "Such a document leaves out what the framework serves beside the operations: the document and its pages (/openapi.json, /docs and /redoc of FastAPI), websockets, mounted applications, static files, often health checks and metrics. No route here matches them, so that they are denied; add a route for each that is wanted.")
 	if len(a.prefixes) > 1 {
 		comment("", "The document has servers with several base paths. The paths here begin with the first one; --prefix chooses another.")
 	}
 	b.WriteString("version: 1\n")
 	b.WriteString("admin_role: \"\"  # " + undecided + ": the role that passes every role check, such as ADMIN; \"\" is none\n")
 	b.WriteString("routes:\n")
+	line, counted := 1, 0
 	for _, r := range s.routes {
+		line += strings.Count(b.String()[counted:], "\n")
+		r.line, counted = line, b.Len()
 		r.write(&b)
 	}
 	for _, o := range s.refused {
 		comment("  ", undecided+": "+operationName(o)+" has no route of its own: "+o.Wrong)
-	}
-	for _, o := range s.twice {
-		comment("  ", undecided+": "+operationName(o)+" matches the same requests as another operation above, whose route decides them")
 	}
 	return b.String()
 }
 
 func (r *skeletonRoute) write(b *strings.Builder) {
 	writeComment(b, "  ", strings.Join(r.names, "; "))
-	for _, what := range r.rule.decide {
+	for _, note := range r.notes {
+		writeComment(b, "  ", note)
+	}
+	for _, what := range slices.Concat(r.decide, r.rule.decide) {
 		writeComment(b, "  ", undecided+": "+what)
 	}
 	fmt.Fprintf(b, "  - id: %s\n", quoted(r.id))
