@@ -222,7 +222,7 @@ func TestSkeletonOfAnything(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Log("seed", seed)
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
+	r := rand.New(rand.NewPCG(seed, 0))
 	pick := func(words []string) string { return words[r.IntN(len(words))] }
 	segments := []string{"a", "b", "a.json", "{x}", "{y}", "{x}.json", "{x}-{y}", "x-{y}", "{a}{b}", "{x+}", "{x:path}", "{x:.*}", "{x:[a-z]+}", "{x:.*y}", "*", "**", "*rest", ":id", ":id?", ":id*", ":a-:b", "<x>", "<path:x>", "{x=a/*}", "{x=**}", "{x}:go", "a:go", "(x)", "[x]", "{?q}", "{x?}", "", "{", "}", "é", "%41", "%2F", ";"}
 	ends := []string{"", "", "", "/", "?a=b", "#x", "?"}
@@ -451,5 +451,43 @@ func TestMayMatch(t *testing.T) {
 		if mayMatch(tt.a, tt.b) != mayMatch(tt.b, tt.a) {
 			t.Errorf("%s and %s depends on the order", tt.a, tt.b)
 		}
+	}
+}
+
+// TestSkeletonRules: what a skeleton says for one document.
+func TestSkeletonRules(t *testing.T) {
+	t.Parallel()
+	const schemes = `"components":{"securitySchemes":{"t":{"type":"http","scheme":"bearer"}}}`
+	for _, tt := range []struct {
+		want, not, document string
+	}{
+		// The names that a requirement lists are roles from OpenAPI 3.1 on.
+		{"all_roles: [R]", "DECIDE]", `{"openapi":"3.1.0","paths":{"/a":{"get":{"security":[{"t":["R"]}]}}},` + schemes + `}`},
+		{"lists scopes of a token, not roles: R", "all_roles", `{"openapi":"3.0.3","paths":{"/a":{"get":{"security":[{"t":["R"]}]}}},` + schemes + `}`},
+		{"lists scopes of a token, not roles: R", "all_roles", `{"openapi":"3","paths":{"/a":{"get":{"security":[{"t":["R"]}]}}},` + schemes + `}`},
+		{"lists scopes of a token, not roles: R", "all_roles", `{"swagger":"2.0","paths":{"/a":{"get":{"security":[{"t":["R"]}]}}},"securityDefinitions":{"t":{"type":"oauth2"}}}`},
+		{"does not define the security scheme t", "all_roles", `{"swagger":"2.0","paths":{"/a":{"get":{"security":[{"t":["R"]}]}}},` + schemes + `}`},
+		// GET stands for HEAD.
+		{"this route also decides requests to HEAD /a/{x}{y}", "all_roles", `{"openapi":"3.1.0","paths":{"/a/{x}":{"get":{"security":[{"t":["R"]}]}},"/a/{x}{y}":{"head":{"security":[{"t":["S"]}]}}},` + schemes + `}`},
+		{"all_roles: [R]", "also decides", `{"openapi":"3.1.0","paths":{"/a/{x}":{"get":{"security":[{"t":["R"]}]}},"/a/{x}{y}":{"head":{"security":[{"t":["R"]}]}}},` + schemes + `}`},
+		{"all_roles: [R]", "also decides", `{"openapi":"3.1.0","paths":{"/a/{x}":{"get":{"security":[{"t":["R"]}]}},"/a/{x}{y}":{"post":{"security":[{"t":["S"]}]}}},` + schemes + `}`},
+		// What is broader decides for what has no route; what is more specific is its own.
+		{"also decides requests to GET /a/b/{x}{y}", "all_roles", `{"openapi":"3.1.0","paths":{"/a/{p+}":{"get":{"security":[{"t":["R"]}]}},"/a/b/{x}{y}":{"get":{"security":[{"t":["S"]}]}}},` + schemes + `}`},
+		{"all_roles: [R]", "also decides", `{"openapi":"3.1.0","paths":{"/a/b/c":{"get":{"security":[{"t":["R"]}]}},"/a/b/{x}{y}":{"get":{"security":[{"t":["S"]}]}}},` + schemes + `}`},
+		// A credential that is optional is none that opens a route.
+		{"the document makes the credential optional", "- anonymous", `{"openapi":"3.1.0","paths":{"/a":{"get":{"security":[{},{"t":["R"]}]}}},` + schemes + `}`},
+		{"/v1/a", "- public", `{"swagger":"2.0","host":"example.com","basePath":"v1/","paths":{"/a":{"get":{}}}}`},
+	} {
+		got, err := runImport(strings.NewReader(tt.document), "-")
+		if err != nil {
+			t.Errorf("%s\n  %v", tt.document, err)
+			continue
+		}
+		_, routes, _ := strings.Cut(got, "routes:\n")
+		flat := strings.Join(strings.Fields(strings.ReplaceAll(routes, "# ", "")), " ")
+		if !strings.Contains(flat, tt.want) || strings.Contains(flat, tt.not) {
+			t.Errorf("%s\n  want %q and not %q:\n%s", tt.document, tt.want, tt.not, routes)
+		}
+		parseSkeleton(t, got)
 	}
 }

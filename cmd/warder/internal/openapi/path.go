@@ -3,7 +3,6 @@ package openapi
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,42 +37,6 @@ type parameter struct {
 
 // maxTemplate bounds the length of a path. No request with a longer one gets far.
 const maxTemplate = 8 << 10
-
-// basePath returns the path of a server's URL, without a slash at its end. Variables have
-// their defaults; one that has none is a parameter.
-func basePath(address string, defaults map[string]string) string {
-	for name, text := range defaults {
-		address = strings.ReplaceAll(address, "{"+name+"}", text)
-	}
-	address, _, _ = strings.Cut(address, "?")
-	address, _, _ = strings.Cut(address, "#")
-	authority := false
-	if _, after, found := strings.Cut(address, "://"); found {
-		address, authority = after, true
-	} else if after, found := strings.CutPrefix(address, "//"); found {
-		address, authority = after, true
-	}
-	// A variable at the beginning stands for a whole URL.
-	if authority || strings.HasPrefix(address, "{") {
-		_, after, _ := strings.Cut(address, "/")
-		address = "/" + after
-	}
-	// Documents are served at the root of an application, so that relative URLs begin there.
-	var kept []string
-	for _, s := range strings.Split(address, "/") {
-		switch s {
-		case "", ".":
-		case "..":
-			kept = kept[:max(len(kept)-1, 0)]
-		default:
-			kept = append(kept, s)
-		}
-	}
-	if len(kept) == 0 {
-		return ""
-	}
-	return "/" + strings.Join(kept, "/")
-}
 
 // pathOf returns a path of the document in the notation of a policy, or says why there is
 // none. Frameworks write parameters in several ways, and some of them leak into documents.
@@ -508,7 +471,7 @@ func (w *pathWriter) finish() policyPath {
 		w.Wrong = "the path " + cli.OneLine(wrong, 200)
 	}
 	for i, s := range segments {
-		if strings.ContainsAny(s, "{}") && !(wholeBrace(s) && pattern.ValidParam(s[1:len(s)-1])) {
+		if whole := wholeBrace(s) && pattern.ValidParam(s[1:len(s)-1]); strings.ContainsAny(s, "{}") && !whole {
 			segments[i] = "{" + w.name("part") + "}"
 		}
 	}
@@ -552,58 +515,4 @@ func literalSegment(s string) string {
 		b.WriteByte(c)
 	}
 	return b.String()
-}
-
-// mayMatch reports whether one request may have two paths. They are shapes: a segment with
-// braces takes any text that its literals allow.
-func mayMatch(a, b string) bool {
-	x, y := strings.Split(a, "/"), strings.Split(b, "/")
-	for i := 0; ; i++ {
-		switch {
-		case i < len(x) && x[i] == "**" || i < len(y) && y[i] == "**":
-			return true
-		case i >= len(x) || i >= len(y):
-			// An empty last segment is a trailing slash, and ** takes the path above it.
-			return len(x) == len(y) || i < len(x) && x[i] == "" || i < len(y) && y[i] == ""
-		case !segmentsMeet(x[i], y[i]):
-			return false
-		}
-	}
-}
-
-func segmentsMeet(a, b string) bool {
-	mixedA, mixedB := strings.ContainsAny(a, "{}"), strings.ContainsAny(b, "{}")
-	switch {
-	case mixedA && mixedB:
-		return true
-	case mixedA:
-		return globTakes(a, b)
-	case mixedB:
-		return globTakes(b, a)
-	}
-	return unescaped(a) == unescaped(b)
-}
-
-// globTakes reports whether a literal fits the literals of a segment with parameters.
-func globTakes(segment, literal string) bool {
-	literal = unescaped(literal)
-	rest := literal
-	for i, text := range strings.Split(braces.ReplaceAllString(segment, "\x00"), "\x00") {
-		text = unescaped(text)
-		at := strings.Index(rest, text)
-		if at < 0 || i == 0 && at > 0 {
-			return false
-		}
-		rest = rest[at+len(text):]
-	}
-	return true // conservative: it may take more than the segment does
-}
-
-var braces = regexp.MustCompile(`\{[^{}]*\}`)
-
-func unescaped(s string) string {
-	if text, err := url.PathUnescape(s); err == nil {
-		return text
-	}
-	return s
 }
