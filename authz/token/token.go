@@ -151,9 +151,9 @@ func (v *Verifier) checkSignature(head header, jws compact) error {
 		refusal = ErrSignature
 	}
 	switch {
-	case refusal == ErrAlgorithm && head.algorithm == "":
+	case errors.Is(refusal, ErrAlgorithm) && head.algorithm == "":
 		return reject(ErrAlgorithm, "alg missing")
-	case refusal == ErrAlgorithm:
+	case errors.Is(refusal, ErrAlgorithm):
 		return rejectValue(ErrAlgorithm, "alg", head.algorithm)
 	case head.hasKID:
 		return rejectValue(ErrSignature, "kid", head.kid)

@@ -239,7 +239,7 @@ func TestFindText(t *testing.T) {
 			return all
 		}
 		got, found, err := pattern.FindText(list(tt.in), list(tt.out), tt.form)
-		if err != nil || found != (tt.want != "-") || found && got != tt.want && !(len(got) == len(tt.want) && tt.form != 0) {
+		if err != nil || found != (tt.want != "-") || found && got != tt.want && (len(got) != len(tt.want) || tt.form == 0) {
 			t.Errorf("in %s, not in %s: %q, %v, %v; want %q", tt.in, tt.out, got, found, err, tt.want)
 		}
 	}

@@ -237,6 +237,7 @@ func pathMiss(n policy.Near, segments []string) string {
 		return fmt.Sprintf("its path %s differs in capitals, which count", n.Path)
 	case policy.AlikeLength:
 		return fmt.Sprintf("its path %s is like it but for the number of segments: %d, where the request has %d", n.Path, len(n.Pattern.Segments()), len(segments))
+	case policy.AlikeSegment, policy.AlikeNot: // the segment is named below
 	}
 	switch {
 	case wants == "its end":
