@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func accepts(t *testing.T, v *tokenVerifier, secrets ...string) string {
 		_, second := v.Verify(text, time.Now())
 		_, third := v.Payload(text, time.Now())
 		for _, err := range []error{second, third} {
-			if err == nil || err.Error() != first.Error() {
+			if fmt.Sprint(err) != fmt.Sprint(first) {
 				t.Errorf("%s: %v, and then %v", secret, first, err)
 			}
 		}
