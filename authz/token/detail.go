@@ -18,11 +18,16 @@ func NewDetail(text string) Detail { return Detail{text: text} }
 
 // String returns the detail as it is logged, such as "exp missing" or "kid abc".
 func (d Detail) String() string {
-	switch {
-	case d.value == "":
+	if d.cut {
+		return d.Text() + cutMark
+	}
+	return d.Text()
+}
+
+// Text returns the detail without the mark of a value that is cut short.
+func (d Detail) Text() string {
+	if d.value == "" {
 		return d.text
-	case d.cut:
-		return d.text + " " + d.value + cutMark
 	}
 	return d.text + " " + d.value
 }

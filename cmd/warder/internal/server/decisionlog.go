@@ -90,7 +90,7 @@ func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
 		clientIP: o.Decision.ClientIP(), duration: o.Duration,
 		method: mask.NewExcerpt(o.Method).Clone(), path: mask.NewExcerpt(o.Path).Clone(), id: mask.NewExcerpt(o.ID).Clone(),
 		user: mask.NewExcerpt(who.UserID).Clone(), prefix: mask.NewExcerpt(who.KeyPrefix).Clone(),
-		detail: mask.Excerpt{Text: o.Decision.Detail().String(), Cut: o.Decision.Detail().Cut()},
+		detail: mask.Excerpt{Text: o.Decision.Detail().Text(), Cut: o.Decision.Detail().Cut()},
 	}
 	r.secrets, r.tooMany = l.credentials(o.Request, r)
 	return r

@@ -87,6 +87,7 @@ func TestDecisionLogDetail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	clientKey := "opaque." + strings.Repeat("Canary.0.", 12)
 	store.PutSession("0b1C2d3e-4f50-6172-8394-a5b6c7d8e9f0", "s", 0)
 	expires := time.Now().Add(time.Hour).Unix()
 	for _, tt := range []struct {
@@ -96,11 +97,13 @@ func TestDecisionLogDetail(t *testing.T) {
 		{"exp missing", authztest.Token{Claims: map[string]any{"sub": "42", "jti": "s"}}},
 		{"use refresh_token", authztest.Token{Claims: map[string]any{"sub": "42", "jti": "s", "exp": expires, "use": "refresh_token"}}},
 		{"kid abc", authztest.Token{Header: map[string]any{"kid": "abc"}, Claims: map[string]any{"sub": "42", "jti": "s", "exp": expires}}},
+		// A client may write its own key there. Only the beginning fits into a detail.
+		{"kid ***FILTERED***…(cut)", authztest.Token{Header: map[string]any{"kid": clientKey}, Claims: map[string]any{"sub": "42", "jti": "s", "exp": expires}}},
 		{"user is a UUID in capitals", authztest.Token{Claims: map[string]any{"sub": "0b1C2d3e-4f50-6172-8394-a5b6c7d8e9f0", "jti": "s", "exp": expires}}},
 	} {
 		tt.tok.Secret = secret
 		bearer := authz.Header{Name: "authorization", Value: "Bearer " + authztest.Mint(t, tt.tok)}
-		o := observe("/me", "req-1", bearer)
+		o := observe("/me", "req-1", bearer, authz.Header{Name: "x-api-key", Value: clientKey})
 		o.Decision = engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Host: "example.com", Path: "/me", Headers: authz.Headers{bearer}}))
 		var out, own authztest.Buffer
 		q := testLines(t, &out, NewLogger(&own, config.Log{}))
