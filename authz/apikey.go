@@ -8,23 +8,23 @@ import (
 // verifyAPIKey authenticates an API key. Its hash must be known, the key must be active
 // and not expired, and its owner, if any, must be an active user. The key has its own
 // scopes and does not inherit its owner's roles.
-func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, verdict) {
+func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, verification) {
 	if !validAPIKey(key) {
-		return Principal{}, because(ReasonAPIKeyMalformed)
+		return Principal{}, verification{reason: ReasonAPIKeyMalformed}
 	}
 	row, err := e.apiKeys.APIKey(ctx, HashAPIKey(key))
 	switch {
 	case isNotFound(err):
-		return Principal{}, because(ReasonAPIKeyUnknown)
+		return Principal{}, verification{reason: ReasonAPIKeyUnknown}
 	case err != nil:
-		return Principal{}, because(unanswered(err, ReasonDirectoryUnavailable))
+		return Principal{}, verification{reason: unanswered(err, ReasonDirectoryUnavailable)}
 	}
 	who := Principal{Method: MethodAPIKey, KeyPrefix: row.Prefix}
 	switch {
 	case !row.Active:
-		return who, because(ReasonAPIKeyInactive)
+		return who, verification{reason: ReasonAPIKeyInactive}
 	case !row.ExpiresAt.IsZero() && !e.now().Before(row.ExpiresAt):
-		return who, because(ReasonAPIKeyExpired)
+		return who, verification{reason: ReasonAPIKeyExpired}
 	}
 	if row.OwnerID != "" {
 		if _, found := e.verifyUser(ctx, row.OwnerID); found.reason != passed {
@@ -33,7 +33,7 @@ func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, verdi
 		who.UserID = row.OwnerID
 	}
 	who.Scopes = row.Scopes
-	return who, because(passed)
+	return who, verification{reason: passed}
 }
 
 // validAPIKey reports whether key has the form of an API key,

@@ -11,29 +11,28 @@ import (
 // verifyBearer authenticates a user by a bearer token. It checks the token's signature
 // and claims, then the session, then the user's row. Roles come from the directory,
 // never from the token.
-func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, verdict) {
+func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, verification) {
 	text, ok := bearerToken(authorization)
 	if !ok {
-		return Principal{}, verdict{ReasonTokenMalformed, token.NewDetail("scheme not Bearer")}
+		return Principal{}, verification{ReasonTokenMalformed, token.NewDetail("scheme not Bearer")}
 	}
 	claims, err := e.tokens.Verify(text, e.now())
 	if err != nil {
-		return Principal{}, tokenVerdict(err)
+		return Principal{}, tokenVerification(err)
 	}
 	who := Principal{Method: MethodSession, UserID: claims.UserID, SessionID: claims.SessionID}
 	alive, err := e.sessions.Alive(ctx, claims.UserID, claims.SessionID)
 	if err != nil {
-		return who, because(unanswered(err, ReasonSessionsUnavailable))
+		return who, verification{reason: unanswered(err, ReasonSessionsUnavailable)}
 	}
 	if !alive {
-		return who, because(ReasonSessionRevoked)
+		return who, verification{reason: ReasonSessionRevoked}
 	}
 	user, found := e.verifyUser(ctx, claims.UserID)
-	if found.reason != passed {
-		return who, found
+	if found.reason == passed {
+		who.Roles = user.Roles
 	}
-	who.Roles = user.Roles
-	return who, because(passed)
+	return who, found
 }
 
 // bearerToken returns the token in "Bearer <token>" (RFC 6750 section 2.1). The scheme
@@ -46,11 +45,16 @@ func bearerToken(authorization string) (string, bool) {
 	return strings.TrimLeft(text, " "), true
 }
 
-func tokenVerdict(err error) verdict {
-	v := verdict{reason: ReasonTokenMalformed}
+// tokenVerification returns the reason of an error of the token verifier, and its detail.
+func tokenVerification(err error) verification {
+	found := verification{reason: tokenReason(err)}
 	if rejection, ok := errors.AsType[*token.Rejection](err); ok {
-		v.detail = rejection.Detail
+		found.detail = rejection.Detail
 	}
+	return found
+}
+
+func tokenReason(err error) Reason {
 	for _, is := range []struct {
 		err    error
 		reason Reason
@@ -64,9 +68,8 @@ func tokenVerdict(err error) verdict {
 		{token.ErrClaims, ReasonTokenClaims},
 	} {
 		if errors.Is(err, is.err) {
-			v.reason = is.reason
-			break
+			return is.reason
 		}
 	}
-	return v
+	return ReasonTokenMalformed
 }

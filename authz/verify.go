@@ -8,17 +8,15 @@ import (
 	"warder/policy"
 )
 
-// A verdict is the result of verifying a credential: passed, or the reason to deny and what
+// A verification is the result of verifying a credential: passed, or the reason to deny and what
 // the reason leaves open.
-type verdict struct {
+type verification struct {
 	reason Reason
 	detail token.Detail
 }
 
-func because(reason Reason) verdict { return verdict{reason: reason} }
-
-// deny returns the denial for a verdict that is not passed.
-func (v verdict) deny() Decision {
+// deny returns the denial for a verification that is not passed.
+func (v verification) deny() Decision {
 	d := Deny(v.reason)
 	d.detail = v.detail
 	return d
@@ -28,7 +26,7 @@ func (v verdict) deny() Decision {
 // returns passed for an authenticated principal, and for a request without credentials
 // on a route that allows anonymous access. A bad credential is final: verify does not
 // try another kind and does not fall back to anonymous.
-func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, verdict) {
+func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, verification) {
 	var bearer, key string
 	var bearers, keys int
 	if route.User != nil {
@@ -39,11 +37,11 @@ func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (P
 	}
 	switch {
 	case bearers+keys == 0 && route.Anonymous:
-		return Principal{Method: MethodAnonymous}, because(passed)
+		return Principal{Method: MethodAnonymous}, verification{reason: passed}
 	case bearers+keys == 0:
-		return Principal{}, because(ReasonCredentialsMissing)
+		return Principal{}, verification{reason: ReasonCredentialsMissing}
 	case bearers+keys > 1 || joined(bearer) || joined(key):
-		return Principal{}, because(ReasonCredentialsAmbiguous)
+		return Principal{}, verification{reason: ReasonCredentialsAmbiguous}
 	case bearers == 1:
 		return e.verifyBearer(ctx, bearer)
 	default:
@@ -57,20 +55,20 @@ func joined(value string) bool { return strings.Contains(value, ",") }
 
 // verifyUser looks up an active user in the directory: the subject of a token or the
 // owner of an API key.
-func (e *Engine) verifyUser(ctx context.Context, id string) (User, verdict) {
+func (e *Engine) verifyUser(ctx context.Context, id string) (User, verification) {
 	if !ValidID(id) {
-		return User{}, because(ReasonUserUnknown)
+		return User{}, verification{reason: ReasonUserUnknown}
 	}
 	user, err := e.users.User(ctx, id)
 	switch {
 	case isNotFound(err):
-		return User{}, verdict{ReasonUserUnknown, spellingOf(id)}
+		return User{}, verification{ReasonUserUnknown, spellingOf(id)}
 	case err != nil:
-		return User{}, because(unanswered(err, ReasonDirectoryUnavailable))
+		return User{}, verification{reason: unanswered(err, ReasonDirectoryUnavailable)}
 	case !user.Active:
-		return User{}, because(ReasonUserInactive)
+		return User{}, verification{reason: ReasonUserInactive}
 	}
-	return user, because(passed)
+	return user, verification{reason: passed}
 }
 
 // spellingOf returns a detail if an id is another spelling of one that may exist. Ids are
