@@ -176,12 +176,13 @@ func (a *access) worked(t *target) {
 	}
 }
 
-// others returns the targets to try after the server has refused t: what the configuration
-// says now, the target before it, and then the current one again, because the server may have
-// changed the password between two attempts. Each may be nil.
-func (a *access) others(ctx context.Context, t *target) []func() *target {
+// tryOthers connects with other targets after the server has refused t: with what the
+// configuration says now, then with the target before it, and then with the current one again,
+// because the server may have changed the password between two attempts. It ends when one is not
+// refused, and returns the last error.
+func (a *access) tryOthers(ctx context.Context, t *target, refused error, connect func(*target) error) error {
 	var before *target
-	return []func() *target{
+	for _, other := range []func() *target{
 		func() *target { return a.latest(ctx, t) },
 		func() *target { before = a.before(t); return before },
 		func() *target {
@@ -190,7 +191,14 @@ func (a *access) others(ctx context.Context, t *target) []func() *target {
 			}
 			return a.latest(ctx, before)
 		},
+	} {
+		if next := other(); next != nil {
+			if refused = connect(next); !isLoginRefused(refused) {
+				break
+			}
+		}
 	}
+	return refused
 }
 
 // latest returns what the configuration says now, if it is another login than t, or nil.
@@ -243,18 +251,11 @@ func (a *access) beforeConnect(ctx context.Context, config *pgx.ConnConfig) erro
 func (d *Directory) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	t := d.access.current.Load()
 	conn, err := d.pool.Acquire(ctx)
-	if err == nil || !isLoginRefused(err) {
-		return conn, err
-	}
-	for _, other := range d.access.others(ctx, t) {
-		next := other()
-		if next == nil {
-			continue
-		}
-		conn, err = d.pool.Acquire(context.WithValue(ctx, triedTarget{}, next))
-		if err == nil || !isLoginRefused(err) {
-			break
-		}
+	if isLoginRefused(err) {
+		err = d.access.tryOthers(ctx, t, err, func(next *target) error {
+			conn, err = d.pool.Acquire(context.WithValue(ctx, triedTarget{}, next))
+			return err
+		})
 	}
 	return conn, err
 }
@@ -264,18 +265,12 @@ func (d *Directory) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 func (d *Directory) connect(ctx context.Context, adapt func(*target) *pgconn.Config) (*pgconn.PgConn, *target, error) {
 	t := d.access.current.Load()
 	conn, err := pgconn.ConnectConfig(ctx, adapt(t))
-	if err == nil || !isLoginRefused(err) {
-		return conn, t, err
-	}
-	for _, other := range d.access.others(ctx, t) {
-		next := other()
-		if next == nil {
-			continue
-		}
-		t = next
-		if conn, err = pgconn.ConnectConfig(ctx, adapt(t)); err == nil || !isLoginRefused(err) {
-			break
-		}
+	if isLoginRefused(err) {
+		err = d.access.tryOthers(ctx, t, err, func(next *target) error {
+			t = next
+			conn, err = pgconn.ConnectConfig(ctx, adapt(t))
+			return err
+		})
 	}
 	return conn, t, err
 }
