@@ -58,6 +58,25 @@ annotations:
 {{- if not .Values.secrets.existingSecret -}}true{{- end -}}
 {{- end -}}
 
+{{- /* The keys and values of a Secret that the chart makes. */ -}}
+{{- define "warder.secretData" -}}
+{{- $made := dict -}}
+{{- range $value, $key := .Values.secrets.keys }}{{ if $key }}{{ $_ := set $made $key (index $.Values.secrets $value) }}{{ end }}{{ end -}}
+{{- toYaml $made -}}
+{{- end -}}
+
+{{- /* Whether warder itself asks its clients for a certificate. */ -}}
+{{- define "warder.ownTLS" -}}
+{{- if and (eq .Values.mode "service") (eq .Values.tls.mode "mutual") -}}true{{- end -}}
+{{- end -}}
+
+{{- define "warder.tlsVolume" -}}
+{{- if include "warder.ownTLS" . -}}
+- name: warder-tls
+  secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440{{ if .Values.tls.optional }}, optional: true{{ end }}}
+{{- end -}}
+{{- end -}}
+
 {{- define "warder.policyName" -}}
 {{- default (printf "%s-policy" (include "warder.prefix" .)) .Values.policy.existingConfigMap -}}
 {{- end -}}
@@ -151,7 +170,8 @@ limits: {memory: {{ .Values.memoryLimitMiB }}Mi}
 - {name: warder-secrets, mountPath: /run/secrets/warder, readOnly: true}
 {{- if eq .Values.mode "sidecar" }}
 - {name: warder-socket, mountPath: /run/warder}
-{{- else if ne .Values.tls.mode "istio" }}
+{{- end }}
+{{- if include "warder.ownTLS" . }}
 - {name: warder-tls, mountPath: /run/secrets/warder-tls, readOnly: true}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
@@ -166,11 +186,8 @@ limits: {memory: {{ .Values.memoryLimitMiB }}Mi}
   configMap: {name: {{ include "warder.policyName" . }}}
 - name: warder-secrets
   secret: {secretName: {{ include "warder.secretName" . }}, defaultMode: 0440}
-{{- if eq .Values.mode "service" }}
-{{- if ne .Values.tls.mode "istio" }}
-- name: warder-tls
-  secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440{{ if .Values.tls.optional }}, optional: true{{ end }}}
-{{- end }}
+{{- with include "warder.tlsVolume" . }}
+{{ . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
