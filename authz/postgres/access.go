@@ -21,6 +21,8 @@ import (
 // a password changes, there is a new one.
 type target struct {
 	config *pgx.ConnConfig
+	// databases are the databases of the URL, with their servers.
+	databases string
 	// place is the URL without its password.
 	place string
 	// files reports whether the URL names files, whose contents are not in place.
@@ -50,7 +52,7 @@ func newTarget(address, password string, unprepared bool, config *pgx.ConnConfig
 		}
 		config.Password = password
 	}
-	t := &target{config: config, unprepared: unprepared}
+	t := &target{config: config, unprepared: unprepared, databases: databasesOf(config)}
 	t.files = slices.ContainsFunc(fileParameters, params.Has)
 	params.Del("password")
 	u.User, u.RawQuery = url.User(u.User.Username()), params.Encode()
@@ -61,15 +63,15 @@ func newTarget(address, password string, unprepared bool, config *pgx.ConnConfig
 // sameDatabase reports whether two targets have the same data: they are the same databases
 // on the same servers.
 func (t *target) sameDatabase(other *target) bool {
-	return slices.Equal(t.databases(), other.databases())
+	return t.databases == other.databases
 }
 
-func (t *target) databases() []string {
-	all := []string{fmt.Sprintf("%s:%d/%s", t.config.Host, t.config.Port, t.config.Database)}
-	for _, f := range t.config.Fallbacks {
-		all = append(all, fmt.Sprintf("%s:%d", f.Host, f.Port))
+func databasesOf(c *pgx.ConnConfig) string {
+	all := []string{fmt.Sprintf("%q %d %q", c.Host, c.Port, c.Database)}
+	for _, f := range c.Fallbacks {
+		all = append(all, fmt.Sprintf("%q %d", f.Host, f.Port))
 	}
-	return all
+	return strings.Join(all, " ")
 }
 
 // sameLogin reports whether a connection with one target is like one with the other.
@@ -108,6 +110,9 @@ func (a *access) install(c Config, t *target) {
 	a.current.Store(t)
 }
 
+// loggedInWith is the key under which a connection keeps its target.
+const loggedInWith = "warder_target"
+
 // prepare makes connections with t report that they have logged in.
 func (a *access) prepare(t *target) {
 	connected := t.config.AfterConnect
@@ -115,6 +120,7 @@ func (a *access) prepare(t *target) {
 		if err := connected(ctx, conn); err != nil {
 			return err
 		}
+		conn.CustomData()[loggedInWith] = t
 		a.worked(t)
 		return nil
 	}
@@ -244,6 +250,13 @@ func (a *access) beforeConnect(ctx context.Context, config *pgx.ConnConfig) erro
 	}
 	*config = *t.config.Copy()
 	return nil
+}
+
+// prepareConn is the hook of the pool that refuses a connection to a database that is no longer
+// configured. The pool's Reset does not end a connection that was being opened.
+func (a *access) prepareConn(_ context.Context, conn *pgx.Conn) (bool, error) {
+	t, known := conn.PgConn().CustomData()[loggedInWith].(*target)
+	return known && t.sameDatabase(a.current.Load()), nil
 }
 
 // acquire takes a connection from the pool. While the server refuses the login of a new one,

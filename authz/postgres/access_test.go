@@ -2,7 +2,11 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,6 +45,12 @@ func openLogin(t *testing.T) *login {
 		Reread: func(context.Context) (string, string, error) { return l.written.Load().(string), "", nil },
 	})
 	l.wantActive(t, true)
+	waitFor(t, 20*time.Second, func() error {
+		if l.Opening() {
+			return errors.New("the pool is still opening connections")
+		}
+		return nil
+	})
 	return l
 }
 
@@ -165,6 +175,43 @@ func TestPasswordChanges(t *testing.T) {
 			t.Parallel()
 			tt.do(t, openLogin(t))
 		})
+	}
+}
+
+// TestMoveWhileConnecting checks that a connection that was being opened when the URL began to
+// name another database answers no question.
+func TestMoveWhileConnecting(t *testing.T) {
+	t.Parallel()
+	l := openLogin(t)
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	d := open(t, postgres.Config{DatabaseURL: strings.Replace(l.url(l.db, l.role, "canary-1"), l.db.Addr, front.Addr().String(), 1)})
+	client, err := front.Accept() // the pool opens a connection by itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := d.Reconfigure(l.url(l.other, l.role, "canary-1"), ""); err != nil {
+		t.Fatal(err)
+	}
+	server, err := net.Dial("tcp", l.db.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() { _, _ = io.Copy(server, client) }()
+	go func() { _, _ = io.Copy(client, server) }()
+	waitFor(t, 20*time.Second, func() error {
+		if d.Opening() {
+			return errors.New("the pool is still opening the connection")
+		}
+		return nil
+	})
+	if user, err := d.User(t.Context(), "1"); err != nil || user.Active {
+		t.Errorf("User = %+v, %v; want the user of the other database, who is not active", user, err)
 	}
 }
 

@@ -115,7 +115,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		return nil, nil, authz.Misconfigured("directory", "a pool of %d connections; use 1 to 10000", maxConns)
 	}
 	d.access.install(c, t)
-	pool.BeforeConnect = d.access.beforeConnect
+	pool.BeforeConnect, pool.PrepareConn = d.access.beforeConnect, d.access.prepareConn
 	// This leaves a quarter of the connections or more to known users and keys, except in
 	// the smallest pools. Unknown keys get fewer connections than unknown users, because a
 	// question about a user takes a valid token and a session.
