@@ -46,8 +46,8 @@ var parameters = []parameter{
 
 	{names: "ssl tls use_ssl use_tls", read: readUseTLS},
 	{names: "ssl_ca_certs ssl_ca_file tls_ca_file ca_file", tls: true, read: func(l *location, name, value string) error { return setText(&l.files.CAFile, name, value) }},
-	{names: "ssl_certfile ssl_cert_file tls_cert_file cert_file", tls: true, read: func(l *location, name, value string) error { return setText(&l.files.CertFile, name, value) }},
-	{names: "ssl_keyfile ssl_key_file tls_key_file key_file", tls: true, read: func(l *location, name, value string) error { return setText(&l.files.KeyFile, name, value) }},
+	{names: "ssl_certfile tls_cert_file cert_file", tls: true, read: func(l *location, name, value string) error { return setText(&l.files.CertFile, name, value) }},
+	{names: "ssl_keyfile tls_key_file key_file", tls: true, read: func(l *location, name, value string) error { return setText(&l.files.KeyFile, name, value) }},
 	{names: "ssl_cert_reqs ssl_check_hostname verify_peer verify_peer_name verify_mode reject_unauthorized", tls: true, read: readVerification},
 	{names: "skip_verify", tls: true, read: func(l *location, name, value string) error { return setBool(&l.skipVerify, name, value) }},
 	{names: "ssl_ca_path ssl_ca_data ssl_password ssl_keyfile_password ssl_pfx", tls: true, refused: errTLSForm},
@@ -107,13 +107,16 @@ func (l *location) readParameters(query string) error {
 		plain := plainName(name)
 		p := parameterOf[plain]
 		switch {
+		case p == nil && strings.Contains(strings.ToLower(query), "pass"):
+			return errURL // the name may be part of a password with an & in it
 		case p == nil:
 			return unknownParameter(name)
+		case value == "":
+			continue
 		case p.refused != nil:
 			return p.refused
 		case seen[plain]:
 			return fmt.Errorf("the parameter %s is given twice; keep one", name)
-		case value == "":
 		case p.read == nil:
 			l.ignored = append(l.ignored, name)
 		default:
