@@ -187,7 +187,7 @@ func splitScheme(text string) (over transport, rest string, err error) {
 	case strings.Contains(scheme, "cluster"):
 		return 0, "", fmt.Errorf("the scheme %s:// is not known: it %w", scheme, errNamesCluster)
 	}
-	return 0, "", fmt.Errorf("the scheme %s:// is not known; use redis:// or valkey://, rediss:// or valkeys:// for TLS, or unix://", scheme)
+	return 0, "", fmt.Errorf("the scheme %s:// is not known; use redis://, rediss:// or unix://", scheme)
 }
 
 // readUser reads the user and the password before the host.

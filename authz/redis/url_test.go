@@ -217,7 +217,7 @@ func TestReadURLRefuses(t *testing.T) {
 		{"it has an @ after its host", "redis://h?canary@x=1"},
 		{"cannot be read; write redis://", "redis://h?password=abc&canary"},
 		{"cannot be read; write redis://", "redis://h?can%41ary=1"},
-		{"the scheme http:// is not known; use redis:// or valkey://", "http://:canary@h"},
+		{"the scheme http:// is not known; use redis://, rediss:// or unix://", "http://:canary@h"},
 		{"the scheme memory:// is not known", "memory://"},
 		{"the scheme postgres:// is not known", "postgres://u:canary@h/app"},
 		// Several servers.
