@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -277,6 +279,39 @@ func TestParametersAreReadOnce(t *testing.T) {
 	}
 	if len(parameterOf) != names {
 		t.Errorf("%d names, %d of them different", names, len(parameterOf))
+	}
+}
+
+// TestDocumentedURLs checks that README names schemes and parameters that are known.
+func TestDocumentedURLs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../cmd/warder/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n### The URL of Redis\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	known := 0
+	for row := range strings.Lines(section) {
+		if !strings.HasPrefix(row, "| `") && !strings.HasPrefix(row, "| timeouts") {
+			continue
+		}
+		for _, code := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(strings.Split(row, "|")[1], -1) {
+			known++
+			name := strings.TrimSuffix(code[1], "=true")
+			if parameterText.MatchString(name) && parameterOf[plainName(name)] == nil {
+				t.Errorf("the parameter %s is documented, and not known", name)
+			}
+		}
+		for _, code := range regexp.MustCompile("`([a-z+-]+)://").FindAllStringSubmatch(row, -1) {
+			known++
+			if _, is := schemes[code[1]]; !is {
+				t.Errorf("the scheme %s is documented, and not known", code[1])
+			}
+		}
+	}
+	if known < 20 {
+		t.Errorf("%d names: this tests too little", known)
 	}
 }
 
