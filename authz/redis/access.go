@@ -301,9 +301,9 @@ func (s *Sessions) optionsOf(t *target, connected func(context.Context, *redis.C
 }
 
 // Reconfigure uses another URL and password from now on. On an error the old ones stay. When
-// only the password or the content of a file differs, connections stay too. For another server, database or user the
-// connections are replaced, questions in progress are still answered, and no fact of the old
-// server is used again.
+// only the password or the content of a file differs, connections stay too. For another server,
+// database or user, or where TLS is used in another way, they are replaced, questions in progress
+// are still answered, and no fact of the old server is used again.
 func (s *Sessions) Reconfigure(url, password string) error {
 	c := s.access.config
 	c.URL, c.Password = url, password
