@@ -165,6 +165,11 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 	for _, key := range []string{"jwt-new", "jwt-old", "jwt-secret", "redis-password", "database-password"} {
 		clitest.WriteFile(t, c.dir, "secrets/"+key, clitest.Secret+key)
 	}
+	authority := clitest.NewAuthority(t, "redis")
+	clientCert, clientKey := authority.Issue(t, "warder", time.Now().Add(time.Hour))
+	for key, text := range map[string][]byte{"redis-ca.crt": authority.PEM, "redis-client.crt": clientCert, "redis-client.key": clientKey} {
+		clitest.WriteFile(t, c.dir, "secrets/"+key, string(text))
+	}
 	clitest.WriteFile(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
 	clitest.WriteFile(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
 	moved := strings.NewReplacer("/etc/warder/", filepath.Join(c.dir, "etc")+"/", "/run/secrets/", filepath.Join(c.dir, "secrets")+"/")

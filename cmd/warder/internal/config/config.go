@@ -126,9 +126,10 @@ func variableHint(line string) string {
 
 // paths returns the files and folders that the configuration names.
 func (c *Config) paths() []*filePath {
-	tls := &c.Listen.TLS
+	tls, client := &c.Listen.TLS, &c.Sessions.TLS
 	all := []*filePath{
 		&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Sessions.PasswordFile,
+		&client.CAFile, &client.CertFile, &client.KeyFile,
 		&c.Directory.DatabaseURLFile, &c.Directory.PasswordFile, &c.Directory.File,
 	}
 	for i := range c.JWT.Keys {

@@ -121,18 +121,32 @@ type APIKeyKeys struct {
 
 // A SessionsKeys is where sessions live: redis_url or redis_url_file.
 type SessionsKeys struct {
-	// redis://, rediss:// or unix://; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	// redis://, rediss:// (TLS) or unix://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
 	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
 	// A file that holds the URL, read again when it changes.
 	RedisURLFile filePath `json:"redis_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// Certificates for a URL with TLS; read again when they change. Absent: the authorities of the system are trusted.
+	TLS ClientTLSKeys `json:"tls"`
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
 	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
 	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
 	// How long Redis may take; below the deadline.
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=100ms"`
+}
+
+// A ClientTLSKeys is how a server is verified, and the certificate that it may ask for. Files are in PEM.
+type ClientTLSKeys struct {
+	// The authorities that are trusted instead of those of the system, for a private authority.
+	CAFile filePath `json:"ca_file"`
+	// A certificate of warder, for a server that asks for one. It needs key_file.
+	CertFile filePath `json:"cert_file"`
+	// The private key of the certificate, without a password.
+	KeyFile filePath `json:"key_file"`
+	// The name that the server's certificate has to have. Absent: the host of the URL.
+	ServerName string `json:"server_name"`
 }
 
 // A DirectoryKeys is where users and API keys are: database_url, database_url_file or file.

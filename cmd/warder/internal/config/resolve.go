@@ -143,6 +143,7 @@ func (c *Config) resolveListen() Listen {
 // localhost, so that the listener does not depend on a name service.
 func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	r := c.reader
+	value = withoutNewline(value)
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
 		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
 			r.fail(field, "%q is not the path of a socket; write one such as unix:///run/warder/warder.sock", value)
@@ -241,6 +242,10 @@ const (
 func (c *Config) resolveSessions() Sessions {
 	r := c.reader
 	s := Sessions{
+		TLS: ClientTLS{
+			CAFile: string(c.Sessions.TLS.CAFile), CertFile: string(c.Sessions.TLS.CertFile), KeyFile: string(c.Sessions.TLS.KeyFile),
+			ServerName: c.Sessions.TLS.ServerName,
+		},
 		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
 		Tracked: c.Sessions.Consistency == consistencyTracked,
 	}
@@ -261,13 +266,20 @@ func (c *Config) resolveSessions() Sessions {
 			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
 			s.PasswordFile = SecretFile{}
 		}
+		if s.TLS != (ClientTLS{}) {
+			r.warn("sessions.tls", "is not looked at, because sessions are in memory; leave it out")
+		}
 		if s.Tracked {
 			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
 		}
 		return s
 	}
-	if err := s.Redis(nil).Validate(); err != nil {
+	store := s.Redis(nil)
+	if err := store.Validate(); err != nil {
 		r.failWith("sessions.redis_url", "", err)
+	}
+	for _, line := range store.Warnings() {
+		r.warn("sessions.redis_url", "%s", line)
 	}
 	return s
 }

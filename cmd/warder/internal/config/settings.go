@@ -108,12 +108,17 @@ func (s JWT) verifier(keys []JWTKey, remember int) (*token.Verifier, error) {
 type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	Password    mask.Secret // the password that RedisURL leaves out, if any
+	TLS         ClientTLS
 	KeyTemplate string
 	Tracked     bool // cache sessions while Redis announces changes
 	Timeout     time.Duration
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
 }
+
+// ClientTLS contains the names of certificate files for connections to a server, and the name that
+// the server's certificate must have if that is not the host.
+type ClientTLS struct{ CAFile, CertFile, KeyFile, ServerName string }
 
 // InMemory reports whether sessions are kept in this process.
 func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }

@@ -19,7 +19,7 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 // Redis returns the configuration of the session store in Redis.
 func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{
-		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(),
+		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), TLS: redis.TLS(c.TLS),
 		KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
 	}
 }

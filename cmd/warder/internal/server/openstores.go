@@ -71,15 +71,14 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	if c.Tracked {
 		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
 	}
-	if len(files) > 0 {
-		s.secrets = append(s.secrets, &secretUser{
-			files: files, contents: c.SecretContents(),
-			use: func(contents []mask.Secret) ([]any, error) {
-				now := c.WithSecrets(contents)
-				return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
-			},
-		})
-	}
+	s.secrets = append(s.secrets, &secretUser{
+		files: files, contents: c.SecretContents(),
+		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
+		use: func(contents []mask.Secret) ([]any, error) {
+			now := c.WithSecrets(contents)
+			return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
+		},
+	})
 	s.OnClose(func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, StoreCheck{
 		Name: "sessions (Redis)",
