@@ -97,7 +97,12 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	description, fresh := conn.CustomData()[known+s.field].(*pgconn.StatementDescription)
 	fresh = !fresh
 	if fresh {
-		if description, err = conn.Prepare(ctx, s.name, s.sql, nil); err != nil {
+		if s.name == "" {
+			description, err = describe(ctx, conn, s.sql)
+		} else {
+			description, err = conn.Prepare(ctx, s.name, s.sql, nil)
+		}
+		if err != nil {
 			return isStale(err, fresh), contextFirst(ctx, err)
 		}
 		if _, asked := conn.CustomData()[serverStatement]; s.name != "" && !asked {
@@ -183,7 +188,8 @@ func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, re
 			_, err := result.Close()
 			return err
 		})
-		pipeline.SendQueryParams("SELECT set_config('transaction_read_only', 'on', true)", nil, nil, nil, nil)
+		begin, values := beginning(settingsOf(conn))
+		pipeline.SendQueryParams(begin, values, nil, nil, nil)
 		pipeline.SendQueryParams(serverQuery, nil, nil, nil, nil)
 		pipeline.SendQueryParams(r.sql, r.value, r.oids, nil, r.formats)
 	}

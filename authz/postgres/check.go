@@ -72,8 +72,7 @@ func (c *checker) warning(s *statement, format string, args ...any) {
 
 // statement checks one query. It stops at a problem that prevents further checks.
 func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, wanted []wantedColumn) {
-	conn := c.conn.PgConn()
-	description, err := conn.Prepare(c.ctx, "", s.sql, nil)
+	description, err := describe(c.ctx, c.conn.PgConn(), s.sql)
 	if err != nil {
 		c.refused(s, err, wanted)
 		return
