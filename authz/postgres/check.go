@@ -40,9 +40,11 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	c.statement(&d.users, c.usersParameter, []wantedColumn{
 		{"is_active", flagColumn}, {"roles", namesColumn},
 	})
-	c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
-		{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
-	})
+	if !d.noAPIKeys {
+		c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
+			{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
+		})
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, explain("directory", err)
 	}
