@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -164,6 +165,9 @@ type request struct {
 	value   [][]byte
 	oids    []uint32
 	formats []int16 // of the columns
+	// settings are set for the transaction, beside those of the connection. They are for requests
+	// without a name.
+	settings []setting
 }
 
 // ask sends serverQuery and the query of the request in one pipeline. It calls read only
@@ -188,7 +192,7 @@ func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, re
 			_, err := result.Close()
 			return err
 		})
-		begin, values := beginning(settingsOf(conn))
+		begin, values := beginning(append(slices.Clone(settingsOf(conn)), r.settings...))
 		pipeline.SendQueryParams(begin, values, nil, nil, nil)
 		pipeline.SendQueryParams(serverQuery, nil, nil, nil, nil)
 		pipeline.SendQueryParams(r.sql, r.value, r.oids, nil, r.formats)
