@@ -43,6 +43,9 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
+	if s.Directory.NoAPIKeys {
+		opened.APIKeys = m.CountedAPIKeys(noAPIKeys{})
+	}
 	if err := found.Err(); err != nil {
 		opened.Close()
 		return nil, err
