@@ -16,6 +16,9 @@ import (
 // checkTimeout bounds a Check, which is not part of a request.
 const checkTimeout = 5 * time.Second
 
+// tryTimeout bounds sampling and trying hints in a Check, so that a slow query does not fail it.
+const tryTimeout = 2 * time.Second
+
 // Check checks the two queries against the database: their parameters, the names and
 // types of their columns, the permissions, and the contents of a few rows if it can
 // identify the table.
@@ -32,7 +35,9 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
 	defer conn.Release()
-	c := &checker{ctx: ctx, conn: conn.Conn(), server: d.server}
+	tries, done := context.WithTimeout(ctx, tryTimeout)
+	defer done()
+	c := &checker{ctx: ctx, tries: tries, conn: conn.Conn(), server: d.server}
 	// This comes first, because a standby may not have the tables yet.
 	if _, err := c.run("SELECT $1::text", nil); err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
@@ -53,6 +58,7 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 
 type checker struct {
 	ctx      context.Context //nolint:containedctx // a checker lives as long as one Check
+	tries    context.Context //nolint:containedctx // as above; ends when nothing more is tried for a hint
 	conn     *pgx.Conn
 	server   serverCheck
 	warnings []string
@@ -265,9 +271,9 @@ func (c *checker) tableColumns(t table) []string {
 }
 
 // run runs a query with one parameter in text format and returns the first column.
-func (c *checker) run(sql string, value []byte) ([]string, error) {
+func (c *checker) run(sql string, value []byte, settings ...setting) ([]string, error) {
 	var first []string
-	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}}, func(result *pgconn.ResultReader) error {
+	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}, settings: settings}, func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			if values := result.Values(); len(values) > 0 {
 				first = append(first, string(values[0]))

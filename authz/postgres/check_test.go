@@ -46,7 +46,7 @@ func TestCheck(t *testing.T) {
 		warning string
 	}{
 		{name: "fits by alias"},
-		{name: "fits with a join", users: "SELECT a.enabled AS is_active, role_names AS roles FROM app.accounts a JOIN app.tokens USING (account_id) WHERE account_id = $1", },
+		{name: "fits with a join", users: "SELECT a.enabled AS is_active, role_names AS roles FROM app.accounts a JOIN app.tokens USING (account_id) WHERE account_id = $1"},
 
 		{"no table", postgres.DefaultUsersQuery, postgres.DefaultAPIKeysQuery, []string{
 			`directory.users_query: relation "users" does not exist (SQLSTATE 42P01); create it (warder schema sql`,

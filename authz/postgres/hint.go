@@ -15,9 +15,9 @@ import (
 // column with a type that fits, it runs, and it returns one good row for each sampled key. What
 // does not is not shown.
 
-// rowTimeout bounds the queries that read sampled rows, in milliseconds. Reading a few rows of a
-// join may take long, which is no reason to fail the start.
-const rowTimeout = "1000"
+// rowTimeout bounds a query that reads sampled rows or tries a hint, in milliseconds. Reading a
+// few rows of a join may take long, which is no reason to fail the start.
+var rowTimeout = setting{"statement_timeout", "1000"}
 
 // keysOf returns a few values of the column that the query looks up, those with the most rows
 // first. ok is false if the query has another form.
@@ -35,7 +35,7 @@ func (c *checker) keysOf(s *statement) (keys []string, k key, ok bool, err error
 	}
 	// The parameter is unused; run requires one.
 	keys, err = c.run("SELECT k FROM (SELECT "+text+" AS k "+sel.from+" WHERE "+k.column+" IS NOT NULL AND $1::text IS NULL LIMIT 10000) AS s "+
-		"GROUP BY k ORDER BY count(*) DESC, k LIMIT 5", nil)
+		"GROUP BY k ORDER BY count(*) DESC, k LIMIT 5", nil, rowTimeout)
 	return keys, k, true, err
 }
 
@@ -65,6 +65,9 @@ func (c *checker) subject(s *statement, fields []pgconn.FieldDescription) subjec
 	}
 	on.values = make([][]string, len(fields))
 	for _, key := range on.keys {
+		if c.tries.Err() != nil {
+			break
+		}
 		rows := 0
 		_ = c.server.ask(c.ctx, c.conn.PgConn(), sampling(s.sql, key, nil), func(result *pgconn.ResultReader) error {
 			for result.NextRow() {
@@ -84,12 +87,15 @@ func (c *checker) subject(s *statement, fields []pgconn.FieldDescription) subjec
 }
 
 func sampling(sql, key string, formats []int16) request {
-	return request{sql: sql, value: [][]byte{[]byte(key)}, formats: formats, settings: []setting{{"statement_timeout", rowTimeout}}}
+	return request{sql: sql, value: [][]byte{[]byte(key)}, formats: formats, settings: []setting{rowTimeout}}
 }
 
 // fits reports whether a changed query runs, has the wanted columns, and returns at most one
 // row without faults for each key. filled requires that one of the rows has names.
 func (c *checker) fits(sql string, keys []string, filled bool, wanted ...wantedColumn) bool {
+	if c.tries.Err() != nil {
+		return false
+	}
 	description, err := describe(c.ctx, c.conn.PgConn(), sql)
 	if err != nil || len(description.ParamOIDs) != 1 {
 		return false
@@ -108,7 +114,7 @@ func (c *checker) fits(sql string, keys []string, filled bool, wanted ...wantedC
 			return false
 		}
 	}
-	if _, err := c.run(sql, nil); err != nil {
+	if _, err := c.run(sql, nil, rowTimeout); err != nil {
 		return false
 	}
 	total := 0
@@ -418,7 +424,7 @@ func (c *checker) comparing(s *statement, takes func(uint32) bool, formats ...st
 		if err != nil || len(description.ParamOIDs) != 1 || !takes(description.ParamOIDs[0]) {
 			continue
 		}
-		if _, err := c.run(changed.String(), nil); err == nil {
+		if _, err := c.run(changed.String(), nil, rowTimeout); err == nil {
 			return "; write WHERE " + with
 		}
 	}

@@ -105,6 +105,8 @@ func TestHintsForUsers(t *testing.T) {
 			query: "SELECT is_active, %s FROM users LEFT JOIN user_roles ON user_id = id WHERE id = $1", item: "role AS roles", roles: two, hint: "array_remove(array_agg(role::text), NULL) AS roles"},
 		{name: "a row a role in a table of its own", schema: `CREATE TABLE user_roles (user_id bigint, role text); INSERT INTO user_roles VALUES (1, 'A'), (1, 'B'), (2, 'A')`,
 			query: "SELECT true AS is_active, %s FROM user_roles WHERE user_id = $1;", item: "role AS roles", roles: two, hint: "SELECT true AS is_active, array_agg(role) AS roles FROM user_roles WHERE user_id = $1 GROUP BY user_id", active: true},
+		{name: "tables with a comma", schema: `CREATE TABLE users (id bigint PRIMARY KEY, is_active boolean); CREATE TABLE held ("user" bigint, "Role" varchar(9)); INSERT INTO users VALUES (1, true), (2, false); INSERT INTO held VALUES (1, 'B'), (1, 'A'), (2, 'A')`,
+			query: `select distinct users.is_active as is_active, %s from users, held where held."user" = users.id and users.id = $1::bigint limit 5`, item: `held."Role" as roles`, roles: two, hint: `array_agg(held."Role") AS roles`},
 		{name: "one role of another table", schema: `CREATE TABLE roles (id int PRIMARY KEY, name varchar); CREATE TABLE users (id uuid PRIMARY KEY, is_active boolean, role_id int);
 			INSERT INTO roles VALUES (1, 'A'); INSERT INTO users VALUES ('00000000-0000-0000-0000-000000000001', true, 1), ('00000000-0000-0000-0000-000000000002', false, 1)`,
 			query: "SELECT is_active, %s FROM users JOIN roles ON roles.id = role_id WHERE users.id = $1", item: "name AS roles", roles: one, hint: "array_agg(name)", id: "00000000-0000-0000-0000-00000000000"},
@@ -206,6 +208,17 @@ func TestNoHint(t *testing.T) {
 				t.Errorf("Check = %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestHintsOfSlowQueries reports the problem of a query whose rows take too long to sample.
+func TestHintsOfSlowQueries(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, noKeys+`CREATE TABLE users (id bigint PRIMARY KEY, is_active boolean, role int); INSERT INTO users SELECT n, true, n FROM generate_series(1, 60) n`)
+	_, err := open(t, postgres.Config{DatabaseURL: db.URL(), UsersQuery: "SELECT is_active, role AS roles FROM users, LATERAL (SELECT pg_sleep(0.2 + 0 * id)) AS slow WHERE id = $1"}).Check(t.Context())
+	if err == nil || errors.Is(err, postgres.ErrUnreachable) || !strings.Contains(err.Error(), "the column roles is integer") {
+		t.Errorf("Check = %v, want the problem", err)
 	}
 }
 

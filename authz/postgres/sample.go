@@ -57,6 +57,9 @@ func (c *checker) sample(s *statement, fields []pgconn.FieldDescription) {
 		return
 	}
 	for _, key := range keys {
+		if c.tries.Err() != nil {
+			return
+		}
 		if s.field == "directory.users_query" && !authz.ValidID(key) {
 			c.warning(s, "%s contains ids that a token cannot contain; an id is 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", column)
 			return

@@ -259,7 +259,7 @@ func TestParameters(t *testing.T) {
 				t.Errorf("%s is there twice", name)
 			}
 			seen[name] = true
-			if !strings.Contains(string(text), "`"+name+"`") {
+			if !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`"+name+"=") {
 				t.Errorf("README does not name `%s`", name)
 			}
 		}
