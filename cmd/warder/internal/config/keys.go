@@ -163,6 +163,8 @@ type DirectoryKeys struct {
 	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
 	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
+	// off where there is no table of API keys: the query is not checked at the start, no key is valid, and a policy that accepts keys is an error.
+	APIKeys switchWord `json:"api_keys" jsonschema_extras:"default=on"`
 	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
 	MaxStaleness time.Duration `json:"max_staleness" jsonschema_extras:"default=0s"`
 	// true lets a standby answer, which may not know yet what has changed: max_standby_lag bounds that, and adds to max_staleness.
@@ -256,6 +258,9 @@ type (
 	headerKB    int
 	sourceWord  string
 	word        string // one of those in its tag
+	// A switchWord is on or off. YAML 1.1 takes these words for true and false, so that programs
+	// may write those.
+	switchWord string
 	// A textsOrVariable is a list. A text that comes from a variable is one too, separated
 	// by commas or spaces.
 	textsOrVariable []string
@@ -263,6 +268,12 @@ type (
 	// from a variable that is empty: who writes ${AUDIENCE} wants it checked.
 	checkedText  string
 	checkedTexts []string
+)
+
+// The values of a switchWord.
+const (
+	switchedOn  = "on"
+	switchedOff = "off"
 )
 
 // A secretText is a secret that stands in the configuration. The zero secretText is none.
@@ -295,6 +306,19 @@ func (m *fileMode) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		return
 	}
 	*m = fileMode(v.Text)
+}
+
+// ReadValue reads on or off, or true or false without quotes.
+func (w *switchWord) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	truth := v.Kind == strict.Bool || v.Filled
+	switch {
+	case v.Kind == strict.Text && v.Text == switchedOn, truth && v.Text == "true":
+		*w = switchedOn
+	case v.Kind == strict.Text && v.Text == switchedOff, truth && v.Text == "false":
+		*w = switchedOff
+	default:
+		r.WrongKind(field, v, "on or off")
+	}
 }
 
 // ReadValue reads a secret. No message contains its value.

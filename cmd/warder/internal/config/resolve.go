@@ -287,8 +287,11 @@ func (c *Config) resolveSessions() Sessions {
 func (c *Config) resolveDirectory() Directory {
 	r, d := c.reader, &c.Directory
 	s := Directory{
-		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery,
+		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, NoAPIKeys: c.APIKeysOff(),
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
+	}
+	if s.NoAPIKeys && r.given("directory.api_keys_query") {
+		r.warn("directory.api_keys_query", "has no effect, because directory.api_keys is off; leave it out")
 	}
 	source := c.databaseURL()
 	url, ok := source.read(r)
@@ -300,6 +303,9 @@ func (c *Config) resolveDirectory() Directory {
 		s.Password, s.PasswordFile = c.passwordFile("directory.password_file", d.PasswordFile)
 		if err := s.Postgres(nil).Validate(); err != nil {
 			r.failWith("directory.database_url", "", err)
+		}
+		for _, warning := range s.Postgres(nil).Warnings() {
+			r.warn("directory.database_url", "%s", warning)
 		}
 	case d.File != "":
 		if d.PasswordFile != "" {

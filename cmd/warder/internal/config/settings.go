@@ -132,6 +132,7 @@ type Directory struct {
 	Password                 mask.Secret // the password that DatabaseURL leaves out, if any
 	File                     string
 	UsersQuery, APIKeysQuery string
+	NoAPIKeys                bool          // API keys are off
 	MaxStaleness             time.Duration // 0 disables the cache
 	Standby                  bool          // a standby may answer
 	MaxStandbyLag            time.Duration // the maximum age of the data of a standby

@@ -27,7 +27,7 @@ func (c Sessions) Redis(log *slog.Logger) redis.Config {
 // Postgres returns the configuration of the store of users and API keys in Postgres.
 func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
-		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
+		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery, NoAPIKeys: c.NoAPIKeys,
 		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,
 	}
 }

@@ -43,6 +43,9 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
+	if s.Directory.NoAPIKeys {
+		opened.APIKeys = m.CountedAPIKeys(noAPIKeys{})
+	}
 	if err := found.Err(); err != nil {
 		opened.Close()
 		return nil, err
@@ -120,7 +123,11 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
 		use: func(contents []mask.Secret) ([]any, error) {
 			now := c.WithSecrets(contents)
-			return nil, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
+			var about []any
+			for _, warning := range now.Postgres(nil).Warnings() {
+				about = append(about, "warning", warning)
+			}
+			return about, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
 		},
 	})
 	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)
