@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"warder/authz/authztest"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
@@ -138,7 +139,7 @@ while [ $# -gt 0 ]; do case "$1" in -f|-k) [ -e "$MODULE/$2" ] || exit 1;; esac;
 // newExamples creates the folder in which the commands of a page run.
 func newExamples(t *testing.T, p clitest.Page) *examples {
 	t.Helper()
-	c := &examples{dir: t.TempDir(), admin: clitest.FreeAddress(t)}
+	c := &examples{dir: t.TempDir(), admin: authztest.FreeAddress(t)}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
