@@ -204,7 +204,7 @@ func freePort(t testing.TB) int {
 	var err error
 	for range 100 {
 		var l net.Listener
-		port := 12_000 + rand.IntN(20_000) //nolint:gosec // not a secret
+		port := 12_000 + rand.IntN(20_000)
 		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			_ = l.Close()
 			return port

@@ -173,7 +173,8 @@ func (r *urlReader) sslMode() (string, error) {
 		case mode == "":
 			mode = ssl
 		case r.java: // for JDBC, sslmode wins
-		case mode != ssl && !(ssl == "require" && strings.HasPrefix(mode, "verify-") && truth(value) == "true"):
+		case ssl == "require" && strings.HasPrefix(mode, "verify-") && truth(value) == "true": // ssl=true, and more
+		case mode != ssl:
 			return "", errors.New("ssl and sslmode disagree; leave one out")
 		}
 	}

@@ -132,7 +132,7 @@ func terminate(t testing.TB, to string, present *tls.Certificate) *terminator {
 			serving.Go(func() {
 				defer near.Close()
 				secured := tls.Server(near, config)
-				if secured.HandshakeContext(context.Background()) != nil {
+				if secured.HandshakeContext(t.Context()) != nil {
 					return
 				}
 				far, err := net.Dial("tcp", to)
