@@ -483,8 +483,8 @@ func (objectValue) ConvertToNative(reflect.Type) (any, error) {
 }
 func (objectValue) ConvertToType(celref.Type) celref.Val { return types.NewErr("not convertible") }
 func (objectValue) Equal(celref.Val) celref.Val          { return types.False }
-func (v objectValue) Type() celref.Type               { return types.NewObjectType(v.name) }
-func (v objectValue) Value() any                   { return plainValue(v) }
+func (v objectValue) Type() celref.Type                  { return types.NewObjectType(v.name) }
+func (v objectValue) Value() any                         { return plainValue(v) }
 
 // plainValue returns a value of CEL as it is in JSON.
 func plainValue(v celref.Val) any {
