@@ -348,7 +348,7 @@ var valueRules = map[string]map[string]any{
 	"autoscaling.maxReplicas":            {"minimum": 2},
 	"tls.existingSecret":                 {"minLength": 1},
 	"tls.mode":                           {"enum": []any{"mutual", "istio"}},
-	"tls.istio.principals":               {"items": map[string]any{"type": "string", "pattern": "^[^*]+$"}},
+	"tls.istio.principals":               {"items": map[string]any{"type": "string", "pattern": "[^*]"}},
 	"tls.istio.monitoringNamespaces":     {"items": map[string]any{"type": "string"}},
 	"tls.istio.namespace":                {"minLength": 1},
 	"tls.certManager.issuerRef.kind":     {"enum": []any{"Issuer", "ClusterIssuer"}},

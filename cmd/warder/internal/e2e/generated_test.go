@@ -143,7 +143,7 @@ func (r *rig) onLoopback(t *testing.T, root map[string]any) {
 		host.(map[string]any)["domains"] = []any{"*"}
 	}
 	asked := map[string]bool{} // clusters that are warder
-	for _, grpc := range grpcServices(m) {
+	for _, grpc := range grpcServices(l) {
 		asked[grpc["envoy_grpc"].(map[string]any)["cluster_name"].(string)] = true
 	}
 	extAuthz := filterWith(t, m, "ext_authz")
@@ -199,7 +199,7 @@ func plainChain(t *testing.T, l map[string]any) map[string]any {
 	return found
 }
 
-// grpcServices returns the services that the connection manager calls.
+// grpcServices returns the services that the filters and the access logs in v call.
 func grpcServices(v any) (found []map[string]any) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -261,7 +261,7 @@ type differences struct {
 }
 
 // readDifferences reads differences.yaml: by configuration, groups of cases with the reason that
-// they share.
+// they share. FILE/* stands for the cases of a file that are not named themselves.
 func readDifferences(t *testing.T) map[string]*differences {
 	t.Helper()
 	type group struct {
@@ -310,11 +310,16 @@ func nameOf(c *policytest.Case) string { return c.File().Name + "/" + c.Name }
 func (d *differences) apply(t *testing.T, f *policytest.File) {
 	t.Helper()
 	for _, c := range f.Cases {
-		e, found := d.exceptions[nameOf(c)]
+		name := nameOf(c)
+		e, found := d.exceptions[name]
+		if !found {
+			name = f.Name + "/*"
+			e, found = d.exceptions[name]
+		}
 		if !found {
 			continue
 		}
-		d.met[nameOf(c)] = true
+		d.met[name] = true
 		allowed := c.Wanted(policytest.DepthWire).Allow
 		c.Envoy = e
 		if e.Skip == "" && c.Wanted(policytest.DepthEnvoy).Allow && !allowed && d.paths[nameOf(c)] == "" {
