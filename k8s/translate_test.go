@@ -144,6 +144,9 @@ func translateGateway(t *testing.T, tr translation) map[string]any {
 			if !slices.Contains(gatewayKinds, o.kind()) || o.key() == "GatewayClass eg" && slices.Contains(tr.files, "envoy-gateway/sidecar.yaml") {
 				continue
 			}
+			if o.key() == "Service warder/warder" { // a cluster gives it an address
+				o.doc["spec"].(map[string]any)["clusterIP"] = "10.96.1.2"
+			}
 			text, err := json.Marshal(o.doc)
 			if err != nil {
 				t.Fatal(err)
@@ -215,8 +218,8 @@ func folded(t *testing.T, dump []byte) map[string]any {
 			for _, l := range items(c["dynamicListeners"]) {
 				listeners = append(listeners, plain(dig(l, "activeState", "listener")))
 			}
-			for _, each := range items(c["dynamicActiveClusters"]) {
-				clusters = append(clusters, plain(dig(each, "cluster")))
+			for _, d := range items(c["dynamicActiveClusters"]) {
+				clusters = append(clusters, plain(dig(d, "cluster")))
 			}
 			for _, r := range items(c["dynamicRouteConfigs"]) {
 				r := plain(dig(r, "routeConfig"))
@@ -236,7 +239,7 @@ func folded(t *testing.T, dump []byte) map[string]any {
 			delete(c, "edsClusterConfig")
 		}
 	}
-	walk(listeners, func(m map[string]any) {
+	each(listeners, func(m map[string]any) {
 		if name, ok := dig(m, "rds", "routeConfigName").(string); ok {
 			delete(m, "rds")
 			m["routeConfig"] = routes[name]
@@ -265,21 +268,6 @@ func items(v any) []any {
 	return list
 }
 
-// walk calls do for every map in v.
-func walk(v any, do func(map[string]any)) {
-	switch v := v.(type) {
-	case map[string]any:
-		do(v)
-		for _, each := range v {
-			walk(each, do)
-		}
-	case []any:
-		for _, each := range v {
-			walk(each, do)
-		}
-	}
-}
-
 // reached returns the listener of that name, and the clusters that it names.
 func reached(t *testing.T, root map[string]any, listener string) map[string]any {
 	t.Helper()
@@ -293,7 +281,7 @@ func reached(t *testing.T, root map[string]any, listener string) map[string]any 
 		t.Fatalf("no listener %q, only %q", listener, names)
 	}
 	named := map[any]bool{}
-	walk(listeners[i], func(m map[string]any) {
+	each(listeners[i], func(m map[string]any) {
 		for _, name := range []string{"cluster", "cluster_name"} {
 			named[m[name]] = true
 		}
@@ -304,5 +292,25 @@ func reached(t *testing.T, root map[string]any, listener string) map[string]any 
 			clusters = append(clusters, c)
 		}
 	}
-	return map[string]any{"static_resources": map[string]any{"listeners": []any{listeners[i]}, "clusters": clusters}}
+	return whole(map[string]any{"static_resources": map[string]any{"listeners": []any{listeners[i]}, "clusters": clusters}}).(map[string]any)
+}
+
+// whole returns v with whole numbers as such; JSON makes floats of them, and YAML writes those
+// as powers of ten.
+func whole(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			v[name] = whole(inner)
+		}
+	case []any:
+		for i, inner := range v {
+			v[i] = whole(inner)
+		}
+	case float64:
+		if v == float64(int64(v)) {
+			return int64(v)
+		}
+	}
+	return v
 }

@@ -31,7 +31,12 @@ func testGenerated(t *testing.T, leaks *leaks) {
 	for _, name := range []string{"istio", "istio-gateway", "envoy-gateway"} {
 		t.Run(name, func(t *testing.T) {
 			m := newMesh(t)
-			base := r.startGenerated(t, name, func(root map[string]any) { m.add(t, root) })
+			base := r.startGenerated(t, name, func(root map[string]any) {
+				if name == "envoy-gateway" { // by contextExtensions of a SecurityPolicy for each route
+					withChosenRoutes(root, authztest.LoadCorpus(t, corpusDir), "envoy.filters.http.ext_authz/securitypolicy/app/warder")
+				}
+				m.add(t, root)
+			})
 			var err error
 			if m.address, err = r.envoy.Listener(t.Context(), meshListener); err != nil {
 				t.Fatal(err)
