@@ -176,7 +176,7 @@ func recognise(c container) (is, mounts string) {
 func celOf(t *testing.T, n *yaml.Node, object string, indent int) string {
 	t.Helper()
 	space := strings.Repeat(" ", indent)
-	switch n.Kind { //nolint:exhaustive // all others are scalars in a patch
+	switch n.Kind {
 	case yaml.MappingNode:
 		var fields []string
 		for i := 0; i < len(n.Content); i += 2 {
