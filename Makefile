@@ -14,11 +14,18 @@ BENCH_OUT ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
+EGCTL_VERSION         := v1.9.1
+# The release of the commit in k8s/translate/istio/go.mod.
+ISTIO_VERSION         := 1.31.1
 
 TOOLS := .tools
 VENV  := $(TOOLS)/venv/.installed
 LINT  := $(TOOLS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM  := $(TOOLS)/bin/helm-$(HELM_VERSION)
+# What Istio and Envoy Gateway make of objects. Istio's is a program of our own on its
+# packages, a module of its own, since their dependencies are many.
+EGCTL := $(TOOLS)/bin/egctl-$(EGCTL_VERSION)
+ISTIO := $(TOOLS)/bin/istio-$(ISTIO_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -27,10 +34,10 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build tools demo test vet lint race fuzz k8s bench sizes h2load clean go-new-enough
+.PHONY: help build tools demo test vet lint race fuzz k8s k8s-generated k8s-generated-check bench sizes h2load clean go-new-enough
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go-new-enough ## build bin/warder, a static binary
 	@echo "== build bin/warder"
@@ -77,6 +84,14 @@ fuzz: go-new-enough ## each fuzz target for a moment (FUZZTIME=5s)
 k8s: tools $(HELM) ## check the manifests and the chart in k8s/
 	@echo "== manifests"
 	@$(GO) test -count=1 ./k8s
+
+k8s-generated: tools $(EGCTL) $(ISTIO) ## make k8s/testdata/generated again with Istio's and Envoy Gateway's own code
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s -update
+
+k8s-generated-check: tools $(EGCTL) $(ISTIO) ## check that k8s/testdata/generated is current
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s
 
 bench: tools h2load build ## measure against a stock server, some minutes (BENCHTIME=2s ROUNDS=5 SCENARIO=envoy/jwt BENCH_OUT=bench.json)
 	@echo "== bench"
@@ -142,3 +157,14 @@ $(HELM):
 	@rm -f $(TOOLS)/bin/helm-*
 	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 	@mv $(TOOLS)/bin/helm $@
+
+$(EGCTL):
+	@echo "== tools: egctl $(EGCTL_VERSION), ten minutes the first time"
+	@rm -f $(TOOLS)/bin/egctl-*
+	@CGO_ENABLED=0 GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/envoyproxy/gateway/cmd/egctl@$(EGCTL_VERSION)
+	@mv $(TOOLS)/bin/egctl $@
+
+$(ISTIO): $(wildcard k8s/translate/istio/*.go) k8s/translate/istio/go.mod
+	@echo "== tools: Istio's translator, ten minutes the first time"
+	@rm -f $(TOOLS)/bin/istio-*
+	@cd k8s/translate/istio && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(ISTIO_VERSION)' -o $(CURDIR)/$@ .
