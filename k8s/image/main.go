@@ -55,7 +55,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("usage: image -out FOLDER [-source FOLDER] [-name NAME:TAG] [-platforms OS/ARCH,…] [-label KEY=VALUE]")
 	}
 
-	tag, err := name.NewTag(*ref, name.StrictValidation)
+	tag, err := name.NewTag(*ref)
+	if err == nil && !strings.HasSuffix(*ref, ":"+tag.TagStr()) {
+		err = fmt.Errorf("%q has no tag", *ref)
+	}
 	if err != nil {
 		return fmt.Errorf("-name: %w; write NAME:TAG, such as registry.example.com/warder:1.0.0", err)
 	}
