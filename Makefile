@@ -18,11 +18,15 @@ LABELS ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
+KUBERNETES_VERSION    := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' k8s/cluster/go.mod)
 
 TOOLS := .tools
 VENV  := $(TOOLS)/venv/.installed
 LINT  := $(TOOLS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM  := $(TOOLS)/bin/helm-$(HELM_VERSION)
+# Kubernetes, from its own Go modules: the API server with etcd, and what a node needs more.
+CONTROLPLANE := $(TOOLS)/bin/controlplane-$(KUBERNETES_VERSION)
+NODE         := $(TOOLS)/bin/node-$(KUBERNETES_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -31,7 +35,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test fuzz k8s bench h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test fuzz k8s cluster-test pod-test root containerd bench h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +98,33 @@ k8s: tools $(HELM) ## check the manifests and the chart in k8s/
 	@echo "== manifests"
 	@$(GO) test -count=1 ./k8s
 
+# The tests are compiled as the programs are (-trimpath, no cgo), so that both share what is compiled.
+CLUSTER_TEST := CGO_ENABLED=0 $(GO) test -C k8s/cluster -trimpath -count=1 -v
+
+cluster-test: go-new-enough $(HELM) $(CONTROLPLANE) ## check all of k8s/ on a real API server (15 minutes to build it the first time, then one)
+	@echo "== API server $(KUBERNETES_VERSION)"
+	@$(CLUSTER_TEST) -tags cluster -timeout 10m .
+
+pod-test: root tools image $(HELM) $(CONTROLPLANE) $(NODE) containerd ## run the pods of the chart on a real kubelet; as root (25 minutes the first time, then six)
+	@echo "== kubelet $(KUBERNETES_VERSION)"
+	@$(CLUSTER_TEST) -tags pod -timeout 25m .
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make: pod-test needs root, for a kubelet with mounts, a network and cgroups of its own" >&2; exit 1; }
+
+# The system's packages: runc needs a C compiler and libraries, and the plugins are many.
+containerd:
+	@missing=; for each in containerd runc; do command -v $$each >/dev/null || missing=1; done; \
+	[ -x /usr/lib/cni/ptp ] || [ -x /opt/cni/bin/ptp ] || [ -x /usr/libexec/cni/ptp ] || missing=1; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== tools: containerd, runc and network plugins"; export DEBIAN_FRONTEND=noninteractive; \
+		out=$$( { apt-get install -y --no-install-recommends containerd runc containernetworking-plugins || \
+			{ apt-get update && apt-get install -y --no-install-recommends containerd runc containernetworking-plugins; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
+	else \
+		echo "make: no containerd, runc or CNI plugins found; install them (Debian and Ubuntu: containerd, runc, containernetworking-plugins)" >&2; exit 1; \
+	fi
+
 bench: tools h2load build ## measure against a stock server, some minutes (BENCHTIME=2s ROUNDS=5 SCENARIO=envoy/jwt BENCH_OUT=bench.json)
 	@echo "== bench"
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/stock ./testdata/stock
@@ -141,3 +172,11 @@ $(HELM):
 	@rm -f $(TOOLS)/bin/helm-*
 	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 	@mv $(TOOLS)/bin/helm $@
+
+# From source, as nothing but Kubernetes' own registry has them.
+$(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum $(wildcard k8s/cluster/cmd/*/main.go)
+	@echo "== tools: $(@F), ten minutes the first time"
+	@rm -f $(TOOLS)/bin/$(firstword $(subst -, ,$(@F)))-*
+	@CGO_ENABLED=0 $(GO) build -C k8s/cluster -trimpath \
+		-ldflags='-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))' \
+		-o $(CURDIR)/$@ ./cmd/$(firstword $(subst -, ,$(@F)))

@@ -39,7 +39,11 @@ func TestCluster(t *testing.T) {
 			}
 			applied := cp.accept(t, objects)
 			for _, o := range objects {
-				for _, pod := range podsOf(t, o) {
+				made, err := podsOf(o)
+				if err != nil {
+					t.Errorf("%s: %v", describe(o), err)
+				}
+				for _, pod := range made {
 					pods++
 					if err := cp.createPod(ctx, pod); err != nil {
 						t.Errorf("the pod of %s: %v", describe(o), err)
@@ -147,39 +151,35 @@ func (cp *controlPlane) createPod(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // podsOf returns the pods that an object makes.
-func podsOf(t testing.TB, o *unstructured.Unstructured) []*corev1.Pod {
-	t.Helper()
-	template := func(path ...string) []*corev1.Pod {
-		part, ok, err := unstructured.NestedMap(o.Object, path...)
-		if err != nil || !ok {
-			t.Fatalf("%s: no %s: %v", describe(o), strings.Join(path, "."), err)
-		}
-		pod := &corev1.Pod{}
-		convert(t, part, pod)
-		return []*corev1.Pod{pod}
-	}
+func podsOf(o *unstructured.Unstructured) ([]*corev1.Pod, error) {
+	path := []string{"spec", "template"}
 	switch o.GetKind() {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job":
-		return template("spec", "template")
 	case "CronJob":
-		return template("spec", "jobTemplate", "spec", "template")
+		path = []string{"spec", "jobTemplate", "spec", "template"}
 	case "Pod":
-		pod := &corev1.Pod{}
-		convert(t, o.Object, pod)
-		return []*corev1.Pod{pod}
+		path = nil
 	case "EnvoyProxy":
 		patch, ok, err := unstructured.NestedMap(o.Object, "spec", "provider", "kubernetes", "envoyDeployment", "patch", "value", "spec", "template")
 		if err != nil || !ok {
-			return nil // it changes no pod
+			return nil, err // without a patch it makes no pod of ours
 		}
-		return []*corev1.Pod{patched(t, patch)}
+		pod, err := patched(patch)
+		return []*corev1.Pod{pod}, err
+	default:
+		return nil, nil
 	}
-	return nil
+	template, _, err := unstructured.NestedMap(o.Object, path...)
+	if err != nil {
+		return nil, err
+	}
+	pod := &corev1.Pod{}
+	err = convert(template, pod)
+	return []*corev1.Pod{pod}, err
 }
 
 // patched returns the pod of Envoy Gateway with the patch of an EnvoyProxy.
-func patched(t testing.TB, patch map[string]any) *corev1.Pod {
-	t.Helper()
+func patched(patch map[string]any) (*corev1.Pod, error) {
 	no := false
 	gateway := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
 		Name: "envoy", Image: "envoyproxy/envoy:distroless-v1.40.0",
@@ -187,32 +187,26 @@ func patched(t testing.TB, patch map[string]any) *corev1.Pod {
 	}}}}
 	before, err := json.Marshal(gateway)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	change, err := json.Marshal(patch)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	after, err := strategicpatch.StrategicMergePatch(before, change, gateway)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	pod := &corev1.Pod{}
-	if err := json.Unmarshal(after, pod); err != nil {
-		t.Fatal(err)
-	}
-	return pod
+	return pod, json.Unmarshal(after, pod)
 }
 
-func convert(t testing.TB, from map[string]any, to any) {
-	t.Helper()
+func convert(from map[string]any, to any) error {
 	data, err := json.Marshal(from)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := json.Unmarshal(data, to); err != nil {
-		t.Fatal(err)
-	}
+	return json.Unmarshal(data, to)
 }
 
 func describe(o *unstructured.Unstructured) string {

@@ -181,8 +181,9 @@ func (cp *controlPlane) remove(ctx context.Context, o *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	now := int64(0)
-	return client.Delete(ctx, o.GetName(), metav1.DeleteOptions{GracePeriodSeconds: &now})
+	// What a Job made goes with it, which is not the default.
+	now, policy := int64(0), metav1.DeletePropagationBackground
+	return client.Delete(ctx, o.GetName(), metav1.DeleteOptions{GracePeriodSeconds: &now, PropagationPolicy: &policy})
 }
 
 // ensureNamespace creates a namespace that the user of the objects would have, unless it exists.

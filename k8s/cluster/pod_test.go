@@ -66,7 +66,9 @@ app:
 `
 
 // good and bad are requests to the API: of a user who is signed in, and of nobody.
-func good(token string) request { return request{method: http.MethodPost, path: "/api/v1/x", token: token} }
+func good(token string) request {
+	return request{method: http.MethodPost, path: "/api/v1/x", token: token}
+}
 
 var bad = request{method: http.MethodPost, path: "/api/v1/x"}
 
@@ -92,7 +94,7 @@ func TestPod(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"a policy with mistakes stops the installation", s.badInstallation},
-		{"start: warder, Envoy, application", s.start},
+		{"start in order", s.start},
 		{"answers", s.answers},
 		{"helm test", s.helmTest},
 		{"a policy is live in seconds", s.policy},
@@ -100,7 +102,7 @@ func TestPod(t *testing.T) {
 		{"kill -9 of warder", s.kill},
 		{"updates under load", s.updates},
 		{"memory", s.memory},
-		{"stop: application, Envoy, warder", s.stop},
+		{"stop in order", s.stop},
 		{"injection", s.injection},
 	} {
 		if !t.Run(part.name, part.run) {
@@ -113,8 +115,8 @@ func TestPod(t *testing.T) {
 type scenario struct {
 	*node
 	top    *testing.T // what a part starts for the parts after it ends with this
-	valkey *process // nil before it is started
-	token  string   // of user 1, who is no admin
+	valkey *process   // nil before it is started
+	token  string     // of user 1, who is no admin
 }
 
 // createSecret makes what the manifests and the chart read.
@@ -132,7 +134,7 @@ func (n *node) createSecret(t *testing.T, namespace string) {
 // helm runs helm against the node.
 func (n *node) helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), tool(t, "helm-*"), append(args, "--namespace", namespace, "--timeout", "4m")...)
+	cmd := exec.CommandContext(t.Context(), tool(t, "helm-*"), append(args, "--namespace", namespace)...)
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+n.kubeconfig)
 	out, err := cmd.CombinedOutput()
@@ -148,7 +150,7 @@ func (n *node) upgrade(t *testing.T, policy string, args ...string) error {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "values.yaml"), valuesText)
 	writeFile(t, filepath.Join(dir, "policy.yaml"), policy)
-	_, err := n.helm(t, append([]string{"upgrade", "--install", release, "../chart",
+	_, err := n.helm(t, append([]string{"upgrade", "--install", release, "../chart", "--timeout", "4m",
 		"--values", filepath.Join(dir, "values.yaml"), "--set-file", "policy.text=" + filepath.Join(dir, "policy.yaml")}, args...)...)
 	return err
 }
@@ -231,7 +233,7 @@ func (s *scenario) badInstallation(t *testing.T) {
 	if err == nil {
 		t.Fatal("helm installed a policy with a mistake")
 	}
-	s.wantJobLog(t, `unknown key`)
+	s.wantJobLog(t, `did you mean allow?`)
 	if pods := s.settled(t, namespace, releasePods, 0); len(pods) > 0 {
 		t.Errorf("there are pods: %d", len(pods))
 	}

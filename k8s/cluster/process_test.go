@@ -60,10 +60,10 @@ func startCommand(t testing.TB, dir, name string, cmd *exec.Cmd) *process {
 		t.Fatalf("%s: %v", name, err)
 	}
 	t.Cleanup(func() {
-		p.stop()
 		if t.Failed() {
 			t.Logf("the end of the log of %s:\n%s", name, p.tail())
 		}
+		p.stop()
 	})
 	return p
 }
@@ -103,5 +103,5 @@ func (p *process) tail() string {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(lines[max(0, len(lines)-25):], "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
 }

@@ -4,10 +4,10 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/spf13/cobra"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -22,7 +22,7 @@ func main() {
 	root.AddCommand(
 		controllermanager.NewControllerManagerCommand(),
 		scheduler.NewSchedulerCommand(),
-		kubelet.NewKubeletCommand(genericapiserver.SetupSignalContext()),
+		kubelet.NewKubeletCommand(context.Background()), // each handles signals itself
 	)
 	os.Exit(cli.Run(root))
 }
