@@ -128,6 +128,7 @@ type load struct {
 // A report is what a load saw.
 type report struct {
 	statuses map[int]int
+	samples  map[int]string // one answer of each status
 	errors   []string
 	// longest is the longest time without a status 200.
 	longest time.Duration
@@ -138,11 +139,16 @@ func (r report) String() string {
 	for _, status := range slices.Sorted(maps.Keys(r.statuses)) {
 		parts = append(parts, fmt.Sprintf("%d: %d", status, r.statuses[status]))
 	}
+	for status, sample := range r.samples {
+		if status >= http.StatusInternalServerError {
+			parts = append(parts, fmt.Sprintf("the last %d from %s", status, sample))
+		}
+	}
 	return fmt.Sprintf("answers %s; errors %d", strings.Join(parts, ", "), len(r.errors))
 }
 
-// startLoad sends a request each 10 ms from each of a few clients; choose names the
-// address for the n-th request.
+// startLoad sends a request each 20 ms from each of two clients; choose names the address
+// for the n-th request.
 func startLoad(t *testing.T, r request, choose func(n int) (string, error)) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -150,13 +156,13 @@ func startLoad(t *testing.T, r request, choose func(n int) (string, error)) *loa
 	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	var (
 		mu    sync.Mutex
-		total = report{statuses: map[int]int{}}
+		total = report{statuses: map[int]int{}, samples: map[int]string{}}
 		last  = time.Now()
 		wg    sync.WaitGroup
 	)
-	for worker := range 4 {
+	for worker := range 2 {
 		wg.Go(func() {
-			tick := time.NewTicker(10 * time.Millisecond)
+			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for n := worker; ctx.Err() == nil; n++ {
 				address, err := choose(n)
@@ -171,6 +177,7 @@ func startLoad(t *testing.T, r request, choose func(n int) (string, error)) *loa
 					total.errors = append(total.errors, fmt.Sprintf("%s: %v", address, err))
 				default:
 					total.statuses[got.status]++
+					total.samples[got.status] = fmt.Sprintf("%s at %s: %s", address, time.Now().Format(time.StampMilli), strings.TrimSpace(got.body))
 				}
 				if now := time.Now(); got.status == http.StatusOK {
 					total.longest = max(total.longest, now.Sub(last))

@@ -55,7 +55,12 @@ func policyText(routes ...string) string {
 // valuesText is what a user writes for the chart.
 const valuesText = `mode: sidecar
 secrets: {existingSecret: warder}
-config: {log: {decisions: all}}
+config:
+  log: {decisions: all}
+  # More than by default, for a machine that is busy: still below Envoy's 500 ms.
+  deadline: 450ms
+  sessions: {timeout: 400ms}
+  directory: {timeout: 400ms}
 memoryLimitMiB: 128
 resources: {requests: {cpu: 50m, memory: 64Mi}}
 envoy: {resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 512Mi}}}
