@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -193,6 +194,30 @@ func (cp *controlPlane) ensureNamespace(ctx context.Context, name string, labels
 	o.SetName(name)
 	o.SetLabels(labels)
 	return cp.apply(ctx, o)
+}
+
+// injectLabel is the label of pods that ask for the injection.
+const injectLabel = "warder.dev/inject"
+
+// awaitInjection waits until the API server has compiled the injection policy. A pod that is
+// never created tries it out.
+func (cp *controlPlane) awaitInjection(ctx context.Context) error {
+	no := false
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "try", Labels: map[string]string{injectLabel: "true"}},
+		Spec:       corev1.PodSpec{AutomountServiceAccountToken: &no, Containers: []corev1.Container{{Name: "app", Image: "app:1"}}},
+	}
+	defer cp.warnings.take()
+	return eventually(ctx, func(ctx context.Context) error {
+		got, err := cp.kube.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return err
+		}
+		if len(got.Spec.InitContainers) == 0 {
+			return errors.New("nothing is injected")
+		}
+		return nil
+	})
 }
 
 // tool returns the program of that name in .tools/bin.

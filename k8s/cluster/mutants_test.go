@@ -88,7 +88,7 @@ var mutants = []struct{ kind, old, new, want string }{
 	{"Deployment", "- name: warder-secrets\n", "- name: warder-secret\n", `volumeMounts[2].name: Not found: "warder-secrets"`},
 	{"Deployment", "mountPath: /etc/warder/policy", "mountPath: /etc/warder/config", `must be unique`},
 	{"Service", "    - {name: grpc, port: 9191, targetPort: grpc}", "    - {name: grpc, port: 9191, targetPort: grpc}\n    - {name: more, port: 9191, targetPort: grpc}", `duplicate`},
-	{"Deployment", "- name: admin\n              containerPort: 9192", "- name: grpc\n              containerPort: 9192", `Duplicate`},
+	{"Deployment", "- name: admin\n              containerPort: 9192", "- name: admin\n              containerPort: 9192\n            - name: admin\n              containerPort: 9193", `Duplicate`},
 	// Values.
 	{"Deployment", "containerPort: 9192", "containerPort: 91920", `must be between 1 and 65535`},
 	{"Deployment", "restartPolicy: Always", "restartPolicy: OnFailure", `restartPolicy`},
@@ -127,6 +127,10 @@ var mutants = []struct{ kind, old, new, want string }{
 	{"SecurityPolicy", "    grpc:\n", "    http: {backendRefs: [{name: warder, port: 80}]}\n    grpc:\n", `only one of grpc or http`},
 	{"HTTPRoute", "type: PathPrefix, value: /", "type: PathPrefix, value: api", `value`},
 	{"ClientTrafficPolicy", "escapedSlashesAction: RejectRequest", "escapedSlashesAction: Reject", `escapedSlashesAction: Unsupported value`},
+	// The injection policy.
+	{"MutatingAdmissionPolicy", "failurePolicy: Fail", "failurePolicy: Open", `failurePolicy: Unsupported value`},
+	{"MutatingAdmissionPolicy", "object.spec.initContainers.exists(c,", "object.spec.initContainers.exist(c,", `undeclared reference`},
+	{"MutatingAdmissionPolicyBinding", "policyName: ", "policy: ", `policy`},
 	// Of the operators.
 	{"Certificate", "secretName: ", "secret: ", `secret`},
 	{"PodMonitor", "interval: 30s", "interval: 30 seconds", `interval`},

@@ -23,13 +23,29 @@ type source struct {
 	text string
 }
 
-// sources returns all that k8s/ ships.
+// sources returns all that k8s/ ships. Injection comes last: its policies would change the pods of
+// the others, also for a moment after they are removed.
 func sources(t testing.TB) []source {
 	t.Helper()
-	return slices.Concat(manifests(t), charts(t), kustomizations(t))
+	return slices.Concat(manifests(t), charts(t), kustomizations(t), []source{injection(t)})
 }
 
-// manifests returns every manifest below k8s/, in whatever folder.
+// injection returns the folder inject as one source, since its example needs its policies.
+func injection(t testing.TB) source {
+	t.Helper()
+	var text strings.Builder
+	for _, file := range []string{"inject.yaml", "example.yaml"} {
+		data, err := os.ReadFile("../inject/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(data)
+		text.WriteString("\n---\n")
+	}
+	return source{"inject", text.String()}
+}
+
+// manifests returns every other manifest below k8s/, in whatever folder.
 func manifests(t testing.TB) []source {
 	t.Helper()
 	var all []source
@@ -43,7 +59,7 @@ func manifests(t testing.TB) []source {
 		}
 		if d.IsDir() {
 			switch rel {
-			case "chart", "kustomize": // rendered below
+			case "chart", "kustomize", "inject": // below
 				return filepath.SkipDir
 			case "cluster", "image", "translate", "testdata": // nothing that is applied
 				return filepath.SkipDir
@@ -69,16 +85,22 @@ func manifests(t testing.TB) []source {
 	return all
 }
 
+// ownDeployment is the template of a chart that has warder as a dependency.
+const ownDeployment = "../testdata/chart/own-deployment.yaml"
+
 // charts returns what the chart renders with each file of values that it is tested with.
 func charts(t testing.TB) []source {
 	t.Helper()
 	var all []source
-	for _, pattern := range []string{"../chart/ci/*.yaml", "../testdata/chart/s*.yaml"} {
+	for _, pattern := range []string{"../chart/ci/*.yaml", "../testdata/chart/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) < 2 {
 			t.Fatalf("found %d files %s: %v", len(files), pattern, err)
 		}
 		for _, file := range files {
+			if filepath.Base(file) == filepath.Base(ownDeployment) {
+				continue // a template
+			}
 			out := render(t, "../chart", "--values", file)
 			if strings.Contains(file, "own-chart") {
 				out += "\n---\n" + renderInOwnChart(t, file)
@@ -120,7 +142,7 @@ func renderInOwnChart(t testing.TB, values string) string {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, "values.yaml"), "warder:\n  "+strings.ReplaceAll(string(inner), "\n", "\n  "))
-	deployment, err := os.ReadFile("../testdata/chart/own-deployment.yaml")
+	deployment, err := os.ReadFile(ownDeployment)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -826,26 +826,11 @@ func (s *scenario) injection(t *testing.T) {
 	s.createConfigMap(t, app, "warder-policy", "policy.yaml", policyText())
 	s.createSecret(t, app)
 	s.applyFile(t, "../inject/inject.yaml")
-	// The API server takes a moment to compile a policy: a pod that nobody sees tries it out.
-	err := eventually(ctx, func(ctx context.Context) error {
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "try", Labels: map[string]string{"warder.dev/inject": "true"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: shippedApp}}},
-		}
-		got, err := s.kube.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil {
-			return err
-		}
-		if len(got.Spec.InitContainers) == 0 {
-			return errors.New("nothing is injected")
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.awaitInjection(ctx); err != nil {
 		t.Fatal(err)
 	}
 	s.applyFile(t, "../inject/example.yaml", "Secret")
-	for _, p := range s.settled(t, app, "warder.dev/inject=true", 2) {
+	for _, p := range s.settled(t, app, injectLabel+"=true", 2) {
 		var names []string
 		for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 			names = append(names, c.Name)
