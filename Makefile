@@ -35,7 +35,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test fuzz k8s cluster-test pod-test root containerd bench h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test fuzz k8s cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +60,7 @@ test: tools vet lint race image-test fuzz ## everything: vet, lint, all tests wi
 vet: go-new-enough ## go vet
 	@echo "== go vet"
 	@$(GO) vet ./...
-	@$(GO) vet ./testdata/stock
+	@$(GO) vet ./testdata/stock ./testdata/load
 	@$(GO) vet -tags bench ./cmd/warder/...
 	@$(GO) vet -C k8s/image ./...
 
@@ -133,6 +133,11 @@ bench: tools h2load build ## measure against a stock server, some minutes (BENCH
 		$(GO) test -tags bench -run '^TestBench' -count=1 -timeout 60m -v ./cmd/warder/internal/e2e
 	@case '$(SCENARIO)' in ''|*logout*) ;; *) exit 0;; esac; echo "== bench: from the end of a session in Redis to the first check that is refused (tracked)"; \
 		$(GO) test -run '^$$' -bench Logout -benchtime 1x ./authz/redis
+
+sizes: tools build ## measure what the containers of a pod need at 100 to 10,000 requests a second, some minutes
+	@echo "== sizes"
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/load ./testdata/load
+	@BENCHTIME='$(if $(filter file,$(origin BENCHTIME)),15s,$(BENCHTIME))' $(GO) test -tags bench -run '^TestSizes$$' -count=1 -timeout 60m -v ./cmd/warder/internal/e2e
 
 # The system's package is the only one there is: no registry of a language has h2load.
 h2load:

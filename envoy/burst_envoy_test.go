@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -37,6 +38,7 @@ func TestEnvoyBurst(t *testing.T) {
 					config.set(http2, options)
 				}
 				// The test must not depend on the speed of the machine.
+				config.set(cluster+"connect_timeout", "60s")
 				config.set("static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout", "60s")
 			})
 			conns := make([]net.Conn, requests)
@@ -55,8 +57,11 @@ func TestEnvoyBurst(t *testing.T) {
 			for _, conn := range conns {
 				all.Go(func() {
 					_, _ = io.WriteString(conn, "GET /users/x HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\n\r\n")
-					text, _ := io.ReadAll(conn)
-					line, _, _ := strings.Cut(string(text), "\r\n")
+					text, err := io.ReadAll(conn)
+					line, _, found := strings.Cut(string(text), "\r\n")
+					if !found {
+						line = fmt.Sprint(err)
+					}
 					mu.Lock()
 					defer mu.Unlock()
 					statuses[line]++

@@ -66,18 +66,19 @@ func (r *CheckResponse) appendYes(b []byte) []byte {
 // written between them, because the part grows by the CORS headers if there is an origin.
 type wireDenial struct{ status, denied []byte }
 
-// denialsOnWire holds the encoded denials by status and challenge, without their metadata.
+// denialsOnWire holds the encoded denials without their metadata.
 var denialsOnWire = encodeDenials()
 
 type denialKey struct {
 	status    int
 	challenge string
+	form      form
 }
 
 // appendNo appends the fixed denial. If there is an origin, it adds the headers that let
 // scripts of the origin read the denial.
 func (r *CheckResponse) appendNo(b []byte) []byte {
-	wire, known := denialsOnWire[denialKey{r.status, r.challenge}]
+	wire, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]
 	if !known {
 		wire = denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
 	}
@@ -87,7 +88,7 @@ func (r *CheckResponse) appendNo(b []byte) []byte {
 		return append(b, wire.denied...)
 	}
 	size := len(wire.denied)
-	headers := corsHeaders(r.origin)
+	headers := corsHeaders(r.origin, r.form)
 	for _, h := range headers {
 		size += sizeMessage(deniedHeaders, h.sizeOption())
 	}
@@ -107,23 +108,25 @@ func encodeDenials() map[denialKey]wireDenial {
 			with = challenges
 		}
 		for _, challenge := range with {
-			all[denialKey{status, challenge}] = encodeDenial(status, challenge, kind)
+			for as := range formCount {
+				all[denialKey{status, challenge, as}] = encodeDenial(status, challenge, as, kind)
+			}
 		}
 	}
 	return all
 }
 
-func encodeDenial(status int, challenge string, kind denial) (wire wireDenial) {
+func encodeDenial(status int, challenge string, as form, kind denial) (wire wireDenial) {
 	b := appendMessage(nil, responseStatus, sizeNumber(statusCode, uint64(kind.code)))
 	wire.status = appendNumber(b, statusCode, uint64(kind.code))
 
 	httpStatus := uint64(status) //nolint:gosec // one of four small numbers
 	b = appendMessage(nil, deniedStatus, sizeNumber(statusCode, httpStatus))
 	b = appendNumber(b, statusCode, httpStatus)
-	for _, h := range kind.headers(status, challenge) {
+	for _, h := range kind.headers(status, challenge, as) {
 		b = h.appendOption(b, deniedHeaders)
 	}
-	wire.denied = appendText(b, deniedBody, kind.body(status))
+	wire.denied = appendText(b, deniedBody, kind.body(status, as))
 	return wire
 }
 

@@ -18,27 +18,28 @@ import (
 // not have one of the two shapes with a denial of status 503. It does the same for an error and
 // for a panic. Methods other than Check pass unchanged.
 func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
+	request, _ := in.(*CheckRequest)
 	if info.FullMethod != authv3.Authorization_Check_FullMethodName {
 		return next(ctx, in)
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
 			mask.LogPanic(ctx, s.log, "guard", fault)
-			out, err = s.refusal(), nil
+			out, err = s.refusal(request), nil
 		}
 	}()
 	out, err = next(ctx, in)
 	response, _ := out.(*CheckResponse)
 	if why := s.misshapen(response, err); why != "" {
 		s.log.ErrorContext(ctx, "invalid response replaced with a denial", slog.String("problem", why))
-		return s.refusal(), nil
+		return s.refusal(request), nil
 	}
 	return response, nil
 }
 
 // refusal returns the denial that is sent when there is no valid response.
-func (s *Server) refusal() *CheckResponse {
-	return s.responseFor(authz.Deny(authz.ReasonInternal), nil)
+func (s *Server) refusal(in *CheckRequest) *CheckResponse {
+	return s.responseFor(authz.Deny(authz.ReasonInternal), in, nil)
 }
 
 // misshapen returns why a response must not be sent, or "" if it may be sent.
@@ -59,7 +60,7 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	case r.about[0] != authz.VerdictDeny:
 		return "the status is an error, but the decision is not deny"
 	}
-	if _, known := denialsOnWire[denialKey{r.status, r.challenge}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
+	if _, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
 		return "not one of the fixed denials"
 	}
 	return ""

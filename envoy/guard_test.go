@@ -42,7 +42,7 @@ func TestGuard(t *testing.T) {
 		set, remove := identity.mutations([fieldCount]string{}, nil)
 		return allowResponse(set, remove, true, metadata{"would_deny"})
 	}
-	no := func(reason authz.Reason) *CheckResponse { return s.responseFor(authz.Deny(reason), nil) }
+	no := func(reason authz.Reason) *CheckResponse { return s.responseFor(authz.Deny(reason), nil, nil) }
 
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()

@@ -72,6 +72,9 @@ func StartProcess(ctx context.Context, binary, dir string, config []byte, output
 	}
 }
 
+// PID returns the process ID, by which the system accounts for what Envoy uses.
+func (e *Process) PID() int { return e.cmd.Process.Pid }
+
 // ready reads the bound addresses and checks whether requests are served.
 func (e *Process) ready(ctx context.Context, adminPath string) error {
 	address, err := os.ReadFile(adminPath)

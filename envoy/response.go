@@ -2,10 +2,7 @@ package envoy
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
-
-	"google.golang.org/grpc/codes"
 
 	"warder/authz"
 )
@@ -69,6 +66,7 @@ func StatusOf(reason authz.Reason) int {
 type CheckResponse struct {
 	status    int    // HTTP status; 200 for an allow
 	challenge string // WWW-Authenticate of a 401
+	form      form   // of a denial
 	origin    string // the origin whose scripts may read a denial; "" if none
 	set       []setHeader
 	remove    []string
@@ -76,73 +74,10 @@ type CheckResponse struct {
 	about     metadata
 }
 
-// A denial is everything that a client learns about a denied request. There is one for each
-// status, independent of the reason.
-type denial struct {
-	code   codes.Code // gRPC status code
-	detail string
-}
-
-var denials = map[int]denial{
-	http.StatusBadRequest:         {codes.InvalidArgument, "The request is malformed or ambiguous."},
-	http.StatusUnauthorized:       {codes.Unauthenticated, "Authentication required."},
-	http.StatusForbidden:          {codes.PermissionDenied, "Access denied."},
-	http.StatusServiceUnavailable: {codes.Unavailable, "Authorization is unavailable at the moment."},
-}
-
-// body returns the application/problem+json document (RFC 9457) for a status.
-func (d denial) body(status int) string {
-	return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
-}
-
-// corsHeaders returns the headers that let scripts of an origin read a denial of a request with
-// its user's cookies. They also keep caches from returning it to another origin.
-func corsHeaders(origin string) [3]setHeader {
-	return [3]setHeader{
-		{"access-control-allow-origin", origin},
-		{"access-control-allow-credentials", "true"},
-		{"vary", "Origin"},
-	}
-}
-
-// validOrigin reports whether an origin is an HTTP origin of a browser, as a policy can list
-// it. Origins are checked again here because they are written into a header. The empty origin
-// is not valid.
-func validOrigin(origin string) bool {
-	host, found := strings.CutPrefix(origin, "https://")
-	if !found {
-		host, found = strings.CutPrefix(origin, "http://")
-	}
-	if !found || host == "" || len(origin) > maxOrigin {
-		return false
-	}
-	for i := range len(host) {
-		c := host[i]
-		if ('a' > c || c > 'z') && ('0' > c || c > '9') && strings.IndexByte("-_.:[]", c) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// maxOrigin is the length of a scheme, the longest host and the longest port.
-const maxOrigin = len("https://") + 255 + len(":65535")
-
-// headers returns the response headers for a status.
-func (d denial) headers(status int, challenge string) []setHeader {
-	headers := []setHeader{{"content-type", "application/problem+json"}}
-	switch status {
-	case http.StatusUnauthorized:
-		headers = append(headers, setHeader{"www-authenticate", challenge})
-	case http.StatusServiceUnavailable:
-		headers = append(headers, setHeader{"retry-after", "1"}) // seconds
-	}
-	return headers
-}
-
-// responseFor converts a decision to one of the two shapes. The argument request holds the
-// headers of the request.
-func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResponse {
+// responseFor converts a decision about a request to one of the two shapes. The argument in is
+// the message that the request was read from; it may be nil for a denial. The argument request
+// holds the headers of the request.
+func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request authz.Headers) *CheckResponse {
 	about := metadataOf(d)
 	var told [fieldCount]string
 	switch {
@@ -150,7 +85,7 @@ func (s *Server) responseFor(d authz.Decision, request authz.Headers) *CheckResp
 	case d.Allowed() && StatusOf(d.Reason()) == http.StatusOK:
 		told = values(d.Reason(), d.Principal(), d.ClientIP())
 	default:
-		return denyResponse(StatusOf(d.Reason()), challengeFor(d), d.Origin(), about)
+		return denyResponse(StatusOf(d.Reason()), challengeFor(d), formFor(in), d.Origin(), about)
 	}
 	set, remove := s.identityIn(d.Shadow()).mutations(told, request)
 	return allowResponse(set, remove, d.Shadow(), about)
@@ -172,14 +107,14 @@ func allowResponse(set []setHeader, remove []string, shadow bool, about metadata
 
 // denyResponse is the only function that constructs a denial. It cannot construct an allow. A
 // status that no denial has becomes 503.
-func denyResponse(status int, challenge, origin string, about metadata) *CheckResponse {
+func denyResponse(status int, challenge string, as form, origin string, about metadata) *CheckResponse {
 	if _, known := denials[status]; !known {
 		status = http.StatusServiceUnavailable
 	}
 	if status != http.StatusUnauthorized {
 		challenge = ""
 	}
-	return &CheckResponse{status: status, challenge: challenge, origin: origin, about: about}
+	return &CheckResponse{status: status, challenge: challenge, form: as, origin: origin, about: about}
 }
 
 // challengeFor returns the WWW-Authenticate value of a 401 (RFC 9110 section 11.6.1, RFC 6750

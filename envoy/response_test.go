@@ -135,9 +135,11 @@ func TestDenials(t *testing.T) {
 func TestDenialNeverAllows(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, -1, 100, 200, 204, 302, 399, 400, 401, 403, 404, 429, 500, 503, 999} {
-		out := onWire(t, denyResponse(status, "Bearer", "", metadataOf(authz.Decision{})))
-		if !isDeny(out) || misshapenDenied(out) != "" {
-			t.Errorf("denyResponse(%d): %v", status, out)
+		for as := range formCount + 1 {
+			out := onWire(t, denyResponse(status, "Bearer", as, "", metadataOf(authz.Decision{})))
+			if !isDeny(out) || misshapenDenied(out) != "" {
+				t.Errorf("denyResponse(%d, form %d): %v", status, as, out)
+			}
 		}
 	}
 }
@@ -344,6 +346,38 @@ func TestDeterministic(t *testing.T) {
 		}
 		if string(text) != string(first) {
 			t.Fatal("two answers to one request differ")
+		}
+	}
+}
+
+// TestFormOf tests which content types are of gRPC.
+func TestFormOf(t *testing.T) {
+	t.Parallel()
+	for want, types := range map[form][]string{
+		formGRPC:        {"application/grpc", "application/grpc+proto", "APPLICATION/GRPC", "application/grpc; charset=utf-8", " application/grpc\t;a", "application/grpc+"},
+		formGRPCWeb:     {"application/grpc-web", "application/grpc-web+proto", "application/grpc-web+json;a=b"},
+		formGRPCWebText: {"application/grpc-web-text", "application/grpc-web-text+proto"},
+		formProblem: {
+			"", " ", ";", "+", "application/json", "application/problem+json", "application/grpcx", "application/grpc-web-", "application/grpc-web-texts", "xapplication/grpc",
+			"application/ grpc", "application/grpc,application/grpc", "application/grp\u212a", "text/plain;application/grpc", "application/connect+proto", "grpc",
+		},
+	} {
+		for _, contentType := range types {
+			if got := formOf(contentType); got != want {
+				t.Errorf("formOf(%q) = %d, want %d", contentType, got, want)
+			}
+			for _, in := range []*CheckRequest{
+				{raw: authz.Headers{{Name: "a", Value: "b"}, {Name: "Content-Type", Value: contentType}}}, {joined: authz.Headers{{Name: "content-type", Value: contentType}}},
+			} {
+				if got := formFor(in); got != want {
+					t.Errorf("formFor(%v) = %d, want %d", in, got, want)
+				}
+			}
+		}
+	}
+	for _, in := range []*CheckRequest{nil, {}, {joined: authz.Headers{{Name: "accept", Value: "application/grpc"}}}} {
+		if got := formFor(in); got != formProblem {
+			t.Errorf("formFor(%v) = %d", in, got)
 		}
 	}
 }

@@ -154,7 +154,7 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		if fault := recover(); fault != nil {
 			mask.LogPanic(ctx, s.log, "check", fault)
 			decision = authz.Deny(authz.ReasonInternal)
-			out = s.responseFor(decision, nil)
+			out = s.responseFor(decision, in, nil)
 		}
 		s.observe(ctx, request, decision, started, size)
 	}()
@@ -171,10 +171,10 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	default:
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
-	out = s.responseFor(decision, request.Headers)
+	out = s.responseFor(decision, in, request.Headers)
 	if !s.fits(carries, out.set) && out.status == http.StatusOK {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
-		out = s.responseFor(decision, request.Headers)
+		out = s.responseFor(decision, in, request.Headers)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"slices"
@@ -100,8 +101,10 @@ func misshapenDenied(r *authv3.CheckResponse) string {
 		return "an origin that is none"
 	}
 	for _, challenge := range challenges {
-		if proto.Equal(r, deniedMessage(status, challenge, origin, r.GetDynamicMetadata())) {
-			return ""
+		for as := range formCount {
+			if proto.Equal(r, deniedMessage(status, challenge, as, origin, r.GetDynamicMetadata())) {
+				return ""
+			}
 		}
 	}
 	return "not one of the fixed denials"
@@ -137,30 +140,50 @@ func overwriting(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// deniedMessage returns the fixed denial for a status and a challenge, readable by an origin.
-func deniedMessage(status int, challenge, origin string, about *structpb.Struct) *authv3.CheckResponse {
+// deniedMessage returns the fixed denial for a status and a challenge in a form, readable by an
+// origin.
+func deniedMessage(status int, challenge string, as form, origin string, about *structpb.Struct) *authv3.CheckResponse {
 	rpc := map[int]int32{400: 3, 401: 16, 403: 7, 503: 14}[status]
 	titles := map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 	details := map[int]string{
 		400: "The request is malformed or ambiguous.", 401: "Authentication required.", 403: "Access denied.",
 		503: "Authorization is unavailable at the moment.",
 	}
-	headers := []*corev3.HeaderValueOption{overwriting("content-type", "application/problem+json")}
+	web := map[int]string{400: "13", 401: "16", 403: "7", 503: "14"}[status]
+	trailers := fmt.Sprintf("grpc-status:%s\r\ngrpc-message:%s\r\n", web, details[status])
+	contentType, body := "", ""
+	switch as {
+	case formGRPC:
+		contentType, body = "text/plain", details[status]
+	case formGRPCWeb:
+		contentType = "application/grpc-web+proto"
+	case formGRPCWebText:
+		contentType, body = "application/grpc-web-text+proto", base64.StdEncoding.EncodeToString(append([]byte{0x80, 0, 0, 0, byte(len(trailers))}, trailers...))
+	default:
+		contentType, body = "application/problem+json", fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d,"detail":%q}`, titles[status], status, details[status])
+	}
+	headers := []*corev3.HeaderValueOption{overwriting("content-type", contentType)}
 	switch status {
 	case 401:
 		headers = append(headers, overwriting("www-authenticate", challenge))
 	case 503:
 		headers = append(headers, overwriting("retry-after", "1"))
 	}
+	if as == formGRPCWeb || as == formGRPCWebText {
+		headers = append(headers, overwriting("grpc-status", web), overwriting("grpc-message", details[status]))
+	}
 	if origin != "" {
 		headers = append(headers, overwriting("access-control-allow-origin", origin), overwriting("access-control-allow-credentials", "true"), overwriting("vary", "Origin"))
+	}
+	if origin != "" && as != formProblem {
+		headers = append(headers, overwriting("access-control-expose-headers", "grpc-status,grpc-message"))
 	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: rpc},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: headers,
-			Body:    fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d,"detail":%q}`, titles[status], status, details[status]),
+			Body:    body,
 		}},
 		DynamicMetadata: about,
 	}
@@ -175,7 +198,7 @@ func message(r *CheckResponse) *authv3.CheckResponse {
 		}
 	}
 	if r.status != 200 {
-		return deniedMessage(r.status, r.challenge, r.origin, about)
+		return deniedMessage(r.status, r.challenge, r.form, r.origin, about)
 	}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: r.remove}
 	for _, h := range r.set {

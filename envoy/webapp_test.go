@@ -280,7 +280,7 @@ func testGRPC(t *testing.T, w webClient) {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	c := healthpb.NewHealthClient(conn)
-	if _, err := c.Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unauthenticated {
+	if _, err := c.Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "Authentication required." {
 		t.Errorf("a call without a session: %v", err)
 	}
 	ctx, cancel := context.WithCancel(grpcmetadata.AppendToOutgoingContext(t.Context(), "authorization", w.authorization))

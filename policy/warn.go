@@ -29,6 +29,7 @@ func (c *compiler) lint() Problems {
 	l.publicBesideList()
 	l.unusedAdminRole()
 	l.everyAddress()
+	l.cutSegments()
 	l.shadowed()
 	for _, what := range []struct {
 		name string
@@ -227,6 +228,25 @@ func (l *linter) everyAddress() {
 		}
 		if which := everyAddress(r.ClientIPs.prefixes); which != "" {
 			l.warn(r, "client_ips", "hold every %s address together, so they exclude nobody; list the intended networks, or write [any]", which)
+		}
+	}
+}
+
+// cutSegments finds routes that accept a semicolon, with a literal behind a parameter. An
+// application that cuts a segment at the semicolon does not see that literal: it reads
+// /a/x;.json, which matches /a/{id}.json, as /a/x. A pattern that holds a semicolon is for an
+// application that does not cut.
+func (l *linter) cutSegments() {
+	for _, e := range l.table {
+		if e.Route.PathAllows&pattern.Semicolon == 0 || strings.Contains(e.Pattern.String(), "%3B") || l.said[[2]*Route{e.Route, e.Route}] {
+			continue
+		}
+		for _, s := range e.Pattern.Segments() {
+			if s.IsMixed() && s.Literals() > pattern.Literal(s.Text).Literals() {
+				l.said[[2]*Route{e.Route, e.Route}] = true
+				l.warn(e.Route, "path_allows", "with a semicolon in it, %s also matches paths that an application may cut at the semicolon and read as another route's; leave semicolon out, or write a parameter for the whole segment", strict.Quote(e.Pattern.String()))
+				break
+			}
 		}
 	}
 }

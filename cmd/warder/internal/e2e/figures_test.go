@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -149,16 +150,23 @@ func parseCPUTime(stat string) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, nil
 }
 
-var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
+var memoryLine = regexp.MustCompile(`(?m)^Vm(HWM|RSS):\s+(\d+) kB$`)
 
-// parsePeakMemory reads the peak resident memory of a process, in bytes, from /proc/PID/status.
-func parsePeakMemory(status string) (int64, error) {
-	found := peakLine.FindStringSubmatch(status)
-	if found == nil {
-		return 0, fmt.Errorf("/proc/PID/status has no VmHWM")
+// parseMemory reads the resident memory of a process and its peak, in bytes, from
+// /proc/PID/status.
+func parseMemory(status string) (resident, peak int64, err error) {
+	sizes := map[string]int64{}
+	for _, found := range memoryLine.FindAllStringSubmatch(status, -1) {
+		n, err := strconv.ParseInt(found[2], 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("/proc/PID/status: Vm%s: %w", found[1], err)
+		}
+		sizes[found[1]] = n << 10
 	}
-	n, err := strconv.ParseInt(found[1], 10, 64)
-	return n << 10, err
+	if len(sizes) != 2 {
+		return 0, 0, errors.New("/proc/PID/status has no VmRSS and VmHWM")
+	}
+	return sizes["RSS"], sizes["HWM"], nil
 }
 
 // parseCounters reads Envoy's /stats and returns the counters of the ext_authz filter, such as ok,
@@ -335,11 +343,13 @@ func TestParseProc(t *testing.T) {
 			t.Errorf("parseCPUTime(%q) = %v, want an error", stat, got)
 		}
 	}
-	if got, err := parsePeakMemory("VmPeak:\t 1272932 kB\nVmHWM:\t   19396 kB\nVmRSS:\t   18040 kB\n"); err != nil || got != 19396<<10 {
-		t.Errorf("parsePeakMemory = %d, %v", got, err)
+	if resident, peak, err := parseMemory("VmPeak:\t 1272932 kB\nVmHWM:\t   19396 kB\nVmRSS:\t   18040 kB\n"); err != nil || resident != 18040<<10 || peak != 19396<<10 {
+		t.Errorf("parseMemory = %d, %d, %v", resident, peak, err)
 	}
-	if got, err := parsePeakMemory("VmRSS:\t   18040 kB\n"); err == nil {
-		t.Errorf("parsePeakMemory without VmHWM = %d", got)
+	for _, status := range []string{"", "VmRSS:\t   18040 kB\n", "VmHWM:\t   18040 kB\n"} {
+		if resident, peak, err := parseMemory(status); err == nil {
+			t.Errorf("parseMemory(%q) = %d, %d", status, resident, peak)
+		}
 	}
 }
 

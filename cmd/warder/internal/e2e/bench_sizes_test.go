@@ -1,0 +1,180 @@
+//go:build bench
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"warder/authz/authztest"
+	"warder/authz/postgres"
+	"warder/envoy"
+)
+
+const (
+	loadBinary = repository + "/bin/load"
+	// sizeUsers is the number of users of the load. Each has a session and sends every
+	// sizeUsers-th request.
+	sizeUsers = 10_000
+	// sizeLimit is the GOMEMLIMIT of the chart's default memory limit, 256 MiB.
+	sizeLimit = "230MiB"
+)
+
+// sizeRates are the rates of the load, in requests a second.
+var sizeRates = []int{100, 1000, 10_000}
+
+// A size is a row of the table: what the containers of a pod, and Redis, use at a rate.
+type size struct {
+	consistency      string
+	load             offered
+	warder, envoy    usage // since the row before
+	redisCPU         time.Duration
+	redisConnections int
+	took             time.Duration
+}
+
+// offered is the report of the load generator.
+type offered struct {
+	Sent     int         `json:"sent"`
+	Dropped  int         `json:"dropped"`
+	Failed   int         `json:"failed"`
+	Statuses map[int]int `json:"statuses"`
+	Rate     float64     `json:"rate"`
+	P50      int64       `json:"p50_us"`
+	P99      int64       `json:"p99_us"`
+}
+
+// TestSizes measures what warder and Envoy need as a sidecar: the shipped sidecar.yaml with its
+// access log, 10,000 users, and the chart's default memory limit. Only wrong responses fail it: a
+// machine that cannot serve the rate shows in the column of 503.
+func TestSizes(t *testing.T) {
+	duration := knob(t, "BENCHTIME", 15*time.Second, time.ParseDuration)
+	t.Setenv("GOMEMLIMIT", sizeLimit)
+	b := &bench{ctx: t.Context(), benchTime: duration, redis: authztest.StartRedis(t, "bench-redis-password"), postgres: authztest.StartPostgresServer(t)}
+	var err error
+	if b.envoy, err = envoy.FindBinary(""); err != nil {
+		t.Fatal(err)
+	}
+	b.postgres.Exec(t, postgres.Schema)
+	b.postgres.Exec(t, fmt.Sprintf(`INSERT INTO users (id, is_active, roles) SELECT n, true, '["CONTROL"]' FROM generate_series(1, %d) n`, sizeUsers))
+	options, err := redis.ParseURL(b.redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	tokens := b.sizeTokens(t, client)
+	fmt.Printf("%d users, %v a row, GOMEMLIMIT=%s. mCPU: thousandths of a core.\n\n", sizeUsers, duration, sizeLimit)
+	fmt.Println("| consistency | requests/s asked | answered | 503 | warder mCPU | warder MiB | Envoy mCPU | Envoy MiB | Redis mCPU | Redis connections | p50 | p99 |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, consistency := range []string{"strict", "tracked"} {
+		t.Run(consistency, func(t *testing.T) {
+			warder := b.startWarder(t, benchPolicy, consistency)
+			proxy := b.startProxy(t, warder, shippedProxy(t, warder.addr))
+			for _, rate := range sizeRates {
+				fmt.Println(b.size(t, consistency, rate, warder, proxy, client, tokens))
+			}
+		})
+	}
+}
+
+// sizeTokens makes the sessions, and returns a file with a token for each.
+func (b *bench) sizeTokens(t *testing.T, client *redis.Client) string {
+	t.Helper()
+	var lines strings.Builder
+	sessions := client.Pipeline()
+	for user := 1; user <= sizeUsers; user++ {
+		id, session := strconv.Itoa(user), fmt.Sprintf("5f2b1c64-9a3e-4a0e-8c57-%012d", user)
+		sessions.Set(t.Context(), "session:"+id+":"+session, "1", 0)
+		lines.WriteString(authztest.Mint(t, authztest.Token{Secret: []byte(benchSecret), Claims: map[string]any{
+			"sub": id, "jti": session, "type": "access", "exp": time.Now().Add(24 * time.Hour).Unix(),
+		}}) + "\n")
+	}
+	if _, err := sessions.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// size measures one row. The load runs once before, for the caches.
+func (b *bench) size(t *testing.T, consistency string, rate int, warder *contestant, proxy proxy, client *redis.Client, tokens string) size {
+	t.Helper()
+	b.offer(t, proxy, tokens, rate, b.benchTime/3)
+	warderBefore, envoyBefore, redisBefore, began := warder.usage(t), usageOf(t, proxy.PID()), redisCPU(t, client), time.Now()
+	s := size{consistency: consistency, load: b.offer(t, proxy, tokens, rate, b.benchTime)}
+	s.took = time.Since(began)
+	s.warder, s.envoy, s.redisCPU = warder.usage(t), usageOf(t, proxy.PID()), redisCPU(t, client)-redisBefore
+	s.warder.cpu -= warderBefore.cpu
+	s.envoy.cpu -= envoyBefore.cpu
+	s.redisConnections = int(redisInfo(t, client, "clients", "connected_clients")) - 1 // ours
+	if s.load.Failed > 0 || s.load.Statuses[200] == 0 || s.load.Statuses[200]+s.load.Statuses[503] != s.load.Sent {
+		t.Errorf("%d requests a second, %s: %d requests failed, statuses %v", rate, consistency, s.load.Failed, s.load.Statuses)
+	}
+	return s
+}
+
+func (s size) String() string {
+	milli := func(cpu time.Duration) int64 { return int64(1000 * cpu.Seconds() / s.took.Seconds()) }
+	return fmt.Sprintf("| %s | %.0f | %.0f | %d | %d | %d | %d | %d | %d | %d | %v | %v |",
+		s.consistency, float64(s.load.Sent+s.load.Dropped)/s.took.Seconds(), s.load.Rate, s.load.Statuses[503], milli(s.warder.cpu), s.warder.resident>>20, milli(s.envoy.cpu), s.envoy.resident>>20,
+		milli(s.redisCPU), s.redisConnections, time.Duration(s.load.P50)*time.Microsecond, time.Duration(s.load.P99)*time.Microsecond)
+}
+
+// offer runs the load generator.
+func (b *bench) offer(t *testing.T, proxy proxy, tokens string, rate int, duration time.Duration) offered {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, duration+2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, loadBinary, "-url", "http://"+proxy.Listen+hotPath, "-tokens", tokens, "-rate", strconv.Itoa(rate), "-duration", duration.String())
+	dieWithParent(cmd)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("the load generator: %v; run make sizes, which builds it", err)
+	}
+	var l offered
+	if err := json.Unmarshal(out, &l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func redisCPU(t *testing.T, client *redis.Client) time.Duration {
+	t.Helper()
+	seconds := redisInfo(t, client, "cpu", "used_cpu_user") + redisInfo(t, client, "cpu", "used_cpu_sys")
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// redisInfo returns a number of Redis' INFO.
+func redisInfo(t *testing.T, client *redis.Client, section, name string) float64 {
+	t.Helper()
+	text, err := client.Info(t.Context(), section).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), name+":"); found {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("INFO %s has no %s", section, name)
+	return 0
+}
