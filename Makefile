@@ -19,6 +19,9 @@ LABELS ?=
 GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
 KUBERNETES_VERSION    := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' k8s/cluster/go.mod)
+EGCTL_VERSION         := v1.9.1
+# The release of the commit in k8s/translate/istio/go.mod.
+ISTIO_VERSION         := 1.31.1
 
 TOOLS := .tools
 VENV  := $(TOOLS)/venv/.installed
@@ -27,6 +30,10 @@ HELM  := $(TOOLS)/bin/helm-$(HELM_VERSION)
 # Kubernetes, from its own Go modules: the API server with etcd, and what a node needs more.
 CONTROLPLANE := $(TOOLS)/bin/controlplane-$(KUBERNETES_VERSION)
 NODE         := $(TOOLS)/bin/node-$(KUBERNETES_VERSION)
+# What Istio and Envoy Gateway make of objects. Istio's is a program of our own on its
+# packages, a module of its own, since their dependencies are many.
+EGCTL := $(TOOLS)/bin/egctl-$(EGCTL_VERSION)
+ISTIO := $(TOOLS)/bin/istio-$(ISTIO_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -35,10 +42,10 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test fuzz k8s cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go-new-enough ## build bin/warder, a static binary
 	@echo "== build bin/warder"
@@ -125,6 +132,14 @@ containerd:
 		echo "make: no containerd, runc or CNI plugins found; install them (Debian and Ubuntu: containerd, runc, containernetworking-plugins)" >&2; exit 1; \
 	fi
 
+k8s-generated: tools $(EGCTL) $(ISTIO) ## make k8s/testdata/generated again with Istio's and Envoy Gateway's own code
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s -update
+
+k8s-generated-check: tools $(EGCTL) $(ISTIO) ## check that k8s/testdata/generated is current
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s
+
 bench: tools h2load build ## measure against a stock server, some minutes (BENCHTIME=2s ROUNDS=5 SCENARIO=envoy/jwt BENCH_OUT=bench.json)
 	@echo "== bench"
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/stock ./testdata/stock
@@ -185,3 +200,14 @@ $(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum $(wildcard k8s/cl
 	@CGO_ENABLED=0 $(GO) build -C k8s/cluster -trimpath \
 		-ldflags='-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))' \
 		-o $(CURDIR)/$@ ./cmd/$(firstword $(subst -, ,$(@F)))
+
+$(EGCTL):
+	@echo "== tools: egctl $(EGCTL_VERSION), ten minutes the first time"
+	@rm -f $(TOOLS)/bin/egctl-*
+	@CGO_ENABLED=0 GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/envoyproxy/gateway/cmd/egctl@$(EGCTL_VERSION)
+	@mv $(TOOLS)/bin/egctl $@
+
+$(ISTIO): $(wildcard k8s/translate/istio/*.go) k8s/translate/istio/go.mod
+	@echo "== tools: Istio's translator, ten minutes the first time"
+	@rm -f $(TOOLS)/bin/istio-*
+	@cd k8s/translate/istio && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(ISTIO_VERSION)' -o $(CURDIR)/$@ .

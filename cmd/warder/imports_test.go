@@ -123,7 +123,8 @@ var folders = []string{
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
+	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
 }
 
 // setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs
