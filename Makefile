@@ -194,7 +194,9 @@ $(HELM):
 	@mv $(TOOLS)/bin/helm $@
 
 # From source, as nothing but Kubernetes' own registry has them.
-$(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum $(wildcard k8s/cluster/cmd/*/main.go)
+$(CONTROLPLANE): k8s/cluster/cmd/controlplane/main.go
+$(NODE): k8s/cluster/cmd/node/main.go
+$(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum
 	@echo "== tools: $(@F), ten minutes the first time"
 	@rm -f $(TOOLS)/bin/$(firstword $(subst -, ,$(@F)))-*
 	@CGO_ENABLED=0 $(GO) build -C k8s/cluster -trimpath \
