@@ -112,7 +112,7 @@ cluster-test: go-new-enough $(HELM) $(CONTROLPLANE) ## check all of k8s/ on a re
 	@echo "== API server $(KUBERNETES_VERSION)"
 	@$(CLUSTER_TEST) -tags cluster -timeout 10m .
 
-pod-test: root tools image $(HELM) $(CONTROLPLANE) $(NODE) containerd ## run the pods of the chart on a real kubelet; as root (25 minutes the first time, then six)
+pod-test: root tools image $(HELM) $(CONTROLPLANE) $(NODE) containerd ## run the pods of the chart on a real kubelet; as root (25 minutes the first time, then three)
 	@echo "== kubelet $(KUBERNETES_VERSION)"
 	@$(CLUSTER_TEST) -tags pod -timeout 25m .
 

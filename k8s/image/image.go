@@ -105,7 +105,7 @@ func labelsOf(p program, created time.Time) map[string]string {
 
 // indexOf returns the index of the images, from which a node takes that of its platform.
 func indexOf(all []*built) (v1.ImageIndex, error) {
-	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, one := range all {
 		platform := one.platform
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: one.image, Descriptor: v1.Descriptor{MediaType: types.OCIManifestSchema1, Platform: &platform}})
