@@ -19,6 +19,7 @@ type Decision struct {
 	shadow    bool
 	fault     error // why the condition could not be evaluated
 	detail    token.Detail
+	policy    string // the hash of the policy that decided
 }
 
 // A Challenge names the credential that a 401 response asks for.
@@ -94,6 +95,10 @@ func (d Decision) Reason() Reason { return d.reason }
 // Route returns the id of the route whose checks ran. It is "" when no route
 // matched and when the request was denied before the route's checks.
 func (d Decision) Route() string { return d.route }
+
+// PolicyHash returns the [policy.Policy.Hash] of the policy that decided. It is "" when the
+// request was denied before a policy was asked.
+func (d Decision) PolicyHash() string { return d.policy }
 
 // Challenge returns the credential to ask for when the response is a 401.
 func (d Decision) Challenge() Challenge { return d.challenge }

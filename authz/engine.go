@@ -126,6 +126,7 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 		d.origin = readableBy(found.route, r)
 	}
 	d.clientIP = r.ClientIP
+	d.policy = p.Hash()
 	d.shadow = e.shadow || found.route != nil && found.route.Shadow
 	return d
 }

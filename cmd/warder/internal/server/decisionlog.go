@@ -52,7 +52,8 @@ func (l *decisionLog) Differs(_ context.Context, o envoy.Observation, next authz
 	l.write(o,
 		slog.String("next_decision", next.Verdict()),
 		slog.String("next_reason", next.Reason().String()),
-		slog.String("next_route", next.Route()))
+		slog.String("next_route", next.Route()),
+		slog.String("next_policy", next.PolicyHash()))
 }
 
 // write queues a line about a decision.
@@ -74,6 +75,7 @@ func (l *decisionLog) write(o envoy.Observation, more ...slog.Attr) {
 type decisionRecord struct {
 	at                               time.Time
 	verdict, reason, route, authType string
+	policy                           string // hash, shared by all records
 	clientIP                         netip.Addr
 	duration                         time.Duration
 	method, path, id, user, prefix   mask.Excerpt
@@ -92,6 +94,7 @@ func (l *decisionLog) record(o envoy.Observation) *decisionRecord {
 		user: mask.NewExcerpt(who.UserID).Clone(), prefix: mask.NewExcerpt(who.KeyPrefix).Clone(),
 		detail: mask.Excerpt{Text: o.Decision.Detail().Text(), Cut: o.Decision.Detail().Cut()},
 	}
+	r.policy = o.Decision.PolicyHash()
 	r.secrets, r.tooMany = l.credentials(o.Request, r)
 	return r
 }
@@ -142,6 +145,9 @@ func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 	}
 	if r.detail.Text != "" {
 		attrs = append(attrs, slog.String("detail", l.clean(r.detail, r, maxLoggedWord)))
+	}
+	if r.policy != "" {
+		attrs = append(attrs, slog.String("policy", r.policy))
 	}
 	return attrs
 }

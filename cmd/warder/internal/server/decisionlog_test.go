@@ -109,7 +109,10 @@ func TestDecisionLogDetail(t *testing.T) {
 		q := testLines(t, &out, NewLogger(&own, config.Log{}))
 		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), o)
 		q.close(0)
-		var line struct{ Detail string }
+		var line struct{ Detail, Policy string }
+		if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line.Policy != routes.Hash() {
+			t.Errorf("policy %q, want %q (%v)", line.Policy, routes.Hash(), err)
+		}
 		if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line.Detail != tt.want {
 			t.Errorf("detail %q, want %q (%v); line %s", line.Detail, tt.want, err, out.String())
 		}

@@ -118,7 +118,7 @@ routes:
 		t.Errorf("differences:\n%s\nwant:\n%s", got, want)
 	}
 	clitest.Eventually(t, "a line for each difference", func() bool { return strings.Count(r.out.String(), `"next_decision"`) == 2 })
-	if out := r.out.String(); !strings.Contains(out, `"user":"42"`) || !strings.Contains(out, `"next_reason":"role_missing","next_route":"staff"`) || strings.Contains(out, "canary") {
+	if out := r.out.String(); !strings.Contains(out, `"user":"42"`) || !strings.Contains(out, `"next_reason":"role_missing","next_route":"staff","next_policy":"`) || strings.Contains(out, "canary") {
 		t.Errorf("the lines:\n%s", out)
 	}
 
