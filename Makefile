@@ -20,6 +20,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
 KUBERNETES_VERSION    := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' k8s/cluster/go.mod)
 EGCTL_VERSION         := v1.9.1
+PROMETHEUS_VERSION    := $(shell sed -n 's|^require github.com/prometheus/prometheus ||p; s|^\tgithub.com/prometheus/prometheus ||p' k8s/monitoring/go.mod)
 # The release of the commit in k8s/translate/istio/go.mod.
 ISTIO_VERSION         := 1.31.1
 
@@ -34,6 +35,8 @@ NODE         := $(TOOLS)/bin/node-$(KUBERNETES_VERSION)
 # packages, a module of its own, since their dependencies are many.
 EGCTL := $(TOOLS)/bin/egctl-$(EGCTL_VERSION)
 ISTIO := $(TOOLS)/bin/istio-$(ISTIO_VERSION)
+# Prometheus' own tests of rules.
+PROMTOOL := $(TOOLS)/bin/promtool-$(PROMETHEUS_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -42,7 +45,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +64,7 @@ tools: go-new-enough $(VENV) pgbouncer ## install what the tests and the demo ru
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
 
-test: tools vet lint race image-test fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+test: tools vet lint race image-test monitoring-test fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
 	@echo "== all good"
 
 vet: go-new-enough ## go vet
@@ -70,11 +73,13 @@ vet: go-new-enough ## go vet
 	@$(GO) vet ./testdata/stock ./testdata/load
 	@$(GO) vet -tags bench ./cmd/warder/...
 	@$(GO) vet -C k8s/image ./...
+	@$(GO) vet -C k8s/monitoring ./...
 
 lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
 	@GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(LINT) run ./...
 	@cd k8s/image && GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(CURDIR)/$(LINT) run ./...
+	@cd k8s/monitoring && GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(CURDIR)/$(LINT) run ./...
 
 race: tools $(HELM) ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
@@ -87,6 +92,13 @@ race: tools $(HELM) ## all tests with the race detector
 image-test: go-new-enough ## build the image twice and look at all that is in it
 	@echo "== go test k8s/image"
 	@$(GO) test -C k8s/image -count=1 -timeout 15m ./...
+
+# A module of its own too.
+monitoring-test: go-new-enough $(PROMTOOL) ## test the Prometheus rules and the Grafana dashboard of k8s/monitoring
+	@echo "== monitoring"
+	@$(PROMTOOL) check rules --lint=all --lint-fatal k8s/monitoring/rules.yaml
+	@$(PROMTOOL) test rules k8s/monitoring/rules_test.yaml
+	@$(GO) test -C k8s/monitoring -count=1 ./...
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was
@@ -214,6 +226,12 @@ $(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum
 	@CGO_ENABLED=0 $(GO) build -C k8s/cluster -trimpath \
 		-ldflags='-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))' \
 		-o $(CURDIR)/$@ ./cmd/$(firstword $(subst -, ,$(@F)))
+
+# Without the packages that find targets, which the rules do not need.
+$(PROMTOOL): k8s/monitoring/go.mod k8s/monitoring/go.sum
+	@echo "== tools: promtool $(PROMETHEUS_VERSION), five minutes the first time"
+	@rm -f $(TOOLS)/bin/promtool-*
+	@CGO_ENABLED=0 $(GO) build -C k8s/monitoring -tags remove_all_sd -trimpath -ldflags='-s -w' -o $(CURDIR)/$@ github.com/prometheus/prometheus/cmd/promtool
 
 $(EGCTL):
 	@echo "== tools: egctl $(EGCTL_VERSION), ten minutes the first time"

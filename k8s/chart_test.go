@@ -88,7 +88,7 @@ func TestChart(t *testing.T) {
 			if _, err := helm(t, "lint", "chart", "--strict", "--quiet", "--values", file); err != nil {
 				t.Error(err)
 			}
-			out, err := render(t, "site", "data", "--values", file, "--api-versions", "monitoring.coreos.com/v1/PodMonitor", "--api-versions", "monitoring.coreos.com/v1/ServiceMonitor")
+			out, err := render(t, "site", "data", "--values", file, "--api-versions", "monitoring.coreos.com/v1/PodMonitor", "--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--api-versions", "monitoring.coreos.com/v1/PrometheusRule")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -370,6 +370,7 @@ var valueRules = map[string]map[string]any{
 var openValues = []string{
 	"affinity", "app.resources", "commonAnnotations", "commonLabels", "config", "envoy.resources", "networkPolicy.clientNamespaceLabels",
 	"networkPolicy.ingressNamespaceLabels", "networkPolicy.monitoringNamespaceLabels", "nodeSelector", "podAnnotations", "podLabels",
+	"monitoring.dashboard.annotations", "monitoring.dashboard.labels", "monitoring.rules.labels",
 	"podMonitor.labels", "policy.files", "resources.requests", "service.annotations", "serviceAccount.annotations", "serviceMonitor.labels",
 }
 

@@ -117,6 +117,7 @@ func render(t testing.TB, chart string, args ...string) string {
 	args = append([]string{
 		"template", "site", chart, "--namespace", "data", "--kube-version", "1.37.0",
 		"--api-versions", "monitoring.coreos.com/v1/PodMonitor", "--api-versions", "monitoring.coreos.com/v1/ServiceMonitor",
+		"--api-versions", "monitoring.coreos.com/v1/PrometheusRule",
 	}, args...)
 	var out, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), tool(t, "helm-*"), args...)

@@ -140,7 +140,7 @@ func TestPolicyStatusIsWellMade(t *testing.T) {
 }
 
 // TestDocumentedMetrics checks that the documentation table lists exactly the registered
-// metrics, and that the alerts use only existing metrics and reasons.
+// metrics.
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	text := clitest.PageAt(t, "cmd/warder/README.md").Text
@@ -161,22 +161,55 @@ func TestDocumentedMetrics(t *testing.T) {
 	if !slices.Equal(rows, names) {
 		t.Errorf("the table of metrics has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(names, "\n"))
 	}
+}
 
-	_, rules, _ := strings.Cut(text, "```yaml\n# alerts.yaml\n")
-	rules, _, _ = strings.Cut(rules, "```")
-	named := regexp.MustCompile(`warder_[a-z_]+`).FindAllString(rules, -1)
-	if len(named) < 4 || strings.Count(rules, "- alert:") != 3 {
-		t.Fatalf("there are no alert rules: %q", rules)
-	}
-	for _, name := range named {
-		if !slices.Contains(names, name) {
-			t.Errorf("an alert names %s, which is no metric", name)
+// TestDocumentedLabels checks that the documentation table has exactly the labels of each metric
+// of a server, and each value that it has. The tests of k8s/monitoring rely on the table.
+func TestDocumentedLabels(t *testing.T) {
+	t.Parallel()
+	s := testSettings(t)
+	store := memory.New(nil)
+	r := start(t, s, MemoryStores(store))
+	conn := r.dial(insecure.NewCredentials())
+	for _, path := range []string{"/public", "/user", "/nowhere"} {
+		if _, err := r.check(conn, path, nil); err != nil {
+			t.Fatal(err)
 		}
 	}
-	reasons := regexp.MustCompile(`reason=~"([a-z_|]+)"`).FindStringSubmatch(rules)
-	for word := range strings.SplitSeq(reasons[1], "|") {
-		if !slices.ContainsFunc(authz.Reasons(), func(r authz.Reason) bool { return r.String() == word }) {
-			t.Errorf("an alert names the reason %s, which is none", word)
+	text := clitest.PageAt(t, "cmd/warder/README.md").Text
+	word := regexp.MustCompile("`([^`]+)`")
+	compared := map[string]bool{}
+	for series := range r.scrape().Series {
+		name, rest, _ := strings.Cut(series, "{")
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\| *(.*?) *\\| ").FindStringSubmatch(text)
+		if row == nil {
+			continue // TestDocumentedMetrics
 		}
+		cell := strings.Replace(row[1], "the same", "`grpc_type`, `grpc_service`, `grpc_method`", 1)
+		// A label may be followed by its values: "`store`: `sessions`, `users`; `result`: …".
+		values := map[string][]string{}
+		for part := range strings.SplitSeq(regexp.MustCompile(`\([^)]*\)`).ReplaceAllString(cell, ""), ";") {
+			names, listed, _ := strings.Cut(part, ":")
+			for _, label := range word.FindAllStringSubmatch(names, -1) {
+				values[label[1]] = nil
+				for _, value := range word.FindAllStringSubmatch(listed, -1) {
+					values[label[1]] = append(values[label[1]], value[1])
+				}
+			}
+		}
+		for _, label := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(rest, -1) {
+			listed, ok := values[label[1]]
+			if !ok || len(listed) > 0 && !slices.Contains(listed, label[2]) {
+				t.Errorf("%s: the table has not %s", series, label[0])
+			}
+			delete(values, label[1])
+		}
+		for label := range values {
+			t.Errorf("%s has no label %s, and the table has it", series, label)
+		}
+		compared[name] = true
+	}
+	if len(compared) < 9 {
+		t.Errorf("only %d metrics compared: %v", len(compared), compared)
 	}
 }
