@@ -11,6 +11,10 @@ BENCHTIME ?= 2s
 ROUNDS    ?= 5
 SCENARIO  ?=
 BENCH_OUT ?=
+# The state of the Go vulnerability database; latest is today's. VULN_GO=fail: a vulnerability
+# of Go's standard library is a failure too.
+VULNDB  ?= $(VULNDB_VERSION)
+VULN_GO ?= report
 # The name of the image that make image builds, and more labels for it:
 # LABELS='-label org.opencontainers.image.source=URL'.
 IMAGE  ?= warder:$(shell sed -n 's/^appVersion: //p' k8s/chart/Chart.yaml)
@@ -20,6 +24,8 @@ GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
 KUBERNETES_VERSION    := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' k8s/cluster/go.mod)
 EGCTL_VERSION         := v1.9.1
+GOVULNCHECK_VERSION   := v1.9.0
+VULNDB_VERSION        := v0.0.0-20261105234957-e22db6528018
 PROMETHEUS_VERSION    := $(shell sed -n 's|^require github.com/prometheus/prometheus ||p; s|^\tgithub.com/prometheus/prometheus ||p' k8s/monitoring/go.mod)
 # The release of the commit in k8s/translate/istio/go.mod.
 ISTIO_VERSION         := 1.31.1
@@ -37,6 +43,8 @@ EGCTL := $(TOOLS)/bin/egctl-$(EGCTL_VERSION)
 ISTIO := $(TOOLS)/bin/istio-$(ISTIO_VERSION)
 # Prometheus' own tests of rules.
 PROMTOOL := $(TOOLS)/bin/promtool-$(PROMETHEUS_VERSION)
+GOVULNCHECK := $(TOOLS)/bin/govulncheck-$(GOVULNCHECK_VERSION)
+INDEXDB     := $(TOOLS)/bin/indexdb-$(VULNDB_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -45,7 +53,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test monitoring-test fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +72,7 @@ tools: go-new-enough $(VENV) pgbouncer ## install what the tests and the demo ru
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
 
-test: tools vet lint race image-test monitoring-test fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+test: tools vet lint race image-test monitoring-test vuln fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
 	@echo "== all good"
 
 vet: go-new-enough ## go vet
@@ -99,6 +107,18 @@ monitoring-test: go-new-enough $(PROMTOOL) ## test the Prometheus rules and the 
 	@$(PROMTOOL) check rules --lint=all --lint-fatal k8s/monitoring/rules.yaml
 	@$(PROMTOOL) test rules k8s/monitoring/rules_test.yaml
 	@$(GO) test -C k8s/monitoring -count=1 ./...
+
+# The database comes as a Go module, so that only the module proxy is needed.
+vuln: go-new-enough $(GOVULNCHECK) $(INDEXDB) ## look for known vulnerabilities in what warder calls (VULNDB=latest VULN_GO=fail)
+	@echo "== govulncheck, database $(VULNDB)"
+	@dir=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p'); \
+	[ -n "$$dir" ] || { echo "make: golang.org/x/vulndb@$(VULNDB) cannot be downloaded: nothing was looked for" >&2; exit 1; }; \
+	rm -rf $(TOOLS)/vulndb; $(INDEXDB) -vulns "$$dir/data/osv" -out $(TOOLS)/vulndb || exit 1; \
+	out=$$($(GOVULNCHECK) -db file://$(CURDIR)/$(TOOLS)/vulndb ./... 2>&1) && { echo "$$out"; exit 0; }; status=$$?; \
+	echo "$$out" | grep -vE '^ +#[0-9]+: '; \
+	if [ $$status = 3 ] && [ '$(VULN_GO)' != fail ] && ! echo "$$out" | grep -q '^  Module: '; then \
+		echo "make: only Go's standard library has them: build with a newer $$($(GO) env GOVERSION | sed 's/\.[0-9]*$$//')"; exit 0; \
+	fi; exit $$status
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was
@@ -232,6 +252,18 @@ $(PROMTOOL): k8s/monitoring/go.mod k8s/monitoring/go.sum
 	@echo "== tools: promtool $(PROMETHEUS_VERSION), five minutes the first time"
 	@rm -f $(TOOLS)/bin/promtool-*
 	@CGO_ENABLED=0 $(GO) build -C k8s/monitoring -tags remove_all_sd -trimpath -ldflags='-s -w' -o $(CURDIR)/$@ github.com/prometheus/prometheus/cmd/promtool
+
+$(GOVULNCHECK):
+	@echo "== tools: govulncheck $(GOVULNCHECK_VERSION)"
+	@rm -f $(TOOLS)/bin/govulncheck-*
+	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv $(TOOLS)/bin/govulncheck $@
+
+$(INDEXDB):
+	@echo "== tools: indexdb, two minutes the first time"
+	@rm -f $(TOOLS)/bin/indexdb-*
+	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install golang.org/x/vulndb/cmd/indexdb@$(VULNDB_VERSION)
+	@mv $(TOOLS)/bin/indexdb $@
 
 $(EGCTL):
 	@echo "== tools: egctl $(EGCTL_VERSION), ten minutes the first time"
