@@ -13,6 +13,7 @@ import (
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 	"warder/cmd/warder/internal/server"
+	"warder/cmd/warder/internal/session"
 )
 
 // run runs the command that args name and returns the exit code.
@@ -56,6 +57,9 @@ the user, or looks up an API key and its scopes. When it cannot decide, it denie
 		filter.NewCommand(p),
 		demo.NewCommand(p),
 		newVersionCommand(p),
+	)
+	addGroup(root, "stores", "Sessions, users and API keys:",
+		session.NewCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")
 	root.InitDefaultHelpCmd()
