@@ -10,10 +10,12 @@ import (
 	"warder/cmd/warder/internal/diff"
 	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/filter"
+	"warder/cmd/warder/internal/key"
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 	"warder/cmd/warder/internal/server"
 	"warder/cmd/warder/internal/session"
+	"warder/cmd/warder/internal/user"
 )
 
 // run runs the command that args name and returns the exit code.
@@ -59,7 +61,9 @@ the user, or looks up an API key and its scopes. When it cannot decide, it denie
 		newVersionCommand(p),
 	)
 	addGroup(root, "stores", "Sessions, users and API keys:",
+		key.NewCommand(p),
 		session.NewCommand(p),
+		user.NewCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")
 	root.InitDefaultHelpCmd()

@@ -36,7 +36,11 @@ func defaultConfig() *Config {
 		Directory: DirectoryKeys{
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
-			Timeout:      150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
+			Commands: CommandsKeys{
+				CreateKey: postgres.DefaultCreateKey, ListKeys: postgres.DefaultListKeys, ShowKey: postgres.DefaultShowKey,
+				RevokeKey: postgres.DefaultRevokeKey, ExpireKey: postgres.DefaultExpireKey,
+			},
+			Timeout: 150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
 		},
 		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
 		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"warder/authz/mask"
@@ -66,19 +67,29 @@ func placeOf(name string) string {
 }
 
 // ResolveSessions validates and returns the settings of the session store only.
-func (c *Config) ResolveSessions() (Sessions, error) {
-	s := c.resolveSessions()
-	return s, c.reader.Problems.Err()
+func (c *Config) ResolveSessions() (s Sessions, err error) {
+	err = c.part(func() { s = c.resolveSessions() })
+	return s, err
 }
 
 // ResolveDirectory validates and returns the settings of the directory only.
-func (c *Config) ResolveDirectory() (Directory, error) {
-	d := c.resolveDirectory()
-	return d, c.reader.Problems.Err()
+func (c *Config) ResolveDirectory() (d Directory, err error) {
+	err = c.part(func() { d = c.resolveDirectory() })
+	return d, err
 }
 
 // ResolveJWT validates and returns the settings of the verification of tokens only.
-func (c *Config) ResolveJWT() (JWT, error) {
-	s := c.resolveJWT()
-	return s, c.reader.Problems.Err()
+func (c *Config) ResolveJWT() (s JWT, err error) {
+	err = c.part(func() { s = c.resolveJWT() })
+	return s, err
+}
+
+// part runs resolve and returns its problems, with those of the reading. Another part does not
+// return them.
+func (c *Config) part(resolve func()) error {
+	read := slices.Clip(c.reader.Problems)
+	resolve()
+	err := c.reader.Problems.Err()
+	c.reader.Problems = read
+	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/authz/postgres"
 	"warder/cmd/warder/internal/cli"
 	"warder/envoy"
 )
@@ -275,7 +276,7 @@ func (c *Config) resolveSessions() Sessions {
 func (c *Config) resolveDirectory() Directory {
 	r, d := c.reader, &c.Directory
 	s := Directory{
-		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery,
+		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, Commands: postgres.Commands(d.Commands),
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
 	}
 	source := c.databaseURL()

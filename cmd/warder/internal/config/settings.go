@@ -7,6 +7,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/authz/postgres"
 	"warder/authz/token"
 	"warder/envoy"
 )
@@ -127,9 +128,10 @@ type Directory struct {
 	Password                 mask.Secret // the password that DatabaseURL leaves out, if any
 	File                     string
 	UsersQuery, APIKeysQuery string
-	MaxStaleness             time.Duration // 0 disables the cache
-	Standby                  bool          // a standby may answer
-	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
+	Commands                 postgres.Commands // of warder key
+	MaxStaleness             time.Duration     // 0 disables the cache
+	Standby                  bool              // a standby may answer
+	MaxStandbyLag            time.Duration     // the maximum age of the data of a standby
 	Timeout                  time.Duration
 	// The files that the two secrets are from, if any.
 	DatabaseURLFile, PasswordFile SecretFile

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"warder/authz"
 	"warder/authz/mask"
+	"warder/authz/postgres"
 	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
@@ -141,4 +144,49 @@ func OpenSessions(c *config.Config) (*redis.Admin, config.Sessions, error) {
 	s.Timeout = Patience
 	admin, err := redis.NewAdmin(s.Redis(nil))
 	return admin, s, err
+}
+
+// databaseSettings returns the settings of the database of users and keys.
+func databaseSettings(c *config.Config) (config.Directory, error) {
+	d, err := c.ResolveDirectory()
+	if err != nil {
+		return d, err
+	}
+	if d.File != "" {
+		return d, fmt.Errorf("users and keys are in directory.file (%s), not in a database; change that file", d.File)
+	}
+	d.Timeout = Patience
+	return d, nil
+}
+
+// OpenKeys opens the API keys in the database. The caller must close them.
+func OpenKeys(ctx context.Context, c *config.Config, access Access) (*postgres.Admin, error) {
+	d, err := databaseSettings(c)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.OpenAdmin(ctx, d.Postgres(nil), d.Commands, access == Writes)
+}
+
+// FindUser looks a user up as the service does, in the database or in directory.file. The error
+// is [authz.ErrNotFound] if there is no such user.
+func FindUser(ctx context.Context, c *config.Config, id string) (authz.User, error) {
+	d, err := c.ResolveDirectory()
+	if err != nil {
+		return authz.User{}, err
+	}
+	if d.File != "" {
+		file, err := config.OpenDirectory(d)
+		if err != nil {
+			return authz.User{}, err
+		}
+		return file.User(ctx, id)
+	}
+	d.Timeout = Patience
+	directory, err := postgres.New(d.Postgres(nil))
+	if err != nil {
+		return authz.User{}, err
+	}
+	defer directory.Close()
+	return directory.User(ctx, id)
 }
