@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 
 	// The program, then its packages, lowest first. A command may use the descriptions of
 	// package routes, the documents of package openapi and the explanations of package explain.
-	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/key", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/session", "cmd/warder/internal/user", "cmd/warder/internal/server"},
+	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/doctor", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/key", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/session", "cmd/warder/internal/user", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/config":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/user":           {"authz", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/server/metrics": {"authz", "envoy", "policy"},
 	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
+	"cmd/warder/internal/doctor":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator", "cmd/warder/internal/server"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
 	// Both are for tests; no program imports them.
@@ -125,7 +126,7 @@ var folders = []string{
 	"cmd/warder/internal/server", "cmd/warder/internal/server/metrics", "cmd/warder/internal/demo",
 	"cmd/warder/internal/routes", "cmd/warder/internal/explain", "cmd/warder/internal/casetest",
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
-	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user",
+	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",

@@ -8,6 +8,7 @@ import (
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/demo"
 	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/doctor"
 	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/filter"
 	"warder/cmd/warder/internal/key"
@@ -64,6 +65,7 @@ the user, or looks up an API key and its scopes. When it cannot decide, it denie
 		key.NewCommand(p),
 		session.NewCommand(p),
 		user.NewCommand(p),
+		doctor.NewCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")
 	root.InitDefaultHelpCmd()

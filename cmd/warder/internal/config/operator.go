@@ -93,3 +93,16 @@ func (c *Config) part(resolve func()) error {
 	c.reader.Problems = read
 	return err
 }
+
+// Where returns where a key of the configuration was given, such as "warder.yaml:12:3" or
+// "environment: DATABASE_URL", or "default".
+func (c *Config) Where(field string) string {
+	place := c.reader.at(field)
+	switch {
+	case place.File == "":
+		return "default"
+	case place.Line == 0:
+		return place.File + ": " + place.Field
+	}
+	return place.Position.String()
+}

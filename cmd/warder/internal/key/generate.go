@@ -76,7 +76,7 @@ func readLife(text string) (time.Duration, error) {
 	}
 	unit := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}[parts[2]]
 	if n > int64(maxLife/unit) {
-		return maxLife + 1, nil // the product may overflow
+		return maxLife + day, nil // the product may overflow
 	}
 	return time.Duration(n) * unit, nil
 }
