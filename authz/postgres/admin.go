@@ -115,7 +115,7 @@ func (a *Admin) Find(ctx context.Context, name string) ([]Key, error) {
 // find runs a statement that returns keys. A value that the parameter's type cannot hold has
 // no keys.
 func (a *Admin) find(ctx context.Context, field, sql, value string) (found []Key, err error) {
-	err = a.transaction(ctx, func(ctx context.Context) error {
+	err = a.transaction(ctx, pgx.ReadOnly, func(ctx context.Context) error {
 		_, err := a.run(ctx, field, sql, []string{value}, func(row columns) error {
 			k, err := readKey(row)
 			found = append(found, k)
@@ -123,7 +123,7 @@ func (a *Admin) find(ctx context.Context, field, sql, value string) (found []Key
 		})
 		return err
 	})
-	if classOf(err) == "22" {
+	if code := codeOf(err); code == "22P02" || code == "22003" { // it is no number, no UUID, or too large
 		return nil, nil
 	}
 	return found, finish(field, err)
@@ -157,7 +157,7 @@ func readKey(row columns) (k Key, err error) {
 // Create stores a key and returns its id.
 func (a *Admin) Create(ctx context.Context, k NewKey) (id string, err error) {
 	const field = "directory.commands.create_key"
-	err = a.transaction(ctx, func(ctx context.Context) error {
+	err = a.transaction(ctx, "", func(ctx context.Context) error {
 		id, err = a.create(ctx, field, k)
 		return err
 	})
@@ -187,7 +187,7 @@ func (a *Admin) create(ctx context.Context, field string, k NewKey) (id string, 
 // Revoke makes the key with the id invalid.
 func (a *Admin) Revoke(ctx context.Context, id string) error {
 	const field = "directory.commands.revoke_key"
-	return finish(field, a.transaction(ctx, func(ctx context.Context) error {
+	return finish(field, a.transaction(ctx, "", func(ctx context.Context) error {
 		return a.change(ctx, field, a.commands.RevokeKey, id)
 	}))
 }
@@ -196,7 +196,7 @@ func (a *Admin) Revoke(ctx context.Context, id string) error {
 // the id of the new key.
 func (a *Admin) Rotate(ctx context.Context, oldID string, until time.Time, k NewKey) (id string, err error) {
 	field := "directory.commands.create_key"
-	err = a.transaction(ctx, func(ctx context.Context) error {
+	err = a.transaction(ctx, "", func(ctx context.Context) error {
 		if id, err = a.create(ctx, field, k); err != nil {
 			return err
 		}
@@ -224,11 +224,11 @@ func stamp(t time.Time) string {
 }
 
 // transaction runs do in a transaction. With a pooler in front of the database, all of it goes
-// to one server.
-func (a *Admin) transaction(ctx context.Context, do func(context.Context) error) error {
+// to one server. mode is pgx.ReadOnly, or "" for the session's own mode.
+func (a *Admin) transaction(ctx context.Context, mode pgx.TxAccessMode, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if err := pgx.BeginFunc(ctx, a.conn, func(pgx.Tx) error { return do(ctx) }); err != nil {
+	if err := pgx.BeginTxFunc(ctx, a.conn, pgx.TxOptions{AccessMode: mode}, func(pgx.Tx) error { return do(ctx) }); err != nil {
 		return contextFirst(ctx, err)
 	}
 	return nil

@@ -205,13 +205,16 @@ const (
 )
 
 func (r *report) skew(check, setting string, skew time.Duration) {
-	shown := skew.Round(time.Millisecond)
-	switch magnitude := skew.Abs(); {
-	case magnitude > skewBroken:
-		r.say(check, broken, setting, "the clock of the server is %s ahead of this machine's; expiry times are wrong by as much, so set both clocks with NTP", shown)
-	case magnitude > skewWarning:
-		r.say(check, warning, setting, "the clock of the server is %s ahead of this machine's; set both clocks with NTP", shown)
+	apart, direction := skew.Abs().Round(time.Millisecond), "ahead of"
+	if skew < 0 {
+		direction = "behind"
+	}
+	switch {
+	case apart > skewBroken:
+		r.say(check, broken, setting, "the clock of the server is %s %s this machine's, so expiry times are wrong by as much; set both clocks with NTP", apart, direction)
+	case apart > skewWarning:
+		r.say(check, warning, setting, "the clock of the server is %s %s this machine's; set both clocks with NTP", apart, direction)
 	default:
-		r.say(check, good, setting, "the clocks are %s apart", shown.Abs())
+		r.say(check, good, setting, "the clocks are %s apart", apart)
 	}
 }

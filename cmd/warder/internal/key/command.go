@@ -130,11 +130,11 @@ func one(ctx context.Context, keys *postgres.Admin, name string) (postgres.Key, 
 	case len(found) == 0:
 		return postgres.Key{}, errors.New("there is no key with this id or prefix; warder key list shows those that there are")
 	case len(found) > 1:
-		text := fmt.Sprintf("%d keys have this id or prefix; name one by an id that is not the prefix of another:", len(found))
+		lines := []string{fmt.Sprintf("%d keys have this id or prefix; name one by an id that is not the prefix of another:", len(found))}
 		for _, k := range found {
-			text += "\n  " + describe(k)
+			lines = append(lines, "  "+describe(k))
 		}
-		return postgres.Key{}, errors.New(text)
+		return postgres.Key{}, errors.New(strings.Join(lines, "\n"))
 	}
 	return found[0], nil
 }

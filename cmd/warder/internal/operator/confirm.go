@@ -36,7 +36,7 @@ func (c *Confirmation) Ask(p cli.Process, plan ...string) error {
 	if c.yes {
 		return nil
 	}
-	if in, ok := p.Stdin.(*os.File); !ok || !term.IsTerminal(int(in.Fd())) { //nolint:gosec // a descriptor is small
+	if in, ok := p.Stdin.(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
 		return errors.New("nothing was changed: standard input is not a terminal, so nobody can be asked; --yes does it without asking")
 	}
 	fmt.Fprint(p.Stderr, "Continue? [y/N] ")
