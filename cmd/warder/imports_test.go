@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"authz/token": {},
 	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/token", "authz/mask"},
 
-	"authz/redis":    {"authz", "authz/mask"},
+	"authz/redis":    {"policy/strict", "authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
 	"authz/memory":   {"policy/strict", "authz", "authz/mask"},
 

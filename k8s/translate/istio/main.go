@@ -89,32 +89,46 @@ func run(meshFile, pod, out string, files []string) error {
 	return os.WriteFile(out, made, 0o600)
 }
 
-// A cluster is the objects in the files.
+// A cluster is the objects in the files. An object replaces one of the same name before it.
 type cluster struct {
 	kubernetes, istio []string
 	pods              []corev1.Pod
+	places            map[string]int // of each object in its list
+}
+
+func (c *cluster) put(list *[]string, name, text string) {
+	if at, found := c.places[name]; found {
+		(*list)[at] = text
+		return
+	}
+	c.places[name] = len(*list)
+	*list = append(*list, text)
 }
 
 // kinds are what the control plane reads of Kubernetes' own objects.
 var kinds = []string{"Namespace", "Service", "Pod", "EndpointSlice", "Node", "Secret"}
 
 func read(files []string) (*cluster, error) {
-	c := &cluster{}
+	c := &cluster{places: map[string]int{}}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
 		for _, document := range bytes.Split(text, []byte("\n---\n")) {
-			var o struct{ APIVersion, Kind string }
+			var o struct {
+				APIVersion, Kind string
+				Metadata         struct{ Namespace, Name string }
+			}
 			if err := yaml.Unmarshal(document, &o); err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
+			name := o.Kind + " " + o.Metadata.Namespace + "/" + o.Metadata.Name
 			switch {
 			case strings.Contains(o.APIVersion, ".istio.io/"):
-				c.istio = append(c.istio, string(document))
+				c.put(&c.istio, name, string(document))
 			case slices.Contains(kinds, o.Kind):
-				c.kubernetes = append(c.kubernetes, string(document))
+				c.put(&c.kubernetes, name, string(document))
 			}
 			if o.Kind == "Pod" {
 				var p corev1.Pod
