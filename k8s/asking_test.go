@@ -31,11 +31,17 @@ func checkAsking(r *report, f *form) {
 	for _, o := range f.objects {
 		switch o.kind() {
 		case "MeshConfig":
-			checkMeshConfig(r, f, o)
+			checkMeshConfig(r, o)
 		case "AuthorizationPolicy":
 			if o.text("spec", "action") == "CUSTOM" {
 				checkCustomPolicy(r, f, o)
+			} else {
+				checkCallers(r, o)
 			}
+		case "Telemetry":
+			checkTelemetry(r, f, o)
+		case "EnvoyProxy":
+			checkGatewayLog(r, f, o)
 		case "SecurityPolicy":
 			checkSecurityPolicy(r, f, o)
 		case "ClientTrafficPolicy":
@@ -52,36 +58,113 @@ func checkAsking(r *report, f *form) {
 
 type provider struct {
 	Name              string
-	EnvoyExtAuthzGrpc struct {
+	EnvoyExtAuthzGrpc *struct {
 		Service       string
-		Port          int
+		Port          float64
 		Timeout       string
 		FailOpen      *bool
 		StatusOnError string
 	}
+	EnvoyHTTPALS *struct {
+		Service string
+		Port    float64
+	}
 }
 
-func checkMeshConfig(r *report, f *form, o object) {
+func checkMeshConfig(r *report, o object) {
 	for _, p := range into[[]provider](dig(o.doc, "spec", "extensionProviders")) {
-		g := p.EnvoyExtAuthzGrpc
-		name, rest, _ := strings.Cut(g.Service, ".")
-		namespace, _, _ := strings.Cut(rest, ".")
-		checkServicePort(r, f, o, namespace, name, float64(g.Port))
-		r.require(g.FailOpen != nil && !*g.FailOpen && g.StatusOnError == "503", "%s: %s must have failOpen: false and statusOnError 503", o.file, p.Name)
-		checkTimeout(r, o, g.Timeout)
+		if g := p.EnvoyExtAuthzGrpc; g != nil {
+			r.require(g.FailOpen != nil && !*g.FailOpen && g.StatusOnError == "503", "%s: %s must have failOpen: false and statusOnError 503", o.file, p.Name)
+			checkTimeout(r, o, g.Timeout)
+		}
 	}
 	r.require(o.text("spec", "pathNormalization", "normalization") == "DECODE_AND_MERGE_SLASHES", "%s: paths are not normalised", o.file)
+}
+
+// providerOf returns the provider of that name in the mesh configuration.
+func providerOf(r *report, f *form, o object, name string) (provider, bool) {
+	mesh, _ := f.find("MeshConfig ")
+	all := into[[]provider](dig(mesh.doc, "spec", "extensionProviders"))
+	i := slices.IndexFunc(all, func(p provider) bool { return p.Name == name })
+	r.require(i >= 0, "%s: no provider %q in the mesh configuration", o, name)
+	if i < 0 {
+		return provider{}, false
+	}
+	return all[i], true
+}
+
+// checkMeshHost: the host of a provider is a Service, or a ServiceEntry of the namespace for the
+// socket that a warder listens on.
+func checkMeshHost(r *report, f *form, o object, host string, port float64) {
+	for _, e := range f.objects {
+		if e.kind() != "ServiceEntry" || e.namespace() != o.namespace() || !slices.Contains(into[[]string](dig(e.doc, "spec", "hosts")), host) {
+			continue
+		}
+		type portNumber struct{ Number float64 }
+		r.require(slices.Contains(into[[]portNumber](dig(e.doc, "spec", "ports")), portNumber{port}), "%s: no port %v", e, port)
+		r.require(e.text("spec", "resolution") == "STATIC", "%s: resolution %q", e, e.text("spec", "resolution"))
+		for _, endpoint := range into[[]struct{ Address string }](dig(e.doc, "spec", "endpoints")) {
+			r.require(slices.Contains(listeners(f), endpoint.Address), "%s: no warder listens on %s", e, endpoint.Address)
+		}
+		return
+	}
+	name, rest, _ := strings.Cut(host, ".")
+	namespace, _, _ := strings.Cut(rest, ".")
+	checkServicePort(r, f, o, namespace, name, port)
+}
+
+// checkTelemetry: the access log goes to a warder, which takes it from whoever may ask for checks.
+func checkTelemetry(r *report, f *form, o object) {
+	type logging struct{ Providers []struct{ Name string } }
+	for _, l := range into[[]logging](dig(o.doc, "spec", "accessLogging")) {
+		for _, named := range l.Providers {
+			p, known := providerOf(r, f, o, named.Name)
+			if known && p.EnvoyHTTPALS == nil {
+				r.addf("%s: provider %q is no envoyHttpAls", o, named.Name)
+			} else if known {
+				checkMeshHost(r, f, o, p.EnvoyHTTPALS.Service, p.EnvoyHTTPALS.Port)
+			}
+		}
+	}
+}
+
+// warderCalls are what a proxy calls of warder.
+var warderCalls = []string{"/envoy.service.auth.v3.Authorization/Check", "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"}
+
+// checkCallers: in the mesh only named identities reach warder's port, for nothing but its calls.
+func checkCallers(r *report, o object) {
+	type rule struct {
+		From []struct{ Source struct{ Principals []string } }
+		To   []struct {
+			Operation struct{ Ports, Paths []string }
+		}
+	}
+	for i, each := range into[[]rule](dig(o.doc, "spec", "rules")) {
+		for _, to := range each.To {
+			r.require(len(to.Operation.Ports) > 0, "%s: rules[%d] is for every port", o, i)
+			if !slices.Contains(to.Operation.Ports, "9191") {
+				continue
+			}
+			r.require(slices.Equal(to.Operation.Paths, warderCalls), "%s: rules[%d] must be for %v, not %v", o, i, warderCalls, to.Operation.Paths)
+			named := len(each.From) > 0
+			for _, from := range each.From {
+				named = named && len(from.Source.Principals) > 0 && !slices.Contains(from.Source.Principals, "*")
+			}
+			r.require(named, "%s: rules[%d] lets every workload try tokens; name principals", o, i)
+		}
+	}
 }
 
 func checkCustomPolicy(r *report, f *form, o object) {
 	rules, _ := dig(o.doc, "spec", "rules").([]any)
 	whole := slices.ContainsFunc(rules, func(rule any) bool { m, ok := rule.(map[string]any); return ok && len(m) == 0 })
 	r.require(whole, "%s: must ask for every path; past an exception identity headers are the client's", o)
-	mesh, _ := f.find("MeshConfig ")
-	known := slices.ContainsFunc(into[[]provider](dig(mesh.doc, "spec", "extensionProviders")), func(p provider) bool {
-		return p.Name == o.text("spec", "provider", "name")
-	})
-	r.require(known, "%s: no provider %q in the mesh configuration", o, o.text("spec", "provider", "name"))
+	p, known := providerOf(r, f, o, o.text("spec", "provider", "name"))
+	if known && p.EnvoyExtAuthzGrpc == nil {
+		r.addf("%s: provider %q is no envoyExtAuthzGrpc", o, p.Name)
+	} else if known {
+		checkMeshHost(r, f, o, p.EnvoyExtAuthzGrpc.Service, p.EnvoyExtAuthzGrpc.Port)
+	}
 }
 
 // A ref names an object of Kubernetes, of a gateway or of Envoy Gateway.
@@ -108,7 +191,15 @@ func checkSecurityPolicy(r *report, f *form, o object) {
 	r.require(a.GRPC.BackendSettings.Retry == nil, "%s: must not retry: Envoy keeps a call for that, and fails it above 64 KiB", o)
 	checkTimeout(r, o, a.Timeout)
 	r.require(len(a.GRPC.BackendRefs) == 1, "%s: asks %d backends", o, len(a.GRPC.BackendRefs))
-	for _, b := range a.GRPC.BackendRefs {
+	checkBackends(r, f, o, a.GRPC.BackendRefs)
+	for _, target := range into[[]ref](dig(o.doc, "spec", "targetRefs")) {
+		r.require(f.exists(key(target.Kind, o.namespace(), target.Name)), "%s: its target %s %s does not exist", o, target.Kind, target.Name)
+	}
+}
+
+// checkBackends: what the object names is a warder, and it may name it.
+func checkBackends(r *report, f *form, o object, backends []ref) {
+	for _, b := range backends {
 		if b.Kind == "Backend" {
 			checkUnixBackend(r, f, o, b)
 			continue
@@ -116,8 +207,24 @@ func checkSecurityPolicy(r *report, f *form, o object) {
 		checkServicePort(r, f, o, b.Namespace, b.Name, b.Port)
 		r.require(b.Namespace == o.namespace() || granted(f, o, b), "%s: no ReferenceGrant in %s lets it name Service %s", o, b.Namespace, b.Name)
 	}
-	for _, target := range into[[]ref](dig(o.doc, "spec", "targetRefs")) {
-		r.require(f.exists(key(target.Kind, o.namespace(), target.Name)), "%s: its target %s %s does not exist", o, target.Kind, target.Name)
+}
+
+// checkGatewayLog: the access log goes to warder only; Envoy Gateway's own writes queries.
+func checkGatewayLog(r *report, f *form, o object) {
+	type sink struct {
+		Type string
+		ALS  struct {
+			Type        string
+			BackendRefs []ref
+		}
+	}
+	settings := into[[]struct{ Sinks []sink }](dig(o.doc, "spec", "telemetry", "accessLog", "settings"))
+	r.require(len(settings) > 0, "%s: no accessLog.settings, so that Envoy Gateway writes queries, and tokens in them, to standard output", o)
+	for _, s := range settings {
+		for _, each := range s.Sinks {
+			r.require(each.Type == "ALS" && each.ALS.Type == "HTTP" && len(each.ALS.BackendRefs) == 1, "%s: the access log must go to warder, as type ALS and HTTP", o)
+			checkBackends(r, f, o, each.ALS.BackendRefs)
+		}
 	}
 }
 
@@ -169,6 +276,9 @@ func checkHTTPRoute(r *report, o object) {
 func checkGateway(r *report, f *form, o object) {
 	class := key("GatewayClass", "", o.text("spec", "gatewayClassName"))
 	r.require(f.exists(class), "%s: no %s", o, class)
+	if proxy := into[ref](dig(o.doc, "spec", "infrastructure", "parametersRef")); proxy.Name != "" {
+		r.require(f.exists(key(proxy.Kind, o.namespace(), proxy.Name)), "%s: no %s %s", o, proxy.Kind, proxy.Name)
+	}
 	certificates := []ref{into[ref](dig(o.doc, "spec", "tls", "backend", "clientCertificateRef"))}
 	type listener struct {
 		TLS struct{ CertificateRefs []ref }

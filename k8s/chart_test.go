@@ -149,6 +149,30 @@ func TestChartIsManifests(t *testing.T) {
 	}
 }
 
+// TestChartIsIstio checks that the chart in the mode of Istio renders what istio/shared.yaml has
+// in warder's namespace.
+func TestChartIsIstio(t *testing.T) {
+	t.Parallel()
+	out, err := render(t, "warder", "warder", "--no-hooks", "--values", "testdata/chart/istio.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := plain(t, out)
+	compared := 0
+	for name, want := range plain(t, readManifests(t)["istio/shared.yaml"]) {
+		if dig(want, "metadata", "namespace") != "warder" {
+			continue
+		}
+		compared++
+		if diff := cmp.Diff(want, got[name]); diff != "" {
+			t.Errorf("%s: the manifest (-) is not what the chart renders (+):\n%s", name, diff)
+		}
+	}
+	if compared < 6 {
+		t.Errorf("only %d objects compared", compared)
+	}
+}
+
 // plain returns the objects of a manifest by key, without what Helm adds to each (labels, the
 // annotation of the configuration), and with files of YAML parsed.
 func plain(t *testing.T, text string) map[string]any {
@@ -210,6 +234,7 @@ func TestChartRefuses(t *testing.T) {
 		{"secrets.databaseURL, secrets.jwtSecret, secrets.redisURL: missing", []string{"policy.existingConfigMap=routes", "secrets.existingSecret="}},
 		{"secrets.redisURL: missing; set secrets.existingSecret to a Secret with the keys", []string{"policy.existingConfigMap=routes", "secrets.existingSecret=", "secrets.jwtSecret=x", "secrets.databaseURL=x"}},
 		{"app.image: missing", []string{"policy.existingConfigMap=routes", "mode=sidecar", "app.enabled=true"}},
+		{"tls.istio.principals: missing; name who may ask warder", []string{"policy.existingConfigMap=routes", "tls.mode=istio"}},
 		{"tls.certManager.issuerRef.name: missing", []string{"policy.existingConfigMap=routes", "tls.certManager.enabled=true"}},
 		{"autoscaling: minReplicas 5 is more than maxReplicas 3", []string{"policy.existingConfigMap=routes", "autoscaling.minReplicas=5", "autoscaling.maxReplicas=3"}},
 		{"an empty selector would let every namespace in", []string{"policy.existingConfigMap=routes", "networkPolicy.clientNamespaceLabels=null"}},
@@ -323,6 +348,9 @@ var valueRules = map[string]map[string]any{
 	"autoscaling.maxReplicas":            {"minimum": 2},
 	"tls.existingSecret":                 {"minLength": 1},
 	"tls.mode":                           {"enum": []any{"mutual", "istio"}},
+	"tls.istio.principals":               {"items": map[string]any{"type": "string", "pattern": "[^*]"}},
+	"tls.istio.monitoringNamespaces":     {"items": map[string]any{"type": "string"}},
+	"tls.istio.namespace":                {"minLength": 1},
 	"tls.certManager.issuerRef.kind":     {"enum": []any{"Issuer", "ClusterIssuer"}},
 	"podDisruptionBudget.maxUnavailable": {"type": []any{"integer", "string"}, "minimum": 0},
 	"service.trafficDistribution":        {"enum": []any{"", "PreferSameZone", "PreferSameNode", "PreferClose"}},

@@ -19,15 +19,16 @@ import (
 var forms = map[string][]string{
 	"sidecar":               {"sidecar.yaml"},
 	"service":               {"service.yaml"},
-	"istio":                 {"service.yaml", "istio.yaml", "istio-mesh-config.yaml"},
-	"envoy gateway":         {"service.yaml", "envoy-gateway.yaml"},
-	"envoy gateway sidecar": {"envoy-gateway-sidecar.yaml"},
+	"istio":                 {"service.yaml", "istio/shared.yaml", "istio/mesh-config.yaml"},
+	"istio sidecar":         {"istio/sidecar.yaml", "istio/mesh-config.yaml"},
+	"envoy gateway":         {"service.yaml", "envoy-gateway/shared.yaml"},
+	"envoy gateway sidecar": {"envoy-gateway/sidecar.yaml"},
 }
 
 // provided is what the comments of the files ask the user to bring, by
 // "Kind namespace/name", with the keys that it has.
 var provided = map[string][]string{
-	"Namespace app":                  nil, // of istio.yaml; the other forms bring their own
+	"Namespace app":                  nil, // of istio/shared.yaml; the other forms bring their own
 	"Namespace envoy-gateway-system": nil,
 	"Service app/app":                nil,
 	"Secret warder/warder-tls":       {"tls.crt", "tls.key", "ca.crt"},
@@ -98,14 +99,18 @@ func check(t *testing.T, all map[string]string, files []string) []string {
 	return r.problems
 }
 
-// readManifests returns the manifests of this folder.
+// readManifests returns the manifests of this folder, and those for Istio and Envoy Gateway.
 func readManifests(t *testing.T) map[string]string {
 	t.Helper()
-	names, err := filepath.Glob("*.yaml")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no manifests here: %v", err)
-	}
 	all := map[string]string{}
+	var names []string
+	for _, pattern := range []string{"*.yaml", "istio/*.yaml", "envoy-gateway/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) < 2 {
+			t.Fatalf("found %d of %s: %v", len(found), pattern, err)
+		}
+		names = append(names, found...)
+	}
 	for _, name := range names {
 		data, err := os.ReadFile(name)
 		if err != nil {

@@ -1,6 +1,7 @@
 package k8s
 
 import (
+	"encoding/json"
 	"maps"
 	"path"
 	"slices"
@@ -13,7 +14,8 @@ type workload struct {
 	selector map[string]string
 	labels   map[string]string
 	pod      podSpec
-	patch    any // when not nil, what is added to a pod that Envoy Gateway owns
+	patch    any       // when not nil, what is added to a pod that Envoy Gateway owns
+	proxy    container // what Istio adds to the pod, as far as annotations say it
 }
 
 type podSpec struct {
@@ -125,13 +127,30 @@ func (f *form) workloads() []workload {
 				selector: into[map[string]string](dig(o.doc, "spec", "selector", "matchLabels")),
 				labels:   into[map[string]string](dig(o.doc, "spec", "template", "metadata", "labels")),
 				pod:      into[podSpec](dig(o.doc, "spec", "template", "spec")),
+				proxy:    istioProxy(o),
 			})
 		case "EnvoyProxy":
-			spec := dig(o.doc, "spec", "provider", "kubernetes", "envoyDeployment", "patch", "value", "spec", "template", "spec")
-			all = append(all, workload{object: o, pod: into[podSpec](spec), patch: spec})
+			if spec := dig(o.doc, "spec", "provider", "kubernetes", "envoyDeployment", "patch", "value", "spec", "template", "spec"); spec != nil {
+				all = append(all, workload{object: o, pod: into[podSpec](spec), patch: spec})
+			}
 		}
 	}
 	return all
+}
+
+// istioProxy returns the container of Istio's proxy with the mounts that an annotation asks for.
+func istioProxy(deployment object) container {
+	proxy := container{Name: "istio-proxy"}
+	text := deployment.text("spec", "template", "metadata", "annotations", "sidecar.istio.io/userVolumeMount")
+	var mounts map[string]mount
+	if err := json.Unmarshal([]byte(text), &mounts); err != nil {
+		return proxy
+	}
+	for name, m := range mounts {
+		m.Name = name
+		proxy.VolumeMounts = append(proxy.VolumeMounts, m)
+	}
+	return proxy
 }
 
 // hasPort reports whether a container of the pod has the port, a name or a number.

@@ -6,7 +6,10 @@ import (
 )
 
 // clusterKinds have no namespace.
-var clusterKinds = []string{"Namespace", "GatewayClass", "MeshConfig"}
+var clusterKinds = []string{
+	"Namespace", "GatewayClass", "MeshConfig",
+	"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+}
 
 // checkReferences: what an object names must exist, and select what it means to.
 func checkReferences(r *report, f *form) {

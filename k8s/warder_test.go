@@ -175,7 +175,7 @@ func checkListener(bad func(string, ...any), f *form, w workload, c container, s
 		if !ok || v.EmptyDir == nil || m.ReadOnly {
 			bad("cannot make %s: its folder is no emptyDir that it may write to", socket)
 		}
-		shared := slices.ContainsFunc(w.pod.containers(), func(other container) bool {
+		shared := slices.ContainsFunc(append(w.pod.containers(), w.proxy), func(other container) bool {
 			theirs, at, _, ok := w.pod.at(other, socket)
 			return ok && other.Name != c.Name && theirs.Name == v.Name && at.MountPath == m.MountPath
 		})

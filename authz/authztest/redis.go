@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,11 +24,33 @@ type Redis struct {
 
 	path    string
 	dir     string
+	before  []string // arguments before the others
 	process *process
 }
 
 // StartRedis starts a server that stops when the test ends. password may be "".
 func StartRedis(t testing.TB, password string) *Redis {
+	t.Helper()
+	return startRedis(t, password)
+}
+
+// StartRedisCluster starts a Redis Cluster of one server that serves no slots yet.
+func StartRedisCluster(t testing.TB, password string) *Redis {
+	t.Helper()
+	return startRedis(t, password, "--cluster-enabled", "yes")
+}
+
+// StartSentinel starts a Sentinel that watches no primary.
+func StartSentinel(t testing.TB, password string) *Redis {
+	t.Helper()
+	state := filepath.Join(t.TempDir(), "sentinel.conf") // it wants a file to write to
+	if err := os.WriteFile(state, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startRedis(t, password, state, "--sentinel")
+}
+
+func startRedis(t testing.TB, password string, before ...string) *Redis {
 	t.Helper()
 	dir, remove, err := shortDir()
 	if err != nil {
@@ -39,6 +63,7 @@ func StartRedis(t testing.TB, password string) *Redis {
 		Password: password,
 		path:     redisServer.find(t),
 		dir:      dir,
+		before:   before,
 	}
 	r.Start(t)
 	t.Cleanup(r.stop)
@@ -59,10 +84,10 @@ func (r *Redis) URL() string {
 func (r *Redis) Start(t testing.TB) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(r.Addr)
-	args := []string{
+	args := append(slices.Clone(r.before),
 		"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket,
 		"--save", "", "--appendonly", "no", "--dir", r.dir, "--daemonize", "no", "--loglevel", "warning",
-	}
+	)
 	if r.Password != "" {
 		args = append(args, "--requirepass", r.Password)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -195,15 +196,28 @@ func (w *tail) String() string {
 	return string(w.buf)
 }
 
-// freePort returns an unused loopback port.
+// freePort returns an unused loopback port. It is below those that the system gives to outgoing
+// connections (32768 and above on Linux, 49152 and above elsewhere), because a test makes many of
+// them before the server has started.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		port := 12_000 + rand.IntN(20_000)
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no unused port: ", err)
+	return 0
+}
+
+// FreeAddress returns a TCP address of this machine at which nothing listens.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 }
 
 // shortDir creates a temporary folder with a path short enough for a unix socket (at most

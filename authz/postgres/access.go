@@ -29,6 +29,8 @@ type target struct {
 	files bool
 	// unprepared reports whether the URL disables prepared statements.
 	unprepared bool
+	// settings are set in each transaction, for a URL without prepared statements.
+	settings []setting
 	// instead is the target that the server refused before this one was made, or nil.
 	instead *target
 	proved  atomic.Bool // a connection has logged in with it
@@ -39,24 +41,29 @@ type target struct {
 var fileParameters = []string{"sslrootcert", "sslcert", "sslkey", "passfile", "servicefile"}
 
 // newTarget makes a target of the configuration that parse has made from an address.
-func newTarget(address, password string, unprepared bool, config *pgx.ConnConfig) (*target, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, errURL // cannot happen: the driver has parsed it
+func newTarget(parsed parsedURL, password string, config *pgx.ConnConfig) (*target, error) {
+	rest, query, _ := strings.Cut(parsed.address, "?")
+	params, _ := url.ParseQuery(query) // readURL produced it
+	rest = strings.TrimPrefix(rest, "postgres://")
+	given := false
+	if authority, _, _ := strings.Cut(rest, "/"); strings.Contains(authority, "@") {
+		login, servers, _ := strings.Cut(rest, "@")
+		user, secret, _ := strings.Cut(login, ":")
+		rest, given = user+"@"+servers, secret != ""
 	}
-	params := u.Query()
-	_, given := u.User.Password()
 	if password != "" {
 		if given || params.Has("password") {
 			return nil, authz.Misconfigured("directory.password_file", "is set, and database_url holds a password too; keep one of the two")
 		}
 		config.Password = password
 	}
-	t := &target{config: config, unprepared: unprepared, databases: databasesOf(config)}
+	t := &target{config: config, unprepared: parsed.unprepared, databases: databasesOf(config)}
+	if t.unprepared {
+		t.settings = takeSettings(config)
+	}
 	t.files = slices.ContainsFunc(fileParameters, params.Has)
 	params.Del("password")
-	u.User, u.RawQuery = url.User(u.User.Username()), params.Encode()
-	t.place = u.String()
+	t.place = rest + "?" + params.Encode() + fmt.Sprint(t.settings)
 	return t, nil
 }
 
@@ -135,7 +142,7 @@ func (a *access) make(databaseURL, password string) (*target, error) {
 		return nil, err
 	}
 	if t.unprepared != a.current.Load().unprepared {
-		return nil, authz.Misconfigured("directory.database_url", "turns prepared statements on or off (prepared_statement_cache_size), which needs a new start")
+		return nil, authz.Misconfigured("directory.database_url", "turns prepared statements on or off (pgbouncer, prepared_statement_cache_size), which needs a new start")
 	}
 	a.prepare(t)
 	return t, nil
@@ -318,11 +325,11 @@ func (d *Directory) Reconfigure(databaseURL, password string) error {
 // Files returns the files that the URL names, by the name of their parameter: certificates,
 // keys and passwords. Connections use what they held when Reconfigure was called last.
 func (c Config) Files() map[string]string {
-	address, _, err := readURL(c.DatabaseURL)
+	parsed, err := readURL(c.DatabaseURL)
 	if err != nil {
 		return nil
 	}
-	_, query, _ := strings.Cut(address, "?")
+	_, query, _ := strings.Cut(parsed.address, "?")
 	params, _ := url.ParseQuery(query) // readURL produced it
 	files := map[string]string{}
 	for _, name := range fileParameters {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -97,7 +98,12 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 	description, fresh := conn.CustomData()[known+s.field].(*pgconn.StatementDescription)
 	fresh = !fresh
 	if fresh {
-		if description, err = conn.Prepare(ctx, s.name, s.sql, nil); err != nil {
+		if s.name == "" {
+			description, err = describe(ctx, conn, s.sql)
+		} else {
+			description, err = conn.Prepare(ctx, s.name, s.sql, nil)
+		}
+		if err != nil {
 			return isStale(err, fresh), contextFirst(ctx, err)
 		}
 		if _, asked := conn.CustomData()[serverStatement]; s.name != "" && !asked {
@@ -159,6 +165,9 @@ type request struct {
 	value   [][]byte
 	oids    []uint32
 	formats []int16 // of the columns
+	// settings are set for the transaction, beside those of the connection. They are for requests
+	// without a name.
+	settings []setting
 }
 
 // ask sends serverQuery and the query of the request in one pipeline. It calls read only
@@ -183,7 +192,8 @@ func (c serverCheck) ask(ctx context.Context, conn *pgconn.PgConn, r request, re
 			_, err := result.Close()
 			return err
 		})
-		pipeline.SendQueryParams("SELECT set_config('transaction_read_only', 'on', true)", nil, nil, nil, nil)
+		begin, values := beginning(append(slices.Clone(settingsOf(conn)), r.settings...))
+		pipeline.SendQueryParams(begin, values, nil, nil, nil)
 		pipeline.SendQueryParams(serverQuery, nil, nil, nil, nil)
 		pipeline.SendQueryParams(r.sql, r.value, r.oids, nil, r.formats)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +15,9 @@ import (
 
 // checkTimeout bounds a Check, which is not part of a request.
 const checkTimeout = 5 * time.Second
+
+// tryTimeout bounds sampling and trying hints in a Check, so that a slow query does not fail it.
+const tryTimeout = 2 * time.Second
 
 // Check checks the two queries against the database: their parameters, the names and
 // types of their columns, the permissions, and the contents of a few rows if it can
@@ -32,7 +35,9 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
 	defer conn.Release()
-	c := &checker{ctx: ctx, conn: conn.Conn(), server: d.server}
+	tries, done := context.WithTimeout(ctx, tryTimeout)
+	defer done()
+	c := &checker{ctx: ctx, tries: tries, conn: conn.Conn(), server: d.server}
 	// This comes first, because a standby may not have the tables yet.
 	if _, err := c.run("SELECT $1::text", nil); err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
@@ -40,9 +45,11 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	c.statement(&d.users, c.usersParameter, []wantedColumn{
 		{"is_active", flagColumn}, {"roles", namesColumn},
 	})
-	c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
-		{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
-	})
+	if !d.noAPIKeys {
+		c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
+			{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
+		})
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, explain("directory", err)
 	}
@@ -51,6 +58,7 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 
 type checker struct {
 	ctx      context.Context //nolint:containedctx // a checker lives as long as one Check
+	tries    context.Context //nolint:containedctx // as above; ends when nothing more is tried for a hint
 	conn     *pgx.Conn
 	server   serverCheck
 	warnings []string
@@ -72,8 +80,7 @@ func (c *checker) warning(s *statement, format string, args ...any) {
 
 // statement checks one query. It stops at a problem that prevents further checks.
 func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, wanted []wantedColumn) {
-	conn := c.conn.PgConn()
-	description, err := conn.Prepare(c.ctx, "", s.sql, nil)
+	description, err := describe(c.ctx, c.conn.PgConn(), s.sql)
 	if err != nil {
 		c.refused(s, err, wanted)
 		return
@@ -92,88 +99,64 @@ func (c *checker) statement(s *statement, parameter func(*statement, uint32) boo
 		return
 	}
 	if fits {
-		c.sample(s)
+		c.sample(s, description.Fields)
 	}
 }
 
 // column checks that the result has the column exactly once, with a supported type.
 func (c *checker) column(s *statement, w wantedColumn, fields []pgconn.FieldDescription) bool {
 	var names []string
-	var oid uint32
-	n := 0
-	for _, f := range fields {
+	at, n := 0, 0
+	for i, f := range fields {
 		names = append(names, f.Name)
 		if f.Name == w.name {
-			oid = f.DataTypeOID
+			at = i
 			n++
 		}
 	}
 	switch {
 	case n == 0:
-		c.problem(s, "the result has no column %s; it has %s. Write %s AS %s: %s", w.name, strings.Join(names, ", "), c.candidate(w, fields), w.name, w.role.right)
+		c.problem(s, "the result has no column %s; it has %s%s: %s", w.name, strings.Join(names, ", "), then(c.absent(c.subject(s, fields), w)), w.role.right)
+		return false
 	case n > 1:
 		c.problem(s, "the result has %d columns %s; give the others another alias", n, w.name)
-	case !w.role.takes(oid):
-		c.problem(s, "the column %s is %s; write %s AS %s: %s", w.name, c.typeName(oid), cast(w, oid, c.typeName(oid)), w.name, w.role.right)
-	default:
-		if w.name == "expires_at" && oid == pgtype.TimestampOID {
-			c.warning(s, "the column expires_at is a timestamp without time zone and is read as UTC; write expires_at AT TIME ZONE 'UTC' AS expires_at, with the zone that applies")
-		}
-		if w.name == "expires_at" && oid == pgtype.DateOID {
-			c.warning(s, "the column expires_at is a date, so a key expires at the start of that day in UTC; write (expires_at + 1)::timestamptz AS expires_at if the key should be valid on that day")
-		}
-		return true
+		return false
 	}
-	return false
+	oid := fields[at].DataTypeOID
+	if !w.role.takes(oid) {
+		on := c.subject(s, fields)
+		hint := c.hint(on, w, at)
+		if labels := c.labels(oid); hint == "" && w.name == "is_active" && len(labels) > 0 {
+			hint = "compare it with the value of an active user, of " + strings.Join(labels[:min(len(labels), 10)], ", ")
+		}
+		c.problem(s, "the column %s is %s%s: %s", w.name, c.typeName(oid), then(hint), w.role.right)
+		return false
+	}
+	if w.name == "expires_at" && oid == pgtype.TimestampOID {
+		c.warning(s, "the column expires_at is a timestamp without time zone and is read as UTC%s", c.inZone(s, fields, w, at, "%s AT TIME ZONE 'UTC'", ", with the zone that applies"))
+	}
+	if w.name == "expires_at" && oid == pgtype.DateOID {
+		c.warning(s, "the column expires_at is a date, so a key expires at the start of that day in UTC%s", c.inZone(s, fields, w, at, "(%s + 1)::timestamptz", " if the key should be valid on that day"))
+	}
+	return true
 }
 
-// candidate suggests a column or an expression for the missing column w.
-func (c *checker) candidate(w wantedColumn, fields []pgconn.FieldDescription) string {
-	known := []string{"is_active", "roles", "prefix", "scopes", "expires_at", "user_id", "id"}
-	var found []string
-	for _, f := range fields {
-		if w.role.takes(f.DataTypeOID) && !slices.Contains(known, f.Name) {
-			found = append(found, quoted(f.Name))
-		}
+// then continues a message with a hint, if there is one.
+func then(hint string) string {
+	if hint == "" {
+		return ""
 	}
-	switch {
-	case len(found) == 1:
-		return found[0]
-	case len(found) == 0 && w.name == "expires_at":
-		return "NULL::timestamptz"
-	case len(found) == 0 && w.name == "user_id":
-		return "NULL::text"
-	}
-	return "<column>"
+	return "; " + hint
 }
 
-// cast returns the SQL that turns a column of another type into one that fits.
-func cast(w wantedColumn, oid uint32, typeName string) string {
-	switch w.name {
-	case "is_active":
-		switch oid {
-		case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
-			return "is_active <> 0"
-		case pgtype.BitOID, pgtype.VarbitOID:
-			return "is_active = B'1'"
-		case pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.DateOID:
-			return "is_active IS NOT NULL" // a column such as activated_at
-		case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
-			return "is_active::boolean"
-		}
-		return "is_active::text = '<active>'" // an enum of states, say
-	case "expires_at":
-		if isIntegerOID(oid) || oid == pgtype.Float8OID || oid == pgtype.NumericOID {
-			return "to_timestamp(expires_at)"
-		}
-		return "expires_at::timestamptz"
-	case "roles", "scopes":
-		if strings.HasSuffix(typeName, "[]") {
-			return w.name + "::text[]"
-		}
-		return "ARRAY[" + w.name + "]::text[]"
+// inZone proposes an expression for a time without a zone.
+func (c *checker) inZone(s *statement, fields []pgconn.FieldDescription, w wantedColumn, at int, format, when string) string {
+	on := c.subject(s, fields)
+	expression := fmt.Sprintf(format, operand(source(on.sel.items[at])))
+	if on.whole || !c.fits(on.sel.with(at, expression+" AS "+w.name).String(), on.keys, false, w) {
+		return ""
 	}
-	return w.name + "::text"
+	return "; write " + expression + " AS " + w.name + when
 }
 
 // refused reports a query that Postgres rejects.
@@ -192,24 +175,21 @@ func (c *checker) refused(s *statement, err error, wanted []wantedColumn) {
 		if columns := c.tableColumns(t); haveTable && len(columns) > 0 {
 			has = fmt.Sprintf("; %s has %s", t.table, strings.Join(columns, ", "))
 		}
+		if sel, ok := parseSelection(s.sql); ok && haveTable {
+			if query := c.instead(wanted, sel); query != "" {
+				c.problem(s, "%s%s; write the query as %s", answer(pgErr), has, query)
+				return
+			}
+		}
 		var aliases []string
 		for _, w := range wanted {
-			aliases = append(aliases, "<column> AS "+w.name)
+			aliases = append(aliases, w.name)
 		}
-		c.problem(s, "%s%s. Name the columns by alias, as in SELECT %s FROM … WHERE … = $1", answer(pgErr), has, strings.Join(aliases, ", "))
+		c.problem(s, "%s%s; name your columns by alias: %s", answer(pgErr), has, strings.Join(aliases, ", "))
 	case "42501": // insufficient_privilege
-		table := "<table>"
-		if haveTable {
-			table = t.table
-		}
-		grant := "GRANT SELECT ON " + table
-		if strings.Contains(pgErr.Message, "schema") {
-			schema, _, _ := strings.Cut(table, ".")
-			grant = "GRANT USAGE ON SCHEMA " + schema
-		}
-		c.problem(s, "%s; run %s TO %s", answer(pgErr), grant, quoted(c.conn.Config().User))
+		c.problem(s, "%s%s", answer(pgErr), c.grant(s, pgErr))
 	case "42725", "42883": // ambiguous_function, undefined_function; for operators too
-		c.problem(s, "%s; cast the parameter, as in WHERE id = $1::bigint", answer(pgErr))
+		c.problem(s, "%s; cast the parameter%s", answer(pgErr), c.comparing(s, isKnownID, "%s = $1::bigint", "%s = $1::uuid", "%s = $1::text", "%s::text = $1"))
 	case "42P18": // indeterminate_datatype
 		c.problem(s, "%s; cast the parameter, as in $1::text", answer(pgErr))
 	case "25006": // read_only_sql_transaction
@@ -219,29 +199,57 @@ func (c *checker) refused(s *statement, err error, wanted []wantedColumn) {
 	}
 }
 
+// missingRight matches what a message of Postgres says the right is missing for.
+var missingRight = regexp.MustCompile(`^permission denied for (schema|table|view|relation|materialized view|foreign table) (.+)$`)
+
+// grant proposes how to give the right that is missing.
+func (c *checker) grant(s *statement, e *pgconn.PgError) string {
+	m := missingRight.FindStringSubmatch(e.Message)
+	if m == nil {
+		return ""
+	}
+	to := quoted(c.conn.Config().User)
+	if m[1] == "schema" {
+		return fmt.Sprintf("; run GRANT USAGE ON SCHEMA %s TO %s", quoted(m[2]), to)
+	}
+	relation := quoted(m[2])
+	// The query may name its schema.
+	for _, found := range regexp.MustCompile(`(`+name+`)\.(`+name+`)`).FindAllStringSubmatch(s.sql, -1) {
+		if strings.Trim(found[2], `"`) == m[2] {
+			relation = found[0]
+		}
+	}
+	return fmt.Sprintf("; run GRANT SELECT ON %s TO %s", relation, to)
+}
+
+// isKnownID reports whether warder knows the spelling of ids of the type.
+func isKnownID(oid uint32) bool {
+	_, err := spelledAs(oid, "")
+	return err == nil
+}
+
 func (c *checker) usersParameter(s *statement, oid uint32) bool {
-	if _, err := spelledAs(oid, ""); err == nil {
+	if isKnownID(oid) {
 		return true
 	}
 	switch name := c.typeName(oid); oid {
 	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
-		c.problem(s, "its parameter $1 is %s, in which a number has several spellings; write WHERE id = $1::bigint", name)
+		c.problem(s, "its parameter $1 is %s, in which a number has several spellings%s", name, c.comparing(s, isKnownID, "%s = $1::bigint"))
 	default:
-		c.problem(s, "its parameter $1 is %s, which may treat two different ids as equal; write WHERE id::text = $1", name)
+		c.problem(s, "its parameter $1 is %s, which may treat two different ids as equal%s", name, c.comparing(s, isKnownID, "%s::text = $1"))
 	}
 	return false
 }
 
 func (c *checker) hashParameter(s *statement, oid uint32) bool {
-	_, err := isText(oid)
-	if err == nil {
+	takes := func(oid uint32) bool {
+		_, err := isText(oid)
+		return err == nil
+	}
+	if takes(oid) {
 		return true
 	}
-	if oid == pgtype.ByteaOID {
-		c.problem(s, "%v", err)
-	} else {
-		c.problem(s, "its parameter $1 is %s, but gets 64 lower-case hex digits; write WHERE key_hash::text = $1", c.typeName(oid))
-	}
+	c.problem(s, "its parameter $1 is %s, but gets 64 lower-case hex digits%s", c.typeName(oid), c.comparing(s, takes, "%s = decode($1, 'hex')", "%s::text = $1"))
 	return false
 }
 
@@ -263,9 +271,9 @@ func (c *checker) tableColumns(t table) []string {
 }
 
 // run runs a query with one parameter in text format and returns the first column.
-func (c *checker) run(sql string, value []byte) ([]string, error) {
+func (c *checker) run(sql string, value []byte, settings ...setting) ([]string, error) {
 	var first []string
-	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}}, func(result *pgconn.ResultReader) error {
+	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: sql, value: [][]byte{value}, settings: settings}, func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			if values := result.Values(); len(values) > 0 {
 				first = append(first, string(values[0]))
@@ -275,12 +283,4 @@ func (c *checker) run(sql string, value []byte) ([]string, error) {
 		return err
 	})
 	return first, err
-}
-
-// quoted returns name as an SQL identifier, quoted if necessary.
-func quoted(name string) string {
-	if plainName.MatchString(name) {
-		return name
-	}
-	return pgx.Identifier{name}.Sanitize()
 }

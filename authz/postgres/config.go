@@ -3,11 +3,14 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
+	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +23,9 @@ import (
 
 // Config configures a [Directory].
 type Config struct {
-	// DatabaseURL is postgres:// or postgresql://, or the form that SQLAlchemy uses
-	// (postgresql+asyncpg://…?ssl=require).
+	// DatabaseURL is postgres:// or postgresql://, or the form of another library, such as
+	// postgresql+asyncpg://…?ssl=require, jdbc:postgresql://… or …?pgbouncer=true. A parameter
+	// that is not known is an error. Some are known and have no effect: see [Config.Warnings].
 	DatabaseURL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
@@ -36,6 +40,9 @@ type Config struct {
 	// and returns the columns prefix, scopes, is_active, expires_at and user_id. "" means
 	// [DefaultAPIKeysQuery].
 	APIKeysQuery string
+	// NoAPIKeys is for a database without API keys: [Directory.APIKey] finds none, without a
+	// query, and [Directory.Check] does not look at APIKeysQuery.
+	NoAPIKeys bool
 	// Standby accepts answers from a standby whose last replayed transaction is at most
 	// MaxStandbyLag old. Without it only a primary answers.
 	Standby bool
@@ -95,7 +102,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		return nil, nil, err
 	}
 	d := &Directory{
-		timeout:  cmp.Or(c.Timeout, defaultTimeout),
+		timeout: cmp.Or(c.Timeout, defaultTimeout), noAPIKeys: c.NoAPIKeys,
 		users:    statement{field: "directory.users_query", name: "warder_users", sql: cmp.Or(c.UsersQuery, DefaultUsersQuery)},
 		apiKeys:  statement{field: "directory.api_keys_query", name: "warder_api_keys", sql: cmp.Or(c.APIKeysQuery, DefaultAPIKeysQuery)},
 		warnings: limitedLog{log: c.Log, now: time.Now},
@@ -127,18 +134,32 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 // target checks the URL and the password. It makes a target of them, and the configuration of
 // a pool.
 func (c Config) target() (*target, *pgxpool.Config, error) {
-	address, unprepared, err := readURL(c.DatabaseURL)
+	parsed, err := readURL(c.DatabaseURL)
 	if err != nil {
 		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
 	}
-	pool, err := pgxpool.ParseConfig(address)
+	pool, err := pgxpool.ParseConfig(parsed.address)
 	if err != nil {
-		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(address)) // the driver's error contains the URL
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(parsed.address)) // the driver's error contains the URL
 	}
-	bound(pool, cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.MaxConns, defaultMaxConns), unprepared)
-	choosePrimary(pool.ConnConfig, address, c.Standby)
-	t, err := newTarget(address, c.Password, unprepared, pool.ConnConfig)
+	bound(pool, cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.MaxConns, defaultMaxConns), parsed.unprepared)
+	splitSockets(&pool.ConnConfig.Config)
+	if err := chooseServer(pool.ConnConfig, c.Standby); err != nil {
+		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
+	}
+	t, err := newTarget(parsed, c.Password, pool.ConnConfig)
 	return t, pool, err
+}
+
+// Warnings returns what is probably not intended: at most one line, which names the parameters
+// of the URL that have no effect.
+func (c Config) Warnings() []string {
+	parsed, err := readURL(c.DatabaseURL)
+	if err != nil || len(parsed.ignored) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("parameters of the URL without effect: %s; warder has a pool of its own, and directory.timeout bounds connecting and each query. Leave them out",
+		strings.Join(parsed.ignored, ", "))}
 }
 
 // bound sets the limits of the pool and of its connections, so that connections that hang
@@ -174,17 +195,49 @@ func bound(c *pgxpool.Config, timeout time.Duration, maxConns int, unprepared bo
 	}
 }
 
-// choosePrimary makes the driver connect to the primary if the URL names several servers
-// and does not say which to use, or if it asks for a read-write server. The driver's own
-// test for read-write would reject every server, because warder's sessions are read-only.
-func choosePrimary(c *pgx.ConnConfig, address string, standby bool) {
-	_, query, _ := strings.Cut(address, "?")
-	params, _ := url.ParseQuery(query) // readURL produced it
-	several := slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != c.Host || f.Port != c.Port })
-	switch wanted := params.Get("target_session_attrs"); {
-	case wanted == "read-write", (wanted == "" || wanted == "any") && several && !standby:
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+// socketFile matches the path of the file that Postgres makes for a socket: it has the port in
+// its name, and libpq's host is its folder.
+var socketFile = regexp.MustCompile(`^(/.*)/\.s\.PGSQL\.([0-9]{1,5})$`)
+
+// splitSockets makes the folder and the port of hosts that are the files of sockets.
+func splitSockets(c *pgconn.Config) {
+	split := func(host *string, port *uint16) {
+		if m := socketFile.FindStringSubmatch(*host); m != nil {
+			if n, err := strconv.ParseUint(m[2], 10, 16); err == nil {
+				*host, *port = m[1], uint16(n)
+			}
+		}
 	}
+	split(&c.Host, &c.Port)
+	for _, f := range c.Fallbacks {
+		split(&f.Host, &f.Port)
+	}
+}
+
+// chooseServer sets how the driver chooses among the servers of the URL, and which server it
+// accepts. The driver's own tests for read-write and read-only ask whether a session is
+// read-only, and all sessions of warder are: they mean the primary and a standby here. Without
+// the choice in the URL, the primary of several servers is chosen.
+func chooseServer(c *pgx.ConnConfig, standby bool) error {
+	several := slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != c.Host || f.Port != c.Port })
+	wanted := func(attrs pgconn.ValidateConnectFunc) bool {
+		// The choice may also be from the environment or a service file, so that only the driver
+		// knows it.
+		return c.ValidateConnect != nil && reflect.ValueOf(c.ValidateConnect).Pointer() == reflect.ValueOf(attrs).Pointer()
+	}
+	switch {
+	case c.ValidateConnect == nil && several && !standby,
+		wanted(pgconn.ValidateConnectTargetSessionAttrsReadWrite),
+		wanted(pgconn.ValidateConnectTargetSessionAttrsPreferStandby) && !standby:
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	case wanted(pgconn.ValidateConnectTargetSessionAttrsReadOnly), wanted(pgconn.ValidateConnectTargetSessionAttrsStandby):
+		if !standby {
+			return errors.New("target_session_attrs asks for a standby, and without directory.standby: true no standby may answer; " +
+				"write target_session_attrs=primary, or set directory.standby")
+		}
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsStandby
+	}
+	return nil
 }
 
 func setDefault(params map[string]string, name, value string) {

@@ -15,14 +15,15 @@ import (
 // A Directory implements [authz.Users] and [authz.APIKeys] on Postgres. It is
 // safe for concurrent use.
 type Directory struct {
-	pool     *pgxpool.Pool
-	access   access
-	timeout  time.Duration
-	users    statement
-	apiKeys  statement
-	warnings limitedLog
-	server   serverCheck
-	standbys standbyLog
+	pool      *pgxpool.Pool
+	access    access
+	timeout   time.Duration
+	users     statement
+	apiKeys   statement
+	noAPIKeys bool
+	warnings  limitedLog
+	server    serverCheck
+	standbys  standbyLog
 
 	// The shares of the pool for users and keys that were not found recently.
 	strangers    *share[string]
@@ -71,6 +72,9 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 
 // APIKey implements [authz.APIKeys]. It returns the same errors as [Directory.User].
 func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	if d.noAPIKeys {
+		return authz.APIKey{}, authz.ErrNotFound
+	}
 	var key authz.APIKey
 	err := ask(ctx, d, d.strangerKeys, hash, &d.apiKeys, question{
 		value:   hash.Hex(),

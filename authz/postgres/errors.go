@@ -3,14 +3,20 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"warder/authz/mask"
 )
 
 // ErrUnreachable is wrapped by every error that may be temporary: the database is down,
@@ -60,9 +66,11 @@ func explain(field string, err error) error {
 	pgErr, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case answered && poolerErrors[pgErr.Code]:
-		return fmt.Errorf("%s: %s; if a pooler such as PgBouncer is in front of the database, add prepared_statement_cache_size=0 to directory.database_url", field, answer(pgErr))
+		return fmt.Errorf("%s: %s; if a pooler such as PgBouncer is in front of the database, add pgbouncer=true to directory.database_url", field, answer(pgErr))
 	case answered && pgErr.Code == "08P01" && strings.Contains(pgErr.Message, "startup parameter"):
-		return errors.New("directory.database_url: a pooler in front of the database rejects a startup parameter; add prepared_statement_cache_size=0 to the URL")
+		return startupRefused(pgErr)
+	case answered && pgErr.Code == "08P01" && refusesLogin.MatchString(pgErr.Message):
+		return fmt.Errorf("directory.database_url: a pooler in front of the database refuses the connection: %s", answer(pgErr))
 	case answered && temporary(pgErr.Code):
 		return fmt.Errorf("directory: %w: %s", ErrUnreachable, answer(pgErr))
 	case answered && pgErr.Severity == "FATAL":
@@ -75,6 +83,24 @@ func explain(field string, err error) error {
 		return fmt.Errorf("directory: %w: it did not answer in time: %w", ErrUnreachable, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("directory: %w: %s", ErrUnreachable, network(err))
+}
+
+// refusesLogin matches the messages of PgBouncer that are about the login. It has one SQLSTATE,
+// 08P01, for these and for what may go away by itself.
+var refusesLogin = regexp.MustCompile(`(?i)auth|no such (user|database)|not allowed|(login|password) (is )?rejected|SSL required|TLS required|bouncer config error`)
+
+var startupParameter = regexp.MustCompile(`startup parameter(?: in options)?: ([A-Za-z_.]{1,63})$`)
+
+// startupRefused explains that a pooler rejects a startup parameter.
+func startupRefused(e *pgconn.PgError) error {
+	which := "a startup parameter"
+	if m := startupParameter.FindStringSubmatch(e.Message); m != nil {
+		which = "the startup parameter " + m[1]
+		if !strings.HasPrefix(m[1], "default_transaction_") {
+			return fmt.Errorf("directory.database_url: a pooler in front of the database rejects %s; leave it out of the URL, or add it to ignore_startup_parameters of the pooler if the database needs it", which)
+		}
+	}
+	return fmt.Errorf("directory.database_url: a pooler in front of the database rejects %s; add pgbouncer=true to the URL", which)
 }
 
 // poolerErrors are the SQLSTATEs that occur when a pooler moves a client to a connection
@@ -99,13 +125,31 @@ func temporary(code string) bool {
 }
 
 // answer formats a server's error. It includes the message only for classes whose messages
-// contain just names of tables, columns, roles or settings. Other messages may quote data.
+// contain just names of tables, columns, roles or settings, and for the refusal of a
+// connection, at which no data was seen. Other messages may quote data.
 func answer(e *pgconn.PgError) string {
-	switch e.Code[:min(2, len(e.Code))] {
-	case "28", "3D", "3F", "42", "53", "57":
-		return fmt.Sprintf("%s (SQLSTATE %s)", withoutLiterals.ReplaceAllString(e.Message, "'…'"), e.Code)
+	class := e.Code[:min(2, len(e.Code))]
+	if slices.Contains([]string{"28", "3D", "3F", "42", "53", "57"}, class) || e.Severity == "FATAL" {
+		return fmt.Sprintf("%s (SQLSTATE %s)", bounded(withoutLiterals.ReplaceAllString(e.Message, "'…'")), e.Code)
 	}
 	return fmt.Sprintf("SQLSTATE %s", e.Code)
+}
+
+// longestMessage is the greatest number of characters of a server's message that are shown.
+const longestMessage = 300
+
+// bounded returns a message of a server for a log: one line, without what looks like a secret.
+func bounded(message string) string {
+	runes := []rune(strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || c == utf8.RuneError {
+			return ' '
+		}
+		return c
+	}, message))
+	if len(runes) > longestMessage {
+		runes = append(runes[:longestMessage], '…')
+	}
+	return (&mask.Masker{}).String(string(runes))
 }
 
 // withoutLiterals matches the literals of the query that a few messages quote.
@@ -134,7 +178,41 @@ func network(err error) string {
 	case strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no error value for this
 		return "the server does not speak TLS; turn it on there, or write sslmode=disable where nobody else is on the network"
 	case certificate != nil:
-		return "its certificate is not trusted; name the authority with sslrootcert"
+		return certificateFault(certificate)
 	}
 	return "the connection broke"
+}
+
+// certificateFault says what is wrong with the certificate of a server.
+func certificateFault(err *tls.CertificateVerificationError) string {
+	name, _ := errors.AsType[x509.HostnameError](err.Err)
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err.Err)
+	switch {
+	case name.Certificate != nil:
+		return "its certificate does not have the name of the host in the URL; " + namesOf(name.Certificate) +
+			": write one of its names as the host, or sslmode=verify-ca to accept any name of a certificate that sslrootcert signs"
+	case invalid.Cert != nil && invalid.Reason == x509.Expired:
+		return "its certificate has expired, or is not valid yet"
+	}
+	return "its certificate is not trusted; name the authority with sslrootcert"
+}
+
+// namesOf lists the first names that a certificate is for.
+func namesOf(c *x509.Certificate) string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	const shown = 5
+	more := ""
+	if len(names) > shown {
+		names, more = names[:shown], ", …"
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%.100q", name)
+	}
+	if len(names) == 0 {
+		return "it is for no host (a common name does not count)"
+	}
+	return "it is for " + strings.Join(names, ", ") + more
 }

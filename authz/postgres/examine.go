@@ -52,7 +52,11 @@ func (d *Directory) Examine(ctx context.Context) (e Examination, err error) {
 	if err := d.examineRole(ctx, conn.Conn(), &e); err != nil {
 		return e, explain("directory", contextFirst(ctx, err))
 	}
-	for _, s := range []*statement{&d.users, &d.apiKeys} {
+	statements := []*statement{&d.users, &d.apiKeys}
+	if d.noAPIKeys {
+		statements = statements[:1]
+	}
+	for _, s := range statements {
 		if err := examineTable(ctx, conn.Conn(), s, &e); err != nil {
 			return e, explain(s.field, contextFirst(ctx, err))
 		}

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"strings"
@@ -45,10 +47,10 @@ type Changes struct {
 // may have been lost.
 //
 // Listening only makes changes visible sooner, and must not be relied on. The triggers may
-// be missing, and a pooler in transaction mode accepts LISTEN and never delivers a
-// notification.
+// be missing. A pooler in transaction mode accepts LISTEN and never delivers a notification,
+// so Listen says that changes are announced only after a notification of its own has arrived.
 func (d *Directory) Listen(to Changes) (stop func()) {
-	l := &listener{to: to, directory: d, each: idsAreKeys(d.users.sql), log: d.warnings.log}
+	l := &listener{to: to, directory: d, each: idsAreKeys(d.users.sql), log: d.warnings.log, proof: "warder_proof_" + strings.ToLower(rand.Text())}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,6 +79,9 @@ type listener struct {
 	each      bool // report changes of single users
 	log       *slog.Logger
 	lost      bool // not listening, and this was logged
+
+	proof string // the channel of its own notifications
+	heard bool   // one has arrived
 }
 
 // run listens until the context ends.
@@ -96,7 +101,7 @@ func (l *listener) run(ctx context.Context) {
 			retry = firstRetry
 		}
 		pause := retry
-		if code := codeOf(err); code != "" && !temporary(code) {
+		if code := codeOf(err); code != "" && !temporary(code) || errors.Is(err, errUnheard) {
 			pause = refusedRetry
 		}
 		timer := time.NewTimer(pause)
@@ -142,10 +147,15 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 		case <-ctx.Done():
 		}
 	}()
-	if err := within(ctx, probeTimeout, func(ctx context.Context) error { return conn.Exec(ctx, "LISTEN "+channel).Close() }); err != nil {
+	if err := within(ctx, probeTimeout, func(ctx context.Context) error {
+		return conn.Exec(ctx, "LISTEN "+channel+"; LISTEN "+l.proof).Close()
+	}); err != nil {
 		return false, err
 	}
 	l.everything() // may have changed before LISTEN
+	if err := l.prove(ctx, conn); err != nil {
+		return false, cmp.Or(movedBy(ctx), err)
+	}
 	l.log.InfoContext(ctx, "changes of users and API keys are seen as they are announced")
 	l.lost = false
 	for {
@@ -155,12 +165,52 @@ func (l *listener) listen(ctx context.Context) (proven bool, err error) {
 			proven = true
 		}
 		if err != nil {
-			if cause := context.Cause(ctx); errors.Is(cause, errMoved) {
-				err = cause
-			}
-			return proven, err
+			return proven, cmp.Or(movedBy(ctx), err)
 		}
 	}
+}
+
+// movedBy returns errMoved if the directory has moved, or nil.
+func movedBy(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errMoved) {
+		return errMoved
+	}
+	return nil
+}
+
+// errUnheard means that LISTEN was accepted without effect.
+var errUnheard = misfit{"LISTEN is accepted and has no effect: a notification of warder's own did not arrive, as through a pooler in transaction mode; " +
+	"name the database itself, or a pooler in session mode"}
+
+// prove sends a notification from another connection and waits for it on conn. It has to be
+// another one: a pooler passes on what arrives during a transaction of the same client.
+func (l *listener) prove(ctx context.Context, conn *pgconn.PgConn) error {
+	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	other, _, err := l.directory.connect(connecting, func(t *target) *pgconn.Config { return t.config.Config.Copy() })
+	if err != nil {
+		return contextFirst(connecting, err)
+	}
+	defer func() {
+		leaving, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		_ = other.Close(leaving)
+	}()
+	l.heard = false
+	if err := within(ctx, probeTimeout, func(ctx context.Context) error { return other.Exec(ctx, "NOTIFY "+l.proof).Close() }); err != nil {
+		return err
+	}
+	return within(ctx, probeTimeout, func(bounded context.Context) error {
+		for !l.heard {
+			if err := conn.WaitForNotification(bounded); err != nil {
+				if pgconn.Timeout(err) && ctx.Err() == nil {
+					return errUnheard
+				}
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 var errMoved = misfit{"the configuration names another database or user"}
@@ -168,7 +218,13 @@ var errMoved = misfit{"the configuration names another database or user"}
 // config returns the configuration of the listener's connection to a target.
 func (l *listener) config(t *target) *pgconn.Config {
 	c := t.config.Config.Copy()
-	c.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.announced(n.Payload) }
+	c.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
+		if n.Channel == l.proof {
+			l.heard = true
+			return
+		}
+		l.announced(n.Payload)
+	}
 	if name := c.RuntimeParams["application_name"]; name != "" {
 		c.RuntimeParams["application_name"] = name + " listener"
 	}

@@ -80,6 +80,7 @@ func TestListenerAndRestart(t *testing.T) {
 	db.Start(t)
 	db.Exec(t, deactivate)
 	await(t, "deactivation after the restart", inactive(t, k))
+	k.log.await(t, heard, 2) // a notification has proved it
 
 	// A server that does not answer ends the listening too, and facts still expire.
 	wantLogged(t, k, lost, 1)

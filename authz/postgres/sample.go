@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
 	"slices"
@@ -23,13 +24,9 @@ var (
 
 const name = `(?:"[^"]+"|[a-zA-Z_]\w*)`
 
-// samples is the greatest number of rows that Check looks at.
-const samples = 5
-
 // A table is the table and the column that a query looks in, as written in the query.
 type table struct {
 	table, column string
-	decoded       bool // the column is bytea
 }
 
 func tableOf(sql string) (table, bool) {
@@ -37,66 +34,75 @@ func tableOf(sql string) (table, bool) {
 	if m == nil || strings.Contains(strings.ToLower(m[0]), " join ") {
 		return table{}, false
 	}
-	return table{table: m[1], column: m[2], decoded: strings.HasPrefix(strings.ToLower(m[4]), "decode")}, true
+	return table{table: m[1], column: m[2]}, true
 }
 
 // sample runs the query for a few rows of its table and checks their contents. It only
 // warns, because a bad row is not a reason to fail the start.
-func (c *checker) sample(s *statement) {
-	t, ok := tableOf(s.sql)
+func (c *checker) sample(s *statement, fields []pgconn.FieldDescription) {
+	keys, k, ok, err := c.keysOf(s)
 	if !ok {
-		c.warning(s, "its table is not known, so no rows were checked; rows are checked for the form SELECT … FROM table WHERE column = $1")
+		c.warning(s, "the column that it looks up is not known, so no rows were checked; rows are checked for the form SELECT … FROM … WHERE column = $1")
 		return
 	}
-	if c.looselyCompared(t) {
-		c.warning(s, "%s.%s has a collation that treats different texts as equal; write WHERE %s COLLATE \"C\" = $1", t.table, t.column, t.column)
+	where, column := "the query", k.column
+	if t, ok := tableOf(s.sql); ok {
+		where, column = t.table, t.table+"."+t.column
+		if c.looselyCompared(t) {
+			c.warning(s, "%s has a collation that treats different texts as equal%s", column, c.comparing(s, isKnownID, `%s COLLATE "C" = $1`))
+		}
 	}
-	text := t.column + "::text"
-	if t.decoded {
-		text = "encode(" + t.column + ", 'hex')"
-	}
-	// The parameter is unused; run requires one.
-	keys, err := c.run("SELECT "+text+" FROM "+t.table+" WHERE "+t.column+" IS NOT NULL AND $1::text IS NULL LIMIT 5", nil)
 	if err != nil {
 		c.warning(s, "no rows could be read")
 		return
 	}
-	for _, key := range keys[:min(len(keys), samples)] {
+	for _, key := range keys {
+		if c.tries.Err() != nil {
+			return
+		}
 		if s.field == "directory.users_query" && !authz.ValidID(key) {
-			c.warning(s, "%s.%s contains ids that a token cannot contain; an id is 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", t.table, t.column)
+			c.warning(s, "%s contains ids that a token cannot contain; an id is 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", column)
 			return
 		}
 		if s.field != "directory.users_query" && !hexHash.MatchString(key) {
-			c.warning(s, "%s.%s contains a value that is not a lower-case hex SHA-256, which no API key will match; %s", t.table, t.column, hashSQL(t, key))
+			c.warning(s, "%s contains a value that is not a lower-case hex SHA-256, which no API key will match; %s", column, c.hashHint(s, key))
 			return
 		}
-		if message := c.sampleRow(s, key); message != "" {
-			c.warning(s, "in a row of %s %s", t.table, message)
+		if message := c.sampleRow(s, key, fields); message != "" {
+			c.warning(s, "in a row of %s %s", where, message)
 			return
 		}
 	}
 }
 
-// hashSQL returns advice for common other forms of a hash.
-func hashSQL(t table, key string) string {
+// hashHint proposes how to look up common other forms of a hash.
+func (c *checker) hashHint(s *statement, key string) string {
+	format := ""
 	switch {
 	case hexHash.MatchString(strings.ToLower(key)):
-		return "write WHERE lower(" + t.column + ") = $1"
+		format = "lower(%s) = $1"
 	case len(key) == 44 && strings.HasSuffix(key, "="):
-		return "write WHERE " + t.column + " = encode(decode($1, 'hex'), 'base64')"
+		format = "%s = encode(decode($1, 'hex'), 'base64')"
+	}
+	if format != "" {
+		if hint, found := strings.CutPrefix(c.comparing(s, func(oid uint32) bool { _, err := isText(oid); return err == nil }, format), "; "); found {
+			return hint
+		}
 	}
 	return "store the hash of the whole key, in hex"
 }
 
 // sampleRow returns what is wrong with the row that the query finds, or "".
-func (c *checker) sampleRow(s *statement, key string) string {
+func (c *checker) sampleRow(s *statement, key string, fields []pgconn.FieldDescription) string {
 	var messages []string
+	misshapen := "" // the column that is not a list
 	rows := 0
-	err := c.server.ask(c.ctx, c.conn.PgConn(), request{sql: s.sql, value: [][]byte{[]byte(key)}, formats: binary}, func(result *pgconn.ResultReader) error {
+	err := c.server.ask(c.ctx, c.conn.PgConn(), sampling(s.sql, key, binary), func(result *pgconn.ResultReader) error {
 		for result.NextRow() {
 			rows++
 			row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
-			messages = append(messages, faultsOf(row)...)
+			found, column := faultsOf(row)
+			messages, misshapen = append(messages, found...), cmp.Or(misshapen, column)
 			if s.field == "directory.users_query" {
 				messages = append(messages, idFault(row, key)...)
 			}
@@ -111,15 +117,27 @@ func (c *checker) sampleRow(s *statement, key string) string {
 	case err != nil:
 		return "the query fails"
 	case rows > 1:
-		return "the query finds more than one row for one key, so the answer is ambiguous; make it return one"
+		return "the query finds more than one row for one key, so the answer is ambiguous; " + cmp.Or(c.listHint(s, fields), "make it return one")
+	case misshapen != "":
+		return "the column " + misshapen + " is not an array of strings and counts as empty; " + cmp.Or(c.listHint(s, fields), `store ["NAME", …]`)
 	case len(messages) > 0:
 		return messages[0]
 	}
 	return ""
 }
 
-func faultsOf(row columns) []string {
-	var messages []string
+// listHint proposes what to write for the column of roles or scopes, or returns "".
+func (c *checker) listHint(s *statement, fields []pgconn.FieldDescription) string {
+	for i, f := range fields {
+		if f.Name == "roles" || f.Name == "scopes" {
+			return c.hint(c.subject(s, fields), wantedColumn{f.Name, namesColumn}, i)
+		}
+	}
+	return ""
+}
+
+// faultsOf returns what is wrong with the lists of a row, and the column that is not a list.
+func faultsOf(row columns) (messages []string, misshapen string) {
 	for _, name := range []string{"roles", "scopes"} {
 		if _, has := row.find(name); !has {
 			continue
@@ -129,12 +147,12 @@ func faultsOf(row columns) []string {
 		case err != nil:
 			messages = append(messages, err.Error())
 		case faults.shape:
-			messages = append(messages, "the column "+name+" is not an array of strings and counts as empty; store [\"NAME\", …]")
+			misshapen = name
 		case faults.dropped > 0:
 			messages = append(messages, "the column "+name+" has invalid names (empty, or with a comma, a control character or a leading or trailing space), which are dropped")
 		}
 	}
-	return messages
+	return messages, misshapen
 }
 
 // idFault returns a message if the row has a column id that differs from key, so that the

@@ -103,12 +103,17 @@ func TestStandby(t *testing.T) {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	for _, target := range []string{"", "&target_session_attrs=any", "&target_session_attrs=primary", "&target_session_attrs=read-write"} {
+	for _, target := range []string{
+		"", "&target_session_attrs=any", "&target_session_attrs=primary", "&target_session_attrs=read-write", "&target_session_attrs=prefer-standby",
+		"&targetServerType=master", "&target_session_attrs=read-write&pgbouncer=true",
+	} {
 		if _, err := open(t, postgres.Config{DatabaseURL: both + target}).User(t.Context(), "1"); err != nil {
 			t.Errorf("of two servers, with %q: %v", target, err)
 		}
 	}
-	for _, target := range []string{"&target_session_attrs=primary", "&target_session_attrs=read-write"} {
+	for _, target := range []string{
+		"&target_session_attrs=primary", "&target_session_attrs=read-write", "&target_session_attrs=prefer-standby", "&target_session_attrs=read-write&pgbouncer=true",
+	} {
 		wantStandby(t, open(t, postgres.Config{DatabaseURL: standby.URL() + target}), "is a standby")
 	}
 
@@ -119,6 +124,23 @@ func TestStandby(t *testing.T) {
 	replayed(t, accepted, "3")
 	if _, err := accepted.Check(t.Context()); err != nil {
 		t.Errorf("Check: %v", err)
+	}
+
+	// Which of the two servers answers shows in that only the standby has a lag, which may be too
+	// great for it.
+	for target, fromStandby := range map[string]bool{
+		"primary": false, "read-write": false, "standby": true, "read-only": true, "prefer-standby": true,
+	} {
+		for _, pooled := range []string{"", "&pgbouncer=true"} {
+			url := both + "&target_session_attrs=" + target + pooled
+			lagging := open(t, postgres.Config{DatabaseURL: url, Standby: true, MaxStandbyLag: time.Nanosecond})
+			if _, err := lagging.User(t.Context(), "1"); (err != nil) != fromStandby {
+				t.Errorf("%s%s, of two servers: %v", target, pooled, err)
+			}
+			if _, err := open(t, postgres.Config{DatabaseURL: url, Standby: true, MaxStandbyLag: time.Hour}).User(t.Context(), "1"); err != nil {
+				t.Errorf("%s%s, with any lag: %v", target, pooled, err)
+			}
+		}
 	}
 
 	// With replay paused, the standby does not see a deactivation, and its lag grows.

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +22,9 @@ type target struct {
 	options            *redis.Options
 	username, password string
 	database           int
+	clientName         string
 	dial               func(ctx context.Context, network, address string) (net.Conn, error)
+	certificates       string // tells apart the contents of certificates and keys
 	// instead is the target that the server refused before this one was made, or nil.
 	instead *target
 	proved  atomic.Bool // a connection has logged in with it
@@ -31,34 +33,64 @@ type target struct {
 // sameServer reports whether two targets have the same sessions.
 func (t *target) sameServer(other *target) bool {
 	return t.options.Network == other.options.Network && t.options.Addr == other.options.Addr &&
-		(t.options.TLSConfig == nil) == (other.options.TLSConfig == nil) && t.database == other.database
+		t.protection() == other.protection() && t.database == other.database
+}
+
+// protection returns how connections are protected: not at all, by TLS with any certificate, or
+// by TLS.
+func (t *target) protection() string {
+	switch c := t.options.TLSConfig; {
+	case c == nil:
+		return "none"
+	case c.InsecureSkipVerify:
+		return "any certificate"
+	}
+	return "TLS"
+}
+
+// sameLogin reports whether connections to one target are opened as those to the other.
+func (t *target) sameLogin(other *target) bool {
+	return t.username == other.username && t.password == other.password && t.certificates == other.certificates
 }
 
 // samePlace reports whether connections to one target can stay when the other is used: they
-// differ in the password only.
+// differ in the password or in certificates only.
 func (t *target) samePlace(other *target) bool {
 	return t.sameServer(other) && t.username == other.username
 }
 
-// target checks the URL and the password, and makes a target of them.
+// target checks the URL, the password and the files of certificates, and makes a target of them.
 func (c Config) target() (*target, error) {
-	options, err := parseURL(c.URL)
+	l, err := readURL(c.URL)
 	if err != nil {
 		return nil, authz.Misconfigured("sessions.redis_url", "%v", err)
 	}
-	if c.Password != "" && options.Password != "" {
+	if c.Password != "" && l.password != "" {
 		return nil, authz.Misconfigured("sessions.password_file", "is set, and redis_url holds a password too; keep one of the two")
 	}
-	options.PoolSize = cmp.Or(c.PoolSize, options.PoolSize, defaultPoolSize)
-	if options.PoolSize < 0 {
-		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 or more", options.PoolSize)
+	secured, certificates, err := c.TLS.load(l)
+	if err != nil {
+		return nil, err
+	}
+	options := &redis.Options{
+		Network: "tcp", Addr: net.JoinHostPort(l.address, strconv.Itoa(int(l.port))), TLSConfig: secured,
+		ConnMaxIdleTime: l.maxIdleTime, ConnMaxLifetime: l.maxLifetime,
+		PoolSize: cmp.Or(c.PoolSize, l.poolSize, defaultPoolSize),
+	}
+	if l.socket {
+		options.Network, options.Addr = "unix", l.address
+	}
+	if l.maxConns > 0 {
+		options.PoolSize = min(options.PoolSize, l.maxConns)
+	}
+	if options.PoolSize < 0 || options.PoolSize > maxPoolSize {
+		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 to %d", options.PoolSize, maxPoolSize)
 	}
 	bound(options, cmp.Or(c.Timeout, defaultTimeout))
-	t := &target{
-		options: options, username: options.Username, password: cmp.Or(c.Password, options.Password), database: options.DB, dial: options.Dialer,
-	}
-	options.Username, options.Password, options.DB = "", "", 0
-	return t, nil
+	return &target{
+		options: options, username: l.username, password: cmp.Or(c.Password, l.password), database: l.database, clientName: l.clientName,
+		dial: options.Dialer, certificates: certificates,
+	}, nil
 }
 
 // An access holds the target of new connections, and the one before it. Connections that are
@@ -139,7 +171,7 @@ func (a *access) latest(ctx context.Context, t *target) *target {
 		return nil // the server's refusal says more
 	}
 	now, err := c.target()
-	if err != nil || !now.sameServer(t) || now.username == t.username && now.password == t.password {
+	if err != nil || !now.sameServer(t) || now.sameLogin(t) {
 		return nil
 	}
 	now.instead = t
@@ -153,7 +185,7 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 	if !t.sameServer(home) {
 		t = home // its client is about to be closed
 	}
-	err := authenticate(ctx, conn, t)
+	mode, err := authenticate(ctx, conn, t)
 	for _, other := range []func() *target{
 		func() *target { return s.access.latest(ctx, t) },
 		func() *target { return s.access.before(t) },
@@ -164,14 +196,24 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 			break
 		}
 		if next := other(); next != nil {
-			t, err = next, authenticate(ctx, conn, next)
+			t = next
+			mode, err = authenticate(ctx, conn, next)
 		}
 	}
 	if err != nil {
 		return err
 	}
+	if err := modeError(mode); err != nil {
+		return err
+	}
 	if t.database != 0 {
 		if err := conn.Select(ctx, t.database).Err(); err != nil {
+			return err
+		}
+	}
+	if t.clientName != "" {
+		// The name is for people. A server that refuses it answers questions nevertheless.
+		if err := conn.ClientSetName(ctx, t.clientName).Err(); err != nil && !isType[redis.Error](err) {
 			return err
 		}
 	}
@@ -180,26 +222,36 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 }
 
 // authenticate sends the credentials of a target. As the client does, it prefers HELLO, and
-// uses AUTH for servers and proxies without it.
-func authenticate(ctx context.Context, conn *redis.Conn, t *target) error {
-	if t.password == "" {
+// uses AUTH for servers and proxies without it. It returns the mode of the server, which only
+// HELLO tells: a user needs no right for HELLO.
+func authenticate(ctx context.Context, conn *redis.Conn, t *target) (mode string, err error) {
+	hello := conn.Hello(ctx, t.options.Protocol, t.username, t.password, "")
+	switch err := hello.Err(); {
+	case err == nil:
+		mode, _ = hello.Val()["mode"].(string)
+		return mode, nil
+	case !isType[redis.Error](err) || isLoginRefused(err):
+		return "", err
+	case t.password == "":
 		// No command is needed. This one shows whether the server wants a password.
 		if err := conn.Do(ctx, "ROLE").Err(); isLoginRefused(err) {
-			return err
+			return "", err
 		}
-		return ctx.Err()
-	}
-	err := conn.Hello(ctx, t.options.Protocol, t.username, t.password, "").Err()
-	if _, answered := errors.AsType[redis.Error](err); err == nil || !answered || isLoginRefused(err) {
-		return err
-	}
-	if t.username != "" {
+		return "", ctx.Err()
+	case t.username != "":
 		err = conn.AuthACL(ctx, t.username, t.password).Err()
-	} else {
-		err = conn.Auth(ctx, t.password).Err()
+		return "", err
 	}
-	if err != nil {
-		return fmt.Errorf("failed to authenticate: %w", err)
+	return "", conn.Auth(ctx, t.password).Err()
+}
+
+// modeError returns an error for a server that cannot answer questions about all sessions.
+func modeError(mode string) error {
+	switch mode {
+	case "sentinel":
+		return errSentinel
+	case "cluster":
+		return errCluster
 	}
 	return nil
 }
@@ -231,18 +283,27 @@ func (s *Sessions) optionsOf(t *target, connected func(context.Context, *redis.C
 		return connected(ctx, conn)
 	}
 	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		by := t
 		if now := s.access.current.Load(); now.sameServer(t) {
-			return now.dial(ctx, network, address)
+			by = now
 		}
-		return t.dial(ctx, network, address)
+		conn, err := by.dial(ctx, network, address)
+		if isCertificateRefused(err) {
+			// The file of the authority may have changed a moment ago. The authority before is
+			// not tried, because it may have been replaced for a reason.
+			if next := s.access.latest(ctx, by); next != nil {
+				return next.dial(ctx, network, address)
+			}
+		}
+		return conn, err
 	}
 	return &o
 }
 
 // Reconfigure uses another URL and password from now on. On an error the old ones stay. When
-// only the password differs, connections stay too. For another server, database or user the
-// connections are replaced, questions in progress are still answered, and no fact of the old
-// server is used again.
+// only the password or the content of a file differs, connections stay too. For another server,
+// database or user, or where TLS is used in another way, they are replaced, questions in progress
+// are still answered, and no fact of the old server is used again.
 func (s *Sessions) Reconfigure(url, password string) error {
 	c := s.access.config
 	c.URL, c.Password = url, password
@@ -253,7 +314,7 @@ func (s *Sessions) Reconfigure(url, password string) error {
 	if err != nil {
 		return err
 	}
-	if now := s.access.current.Load(); now.samePlace(next) && now.password == next.password && next.options.TLSConfig == nil {
+	if now := s.access.current.Load(); now.samePlace(next) && now.sameLogin(next) {
 		return nil
 	}
 	if old := s.access.replace(next); old.samePlace(next) {

@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,7 +48,7 @@ func benchmarkSidecars(b *testing.B, n int, tracked bool) {
 		if tracked {
 			wantTracks(b, s)
 		}
-		if alive, err := s.Alive(context.Background(), "42", "s"); !alive || err != nil {
+		if alive, err := s.Alive(b.Context(), "42", "s"); !alive || err != nil {
 			b.Fatal(alive, err)
 		}
 	}

@@ -15,40 +15,73 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errorCode is the first word of a server's error. The rest may contain the key.
+// Servers that do not have all sessions, or may have sessions that were ended.
+var (
+	// A replica may still have a session that was logged out on the primary.
+	errReplica  = errors.New("the server is a replica; name the primary")
+	errSentinel = errors.New("the server is a Sentinel, which has no sessions; name the primary that it watches, as in redis://host:6379/0")
+	errCluster  = errors.New("the server belongs to a Redis Cluster, which is not supported yet: each of its servers has a part of the sessions; " +
+		"name a Redis or Valkey without cluster mode")
+)
+
+// wrongServer returns the error above that err wraps, or nil.
+func wrongServer(err error) error {
+	for _, wrong := range []error{errReplica, errSentinel, errCluster} {
+		if errors.Is(err, wrong) {
+			return wrong
+		}
+	}
+	return nil
+}
+
+// errorCode is the first word of a server's error.
 var errorCode = regexp.MustCompile(`^[A-Z]{2,20}$`)
 
-// hints explain the error codes that a wrong configuration causes.
-var hints = map[string]string{
-	"WRONGPASS":   "; the user or password in redis_url is wrong",
-	"NOAUTH":      "; it requires a password, and redis_url has none",
-	"NOPERM":      "; the user needs +exists on the session keys",
-	"LOADING":     "; it is loading its data",
-	"MASTERDOWN":  "; it is a replica that has lost its primary",
-	"MOVED":       "; it is a cluster; name a server that holds all keys",
-	"CLUSTERDOWN": "; it is a cluster that is down",
+// hints explain the errors that a wrong configuration causes, by the code and by what the rest
+// of the error begins with.
+var hints = []struct{ code, text, hint string }{
+	{"WRONGPASS", "", "the user or password in redis_url is wrong"},
+	{"NOAUTH", "", "it requires a password, and redis_url has none"},
+	{"NOPERM", "", "the user needs +exists on the session keys"},
+	{"LOADING", "", "it is loading its data"},
+	{"MASTERDOWN", "", "it is a replica that has lost its primary"},
+	{"MOVED", "", "it is a cluster; name a server that holds all keys"},
+	{"ASK", "", "it is a cluster; name a server that holds all keys"},
+	{"CROSSSLOT", "", "it is a cluster; name a server that holds all keys"},
+	{"CLUSTERDOWN", "", "it is a cluster that is down"},
+	{"ERR", "DB index is out of range", "it does not have the database that redis_url names: its setting databases says how many there are"},
+	{"ERR", "invalid DB index", "it does not have the database that redis_url names"},
+	{"ERR", "SELECT is not allowed in cluster mode", "it is a cluster; name a server that holds all keys"},
+	{"ERR", "AUTH <password> called without any password", "it has no password, and redis_url has one; is it the right server, or a Sentinel?"},
+	{"ERR", "Client sent AUTH, but no password is set", "it has no password, and redis_url has one; is it the right server, or a Sentinel?"},
+	{"ERR", "wrong number of arguments for 'auth' command", "it does not know users, as before Redis 6; leave the user out of redis_url"},
+	{"ERR", "max number of clients", "it has as many connections as its setting maxclients allows"},
+	{"ERR", "unknown command", "is it Redis, or a proxy that does not pass this command on?"},
 }
 
 // explain turns an error of the client into one that is safe to log. It says what is
 // wrong and what to change, without the key, the address or the password. It wraps only
-// errReplica and the context's errors.
+// errReplica, errSentinel, errCluster and the context's errors.
 func explain(ctx context.Context, err error) error {
-	if errors.Is(err, errReplica) {
-		return fmt.Errorf("redis: %w", errReplica)
+	if wrong := wrongServer(err); wrong != nil {
+		return fmt.Errorf("redis: %w", wrong)
 	}
 	if reply, ok := errors.AsType[redis.Error](err); ok && !errors.Is(err, redis.Nil) {
-		code, _, _ := strings.Cut(reply.Error(), " ")
-		if !errorCode.MatchString(code) {
-			code = "an error"
+		code, text, _ := strings.Cut(reply.Error(), " ")
+		for _, h := range hints {
+			if h.code == code && strings.HasPrefix(text, h.text) {
+				return errors.New(answered(reply, h.hint))
+			}
 		}
-		return fmt.Errorf("redis answers %s%s", code, hints[code])
+		return errors.New(answered(reply, ""))
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return fmt.Errorf("redis did not answer in time: %w", ctxErr)
 	}
 	var (
-		timeout net.Error
-		unknown x509.UnknownAuthorityError
+		timeout   net.Error
+		operation *net.OpError
+		expired   x509.CertificateInvalidError
 	)
 	for _, is := range []struct {
 		so   bool
@@ -61,8 +94,11 @@ func explain(ctx context.Context, err error) error {
 		{errors.Is(err, syscall.ENOENT), "cannot be reached: no such socket"},
 		{errors.Is(err, syscall.EACCES), "cannot be reached: permission denied on the socket"},
 		{isType[*net.DNSError](err), "cannot be reached: the host's name is not known"},
-		{errors.As(err, &unknown) || isType[*tls.CertificateVerificationError](err), "has a certificate that is not trusted"},
+		{isType[x509.HostnameError](err), "has a certificate that is not trusted: it is for another name than the host of redis_url; sessions.tls.server_name sets the name to expect"},
+		{errors.As(err, &expired) && expired.Reason == x509.Expired, "has a certificate that is not trusted: it has expired, or is not valid yet"},
+		{isCertificateRefused(err), "has a certificate that is not trusted; name its authority with sessions.tls.ca_file"},
 		{isType[tls.RecordHeaderError](err), "does not speak TLS; write redis:// instead of rediss://"},
+		{errors.As(err, &operation) && operation.Op == "remote error", "ended TLS; it wants a certificate of warder, or does not accept the one of sessions.tls.cert_file"},
 		{errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), "closed the connection"},
 		{isType[*net.OpError](err), "cannot be reached"},
 	} {
@@ -82,12 +118,14 @@ func (r *refusal) Error() string { return r.text }
 // explainTracking is explain for the commands that only tracking uses.
 func explainTracking(ctx context.Context, err error) error {
 	if reply, ok := errors.AsType[redis.Error](err); ok {
-		switch code, _, _ := strings.Cut(reply.Error(), " "); code {
+		switch code, text, _ := strings.Cut(reply.Error(), " "); code {
 		case "NOPERM":
-			return &refusal{"redis answers NOPERM; for tracked the user needs +pttl on the session keys, " +
-				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &" + invalidations + "*"}
+			return &refusal{answered(reply, "for tracked the user needs +pttl on the session keys, "+
+				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &"+invalidations+"*")}
 		case "ERR":
-			return &refusal{"redis answers ERR; tracked needs a server with CLIENT TRACKING, such as Redis 6 or Valkey"}
+			if word, _, _ := strings.Cut(strings.ToLower(text), " "); word == "unknown" || word == "syntax" {
+				return &refusal{answered(reply, "tracked needs a server with CLIENT TRACKING, such as Redis 6 or Valkey")}
+			}
 		}
 	}
 	switch {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,10 +20,14 @@ import (
 // Config configures [Sessions].
 type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
-	// redis://[user:password@]host[:port][/database].
+	// redis://[user:password@]host[:port][/database], or another spelling that clients
+	// use: valkey://, redis+unix://, host:port. [Config.Warnings] returns which of its
+	// parameters have no effect.
 	URL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
+	// TLS is for a URL with TLS only.
+	TLS TLS
 	// Reread, if not nil, returns the URL and the password that are configured now. It is
 	// called when the server refuses a login, before the login is repeated.
 	Reread func(context.Context) (url, password string, err error)
@@ -47,6 +50,7 @@ type Config struct {
 const (
 	defaultTimeout  = 100 * time.Millisecond
 	defaultPoolSize = 32
+	maxPoolSize     = 10_000
 )
 
 // Sessions implements [authz.Sessions] on Redis. It is safe for concurrent use.
@@ -103,11 +107,6 @@ func (c Config) sessions() (*Sessions, error) {
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	if timeout < 0 {
 		return nil, authz.Misconfigured("sessions.timeout", "%v is negative; write one such as 100ms", timeout)
-	}
-	if c.Tracked {
-		if what := severalServers(c.URL); what != "" {
-			return nil, authz.Misconfigured("sessions.consistency", "tracked works with one Redis server, and redis_url names %s; name the primary, as in redis://host:6379/0", what)
-		}
 	}
 	t, err := c.target()
 	if err != nil {
@@ -309,10 +308,6 @@ func (s *Sessions) Close() error {
 	return s.client.Load().Close()
 }
 
-// errReplica is returned for a replica, because a replica may still have a session that
-// was logged out on the primary.
-var errReplica = errors.New("the server is a replica; name the primary")
-
 // refuseReplica rejects a new connection to a replica.
 func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
 	role := conn.Do(ctx, "ROLE")
@@ -320,18 +315,25 @@ func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
 	return roleError(role)
 }
 
-// roleError returns errReplica when the reply to ROLE is that of a replica. When the ACL
-// or the server rejects ROLE, the configured server is assumed to be a primary.
+// roleError returns errReplica when the reply to ROLE is that of a replica, and errSentinel
+// when it is that of a Sentinel. When the ACL or the server rejects ROLE, the configured server
+// is assumed to be a primary.
 func roleError(reply *redis.Cmd) error {
 	role, err := reply.Slice()
 	if err != nil {
-		if _, answered := errors.AsType[redis.Error](err); answered {
+		if isType[redis.Error](err) {
 			return nil
 		}
 		return err
 	}
-	if len(role) > 0 && (role[0] == "slave" || role[0] == "replica") {
+	if len(role) == 0 {
+		return nil
+	}
+	switch role[0] {
+	case "slave", "replica":
 		return errReplica
+	case "sentinel":
+		return errSentinel
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"authz/token": {},
 	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/token", "authz/mask"},
 
-	"authz/redis":    {"authz", "authz/mask"},
+	"authz/redis":    {"policy/strict", "authz", "authz/mask"},
 	"authz/postgres": {"authz", "authz/mask"},
 	"authz/memory":   {"policy/strict", "authz", "authz/mask"},
 
@@ -129,7 +129,8 @@ var folders = []string{
 	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
-	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs", "k8s",
+	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
+	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
 }
 
 // setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs

@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"warder/authz/authztest"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/clitest"
@@ -138,7 +139,7 @@ while [ $# -gt 0 ]; do case "$1" in -f|-k) [ -e "$MODULE/$2" ] || exit 1;; esac;
 // newExamples creates the folder in which the commands of a page run.
 func newExamples(t *testing.T, p clitest.Page) *examples {
 	t.Helper()
-	c := &examples{dir: t.TempDir(), admin: clitest.FreeAddress(t)}
+	c := &examples{dir: t.TempDir(), admin: authztest.FreeAddress(t)}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +165,11 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 	clitest.WriteFile(t, c.dir, "etc/policy.yaml", some)
 	for _, key := range []string{"jwt-new", "jwt-old", "jwt-secret", "redis-password", "database-password"} {
 		clitest.WriteFile(t, c.dir, "secrets/"+key, clitest.Secret+key)
+	}
+	authority := clitest.NewAuthority(t, "redis")
+	clientCert, clientKey := authority.Issue(t, "warder", time.Now().Add(time.Hour))
+	for key, text := range map[string][]byte{"redis-ca.crt": authority.PEM, "redis-client.crt": clientCert, "redis-client.key": clientKey} {
+		clitest.WriteFile(t, c.dir, "secrets/"+key, string(text))
 	}
 	clitest.WriteFile(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
 	clitest.WriteFile(t, c.dir, "secrets/database-url", "postgres://warder@db/app")

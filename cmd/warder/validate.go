@@ -66,6 +66,7 @@ type validation struct {
 func (v *validation) run(p cli.Process) {
 	policyPath := v.policyPath
 	var client *authz.ClientIPConfig
+	keysOff := false
 	if v.configPath != "" {
 		c := config.Read(v.configPath, p.Env)
 		if policyPath == "" {
@@ -73,6 +74,7 @@ func (v *validation) run(p cli.Process) {
 		} else {
 			c.UsePolicy(policyPath)
 		}
+		keysOff = c.APIKeysOff()
 		s, warnings, err := c.Resolve()
 		v.warnings = append(v.warnings, warnings...)
 		if err != nil {
@@ -88,6 +90,10 @@ func (v *validation) run(p cli.Process) {
 	routes, err := cli.LoadPolicy(p, policyPath)
 	if err != nil {
 		v.problems = append(v.problems, cli.ProblemsOf(policyPath, err)...)
+		return
+	}
+	if found := server.APIKeyProblems(routes, policyPath, keysOff); len(found) > 0 {
+		v.problems = append(v.problems, found...)
 		return
 	}
 	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", cli.InputName(policyPath), cli.Count(len(routes.Routes()), "route")))

@@ -2,7 +2,6 @@ package clitest
 
 import (
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -40,15 +39,4 @@ func Environment(words ...string) func(name string) (value string, set bool) {
 		}
 		return "", false
 	}
-}
-
-// FreeAddress returns a TCP address of this machine at which nothing listens.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

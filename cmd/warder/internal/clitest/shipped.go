@@ -24,14 +24,25 @@ func Root(t testing.TB) string {
 	return ""
 }
 
+// Manifests returns the files of the manifests for Kubernetes that stand alone.
+func Manifests(t testing.TB) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.yaml", "inject/*.yaml", "istio/*.yaml", "envoy-gateway/*.yaml"} {
+		found, err := filepath.Glob(filepath.Join(Root(t), "k8s", pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("k8s/%s: %d files, %v", pattern, len(found), err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
 // ShippedPolicies returns the policies that people copy, by file.
 func ShippedPolicies(t testing.TB) map[string][][]byte {
 	t.Helper()
 	root := Root(t)
-	manifests, err := filepath.Glob(filepath.Join(root, "k8s", "*.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	manifests := Manifests(t)
 	// A policy is a whole file, a fenced block of Markdown or an indented part of a manifest.
 	begins := regexp.MustCompile(`(?m)^( *)version: 1\n`)
 	policies := map[string][][]byte{}

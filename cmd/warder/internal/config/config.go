@@ -36,6 +36,7 @@ func defaultConfig() *Config {
 		Directory: DirectoryKeys{
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
+			APIKeys:      switchedOn,
 			Commands: CommandsKeys{
 				CreateKey: postgres.DefaultCreateKey, ListKeys: postgres.DefaultListKeys, ShowKey: postgres.DefaultShowKey,
 				RevokeKey: postgres.DefaultRevokeKey, ExpireKey: postgres.DefaultExpireKey,
@@ -130,9 +131,10 @@ func variableHint(line string) string {
 
 // paths returns the files and folders that the configuration names.
 func (c *Config) paths() []*filePath {
-	tls := &c.Listen.TLS
+	tls, client := &c.Listen.TLS, &c.Sessions.TLS
 	all := []*filePath{
 		&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Sessions.PasswordFile,
+		&client.CAFile, &client.CertFile, &client.KeyFile,
 		&c.Directory.DatabaseURLFile, &c.Directory.PasswordFile, &c.Directory.File,
 	}
 	for i := range c.JWT.Keys {
@@ -173,6 +175,9 @@ func (k IdentityHeadersKeys) renamed() map[string]string {
 // PolicyKnown reports whether the path of the policy is known. If the file could not be read in
 // full and the path is the default, the file may name another path.
 func (c *Config) PolicyKnown() bool { return !c.reader.incomplete || c.Policy != defaultPolicyPath }
+
+// APIKeysOff reports whether directory.api_keys is off.
+func (c *Config) APIKeysOff() bool { return c.Directory.APIKeys == switchedOff }
 
 // UsePolicy replaces the path of the policy by the value of a flag.
 func (c *Config) UsePolicy(path string) { c.Policy = filePath(path) }

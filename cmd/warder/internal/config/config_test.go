@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +80,6 @@ func TestConfigSources(t *testing.T) {
 	dir := t.TempDir()
 	clitest.WriteFile(t, dir, "jwt", clitest.Secret+"\n")
 	clitest.WriteFile(t, dir, "jwt-windows", clitest.Secret+"\r\n")
-	clitest.WriteFile(t, dir, "jwt-two-lines", clitest.Secret+"\n\n")
 	clitest.WriteFile(t, dir, "redis", "redis://from-file:6379\n")
 	minimal := []string{"WARDER_JWT_SECRET=" + clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app"}
 	for _, c := range []struct {
@@ -112,7 +112,6 @@ func TestConfigSources(t *testing.T) {
 		{"a path in the environment is not", "", append(minimal, "WARDER_POLICY=p.yaml"), func(s *Settings) any { return s.Policy }, "p.yaml"},
 		{"a secret file", "jwt: {keys: [{secret_file: jwt}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
 		{"a secret file of Windows", "jwt: {keys: [{secret_file: jwt-windows}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
-		{"one newline is dropped, not two", "jwt: {keys: [{secret_file: jwt-two-lines}]}", minimal[1:], func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret + "\n"},
 		{"a secret file of the environment", "", append(minimal[1:], "WARDER_JWT_SECRET_FILE=DIR/jwt"), func(s *Settings) any { return s.JWT.Keys[0].Secret.Reveal() }, clitest.Secret},
 		{"a secret of the environment keeps the key's algorithm and kid", "jwt: {keys: [{kid: k, algorithm: HS512, secret_file: gone}]}",
 			[]string{"WARDER_JWT_SECRET=" + clitest.Secret + clitest.Secret, minimal[1]}, func(s *Settings) any { return s.JWT.Keys[0].ID + s.JWT.Keys[0].Algorithm }, "kHS512"},
@@ -149,36 +148,80 @@ func TestConfigSources(t *testing.T) {
 	}
 }
 
-// TestTrackedNeedsOneServer checks that tracked consistency supports only a single server.
-func TestTrackedNeedsOneServer(t *testing.T) {
+// TestOneServer checks that a URL of several servers is refused at its own place.
+func TestOneServer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ url, want string }{
 		{"redis://:canary@one:6379/0", ""},
 		{"rediss://user:ca,nary@one:6379/0?pool_size=4", ""},
 		{"unix:///run/redis,1/cluster.sock", ""},
-		{"redis+sentinel://:canary@a:26379/main/0", "a Sentinel"},
-		{"redis-sentinel://a:26379,b:26379/0?sentinelMasterId=main", "a Sentinel"},
-		{"sentinel://:canary@a:26379/main", "a Sentinel"},
-		{"redis://:canary@a:26379/0?master_name=main", "a Sentinel"},
-		{"redis://a:26379,b:26379/0?sentinel=main", "a Sentinel"},
-		{"redis+cluster://:canary@a:6379", "a Cluster"},
-		{"rediss-cluster://a:6379", "a Cluster"},
-		{"redis://:canary@a:6379?addr=b:6379&addr=c:6379", "a Cluster"},
-		{"redis://:canary@a:6379,b:6379,c:6379/0", "several hosts, a Cluster or Sentinels"},
+		{"redis+sentinel://:canary@a:26379/main/0", "the scheme redis+sentinel:// is not known: it names Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
+		{"redis://:canary@a:26379/0?master_name=main", "names Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
+		{"rediss-cluster://a:6379", "the scheme rediss-cluster:// is not known: it names a Redis Cluster, which is not supported yet; name a server that has all sessions, as in redis://host:6379/0"},
+		{"redis://:canary@a:6379,b:6379,c:6379/0", "names several hosts, a Cluster or Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
+	} {
+		for _, consistency := range []string{"strict", "tracked"} {
+			env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
+			path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: "+consistency+"\n")
+			_, _, err := Read(path, env).Resolve()
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("%s: %v", tt.url, err)
+				}
+				continue
+			}
+			if want := "environment: REDIS_URL: " + tt.want; err == nil || err.Error() != want {
+				t.Errorf("%s: %v\nwant %s", tt.url, err, want)
+			}
+		}
+	}
+}
+
+// TestURLParameters checks that one warning names all parameters without an effect.
+func TestURLParameters(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ url, want string }{
+		{"rediss://:canary@h/0?ssl_cert_reqs=none&socket_timeout=5&health_check_interval=30&max_connections=10",
+			"environment: REDIS_URL: the URL has parameters without an effect, because warder decides these things itself: health_check_interval, socket_timeout, ssl_cert_reqs; " +
+				"the server's certificate is verified all the same (ssl_cert_reqs)"},
+		{"rediss://:canary@h/0?skip_verify=true", "environment: REDIS_URL: skip_verify accepts the certificate of anybody, who can then answer for Redis and say that any session lives; " +
+			"name the authority with sessions.tls.ca_file instead"},
+		{"rediss://:canary@h/0?ssl_cert_reqs=required&db=0", ""},
 	} {
 		env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)
-		path := clitest.WriteFile(t, t.TempDir(), "warder.yaml", "sessions:\n  consistency: tracked\n")
-		_, _, err := Read(path, env).Resolve()
-		if tt.want == "" {
-			if err != nil {
-				t.Errorf("%s: %v", tt.url, err)
+		_, warnings, err := Read("", env).Resolve()
+		if got := fmt.Sprint(warnings); err != nil || got != tt.want {
+			t.Errorf("%s:\n got %s, %v\nwant %s", tt.url, got, err, tt.want)
+		}
+	}
+}
+
+// TestSessionsTLS checks that the files of sessions.tls are found and checked.
+func TestSessionsTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := clitest.NewAuthority(t, "ca")
+	caFile := clitest.WriteFile(t, dir, "ca.pem", string(ca.PEM))
+	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
+	for _, tt := range []struct{ sessions, wantWarning, wantError string }{
+		{"{redis_url: 'rediss://h', tls: {ca_file: ca.pem, server_name: redis.internal}}", "", ""},
+		{"{redis_url: 'redis://h', tls: {ca_file: ca.pem}}", "", "sessions.tls: is set, and redis_url does not use TLS; write rediss:// there, or leave it out"},
+		{"{redis_url: 'rediss://h', tls: {ca_file: none.pem}}", "", "sessions.tls.ca_file: " + dir + "/none.pem cannot be read: no such file or directory"},
+		{"{redis_url: 'rediss://h', tls: {cert_file: ca.pem}}", "", "sessions.tls: needs both cert_file and key_file"},
+		{"{redis_url: 'memory://', tls: {ca_file: ca.pem}}", "sessions.tls: is not looked at, because sessions are in memory", ""},
+	} {
+		path := clitest.WriteFile(t, dir, "warder.yaml", "sessions: "+tt.sessions+"\n")
+		s, warnings, err := Read(path, env).Resolve()
+		if tt.wantError != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.wantError) || !strings.HasPrefix(err.Error(), path+":1:") {
+				t.Errorf("%s:\n got %v\nwant %s", tt.sessions, err, tt.wantError)
 			}
 			continue
 		}
-		want := path + ":2:16: sessions.consistency: tracked works with one Redis server, and redis_url names " + tt.want +
-			"; name the primary, as in redis://host:6379/0"
-		if err == nil || err.Error() != want {
-			t.Errorf("%s: %v\nwant %s", tt.url, err, want)
+		if err != nil || !strings.Contains(fmt.Sprint(warnings), tt.wantWarning) {
+			t.Errorf("%s: %v, %v", tt.sessions, warnings, err)
+		} else if want := []SecretFile{{"sessions.tls.ca_file", caFile}}; tt.wantWarning == "" && !slices.Equal(s.Sessions.RelatedFiles(), want) {
+			t.Errorf("files %v, want %v", s.Sessions.RelatedFiles(), want)
 		}
 	}
 }

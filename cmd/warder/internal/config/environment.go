@@ -49,6 +49,9 @@ func (c *Config) readEnvironment(env cli.LookupEnv) {
 	at := strict.Position{File: environmentFile}
 	for _, v := range Variables {
 		value, set := env(v.Name)
+		if _, secret := into[v.Name].(*secretText); !secret {
+			value = withoutNewline(value) // for secrets, cleanSecret does this and more
+		}
 		switch {
 		case !set:
 		case value != "":

@@ -121,18 +121,32 @@ type APIKeyKeys struct {
 
 // A SessionsKeys is where sessions live: redis_url or redis_url_file.
 type SessionsKeys struct {
-	// redis://, rediss:// or unix://; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	// redis://, rediss:// (TLS) or unix://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
 	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
 	// A file that holds the URL, read again when it changes.
 	RedisURLFile filePath `json:"redis_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// Certificates for a URL with TLS; read again when they change. Absent: the authorities of the system are trusted.
+	TLS ClientTLSKeys `json:"tls"`
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
 	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
 	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
 	// How long Redis may take; below the deadline.
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=100ms"`
+}
+
+// A ClientTLSKeys is how a server is verified, and the certificate that it may ask for. Files are in PEM.
+type ClientTLSKeys struct {
+	// The authorities that are trusted instead of those of the system, for a private authority.
+	CAFile filePath `json:"ca_file"`
+	// A certificate of warder, for a server that asks for one. It needs key_file.
+	CertFile filePath `json:"cert_file"`
+	// The private key of the certificate, without a password.
+	KeyFile filePath `json:"key_file"`
+	// The name that the server's certificate has to have. Absent: the host of the URL.
+	ServerName string `json:"server_name"`
 }
 
 // A DirectoryKeys is where users and API keys are: database_url, database_url_file or file.
@@ -149,6 +163,8 @@ type DirectoryKeys struct {
 	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
 	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
+	// off where there is no table of API keys: the query is not checked at the start, no key is valid, and a policy that accepts keys is an error.
+	APIKeys switchWord `json:"api_keys" jsonschema_extras:"default=on"`
 	// The statements of warder key, for tables other than the reference schema. The service runs none of them. Each uses all of its parameters, which are texts. Statements that return keys have the columns id, prefix, scopes, is_active, expires_at, user_id, and created_at if there is one.
 	Commands CommandsKeys `json:"commands"`
 	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
@@ -258,6 +274,9 @@ type (
 	headerKB    int
 	sourceWord  string
 	word        string // one of those in its tag
+	// A switchWord is on or off. YAML 1.1 takes these words for true and false, so that programs
+	// may write those.
+	switchWord string
 	// A textsOrVariable is a list. A text that comes from a variable is one too, separated
 	// by commas or spaces.
 	textsOrVariable []string
@@ -265,6 +284,12 @@ type (
 	// from a variable that is empty: who writes ${AUDIENCE} wants it checked.
 	checkedText  string
 	checkedTexts []string
+)
+
+// The values of a switchWord.
+const (
+	switchedOn  = "on"
+	switchedOff = "off"
 )
 
 // A secretText is a secret that stands in the configuration. The zero secretText is none.
@@ -297,6 +322,19 @@ func (m *fileMode) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		return
 	}
 	*m = fileMode(v.Text)
+}
+
+// ReadValue reads on or off, or true or false without quotes.
+func (w *switchWord) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	truth := v.Kind == strict.Bool || v.Filled
+	switch {
+	case v.Kind == strict.Text && v.Text == switchedOn, truth && v.Text == "true":
+		*w = switchedOn
+	case v.Kind == strict.Text && v.Text == switchedOff, truth && v.Text == "false":
+		*w = switchedOff
+	default:
+		r.WrongKind(field, v, "on or off")
+	}
 }
 
 // ReadValue reads a secret. No message contains its value.

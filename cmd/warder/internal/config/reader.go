@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 
 	"warder/authz"
@@ -96,9 +97,16 @@ func (s secretSource) read(r *configReader) (mask.Secret, bool) {
 			return mask.Secret{}, false
 		}
 		return secret, true
-	case s.given && s.value.Reveal() == "":
-		r.fail(s.field, "is empty; give the secret, or leave it out")
+	case !s.given:
 		return mask.Secret{}, false
 	}
-	return s.value, s.given
+	secret, err := cleanSecret(s.value.Reveal())
+	if errors.Is(err, errEmptySecret) {
+		err = fmt.Errorf("%w; give the secret, or leave it out", err)
+	}
+	if err != nil {
+		r.fail(s.field, "%v", err)
+		return mask.Secret{}, false
+	}
+	return mask.New(secret), true
 }

@@ -144,6 +144,7 @@ func (c *Config) resolveListen() Listen {
 // localhost, so that the listener does not depend on a name service.
 func (c *Config) resolveAddress(field, value string) (Address, bool) {
 	r := c.reader
+	value = withoutNewline(value)
 	if path, ok := strings.CutPrefix(value, "unix://"); ok {
 		if !filepath.IsAbs(path) || strings.HasSuffix(path, "/") {
 			r.fail(field, "%q is not the path of a socket; write one such as unix:///run/warder/warder.sock", value)
@@ -242,6 +243,10 @@ const (
 func (c *Config) resolveSessions() Sessions {
 	r := c.reader
 	s := Sessions{
+		TLS: ClientTLS{
+			CAFile: string(c.Sessions.TLS.CAFile), CertFile: string(c.Sessions.TLS.CertFile), KeyFile: string(c.Sessions.TLS.KeyFile),
+			ServerName: c.Sessions.TLS.ServerName,
+		},
 		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
 		Tracked: c.Sessions.Consistency == consistencyTracked,
 	}
@@ -262,13 +267,20 @@ func (c *Config) resolveSessions() Sessions {
 			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
 			s.PasswordFile = SecretFile{}
 		}
+		if s.TLS != (ClientTLS{}) {
+			r.warn("sessions.tls", "is not looked at, because sessions are in memory; leave it out")
+		}
 		if s.Tracked {
 			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
 		}
 		return s
 	}
-	if err := s.Redis(nil).Validate(); err != nil {
+	store := s.Redis(nil)
+	if err := store.Validate(); err != nil {
 		r.failWith("sessions.redis_url", "", err)
+	}
+	for _, line := range store.Warnings() {
+		r.warn("sessions.redis_url", "%s", line)
 	}
 	return s
 }
@@ -276,8 +288,11 @@ func (c *Config) resolveSessions() Sessions {
 func (c *Config) resolveDirectory() Directory {
 	r, d := c.reader, &c.Directory
 	s := Directory{
-		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, Commands: postgres.Commands(d.Commands),
+		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, Commands: postgres.Commands(d.Commands), NoAPIKeys: c.APIKeysOff(),
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
+	}
+	if s.NoAPIKeys && r.given("directory.api_keys_query") {
+		r.warn("directory.api_keys_query", "has no effect, because directory.api_keys is off; leave it out")
 	}
 	source := c.databaseURL()
 	url, ok := source.read(r)
@@ -289,6 +304,9 @@ func (c *Config) resolveDirectory() Directory {
 		s.Password, s.PasswordFile = c.passwordFile("directory.password_file", d.PasswordFile)
 		if err := s.Postgres(nil).Validate(); err != nil {
 			r.failWith("directory.database_url", "", err)
+		}
+		for _, warning := range s.Postgres(nil).Warnings() {
+			r.warn("directory.database_url", "%s", warning)
 		}
 	case d.File != "":
 		if d.PasswordFile != "" {

@@ -93,6 +93,8 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 			},
 			{Type: "integer"},
 		}}
+	case reflect.TypeFor[switchWord]():
+		return orVariable(&jsonschema.Schema{Enum: []any{switchedOn, switchedOff, true, false}})
 	case reflect.TypeFor[sourceWord]():
 		s := orVariable(&jsonschema.Schema{Enum: []any{
 			authz.SourceTrustedProxies, authz.SourceTrustedHops, authz.SourceHeader, authz.SourcePeer, authz.SourceLeftmostForwardedFor,

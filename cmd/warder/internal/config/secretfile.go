@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"warder/authz/mask"
 	"warder/cmd/warder/internal/cli"
@@ -38,18 +37,18 @@ func (s secretSource) file() SecretFile {
 	return SecretFile{Key: s.field + "_file", Path: s.path}
 }
 
-// readSecretFile reads a secret from a file. One newline at its end is not part of the secret.
+// readSecretFile reads a secret from a file: see cleanSecret.
 func readSecretFile(path string) (mask.Secret, error) {
 	data, err := cli.ReadRegular(path, maxSecretFile)
 	if err != nil {
 		return mask.Secret{}, err
 	}
-	secret := string(data)
-	if line, ended := strings.CutSuffix(secret, "\n"); ended {
-		secret = strings.TrimSuffix(line, "\r")
+	secret, err := cleanSecret(string(data))
+	if errors.Is(err, errEmptySecret) {
+		err = fmt.Errorf("%w; write the secret into it", err)
 	}
-	if secret == "" {
-		return mask.Secret{}, errors.New("is empty; write the secret into it")
+	if err != nil {
+		return mask.Secret{}, err
 	}
 	return mask.New(secret), nil
 }
@@ -103,6 +102,15 @@ func contentsOf(secrets []loginSecret) (contents []mask.Secret) {
 		contents = append(contents, *secret.value)
 	}
 	return contents
+}
+
+// RelatedFiles returns the files of certificates and keys that the configuration and the URL name.
+func (s Sessions) RelatedFiles() (files []SecretFile) {
+	named := s.Redis(nil).Files()
+	for _, key := range slices.Sorted(maps.Keys(named)) {
+		files = append(files, SecretFile{Key: key, Path: named[key]})
+	}
+	return files
 }
 
 // RelatedFiles returns the files that the database's URL names, such as certificates.

@@ -32,6 +32,8 @@ func TestSecretFileIsRegular(t *testing.T) {
 		{"is a folder; name a file", dir},
 		{"cannot be read: no such file or directory", filepath.Join(dir, "none")},
 		{"is empty; write the secret into it", clitest.WriteFile(t, dir, "empty", "\n")},
+		{"contains white space only (a space); give the secret", clitest.WriteFile(t, dir, "space", "  \n")},
+		{"is in UTF-16; save it as UTF-8, or as ASCII", clitest.WriteFile(t, dir, "utf-16", "\xff\xfec\x00a\x00\n\x00")},
 	} {
 		if _, err := (SecretFile{Path: c.path}).Read(); err == nil || err.Error() != c.path+" "+c.want {
 			t.Errorf("%s: %v, want %s", c.path, err, c.want)

@@ -109,12 +109,17 @@ func (s JWT) verifier(keys []JWTKey, remember int) (*token.Verifier, error) {
 type Sessions struct {
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	Password    mask.Secret // the password that RedisURL leaves out, if any
+	TLS         ClientTLS
 	KeyTemplate string
 	Tracked     bool // cache sessions while Redis announces changes
 	Timeout     time.Duration
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
 }
+
+// ClientTLS contains the names of certificate files for connections to a server, and the name that
+// the server's certificate must have if that is not the host.
+type ClientTLS struct{ CAFile, CertFile, KeyFile, ServerName string }
 
 // InMemory reports whether sessions are kept in this process.
 func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }
@@ -129,6 +134,7 @@ type Directory struct {
 	File                     string
 	UsersQuery, APIKeysQuery string
 	Commands                 postgres.Commands // of warder key
+	NoAPIKeys                bool              // API keys are off
 	MaxStaleness             time.Duration     // 0 disables the cache
 	Standby                  bool              // a standby may answer
 	MaxStandbyLag            time.Duration     // the maximum age of the data of a standby

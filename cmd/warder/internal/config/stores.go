@@ -19,7 +19,7 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 // Redis returns the configuration of the session store in Redis.
 func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{
-		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(),
+		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), TLS: redis.TLS(c.TLS),
 		KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
 	}
 }
@@ -27,7 +27,7 @@ func (c Sessions) Redis(log *slog.Logger) redis.Config {
 // Postgres returns the configuration of the store of users and API keys in Postgres.
 func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
-		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery,
+		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery, NoAPIKeys: c.NoAPIKeys,
 		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, Log: log,
 	}
 }

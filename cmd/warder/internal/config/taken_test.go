@@ -178,11 +178,7 @@ func TestSchemasTakeWhatIsShown(t *testing.T) {
 			}
 		}
 	}
-	manifests, err := filepath.Glob(filepath.Join(clitest.Root(t), "k8s", "*.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range manifests {
+	for _, file := range clitest.Manifests(t) {
 		for document := range strings.SplitSeq(string(clitest.ReadFile(t, file)), "\n---\n") {
 			var object struct {
 				Kind string

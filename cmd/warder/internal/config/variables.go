@@ -14,7 +14,8 @@ type filler struct {
 }
 
 // fill replaces each ${VAR} and ${VAR:-default} in a value and in all nested values. It replaces
-// $${ with ${. It keeps any other $, because queries contain many.
+// $${ with ${. It keeps any other $, because queries contain many. A newline at the end of a
+// variable is left out inside of a text; at its end, it is for the reader of the text.
 func (f *filler) fill(v strict.Value) strict.Value {
 	switch v.Kind {
 	case strict.Text:
@@ -59,6 +60,9 @@ func (f *filler) text(v *strict.Value) (text string, filled bool) {
 		value, ok := f.variable(v.At, expression)
 		if !ok {
 			v.Kind = strict.Broken
+		}
+		if rest != "" {
+			value = withoutNewline(value) // such as that of a password in a URL
 		}
 		b.WriteString(value)
 		filled, text = true, rest

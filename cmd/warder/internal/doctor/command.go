@@ -134,6 +134,7 @@ func (r *report) examinePolicy(s *config.Settings, env cli.LookupEnv) {
 		r.problems("policy", broken, cli.ProblemsOf(s.Policy, err))
 		return
 	}
+	r.problems("policy", broken, server.APIKeyProblems(routes, s.Policy, s.Directory.NoAPIKeys))
 	warnings := append(cli.Problems(routes.Warnings()), server.ClientIPWarnings(routes, s.Policy, s.ClientIP)...)
 	r.problems("policy", warning, warnings)
 	r.say("policy", good, "policy", "%s is valid, with %s", s.Policy, cli.Count(len(routes.Routes()), "route"))

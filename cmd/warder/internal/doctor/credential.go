@@ -153,6 +153,8 @@ func (w *walk) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, er
 	const setting = "directory.api_keys_query"
 	key, err := w.stores.apiKeys.APIKey(ctx, hash)
 	switch {
+	case w.stores.keysOff:
+		w.report.say("credential.api_key", broken, "directory.api_keys", "API keys are off, so no key is valid")
 	case errors.Is(err, authz.ErrNotFound):
 		w.report.say("credential.api_key", broken, setting, "no key has the SHA-256 of this one")
 	case err != nil:

@@ -21,6 +21,7 @@ type stores struct {
 	apiKeys  authz.APIKeys
 	redis    *redis.Sessions
 	postgres *postgres.Directory
+	keysOff  bool // directory.api_keys is off
 }
 
 // openStores opens the stores. The settings are valid, so it fails only if a file changes
@@ -52,6 +53,9 @@ func (r *report) openStores(s *config.Settings) *stores {
 		} else {
 			of.users, of.apiKeys = of.postgres, of.postgres
 		}
+	}
+	if of.keysOff = s.Directory.NoAPIKeys; of.keysOff {
+		of.apiKeys = memory.New(nil)
 	}
 	return of
 }

@@ -29,7 +29,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
-	"warder/cmd/warder/internal/clitest"
+	"warder/authz/authztest"
 	"warder/envoy"
 )
 
@@ -115,7 +115,7 @@ func startStock(t *testing.T) *contestant {
 // discards the log.
 func (b *bench) startWarder(t *testing.T, policy, consistency string) *contestant {
 	t.Helper()
-	addr, admin := clitest.FreeAddress(t), clitest.FreeAddress(t)
+	addr, admin := authztest.FreeAddress(t), authztest.FreeAddress(t)
 	c := launch(t, "warder", nil, warderBinary, "serve", "-c", b.warderConfig(t, t.TempDir(), addr, admin, policy, consistency))
 	c.addr = addr
 	waitFor(t, "warder to be ready", func() error {

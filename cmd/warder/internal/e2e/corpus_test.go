@@ -33,7 +33,7 @@ func testCorpus(t *testing.T, leaks *leaks, remembers bool) {
 	m := newMesh(t)
 	base := r.startEnvoy(t, false, func(root map[string]any) {
 		withPatience(root)
-		withChosenRoutes(root, files)
+		withChosenRoutes(root, files, "envoy.filters.http.ext_authz")
 		m.add(t, root)
 	})
 	var err error
@@ -62,9 +62,12 @@ const corpusDir = repository + "/testdata/decisions"
 // uses paths and hosts for that.
 const chosenHeader = "x-corpus-route"
 
-// withChosenRoutes adds an Envoy route for each policy route that a case chooses.
-func withChosenRoutes(root map[string]any, files []*policytest.File) {
+// withChosenRoutes adds an Envoy route for each policy route that a case chooses. filter is the
+// name of the filter that asks warder. The new routes lead where the last one leads.
+func withChosenRoutes(root map[string]any, files []*policytest.File, filter string) {
 	host := manager(root)["route_config"].(map[string]any)["virtual_hosts"].([]any)[0].(map[string]any)
+	routes := host["routes"].([]any)
+	cluster := routes[len(routes)-1].(map[string]any)["route"].(map[string]any)["cluster"]
 	seen := map[string]bool{}
 	for _, f := range files {
 		for _, c := range f.Cases {
@@ -76,8 +79,8 @@ func withChosenRoutes(root map[string]any, files []*policytest.File) {
 				"match": map[string]any{"prefix": "/", "headers": []any{map[string]any{
 					"name": chosenHeader, "string_match": map[string]any{"exact": "id=" + *c.ChosenRoute},
 				}}},
-				"route": map[string]any{"cluster": "app", "timeout": "15s"},
-				"typed_per_filter_config": map[string]any{"envoy.filters.http.ext_authz": map[string]any{
+				"route": map[string]any{"cluster": cluster, "timeout": "15s"},
+				"typed_per_filter_config": map[string]any{filter: map[string]any{
 					"@type":          "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
 					"check_settings": map[string]any{"context_extensions": map[string]any{"warder.route": *c.ChosenRoute}},
 				}},

@@ -8,6 +8,7 @@ func TestEndToEnd(t *testing.T) {
 	leaks := newLeaks()
 	t.Run("corpus", func(t *testing.T) { testCorpus(t, leaks, false) })
 	t.Run("corpus, remembered", func(t *testing.T) { testCorpus(t, leaks, true) })
+	t.Run("corpus, generated", func(t *testing.T) { testGenerated(t, leaks) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
 	t.Run("standby", func(t *testing.T) { testStandby(t, leaks) })
 	t.Run("logged", func(t *testing.T) { testLogged(t, leaks) })

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"warder/cmd/warder/internal/clitest"
+	"warder/authz/authztest"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/net/http2"
@@ -133,7 +133,7 @@ func TestMemoryOfPeers(t *testing.T) {
 		}
 		return path
 	}
-	address := clitest.FreeAddress(t)
+	address := authztest.FreeAddress(t)
 	config := write("warder.yaml", fmt.Sprintf(`
 listen: {grpc: %q, admin: %q}
 policy: %q
@@ -142,7 +142,7 @@ sessions: {redis_url: "memory://"}
 directory: {file: %q}
 log: {decisions: all}
 shutdown: {delay: 0s}
-`, address, clitest.FreeAddress(t), write("policy.yaml", "version: 1\nroutes: [{id: public, match: /public/**, public: true}]\n"), write("directory.yaml", "users: []\n")))
+`, address, authztest.FreeAddress(t), write("policy.yaml", "version: 1\nroutes: [{id: public, match: /public/**, public: true}]\n"), write("directory.yaml", "users: []\n")))
 	t.Setenv("GOMEMLIMIT", "115MiB") // 90 % of the limit, as k8s/sidecar.yaml has it
 	p := startProgram(t, newLeaks(), "serve", "-c", config)
 	defer p.stop(t)

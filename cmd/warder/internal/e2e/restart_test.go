@@ -18,6 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"warder/authz/authztest"
 	"warder/cmd/warder/internal/clitest"
 	"warder/cmd/warder/internal/config"
 	"warder/envoy"
@@ -43,7 +44,7 @@ func (r *replica) start(t *testing.T, leaks *leaks) {
 func newReplica(t *testing.T, listen map[string]any, delay time.Duration) *replica {
 	t.Helper()
 	dir := t.TempDir()
-	r := &replica{admin: clitest.FreeAddress(t)}
+	r := &replica{admin: authztest.FreeAddress(t)}
 	listen["admin"] = r.admin
 	text, err := yaml.Marshal(map[string]any{
 		"listen": listen, "shutdown": map[string]any{"delay": delay.String()},
@@ -182,7 +183,7 @@ func TestRestartsBehindService(t *testing.T) {
 	var replicas []*replica
 	var endpoints []any
 	for range 2 {
-		address := clitest.FreeAddress(t)
+		address := authztest.FreeAddress(t)
 		r := newReplica(t, map[string]any{"grpc": address, "tls": files}, delay)
 		r.start(t, leaks)
 		t.Cleanup(func() { r.running.stop(t) })

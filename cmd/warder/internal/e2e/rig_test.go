@@ -110,7 +110,7 @@ func (r *rig) startWarder(t *testing.T, policy string, more map[string]any, flag
 func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, flags ...string) {
 	t.Helper()
 	r.stopWarder(t)
-	r.admin = clitest.FreeAddress(t)
+	r.admin = authztest.FreeAddress(t)
 	r.write("policy.yaml", policy)
 	text, err := yaml.Marshal(r.config(more))
 	if err != nil {

@@ -165,6 +165,9 @@ func OpenKeys(ctx context.Context, c *config.Config, access Access) (*postgres.A
 	if err != nil {
 		return nil, err
 	}
+	if d.NoAPIKeys {
+		return nil, errors.New("directory.api_keys is off, so there are no API keys; leave it out to use them")
+	}
 	return postgres.OpenAdmin(ctx, d.Postgres(nil), d.Commands, access == Writes)
 }
 

@@ -57,7 +57,7 @@ func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWat
 	return &nextPolicy{
 		engine: engine, deadline: s.Deadline, log: log, counts: counts,
 		reloader: &policyReloader{
-			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, log: log, files: files,
+			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, keysOff: s.Directory.NoAPIKeys, log: log, files: files,
 			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.RoutesGone,
 		},
 		hangup: make(chan os.Signal, 1),

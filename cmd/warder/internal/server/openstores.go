@@ -43,6 +43,9 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
+	if s.Directory.NoAPIKeys {
+		opened.APIKeys = m.CountedAPIKeys(noAPIKeys{})
+	}
 	if err := found.Err(); err != nil {
 		opened.Close()
 		return nil, err
@@ -71,15 +74,14 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	if c.Tracked {
 		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
 	}
-	if len(files) > 0 {
-		s.secrets = append(s.secrets, &secretUser{
-			files: files, contents: c.SecretContents(),
-			use: func(contents []mask.Secret) ([]any, error) {
-				now := c.WithSecrets(contents)
-				return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
-			},
-		})
-	}
+	s.secrets = append(s.secrets, &secretUser{
+		files: files, contents: c.SecretContents(),
+		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
+		use: func(contents []mask.Secret) ([]any, error) {
+			now := c.WithSecrets(contents)
+			return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
+		},
+	})
 	s.OnClose(func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, StoreCheck{
 		Name: "sessions (Redis)",
@@ -121,7 +123,11 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
 		use: func(contents []mask.Secret) ([]any, error) {
 			now := c.WithSecrets(contents)
-			return nil, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
+			var about []any
+			for _, warning := range now.Postgres(nil).Warnings() {
+				about = append(about, "warning", warning)
+			}
+			return about, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
 		},
 	})
 	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)

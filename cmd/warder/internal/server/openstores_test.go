@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -198,7 +199,12 @@ func TestOpenStoresInMemory(t *testing.T) {
 	t.Parallel()
 	const directory = `users: [{id: "42", is_active: true}]
 sessions: [{user_id: "42", session_id: s1}]
+api_keys: [{prefix: wk, key_hash: 3e1dd0d0d5b58cd4aabb16d2ab2c4c4f3c1bd3c4d8b9ffb06f5a6d40b1ef8a7c, scopes: [a], is_active: true}]
 `
+	var hash authz.KeyHash
+	if _, err := hex.Decode(hash[:], []byte("3e1dd0d0d5b58cd4aabb16d2ab2c4c4f3c1bd3c4d8b9ffb06f5a6d40b1ef8a7c")); err != nil {
+		t.Fatal(err)
+	}
 	s := testSettings(t)
 	s.Sessions.RedisURL = mask.New("memory://")
 	s.Directory.File = clitest.WriteFile(t, t.TempDir(), "directory.yaml", directory)
@@ -211,6 +217,13 @@ sessions: [{user_id: "42", session_id: s1}]
 	}
 	if _, err := opened.Users.User(t.Context(), "7"); err == nil {
 		t.Error("an unknown user was found")
+	}
+	if key, err := opened.APIKeys.APIKey(t.Context(), hash); err != nil || !key.Active {
+		t.Errorf("APIKey: %+v, %v", key, err)
+	}
+	s.Directory.NoAPIKeys = true
+	if key, err := open(t, s).APIKeys.APIKey(t.Context(), hash); !errors.Is(err, authz.ErrNotFound) || key.Active {
+		t.Errorf("with API keys off: %+v, %v", key, err)
 	}
 
 	// Without a file there are no sessions.

@@ -19,9 +19,11 @@ type policyReloader struct {
 	env    cli.LookupEnv
 	engine *authz.Engine
 	client authz.ClientIPConfig
-	log    *slog.Logger
-	files  *fileWatch
-	status *policyStatus
+	// keysOff reports whether a policy must not accept API keys.
+	keysOff bool
+	log     *slog.Logger
+	files   *fileWatch
+	status  *policyStatus
 	// routesGone is called after each reload with the IDs of the removed routes and the
 	// new policy.
 	routesGone func(ids []string, current *policy.Policy)
@@ -68,7 +70,7 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 // so at the level unchanged. If again is true, it does not repeat problems that the last
 // read logged.
 func (p *policyReloader) reload(unchanged slog.Level, again bool) {
-	next, err := policy.Load(p.path, p.env)
+	next, err := loadPolicy(p.path, p.env, p.keysOff)
 	if err != nil {
 		p.failed(cli.ProblemsOf(p.path, err), again)
 		return

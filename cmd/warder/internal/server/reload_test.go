@@ -26,7 +26,7 @@ type reloading struct {
 	hangup chan os.Signal
 }
 
-func startReloading(t *testing.T, path string) *reloading {
+func startReloading(t *testing.T, path string, with ...func(*policyReloader)) *reloading {
 	t.Helper()
 	files := newFileWatch([]string{path}, clitest.Discard())
 	p, err := policy.Load(path, clitest.Environment())
@@ -47,6 +47,9 @@ func startReloading(t *testing.T, path string) *reloading {
 		path: path, env: clitest.Environment(), engine: engine, files: files,
 		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: metrics.New(nil).RoutesGone,
 		log: NewLogger(r.out, config.Log{Format: "text", Level: "debug"}),
+	}
+	for _, change := range with {
+		change(r.policyReloader)
 	}
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // t.Context ends before the cleanup that waits for the end
 	done := make(chan error, 1)
@@ -236,4 +239,20 @@ func TestClientIPWarnings(t *testing.T) {
 			t.Errorf("a public network is called private: %v", got)
 		}
 	}
+}
+
+// TestReloadWithoutAPIKeys keeps the last good policy when the next one accepts API keys.
+func TestReloadWithoutAPIKeys(t *testing.T) {
+	t.Parallel()
+	path := clitest.WriteFile(t, t.TempDir(), "policy.yaml", clitest.PolicyWith("a"))
+	r := startReloading(t, path, func(p *policyReloader) { p.keysOff = true })
+	clitest.Replace(t, path, "version: 1\nroutes:\n  - {id: keyed, match: /k, allow: [{api_key: {}}]}\n")
+	clitest.Eventually(t, "the problem", func() bool {
+		return strings.Contains(r.out.String(), "last good one stays") && strings.Contains(r.out.String(), "accepts API keys, and directory.api_keys is off")
+	})
+	if got := r.routes(); got != "a" {
+		t.Errorf("the routes are %s, want those of the last good policy", got)
+	}
+	clitest.Replace(t, path, clitest.PolicyWith("a", "b"))
+	clitest.Eventually(t, "the next good policy", func() bool { return r.routes() == "a b" })
 }

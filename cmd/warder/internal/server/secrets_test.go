@@ -235,6 +235,8 @@ func TestSecretsKeepTheLastGood(t *testing.T) {
 		{r.directory, r.databaseURL("canary-0") + "&prepared_statement_cache_size=0", r.databaseURL("canary-0")},
 		{r.sessions, "redis://canary:canary:canary", r.redisURL("canary-0")},
 		{r.sessions, "memory://", r.redisURL("canary-0")},
+		{r.sessions, r.redisURL("canary-0") + " ", r.redisURL("canary-0") + "\n"},
+		{r.jwt, secretOf("1") + "\t\n", secretOf("0")},
 	} {
 		c.file.write(t, 0, c.bad)
 		clitest.Eventually(t, "the failure of "+c.file.Key, func() bool {

@@ -122,11 +122,11 @@ type inputs struct {
 func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 	var found cli.Problems
 	in.files = newFileWatch([]string{s.Policy}, o.Log)
-	in.routes, err = policy.Load(s.Policy, o.Env)
+	in.routes, err = loadPolicy(s.Policy, o.Env, s.Directory.NoAPIKeys)
 	found = append(found, cli.ProblemsOf(s.Policy, err)...)
 	if o.NextPolicy != "" {
 		in.nextFiles = newFileWatch([]string{o.NextPolicy}, o.Log)
-		in.next, err = policy.Load(o.NextPolicy, o.Env)
+		in.next, err = loadPolicy(o.NextPolicy, o.Env, s.Directory.NoAPIKeys)
 		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
 	in.tokens, err = newTokenVerifier(s.JWT)
@@ -177,7 +177,7 @@ func (s *Server) makeReloader(in inputs) {
 	s.metrics.Register(s.secrets)
 	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
-		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, log: s.log,
+		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
 	}
 	s.reloader.alsoOnHangup = func() {

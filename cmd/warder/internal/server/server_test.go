@@ -385,7 +385,7 @@ func TestNotReadyBeforeTheStores(t *testing.T) {
 		return nil, errors.New("away")
 	}}}
 	s := testSettings(t)
-	s.Listen.Admin.Address = clitest.FreeAddress(t)
+	s.Listen.Admin.Address = authztest.FreeAddress(t)
 	r := &running{t: t, log: &authztest.Buffer{}, Addresses: Addresses{Admin: tcpAddr(t, s.Listen.Admin.Address)}}
 	ready := make(chan Addresses, 1)
 	srv, err := New(s, Options{Stdout: io.Discard, Log: clitest.Discard(), Stores: on, OnReady: func(b Addresses) { ready <- b }})
