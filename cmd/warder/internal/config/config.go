@@ -41,7 +41,7 @@ func defaultConfig() *Config {
 				CreateKey: postgres.DefaultCreateKey, ListKeys: postgres.DefaultListKeys, ShowKey: postgres.DefaultShowKey,
 				RevokeKey: postgres.DefaultRevokeKey, ExpireKey: postgres.DefaultExpireKey,
 			},
-			Timeout: 150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
+			Timeout: 150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag, MaxConnections: postgres.DefaultMaxConns,
 		},
 		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
 		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},
