@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 
 	// The program, then its packages, lowest first. A command may use the descriptions of
 	// package routes, the documents of package openapi and the explanations of package explain.
-	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/server"},
+	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/doctor", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/key", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/session", "cmd/warder/internal/user", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/config":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
@@ -59,8 +59,13 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/filter":         {"authz/mask", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/explain":        {"authz", "authz/memory", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/casetest":       {"authz", "authz/policytest", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/routes"},
+	"cmd/warder/internal/operator":       {"authz", "authz/mask", "authz/postgres", "authz/redis", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config"},
+	"cmd/warder/internal/session":        {"authz", "authz/mask", "authz/redis", "authz/token", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
+	"cmd/warder/internal/key":            {"authz", "authz/postgres", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
+	"cmd/warder/internal/user":           {"authz", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/server/metrics": {"authz", "envoy", "policy"},
 	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
+	"cmd/warder/internal/doctor":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator", "cmd/warder/internal/server"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
 	// Both are for tests; no program imports them.
@@ -121,10 +126,12 @@ var folders = []string{
 	"cmd/warder/internal/server", "cmd/warder/internal/server/metrics", "cmd/warder/internal/demo",
 	"cmd/warder/internal/routes", "cmd/warder/internal/explain", "cmd/warder/internal/casetest",
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
+	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
 	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
+	"k8s/image", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",
 }
 
 // setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs

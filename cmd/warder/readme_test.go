@@ -264,8 +264,8 @@ func (c *examples) run(t *testing.T, b clitest.Block) (lines int) {
 		case regexp.MustCompile(`^(export )?[A-Za-z_]+=\S+`).MatchString(command):
 			settings += command + "\n"
 			continue
-		case regexp.MustCompile(`^warder (serve|demo)\b`).MatchString(command):
-			// It would not end. With --help, wrong flags are still an error.
+		case regexp.MustCompile(`^warder (serve|demo|key|session|user|doctor)\b`).MatchString(command):
+			// It would not end, or needs stores. With --help, wrong flags are still an error.
 			line, _, _ := strings.Cut(command, " #")
 			command = line + " --help"
 		}

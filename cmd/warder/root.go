@@ -8,11 +8,15 @@ import (
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/demo"
 	"warder/cmd/warder/internal/diff"
+	"warder/cmd/warder/internal/doctor"
 	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/filter"
+	"warder/cmd/warder/internal/key"
 	"warder/cmd/warder/internal/openapi"
 	"warder/cmd/warder/internal/routes"
 	"warder/cmd/warder/internal/server"
+	"warder/cmd/warder/internal/session"
+	"warder/cmd/warder/internal/user"
 )
 
 // run runs the command that args name and returns the exit code.
@@ -56,6 +60,12 @@ the user, or looks up an API key and its scopes. When it cannot decide, it denie
 		filter.NewCommand(p),
 		demo.NewCommand(p),
 		newVersionCommand(p),
+	)
+	addGroup(root, "stores", "Sessions, users and API keys:",
+		key.NewCommand(p),
+		session.NewCommand(p),
+		user.NewCommand(p),
+		doctor.NewCommand(p),
 	)
 	root.SetHelpCommandGroupID("service")
 	root.InitDefaultHelpCmd()

@@ -165,14 +165,32 @@ type DirectoryKeys struct {
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
 	// off where there is no table of API keys: the query is not checked at the start, no key is valid, and a policy that accepts keys is an error.
 	APIKeys switchWord `json:"api_keys" jsonschema_extras:"default=on"`
+	// The statements of warder key, for tables other than the reference schema. The service runs none of them. Each uses all of its parameters, which are texts. Statements that return keys have the columns id, prefix, scopes, is_active, expires_at, user_id, and created_at if there is one.
+	Commands CommandsKeys `json:"commands"`
 	// How old a row may be, unless its change is announced; 0s asks Postgres on each check. At most 1h.
 	MaxStaleness time.Duration `json:"max_staleness" jsonschema_extras:"default=0s"`
 	// true lets a standby answer, which may not know yet what has changed: max_standby_lag bounds that, and adds to max_staleness.
 	Standby bool `json:"standby" jsonschema_extras:"default=false"`
 	// How long ago the primary may have committed the last transaction that a standby has replayed. At most 1h.
 	MaxStandbyLag time.Duration `json:"max_standby_lag" jsonschema_extras:"default=10s"`
+	// How many connections one warder may have open, besides one for announcements. Fewer where many warders share a database. Absent: 10.
+	MaxConnections connections `json:"max_connections"`
 	// How long Postgres may take; below the deadline.
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=150ms"`
+}
+
+// A CommandsKeys is the statements of warder key.
+type CommandsKeys struct {
+	// Stores a key and returns its id: $1 is the id of the owner or NULL, $2 the lower-case hexadecimal SHA-256 of the key, $3 the prefix, $4 the scopes as a JSON array, $5 when it expires (RFC 3339) or NULL.
+	CreateKey string `json:"create_key" jsonschema_extras:"default=INSERT INTO api_keys (user_id\\, key_hash\\, prefix\\, scopes\\, expires_at) VALUES ($1\\, $2\\, $3\\, $4\\, $5) RETURNING id"`
+	// Returns keys: $1 is the id of their owner, or NULL for all.
+	ListKeys string `json:"list_keys" jsonschema_extras:"default=SELECT id\\, prefix\\, scopes\\, is_active\\, expires_at\\, user_id\\, created_at FROM api_keys WHERE $1::text IS NULL OR user_id::text = $1 ORDER BY id"`
+	// Returns the keys whose id or prefix is $1.
+	ShowKey string `json:"show_key" jsonschema_extras:"default=SELECT id\\, prefix\\, scopes\\, is_active\\, expires_at\\, user_id\\, created_at FROM api_keys WHERE id::text = $1 OR prefix = $1 ORDER BY id"`
+	// Makes the key with the id $1 invalid.
+	RevokeKey string `json:"revoke_key" jsonschema_extras:"default=UPDATE api_keys SET is_active = false WHERE id::text = $1"`
+	// Makes the key with the id $1 expire at $2 (RFC 3339).
+	ExpireKey string `json:"expire_key" jsonschema_extras:"default=UPDATE api_keys SET expires_at = $2 WHERE id::text = $1"`
 }
 
 // A ClientIPKeys is how the address of a client is found.
@@ -253,6 +271,8 @@ type (
 	filePath string
 	fileMode string
 	hopCount int
+	// connections is a size of a pool.
+	connections int
 	// A headerCount and a headerKB are limits of Envoy.
 	headerCount int
 	headerKB    int

@@ -31,7 +31,7 @@ func newConfigReader() *configReader {
 func (r *configReader) at(field string) cli.Problem {
 	for _, name := range []string{field, field + "_file"} {
 		if variable, set := r.variables[name]; set {
-			return cli.Problem{Position: strict.Position{File: environmentFile}, Field: variable}
+			return cli.Problem{Position: strict.Position{File: placeOf(variable)}, Field: variable}
 		}
 		if at, given := r.Place(name); given {
 			return cli.Problem{Position: at, Field: name}

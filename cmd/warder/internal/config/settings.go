@@ -7,6 +7,7 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
+	"warder/authz/postgres"
 	"warder/authz/token"
 	"warder/envoy"
 )
@@ -132,10 +133,12 @@ type Directory struct {
 	Password                 mask.Secret // the password that DatabaseURL leaves out, if any
 	File                     string
 	UsersQuery, APIKeysQuery string
-	NoAPIKeys                bool          // API keys are off
-	MaxStaleness             time.Duration // 0 disables the cache
-	Standby                  bool          // a standby may answer
-	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
+	Commands                 postgres.Commands // of warder key
+	NoAPIKeys                bool              // API keys are off
+	MaxStaleness             time.Duration     // 0 disables the cache
+	Standby                  bool              // a standby may answer
+	MaxStandbyLag            time.Duration     // the maximum age of the data of a standby
+	MaxConnections           int
 	Timeout                  time.Duration
 	// The files that the two secrets are from, if any.
 	DatabaseURLFile, PasswordFile SecretFile

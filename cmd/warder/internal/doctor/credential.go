@@ -1,0 +1,173 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"warder/authz"
+	"warder/authz/mask"
+	"warder/authz/token"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/operator"
+)
+
+// examineToken takes a bearer token through every look-up.
+func (r *report) examineToken(ctx context.Context, of *stores, s *config.Settings, bearer mask.Secret) error {
+	r.signer(s.JWT, bearer)
+	return r.examineCredential(ctx, of, s, "authorization", "Bearer "+bearer.Reveal())
+}
+
+// examineAPIKey takes an API key through every look-up.
+func (r *report) examineAPIKey(ctx context.Context, of *stores, s *config.Settings, key mask.Secret) error {
+	return r.examineCredential(ctx, of, s, authz.DefaultAPIKeyHeader, key.Reveal())
+}
+
+// signer says which of the keys a token is signed with.
+func (r *report) signer(s config.JWT, bearer mask.Secret) {
+	now := time.Now()
+	for i, k := range s.Keys {
+		only, err := s.VerifierOf(i)
+		if err != nil {
+			continue
+		}
+		_, err = only.Verify(bearer.Reveal(), now)
+		if err == nil || errors.Is(err, token.ErrExpired) || errors.Is(err, token.ErrNotYetValid) || errors.Is(err, token.ErrClaims) {
+			r.say("credential.signature", good, fmt.Sprintf("jwt.keys[%d].secret", i), "the token is signed with this key, %s", kidOf(k))
+			return
+		}
+	}
+}
+
+// examineCredential decides a request with the credential by the engine of the service. The
+// look-ups say what they were asked and what the store answered.
+func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Settings, header, value string) error {
+	verifier, err := s.JWT.Verifier()
+	if err != nil {
+		return err
+	}
+	w := &walk{report: r, stores: of, Verifier: verifier}
+	decision, err := operator.Decide(ctx, authz.Config{Tokens: w, Sessions: w, Users: w, APIKeys: w}, header, value)
+	if err != nil {
+		return err
+	}
+	why := decision.Reason().String()
+	if detail := decision.Detail().String(); detail != "" {
+		why += " (" + detail + ")"
+	}
+	if decision.Allowed() {
+		r.say("credential", good, "", "accepted: %s", why)
+		return nil
+	}
+	r.say("credential", broken, decidedBy(decision.Reason(), decision.Detail().String()), "refused: %s", why)
+	return nil
+}
+
+// decidedBy returns the key of the configuration that decides about a reason.
+func decidedBy(reason authz.Reason, detail string) string {
+	switch reason {
+	case authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature:
+		return "jwt.keys"
+	case authz.ReasonTokenExpired, authz.ReasonTokenNotYetValid:
+		return "jwt.leeway"
+	case authz.ReasonTokenClaims:
+		switch word, _, _ := strings.Cut(detail, " "); word {
+		case "iss":
+			return "jwt.issuer"
+		case "aud":
+			return "jwt.audiences"
+		}
+		return "jwt"
+	case authz.ReasonSessionRevoked:
+		return "sessions.key_template"
+	case authz.ReasonSessionsUnavailable:
+		return "sessions.redis_url"
+	case authz.ReasonUserUnknown, authz.ReasonUserInactive:
+		return "directory.users_query"
+	case authz.ReasonAPIKeyUnknown, authz.ReasonAPIKeyInactive, authz.ReasonAPIKeyExpired:
+		return "directory.api_keys_query"
+	case authz.ReasonDirectoryUnavailable:
+		return "directory.database_url"
+	default: // the form of the credential itself
+		return ""
+	}
+}
+
+// A walk passes the look-ups of the engine on to the stores, and says what they answer.
+type walk struct {
+	*token.Verifier
+	report *report
+	stores *stores
+}
+
+// Verify implements [authz.Tokens].
+func (w *walk) Verify(text string, now time.Time) (token.Claims, error) {
+	claims, err := w.Verifier.Verify(text, now)
+	if err == nil {
+		w.report.say("credential.token", good, "jwt", "the token is valid until %s, for user %s and session %s",
+			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, claims.SessionID)
+	}
+	return claims, err
+}
+
+// Alive implements [authz.Sessions].
+func (w *walk) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+	const setting = "sessions.key_template"
+	key := "the session"
+	if w.stores.redis != nil {
+		key = "the key " + w.stores.redis.SessionKey(userID, sessionID)
+	}
+	alive, err := w.stores.sessions.Alive(ctx, userID, sessionID)
+	switch {
+	case err != nil:
+		w.report.say("credential.session", broken, "sessions.redis_url", "%v", err)
+	case alive:
+		w.report.say("credential.session", good, setting, "%s exists", key)
+	default:
+		w.report.say("credential.session", broken, setting, "%s does not exist: the session has ended, or the application writes another key", key)
+	}
+	return alive, err
+}
+
+// User implements [authz.Users].
+func (w *walk) User(ctx context.Context, id string) (authz.User, error) {
+	const setting = "directory.users_query"
+	user, err := w.stores.users.User(ctx, id)
+	switch {
+	case errors.Is(err, authz.ErrNotFound):
+		w.report.say("credential.user", broken, setting, "there is no user %s", id)
+	case err != nil:
+		w.report.say("credential.user", broken, setting, "%v", err)
+	case !user.Active:
+		w.report.say("credential.user", broken, setting, "user %s is not active", id)
+	default:
+		w.report.say("credential.user", good, setting, "user %s is active, with the roles: %s", id, names(user.Roles))
+	}
+	return user, err
+}
+
+// APIKey implements [authz.APIKeys].
+func (w *walk) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, error) {
+	const setting = "directory.api_keys_query"
+	key, err := w.stores.apiKeys.APIKey(ctx, hash)
+	switch {
+	case w.stores.keysOff:
+		w.report.say("credential.api_key", broken, "directory.api_keys", "API keys are off, so no key is valid")
+	case errors.Is(err, authz.ErrNotFound):
+		w.report.say("credential.api_key", broken, setting, "no key has the SHA-256 of this one")
+	case err != nil:
+		w.report.say("credential.api_key", broken, setting, "%v", err)
+	default:
+		state, end := "active", "never"
+		if !key.Active {
+			state = "not active"
+		}
+		if !key.ExpiresAt.IsZero() {
+			end = "at " + key.ExpiresAt.Format(time.RFC3339)
+		}
+		w.report.say("credential.api_key", good, setting, "the key %s is %s, expires %s, and has the scopes: %s", key.Prefix, state, end, names(key.Scopes))
+	}
+	return key, err
+}

@@ -1,0 +1,195 @@
+package doctor
+
+import (
+	"context"
+	"strings"
+
+	"warder/authz"
+	"warder/authz/memory"
+	"warder/authz/postgres"
+	"warder/authz/redis"
+	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
+	"warder/cmd/warder/internal/operator"
+)
+
+// stores are the stores of the configuration. redis and postgres are nil where something else
+// is configured.
+type stores struct {
+	sessions authz.Sessions
+	users    authz.Users
+	apiKeys  authz.APIKeys
+	redis    *redis.Sessions
+	postgres *postgres.Directory
+	keysOff  bool // directory.api_keys is off
+}
+
+// openStores opens the stores. The settings are valid, so it fails only if a file changes
+// meanwhile.
+func (r *report) openStores(s *config.Settings) *stores {
+	of := &stores{}
+	file, err := config.OpenDirectory(s.Directory)
+	if err != nil {
+		r.fault("directory", "directory.file", err)
+	}
+	if file == nil {
+		file = memory.New(nil)
+	}
+	of.sessions, of.users, of.apiKeys = file, file, file
+	if !s.Sessions.InMemory() {
+		settings := s.Sessions
+		settings.Timeout, settings.Tracked = operator.Patience, false // examineRedis tries tracking
+		if of.redis, err = redis.New(settings.Redis(nil)); err != nil {
+			r.fault("sessions", "sessions.redis_url", err)
+		} else {
+			of.sessions = of.redis
+		}
+	}
+	if s.Directory.File == "" {
+		settings := s.Directory
+		settings.Timeout = operator.Patience
+		if of.postgres, err = postgres.New(settings.Postgres(nil)); err != nil {
+			r.fault("directory", "directory.database_url", err)
+		} else {
+			of.users, of.apiKeys = of.postgres, of.postgres
+		}
+	}
+	if of.keysOff = s.Directory.NoAPIKeys; of.keysOff {
+		of.apiKeys = memory.New(nil)
+	}
+	return of
+}
+
+func (s *stores) close() {
+	if s.redis != nil {
+		_ = s.redis.Close()
+	}
+	if s.postgres != nil {
+		s.postgres.Close()
+	}
+}
+
+func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s config.Sessions) {
+	const setting = "sessions.redis_url"
+	if store == nil {
+		r.say("sessions", warning, setting, "sessions are in the memory of each warder; name a Redis outside of a trial")
+		return
+	}
+	e, err := store.Examine(ctx)
+	if err != nil {
+		r.fault("sessions", setting, err)
+		return
+	}
+	user := ""
+	if e.User != "" {
+		user = " as user " + e.User
+	}
+	r.say("sessions", good, setting, "Redis answers%s, and the user may ask for sessions", user)
+	r.protected("sessions.tls", setting, e.Protected, "use rediss://")
+	if e.SkewKnown {
+		r.skew("sessions.clock", setting, e.Skew)
+	} else {
+		r.say("sessions.clock", unknown, setting, "the user may not ask for the time (+time), which the service does not need")
+	}
+	if !e.TellsRole {
+		r.say("sessions.rights", warning, setting, "the user may not ask whether the server is a primary, and a replica may have sessions that have ended; add +role")
+	}
+	if len(e.Excess) > 0 {
+		r.say("sessions.rights", warning, setting, "the user may do more than the service needs: %s; give it +exists and +role%s on %s only",
+			strings.Join(e.Excess, "; "), trackingRights(s.Tracked), "the session keys")
+	} else {
+		r.say("sessions.rights", good, setting, "the user may not do what the service does not need, as far as was tried")
+	}
+	if !s.Tracked {
+		r.say("sessions.tracking", good, "sessions.consistency", "strict: Redis is asked on each check")
+		return
+	}
+	if err := store.CheckTracking(ctx); err != nil {
+		r.say("sessions.tracking", warning, "sessions.consistency", "tracked, but Redis is asked on each check as in strict: %v", err)
+	} else {
+		r.say("sessions.tracking", good, "sessions.consistency", "tracked: Redis announces changes")
+	}
+}
+
+func trackingRights(tracked bool) string {
+	if !tracked {
+		return ""
+	}
+	return " and what sessions.consistency tracked needs (+pttl +client|id +client|tracking +subscribe +ping +pubsub|numsub)"
+}
+
+// protected says how a connection is protected.
+func (r *report) protected(check, setting, how, right string) {
+	if how == "" {
+		r.say(check, warning, setting, "the connection to another machine is not encrypted; %s, unless the network between is yours alone", right)
+		return
+	}
+	r.say(check, good, setting, "the connection is protected by %s", how)
+}
+
+func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory, s config.Directory) {
+	const setting = "directory.database_url"
+	if store == nil {
+		r.say("directory", good, "directory.file", "users and keys are in a file")
+		return
+	}
+	warnings, err := store.Check(ctx)
+	for _, w := range warnings {
+		field, text, _ := strings.Cut(w, ": ")
+		r.say("directory", warning, field, "%s", text)
+	}
+	if err != nil {
+		for _, e := range authz.ConfigErrors(err) {
+			for line := range strings.Lines(e.Problem) {
+				field, text, found := strings.Cut(strings.TrimSpace(line), ": ")
+				if !found || !strings.HasPrefix(field, "directory.") {
+					field, text = setting, strings.TrimSpace(line)
+				}
+				r.say("directory", broken, field, "%s", text)
+			}
+		}
+		return
+	}
+	r.say("directory", good, setting, "Postgres answers, and both queries fit")
+	e, err := store.Examine(ctx)
+	if err != nil {
+		r.fault("directory", setting, err)
+		return
+	}
+	r.protected("directory.tls", setting, e.Protected, "use sslmode=verify-full")
+	r.skew("directory.clock", setting, e.Skew)
+	if len(e.Excess) > 0 {
+		r.say("directory.rights", warning, setting, "the role %s may do more than the service needs: %s; use a role that may only read, as warder schema sql makes one (warder_reader)",
+			e.Role, strings.Join(e.Excess, "; "))
+	} else {
+		r.say("directory.rights", good, setting, "the role %s may only read, as far as was tried", e.Role)
+	}
+	r.announcements(e, s)
+}
+
+// announcements says whether changes of rows are announced, which only matters when rows are
+// kept.
+func (r *report) announcements(e postgres.Examination, s config.Directory) {
+	const setting = "directory.max_staleness"
+	switch {
+	case s.MaxStaleness == 0:
+		r.say("directory.announcements", good, setting, "Postgres is asked on each check, so changes need not be announced")
+	case len(e.Unannounced) > 0:
+		r.say("directory.announcements", warning, setting, "no trigger announces changes of %s, so a change is seen after up to %s; warder schema sql has the triggers",
+			strings.Join(e.Unannounced, ", "), s.MaxStaleness)
+	case !e.Listens:
+		r.say("directory.announcements", warning, setting, "announcements do not reach this connection (LISTEN), so a change is seen after up to %s; a pooler in transaction mode drops them", s.MaxStaleness)
+	case len(e.Announced) == 0:
+		r.say("directory.announcements", unknown, setting, "the tables of the queries are not known, so their triggers were not looked for")
+	default:
+		r.say("directory.announcements", good, setting, "triggers announce changes of %s", strings.Join(e.Announced, ", "))
+	}
+}
+
+// names writes roles or scopes.
+func names(of authz.Names) string {
+	if len(of) == 0 {
+		return "none"
+	}
+	return cli.OneLine(strings.Join(of, ", "), 500)
+}
