@@ -59,8 +59,9 @@ type Config struct {
 }
 
 const (
-	defaultTimeout  = 150 * time.Millisecond
-	defaultMaxConns = 10
+	defaultTimeout = 150 * time.Millisecond
+	// DefaultMaxConns is the default size of the connection pool.
+	DefaultMaxConns = 10
 
 	// DefaultMaxStandbyLag is more than the usual lag of a standby in the same network,
 	// and short enough for the deactivation of a user to take effect.
@@ -112,7 +113,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	if t.unprepared {
 		d.users.name, d.apiKeys.name = "", ""
 	}
-	maxConns := cmp.Or(c.MaxConns, defaultMaxConns)
+	maxConns := cmp.Or(c.MaxConns, DefaultMaxConns)
 	switch {
 	case d.timeout < 0:
 		return nil, nil, authz.Misconfigured("directory.timeout", "%v is negative; write one such as 150ms", d.timeout)
@@ -142,7 +143,7 @@ func (c Config) target() (*target, *pgxpool.Config, error) {
 	if err != nil {
 		return nil, nil, authz.Misconfigured("directory.database_url", "%v", refusedBy(parsed.address)) // the driver's error contains the URL
 	}
-	bound(pool, cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.MaxConns, defaultMaxConns), parsed.unprepared)
+	bound(pool, cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.MaxConns, DefaultMaxConns), parsed.unprepared)
 	splitSockets(&pool.ConnConfig.Config)
 	if err := chooseServer(pool.ConnConfig, c.Standby); err != nil {
 		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)

@@ -37,7 +37,7 @@ func defaultConfig() *Config {
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
 			APIKeys:      switchedOn,
-			Timeout:      150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag,
+			Timeout:      150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag, MaxConnections: postgres.DefaultMaxConns,
 		},
 		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
 		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},

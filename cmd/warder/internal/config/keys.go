@@ -171,6 +171,8 @@ type DirectoryKeys struct {
 	Standby bool `json:"standby" jsonschema_extras:"default=false"`
 	// How long ago the primary may have committed the last transaction that a standby has replayed. At most 1h.
 	MaxStandbyLag time.Duration `json:"max_standby_lag" jsonschema_extras:"default=10s"`
+	// How many connections one warder may have open, besides one for announcements. Fewer where many warders share a database. Absent: 10.
+	MaxConnections connections `json:"max_connections"`
 	// How long Postgres may take; below the deadline.
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=150ms"`
 }
@@ -253,6 +255,8 @@ type (
 	filePath string
 	fileMode string
 	hopCount int
+	// connections is a size of a pool.
+	connections int
 	// A headerCount and a headerKB are limits of Envoy.
 	headerCount int
 	headerKB    int

@@ -28,6 +28,9 @@ const (
 	maxShutdown  = 5 * time.Minute
 	maxOverlap   = 24 * time.Hour
 	maxHeaderKB  = 8192 // the limit in Envoy itself
+	// With fewer connections, unknown users could hold all of them.
+	minConnections = 4
+	maxConnections = 1000
 
 	shutdownRange = "0s to 5m"
 )
@@ -96,6 +99,9 @@ func (c *Config) checkBudgets() {
 		r.fail("directory.max_standby_lag", "is %v; use more than 0s and at most %v", lag, maxStaleness)
 	case r.given("directory.max_standby_lag") && !c.Directory.Standby:
 		r.warn("directory.max_standby_lag", "has no effect, because no standby may answer; set directory.standby: true or leave it out")
+	}
+	if n := c.Directory.MaxConnections; n < minConnections || n > maxConnections {
+		r.fail("directory.max_connections", "is %d; use %d to %d", n, minConnections, maxConnections)
 	}
 	if c.Directory.Standby && c.Directory.File != "" {
 		r.warn("directory.standby", "has no effect, because users and keys are in directory.file; leave it out")
@@ -289,6 +295,7 @@ func (c *Config) resolveDirectory() Directory {
 	s := Directory{
 		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, NoAPIKeys: c.APIKeysOff(),
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
+		MaxConnections: int(d.MaxConnections),
 	}
 	if s.NoAPIKeys && r.given("directory.api_keys_query") {
 		r.warn("directory.api_keys_query", "has no effect, because directory.api_keys is off; leave it out")

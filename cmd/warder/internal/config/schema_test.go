@@ -83,6 +83,8 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "64"})
 	case reflect.TypeFor[headerCount]():
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "16384"})
+	case reflect.TypeFor[connections]():
+		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "4", Maximum: "1000"})
 	case reflect.TypeFor[headerKB]():
 		return orVariable(&jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "8192"})
 	case reflect.TypeFor[fileMode]():

@@ -136,6 +136,7 @@ type Directory struct {
 	MaxStaleness             time.Duration // 0 disables the cache
 	Standby                  bool          // a standby may answer
 	MaxStandbyLag            time.Duration // the maximum age of the data of a standby
+	MaxConnections           int
 	Timeout                  time.Duration
 	// The files that the two secrets are from, if any.
 	DatabaseURLFile, PasswordFile SecretFile
