@@ -48,7 +48,7 @@ func (q question) begin(ctx context.Context) (context.Context, trace.Span) {
 	if span := trace.SpanFromContext(ctx); !span.IsRecording() {
 		return ctx, span
 	}
-	return q.tracer.Start(ctx, q.name, q.start...) //nolint:spancheck // end ends it
+	return q.tracer.Start(ctx, q.name, q.start...) // end ends the span
 }
 
 // end ends the span of a question. The text of the error may repeat what was asked, so only its
