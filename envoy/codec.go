@@ -31,6 +31,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	case *CheckRequest:
 		if m := c.take(data); m != nil {
 			v.read(m)
+			v.trace = m.trace
 			v.release = func() { c.calls.answered(m) }
 		}
 	case *accessBatch:

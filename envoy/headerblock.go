@@ -32,6 +32,7 @@ var errHeaderBlock = errors.New("a header block that cannot be read")
 type headerBlock struct {
 	decoder *hpack.Decoder
 	kept    callFields
+	trace   callTrace
 
 	size   int    // bytes of the block read so far
 	stream uint32 // ID of the stream whose block is open; 0 if none is
@@ -49,6 +50,22 @@ type headerBlock struct {
 
 // callFields are the header fields of a call that are passed to gRPC.
 type callFields struct{ method, path, authority, contentType, timeout string }
+
+// A callTrace is the trace context in the header fields of a call. It is read while the fields
+// are, so that it takes the same memory whatever a peer sends.
+type callTrace struct {
+	parent TraceParent
+	seen   bool // a field traceparent has been read
+}
+
+// add reads a field traceparent. A call with two of them has no context.
+func (t *callTrace) add(value string) {
+	if t.seen {
+		t.parent = TraceParent{}
+		return
+	}
+	t.parent, t.seen = parseTraceParent(value), true
+}
 
 type blockStep uint8
 
@@ -68,6 +85,10 @@ func newHeaderBlock() *headerBlock {
 
 func (b *headerBlock) keep(f hpack.HeaderField) {
 	value := f.Value
+	if f.Name == "traceparent" {
+		b.trace.add(value)
+		return
+	}
 	if len(value) > maxFieldKept {
 		return
 	}
@@ -87,7 +108,7 @@ func (b *headerBlock) keep(f hpack.HeaderField) {
 
 // begin opens the block of a stream.
 func (b *headerBlock) begin(stream uint32, ends bool) {
-	b.stream, b.ends, b.size, b.kept = stream, ends, 0, callFields{}
+	b.stream, b.ends, b.size, b.kept, b.trace = stream, ends, 0, callFields{}, callTrace{}
 }
 
 // end closes the block.

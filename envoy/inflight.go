@@ -93,6 +93,7 @@ type inbound struct {
 	charged int           // bytes charged to the pool
 	waiting *list.Element // its element in pool.unfinished; nil if it is complete or gone
 	backlog *backlog      // of the connection, for a check
+	trace   TraceParent   // of the call, for a check
 	unsent  bool          // it counts as a response that its peer has not received
 	gone    bool          // its stream has ended
 	evict   func()        // closes the connection of a dropped stream; nil if the stream stays

@@ -72,6 +72,8 @@ type Config struct {
 	MaxHeaders, MaxHeaderKB int
 	// Observer may be nil.
 	Observer Observer
+	// Tracer may be nil.
+	Tracer Tracer
 	// Log receives internal errors of warder, without any data of a request; nil discards them.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -90,6 +92,7 @@ type Server struct {
 	hostless bool // the host may be empty
 	room     load // limits for the headers of a request
 	observer Observer
+	tracer   Tracer
 	log      *slog.Logger
 	now      func() time.Time
 }
@@ -127,6 +130,7 @@ func NewServer(c Config) (*Server, error) {
 		hostless: c.HostOptional,
 		room:     load{cmp.Or(c.MaxHeaders, DefaultMaxHeaders), cmp.Or(c.MaxHeaderKB, DefaultMaxHeaderKB) << 10},
 		observer: c.Observer,
+		tracer:   c.Tracer,
 		log:      c.Log,
 		now:      c.Now,
 	}
@@ -163,6 +167,10 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 
 	size = in.size
 	request, carries, readable := s.requestFrom(in)
+	if s.tracer != nil {
+		ctx = s.begin(ctx, started, in, request)
+		bounded.Context = ctx // nothing waits yet
+	}
 	switch {
 	case in.fault == faultOverloaded:
 		decision = authz.Deny(authz.ReasonOverloaded)

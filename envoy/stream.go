@@ -67,7 +67,7 @@ func (c *callConn) begin(id uint32, ends bool) bool {
 	}
 	switch fields.path {
 	case authv3.Authorization_Check_FullMethodName:
-		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog}
+		s.kind, s.message = kindCheck, &inbound{backlog: &c.backlog, trace: c.block.trace.parent}
 		c.unfinished++
 	case accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName:
 		s.kind, s.cost = kindAccessLog, &inbound{log: true}

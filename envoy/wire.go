@@ -32,6 +32,7 @@ type CheckRequest struct {
 	joined    authz.Headers // from headers: names as sent, in the order sent
 	raw       authz.Headers // from header_map
 	odd       bool          // header_map has an entry with two different values, or too many entries
+	trace     TraceParent   // from the metadata of the call
 	release   func()        // releases the memory of the message; nil if none is held
 }
 

@@ -64,7 +64,8 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/key":            {"authz", "authz/postgres", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/user":           {"authz", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/server/metrics": {"authz", "envoy", "policy"},
-	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics"},
+	"cmd/warder/internal/server/traces":  {"authz", "authz/mask", "envoy"},
+	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics", "cmd/warder/internal/server/traces"},
 	"cmd/warder/internal/doctor":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator", "cmd/warder/internal/server"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
@@ -84,46 +85,48 @@ const (
 	metricsModule = "github.com/prometheus"
 	cobraModule   = "github.com/spf13"
 	celModule     = "cel.dev/cel-go"
+	tracesModule  = "go.opentelemetry.io"
 )
 
 // neverReach lists, for each package, the import path prefixes that it must not import,
 // directly or indirectly.
 var neverReach = map[string][]string{
-	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
-	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, celModule, "net/http"},
-	"policy/compare":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http"},
-	"authz/redis":      {grpcModule, envoyModule, pgxModule, metricsModule, cobraModule},
-	"authz/postgres":   {grpcModule, envoyModule, redisModule, metricsModule, cobraModule},
-	"authz/memory":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule},
-	"envoy":            {pgxModule, redisModule, cobraModule},
+	"policy/strict":    {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule, "net/http"},
+	"policy/pattern":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule, "net/http"},
+	"policy/compare":   {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"authz/redis":      {grpcModule, envoyModule, pgxModule, metricsModule, tracesModule, cobraModule},
+	"authz/postgres":   {grpcModule, envoyModule, redisModule, metricsModule, tracesModule, cobraModule},
+	"authz/memory":     {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule},
+	"envoy":            {pgxModule, redisModule, cobraModule, tracesModule},
 
-	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, cobraModule, "net/http", "testing"},
+	"authz/policytest": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http", "testing"},
 
 	"cmd/warder": {"testing"},
 
-	"cmd/warder/internal/cli":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http", "testing"},
+	"cmd/warder/internal/cli":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, "net/http", "testing"},
 	"cmd/warder/internal/clitest":        {grpcModule, envoyModule, pgxModule, redisModule, celModule},
-	"cmd/warder/internal/routes":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http"},
-	"cmd/warder/internal/config":         {metricsModule},
-	"cmd/warder/internal/admin":          {metricsModule},
-	"cmd/warder/internal/openapi":        {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
-	"cmd/warder/internal/diff":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule},
-	"cmd/warder/internal/filter":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, "net/http"},
-	"cmd/warder/internal/explain":        {metricsModule},
-	"cmd/warder/internal/casetest":       {metricsModule},
-	"cmd/warder/internal/server/metrics": {cobraModule},
+	"cmd/warder/internal/routes":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, "net/http"},
+	"cmd/warder/internal/config":         {metricsModule, tracesModule},
+	"cmd/warder/internal/admin":          {metricsModule, tracesModule},
+	"cmd/warder/internal/openapi":        {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule},
+	"cmd/warder/internal/diff":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule},
+	"cmd/warder/internal/filter":         {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, "net/http"},
+	"cmd/warder/internal/explain":        {metricsModule, tracesModule},
+	"cmd/warder/internal/casetest":       {metricsModule, tracesModule},
+	"cmd/warder/internal/server/metrics": {cobraModule, tracesModule},
+	"cmd/warder/internal/server/traces":  {metricsModule, pgxModule, redisModule, cobraModule},
 }
 
 // folders lists every folder of the repository, except testdata folders and their contents.
 var folders = []string{
 	"cmd", "cmd/warder", "cmd/warder/internal",
 	"cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/admin",
-	"cmd/warder/internal/server", "cmd/warder/internal/server/metrics", "cmd/warder/internal/demo",
+	"cmd/warder/internal/server", "cmd/warder/internal/server/metrics", "cmd/warder/internal/server/traces", "cmd/warder/internal/demo",
 	"cmd/warder/internal/routes", "cmd/warder/internal/explain", "cmd/warder/internal/casetest",
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
@@ -213,6 +216,8 @@ func TestImportsPointOneWayCanFail(t *testing.T) {
 		{"authz/policytest reaches testing", listed{ImportPath: "warder/authz/policytest", Deps: []string{"testing"}}},
 		{"cmd/warder imports authz/authztest", listed{ImportPath: "warder/cmd/warder", Imports: []string{"warder/authz/authztest"}}},
 		{"authz reaches google.golang.org/grpc/codes", listed{ImportPath: "warder/authz", Deps: []string{"google.golang.org/grpc/codes"}}},
+		{"authz reaches go.opentelemetry.io/otel/trace", listed{ImportPath: "warder/authz", Deps: []string{"go.opentelemetry.io/otel/trace"}}},
+		{"envoy reaches go.opentelemetry.io/otel", listed{ImportPath: "warder/envoy", Deps: []string{"go.opentelemetry.io/otel"}}},
 		{"authz reaches github.com/jackc/pgx/v5", listed{ImportPath: "warder/authz", Deps: []string{"github.com/jackc/pgx/v5"}}},
 		{"policy/pattern imports policy", listed{ImportPath: "warder/policy/pattern", Imports: []string{"warder/policy"}}},
 		{"policy/pattern reaches cel.dev/cel-go/cel", listed{ImportPath: "warder/policy/pattern", Deps: []string{"cel.dev/cel-go/cel"}}},

@@ -22,7 +22,7 @@ func TestDemoUntilStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startProgram(t, leaks, "demo", "--listen", "127.0.0.1:0", "--envoy", binary)
+	p := startProgram(t, leaks, nil, "demo", "--listen", "127.0.0.1:0", "--envoy", binary)
 	urls := regexp.MustCompile(`URL=(http://127\.0\.0\.1:\d+)\n`)
 	policies := regexp.MustCompile(`policy +(/\S+), reloaded`)
 	waitFor(t, "the demo to run", func() error {

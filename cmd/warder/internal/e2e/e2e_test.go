@@ -12,6 +12,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("faults", func(t *testing.T) { testFaults(t, leaks) })
 	t.Run("standby", func(t *testing.T) { testStandby(t, leaks) })
 	t.Run("logged", func(t *testing.T) { testLogged(t, leaks) })
+	t.Run("traces", func(t *testing.T) { testTraces(t, leaks) })
 	t.Run("huge request", func(t *testing.T) { testHugeRequest(t, leaks) })
 	if leaks.text("metrics") == "" {
 		t.Error("no metrics were kept to be searched")

@@ -144,7 +144,7 @@ log: {decisions: all}
 shutdown: {delay: 0s}
 `, address, authztest.FreeAddress(t), write("policy.yaml", "version: 1\nroutes: [{id: public, match: /public/**, public: true}]\n"), write("directory.yaml", "users: []\n")))
 	t.Setenv("GOMEMLIMIT", "115MiB") // 90 % of the limit, as k8s/sidecar.yaml has it
-	p := startProgram(t, newLeaks(), "serve", "-c", config)
+	p := startProgram(t, newLeaks(), nil, "serve", "-c", config)
 	defer p.stop(t)
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

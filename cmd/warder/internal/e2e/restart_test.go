@@ -36,7 +36,7 @@ type replica struct {
 // start starts the replica and waits until it is ready.
 func (r *replica) start(t *testing.T, leaks *leaks) {
 	t.Helper()
-	r.running = startProgram(t, leaks, "serve", "-c", r.config)
+	r.running = startProgram(t, leaks, nil, "serve", "-c", r.config)
 	waitFor(t, "a replica to be ready", func() error { return readyz(r.admin, io.Discard) })
 }
 

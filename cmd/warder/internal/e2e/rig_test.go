@@ -43,7 +43,8 @@ type rig struct {
 
 	envoy  *envoy.Process // the last one started
 	warder *program
-	admin  string // address of the admin listener
+	env    []string // variables that the program gets in addition
+	admin  string   // address of the admin listener
 }
 
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
@@ -116,7 +117,7 @@ func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, fla
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.warder = startProgram(t, r.leaks, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
+	r.warder = startProgram(t, r.leaks, r.env, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
 }
 
 func (r *rig) stopWarder(t *testing.T) {
@@ -182,10 +183,10 @@ const repository = "../../../.."
 // asWarder is the environment variable that makes this test binary run as warder. See TestMain.
 const asWarder = "WARDER_TEST_AS_WARDER"
 
-func startProgram(t *testing.T, leaks *leaks, args ...string) *program {
+func startProgram(t *testing.T, leaks *leaks, env []string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024), accesses: make(chan []byte, 1024)}
-	p.cmd.Env = append(os.Environ(), asWarder+"=1")
+	p.cmd.Env = append(append(os.Environ(), asWarder+"=1"), env...)
 	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{decisions: p.decisions, accesses: p.accesses})
 	p.cmd.Stderr = leaks.sink("warder stderr")
 	dieWithParent(p.cmd)

@@ -5,8 +5,10 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc/grpclog"
 
 	"warder/authz/mask"
@@ -41,6 +43,8 @@ func newQueuedLogger(w io.Writer, s config.Log, dropped *prometheus.CounterVec) 
 func SilenceLibraries() {
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	redis.SetLogger(silence{})
+	otel.SetLogger(logr.Discard())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
 }
 
 type silence struct{}

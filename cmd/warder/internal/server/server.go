@@ -24,6 +24,7 @@ import (
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/explain"
 	"warder/cmd/warder/internal/server/metrics"
+	"warder/cmd/warder/internal/server/traces"
 	"warder/envoy"
 	"warder/policy"
 )
@@ -67,6 +68,7 @@ type Server struct {
 	stores   *Stores
 	ready    *readiness
 	metrics  *metrics.Metrics
+	traces   *traces.Tracing // nil: there are none
 	grpc     *envoy.GRPCServer
 	lines    *lineQueue   // to standard output
 	tls      *tlsReloader // nil: plaintext
@@ -88,11 +90,18 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	}
 	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
+	if in.traces != nil {
+		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
+			return nil, err
+		}
+	}
 	if err := srv.makeStores(in.tokens); err != nil {
+		srv.closeTraces()
 		return nil, err
 	}
 	if err := srv.makeEngines(in); err != nil {
 		srv.stores.Close()
+		srv.closeTraces()
 		return nil, err
 	}
 	srv.lines = newLineQueue("standard output", o.Stdout, o.Log, srv.metrics.Dropped, linesOfDecisions, linesOfAccess)
@@ -115,7 +124,8 @@ type inputs struct {
 	routes, next     *policy.Policy // next is nil without one
 	tokens           *tokenVerifier
 	clientIP         authz.ClientIPResolver
-	tls              *tlsReloader // nil: plaintext
+	tls              *tlsReloader     // nil: plaintext
+	traces           *traces.Settings // nil: there are none
 }
 
 // readInputs reads the policies and the certificates, and reports all their problems.
@@ -137,6 +147,8 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 		in.tls, err = newTLSReloader(s.Listen.TLS, o.Log)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
+	in.traces, err = traces.Read(o.Env)
+	found = append(found, cli.ProblemsOf("", err)...)
 	return in, found.Err()
 }
 
@@ -146,6 +158,9 @@ func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
 		s.stores = s.options.Stores.metered(s.metrics)
 	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
 		return err
+	}
+	if s.traces != nil {
+		s.stores = s.stores.traced(s.traces, s.settings)
 	}
 	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
 	return nil
@@ -222,6 +237,10 @@ func (s *Server) makeGRPC() error {
 	}
 	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
 	told := metrics.Observers{s.metrics}
+	if s.traces != nil {
+		c.Tracer = s.traces
+		told = append(told, s.traces)
+	}
 	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
 		told = append(told, decisions) // appending a nil *decisionLog would add a non-nil Observer
 		if s.next != nil {
@@ -351,9 +370,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// close closes what New opened: the stores after the servers, and the queue of standard
-// output last.
+// close closes what New opened: the stores after the servers, then the exporter of traces, and
+// the queue of standard output last.
 func (s *Server) close() {
 	s.stores.Close()
+	s.closeTraces()
 	s.lines.close(s.settings.Shutdown.Timeout)
+}
+
+func (s *Server) closeTraces() {
+	if s.traces != nil {
+		s.traces.Close()
+	}
 }

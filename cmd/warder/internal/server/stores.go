@@ -10,7 +10,9 @@ import (
 	"warder/authz"
 	"warder/authz/memory"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/server/metrics"
+	"warder/cmd/warder/internal/server/traces"
 )
 
 // Stores are the stores of an engine, with checks of whether they can be reached.
@@ -47,6 +49,22 @@ func (s *Stores) metered(m *metrics.Metrics) *Stores {
 	counted.Users = m.CountedUsers(s.Users)
 	counted.APIKeys = m.CountedAPIKeys(s.APIKeys)
 	return &counted
+}
+
+// traced returns the same stores with a span for each question of a check.
+func (s *Stores) traced(t *traces.Tracing, c *config.Settings) *Stores {
+	sessions, directory := traces.Redis, traces.Postgres
+	if c.Sessions.InMemory() {
+		sessions = traces.InMemory
+	}
+	if c.Directory.File != "" {
+		directory = traces.InMemory
+	}
+	traced := *s
+	traced.Sessions = t.Sessions(s.Sessions, sessions)
+	traced.Users = t.Users(s.Users, directory)
+	traced.APIKeys = t.APIKeys(s.APIKeys, directory)
+	return &traced
 }
 
 func (s *Stores) names() []string {
