@@ -134,7 +134,7 @@ var folders = []string{
 	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
 	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
-	"k8s/image", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",
+	"k8s/image", "k8s/monitoring", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",
 }
 
 // setsUpLogs lists the functions of log/slog that decide where a log goes. Only programs
