@@ -23,7 +23,7 @@ import (
 
 // maxInFlight bounds the requests without a response. A request that is due beyond it is not
 // sent, and counted.
-const maxInFlight = 20_000
+const maxInFlight = 1000
 
 // options are the flags.
 type options struct {
@@ -97,7 +97,7 @@ func (o options) run(ctx context.Context) (result, error) {
 		if elapsed >= o.duration {
 			break
 		}
-		for until := int(elapsed.Seconds() * float64(o.rate)); due < until; due++ {
+		for until := int(elapsed.Seconds()*float64(o.rate)) + 1; due < until; due++ {
 			select {
 			case places <- struct{}{}:
 			default:
