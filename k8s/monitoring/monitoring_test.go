@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
@@ -46,9 +48,7 @@ func documented(t *testing.T) map[string]metric {
 		about := metric{}
 		cell := regexp.MustCompile(`\([^)]*\)`).ReplaceAllString(row[2], "")
 		if rest, same := strings.CutPrefix(cell, "the same and "); same {
-			for label, values := range metrics["grpc_server_started_total"] {
-				about[label] = values
-			}
+			maps.Copy(about, metrics["grpc_server_started_total"])
 			cell = rest
 		}
 		// "`a`: `one`, `two`; `b`: `three`" has values, "`a`, `b`" has none.
@@ -242,9 +242,7 @@ func lookUp(metrics map[string]metric, name string) (metric, bool) {
 		if base, ok := strings.CutSuffix(name, suffix); ok && strings.HasSuffix(base, "_seconds") {
 			about, ok := metrics[base]
 			with := metric{}
-			for label, values := range about {
-				with[label] = values
-			}
+			maps.Copy(with, about)
 			if suffix == "_bucket" {
 				with["le"] = nil
 			}
@@ -264,7 +262,7 @@ func ofSelector(metrics map[string]metric, s *parser.VectorSelector) (found []st
 		return []string{"no metric " + s.Name}
 	}
 	for _, m := range s.LabelMatchers {
-		if m.Name == labels.MetricName || slices.Contains(target, m.Name) {
+		if m.Name == model.MetricNameLabel || slices.Contains(target, m.Name) {
 			continue
 		}
 		values, ok := about[m.Name]
