@@ -201,7 +201,8 @@ func TestDrain(t *testing.T) {
 					switch code, err := r.check(conn, "/public", nil); {
 					case err == nil && code == codes.OK:
 						answered.Add(1)
-					case status.Code(err) == codes.Unavailable && strings.Contains(err.Error(), "connection refused"):
+					case status.Code(err) == codes.Unavailable && strings.Contains(err.Error(), "Error while dialing"):
+						// Refused, or reset when the listener closes before it has accepted.
 						refused.Add(1)
 						return
 					default:
