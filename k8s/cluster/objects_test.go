@@ -61,7 +61,7 @@ func manifests(t testing.TB) []source {
 			switch rel {
 			case "chart", "kustomize", "inject": // below
 				return filepath.SkipDir
-			case "cluster", "image", "translate", "testdata": // nothing that is applied
+			case "cluster", "image", "translate", "monitoring", "testdata": // nothing that is applied
 				return filepath.SkipDir
 			}
 			return nil
