@@ -257,11 +257,10 @@ func TestChartRefuses(t *testing.T) {
 	}
 }
 
-// TestChartValidates checks that the hook validates exactly the policy and the configuration
-// that the release will have.
-func TestChartValidates(t *testing.T) {
-	t.Parallel()
-	out, err := render(t, "site", "data", "--values", "chart/ci/service-istio-values.yaml")
+// rendered returns the objects of a release site in the namespace data.
+func rendered(t *testing.T, args ...string) *form {
+	t.Helper()
+	out, err := render(t, "site", "data", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +268,14 @@ func TestChartValidates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &form{objects: objects}
+	return &form{objects: objects}
+}
+
+// TestChartValidates checks that the hook validates exactly the policy and the configuration
+// that the release will have.
+func TestChartValidates(t *testing.T) {
+	t.Parallel()
+	f := rendered(t, "--values", "chart/ci/service-istio-values.yaml")
 	job, ok := f.find("Job data/site-warder-validate")
 	if !ok {
 		t.Fatal("no Job")

@@ -42,15 +42,7 @@ func TestChartMonitoring(t *testing.T) {
 		{"on", append(on, "--api-versions", known), true, true},
 		{"without the Prometheus operator", on, true, false},
 	} {
-		out, err := render(t, "site", "data", append(tt.args, "--values", "chart/ci/service-values.yaml")...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects, err := parseObjects("-", out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := &form{objects: objects}
+		f := rendered(t, append(tt.args, "--values", "chart/ci/service-values.yaml")...)
 		config, has := f.find("ConfigMap data/site-warder-dashboard")
 		if has != tt.dashboard {
 			t.Errorf("%s: a dashboard: %v, want %v", tt.name, has, tt.dashboard)

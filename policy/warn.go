@@ -237,13 +237,14 @@ func (l *linter) everyAddress() {
 // /a/x;.json, which matches /a/{id}.json, as /a/x. A pattern that holds a semicolon is for an
 // application that does not cut.
 func (l *linter) cutSegments() {
+	warned := map[*Route]bool{} // once is enough for all patterns of a route
 	for _, e := range l.table {
-		if e.Route.PathAllows&pattern.Semicolon == 0 || strings.Contains(e.Pattern.String(), "%3B") || l.said[[2]*Route{e.Route, e.Route}] {
+		if e.Route.PathAllows&pattern.Semicolon == 0 || strings.Contains(e.Pattern.String(), "%3B") || warned[e.Route] {
 			continue
 		}
 		for _, s := range e.Pattern.Segments() {
 			if s.IsMixed() && s.Literals() > pattern.Literal(s.Text).Literals() {
-				l.said[[2]*Route{e.Route, e.Route}] = true
+				warned[e.Route] = true
 				l.warn(e.Route, "path_allows", "with a semicolon in it, %s also matches paths that an application may cut at the semicolon and read as another route's; leave semicolon out, or write a parameter for the whole segment", strict.Quote(e.Pattern.String()))
 				break
 			}

@@ -137,6 +137,22 @@ func (r *Redis) Do(t testing.TB, args ...string) string {
 	return reply
 }
 
+// InfoNumber returns a number of the reply to INFO.
+func InfoNumber(t testing.TB, info, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(info) {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), name+":"); found {
+			number, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return number
+		}
+	}
+	t.Fatalf("INFO has no %s:\n%s", name, info)
+	return 0
+}
+
 func (r *Redis) answers(ctx context.Context) error {
 	reply, err := r.do(ctx, "PING")
 	if err == nil && reply != "+PONG" {

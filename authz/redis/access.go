@@ -239,8 +239,7 @@ func authenticate(ctx context.Context, conn *redis.Conn, t *target) (mode string
 		}
 		return "", ctx.Err()
 	case t.username != "":
-		err = conn.AuthACL(ctx, t.username, t.password).Err()
-		return "", err
+		return "", conn.AuthACL(ctx, t.username, t.password).Err()
 	}
 	return "", conn.Auth(ctx, t.password).Err()
 }

@@ -3,7 +3,6 @@ package redis_test
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +36,13 @@ func benchmarkSidecars(b *testing.B, n int, tracked bool) {
 	}
 	client := goredis.NewClient(options)
 	defer client.Close()
-	info := func(section, name string) float64 { return infoOf(b, client, section, name) }
+	info := func(section, name string) float64 {
+		text, err := client.Info(b.Context(), section).Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return authztest.InfoNumber(b, text, name)
+	}
 	cpu := func() float64 { return info("cpu", "used_cpu_user") + info("cpu", "used_cpu_sys") }
 	if err := client.Set(b.Context(), "session:42:s", "1", 0).Err(); err != nil {
 		b.Fatal(err)
@@ -70,24 +75,4 @@ func benchmarkSidecars(b *testing.B, n int, tracked bool) {
 	b.ReportMetric(memory/float64(n)/1024, "KiB/warder")
 	b.ReportMetric(resting/float64(n)*1e6, "redis-us/s/warder")
 	b.ReportMetric(max(0, logins)/float64(b.N)*1e6, "redis-us/login")
-}
-
-// infoOf returns a number of Redis' INFO.
-func infoOf(b *testing.B, client *goredis.Client, section, name string) float64 {
-	b.Helper()
-	text, err := client.Info(b.Context(), section).Result()
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(text) {
-		if value, found := strings.CutPrefix(strings.TrimSpace(line), name+":"); found {
-			number, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return number
-		}
-	}
-	b.Fatalf("INFO %s has no %s", section, name)
-	return 0
 }

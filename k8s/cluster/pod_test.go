@@ -525,18 +525,23 @@ func (s *scenario) editPolicy(t *testing.T, text string) {
 	}
 }
 
-// wantMetric checks warder_policy_last_reload_successful.
-func wantMetric(ctx context.Context, address string, want int) error {
+// metricsOf returns the metrics of the warder at an address.
+func metricsOf(ctx context.Context, address string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+":9192/metrics", nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	return io.ReadAll(resp.Body)
+}
+
+// wantMetric checks warder_policy_last_reload_successful.
+func wantMetric(ctx context.Context, address string, want int) error {
+	body, err := metricsOf(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -694,16 +699,7 @@ var decisions = regexp.MustCompile(`(?m)^warder_decisions_total\{.*reason="sessi
 
 // wantDecisions checks that warder allowed that many requests of users.
 func wantDecisions(ctx context.Context, address string, want int) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+":9192/metrics", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	body, err := metricsOf(ctx, address)
 	if err != nil {
 		return err
 	}

@@ -166,15 +166,5 @@ func redisInfo(t *testing.T, client *redis.Client, section, name string) float64
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(text) {
-		if value, found := strings.CutPrefix(strings.TrimSpace(line), name+":"); found {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-	}
-	t.Fatalf("INFO %s has no %s", section, name)
-	return 0
+	return authztest.InfoNumber(t, text, name)
 }

@@ -38,6 +38,12 @@ func (r *rig) startEnvoy(t *testing.T, open bool, edit func(root map[string]any)
 			t.Fatal(err)
 		}
 	}
+	return r.runEnvoy(t, binary, config)
+}
+
+// runEnvoy runs an Envoy with a configuration until the test ends, and returns its URL.
+func (r *rig) runEnvoy(t *testing.T, binary string, config []byte) string {
+	t.Helper()
 	e, err := envoy.StartProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tailOf(r.leaks.text("envoy"), 4000))

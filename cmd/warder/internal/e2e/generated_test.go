@@ -112,16 +112,7 @@ func (r *rig) startGenerated(t *testing.T, name string, edit func(root map[strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := envoy.StartProcess(t.Context(), binary, t.TempDir(), config, r.leaks.sink("envoy"))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, tailOf(r.leaks.text("envoy"), 4000))
-	}
-	r.envoy = e
-	t.Cleanup(func() {
-		r.keepStats(t, e)
-		e.Stop()
-	})
-	return "http://" + e.Listen
+	return r.runEnvoy(t, binary, config)
 }
 
 // onLoopback changes what depends on the place where an Envoy runs: addresses, certificates, the

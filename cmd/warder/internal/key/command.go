@@ -45,6 +45,20 @@ func open(cmd *cobra.Command, p cli.Process, o *operator.Options, access operato
 	return keys, c, err
 }
 
+// openOne opens the keys like open, and finds one by its id or prefix.
+func openOne(cmd *cobra.Command, p cli.Process, o *operator.Options, access operator.Access, name string) (*postgres.Admin, *config.Config, postgres.Key, error) {
+	keys, c, err := open(cmd, p, o, access)
+	if err != nil {
+		return nil, nil, postgres.Key{}, err
+	}
+	k, err := one(cmd.Context(), keys, name)
+	if err != nil {
+		keys.Close()
+		return nil, nil, postgres.Key{}, err
+	}
+	return keys, c, k, nil
+}
+
 // A shown is a key in JSON.
 type shown struct {
 	ID        string     `json:"id"`

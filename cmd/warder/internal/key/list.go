@@ -87,15 +87,11 @@ In JSON: {id, prefix, state, owner, scopes, expires_at, created_at}.`,
 	options := operator.NewOptions(cmd, operator.Database)
 	cli.AddOutputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		keys, _, err := open(cmd, p, options, operator.Reads)
+		keys, _, k, err := openOne(cmd, p, options, operator.Reads, args[0])
 		if err != nil {
 			return err
 		}
 		defer keys.Close()
-		k, err := one(cmd.Context(), keys, args[0])
-		if err != nil {
-			return err
-		}
 		if output == cli.OutputJSON {
 			return cli.WriteJSON(p.Stdout, show(k, time.Now()))
 		}

@@ -34,15 +34,11 @@ In JSON: {id, prefix, state, owner, scopes, expires_at, created_at}, as the key 
 	confirmation := operator.AddYesFlag(cmd)
 	cli.AddOutputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		keys, _, err := open(cmd, p, options, operator.Writes)
+		keys, _, k, err := openOne(cmd, p, options, operator.Writes, args[0])
 		if err != nil {
 			return err
 		}
 		defer keys.Close()
-		k, err := one(cmd.Context(), keys, args[0])
-		if err != nil {
-			return err
-		}
 		done := "was revoked before, so nothing was changed: "
 		if k.Active {
 			if err := confirmation.Ask(p, "This revokes 1 key, which is refused from then on:", "  "+describe(k)); err != nil {
@@ -101,15 +97,11 @@ In JSON: {id, prefix, state, owner, scopes, expires_at, created_at, key, replace
 				return cli.WrongUsage(cmd, err)
 			}
 		}
-		keys, c, err := open(cmd, p, options, operator.Writes)
+		keys, c, old, err := openOne(cmd, p, options, operator.Writes, args[0])
 		if err != nil {
 			return err
 		}
 		defer keys.Close()
-		old, err := one(cmd.Context(), keys, args[0])
-		if err != nil {
-			return err
-		}
 		if state := stateOf(old, now); state != stateValid {
 			return fmt.Errorf("key %s is %s, so it cannot be replaced; create a new one", word(old.Prefix), state)
 		}

@@ -133,17 +133,16 @@ func hasPassword(text string) bool {
 }
 
 // OpenSessions opens the session store. The caller must close it.
-func OpenSessions(c *config.Config) (*redis.Admin, config.Sessions, error) {
+func OpenSessions(c *config.Config) (*redis.Admin, error) {
 	s, err := c.ResolveSessions()
 	if err != nil {
-		return nil, s, err
+		return nil, err
 	}
 	if s.InMemory() {
-		return nil, s, errors.New("sessions.redis_url is memory://, so each warder has its sessions in its own memory; there is no Redis to ask")
+		return nil, errors.New("sessions.redis_url is memory://, so each warder has its sessions in its own memory; there is no Redis to ask")
 	}
 	s.Timeout = Patience
-	admin, err := redis.NewAdmin(s.Redis(nil))
-	return admin, s, err
+	return redis.NewAdmin(s.Redis(nil))
 }
 
 // databaseSettings returns the settings of the database of users and keys.

@@ -6,7 +6,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"warder/authz"
+	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/operator"
 )
 
 // NewCommand returns the command warder session.
@@ -19,6 +21,15 @@ func NewCommand(p cli.Process) *cobra.Command {
 	}
 	cmd.AddCommand(newListCommand(p), newRevokeCommand(p), newCheckCommand(p))
 	return cmd
+}
+
+// open reads the configuration and opens the sessions. The caller must close them.
+func open(cmd *cobra.Command, p cli.Process, o *operator.Options, access operator.Access) (*redis.Admin, error) {
+	c, err := o.Config(cmd, p, map[operator.Store]operator.Access{operator.Redis: access})
+	if err != nil {
+		return nil, err
+	}
+	return operator.OpenSessions(c)
 }
 
 // addUserFlag adds the flag --user.

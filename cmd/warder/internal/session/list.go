@@ -39,11 +39,7 @@ session that does not expire.`,
 		if err := checkUser(cmd, user); err != nil {
 			return err
 		}
-		c, err := options.Config(cmd, p, map[operator.Store]operator.Access{operator.Redis: operator.Reads})
-		if err != nil {
-			return err
-		}
-		store, _, err := operator.OpenSessions(c)
+		store, err := open(cmd, p, options, operator.Reads)
 		if err != nil {
 			return err
 		}

@@ -49,11 +49,7 @@ In JSON: {user, revoked: [id]}.`,
 				return cli.WrongUsage(cmd, fmt.Errorf("--session: %q is not a valid session id; warder session list shows those of a user", id))
 			}
 		}
-		c, err := options.Config(cmd, p, map[operator.Store]operator.Access{operator.Redis: operator.Writes})
-		if err != nil {
-			return err
-		}
-		store, _, err := operator.OpenSessions(c)
+		store, err := open(cmd, p, options, operator.Writes)
 		if err != nil {
 			return err
 		}
