@@ -31,7 +31,7 @@ func TestCorpus(t *testing.T) {
 		_, conn := serve(t, newTestServer(t, Config{
 			Decider: opened.Engine, ClientIP: resolver, Deadline: time.Minute,
 			Identity: IdentityConfig{
-				Headers: f.Config.Identity.Headers, APIKeyHeader: f.Config.APIKey.Header, KeepAPIKey: f.KeepsAPIKey(),
+				Headers: f.Config.Identity.Headers, Sources: f.Sources(), KeepAPIKey: f.KeepsAPIKey(), RemoveCredentials: f.Config.Identity.RemoveCredentials,
 				RemoveAuthorization: f.Config.Identity.RemoveAuthorization, StripHeaders: f.Config.StripHeaders,
 			},
 		}))
@@ -151,7 +151,11 @@ func joinedForm(r policytest.Request) (in *authv3.AttributeContext_HttpRequest, 
 			return nil, false
 		}
 		if first, twice := in.Headers[name]; twice {
-			in.Headers[name] = first + "," + h[1]
+			separator := ","
+			if name == "cookie" {
+				separator = "; " // Envoy joins cookies as RFC 9113 section 8.2.3 says
+			}
+			in.Headers[name] = first + separator + h[1]
 			continue
 		}
 		in.Headers[name] = h[1]

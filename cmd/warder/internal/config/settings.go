@@ -19,7 +19,7 @@ type Settings struct {
 	Policy       string // a file or a folder
 	Deadline     time.Duration
 	JWT          JWT
-	APIKeyHeader string
+	Sources      authz.Sources // where requests carry credentials
 	Sessions     Sessions
 	Directory    Directory
 	ClientIP     authz.ClientIPConfig
@@ -169,6 +169,7 @@ type Identity struct {
 	Headers             map[string]string // renamed headers; maps user, roles and so on to a header name
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
+	RemoveCredentials   bool
 	StripHeaders        []string // nil means the default headers
 }
 
@@ -176,9 +177,10 @@ type Identity struct {
 func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	return envoy.IdentityConfig{
 		Headers:             s.Identity.Headers,
-		APIKeyHeader:        s.APIKeyHeader,
+		Sources:             s.Sources,
 		KeepAPIKey:          !s.Identity.RemoveAPIKey,
 		RemoveAuthorization: s.Identity.RemoveAuthorization,
+		RemoveCredentials:   s.Identity.RemoveCredentials,
 		StripHeaders:        s.Identity.StripHeaders,
 	}
 }
@@ -213,7 +215,7 @@ func DefaultSettings() *Settings {
 		},
 		Deadline:     c.Deadline,
 		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
-		APIKeyHeader: c.APIKey.Header,
+		Sources:      c.Sources(),
 		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: Directory{
 			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,

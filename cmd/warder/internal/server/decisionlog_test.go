@@ -35,6 +35,16 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 	}
 }
 
+// defaultSources reads credentials where an empty configuration has them.
+func defaultSources(t testing.TB) *authz.SourceReader {
+	t.Helper()
+	sources, err := authz.NewSourceReader(authz.Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sources
+}
+
 func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 	t.Helper()
 	return newLineQueue("standard output", out, log, metrics.New(nil).Dropped, linesOfDecisions, linesOfAccess)
@@ -44,7 +54,7 @@ func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
 	var out, own authztest.Buffer
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
-	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, defaultSources(t), nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
 	q.close(0)
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
@@ -107,7 +117,7 @@ func TestDecisionLogDetail(t *testing.T) {
 		o.Decision = engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Host: "example.com", Path: "/me", Headers: authz.Headers{bearer}}))
 		var out, own authztest.Buffer
 		q := testLines(t, &out, NewLogger(&own, config.Log{}))
-		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), o)
+		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, defaultSources(t), nil).Observed(t.Context(), o)
 		q.close(0)
 		var line struct{ Detail, Policy string }
 		if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line.Policy != routes.Hash() {
@@ -145,7 +155,7 @@ func TestDecisionLogMasks(t *testing.T) {
 	} {
 		var out authztest.Buffer
 		q := testLines(t, &out, clitest.Discard())
-		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
 		q.close(0)
 		var got struct {
 			Path string `json:"path"`
@@ -167,7 +177,7 @@ func TestDecisionLogMasks(t *testing.T) {
 
 func TestDecisionLogOff(t *testing.T) {
 	t.Parallel()
-	if l := newDecisionLog(nil, config.LogNone, "", nil); l != nil {
+	if l := newDecisionLog(nil, config.LogNone, defaultSources(t), nil); l != nil {
 		t.Error("log.decisions: none makes a log")
 	}
 }
@@ -190,7 +200,7 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	const extra = 100
 	for range lineBacklog + extra {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
@@ -215,7 +225,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
 	var own authztest.Buffer
 	q := testLines(t, brokenPipe{}, NewLogger(&own, config.Log{}))
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}

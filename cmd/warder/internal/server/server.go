@@ -241,7 +241,11 @@ func (s *Server) makeGRPC() error {
 		c.Tracer = s.traces
 		told = append(told, s.traces)
 	}
-	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+	sources, err := authz.NewSourceReader(s.settings.Sources)
+	if err != nil {
+		return err
+	}
+	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, sources, logs.Mask); decisions != nil {
 		told = append(told, decisions) // appending a nil *decisionLog would add a non-nil Observer
 		if s.next != nil {
 			s.next.lines = decisions
