@@ -101,10 +101,10 @@ func (c IdentityConfig) keepingCredentials() IdentityConfig {
 // identity is an IdentityConfig prepared for requests. Names are in lower case.
 type identity struct {
 	names  [fieldCount]string
-	remove []string            // always removed, besides identity headers that are not set
+	remove []string // always removed, besides identity headers that are not set
 	// withheld credentials are removed from headers that contain other things too.
 	withheld withheld
-	folded map[string]struct{} // folded names of client headers that must not reach the upstream
+	folded   map[string]struct{} // folded names of client headers that must not reach the upstream
 
 	sorted   [fieldCount]field         // sorted by header name
 	removals [1 << fieldCount][]string // the headers to remove, by the set of fields that are set

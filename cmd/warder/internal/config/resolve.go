@@ -42,13 +42,13 @@ const (
 func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	r := c.reader
 	s = &Settings{
-		Policy:       string(c.Policy),
-		Deadline:     c.Deadline,
-		Sources:      c.Sources(),
-		Log:          Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
-		Identity:     c.IdentitySettings(),
-		Shutdown:     Shutdown(c.Shutdown),
-		Envoy:        Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Policy:   string(c.Policy),
+		Deadline: c.Deadline,
+		Sources:  c.Sources(),
+		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
+		Identity: c.IdentitySettings(),
+		Shutdown: Shutdown(c.Shutdown),
+		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()

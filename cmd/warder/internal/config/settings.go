@@ -15,18 +15,18 @@ import (
 // Settings are a validated configuration with its secrets read. A server is made from them.
 // Secrets in Settings are masked when printed.
 type Settings struct {
-	Listen       Listen
-	Policy       string // a file or a folder
-	Deadline     time.Duration
-	JWT          JWT
-	Sources      authz.Sources // where requests carry credentials
-	Sessions     Sessions
-	Directory    Directory
-	ClientIP     authz.ClientIPConfig
-	Log          Log
-	Identity     Identity
-	Shutdown     Shutdown
-	Envoy        Envoy
+	Listen    Listen
+	Policy    string // a file or a folder
+	Deadline  time.Duration
+	JWT       JWT
+	Sources   authz.Sources // where requests carry credentials
+	Sessions  Sessions
+	Directory Directory
+	ClientIP  authz.ClientIPConfig
+	Log       Log
+	Identity  Identity
+	Shutdown  Shutdown
+	Envoy     Envoy
 }
 
 // Listen contains the settings of the listeners.
@@ -213,10 +213,10 @@ func DefaultSettings() *Settings {
 			Admin:      Address{"tcp", c.Listen.Admin},
 			SocketMode: 0o660,
 		},
-		Deadline:     c.Deadline,
-		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
-		Sources:      c.Sources(),
-		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
+		Deadline: c.Deadline,
+		JWT:      JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
+		Sources:  c.Sources(),
+		Sessions: Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: Directory{
 			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,
 		},
