@@ -151,11 +151,7 @@ func joinedForm(r policytest.Request) (in *authv3.AttributeContext_HttpRequest, 
 			return nil, false
 		}
 		if first, twice := in.Headers[name]; twice {
-			separator := ","
-			if name == "cookie" {
-				separator = "; " // Envoy joins cookies as RFC 9113 section 8.2.3 says
-			}
-			in.Headers[name] = first + separator + h[1]
+			in.Headers[name] = first + "," + h[1]
 			continue
 		}
 		in.Headers[name] = h[1]
