@@ -108,7 +108,7 @@ func examine(ctx context.Context, p cli.Process, o options) (*report, error) {
 	r.examinePolicy(s, p.Env)
 	r.examineListeners(s.Listen)
 	r.examineKeys(s.JWT)
-	stores := r.openStores(s)
+	stores := r.openStores(ctx, s)
 	defer stores.close()
 	r.examineRedis(ctx, stores.redis, s.Sessions)
 	r.examinePostgres(ctx, stores.postgres, s.Directory)
