@@ -56,7 +56,7 @@ func (p *commandPassword) last() mask.Secret {
 	return p.good
 }
 
-// ask returns the password of a run that began at most maxAge ago, or began at most commandPause
+// ask returns the password of a run that began less than maxAge ago, or began less than commandPause
 // ago and failed. It starts a run if there is none. The run continues when ctx ends.
 func (p *commandPassword) ask(ctx context.Context, maxAge time.Duration) (mask.Secret, error) {
 	run := p.start(maxAge)
@@ -80,7 +80,7 @@ func (p *commandPassword) start(maxAge time.Duration) *passwordRun {
 			if latest.err != nil {
 				maxAge = commandPause
 			}
-			if time.Since(latest.began) <= maxAge {
+			if time.Since(latest.began) < maxAge {
 				return latest
 			}
 		default:
