@@ -74,6 +74,9 @@ func looksSecret(value string) bool {
 type Rejection struct {
 	err    error
 	Detail Detail
+	// Issuer is the configured name of the issuer whose keys were looked at, for ErrKeyUnknown
+	// and ErrKeysUnknown.
+	Issuer string
 }
 
 // Error implements error.
@@ -83,7 +86,7 @@ func (r *Rejection) Error() string { return r.err.Error() }
 func (r *Rejection) Unwrap() error { return r.err }
 
 // reject returns a Rejection with a detail without a value.
-func reject(err error, text string) error { return &Rejection{err, Detail{text: text}} }
+func reject(err error, text string) error { return &Rejection{err, Detail{text: text}, ""} }
 
 // rejectValue returns a Rejection whose detail has a value of the token.
-func rejectValue(err error, text, value string) error { return &Rejection{err, about(text, value)} }
+func rejectValue(err error, text, value string) error { return &Rejection{err, about(text, value), ""} }
