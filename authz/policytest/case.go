@@ -308,7 +308,7 @@ func statusOf(reason authz.Reason) int {
 		return 400
 	case slices.Contains([]string{"route_unmatched", "client_ip_denied", "client_ip_unknown", "peer_denied", "role_missing", "scope_missing", "condition_false"}, name):
 		return 403
-	case slices.Contains([]string{"sessions_unavailable", "directory_unavailable", "overloaded", "internal"}, name):
+	case slices.Contains([]string{"sessions_unavailable", "directory_unavailable", "keys_unavailable", "overloaded", "internal"}, name):
 		return 503
 	default:
 		return 401

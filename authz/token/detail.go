@@ -72,7 +72,7 @@ func looksSecret(value string) bool {
 // A Rejection is the error of a token that is not valid: one of the errors such as [ErrClaims],
 // and what it leaves open. Its text is that of the error and contains nothing of the token.
 type Rejection struct {
-	err    error
+	Err    error // one of the errors of Verify
 	Detail Detail
 	// Issuer is the configured name of the issuer whose keys were looked at, for ErrKeyUnknown
 	// and ErrKeysUnknown.
@@ -80,10 +80,10 @@ type Rejection struct {
 }
 
 // Error implements error.
-func (r *Rejection) Error() string { return r.err.Error() }
+func (r *Rejection) Error() string { return r.Err.Error() }
 
 // Unwrap returns the error that names the reason.
-func (r *Rejection) Unwrap() error { return r.err }
+func (r *Rejection) Unwrap() error { return r.Err }
 
 // reject returns a Rejection with a detail without a value.
 func reject(err error, text string) error { return &Rejection{err, Detail{text: text}, ""} }

@@ -115,33 +115,52 @@ func (v *Verifier) Remembered() (hits, misses uint64) {
 	return v.known.hits.Load(), v.known.misses.Load()
 }
 
+// Signed reports whether the token is signed with a key that may sign it, whatever its claims
+// say otherwise.
+func (v *Verifier) Signed(token string) bool {
+	_, err := v.checkSigned(token)
+	return err == nil
+}
+
 // verify verifies a token without the cache.
 func (v *Verifier) verify(token string, now time.Time) (verified, error) {
+	s, err := v.checkSigned(token)
+	if err != nil {
+		return verified{}, err
+	}
+	found, err := v.judge(s.by, s.header, s.claims, now)
+	if err != nil {
+		return verified{}, err
+	}
+	found.payload = s.payload
+	return found, nil
+}
+
+// signed is a token with a valid signature.
+type signed struct {
+	header  header
+	claims  object
+	payload string  // all claims, as JSON
+	by      *issuer // whose key has signed it
+}
+
+// checkSigned takes a token apart and checks its signature.
+func (v *Verifier) checkSigned(token string) (s signed, err error) {
 	jws, err := splitCompact(token)
 	if err != nil {
-		return verified{}, err
+		return signed{}, err
 	}
-	head, err := parseHeader(jws.header)
-	if err != nil {
-		return verified{}, err
+	if s.header, err = parseHeader(jws.header); err != nil {
+		return signed{}, err
 	}
-	claims, payload, wrong := parseObject(jws.payload)
-	if wrong != "" {
-		return verified{}, reject(ErrMalformed, "payload "+wrong)
+	var wrong string
+	if s.claims, s.payload, wrong = parseObject(jws.payload); wrong != "" {
+		return signed{}, reject(ErrMalformed, "payload "+wrong)
 	}
-	by, err := v.issuerOf(claims)
-	if err != nil {
-		return verified{}, err
+	if s.by, err = v.issuerOf(s.claims); err != nil {
+		return signed{}, err
 	}
-	if err := by.checkSignature(head, jws); err != nil {
-		return verified{}, err
-	}
-	found, err := v.judge(by, head, claims, now)
-	if err != nil {
-		return verified{}, err
-	}
-	found.payload = payload
-	return found, nil
+	return s, s.by.checkSignature(s.header, jws)
 }
 
 // issuerOf returns the issuer that iss selects. The claims are not verified yet: with another

@@ -68,7 +68,7 @@ func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Se
 // decidedBy returns the key of the configuration that decides about a reason.
 func decidedBy(reason authz.Reason, detail string) string {
 	switch reason {
-	case authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature:
+	case authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature, authz.ReasonKeysUnavailable:
 		return "jwt.keys"
 	case authz.ReasonTokenExpired, authz.ReasonTokenNotYetValid:
 		return "jwt.leeway"

@@ -75,6 +75,7 @@ type Server struct {
 	reloader *policyReloader
 	next     *nextPolicy // nil: there is none
 	secrets  *secrets
+	keys     keySources
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -88,7 +89,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: metrics.New(o.Dropped)}
+	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
 	if in.traces != nil {
 		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
@@ -139,7 +140,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 		in.next, err = loadPolicy(o.NextPolicy, o.Env, s.Directory.NoAPIKeys)
 		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
-	in.tokens, err = newTokenVerifier(s.JWT)
+	in.tokens, err = newTokenVerifier(s.JWT, s.Deadline, o.Log)
 	found = append(found, cli.ProblemsOf("", err)...)
 	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, cli.ProblemsOf("", err)...)
@@ -190,7 +191,8 @@ func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
 	s.metrics.Register(s.secrets)
-	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
+	s.metrics.Register(s.keys)
+	s.ready = newReadiness(append(s.stores.names(), s.keys.names()...), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
@@ -209,7 +211,7 @@ func (s *Server) makeReloader(in inputs) {
 // details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
-		lines := []string{status.detail(), s.secrets.detail()}
+		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -305,6 +307,9 @@ func (s *Server) Run(ctx context.Context) error {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
 	part("watching the secrets", func() error { return s.secrets.watch(work) })
+	for _, source := range s.keys {
+		part("fetching "+keysOf(source), func() error { return source.Run(work) })
+	}
 	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {
