@@ -160,25 +160,27 @@ func (s *Source) stop() {
 func (s *Source) wait(ctx context.Context, d time.Duration) (asked bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return false
-	case <-s.wake:
-	}
-	s.mu.Lock()
-	left := askEvery - time.Since(s.asked)
-	s.mu.Unlock()
-	early := time.NewTimer(max(0, left))
+	early := time.NewTimer(d)
 	defer early.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return false
-	case <-early.C:
-		return true
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return false
+		case <-s.wake:
+		case <-early.C:
+		}
+		s.mu.Lock()
+		wanted, left := s.wanted, askEvery-time.Since(s.asked)
+		s.mu.Unlock()
+		switch {
+		case !wanted: // another token has begun a fetch meanwhile
+		case left <= 0:
+			return true
+		default:
+			early.Reset(left)
+		}
 	}
 }
 
