@@ -75,7 +75,7 @@ type Server struct {
 	reloader *policyReloader
 	next     *nextPolicy // nil: there is none
 	secrets  *secrets
-	keys     keySources
+	tokens   *tokenVerifier
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -89,14 +89,14 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
+	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
 	if in.traces != nil {
 		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
 			return nil, err
 		}
 	}
-	if err := srv.makeStores(in.tokens); err != nil {
+	if err := srv.makeStores(); err != nil {
 		srv.closeTraces()
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 }
 
 // makeStores opens the stores without sending requests yet.
-func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
+func (s *Server) makeStores() (err error) {
 	if s.options.Stores != nil {
 		s.stores = s.options.Stores.metered(s.metrics)
 	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
@@ -163,7 +163,7 @@ func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
 	if s.traces != nil {
 		s.stores = s.stores.traced(s.traces, s.settings)
 	}
-	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
+	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(s.tokens))...)
 	return nil
 }
 
@@ -191,8 +191,8 @@ func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
 	s.metrics.Register(s.secrets)
-	s.metrics.Register(s.keys)
-	s.ready = newReadiness(append(s.stores.names(), s.keys.names()...), s.details(status), s.grpc.SetServing)
+	s.metrics.Register(s.tokens.sources)
+	s.ready = newReadiness(append(s.stores.names(), s.tokens.sources.names()...), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
@@ -211,7 +211,7 @@ func (s *Server) makeReloader(in inputs) {
 // details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
-		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
+		lines := []string{status.detail(), s.secrets.detail(), s.tokens.sources.detail()}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -307,7 +307,7 @@ func (s *Server) Run(ctx context.Context) error {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
 	part("watching the secrets", func() error { return s.secrets.watch(work) })
-	for _, source := range s.keys {
+	for _, source := range s.tokens.sources {
 		part("fetching "+keysOf(source), func() error { return source.Run(work) })
 	}
 	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
