@@ -2,9 +2,11 @@ package config
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -186,6 +188,26 @@ func (s JWT) RemoteKeys(log *slog.Logger, use func(issuer int, keys []token.Key)
 		sources[i] = source
 	}
 	return sources, nil
+}
+
+// FetchKeys fetches the keys at URLs once, for a command. Those that cannot be fetched are not
+// in the result; the error joins a [*token.ConfigError] for each.
+func (s JWT) FetchKeys(ctx context.Context) (FetchedKeys, error) {
+	sources, err := s.RemoteKeys(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	fetched := FetchedKeys{}
+	var problems []error
+	for _, i := range slices.Sorted(maps.Keys(sources)) {
+		keys, err := sources[i].Fetch(ctx)
+		if err != nil {
+			problems = append(problems, token.Misconfigured(strict.Index("jwt.issuers", i), "the keys of %s: %v", s.Issuers[i].Name, err))
+			continue
+		}
+		fetched[i] = keys
+	}
+	return fetched, errors.Join(problems...)
 }
 
 func (c *Config) resolveJWT() JWT {
