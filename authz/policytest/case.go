@@ -159,7 +159,7 @@ func (c *Case) completeRequest(report func(key, format string, args ...any)) {
 		report("as_user", "%q is not among the users of the file; %s", c.AsUser, theUsers(c.file.Users))
 	}
 	if c.Token != nil {
-		c.Token.check(report)
+		c.Token.check(c.file, report)
 		if c.AsUser != "" && c.Token.Payload != "" {
 			report("token.payload", "replaces all claims and cannot be combined with as_user; leave one of them out")
 		}
