@@ -49,17 +49,18 @@ func (k *Token) check(f *File, report func(key, format string, args ...any)) {
 	if k.Payload != "" && (k.Claims != nil || k.Without != nil) {
 		report("token.payload", "replaces all claims and cannot be combined with claims or without; leave one of them out")
 	}
-	if k.Method != "" && !slices.Contains(token.Algorithms(), k.Method) {
+	switch known := slices.Contains(token.Algorithms(), k.Method); {
+	case k.Method == "":
+	case !known:
 		report("token.method", "%q is not a method; use %s", k.Method, strings.Join(token.Algorithms(), ", "))
+	case strings.HasPrefix(k.Method, "HS") == (k.Signer != ""):
+		report("token.method", "%q does not fit; a secret signs with HS256, HS384 or HS512, and a signer with another one", k.Method)
 	}
 	if _, known := f.Signers[k.Signer]; k.Signer != "" && !known {
 		report("token.signer", "%q is none of the file's signers", k.Signer)
 	}
 	if k.Signer != "" && k.Secret != "" {
 		report("token.signer", "cannot be combined with secret; leave one of them out")
-	}
-	if strings.HasPrefix(k.Method, "HS") == (k.Signer != "") && k.Method != "" {
-		report("token.method", "%q does not fit; a secret signs with HS256, HS384 or HS512, and a signer with another one", k.Method)
 	}
 }
 
