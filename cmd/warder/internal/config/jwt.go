@@ -252,10 +252,10 @@ func (c *Config) resolveJWT() JWT {
 	return s
 }
 
-// resolveKey reads a key. A problem with what it reads is reported.
-func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int) JWTKey {
+// resolveKey reads a key. A problem with what it reads is reported. algorithms are for a key set.
+func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int, algorithms ...string) JWTKey {
 	r := c.reader
-	out := JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Issuer: issuer, Field: field}
+	out := JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Algorithms: algorithms, Issuer: issuer, Field: field}
 	source := secretSource{k.Secret, string(k.SecretFile), field + ".secret"}
 	var given []string
 	for _, has := range []struct {
@@ -298,6 +298,9 @@ func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int) JWTKey {
 		return out
 	}
 	out.Secret, out.Field = text, out.File.Key
+	if _, err := out.keys(); err != nil {
+		r.failWith(out.Field, "jwt", err)
+	}
 	return out
 }
 
@@ -352,8 +355,6 @@ func (c *Config) resolveIssuer(s *JWT, i int) {
 		s.Keys = append(s.Keys, c.resolveKey(&is.Keys[j], fmt.Sprintf("%s.keys[%d]", field, j), i+1))
 	}
 	if is.JWKSFile != "" {
-		k := c.resolveKey(&JWTKeyKeys{JWKSFile: is.JWKSFile}, field, i+1)
-		k.Algorithms = is.Algorithms
-		s.Keys = append(s.Keys, k)
+		s.Keys = append(s.Keys, c.resolveKey(&JWTKeyKeys{JWKSFile: is.JWKSFile}, field, i+1, is.Algorithms...))
 	}
 }
