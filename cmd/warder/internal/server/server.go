@@ -76,6 +76,7 @@ type Server struct {
 	next     *nextPolicy // nil: there is none
 	secrets  *secrets
 	tokens   *tokenVerifier
+	keys     keySources // of tokens
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -89,7 +90,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, metrics: metrics.New(o.Dropped)}
+	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
 	if in.traces != nil {
 		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
@@ -191,8 +192,8 @@ func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
 	s.metrics.Register(s.secrets)
-	s.metrics.Register(s.tokens.sources)
-	s.ready = newReadiness(append(s.stores.names(), s.tokens.sources.names()...), s.details(status), s.grpc.SetServing)
+	s.metrics.Register(s.keys)
+	s.ready = newReadiness(append(s.stores.names(), s.keys.names()...), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, settings: s.settings, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
@@ -211,7 +212,7 @@ func (s *Server) makeReloader(in inputs) {
 // details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
-		lines := []string{status.detail(), s.secrets.detail(), s.tokens.sources.detail()}
+		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -311,7 +312,7 @@ func (s *Server) Run(ctx context.Context) error {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
 	part("watching the secrets", func() error { return s.secrets.watch(work) })
-	for _, source := range s.tokens.sources {
+	for _, source := range s.keys {
 		part("fetching "+keysOf(source), func() error { return source.Run(work) })
 	}
 	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })

@@ -99,7 +99,7 @@ const (
 // it, after the store was away, the server keeps waiting until somebody repairs the store,
 // because a restart would not help.
 func (s *Server) reachStores(ctx context.Context, where Addresses) error {
-	if len(s.stores.Checks)+len(s.tokens.sources) == 0 {
+	if len(s.stores.Checks)+len(s.keys) == 0 {
 		s.becameReady(where)
 		return nil
 	}
@@ -109,7 +109,7 @@ func (s *Server) reachStores(ctx context.Context, where Addresses) error {
 			s.becameReady(where)
 		}
 	}
-	for _, source := range s.tokens.sources {
+	for _, source := range s.keys {
 		group.Go(recovered(s.log, "waiting for "+keysOf(source), func() error {
 			reach(ctx, source, func() { reached(keysOf(source)) })
 			return nil
