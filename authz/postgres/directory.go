@@ -107,6 +107,10 @@ func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKe
 	return key, nil
 }
 
+// Renew closes the connections, those in use after their questions. After an outage they may be
+// dead without an end, and each would cost a question its whole time.
+func (d *Directory) Renew() { d.pool.Reset() }
+
 // Close closes the connections. Later questions return an error.
 func (d *Directory) Close() { d.pool.Close() }
 

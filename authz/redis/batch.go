@@ -3,10 +3,13 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"warder/authz"
 )
 
 const (
@@ -22,7 +25,7 @@ const (
 )
 
 var (
-	errFull   = errors.New("redis is slow: too many questions are waiting")
+	errFull   = fmt.Errorf("redis is slow: too many questions are waiting: %w", authz.ErrOverloaded)
 	errClosed = errors.New("redis was not asked: closed")
 )
 

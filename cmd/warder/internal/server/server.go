@@ -162,6 +162,7 @@ func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
 	if s.traces != nil {
 		s.stores = s.stores.traced(s.traces, s.settings)
 	}
+	s.metrics.ShowAvailability(s.stores.Available...)
 	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
 	return nil
 }
