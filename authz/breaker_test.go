@@ -22,6 +22,24 @@ var (
 	errRefused = errors.New("connection refused")
 )
 
+// A journal is a log that several goroutines may write.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 // An unstable is a store of users that fails as told. It counts who waits for it.
 type unstable struct {
 	answers atomic.Pointer[func(id string) (User, error)]
@@ -49,7 +67,7 @@ func (u *unstable) User(ctx context.Context, id string) (User, error) {
 
 func (u *unstable) set(answers func(id string) (User, error)) { u.answers.Store(&answers) }
 
-func (u *unstable) guarded(t *testing.T, log *strings.Builder) *GuardedUsers {
+func (u *unstable) guarded(t *testing.T, log *journal) *GuardedUsers {
 	t.Helper()
 	g := NewGuardedUsers(u, BreakerConfig[string]{
 		Store: "users", Timeout: questionTime, Now: time.Now, Log: slog.New(slog.NewTextHandler(log, nil)),
@@ -75,7 +93,7 @@ func TestBreakerOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var log strings.Builder
+				var log journal
 				store := new(unstable)
 				store.set(well)
 				g := store.guarded(t, &log)
@@ -175,7 +193,7 @@ func TestBreakerNoOutage(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log strings.Builder
+				var log journal
 				store := new(unstable)
 				store.set(well)
 				g := store.guarded(t, &log)
@@ -208,7 +226,7 @@ func TestBreakerNoOutage(t *testing.T) {
 func TestBreakerOneConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log journal
 		store := new(unstable)
 		store.set(well)
 		g := store.guarded(t, &log)
@@ -228,7 +246,7 @@ func TestBreakerOneConnection(t *testing.T) {
 		}
 		checks.Wait()
 		synctest.Wait()
-		if u, err := g.User(t.Context(), "42"); err != nil || !u.Active || log.Len() > 0 {
+		if u, err := g.User(t.Context(), "42"); err != nil || !u.Active || log.String() != "" {
 			t.Errorf("afterwards: %v, %v, and the log says %q", u, err, log.String())
 		}
 	})
@@ -238,7 +256,7 @@ func TestBreakerOneConnection(t *testing.T) {
 func TestBreakerLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log journal
 		store := new(unstable)
 		store.set(well)
 		g := store.guarded(t, &log)
@@ -263,7 +281,7 @@ func TestBreakerLog(t *testing.T) {
 func TestBreakerEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log journal
 		store := new(unstable)
 		store.set(silent)
 		g := store.guarded(t, &log)
@@ -292,7 +310,7 @@ func TestBreakerEnds(t *testing.T) {
 func TestBreakerFullPool(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log journal
 		store := new(unstable)
 		store.set(func(id string) (User, error) {
 			if id == "stranger" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -56,6 +57,10 @@ func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], k
 		return err
 	}
 	defer leave()
+	if err := d.line.enter(ctx); err != nil {
+		return err
+	}
+	defer d.line.leave()
 	err = d.persist(ctx, s, q)
 	if absent := errors.Is(err, authz.ErrNotFound); absent || err == nil {
 		strangers.learn(key, !absent)
@@ -90,6 +95,7 @@ func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bo
 		return codeOf(err) == adminShutdown, err // the session was ended before it was of use
 	}
 	defer pooled.Release()
+	defer d.line.answered(ctx, time.Now()) //nolint:forbidigo // durations are in real time
 	conn := pooled.Conn().PgConn()
 
 	// The description is stored with its connection, as the prepared statement is, so that

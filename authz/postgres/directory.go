@@ -24,6 +24,7 @@ type Directory struct {
 	warnings  limitedLog
 	server    serverCheck
 	standbys  standbyLog
+	line      line
 
 	// The shares of the pool for users and keys that were not found recently.
 	strangers    *share[string]

@@ -239,7 +239,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	at, first := of.facts.join(key, now, of)
 	if first {
 		s.counts.Miss()
-		if err := s.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+		if err := s.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
