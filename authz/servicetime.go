@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -41,12 +40,4 @@ func (s *ServiceTime) InTime(wait, left time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return wait+s.mean+2*s.deviation <= left
-}
-
-// TimeLeft returns the time from now until ctx ends, but at most limit.
-func TimeLeft(ctx context.Context, now time.Time, limit time.Duration) time.Duration {
-	if end, ok := ctx.Deadline(); ok {
-		return min(limit, end.Sub(now))
-	}
-	return limit
 }

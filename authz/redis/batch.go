@@ -120,7 +120,11 @@ func (b *batcher) put(q *question) error {
 // in time.
 func (b *batcher) putInTime(ctx context.Context, q *question) error {
 	now := b.now()
-	if wait := b.waits(now); wait > 0 && !b.took.InTime(wait, authz.TimeLeft(ctx, now, b.limit-now.Sub(q.asked))) {
+	left := b.limit - now.Sub(q.asked)
+	if end, ok := ctx.Deadline(); ok {
+		left = min(left, end.Sub(now))
+	}
+	if wait := b.waits(now); wait > 0 && !b.took.InTime(wait, left) {
 		return errSlow
 	}
 	return b.put(q)
