@@ -164,7 +164,7 @@ func TestOverload(t *testing.T) {
 	busy.Wait()
 	took := time.Since(began).Seconds()
 	answered := float64(reasons["session"]) / took
-	t.Logf("capacity %.0f checks a second; of %.0f a second, %.0f were answered (%.0f %%); the slowest took %v; %v", capacity, float64(sent)/took, answered, 100*answered/capacity, slowest, reasons)
+	t.Logf("capacity %.0f checks a second; of %.0f a second, %.0f were answered (%.0f %%); the slowest took %v; %v", capacity, float64(sent)/measure.Seconds(), answered, 100*answered/capacity, slowest, reasons)
 	t.Logf("without a store: %v; the slowest two took %v", known, slowestKnown)
 	if answered < 0.75*capacity { // with room for a busy machine
 		t.Errorf("%.0f a second were answered, of a capacity of %.0f", answered, capacity)
