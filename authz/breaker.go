@@ -31,7 +31,7 @@ var errAway = errors.New("not asked")
 // errFault is the result of a probe that panicked.
 var errFault = errors.New("a fault of warder itself")
 
-// BreakerConfig configures a [Breaker]. All fields but Failed, Renew and Log are required.
+// BreakerConfig configures a [Breaker]. All fields but Failed and Renew are required.
 type BreakerConfig[K any] struct {
 	// Store is the name of the store in the log.
 	Store string
@@ -46,7 +46,7 @@ type BreakerConfig[K any] struct {
 	Renew func()
 	// Timeout is that of a question.
 	Timeout time.Duration
-	// Log may be nil.
+	// Log is told when the store is away and when it is back.
 	Log *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
@@ -88,9 +88,6 @@ type Breaker[K any] struct {
 func NewBreaker[K any](c BreakerConfig[K]) *Breaker[K] {
 	if c.Failed == nil {
 		c.Failed = func(error) bool { return true }
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Breaker[K]{c: c, began: c.Now()}
 	b.answered.Store(-1)

@@ -11,15 +11,24 @@ import (
 type ServiceTime struct {
 	mu              sync.Mutex
 	mean, deviation time.Duration
-	known           bool
+	seen            int // questions, up to enoughSeen
 }
+
+// enoughSeen is the number of questions from which a ServiceTime makes an estimate. The first
+// ones may have opened connections.
+const enoughSeen = 8
 
 // Took records how long the store took for a question, without what it waited before.
 func (s *ServiceTime) Took(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.known {
-		s.known, s.mean, s.deviation = true, d, d/2
+	s.seen = min(s.seen+1, enoughSeen)
+	switch {
+	case s.seen == 1:
+		s.mean, s.deviation = d, d/2
+		return
+	case d < s.mean/4: // it has become much faster, so the time before says little
+		s.mean, s.deviation = (s.mean+d)/2, s.deviation/2
 		return
 	}
 	// The weights are those of TCP (RFC 6298 section 2.3).
@@ -39,5 +48,5 @@ func (s *ServiceTime) Mean() time.Duration {
 func (s *ServiceTime) InTime(wait, left time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return wait+s.mean+2*s.deviation <= left
+	return s.seen < enoughSeen || wait+s.mean+2*s.deviation <= left
 }

@@ -85,7 +85,8 @@ func (d *Directory) persist(ctx context.Context, at place, s *statement, q quest
 	}
 }
 
-// try asks on one connection, for which the question may have waited. stale reports whether another connection may succeed.
+// try asks on one connection, for which the question may have waited. stale reports whether
+// another connection may succeed.
 func (d *Directory) try(ctx context.Context, at place, s *statement, q question) (stale bool, err error) {
 	pooled, err := d.acquire(ctx)
 	if err != nil {

@@ -222,8 +222,8 @@ func (b *batcher) work(n int) {
 	}
 }
 
-// askTogether sends a batch as worker n. It uses a context of its own, because the questions belong
-// to different callers.
+// askTogether sends a batch as worker n. It uses a context of its own, because the questions
+// belong to different callers.
 func (b *batcher) askTogether(n int, batch []*question) {
 	b.busy.Add(1)
 	defer b.busy.Add(-1)

@@ -30,7 +30,7 @@ func TestBatcherOverload(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const seconds = 4
+				seconds := max(4, 800/tt.capacity)
 				redis := make(chan struct{}, 1) // a mutex would stop the clock
 				b := startBatcher(t, func(ctx context.Context, batch []*question) {
 					time.Sleep(tt.trip)
