@@ -49,7 +49,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench overload sizes h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -173,6 +173,9 @@ bench: tools h2load build ## measure against a stock server, some minutes (BENCH
 		$(GO) test -tags bench -run '^TestBench' -count=1 -timeout 60m -v ./cmd/warder/internal/e2e
 	@case '$(SCENARIO)' in ''|*logout*) ;; *) exit 0;; esac; echo "== bench: from the end of a session in Redis to the first check that is refused (tracked)"; \
 		$(GO) test -run '^$$' -bench Logout -benchtime 1x ./authz/redis
+
+overload: tools ## measure what is answered at three times the capacity of Postgres
+	@$(GO) test -run '^TestOverload$$' -count=1 -v ./cmd/warder/internal/server
 
 sizes: tools build ## measure what the containers of a pod need at 100 to 10,000 requests a second, some minutes
 	@echo "== sizes"
