@@ -43,8 +43,9 @@ type rig struct {
 
 	envoy  *envoy.Process // the last one started
 	warder *program
-	env    []string // variables that the program gets in addition
-	admin  string   // address of the admin listener
+	env    []string  // variables that the program gets in addition
+	stdout io.Writer // if not nil, the standard output of the program, in place of leaks
+	admin  string    // address of the admin listener
 }
 
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
@@ -117,7 +118,11 @@ func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, fla
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.warder = startProgram(t, r.leaks, r.env, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
+	r.warder = newProgram(r.leaks, r.env, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
+	if r.stdout != nil {
+		r.warder.cmd.Stdout = r.stdout
+	}
+	r.warder.start(t)
 }
 
 func (r *rig) stopWarder(t *testing.T) {
@@ -185,11 +190,22 @@ const asWarder = "WARDER_TEST_AS_WARDER"
 
 func startProgram(t *testing.T, leaks *leaks, env []string, args ...string) *program {
 	t.Helper()
+	p := newProgram(leaks, env, args...)
+	p.start(t)
+	return p
+}
+
+func newProgram(leaks *leaks, env []string, args ...string) *program {
 	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024), accesses: make(chan []byte, 1024)}
 	p.cmd.Env = append(append(os.Environ(), asWarder+"=1"), env...)
 	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{decisions: p.decisions, accesses: p.accesses})
 	p.cmd.Stderr = leaks.sink("warder stderr")
 	dieWithParent(p.cmd)
+	return p
+}
+
+func (p *program) start(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +213,12 @@ func startProgram(t *testing.T, leaks *leaks, env []string, args ...string) *pro
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
-	return p
+}
+
+// kill ends the program as kill -9 does.
+func (p *program) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
 }
 
 // stop sends SIGTERM to the program and expects exit code 0.
