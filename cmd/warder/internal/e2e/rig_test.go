@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,9 +44,10 @@ type rig struct {
 
 	envoy  *envoy.Process // the last one started
 	warder *program
-	env    []string  // variables that the program gets in addition
-	stdout io.Writer // if not nil, the standard output of the program, in place of leaks
-	admin  string    // address of the admin listener
+	env    []string       // variables that the program gets in addition
+	listen map[string]any // settings of listen, in addition or in place of the usual ones
+	stdout io.Writer      // if not nil, the standard output of the program, in place of leaks
+	admin  string         // address of the admin listener
 }
 
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
@@ -79,8 +81,10 @@ func redisURL(redis *authztest.Redis, password string) string {
 
 // config returns the warder.yaml of the rig. The keys of more replace or extend its top-level keys.
 func (r *rig) config(more map[string]any) map[string]any {
+	listen := map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin}
+	maps.Copy(listen, r.listen)
 	c := map[string]any{
-		"listen":    map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin},
+		"listen":    listen,
 		"policy":    filepath.Join(r.dir, "policy.yaml"),
 		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": r.write("jwt", string(r.secret)+"\n")}}},
 		"sessions":  map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, ""))},
@@ -247,11 +251,16 @@ type upstream struct {
 	hits int
 	last http.Header
 	path string
+	// traffic is told of each request if it is not nil.
+	traffic atomic.Pointer[traffic]
 }
 
 func startUpstream(t *testing.T) *upstream {
 	u := new(upstream)
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if traffic := u.traffic.Load(); traffic != nil {
+			traffic.arrived(r)
+		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.hits++
