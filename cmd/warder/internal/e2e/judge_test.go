@@ -218,6 +218,12 @@ func (l *ledger) refusals(since time.Time) []time.Time {
 	return found
 }
 
+func (l *ledger) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
+}
+
 func (l *ledger) allowed() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,6 +302,7 @@ func newTraffic(base string, rate float64, h2 bool, next func(n int) *credential
 		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	tr := &traffic{base: base, rate: rate, next: next, client: &http.Client{Timeout: giveUp, Transport: transport}}
+	tr.number.Store(rand.Int64N(1 << 62)) // no other traffic has the same
 	tr.turnLedger()
 	return tr
 }
@@ -340,7 +347,7 @@ func (tr *traffic) start(t *testing.T) {
 // end stops to send, and waits for the answers. It judges requests without an answer again.
 func (tr *traffic) end(t *testing.T) {
 	tr.stop()
-	<-tr.finished
+	<-tr.finished // for ever after the first call
 	tr.open.Range(func(number, a any) bool {
 		late := a.(*attempt) //nolint:forcetypeassert // the map has nothing else
 		late.ledger.late(late)

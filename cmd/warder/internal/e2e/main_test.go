@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	server.SilenceLibraries()
 	if os.Getenv(asWarder) != "" {
-		server.SilenceLibraries()
 		p := cli.Process{Env: os.LookupEnv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 		root := &cobra.Command{Use: "warder", SilenceErrors: true, SilenceUsage: true}
 		root.AddCommand(server.NewCommand(p), demo.NewCommand(p))

@@ -29,6 +29,8 @@ type fault struct {
 	// bites says that valid requests cannot be allowed meanwhile. A fault that refuses none of
 	// them then tests nothing, which is an error.
 	bites bool
+	// ends says that the process of warder ends.
+	ends bool
 	// before changes how warder is started for the row; nil if it stays as it is. If it returns a
 	// reason, the row is left out.
 	before func(t *testing.T, s *stage) (leftOut string)
@@ -62,7 +64,7 @@ func startStores(t *testing.T) *stores {
 	t.Helper()
 	s := &stores{redis: authztest.StartRedis(t, "faults-c4n4ry-redis"), postgres: authztest.StartPostgresServer(t)}
 	// A change is sent once: sent twice, it could come after a later one.
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr, Password: s.redis.Password, MaxRetries: -1, DialTimeout: storeLimit, ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr, Password: s.redis.Password, MaxRetries: -1, DialerRetries: 1, DialTimeout: storeLimit, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	s.sessions = client
 	return s
@@ -233,7 +235,7 @@ func processFaults() []fault {
 	return []fault{
 		cutOffPostgres(),
 		{
-			name: "warder is killed (kill -9)", bites: true,
+			name: "warder is killed (kill -9)", bites: true, ends: true,
 			begin: func(_ *testing.T, s *stage) { s.warder.kill() },
 			end:   func(t *testing.T, s *stage) { s.launch(t) },
 		},
@@ -243,7 +245,7 @@ func processFaults() []fault {
 			end:   func(t *testing.T, s *stage) { signal(t, s.warder.cmd.Process.Pid, syscall.SIGCONT) },
 		},
 		{
-			name: "warder is stopped (SIGTERM)", bites: true,
+			name: "warder is stopped (SIGTERM)", bites: true, ends: true,
 			begin: func(t *testing.T, s *stage) { s.stopWarder(t) },
 			end:   func(t *testing.T, s *stage) { s.launch(t) },
 		},
@@ -346,7 +348,7 @@ func machineFaults() []fault {
 		clockStep("warder's clock is stepped forward an hour, and back", time.Hour, "tracked"),
 		clockStep("warder's clock is stepped back an hour, and forward", -time.Hour, ""),
 		{
-			name: "Redis, Postgres, warder and Envoy are killed (kill -9)", bites: true, short: "strict",
+			name: "Redis, Postgres, warder and Envoy are killed (kill -9)", bites: true, ends: true, short: "strict",
 			begin: func(t *testing.T, s *stage) {
 				s.loseSessions(func() { s.set.redis.Stop(t) })
 				s.set.postgres.Stop(t)

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -247,20 +246,20 @@ func (p *program) stop(t *testing.T) {
 // An upstream is the application. It records the requests that it gets.
 type upstream struct {
 	*httptest.Server
-	mu   sync.Mutex
-	hits int
-	last http.Header
-	path string
-	// traffic is told of each request if it is not nil.
-	traffic atomic.Pointer[traffic]
+	mu       sync.Mutex
+	hits     int
+	last     http.Header
+	path     string
+	traffics sync.Map // *traffic -> true: they are told of each request
 }
 
 func startUpstream(t *testing.T) *upstream {
 	u := new(upstream)
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if traffic := u.traffic.Load(); traffic != nil {
-			traffic.arrived(r)
-		}
+		u.traffics.Range(func(tr, _ any) bool {
+			tr.(*traffic).arrived(r) //nolint:forcetypeassert // the map has nothing else
+			return true
+		})
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.hits++

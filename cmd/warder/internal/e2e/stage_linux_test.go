@@ -72,8 +72,9 @@ type stage struct {
 	// How warder is started. A fault may change it for its row.
 	redisURL, databaseURL string
 	policy                string
-	secret                []byte // signs the tokens of the next logins
-	proxyConfig           []byte // of Envoy
+	choose                func(n int) *credential // what the traffic sends
+	secret                []byte                  // signs the tokens of the next logins
+	proxyConfig           []byte                  // of Envoy
 
 	directory *pgxpool.Pool
 	traffic   *traffic
@@ -99,7 +100,9 @@ func newStage(t *testing.T, set *stores) *stage {
 		policy: stagePolicy, users: 1000, sessions: roster{wanted: 12}, keys: roster{wanted: 8},
 	}
 	s.rig.stdout, s.secret = s.spout, s.rig.secret
+	s.rig.env = []string{"GOMEMLIMIT=115MiB"} // as k8s/sidecar.yaml has it for 128 MiB
 	s.redisURL, s.databaseURL = set.redis.URL(), set.databaseURL()
+	s.choose = s.next
 	token, _ := s.seed(t)
 	s.open = fixed("a public request", "/open", nil, always)
 	s.unknown = fixed("a request without a route", "/nowhere", bearer(token), never)
@@ -133,8 +136,7 @@ func (s *stage) play(t *testing.T, m mode, rate float64) {
 		s.startProxy(t)
 	}
 	s.run(t)
-	s.traffic = newTraffic("http://"+s.front, rate, false, s.next)
-	s.upstream.traffic.Store(s.traffic)
+	s.traffic = s.traffics(newTraffic("http://"+s.front, rate, false, s.choose))
 	s.sessions.clear()
 	s.keys.clear()
 	ctx, stop := context.WithCancel(s.t.Context())
@@ -146,6 +148,12 @@ func (s *stage) play(t *testing.T, m mode, rate float64) {
 	t.Cleanup(s.endChurn)
 	s.refill(t)
 	s.traffic.start(t)
+}
+
+// traffics makes the application tell a traffic of its requests.
+func (s *stage) traffics(tr *traffic) *traffic {
+	s.upstream.traffics.Store(tr, true)
+	return tr
 }
 
 func (s *stage) endChurn() {
