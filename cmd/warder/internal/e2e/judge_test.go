@@ -150,6 +150,7 @@ type ledger struct {
 	// knew, and was wrong. A 503 says that it does not know.
 	falselyRefused int
 	statuses       map[int]int     // 0: no answer
+	unanswered     []time.Time     // when the requests were sent that got a 503 or no answer
 	refused        []time.Time     // when the valid requests were sent that were not allowed
 	latencies      []time.Duration // of the valid requests that were answered
 	slowest        time.Duration   // of all answers
@@ -174,6 +175,9 @@ func (l *ledger) enter(a *attempt, status int, due, answered time.Time) right {
 	l.statuses[status]++
 	if status != 0 {
 		l.slowest = max(l.slowest, answered.Sub(due))
+	}
+	if status == 0 || status >= 500 {
+		l.unanswered = append(l.unanswered, a.sent)
 	}
 	switch should {
 	case allowIsRight:
@@ -209,11 +213,17 @@ func (l *ledger) late(a *attempt) {
 	l.caught(a, a.with.lifetime())
 }
 
-// refusals returns the times of the refused valid requests since a time, in order.
-func (l *ledger) refusals(since time.Time) []time.Time {
+// failures returns when the requests were sent, since a time, that were not answered, and those
+// with valid credentials that were not allowed, both in order.
+func (l *ledger) failures(since time.Time) (unanswered, refused []time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	found := slices.DeleteFunc(slices.Clone(l.refused), func(at time.Time) bool { return at.Before(since) })
+	return from(since, l.unanswered), from(since, l.refused)
+}
+
+// from returns the times that are not before another, in order.
+func from(since time.Time, all []time.Time) []time.Time {
+	found := slices.DeleteFunc(slices.Clone(all), since.After)
 	slices.SortFunc(found, time.Time.Compare)
 	return found
 }
@@ -230,38 +240,37 @@ func (l *ledger) allowed() int {
 	return l.valid - len(l.refused)
 }
 
-// recovery returns the time from the end of a fault to the first second without a refusal of a
-// valid request, and the number of refusals after that.
-func recovery(ended time.Time, refused []time.Time) (took time.Duration, later int) {
+// recovery returns when the first second without any of the failures began, from the end of a
+// fault.
+func recovery(ended time.Time, failures []time.Time) time.Time {
 	last := ended
-	for i, at := range refused {
+	for _, at := range failures {
 		if at.Sub(last) >= time.Second {
-			return last.Sub(ended), len(refused) - i
+			break
 		}
 		last = at
 	}
-	return last.Sub(ended), 0
+	return last
 }
 
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	ended := time.Unix(100, 0)
 	for _, tt := range []struct {
-		refused []int // milliseconds after the end
-		took    time.Duration
-		later   int
+		failures []int // milliseconds after the end
+		want     time.Duration
 	}{
-		{nil, 0, 0},
-		{[]int{1200}, 0, 1},
-		{[]int{10, 700, 1600}, 1600 * time.Millisecond, 0},
-		{[]int{10, 700, 1700, 1701}, 700 * time.Millisecond, 2},
+		{nil, 0},
+		{[]int{1200}, 0},
+		{[]int{10, 700, 1600}, 1600 * time.Millisecond},
+		{[]int{10, 700, 1700, 1701}, 700 * time.Millisecond},
 	} {
-		var refused []time.Time
-		for _, ms := range tt.refused {
-			refused = append(refused, ended.Add(time.Duration(ms)*time.Millisecond))
+		var failures []time.Time
+		for _, ms := range tt.failures {
+			failures = append(failures, ended.Add(time.Duration(ms)*time.Millisecond))
 		}
-		if took, later := recovery(ended, refused); took != tt.took || later != tt.later {
-			t.Errorf("%v: %v, %d, want %v, %d", tt.refused, took, later, tt.took, tt.later)
+		if got := recovery(ended, failures).Sub(ended); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.failures, got, tt.want)
 		}
 	}
 }

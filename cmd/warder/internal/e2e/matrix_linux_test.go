@@ -26,8 +26,8 @@ type fault struct {
 	name string
 	// short is the mode in which make test has the row; "" if only make faults has it.
 	short string
-	// bites says that valid requests cannot be allowed meanwhile. A fault that refuses none of
-	// them then tests nothing, which is an error.
+	// bites says that some requests cannot be answered meanwhile. A fault that keeps none from an
+	// answer then tests nothing, which is an error.
 	bites bool
 	// ends says that the process of warder ends.
 	ends bool
@@ -63,6 +63,7 @@ func join(all ...[]fault) (faults []fault) {
 func startStores(t *testing.T) *stores {
 	t.Helper()
 	s := &stores{redis: authztest.StartRedis(t, "faults-c4n4ry-redis"), postgres: authztest.StartPostgresServer(t)}
+	s.redisURL = s.redis.URL()
 	// A change is sent once: sent twice, it could come after a later one.
 	client := redis.NewClient(&redis.Options{Addr: s.redis.Addr, Password: s.redis.Password, MaxRetries: -1, DialerRetries: 1, DialTimeout: storeLimit, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
@@ -412,7 +413,7 @@ type plan struct {
 type row struct {
 	setup, mode, fault string
 	ledger             *ledger
-	meanwhile          int // valid requests that were refused during the fault
+	meanwhile          int // requests without an answer during the fault
 	recovery           time.Duration
 	later              int // valid requests that were refused after the recovery
 	memory             [2]int64
@@ -443,25 +444,31 @@ func (s *stage) row(t *testing.T, f fault, p plan) *row {
 	s.calm(t, r.ledger, time.Now(), p.before)
 	r.memory[0] = s.memory(t)
 
-	began := time.Now()
+	began, ended := time.Now(), time.Time{}
 	f.begin(t, s)
+	defer func() {
+		if ended.IsZero() { // the row has failed, and the next one needs the stores
+			f.end(t, s)
+		}
+	}()
 	s.wait(p.during)
 	if f.bites {
-		waitFor(t, "the fault to refuse a valid request", func() error {
-			if len(r.ledger.refusals(began)) == 0 {
-				return errors.New("all were allowed, so this tests nothing")
+		waitFor(t, "the fault to keep a request from an answer", func() error {
+			if unanswered, _ := r.ledger.failures(began); len(unanswered) == 0 {
+				return errors.New("all were answered, so this tests nothing")
 			}
 			return nil
 		})
 	}
 	f.end(t, s)
-	ended := time.Now()
+	ended = time.Now()
 	s.calm(t, r.ledger, ended, p.after)
 	r.memory[1] = s.memory(t)
-	refused := r.ledger.refusals(began)
-	after := r.ledger.refusals(ended)
-	r.meanwhile = len(refused) - len(after)
-	r.recovery, r.later = recovery(ended, after)
+	meanwhile, _ := r.ledger.failures(began)
+	after, _ := r.ledger.failures(ended)
+	well := recovery(ended, after)
+	_, later := r.ledger.failures(well.Add(1))
+	r.meanwhile, r.recovery, r.later = len(meanwhile)-len(after), well.Sub(ended), len(later)
 	r.check(t)
 	return r
 }
@@ -480,18 +487,20 @@ func (r *row) check(t *testing.T) {
 	}
 }
 
-// calm waits until all valid requests have been allowed for some time.
+// calm waits until all requests have been answered, and the valid ones allowed, for some time.
 func (s *stage) calm(t *testing.T, l *ledger, since time.Time, quiet time.Duration) {
 	t.Helper()
 	allowed := l.allowed()
-	waitFor(t, "valid requests to be allowed again", func() error {
-		from := since
-		refused := l.refusals(since)
-		if len(refused) > 0 {
-			from = refused[len(refused)-1]
+	waitFor(t, "requests to be answered again", func() error {
+		last := since
+		unanswered, refused := l.failures(since)
+		for _, failures := range [][]time.Time{unanswered, refused} {
+			if len(failures) > 0 && failures[len(failures)-1].After(last) {
+				last = failures[len(failures)-1]
+			}
 		}
-		if n := l.allowed() - allowed; time.Since(from) < quiet || n < 10 {
-			return fmt.Errorf("%d were refused, and %d allowed", len(refused), n)
+		if n := l.allowed() - allowed; time.Since(last) < quiet || n < 10 {
+			return fmt.Errorf("%d were not answered, %d valid ones refused, and %d allowed", len(unanswered), len(refused), n)
 		}
 		return nil
 	})
@@ -510,7 +519,7 @@ func (s *stage) memory(t *testing.T) int64 {
 	return usageOf(t, s.warder.cmd.Process.Pid).resident
 }
 
-var rowHead = []string{"stores", "consistency", "fault", "requests", "wrongly allowed", "refused meanwhile (503, no answer)", "time to recovery", "wrongly refused after it", "slowest answer", "MiB before, after"}
+var rowHead = []string{"stores", "consistency", "fault", "requests", "wrongly allowed", "meanwhile 503 or no answer", "time to recovery", "wrongly refused after it", "slowest answer", "MiB before, after"}
 
 func (r *row) cells() []string {
 	r.ledger.mu.Lock()
@@ -542,7 +551,7 @@ func TestFaultMatrix(t *testing.T) {
 		p = plan{rate: 100, before: 2 * time.Second, during: 4 * time.Second, after: 4 * time.Second}
 	}
 	table := [][]string{rowHead}
-	var machineOnce sync.Once
+	var once sync.Once
 	for _, setup := range setups() {
 		t.Run(setup.name, func(t *testing.T) {
 			var s *stage
@@ -559,7 +568,9 @@ func TestFaultMatrix(t *testing.T) {
 				if s == nil {
 					s = newStage(t, setup.start(t))
 				}
-				machineOnce.Do(func() { s.printMachine(t) })
+				if rows != nil {
+					once.Do(func() { s.printMachine(t) })
+				}
 				t.Run(m.name, func(t *testing.T) {
 					s.play(t, m, p.rate)
 					for _, f := range faults {

@@ -35,6 +35,7 @@ func modes() []mode {
 // stores are the stores of a stage.
 type stores struct {
 	redis    *authztest.Redis
+	redisURL string // what warder uses
 	postgres *authztest.Postgres
 	bouncer  *authztest.PgBouncer // nil: there is none
 	// sessions writes sessions. It does not use the connections of warder, so that logouts go on
@@ -101,7 +102,7 @@ func newStage(t *testing.T, set *stores) *stage {
 	}
 	s.rig.stdout, s.secret = s.spout, s.rig.secret
 	s.rig.env = []string{"GOMEMLIMIT=115MiB"} // as k8s/sidecar.yaml has it for 128 MiB
-	s.redisURL, s.databaseURL = set.redis.URL(), set.databaseURL()
+	s.redisURL, s.databaseURL = set.redisURL, set.databaseURL()
 	s.choose = s.next
 	token, _ := s.seed(t)
 	s.open = fixed("a public request", "/open", nil, always)
@@ -303,10 +304,18 @@ func (s *stage) tokenFor(user, session string, lasts time.Duration) string {
 	}})
 }
 
+// setSession adds a session that nothing ends.
+func (s *stage) setSession(t *testing.T, user, session string) {
+	t.Helper()
+	if err := s.set.sessions.Set(t.Context(), "session:"+user+":"+session, "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // addBrief adds a session whose token expires soon.
 func (s *stage) addBrief(t *testing.T, lasts time.Duration) *credential {
 	t.Helper()
-	s.set.redis.Do(t, "SET", "session:"+goodUser+":brief", "1")
+	s.setSession(t, goodUser, "brief")
 	s.steady.Lock()
 	defer s.steady.Unlock()
 	s.brief = fixed("a token that has expired", "/user", bearer(s.tokenFor(goodUser, "brief", lasts)), life{begun: time.Now()})
