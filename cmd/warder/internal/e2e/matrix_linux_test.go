@@ -29,6 +29,8 @@ type fault struct {
 	// bites says that some requests cannot be answered meanwhile. A fault that keeps none from an
 	// answer then tests nothing, which is an error.
 	bites bool
+	// lasts is how long the row takes at least; 0: as the plan says.
+	lasts time.Duration
 	// ends says that the process of warder ends.
 	ends bool
 	// before changes how warder is started for the row; nil if it stays as it is. If it returns a
@@ -111,6 +113,7 @@ func redisFaults() []fault {
 		},
 		{
 			name: "Redis is cut off from warder; logouts go on", bites: true, short: "tracked",
+			lasts: 2500 * time.Millisecond, // a logout counts within a second, and this is for the time after that
 			before: func(t *testing.T, s *stage) string {
 				network = authztest.StartProxy(t, s.set.redis.Addr)
 				s.redisURL = strings.Replace(s.set.redis.URL(), s.set.redis.Addr, network.Addr, 1)
@@ -451,7 +454,7 @@ func (s *stage) row(t *testing.T, f fault, p plan) *row {
 			f.end(t, s)
 		}
 	}()
-	s.wait(p.during)
+	s.wait(max(p.during, f.lasts))
 	if f.bites {
 		waitFor(t, "the fault to keep a request from an answer", func() error {
 			if unanswered, _ := r.ledger.failures(began); len(unanswered) == 0 {

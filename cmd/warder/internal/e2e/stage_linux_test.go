@@ -46,7 +46,7 @@ type stores struct {
 // databaseURL returns the URL that warder uses.
 func (s *stores) databaseURL() string {
 	if s.bouncer != nil {
-		return s.bouncer.URL()
+		return s.bouncer.URL() + "&pgbouncer=true"
 	}
 	return s.postgres.URL()
 }
