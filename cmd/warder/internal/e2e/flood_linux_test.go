@@ -219,10 +219,10 @@ var phaseHead = []string{
 // TestFloodOfStrangers sends bad requests beside valid ones through a real Envoy. make flood sends
 // 5,000 a second for a minute, or as many as the machine can serve beside all that it runs here.
 func TestFloodOfStrangers(t *testing.T) {
-	rate, valid, d := 300.0, 50.0, 3*time.Second
+	wanted, valid, d := 300.0, 50.0, 3*time.Second
 	whole := knob(t, "FLOOD", 0, time.ParseDuration)
 	if whole > 0 {
-		rate, valid, d = 5000, 200, whole
+		wanted, valid, d = 5000, 200, whole
 	}
 	s := newStage(t, startStores(t))
 	s.choose = s.nextValid
@@ -234,8 +234,9 @@ func TestFloodOfStrangers(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			s.play(t, m, valid)
 			s.calm(t, s.traffic.turnLedger(), time.Now(), time.Second)
+			rate := wanted
 			if whole > 0 {
-				rate = s.bearable(t, rate)
+				rate = s.bearable(t, wanted)
 			}
 			phases = append(phases, s.phase(t, m.name+", no flood", min(d, 10*time.Second), nil))
 			flood := s.traffics(newTraffic("http://"+s.front, rate, true, s.hostile()))
@@ -258,7 +259,7 @@ func TestFloodOfStrangers(t *testing.T) {
 	for _, p := range phases {
 		table = append(table, p.cells())
 	}
-	fmt.Printf("%.0f bad requests a second asked\n\n%s\n", rate, aligned(table))
+	fmt.Printf("%.0f bad requests a second wanted, for %v\n\n%s\n", wanted, d, aligned(table))
 }
 
 // bearable returns the rate of bad requests that the machine can serve beside the stores and the

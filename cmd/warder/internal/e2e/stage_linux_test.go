@@ -41,6 +41,36 @@ type stores struct {
 	// sessions writes sessions. It does not use the connections of warder, so that logouts go on
 	// while warder cannot reach the store.
 	sessions redis.UniversalClient
+	// acks is the number of replicas that must have a change of a session before it counts.
+	// Without them, a failover may lose it.
+	acks atomic.Int32
+}
+
+// change changes a session by a command, whose second word is the key. Without an error, the change
+// outlasts a failover.
+func (s *stores) change(ctx context.Context, command ...any) error {
+	var node redis.Cmdable = s.sessions
+	if cluster, ok := s.sessions.(*redis.ClusterClient); ok {
+		owner, err := cluster.MasterForKey(ctx, fmt.Sprint(command[1]))
+		if err != nil {
+			return err
+		}
+		node = owner
+	}
+	acks := int64(s.acks.Load())
+	var have *redis.Cmd
+	if _, err := node.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Do(ctx, command...)
+		have = pipe.Do(ctx, "WAIT", acks, (storeLimit / 2).Milliseconds())
+		return nil
+	}); err != nil {
+		return err
+	}
+	n, err := have.Int64()
+	if err == nil && n < acks {
+		err = fmt.Errorf("%d of %d replicas have the change", n, acks)
+	}
+	return err
 }
 
 // databaseURL returns the URL that warder uses.
@@ -279,12 +309,12 @@ func (s *stage) login(ctx context.Context) error {
 		return err
 	}
 	name := "session:" + id + ":" + session
-	if err := s.set.sessions.Set(ctx, name, "1", 0).Err(); err != nil {
+	if err := s.set.change(ctx, "SET", name, "1"); err != nil {
 		return err
 	}
 	c := fixed("session "+id, "/user", bearer(s.tokenFor(id, session, 3*time.Hour)), life{begun: time.Now()})
 	c.end = func(ctx context.Context) (time.Duration, error) {
-		return s.mode.sessions, s.set.sessions.Del(ctx, name).Err()
+		return s.mode.sessions, s.set.change(ctx, "DEL", name)
 	}
 	if s.users%2 == 0 {
 		c.name = "user " + id
@@ -307,7 +337,7 @@ func (s *stage) tokenFor(user, session string, lasts time.Duration) string {
 // setSession adds a session that nothing ends.
 func (s *stage) setSession(t *testing.T, user, session string) {
 	t.Helper()
-	if err := s.set.sessions.Set(t.Context(), "session:"+user+":"+session, "1", 0).Err(); err != nil {
+	if err := s.set.change(t.Context(), "SET", "session:"+user+":"+session, "1"); err != nil {
 		t.Fatal(err)
 	}
 }
