@@ -466,6 +466,7 @@ func (s *stage) row(t *testing.T, f fault, p plan) *row {
 	f.end(t, s)
 	ended = time.Now()
 	s.calm(t, r.ledger, ended, p.after)
+	s.traffic.turnLedger() // what comes next is not of this row
 	r.memory[1] = s.memory(t)
 	meanwhile, _ := r.ledger.failures(began)
 	after, _ := r.ledger.failures(ended)
