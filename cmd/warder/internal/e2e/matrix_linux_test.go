@@ -78,7 +78,8 @@ func startStores(t *testing.T) *stores {
 func startPooledStores(t *testing.T) *stores {
 	t.Helper()
 	s := startStores(t)
-	s.bouncer = s.postgres.StartPgBouncer(t, "pool_mode = transaction")
+	// By default, PgBouncer does not try for 15 s to reach a Postgres that it could not reach.
+	s.bouncer = s.postgres.StartPgBouncer(t, "pool_mode = transaction", "server_login_retry = 1")
 	return s
 }
 
@@ -428,6 +429,11 @@ const roomForMemory = 64 << 20
 // row runs one row.
 func (s *stage) row(t *testing.T, f fault, p plan) *row {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("warder wrote: …%s", tailOf(s.leaks.text("warder stderr"), 4000))
+		}
+	})
 	if f.before != nil {
 		redisURL, databaseURL, stdout := s.redisURL, s.databaseURL, s.stdout
 		defer func() {
