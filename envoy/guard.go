@@ -74,7 +74,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 	}
 	for i, h := range r.set {
 		switch {
-		case !slices.Contains(id.names[:], h.name):
+		case !slices.Contains(id.names[:], h.name) && !id.withheld.rewrites(h.name):
 			return "sets a header that is not an identity header"
 		case i > 0 && h.name <= r.set[i-1].name:
 			return "sets a header twice"
@@ -85,7 +85,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 		}
 	}
 	for i, name := range r.remove {
-		if !isToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
+		if !authz.IsToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
 			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}

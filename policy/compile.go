@@ -148,6 +148,7 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	route := &Route{
 		ID: e.ID.Text, Position: e.at, Public: bool(e.Public), Principals: newPrincipalSet(e.Principals),
 		Origins: e.CORS.set(), PathAllows: formsOf(e.PathAllows), Shadow: bool(e.Shadow),
+		TokenQuery: bool(e.TokenQuery), APIKeyQuery: bool(e.APIKeyQuery),
 	}
 	if e.Allow != nil {
 		route.User, route.APIKey, route.Anonymous = e.Allow.user, e.Allow.apiKey, e.Allow.anonymous

@@ -55,6 +55,10 @@ type Route struct {
 	// Anonymous allows requests without a credential.
 	Anonymous bool
 
+	// TokenQuery allows the token to be in a query parameter, and APIKeyQuery the API key, if
+	// the configuration names a parameter for it.
+	TokenQuery, APIKeyQuery bool
+
 	// ClientIPs, if not nil, are the client addresses that the route allows.
 	ClientIPs *IPSet
 	// Principals, if not nil, are the mTLS principals of the peers that the route allows.

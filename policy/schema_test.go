@@ -101,6 +101,9 @@ var unseen = map[string]string{
 	"words[9]":                       elsewhereWord,
 	"words[11]":                      elsewhereWord,
 	"path-allows[4]":                 anotherKey,
+	"query-without-kind[0]":          anotherKey,
+	"query-without-kind[1]":          anotherKey,
+	"query-without-kind[2]":          anotherKey,
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }
 

@@ -83,7 +83,7 @@ func ReadDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig
 	}
 	c := readConfigWith(path, open, env)
 	client := c.resolveClientIP()
-	c.checkIdentity(&Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()})
+	c.checkIdentity(&Settings{Sources: c.Sources(), Identity: c.IdentitySettings()})
 	return c, client, c.reader.Problems.Err()
 }
 

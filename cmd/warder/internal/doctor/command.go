@@ -135,7 +135,7 @@ func (r *report) examinePolicy(s *config.Settings, env cli.LookupEnv) {
 		return
 	}
 	r.problems("policy", broken, server.APIKeyProblems(routes, s.Policy, s.Directory.NoAPIKeys))
-	warnings := append(cli.Problems(routes.Warnings()), server.ClientIPWarnings(routes, s.Policy, s.ClientIP)...)
+	warnings := append(cli.Problems(routes.Warnings()), server.ConfiguredWarnings(routes, s.Policy, s)...)
 	r.problems("policy", warning, warnings)
 	r.say("policy", good, "policy", "%s is valid, with %s", s.Policy, cli.Count(len(routes.Routes()), "route"))
 }
