@@ -219,7 +219,7 @@ func (s *stage) launch(t *testing.T) {
 	})
 }
 
-func signal(t *testing.T, pid int, what syscall.Signal) {
+func sendSignal(t *testing.T, pid int, what syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, what); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func signal(t *testing.T, pid int, what syscall.Signal) {
 // killProxy ends Envoy as kill -9 does.
 func (s *stage) killProxy(t *testing.T) {
 	t.Helper()
-	signal(t, s.envoy.PID(), syscall.SIGKILL)
+	sendSignal(t, s.envoy.PID(), syscall.SIGKILL)
 	<-s.envoy.Ended()
 }
 
