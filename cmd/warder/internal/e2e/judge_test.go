@@ -240,6 +240,46 @@ func (l *ledger) allowed() int {
 	return l.valid - len(l.refused)
 }
 
+// TestLedger checks that the ledger counts by what reached the application and by what the client
+// was told.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, tt := range []struct {
+		name    string
+		life    life
+		reached bool
+		late    bool // it reaches the application after the client has given up
+		status  int
+
+		wronglyAllowed, falselyRefused, unanswered, refused int
+	}{
+		{name: "allowed", life: always, reached: true, status: 200},
+		{name: "denied", life: never, status: 401},
+		{name: "not answered", life: always, status: 503, unanswered: 1, refused: 1},
+		{name: "no answer", life: always, unanswered: 1, refused: 1},
+		{name: "no answer, and allowed", life: never, reached: true, wronglyAllowed: 1, unanswered: 1},
+		{name: "no answer, and allowed later", life: never, late: true, wronglyAllowed: 1, unanswered: 1},
+		{name: "wrongly allowed", life: never, reached: true, status: 200, wronglyAllowed: 1},
+		{name: "denied, but allowed", life: never, reached: true, status: 401, wronglyAllowed: 1},
+		{name: "falsely refused", life: always, status: 401, falselyRefused: 1, refused: 1},
+		{name: "ends meanwhile", life: life{begun: now.Add(-time.Hour), ending: now}, reached: true, status: 200},
+	} {
+		l := newLedger()
+		a := &attempt{with: &credential{name: tt.name, life: tt.life}, ledger: l, sent: now.Add(-time.Second)}
+		a.reached.Store(tt.reached)
+		l.enter(a, tt.status, a.sent, now)
+		if tt.late {
+			a.reached.Store(true)
+			l.late(a)
+		}
+		got := [...]int{l.requests, l.wronglyAllowed, l.falselyRefused, len(l.unanswered), len(l.refused)}
+		if want := [...]int{1, tt.wronglyAllowed, tt.falselyRefused, tt.unanswered, tt.refused}; got != want {
+			t.Errorf("%s: %v, want %v", tt.name, got, want)
+		}
+	}
+}
+
 // recovery returns when the first second without any of the failures began, from the end of a
 // fault.
 func recovery(ended time.Time, failures []time.Time) time.Time {
