@@ -121,7 +121,7 @@ type stage struct {
 	churned        chan struct{}
 }
 
-// newStage starts the stores' clients and Envoy, but neither warder nor traffic.
+// newStage prepares a stage on stores that run. It starts neither warder nor Envoy.
 func newStage(t *testing.T, set *stores) *stage {
 	t.Helper()
 	leaks := newLeaks()
