@@ -330,6 +330,7 @@ const maxPending = 2000
 type traffic struct {
 	base     string // http://host:port
 	rate     float64
+	most     int // pending requests; those that are due beyond it are not sent
 	next     func(n int) *credential
 	client   *http.Client
 	number   atomic.Int64
@@ -337,7 +338,7 @@ type traffic struct {
 	ledger   atomic.Pointer[ledger] // the current one
 	mu       sync.Mutex
 	ledgers  []*ledger    // all
-	dropped  atomic.Int64 // requests that were not sent because of maxPending
+	dropped  atomic.Int64 // requests that were not sent
 	stop     context.CancelFunc
 	finished chan struct{}
 }
@@ -350,7 +351,7 @@ func newTraffic(base string, rate float64, h2 bool, next func(n int) *credential
 		transport.Protocols = new(http.Protocols)
 		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
-	tr := &traffic{base: base, rate: rate, next: next, client: &http.Client{Timeout: giveUp, Transport: transport}}
+	tr := &traffic{base: base, rate: rate, most: maxPending, next: next, client: &http.Client{Timeout: giveUp, Transport: transport}}
 	tr.number.Store(rand.Int64N(1 << 62)) // no other traffic has the same
 	tr.turnLedger()
 	return tr
@@ -373,7 +374,7 @@ func (tr *traffic) start(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	tr.stop, tr.finished = stop, make(chan struct{})
 	var pending sync.WaitGroup
-	places := make(chan struct{}, maxPending)
+	places := make(chan struct{}, tr.most)
 	go func() {
 		defer close(tr.finished)
 		authztest.Pace(ctx, tr.rate, func(n int, due time.Time) {
