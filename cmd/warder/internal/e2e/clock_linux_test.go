@@ -76,7 +76,7 @@ func newWallClock(t *testing.T, pid int) (*wallClock, error) {
 		if s.Name != "__vdso_clock_gettime" || s.Size < uint64(len(shiftedClock)) {
 			continue
 		}
-		at := begin + int64(s.Value) //nolint:gosec // an address within the image
+		at := begin + int64(s.Value)
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func newWallClock(t *testing.T, pid int) (*wallClock, error) {
 // set makes the clock of the process differ from the machine's.
 func (c *wallClock) set(t *testing.T, offset time.Duration) {
 	t.Helper()
-	seconds := binary.LittleEndian.AppendUint64(nil, uint64(offset/time.Second)) //nolint:gosec // two's complement, as the code adds it
+	seconds := binary.LittleEndian.AppendUint64(nil, uint64(offset/time.Second)) // two's complement, as the code adds it
 	if _, err := c.memory.WriteAt(seconds, c.offset); err != nil {
 		t.Fatal(err)
 	}

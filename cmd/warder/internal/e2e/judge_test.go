@@ -194,6 +194,7 @@ func (l *ledger) enter(a *attempt, status int, due, answered time.Time) right {
 		}
 	case denyIsRight:
 		l.caught(a, lifetime)
+	case eitherIsRight:
 	}
 	return should
 }

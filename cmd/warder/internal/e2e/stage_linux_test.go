@@ -130,8 +130,8 @@ func newStage(t *testing.T, set *stores) *stage {
 		rig: newRig(t, leaks, set.redis, set.postgres), set: set, t: t, front: authztest.FreeAddress(t), spout: new(spout),
 		policy: stagePolicy, users: 1000, sessions: roster{wanted: 12}, keys: roster{wanted: 8},
 	}
-	s.rig.stdout, s.secret = s.spout, s.rig.secret
-	s.rig.env = []string{"GOMEMLIMIT=115MiB"} // as k8s/sidecar.yaml has it for 128 MiB
+	s.stdout, s.secret = s.spout, s.rig.secret
+	s.env = []string{"GOMEMLIMIT=115MiB"} // as k8s/sidecar.yaml has it for 128 MiB
 	s.redisURL, s.databaseURL = set.redisURL, set.databaseURL()
 	s.choose = s.next
 	token, _ := s.seed(t)
