@@ -53,7 +53,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test provider-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,11 @@ monitoring-test: go-new-enough $(PROMTOOL) ## test the Prometheus rules and the 
 	@$(PROMTOOL) check rules --lint=all --lint-fatal k8s/monitoring/rules.yaml
 	@$(PROMTOOL) test rules k8s/monitoring/rules_test.yaml
 	@$(GO) test -C k8s/monitoring -count=1 ./...
+
+# A module of its own too.
+provider-test: go-new-enough ## verify tokens of a real OpenID provider
+	@echo "== go test authz/jwks/provider"
+	@$(GO) test -C authz/jwks/provider -count=1 ./...
 
 # The database comes as a Go module, so that only the module proxy is needed.
 vuln: go-new-enough $(GOVULNCHECK) $(INDEXDB) ## look for known vulnerabilities in what warder calls (VULNDB=latest VULN_GO=fail)
