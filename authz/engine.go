@@ -124,9 +124,12 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	}
 	if found.route != nil && !d.allowed {
 		d.origin = readableBy(found.route, r)
+		d.denials, d.bare = found.route.Denials, found.route.TokenQuery || found.route.APIKeyQuery
+	} else if !d.allowed {
+		d.denials = p.Denials()
 	}
 	d.clientIP = r.ClientIP
-	d.policy = p.Hash()
+	d.hash = p.Hash()
 	d.shadow = e.shadow || found.route != nil && found.route.Shadow
 	return d
 }

@@ -60,7 +60,8 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	case r.about[0] != authz.VerdictDeny:
 		return "the status is an error, but the decision is not deny"
 	}
-	if _, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
+	if _, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 ||
+		!r.page.valid(r.status) || r.page != (page{}) && r.form != formProblem {
 		return "not one of the fixed denials"
 	}
 	return ""

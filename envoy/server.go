@@ -179,10 +179,10 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	default:
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
-	out = s.responseFor(decision, in, request.Headers)
+	out = s.responseFor(decision, in, request)
 	if !s.fits(carries, out.set) && out.status == http.StatusOK {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
-		out = s.responseFor(decision, in, request.Headers)
+		out = s.responseFor(decision, in, request)
 	}
 	return out
 }

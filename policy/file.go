@@ -25,8 +25,12 @@ type fileContent struct {
 	ClientIPs []strict.String `json:"client_ips" schema:"list" jsonschema:"minItems=1,uniqueItems=true,example=office"`
 	// The cors of every route of this file that has none of its own.
 	CORS *corsEntry `json:"cors"`
+	// How denials are written for the routes of this file that have none of their own, and, if no other file has any, for requests that no route matches.
+	Denials *denialsEntry `json:"denials"`
 	// The routes. Of those that match, the most specific one wins, whatever the order; where none matches, nobody gets in.
 	Routes []routeEntry `json:"routes" jsonschema:"required,minItems=1" missing:", and a policy without routes lets nobody in; write at least one" empty:", and a policy without routes lets nobody in; write at least one"`
+
+	denials *Denials // compiled
 }
 
 // A routeEntry is a route: the requests that it is for, and who may pass. It has
@@ -57,6 +61,8 @@ type routeKeys struct {
 	Principals []principalText `json:"principals" jsonschema:"minItems=1,uniqueItems=true,example=spiffe://cluster.local/ns/web/sa/*"`
 	// Which browser applications may ask for a preflight and read a denial. Absent: the file's default, or none.
 	CORS *corsEntry `json:"cors"`
+	// How denials are written. Absent: as the file says, or as problem documents, to which {} goes back.
+	Denials *denialsEntry `json:"denials"`
 	// true: a token may be in the query parameter that jwt.sources in the configuration names, for clients that can send no header. A URL is kept in more places than a header is.
 	TokenQuery onlyTrue `json:"token_query"`
 	// true: an API key may be in the query parameter that api_key.sources in the configuration names.

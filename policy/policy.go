@@ -19,7 +19,11 @@ type Policy struct {
 	warnings  []Problem
 	matcher   matcher
 	table     []Entry
+	denials   *Denials
 }
+
+// Denials returns how denials of requests that no route matches are written, or nil.
+func (p *Policy) Denials() *Denials { return p.denials }
 
 // AdminRole returns the role that passes every role check, or "" if there is none.
 func (p *Policy) AdminRole() string { return p.adminRole }
@@ -66,6 +70,8 @@ type Route struct {
 	// Origins, if not nil, are the origins of the browser applications that may send
 	// preflights and read denials.
 	Origins *OriginSet
+	// Denials, if not nil, are how denials are written.
+	Denials *Denials
 	// Condition, if not nil, must be true for the request and the verified principal.
 	Condition *condition.Condition
 	// PathAllows are the ambiguous spellings of a path that the route accepts.

@@ -187,6 +187,10 @@ type SessionsKeys struct {
 	RedisURLFile filePath `json:"redis_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// A program and its arguments, without a shell, that prints the password, such as a token of a cloud's IAM; instead of password_file. It runs again after password_lifetime, and at once when a login is refused.
+	PasswordCommand []string `json:"password_command"`
+	// How long a password of password_command is used for new connections; less than it is valid. 10s to 24h.
+	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// Certificates for a URL with TLS; read again when they change. Absent: the authorities of the system are trusted.
 	TLS ClientTLSKeys `json:"tls"`
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
@@ -217,6 +221,10 @@ type DirectoryKeys struct {
 	DatabaseURLFile filePath `json:"database_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// A program and its arguments, without a shell, that prints the password, such as a token of a cloud's IAM; instead of password_file. It runs again after password_lifetime, and at once when a login is refused.
+	PasswordCommand []string `json:"password_command"`
+	// How long a password of password_command is used for new connections; less than it is valid. 10s to 24h.
+	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// A YAML file with users and API keys, instead of a database.
 	File filePath `json:"file"`
 	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.

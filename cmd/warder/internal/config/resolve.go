@@ -229,6 +229,9 @@ func (c *Config) resolveSessions() Sessions {
 	s.RedisURLFile = source.file()
 	s.Password, s.PasswordFile = c.passwordFile("sessions.password_file", c.Sessions.PasswordFile)
 	if s.InMemory() {
+		if len(c.Sessions.PasswordCommand) > 0 {
+			r.warn("sessions.password_command", "is not run, because sessions are in memory; leave it out")
+		}
 		if s.PasswordFile.Path != "" {
 			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
 			s.PasswordFile = SecretFile{}
@@ -241,9 +244,13 @@ func (c *Config) resolveSessions() Sessions {
 		}
 		return s
 	}
+	s.PasswordCommand = c.passwordCommand("sessions", c.Sessions.PasswordCommand, c.Sessions.PasswordLifetime)
 	store := s.Redis(nil)
+	if s.PasswordCommand != nil {
+		store.Password = anyPassword
+	}
 	if err := store.Validate(); err != nil {
-		r.failWith("sessions.redis_url", "", err)
+		r.failWith("sessions.redis_url", "", s.PasswordCommand.naming(err))
 	}
 	for _, line := range store.Warnings() {
 		r.warn("sessions.redis_url", "%s", line)
@@ -269,15 +276,23 @@ func (c *Config) resolveDirectory() Directory {
 	case ok:
 		s.DatabaseURL, s.DatabaseURLFile = url, source.file()
 		s.Password, s.PasswordFile = c.passwordFile("directory.password_file", d.PasswordFile)
-		if err := s.Postgres(nil).Validate(); err != nil {
-			r.failWith("directory.database_url", "", err)
+		s.PasswordCommand = c.passwordCommand("directory", d.PasswordCommand, d.PasswordLifetime)
+		store := s.Postgres(nil)
+		if s.PasswordCommand != nil {
+			store.Password = anyPassword
 		}
-		for _, warning := range s.Postgres(nil).Warnings() {
+		if err := store.Validate(); err != nil {
+			r.failWith("directory.database_url", "", s.PasswordCommand.naming(err))
+		}
+		for _, warning := range store.Warnings() {
 			r.warn("directory.database_url", "%s", warning)
 		}
 	case d.File != "":
 		if d.PasswordFile != "" {
 			r.warn("directory.password_file", "is not looked at, because users and keys are in directory.file; leave it out")
+		}
+		if len(d.PasswordCommand) > 0 {
+			r.warn("directory.password_command", "is not run, because users and keys are in directory.file; leave it out")
 		}
 		if _, err := OpenDirectory(s); err != nil {
 			r.directoryFile(s.File, err)

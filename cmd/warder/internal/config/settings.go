@@ -67,6 +67,7 @@ type Sessions struct {
 	Timeout     time.Duration
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
+	PasswordCommand            *PasswordCommand // prints Password; nil if no program does
 }
 
 // ClientTLS contains the names of certificate files for connections to a server, and the name that
@@ -94,6 +95,7 @@ type Directory struct {
 	Timeout                  time.Duration
 	// The files that the two secrets are from, if any.
 	DatabaseURLFile, PasswordFile SecretFile
+	PasswordCommand               *PasswordCommand // prints Password; nil if no program does
 }
 
 // Log contains the settings of warder's own log and the decision log.

@@ -108,8 +108,11 @@ func examine(ctx context.Context, p cli.Process, o options) (*report, error) {
 	r.say("configuration", good, "", "%s is valid", configName(path))
 	r.examinePolicy(s, p.Env)
 	r.examineListeners(s.Listen)
+	if s.Listen.TLS.Enabled() {
+		r.examineCertificates(s.Listen.TLS)
+	}
 	fetched := r.examineKeys(ctx, s.JWT)
-	stores := r.openStores(s)
+	stores := r.openStores(ctx, s)
 	defer stores.close()
 	r.examineRedis(ctx, stores.redis, s.Sessions)
 	r.examinePostgres(ctx, stores.postgres, s.Directory)
