@@ -84,6 +84,7 @@ type Sessions struct {
 	// tellsRole reports whether the server accepted ROLE on the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
+	breaker   *authz.Breaker[string] // by key
 	// stream holds the facts and keeps them current. It is nil while there is none.
 	stream atomic.Pointer[stream]
 
@@ -132,6 +133,7 @@ func New(c Config) (*Sessions, error) {
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.client.Store(s.newClient())
 	s.questions = newBatcher(s.timeout, s.now, s.askRedis)
+	s.breaker = authz.NewBreaker(authz.BreakerConfig[string]{Store: "sessions", Ask: s.probe, Failed: isOutage, Timeout: s.timeout, Log: s.log, Now: s.now})
 	if c.Tracked {
 		s.background.Go(s.track)
 	}
@@ -186,26 +188,48 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 			s.counts.Hit()
 			return alive, nil
 		}
+		if err := s.breaker.Refuse(key); err != nil {
+			return false, err
+		}
 		return s.fill(ctx, of, key, now)
 	}
 	if s.tracked {
 		s.counts.Bypass()
 	}
+	if err := s.breaker.Refuse(key); err != nil {
+		return false, err
+	}
 	return s.alive(ctx, key, now)
 }
 
-// alive asks Redis and calls Config.Asked.
+// alive asks Redis and tells the result.
 func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
 	alive, err := s.questions.alive(ctx, key, now)
-	s.tell(now, alive, err)
+	s.tell(key, now, alive, err)
 	return alive, err
 }
 
-func (s *Sessions) tell(asked time.Time, alive bool, err error) {
+// tell gives the result of a question to Config.Asked and to the breaker.
+func (s *Sessions) tell(key string, asked time.Time, alive bool, err error) {
 	if s.asked != nil {
 		s.asked(s.now().Sub(asked), alive, err)
 	}
+	s.breaker.Heard(key, asked, err)
 }
+
+// probe asks Redis for the breaker, which hears of the result.
+func (s *Sessions) probe(ctx context.Context, key string) error {
+	now := s.now()
+	alive, err := s.questions.alive(ctx, key, now)
+	if s.asked != nil {
+		s.asked(s.now().Sub(now), alive, err)
+	}
+	return err
+}
+
+// Available reports whether checks ask Redis. While it does not answer they do not: see
+// [authz.Breaker].
+func (s *Sessions) Available() bool { return s.breaker.Available() }
 
 // Counts returns the cache's counters. They are zero without Tracked.
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
@@ -215,7 +239,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	at, first := of.facts.join(key, now, of)
 	if first {
 		s.counts.Miss()
-		if err := s.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+		if err := s.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -223,7 +247,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	}
 	err := s.await(ctx, at)
 	if first {
-		s.tellFilled(now, at, err)
+		s.tellFilled(key, now, at, err)
 	}
 	if err != nil {
 		return false, err
@@ -255,12 +279,12 @@ func (s *Sessions) await(ctx context.Context, at *fill) error {
 }
 
 // tellFilled is tell for the question of a fill. err is the result of await.
-func (s *Sessions) tellFilled(asked time.Time, at *fill, err error) {
+func (s *Sessions) tellFilled(key string, asked time.Time, at *fill, err error) {
 	if err != nil {
-		s.tell(asked, false, err)
+		s.tell(key, asked, false, err)
 		return
 	}
-	s.tell(asked, at.answer.alive, at.answer.err)
+	s.tell(key, asked, at.answer.alive, at.answer.err)
 }
 
 func timedOut(why error) error {
@@ -270,7 +294,9 @@ func timedOut(why error) error {
 // Check asks Redis about a session that does not exist, to test the configured address,
 // password and permissions. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
-	_, err := s.questions.alive(ctx, s.checkKey(), s.now())
+	now := s.now()
+	_, err := s.questions.alive(ctx, s.checkKey(), now)
+	s.breaker.Heard(s.checkKey(), now, err)
 	return err
 }
 
@@ -303,6 +329,7 @@ func (s *Sessions) reconnect(old *redis.Client) {
 // Close closes the connections. Later questions return an error.
 func (s *Sessions) Close() error {
 	s.stop()
+	s.breaker.Close()
 	s.questions.close()
 	s.background.Wait()
 	return s.client.Load().Close()

@@ -164,6 +164,7 @@ func (s *Server) makeStores() (err error) {
 	if s.traces != nil {
 		s.stores = s.stores.traced(s.traces, s.settings)
 	}
+	s.metrics.ShowAvailability(s.stores.Available...)
 	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(s.tokens))...)
 	return nil
 }

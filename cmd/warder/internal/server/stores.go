@@ -17,13 +17,14 @@ import (
 
 // Stores are the stores of an engine, with checks of whether they can be reached.
 type Stores struct {
-	Sessions authz.Sessions
-	Users    authz.Users
-	APIKeys  authz.APIKeys
-	Caches   []metrics.Cache
-	Checks   []StoreCheck
-	closers  []func()
-	secrets  []*secretUser // with secrets in files
+	Sessions  authz.Sessions
+	Users     authz.Users
+	APIKeys   authz.APIKeys
+	Caches    []metrics.Cache
+	Available []metrics.Availability
+	Checks    []StoreCheck
+	closers   []func()
+	secrets   []*secretUser // with secrets in files
 }
 
 // A StoreCheck checks whether a store can be reached and fits the configuration.
