@@ -39,6 +39,8 @@ type Config struct {
 	// Use gets the keys when they have changed, and nil when they are no longer known. Calls do
 	// not overlap. It may be nil.
 	Use func(keys []token.Key)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // Validate returns every problem, each a [*token.ConfigError].

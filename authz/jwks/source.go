@@ -87,6 +87,9 @@ func New(c Config) (*Source, error) {
 		return nil, err
 	}
 	c.MaxAge = cmp.Or(c.MaxAge, DefaultMaxAge)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -172,7 +175,7 @@ func (s *Source) wait(ctx context.Context, d time.Duration) (asked bool) {
 		case <-early.C:
 		}
 		s.mu.Lock()
-		wanted, left := s.wanted, askEvery-time.Since(s.asked)
+		wanted, left := s.wanted, askEvery-s.config.Now().Sub(s.asked)
 		s.mu.Unlock()
 		switch {
 		case !wanted: // another token has begun a fetch meanwhile
@@ -193,7 +196,7 @@ func (s *Source) Ask(ctx context.Context) (current bool) {
 		s.mu.Lock()
 		f := s.flight
 		if f == nil {
-			if since := time.Since(s.asked); !s.asked.IsZero() && since < askEvery {
+			if since := s.config.Now().Sub(s.asked); !s.asked.IsZero() && since < askEvery {
 				current := !s.status.Read.Before(s.asked)
 				s.want()
 				s.mu.Unlock()
@@ -246,7 +249,7 @@ func (s *Source) start(asked bool) *flight {
 func (s *Source) startLocked(asked bool) *flight {
 	f := &flight{done: make(chan struct{}), asked: asked}
 	s.flight = f
-	began := time.Now()
+	began := s.config.Now()
 	if asked {
 		s.asked, s.wanted = began, false
 	}
@@ -300,7 +303,7 @@ func (s *Source) read(ctx context.Context) ([]token.Key, answer, error) {
 	}
 	address := s.config.URL
 	if address == "" {
-		if s.url == "" || time.Since(s.discovered) > rediscover {
+		if s.url == "" || s.config.Now().Sub(s.discovered) > rediscover {
 			found, err := s.discover(ctx, client)
 			if err != nil {
 				return nil, answer{}, err
@@ -308,7 +311,7 @@ func (s *Source) read(ctx context.Context) ([]token.Key, answer, error) {
 			if found != s.url {
 				s.etag = ""
 			}
-			s.url, s.discovered = found, time.Now()
+			s.url, s.discovered = found, s.config.Now()
 		}
 		address = s.url
 	}
@@ -379,7 +382,7 @@ func (s *Source) good(keys []token.Key, began time.Time) {
 	if s.expire != nil {
 		s.expire.Stop()
 	}
-	s.expire = time.AfterFunc(s.config.MaxAge-time.Since(began), func() { s.tooOld(began) })
+	s.expire = time.AfterFunc(s.config.MaxAge-s.config.Now().Sub(began), func() { s.tooOld(began) })
 	s.mu.Unlock()
 	switch {
 	case changed:
@@ -402,7 +405,7 @@ func (s *Source) failed(err error) {
 	text := err.Error()
 	s.mu.Lock()
 	same := !s.status.Failed.IsZero() && s.status.Fault == text
-	s.status.Failed, s.status.Fault = time.Now(), text
+	s.status.Failed, s.status.Fault = s.config.Now(), text
 	s.status.Failures++
 	known, read := s.keys != nil, s.status.Read
 	s.mu.Unlock()
