@@ -162,31 +162,48 @@ func (r *Redis) answers(ctx context.Context) error {
 }
 
 func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
+	lines, err := r.doLines(ctx, 1, args...)
+	if err != nil {
+		return "", err
+	}
+	return lines[0], nil
+}
+
+// doLines returns the first lines of the reply to a command.
+func (r *Redis) doLines(ctx context.Context, n int, args ...string) ([]string, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	lines := bufio.NewReader(conn)
-	send := func(args ...string) (string, error) {
+	send := func(n int, args ...string) (reply []string, err error) {
 		if _, err := conn.Write(command(args)); err != nil {
-			return "", err
+			return nil, err
 		}
-		line, err := lines.ReadString('\n')
-		return strings.TrimSuffix(line, "\r\n"), err
+		for len(reply) < n {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return nil, err
+			}
+			if reply = append(reply, strings.TrimSuffix(line, "\r\n")); line[0] == '-' {
+				break
+			}
+		}
+		return reply, nil
 	}
 	if r.Password != "" {
-		if reply, err := send("AUTH", r.Password); err != nil || reply != "+OK" {
-			return "", fmt.Errorf("AUTH: %s %w", reply, err)
+		if reply, err := send(1, "AUTH", r.Password); err != nil || reply[0] != "+OK" {
+			return nil, fmt.Errorf("AUTH: %s %w", reply, err)
 		}
 	}
-	return send(args...)
+	return send(n, args...)
 }
 
 // command encodes a command as an array of bulk strings (RESP 2).

@@ -54,24 +54,30 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 	if !authz.ValidID(userID) {
 		return nil, nil
 	}
-	client, match := a.sessions.client.Load(), a.sessions.key.pattern(userID)
+	nodes, err := a.sessions.servers.Load().nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	match := a.sessions.key.pattern(userID)
 	var ids []string
-	for cursor := uint64(0); ; {
-		keys, next, err := scan(ctx, client, cursor, match, a.sessions.timeout)
-		if err != nil {
-			return nil, explainAdmin(ctx, err)
-		}
-		for _, key := range keys {
-			if id, ok := a.sessions.key.sessionID(key, userID); ok {
-				ids = append(ids, id)
+	for _, n := range nodes {
+		for cursor := uint64(0); ; {
+			keys, next, err := scan(ctx, n.client.Load(), cursor, match, a.sessions.timeout)
+			if err != nil {
+				return nil, explainAdmin(ctx, err)
 			}
-		}
-		if cursor = next; cursor == 0 {
-			break
+			for _, key := range keys {
+				if id, ok := a.sessions.key.sessionID(key, userID); ok {
+					ids = append(ids, id)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
 		}
 	}
 	slices.Sort(ids)
-	return a.withTTL(ctx, client, userID, slices.Compact(ids)) // SCAN may return a key twice
+	return a.withTTL(ctx, nodes[0].client.Load(), userID, slices.Compact(ids)) // SCAN may return a key twice
 }
 
 func scan(ctx context.Context, client *redis.Client, cursor uint64, match string, timeout time.Duration) ([]string, uint64, error) {
@@ -121,9 +127,13 @@ func (a *Admin) End(ctx context.Context, userID string, sessionIDs []string) err
 		}
 		keys = append(keys, a.sessions.key.key(userID, id))
 	}
+	nodes, err := a.sessions.servers.Load().nodes(ctx)
+	if err != nil {
+		return err
+	}
 	for some := range slices.Chunk(keys, maxBatch) {
 		ctx, cancel := context.WithTimeout(ctx, a.sessions.timeout)
-		err := a.sessions.client.Load().Del(ctx, some...).Err()
+		err := nodes[0].client.Load().Del(ctx, some...).Err()
 		if err != nil {
 			err = explainAdmin(ctx, err)
 		}

@@ -303,7 +303,7 @@ func TestProveRefusesAnotherServer(t *testing.T) {
 		{answer{left: forever}, errElsewhere},
 		{answer{announced: true, err: errReplica}, errReplica},
 	} {
-		s := &Sessions{key: key, now: time.Now}
+		s := &node{s: &Sessions{key: key, now: time.Now}}
 		s.questions = startBatcher(t, func(_ context.Context, batch []*question) {
 			for _, q := range batch {
 				q.settle(tt.answer)

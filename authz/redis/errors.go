@@ -19,14 +19,15 @@ import (
 var (
 	// A replica may still have a session that was logged out on the primary.
 	errReplica  = errors.New("the server is a replica; name the primary")
-	errSentinel = errors.New("the server is a Sentinel, which has no sessions; name the primary that it watches, as in redis://host:6379/0")
+	errSentinel = errors.New("the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0, with the NAME that it has for the primary")
 	errCluster  = errors.New("the server belongs to a Redis Cluster, which is not supported yet: each of its servers has a part of the sessions; " +
 		"name a Redis or Valkey without cluster mode")
+	errNotSentinel = errors.New("the server is no Sentinel; write redis:// for a server that has sessions itself")
 )
 
 // wrongServer returns the error above that err wraps, or nil.
 func wrongServer(err error) error {
-	for _, wrong := range []error{errReplica, errSentinel, errCluster} {
+	for _, wrong := range []error{errReplica, errSentinel, errCluster, errNotSentinel} {
 		if errors.Is(err, wrong) {
 			return wrong
 		}

@@ -39,8 +39,13 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	if err := s.Check(ctx); err != nil {
 		return Examination{}, err
 	}
-	client := s.client.Load()
-	e := Examination{TellsRole: s.tellsRole.Load(), Protected: s.protection()}
+	nodes, err := s.servers.Load().nodes(ctx)
+	if err != nil {
+		return Examination{}, err
+	}
+	n := nodes[0]
+	client := n.client.Load()
+	e := Examination{TellsRole: n.tellsRole.Load(), Protected: n.protection()}
 	if name, err := client.Do(ctx, "ACL", "WHOAMI").Text(); err == nil {
 		e.User = name
 	}
@@ -71,9 +76,9 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	return e, nil
 }
 
-func (s *Sessions) protection() string {
-	options := s.access.current.Load().options
-	host, _, _ := net.SplitHostPort(options.Addr)
+func (n *node) protection() string {
+	options := n.s.access.current.Load().options
+	host, _, _ := net.SplitHostPort(n.address)
 	address, err := netip.ParseAddr(host)
 	switch {
 	case options.TLSConfig != nil:

@@ -6,9 +6,18 @@ import (
 	"time"
 )
 
+// node returns the node of a topology with one.
+func (s *Sessions) node() *node {
+	nodes, err := s.servers.Load().nodes(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return nodes[0]
+}
+
 // Tracks reports whether facts are in use now.
 func (s *Sessions) Tracks() bool {
-	of := s.stream.Load()
+	of := s.node().stream.Load()
 	return of != nil && of.proven(s.now())
 }
 
@@ -16,11 +25,11 @@ func (s *Sessions) Tracks() bool {
 // call have been applied.
 func (s *Sessions) Heard(ctx context.Context) error {
 	began := s.now()
-	of := s.stream.Load()
+	of := s.node().stream.Load()
 	if of == nil {
 		return errors.New("nothing is tracked")
 	}
-	if err := s.prove(ctx, of); err != nil {
+	if err := s.node().prove(ctx, of); err != nil {
 		return err
 	}
 	again := time.NewTicker(100 * time.Microsecond)
@@ -39,7 +48,7 @@ func (s *Sessions) Heard(ctx context.Context) error {
 
 // Kept reports whether there is a fact about the session, and whether it is alive.
 func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
-	of := s.stream.Load()
+	of := s.node().stream.Load()
 	if of == nil {
 		return false, false
 	}
@@ -49,7 +58,7 @@ func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
 // Waiting returns the number of checks waiting for the fill of a session.
 func (s *Sessions) Waiting(userID, sessionID string) int {
 	key := s.key.key(userID, sessionID)
-	sh := s.stream.Load().facts.shard(key)
+	sh := s.node().stream.Load().facts.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if at := sh.fills[key]; at != nil {

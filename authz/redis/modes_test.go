@@ -19,7 +19,7 @@ func TestWrongServers(t *testing.T) {
 	served.Do(t, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	locked.Do(t, "ACL", "SETUSER", "reader", "on", ">reader-canary", "~session:*", "+exists")
 	lockedCluster.Do(t, "ACL", "SETUSER", "reader", "on", ">reader-canary", "~session:*", "+exists")
-	const isSentinel, isCluster = "redis: the server is a Sentinel, which has no sessions; name the primary", "redis: the server belongs to a Redis Cluster, which is not supported yet"
+	const isSentinel, isCluster = "redis: the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0", "redis: the server belongs to a Redis Cluster, which is not supported yet"
 	for _, tt := range []struct{ want, name, url string }{
 		{isSentinel, "a Sentinel", "redis://" + sentinel.Addr},
 		{isSentinel, "a Sentinel and a database", "redis://" + sentinel.Addr + "/3"},

@@ -20,17 +20,19 @@ import (
 // Config configures [Sessions].
 type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
-	// redis://[user:password@]host[:port][/database], or another spelling that clients
-	// use: valkey://, redis+unix://, host:port. [Config.Warnings] returns which of its
-	// parameters have no effect.
+	// redis://[user:password@]host[:port][/database], or redis+sentinel://, or another
+	// spelling that clients use: valkey://, redis+unix://, host:port. [Config.Warnings]
+	// returns which of its parameters have no effect.
 	URL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
 	// TLS is for a URL with TLS only.
 	TLS TLS
-	// Reread, if not nil, returns the URL and the password that are configured now. It is
-	// called when the server refuses a login, before the login is repeated.
-	Reread func(context.Context) (url, password string, err error)
+	// Sentinel is for a URL that names Sentinels only.
+	Sentinel Sentinel
+	// Reread, if not nil, returns the secrets that are configured now. It is called when a
+	// server refuses a login, before the login is repeated.
+	Reread func(context.Context) (Secrets, error)
 	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate].
 	KeyTemplate string
 	// Timeout bounds one question, including connecting. 0 means 100ms.
@@ -45,6 +47,15 @@ type Config struct {
 	// Asked, if not nil, is called after each question sent to Redis, but not after an
 	// answer from the cache. It must not block.
 	Asked func(took time.Duration, alive bool, err error)
+}
+
+// Secrets is the part of a [Config] that may change while it is in use.
+type Secrets struct{ URL, Password, SentinelPassword string }
+
+// with returns the configuration with other secrets.
+func (c Config) with(now Secrets) Config {
+	c.URL, c.Password, c.Sentinel.Password = now.URL, now.Password, now.SentinelPassword
+	return c
 }
 
 const (
@@ -72,21 +83,16 @@ const (
 // it also needs +pttl, +client|id, +client|tracking, +subscribe, +ping and
 // +pubsub|numsub, and the channels &__redis__:invalidate*.
 type Sessions struct {
-	client  atomic.Pointer[redis.Client]
-	access  access
-	key     template
-	timeout time.Duration
-	now     func() time.Time
-	log     *slog.Logger
-	asked   func(took time.Duration, alive bool, err error) // may be nil
-	counts  authz.CacheCounter                              // with tracked only
-	tracked bool
-	// tellsRole reports whether the server accepted ROLE on the newest connection.
-	tellsRole atomic.Bool
-	questions *batcher
-	// stream holds the facts and keeps them current. It is nil while there is none.
-	stream atomic.Pointer[stream]
-
+	servers    atomic.Pointer[deployed]
+	access     access
+	sentinels  access // of connections to Sentinels
+	key        template
+	timeout    time.Duration
+	now        func() time.Time
+	log        *slog.Logger
+	asked      func(took time.Duration, alive bool, err error) // may be nil
+	counts     authz.CacheCounter                              // with tracked only
+	tracked    bool
 	running    context.Context // until Close
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -113,8 +119,10 @@ func (c Config) sessions() (*Sessions, error) {
 		return nil, err
 	}
 	s := &Sessions{key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}
-	s.access.config = c
+	s.access.config, s.access.part = c, func(t *target) *target { return t }
 	s.access.current.Store(t)
+	s.sentinels.config, s.sentinels.part = c, func(t *target) *target { return t.sentinels }
+	s.sentinels.current.Store(t.sentinels)
 	return s, nil
 }
 
@@ -126,16 +134,16 @@ func New(c Config) (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.start()
+	return s, nil
+}
+
+func (s *Sessions) start() {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
-	s.client.Store(s.newClient())
-	s.questions = newBatcher(s.timeout, s.now, s.askRedis)
-	if c.Tracked {
-		s.background.Go(s.track)
-	}
-	return s, nil
+	s.deploy(s.access.current.Load())
 }
 
 // bound sets the client's timeouts and its number of connections.
@@ -180,25 +188,46 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 		return false, nil
 	}
 	key, now := s.key.key(userID, sessionID), s.now()
+	if !s.tracked {
+		return s.alive(ctx, key, now)
+	}
+	servers := s.servers.Load()
 	// now was read before the stream, so that a fact is judged at the start of the check.
-	if of := s.stream.Load(); of != nil && of.proven(now) {
-		if alive, known := of.facts.get(key, now); known {
-			s.counts.Hit()
-			return alive, nil
+	if n := servers.owner(key, now); n != nil {
+		if of := n.stream.Load(); of != nil && of.proven(now) {
+			if alive, known := of.facts.get(key, now); known {
+				s.counts.Hit()
+				return alive, nil
+			}
+			return s.fill(ctx, servers, n, of, key, now)
 		}
-		return s.fill(ctx, of, key, now)
 	}
-	if s.tracked {
-		s.counts.Bypass()
-	}
+	s.counts.Bypass()
 	return s.alive(ctx, key, now)
 }
 
 // alive asks Redis and calls Config.Asked.
 func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
-	alive, err := s.questions.alive(ctx, key, now)
+	alive, err := s.ask(ctx, key, now)
 	s.tell(now, alive, err)
 	return alive, err
+}
+
+// ask asks the server that has the key, and again if another one has got it meanwhile.
+func (s *Sessions) ask(ctx context.Context, key string, now time.Time) (alive bool, err error) {
+	for {
+		servers := s.servers.Load()
+		n := servers.owner(key, now)
+		if n == nil {
+			if n, err = servers.await(ctx, key, now.Add(s.timeout)); err != nil {
+				return false, err
+			}
+		}
+		alive, err = n.questions.alive(ctx, key, now)
+		if !servers.moved(ctx, key, n, err) {
+			return alive, err
+		}
+	}
 }
 
 func (s *Sessions) tell(asked time.Time, alive bool, err error) {
@@ -211,11 +240,11 @@ func (s *Sessions) tell(asked time.Time, alive bool, err error) {
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
 // fill asks Redis for a fact, or waits for a fill of the same key in progress.
-func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Time) (bool, error) {
+func (s *Sessions) fill(ctx context.Context, servers *deployed, n *node, of *stream, key string, now time.Time) (bool, error) {
 	at, first := of.facts.join(key, now, of)
 	if first {
 		s.counts.Miss()
-		if err := s.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+		if err := n.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -231,7 +260,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	// A check that joined the fill may have begun after Redis answered, so the answer may
 	// be older than a change made before the check. Such a check may use the answer only
 	// under the conditions for using a fact.
-	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) {
+	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, key, n, nil) {
 		return at.answer.alive, nil
 	}
 	// Ask Redis as in strict, within the time that is left.
@@ -270,70 +299,16 @@ func timedOut(why error) error {
 // Check asks Redis about a session that does not exist, to test the configured address,
 // password and permissions. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
-	_, err := s.questions.alive(ctx, s.checkKey(), s.now())
+	_, err := s.ask(ctx, s.checkKey(), s.now())
 	return err
 }
 
 func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
 
-func (s *Sessions) newClient() *redis.Client {
-	return redis.NewClient(s.optionsOf(s.access.current.Load(), s.refuseReplica))
-}
-
-// reconnect replaces the client, because its host name may now resolve to another
-// server. The old client is closed after s.timeout, so that questions in progress are
-// still answered.
-func (s *Sessions) reconnect(old *redis.Client) {
-	fresh := s.newClient()
-	if !s.client.CompareAndSwap(old, fresh) {
-		_ = fresh.Close() // another goroutine has replaced it
-		return
-	}
-	s.background.Go(func() {
-		answered := time.NewTimer(s.timeout)
-		defer answered.Stop()
-		select {
-		case <-answered.C:
-		case <-s.running.Done():
-		}
-		_ = old.Close()
-	})
-}
-
 // Close closes the connections. Later questions return an error.
 func (s *Sessions) Close() error {
 	s.stop()
-	s.questions.close()
+	s.servers.Load().close()
 	s.background.Wait()
-	return s.client.Load().Close()
-}
-
-// refuseReplica rejects a new connection to a replica.
-func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
-	role := conn.Do(ctx, "ROLE")
-	s.tellsRole.Store(role.Err() == nil)
-	return roleError(role)
-}
-
-// roleError returns errReplica when the reply to ROLE is that of a replica, and errSentinel
-// when it is that of a Sentinel. When the ACL or the server rejects ROLE, the configured server
-// is assumed to be a primary.
-func roleError(reply *redis.Cmd) error {
-	role, err := reply.Slice()
-	if err != nil {
-		if isType[redis.Error](err) {
-			return nil
-		}
-		return err
-	}
-	if len(role) == 0 {
-		return nil
-	}
-	switch role[0] {
-	case "slave", "replica":
-		return errReplica
-	case "sentinel":
-		return errSentinel
-	}
 	return nil
 }

@@ -58,13 +58,12 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
 	settings, files, again := c.Redis(log), c.SecretFiles(), newReading()
 	settings.Asked = asked
-	settings.Reread = func(ctx context.Context) (url, password string, err error) {
+	settings.Reread = func(ctx context.Context) (redis.Secrets, error) {
 		contents, err := again.readAgain(ctx, files)
 		if err != nil {
-			return "", "", err
+			return redis.Secrets{}, err
 		}
-		now := c.WithSecrets(contents)
-		return now.RedisURL.Reveal(), now.Password.Reveal(), nil
+		return c.WithSecrets(contents).RedisSecrets(), nil
 	}
 	sessions, err := redis.New(settings)
 	if err != nil {
@@ -78,8 +77,7 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 		files: files, contents: c.SecretContents(),
 		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
 		use: func(contents []mask.Secret) ([]any, error) {
-			now := c.WithSecrets(contents)
-			return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
+			return nil, sessions.Reconfigure(c.WithSecrets(contents).RedisSecrets())
 		},
 	})
 	s.OnClose(func() { _ = sessions.Close() })

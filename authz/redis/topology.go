@@ -1,0 +1,91 @@
+package redis
+
+import (
+	"context"
+	"time"
+)
+
+// A deployment is how the servers of a URL belong together.
+type deployment int
+
+const (
+	oneServer   deployment = iota // it has all sessions
+	bySentinels                   // Sentinels say which server has all sessions
+	aSentinel                     // of a connection to a Sentinel itself
+	inCluster                     // each server has a part of the sessions
+)
+
+// modeError returns an error for a server that cannot be what the URL says that it is. mode is
+// what the server calls itself, or "".
+func (d deployment) modeError(mode string) error {
+	switch {
+	case d == aSentinel && mode != "" && mode != "sentinel":
+		return errNotSentinel
+	case d == aSentinel:
+		return nil
+	case mode == "sentinel":
+		return errSentinel
+	case mode == "cluster":
+		return errCluster
+	}
+	return nil
+}
+
+// A topology says which server has a key.
+type topology interface {
+	// owner returns the primary that has the key, or nil if that is not known for sure at the
+	// time now. It does not block.
+	owner(key string, now time.Time) *node
+	// await waits until the primary that has the key is known.
+	await(ctx context.Context, key string, until time.Time) (*node, error)
+	// moved reports whether a question about the key, which n has answered or for which it has
+	// returned err, must be asked again: another server has the key.
+	moved(ctx context.Context, key string, n *node, err error) bool
+	// nodes returns the primaries that have all keys together.
+	nodes(ctx context.Context) ([]*node, error)
+	close()
+}
+
+// deployed is a topology in an atomic pointer.
+type deployed struct{ topology }
+
+// deploy uses the servers of t from now on. Those before are closed when the questions in
+// progress have been answered. No fact of them is used again.
+func (s *Sessions) deploy(t *target) {
+	next := &deployed{}
+	switch t.among {
+	case bySentinels:
+		next.topology = s.watch(t)
+	default:
+		next.topology = only{s.newNode(t.seeds[0])}
+	}
+	if old := s.servers.Swap(next); old != nil {
+		s.afterAnswers(old.close)
+	}
+}
+
+// afterAnswers calls do when the questions in progress have been answered.
+func (s *Sessions) afterAnswers(do func()) {
+	s.background.Go(func() {
+		answered := time.NewTimer(s.timeout)
+		defer answered.Stop()
+		select {
+		case <-answered.C:
+		case <-s.running.Done():
+		}
+		do()
+	})
+}
+
+// only is the topology of one server.
+type only struct{ node *node }
+
+func (o only) owner(string, time.Time) *node { return o.node }
+
+func (o only) await(context.Context, string, time.Time) (*node, error) { return o.node, nil }
+
+func (o only) moved(context.Context, string, *node, error) bool { return false }
+
+func (o only) nodes(context.Context) ([]*node, error) { return []*node{o.node}, nil }
+
+func (o only) close() { o.node.close() }
