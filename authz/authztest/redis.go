@@ -83,8 +83,20 @@ func (r *Redis) URL() string {
 // answers.
 func (r *Redis) Start(t testing.TB) {
 	t.Helper()
+	r.start(t)
+}
+
+// StartReplica is Start, as a replica of a primary.
+func (r *Redis) StartReplica(t testing.TB, primary *Redis) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	r.start(t, "--replicaof", host+" "+port)
+}
+
+func (r *Redis) start(t testing.TB, more ...string) {
+	t.Helper()
 	_, port, _ := net.SplitHostPort(r.Addr)
-	args := append(slices.Clone(r.before),
+	args := append(slices.Concat(r.before, more),
 		"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket,
 		"--save", "", "--appendonly", "no", "--dir", r.dir, "--daemonize", "no", "--loglevel", "warning",
 	)

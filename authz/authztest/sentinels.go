@@ -40,7 +40,9 @@ func StartSentinels(t testing.TB, c SentinelsConfig) *Sentinels {
 	s.Servers = append(s.Servers, first)
 	host, port, _ := net.SplitHostPort(first.Addr)
 	for range c.Replicas {
-		s.Servers = append(s.Servers, startRedis(t, c.Password, append(args, "--replicaof", host+" "+port)...))
+		replica := startRedis(t, c.Password, args...)
+		replica.Do(t, "REPLICAOF", host, port)
+		s.Servers = append(s.Servers, replica)
 	}
 	state := fmt.Sprintf("sentinel monitor %s %s %s 2\n", s.Name, host, port)
 	for _, setting := range []string{"down-after-milliseconds %s 400", "failover-timeout %s 4000"} {
@@ -113,4 +115,20 @@ func (s *Sentinels) AwaitPrimary(t testing.TB, before *Redis) *Redis {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// Failover makes another server the primary, while the one before answers.
+func (s *Sentinels) Failover(t testing.TB) {
+	t.Helper()
+	sentinel := s.Sentinels[len(s.Sentinels)-1]
+	err := sentinel.process.await(func(ctx context.Context) error {
+		reply, err := sentinel.do(ctx, "SENTINEL", "FAILOVER", s.Name)
+		if err == nil && reply != "+OK" {
+			err = errors.New(reply) // the one before is not over yet
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

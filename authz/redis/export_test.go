@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 )
 
@@ -66,3 +67,24 @@ func (s *Sessions) Waiting(userID, sessionID string) int {
 	}
 	return 0
 }
+
+// OpenThrough is New, and connects to the address that through returns instead of each.
+func OpenThrough(c Config, through func(address string) string) (*Sessions, error) {
+	s, err := c.sessions()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range []*target{s.access.current.Load(), s.sentinels.current.Load()} {
+		if t != nil {
+			dial := t.dial
+			t.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				return dial(ctx, network, through(address))
+			}
+		}
+	}
+	s.start()
+	return s, nil
+}
+
+// TrustFor is how long a primary is believed without a majority.
+const TrustFor = trustFor

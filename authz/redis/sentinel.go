@@ -240,6 +240,9 @@ func (m *member) ask(ctx context.Context, primary string, list bool, now func() 
 	}
 	v.asked = now()
 	if _, err := p.exec(ctx); err != nil {
+		if errors.Is(err, redis.Nil) { // for the address of a primary that it does not watch
+			err = cmp.Or(properties.Err(), err)
+		}
 		return view{}, nil, explainSentinel(ctx, err)
 	}
 	if v.id, err = id.Text(); err != nil || v.id == "" {
