@@ -90,26 +90,29 @@ func (s *Sentinels) Hosts() string {
 	return strings.Join(all, ",")
 }
 
-// AwaitPrimary waits until one of the servers is a primary that a Sentinel names, other than the
-// server before, which may be nil. It returns the server.
+// Primary returns the server that the first Sentinel calls the primary.
+func (s *Sentinels) Primary(ctx context.Context) (*Redis, error) {
+	reply, err := s.Sentinels[0].doLines(ctx, 5, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range s.Servers {
+		if _, port, _ := net.SplitHostPort(server.Addr); len(reply) == 5 && port == reply[4] {
+			return server, nil
+		}
+	}
+	return nil, errors.New("no primary")
+}
+
+// AwaitPrimary waits until the first Sentinel names a primary other than the server before.
 func (s *Sentinels) AwaitPrimary(t testing.TB, before *Redis) *Redis {
 	t.Helper()
 	var found *Redis
-	err := s.Sentinels[0].process.await(func(ctx context.Context) error {
-		reply, err := s.Sentinels[0].doLines(ctx, 5, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.Name)
-		if err != nil {
-			return err
+	err := s.Sentinels[0].process.await(func(ctx context.Context) (err error) {
+		if found, err = s.Primary(ctx); err == nil && found == before {
+			err = errors.New("no other primary")
 		}
-		if len(reply) < 5 {
-			return errors.New(reply[0])
-		}
-		for _, server := range s.Servers {
-			if _, port, _ := net.SplitHostPort(server.Addr); server != before && port == reply[4] {
-				found = server
-				return nil
-			}
-		}
-		return errors.New("no other primary")
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
