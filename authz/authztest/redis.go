@@ -181,41 +181,49 @@ func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
 	return lines[0], nil
 }
 
-// doLines returns the first lines of the reply to a command.
-func (r *Redis) doLines(ctx context.Context, n int, args ...string) ([]string, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
-	lines := bufio.NewReader(conn)
-	send := func(n int, args ...string) (reply []string, err error) {
-		if _, err := conn.Write(command(args)); err != nil {
-			return nil, err
-		}
+// doLines returns the first lines of the reply to a command, or the one line of an error.
+func (r *Redis) doLines(ctx context.Context, n int, args ...string) (reply []string, err error) {
+	err = r.talk(ctx, func(lines *bufio.Reader) error {
 		for len(reply) < n {
 			line, err := lines.ReadString('\n')
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if reply = append(reply, strings.TrimSuffix(line, "\r\n")); line[0] == '-' {
 				break
 			}
 		}
-		return reply, nil
+		return nil
+	}, args...)
+	return reply, err
+}
+
+// talk sends one command on a new connection and reads the reply.
+func (r *Redis) talk(ctx context.Context, read func(*bufio.Reader) error, args ...string) error {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
+	if err != nil {
+		return err
 	}
-	if r.Password != "" {
-		if reply, err := send(1, "AUTH", r.Password); err != nil || reply[0] != "+OK" {
-			return nil, fmt.Errorf("AUTH: %s %w", reply, err)
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
 		}
 	}
-	return send(n, args...)
+	lines := bufio.NewReader(conn)
+	if r.Password != "" {
+		if _, err := conn.Write(command([]string{"AUTH", r.Password})); err != nil {
+			return err
+		}
+		if reply, err := lines.ReadString('\n'); err != nil || reply != "+OK\r\n" {
+			return fmt.Errorf("AUTH: %s %w", reply, err)
+		}
+	}
+	if _, err := conn.Write(command(args)); err != nil {
+		return err
+	}
+	return read(lines)
 }
 
 // command encodes a command as an array of bulk strings (RESP 2).

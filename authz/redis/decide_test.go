@@ -51,7 +51,7 @@ func TestReign(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	w := &watch{}
-	if w.owner("", now) != nil {
+	if w.owner("", now).node != nil {
 		t.Error("a primary before any Sentinel was heard")
 	}
 	n := &node{}
@@ -66,11 +66,11 @@ func TestReign(t *testing.T) {
 		{false, apart(t, now, 0, trustFor)}, // the machine was suspended
 		{false, apart(t, now, trustFor, 0)}, // the clock was set back
 	} {
-		if got := w.owner("", tt.at) == n; got != tt.want {
+		if got := w.owner("", tt.at).node == n; got != tt.want {
 			t.Errorf("believed after %v: %v, want %v", tt.at.Sub(now), got, tt.want)
 		}
 	}
-	if w.moved(t.Context(), "", n, nil) || !w.moved(t.Context(), "", &node{}, nil) {
+	if w.moved(t.Context(), "", place{node: n}, nil) || !w.moved(t.Context(), "", place{node: &node{}}, nil) {
 		t.Error("the owner is not the one that is believed")
 	}
 }

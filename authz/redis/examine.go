@@ -39,12 +39,13 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	if err := s.Check(ctx); err != nil {
 		return Examination{}, err
 	}
-	nodes, err := s.servers.Load().nodes(ctx)
+	random := rand.Text()
+	session := s.key.key("warder", random)
+	at, err := s.servers.Load().await(ctx, session, s.now().Add(s.timeout))
 	if err != nil {
 		return Examination{}, err
 	}
-	n := nodes[0]
-	client := n.client.Load()
+	n, client := at.node, at.node.client.Load()
 	e := Examination{TellsRole: n.tellsRole.Load(), Protected: n.protection()}
 	if name, err := client.Do(ctx, "ACL", "WHOAMI").Text(); err == nil {
 		e.User = name
@@ -54,8 +55,6 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 		after := s.now()
 		e.Skew, e.SkewKnown = at.Sub(before.Add(after.Sub(before)/2)), true
 	}
-	random := rand.Text()
-	session := s.key.key("warder", random)
 	probes := []probe{
 		{"create sessions (+set on the session keys)", []any{"SET", session, "1", "XX"}},
 		{"end sessions (+del on the session keys)", []any{"DEL", session}},
@@ -67,7 +66,7 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	}
 	for _, p := range probes {
 		switch err := client.Do(ctx, p.args...).Err(); {
-		case err == nil, errors.Is(err, redis.Nil):
+		case err == nil, errors.Is(err, redis.Nil), isType[*redirection](explain(ctx, err)): // a right is looked at first
 			e.Excess = append(e.Excess, p.right)
 		case ctx.Err() != nil:
 			return e, explain(ctx, err)

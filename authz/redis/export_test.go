@@ -49,11 +49,16 @@ func (s *Sessions) Heard(ctx context.Context) error {
 
 // Kept reports whether there is a fact about the session, and whether it is alive.
 func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
-	of := s.node().stream.Load()
+	key := s.key.key(userID, sessionID)
+	at := s.servers.Load().owner(key, s.now())
+	if at.node == nil {
+		return false, false
+	}
+	of := at.node.stream.Load()
 	if of == nil {
 		return false, false
 	}
-	return of.facts.get(s.key.key(userID, sessionID), s.now())
+	return of.facts.get(key, at.tenure, s.now())
 }
 
 // Waiting returns the number of checks waiting for the fill of a session.

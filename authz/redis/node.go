@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,8 @@ type node struct {
 	// tellsRole reports whether the server accepted ROLE on the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
+	// check is the key that proofs ask about, or nil for the usual one.
+	check atomic.Pointer[string]
 	// stream holds the facts and keeps them current. It is nil while there is none.
 	stream atomic.Pointer[stream]
 
@@ -68,6 +72,43 @@ func (n *node) close() {
 	n.questions.close()
 	n.background.Wait()
 	_ = n.client.Load().Close()
+}
+
+// checkKey returns the key of a session that does not exist, of which the server would know.
+func (n *node) checkKey() string {
+	if key := n.check.Load(); key != nil {
+		return *key
+	}
+	return n.s.checkKey()
+}
+
+// checkAmong makes checkKey one of the slots of the server, which are sorted.
+func (n *node) checkAmong(slots []int) {
+	for i := 0; ; i++ {
+		key := n.checkKey()
+		if i > 0 {
+			key = n.s.key.key("warder-"+strconv.Itoa(i), "check")
+		}
+		if _, found := slices.BinarySearch(slots, slotOf(key)); found {
+			n.check.Store(&key)
+			return
+		}
+	}
+}
+
+// integer sends a command about a key and returns the integer that the server replies. With
+// asking, the server answers although another one has the key.
+func (n *node) integer(ctx context.Context, asking bool, command, key string) (int64, error) {
+	p := packet{pipe: n.client.Load().Pipeline()}
+	if asking {
+		p.pipe.Do(ctx, "asking")
+	}
+	reply := redis.NewIntCmd(ctx, command, key)
+	_ = p.pipe.Process(ctx, reply) // only queued
+	if _, err := p.exec(ctx); err != nil {
+		return 0, err
+	}
+	return reply.Val(), nil
 }
 
 // refuseReplica rejects a new connection to a replica.

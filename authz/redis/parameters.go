@@ -27,6 +27,8 @@ type parameter struct {
 	sentinels bool
 	// primary means that the parameter makes the URL one of Sentinels.
 	primary bool
+	// several means that the parameter is for URLs that name Sentinels or a cluster only.
+	several bool
 	// many means that the parameter may be given several times.
 	many bool
 }
@@ -70,14 +72,10 @@ var parameters = []parameter{
 	{names: "sentinel_password", sentinels: true, read: func(l *location, name, value string) error { return setText(&l.sentinelPassword, name, value) }},
 	{names: "sentinel_kwargs", sentinels: true, read: readSentinelOptions},
 	{names: "min_other_sentinels use_disconnected_replicas check_connection", sentinels: true},
-	{names: "addr", many: true, read: func(l *location, _, value string) error {
-		if l.among == oneServer {
-			return errNamesCluster
-		}
-		return l.readHost(value)
-	}},
+	{names: "addr", several: true, many: true, read: func(l *location, _, value string) error { return l.readHost(value) }},
+	{names: "cluster cluster_mode", several: true, read: readCluster},
+	{names: "max_redirects", several: true},
 	{names: "sentinel sentinels sentinel_hosts", refused: errNamesSentinels},
-	{names: "cluster cluster_mode", refused: errNamesCluster},
 	{names: "key_prefix prefix namespace global_keyprefix", refused: errKeyPrefix},
 
 	// Timeouts and retries, which sessions.timeout bounds.
@@ -147,6 +145,26 @@ func namesPrimary(all []given) bool {
 	return slices.ContainsFunc(all, func(g given) bool { return g.value != "" && parameterOf[plainName(g.name)].primary })
 }
 
+// namesCluster reports whether a parameter says that the servers are those of a cluster.
+func namesCluster(all []given) bool {
+	return slices.ContainsFunc(all, func(g given) bool {
+		name := plainName(g.name)
+		return g.value != "" && (name == "addr" || strings.HasPrefix(name, "cluster") && switches[strings.ToLower(g.value)])
+	})
+}
+
+// readCluster reads a parameter that says whether the servers are those of a cluster.
+func readCluster(l *location, name, value string) error {
+	var on bool
+	if err := setBool(&on, name, value); err != nil {
+		return err
+	}
+	if on != (l.among == inCluster) {
+		return fmt.Errorf("the parameter %s contradicts the rest of the URL; leave it out", name)
+	}
+	return nil
+}
+
 // readParameters applies the parameters.
 func (l *location) readParameters(all []given) error {
 	seen := map[string]bool{}
@@ -173,6 +191,8 @@ func (l *location) readParameters(all []given) error {
 		switch p := parameterOf[name]; {
 		case p.tls && !l.tls:
 			return errors.New("has parameters for TLS, and does not use TLS; write rediss:// instead of redis://, or leave them out")
+		case p.several && l.socket:
+			return errors.New("has parameters for several servers, and names a socket; leave them out")
 		case p.sentinels && l.among != bySentinels:
 			return errors.New("has parameters for Sentinels, and names none; write redis+sentinel://host:26379/NAME/0, or leave them out")
 		}

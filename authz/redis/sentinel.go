@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,17 +56,8 @@ func (c Config) applySentinels(t *target, l *location) error {
 	return nil
 }
 
-const (
-	// trustFor is how long a primary is believed to be one after a majority of those who
-	// decide it was heard. It bounds how long a primary that has been replaced is asked.
-	trustFor = time.Second
-	// soonest is the shortest time between two questions to the same Sentinel.
-	soonest = 50 * time.Millisecond
-	// relist is the number of questions to a Sentinel between two about the other Sentinels.
-	relist = 25
-	// maxSentinels bounds how many Sentinels are asked.
-	maxSentinels = 32
-)
+// maxSentinels bounds how many Sentinels are asked.
+const maxSentinels = 32
 
 // A view is what a Sentinel said about the primary.
 type view struct {
@@ -128,17 +117,8 @@ func (m *minority) Error() string {
 // A watch is the topology of Sentinels: it asks them several times a second which server is the
 // primary. The primary is used while a majority of them names it.
 type watch struct {
-	s       *Sessions
-	t       *target
+	*council[view]
 	current atomic.Pointer[reign]
-
-	mu       sync.Mutex
-	members  map[string]*member // by address
-	changed  chan struct{}      // closed when a Sentinel was asked
-	problem  error              // why there is no primary
-	running  context.Context    // until close
-	stop     context.CancelFunc
-	watching sync.WaitGroup
 }
 
 // A reign is the time of a primary. It does not change.
@@ -148,78 +128,22 @@ type reign struct {
 	proof time.Time // the latest time at which it was known to be the primary
 }
 
-// A member is a Sentinel at an address.
-type member struct {
-	address string
-	client  *redis.Client
-	wanted  chan struct{} // it is to be asked now
-	leave   context.CancelFunc
-
-	// With the lock of the watch.
-	view   view
-	others []string // the addresses of the other Sentinels that it knows
-	err    error    // of the last question
-}
-
 func (s *Sessions) watch(t *target) *watch {
-	w := &watch{s: s, t: t, members: map[string]*member{}, changed: make(chan struct{})}
-	w.running, w.stop = context.WithCancel(context.Background())
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, address := range t.seeds {
-		w.join(address)
+	w := &watch{}
+	w.council = newCouncil[view](s, t.seeds, maxSentinels)
+	w.ask = func(ctx context.Context, m *member[view]) (view, []string, error) {
+		return askSentinel(ctx, m, t.primary, s.now)
 	}
+	w.connect = func(address string) *redis.Client {
+		return redis.NewClient(s.sentinels.options(t.sentinels, address, nil))
+	}
+	w.conclude = w.decide
+	w.convene()
 	return w
 }
 
-// join begins to ask the Sentinel at an address. The lock is held.
-func (w *watch) join(address string) {
-	if w.members[address] != nil || len(w.members) >= maxSentinels || w.running.Err() != nil {
-		return
-	}
-	m := &member{address: address, wanted: make(chan struct{}, 1)}
-	var running context.Context
-	running, m.leave = context.WithCancel(w.running)
-	m.client = redis.NewClient(w.s.sentinels.options(w.t.sentinels, address, nil))
-	w.members[address] = m
-	w.watching.Go(func() {
-		defer m.client.Close()
-		w.follow(running, m)
-	})
-}
-
-// follow asks a Sentinel until ctx ends.
-func (w *watch) follow(ctx context.Context, m *member) {
-	again, least := time.NewTicker(beat), time.NewTimer(0)
-	defer again.Stop()
-	defer least.Stop()
-	for n := 0; ctx.Err() == nil; n++ {
-		list := n%relist == 0
-		v, others, err := m.ask(ctx, w.t.primary, list, w.s.now)
-		if err != nil {
-			n = -1 // ask for the list when it answers again
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		w.heard(m, v, list, others, err)
-		least.Reset(soonest)
-		select {
-		case <-ctx.Done():
-		case <-least.C:
-		}
-		select {
-		case <-ctx.Done():
-		case <-again.C:
-		case <-m.wanted:
-		}
-	}
-}
-
-// ask asks for the view of a Sentinel, and with list for the addresses of the others.
-func (m *member) ask(ctx context.Context, primary string, list bool, now func() time.Time) (v view, others []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, trustFor/2)
-	defer cancel()
+// askSentinel asks for the view of a Sentinel, and sometimes for the addresses of the others.
+func askSentinel(ctx context.Context, m *member[view], primary string, now func() time.Time) (v view, others []string, err error) {
 	p := packet{pipe: m.client.Pipeline()}
 	id := p.pipe.Do(ctx, "sentinel", "myid")
 	// During a failover the leader already names the new primary as the address, and still the old
@@ -235,7 +159,7 @@ func (m *member) ask(ctx context.Context, primary string, list bool, now func() 
 	_ = p.pipe.Process(ctx, properties)
 	after := address()
 	known := redis.NewMapStringStringSliceCmd(ctx, "sentinel", "sentinels", primary)
-	if list {
+	if m.lists() {
 		_ = p.pipe.Process(ctx, known)
 	}
 	v.asked = now()
@@ -282,26 +206,13 @@ func joinAddress(parts []string) (string, error) {
 	return net.JoinHostPort(parts[0], parts[1]), nil
 }
 
-// heard records what a Sentinel said, and decides which server is the primary.
-func (w *watch) heard(m *member, v view, list bool, others []string, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.members[m.address] != m {
-		return
-	}
-	if m.err = err; err == nil {
-		m.view = v
-		if list {
-			m.others = others
-			w.relist()
-		}
-	}
-	now := w.s.now()
+// decide uses the primary that the Sentinels name now. The lock is held.
+func (w *watch) decide() error {
 	var views []view
 	for _, m := range w.members {
 		views = append(views, m.view)
 	}
-	primary, epoch, proof, err := decide(views, now)
+	primary, epoch, proof, err := decide(views, w.s.now())
 	old := w.current.Load()
 	switch {
 	case err == nil && old != nil && old.node.address == primary:
@@ -319,116 +230,42 @@ func (w *watch) heard(m *member, v view, list bool, others []string, err error) 
 		// There is another primary. Whether it still is one is not known yet.
 		w.current.Store(&reign{old.node, old.epoch, time.Time{}})
 	}
-	w.problem = w.reason(err)
-	close(w.changed)
-	w.changed = make(chan struct{})
+	return err
 }
 
-// relist asks the Sentinels that others know, and leaves those that nobody knows any more. The
-// lock is held.
-func (w *watch) relist() {
-	known := map[string]bool{}
-	for _, address := range w.t.seeds {
-		known[address] = true
-	}
-	for _, m := range w.members {
-		for _, address := range m.others {
-			known[address] = true
-		}
-		// A Sentinel does not name itself.
-		known[m.address] = known[m.address] || m.err == nil && within(m.view.asked, w.s.now(), trustFor)
-	}
-	for address, m := range w.members {
-		if !known[address] {
-			m.leave()
-			delete(w.members, address)
-		}
-	}
-	for address := range known {
-		w.join(address)
-	}
-}
-
-// reason returns why no primary is known: err, and what Sentinels answered instead. The lock is
-// held.
-func (w *watch) reason(err error) error {
-	if err == nil {
-		return nil
-	}
-	texts := map[string]bool{}
-	for _, m := range w.members {
-		if m.err != nil {
-			texts[m.err.Error()] = true
-		}
-	}
-	said := err.Error()
-	for _, text := range slices.Sorted(maps.Keys(texts)) {
-		said += "; " + text
-	}
-	return errors.New("redis was not asked: " + said)
-}
-
-func (w *watch) owner(_ string, now time.Time) *node {
+func (w *watch) owner(_ string, now time.Time) place {
 	if r := w.current.Load(); r != nil && within(r.proof, now, trustFor) {
-		return r.node
+		return place{r.node, settled}
 	}
-	return nil
+	return place{}
 }
 
-func (w *watch) await(ctx context.Context, key string, until time.Time) (*node, error) {
-	limit := time.NewTimer(until.Sub(w.s.now()))
-	defer limit.Stop()
-	for {
-		w.mu.Lock()
-		changed, problem := w.changed, w.problem
-		w.mu.Unlock()
-		if n := w.owner(key, w.s.now()); n != nil {
-			return n, nil
-		}
-		w.askNow()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, cmp.Or(problem, timedOut(ctx.Err()))
-		case <-limit.C:
-			return nil, cmp.Or(problem, timedOut(context.DeadlineExceeded))
-		case <-w.running.Done():
-			return nil, errClosed
-		}
-	}
+func (w *watch) await(ctx context.Context, key string, until time.Time) (place, error) {
+	return w.council.await(ctx, until, func() place { return w.owner(key, w.s.now()) })
 }
 
-// askNow asks all Sentinels without waiting for the next interval.
-func (w *watch) askNow() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, m := range w.members {
-		select {
-		case m.wanted <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (w *watch) moved(_ context.Context, _ string, n *node, err error) bool {
+func (w *watch) moved(_ context.Context, _ string, at place, err error) bool {
 	if err != nil {
 		w.askNow() // the primary may have failed
 	}
 	r := w.current.Load()
-	return r == nil || r.node != n
+	return r == nil || r.node != at.node || r.proof.IsZero()
+}
+
+func (w *watch) elsewhere(_ context.Context, _, _ string, to *redirection) (int64, error) {
+	return 0, to
 }
 
 func (w *watch) nodes(ctx context.Context) ([]*node, error) {
-	n, err := w.await(ctx, "", w.s.now().Add(max(w.s.timeout, trustFor)))
+	at, err := w.await(ctx, "", w.s.now().Add(max(w.s.timeout, trustFor)))
 	if err != nil {
 		return nil, err
 	}
-	return []*node{n}, nil
+	return []*node{at.node}, nil
 }
 
 func (w *watch) close() {
-	w.stop()
-	w.watching.Wait()
+	w.dissolve()
 	if r := w.current.Load(); r != nil {
 		r.node.close()
 	}

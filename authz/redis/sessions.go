@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -193,13 +194,13 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 	}
 	servers := s.servers.Load()
 	// now was read before the stream, so that a fact is judged at the start of the check.
-	if n := servers.owner(key, now); n != nil {
-		if of := n.stream.Load(); of != nil && of.proven(now) {
-			if alive, known := of.facts.get(key, now); known {
+	if at := servers.owner(key, now); at.node != nil && at.tenure != unsettled {
+		if of := at.node.stream.Load(); of != nil && of.proven(now) {
+			if alive, known := of.facts.get(key, at.tenure, now); known {
 				s.counts.Hit()
 				return alive, nil
 			}
-			return s.fill(ctx, servers, n, of, key, now)
+			return s.fill(ctx, servers, at, of, key, now)
 		}
 	}
 	s.counts.Bypass()
@@ -217,17 +218,32 @@ func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, 
 func (s *Sessions) ask(ctx context.Context, key string, now time.Time) (alive bool, err error) {
 	for {
 		servers := s.servers.Load()
-		n := servers.owner(key, now)
-		if n == nil {
-			if n, err = servers.await(ctx, key, now.Add(s.timeout)); err != nil {
+		at := servers.owner(key, now)
+		if at.node == nil {
+			if at, err = servers.await(ctx, key, now.Add(s.timeout)); err != nil {
 				return false, err
 			}
 		}
-		alive, err = n.questions.alive(ctx, key, now)
-		if !servers.moved(ctx, key, n, err) {
+		alive, err = at.node.questions.alive(ctx, key, now)
+		if to, is := errors.AsType[*redirection](err); is && to.ask {
+			alive, err = s.elsewhere(ctx, servers, key, to, now)
+		}
+		if !servers.moved(ctx, key, at, err) {
 			return alive, err
 		}
 	}
+}
+
+// elsewhere asks another server within the time that is left.
+func (s *Sessions) elsewhere(ctx context.Context, servers *deployed, key string, to *redirection, now time.Time) (bool, error) {
+	ctx, cancel := context.WithDeadline(ctx, now.Add(s.timeout))
+	defer cancel()
+	found, err := servers.elsewhere(ctx, "exists", key, to)
+	if err != nil {
+		return false, err
+	}
+	a := readExists(found)
+	return a.alive, a.err
 }
 
 func (s *Sessions) tell(asked time.Time, alive bool, err error) {
@@ -240,11 +256,11 @@ func (s *Sessions) tell(asked time.Time, alive bool, err error) {
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
 // fill asks Redis for a fact, or waits for a fill of the same key in progress.
-func (s *Sessions) fill(ctx context.Context, servers *deployed, n *node, of *stream, key string, now time.Time) (bool, error) {
-	at, first := of.facts.join(key, now, of)
+func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of *stream, key string, now time.Time) (bool, error) {
+	at, first := of.facts.join(key, place.tenure, now, of)
 	if first {
 		s.counts.Miss()
-		if err := n.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+		if err := place.node.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -260,7 +276,7 @@ func (s *Sessions) fill(ctx context.Context, servers *deployed, n *node, of *str
 	// A check that joined the fill may have begun after Redis answered, so the answer may
 	// be older than a change made before the check. Such a check may use the answer only
 	// under the conditions for using a fact.
-	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, key, n, nil) {
+	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, key, place, nil) {
 		return at.answer.alive, nil
 	}
 	// Ask Redis as in strict, within the time that is left.

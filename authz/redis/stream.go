@@ -321,7 +321,7 @@ func (n *node) beat(of *stream) error {
 // server is still a primary and that it is the server of the stream.
 func (n *node) prove(ctx context.Context, of *stream) error {
 	now := n.s.now()
-	at := &fill{stream: of, key: n.s.checkKey(), asked: now, done: make(chan struct{})}
+	at := &fill{stream: of, key: n.checkKey(), asked: now, done: make(chan struct{})}
 	if err := n.questions.put(&question{key: at.key, asked: now, fill: at}); err != nil {
 		return err
 	}

@@ -25,22 +25,40 @@ func (d deployment) modeError(mode string) error {
 		return nil
 	case mode == "sentinel":
 		return errSentinel
-	case mode == "cluster":
+	case d == inCluster && mode == "standalone":
+		return errNotCluster
+	case d != inCluster && mode == "cluster":
 		return errCluster
 	}
 	return nil
 }
 
+// A place is the primary that has a key.
+type place struct {
+	node *node
+	// tenure is different when the key has been at another place between. It is unsettled while
+	// another server gets the key: no fact may be kept.
+	tenure uint32
+}
+
+const (
+	unsettled uint32 = iota
+	settled          // the first tenure
+)
+
 // A topology says which server has a key.
 type topology interface {
-	// owner returns the primary that has the key, or nil if that is not known for sure at the
+	// owner returns the place of the key, or the zero place if it is not known for sure at the
 	// time now. It does not block.
-	owner(key string, now time.Time) *node
-	// await waits until the primary that has the key is known.
-	await(ctx context.Context, key string, until time.Time) (*node, error)
-	// moved reports whether a question about the key, which n has answered or for which it has
-	// returned err, must be asked again: another server has the key.
-	moved(ctx context.Context, key string, n *node, err error) bool
+	owner(key string, now time.Time) place
+	// await waits until the place of the key is known.
+	await(ctx context.Context, key string, until time.Time) (place, error)
+	// moved reports whether a question about the key that was asked at a place, with an answer or
+	// err, must be asked again, because another place has the key.
+	moved(ctx context.Context, key string, at place, err error) bool
+	// elsewhere sends a command about the key to another server, because the one that has the key
+	// says so this time.
+	elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error)
 	// nodes returns the primaries that have all keys together.
 	nodes(ctx context.Context) ([]*node, error)
 	close()
@@ -56,6 +74,8 @@ func (s *Sessions) deploy(t *target) {
 	switch t.among {
 	case bySentinels:
 		next.topology = s.watch(t)
+	case inCluster:
+		next.topology = s.cluster(t)
 	default:
 		next.topology = only{s.newNode(t.seeds[0])}
 	}
@@ -80,11 +100,15 @@ func (s *Sessions) afterAnswers(do func()) {
 // only is the topology of one server.
 type only struct{ node *node }
 
-func (o only) owner(string, time.Time) *node { return o.node }
+func (o only) owner(string, time.Time) place { return place{o.node, settled} }
 
-func (o only) await(context.Context, string, time.Time) (*node, error) { return o.node, nil }
+func (o only) await(context.Context, string, time.Time) (place, error) {
+	return place{o.node, settled}, nil
+}
 
-func (o only) moved(context.Context, string, *node, error) bool { return false }
+func (o only) moved(context.Context, string, place, error) bool { return false }
+
+func (o only) elsewhere(_ context.Context, _, _ string, to *redirection) (int64, error) { return 0, to }
 
 func (o only) nodes(context.Context) ([]*node, error) { return []*node{o.node}, nil }
 

@@ -127,10 +127,9 @@ var (
 		"with the NAME that the Sentinels have for the primary")
 	errNamesSeveral = errors.New("names several hosts, and not what they are; write redis+sentinel://host:26379,host:26379/NAME/0 for Sentinels, " +
 		"redis+cluster://host:6379,host:6379 for a cluster, or only the primary otherwise")
-	errNamesCluster = errors.New("names a Redis Cluster, which is not supported yet; name a server that has all sessions, as in redis://host:6379/0")
-	errMany         = fmt.Errorf("names more than %d servers; some of them are enough", maxServers)
-	errPrimary      = unreadable("it has no valid name of the primary that the Sentinels watch: write it after the hosts, as in redis+sentinel://host:26379/mymaster/0")
-	errSchemes      = errors.New("has several URLs that differ in more than their hosts; write redis+sentinel://host:26379,host:26379/mymaster/0")
+	errMany    = fmt.Errorf("names more than %d servers; some of them are enough", maxServers)
+	errPrimary = unreadable("it has no valid name of the primary that the Sentinels watch: write it after the hosts, as in redis+sentinel://host:26379/mymaster/0")
+	errSchemes = errors.New("has several URLs that differ in more than their hosts; write redis+sentinel://host:26379,host:26379/mymaster/0")
 )
 
 func unreadable(why string) error { return errors.New("cannot be read: " + why) }
@@ -186,9 +185,13 @@ func readURL(text string) (*location, error) {
 		return nil, err
 	}
 	username, password := &l.username, &l.password
-	if l.among == oneServer && namesPrimary(parameters) {
+	switch {
+	case l.socket || l.among != oneServer:
+	case namesPrimary(parameters):
 		// The form of go-redis, in which the user before the host is that of the Sentinels.
 		l.among, username, password = bySentinels, &l.sentinelUsername, &l.sentinelPassword
+	case namesCluster(parameters):
+		l.among = inCluster
 	}
 	host := authority
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
@@ -303,7 +306,7 @@ func splitScheme(text string) (over transport, among deployment, rest string, er
 		if several[1] == "sentinel" {
 			return over, bySentinels, rest, nil
 		}
-		return 0, 0, "", errNamesCluster
+		return over, inCluster, rest, nil
 	case !schemeText.MatchString(scheme):
 		return 0, 0, "", errURL
 	case strings.Contains(scheme, "sentinel"):

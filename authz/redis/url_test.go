@@ -24,6 +24,9 @@ func (l *location) show() string {
 		u.Scheme, u.Host, u.Path = "unix", "", fmt.Sprintf("%s(%d)", l.address, l.database)
 	}
 	text := u.Scheme + "://" + u.Host + u.Path
+	if l.among == inCluster {
+		text = "cluster " + text
+	}
 	for _, more := range []struct{ name, value string }{
 		{"user", l.username}, {"password", l.password}, {"name", l.clientName},
 		{"primary", l.primary}, {"sentinel_user", l.sentinelUsername}, {"sentinel_password", l.sentinelPassword},
@@ -176,6 +179,14 @@ func TestReadURL(t *testing.T) {
 		{"sentinel://:p@a:26379/0;sentinel://:p@b:26380/0;", "tcp://a:26379,b:26380/0 password=p"},
 		{"sentinel://:p@a:26379;SENTINEL://b/", "tcp://a:26379,b:26379/0 password=p"},
 		{"sentinel://a:26379/0;sentinel://b:26380/0?master_name=main", "tcp://a:26379,b:26380/0 primary=main"},
+		// A cluster.
+		{"redis+cluster://u:p@a:6379,b:6380,c", "cluster tcp://a:6379,b:6380,c:6379/0 user=u password=p"},
+		{"rediss+cluster://a/0", "cluster tls://a:6379/0"},
+		{"valkey-cluster://a,b", "cluster tcp://a:6379,b:6379/0"},
+		{"redis+cluster://a/3", "cluster tcp://a:6379/3"}, // Valkey 9
+		{"rediss://u:p@a:6379?addr=b:6380&addr=c:6381&max_redirects=3&route_randomly=true", "cluster tls://a:6379,b:6380,c:6381/0 user=u password=p ignored=max_redirects,route_randomly"},
+		{"redis://a?cluster=true", "cluster tcp://a:6379/0"},
+		{"redis://a?cluster=false", "tcp://a:6379/0"},
 		{"redis://:a;b@h", "tcp://h:6379/0 password=a;b"},
 		{"redis://h?&&protocol=", "tcp://h:6379/0"},
 	} {
@@ -283,9 +294,15 @@ func TestReadURLRefuses(t *testing.T) {
 		{"has parameters for Sentinels, and names none", "redis://a?sentinel_password=canary"},
 		{"it has no valid host", "redis://:canary@a;b"},
 		{"has parameters for TLS, and does not use TLS", "redis+sentinel://a/main?ssl_ca_certs=/canary"},
-		{"names a Redis Cluster", "redis+cluster://:canary@a:6379"},
-		{"names a Redis Cluster", "rediss-cluster://a:6379"},
-		{"names a Redis Cluster", "redis://:canary@a:6379?addr=b:6379&addr=c:6379"},
+		{"it has no valid port", "redis://:canary@a:6379?addr=b:canary"},
+		{"it has no valid host", "redis://:canary@a:6379?addr=-canary"},
+		{"it has no valid database", "redis+cluster://:canary@a:6379/canary"},
+		{"cannot be read: it has a #", "redis+cluster://:canary@a:6379#canary"},
+		{"the parameter cluster contradicts the rest of the URL", "redis+cluster://a?cluster=false"},
+		{"the parameter cluster contradicts the rest of the URL", "redis+sentinel://a/main?cluster=true"},
+		{"the value of cluster must be true or false", "redis://a?cluster=canary"},
+		{"has parameters for several servers, and names a socket", "unix:///s?addr=a:1"},
+		{"has parameters for Sentinels, and names none", "redis+cluster://a?sentinel_password=canary"},
 		// Parameters.
 		{"the parameter ssl_cert_req is not known; did you mean ssl_cert_reqs?", "rediss://:canary@h?ssl_cert_req=none"},
 		{"the parameter socketTimout is not known; did you mean socket_timeout?", "redis://h?socketTimout=1"},

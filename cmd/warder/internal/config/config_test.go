@@ -159,7 +159,7 @@ func TestSeveralServers(t *testing.T) {
 		{"redis+sentinel://:canary@a:26379/main/0", ""},
 		{"redis://:canary@a:26379/0?master_name=main", ""},
 		{"redis+sentinel://:canary@a:26379/can!ary/0", "cannot be read: it has no valid name of the primary that the Sentinels watch: write it after the hosts, as in redis+sentinel://host:26379/mymaster/0"},
-		{"rediss-cluster://a:6379", "names a Redis Cluster, which is not supported yet; name a server that has all sessions, as in redis://host:6379/0"},
+		{"rediss-cluster://a:6379", ""},
 		{"redis://:canary@a:6379,b:6379,c:6379/0", "names several hosts, and not what they are; write redis+sentinel://host:26379,host:26379/NAME/0 for Sentinels, " +
 			"redis+cluster://host:6379,host:6379 for a cluster, or only the primary otherwise"},
 	} {

@@ -135,7 +135,7 @@ func TestWrongRedis(t *testing.T) {
 	for _, tt := range []struct{ url, want string }{
 		{"redis://" + plain.Addr + "/99", "DB index is out of range"},
 		{"redis://" + sentinel.Addr, "the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0"},
-		{"redis://" + cluster.Addr + "/0", "the server belongs to a Redis Cluster, which is not supported yet"},
+		{"redis://" + cluster.Addr + "/0", "the server belongs to a Redis Cluster, of which each server has a part of the sessions; write redis+cluster://"},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
 			t.Parallel()
