@@ -139,27 +139,32 @@ func (c *Cluster) slot(t testing.TB, key string) int {
 // AwaitPrimary waits until the server is a primary with slots, by what it says itself.
 func (c *Cluster) AwaitPrimary(t testing.TB, s *Redis) {
 	t.Helper()
+	c.awaitRole(t, s, func(fields []string) bool { return strings.Contains(fields[2], "myself,master") && len(fields) > 8 })
+}
+
+// AwaitReplica waits until the server is a replica, by what it says itself.
+func (c *Cluster) AwaitReplica(t testing.TB, s *Redis) {
+	t.Helper()
+	c.awaitRole(t, s, func(fields []string) bool { return strings.Contains(fields[2], "myself,slave") })
+}
+
+func (c *Cluster) awaitRole(t testing.TB, s *Redis, is func(fields []string) bool) {
+	t.Helper()
 	err := s.process.await(func(ctx context.Context) error {
 		text, err := s.doText(ctx, "CLUSTER", "NODES")
 		if err != nil {
 			return err
 		}
 		for line := range strings.Lines(text) {
-			if f := strings.Fields(line); strings.Contains(f[2], "myself,master") && len(f) > 8 {
+			if is(strings.Fields(line)) {
 				return nil
 			}
 		}
-		return errors.New("it is a replica")
+		return errors.New(text)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// AwaitWell waits until all servers say that the cluster is well.
-func (c *Cluster) AwaitWell(t testing.TB) {
-	t.Helper()
-	c.await(t, func(info map[string]string) bool { return info["cluster_state"] == "ok" })
 }
 
 // A Move is a slot that is on its way from one primary to another.
@@ -189,6 +194,23 @@ func (m *Move) Key(t testing.TB, key string) {
 	m.from.Do(t, args...)
 }
 
+// Rest moves all keys that are left.
+func (m *Move) Rest(t testing.TB) {
+	t.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+		lines, err := m.from.doLines(ctx, 3, "CLUSTER", "GETKEYSINSLOT", m.slot, "1")
+		cancel()
+		switch {
+		case err == nil && lines[0] == "*0":
+			return
+		case err != nil || lines[0] != "*1":
+			t.Fatal(lines, err)
+		}
+		m.Key(t, lines[2])
+	}
+}
+
 // End gives the slot to the new primary.
 func (m *Move) End(t testing.TB) {
 	t.Helper()
@@ -215,6 +237,6 @@ func (r *Redis) doText(ctx context.Context, args ...string) (string, error) {
 		_, err = io.ReadFull(lines, data)
 		text = string(data)
 		return err
-	}, args...)
+	}, args)
 	return text, err
 }

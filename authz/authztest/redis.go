@@ -181,7 +181,26 @@ func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
 	return lines[0], nil
 }
 
-// doLines returns the first lines of the reply to a command, or the one line of an error.
+// DoAll sends commands on one connection. An error reply, and one of several lines, fails the test.
+func (r *Redis) DoAll(t testing.TB, commands ...[]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	err := r.talk(ctx, func(lines *bufio.Reader) error {
+		for range commands {
+			if line, err := lines.ReadString('\n'); err != nil || line[0] != '+' && line[0] != ':' {
+				return fmt.Errorf("%q %w", line, err)
+			}
+		}
+		return nil
+	}, commands...)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// doLines returns the first lines of the reply to a command, or the one line of an error. They end
+// early if the reply is an empty list.
 func (r *Redis) doLines(ctx context.Context, n int, args ...string) (reply []string, err error) {
 	err = r.talk(ctx, func(lines *bufio.Reader) error {
 		for len(reply) < n {
@@ -189,17 +208,17 @@ func (r *Redis) doLines(ctx context.Context, n int, args ...string) (reply []str
 			if err != nil {
 				return err
 			}
-			if reply = append(reply, strings.TrimSuffix(line, "\r\n")); line[0] == '-' {
+			if reply = append(reply, strings.TrimSuffix(line, "\r\n")); line[0] == '-' || reply[0] == "*0" {
 				break
 			}
 		}
 		return nil
-	}, args...)
+	}, args)
 	return reply, err
 }
 
-// talk sends one command on a new connection and reads the reply.
-func (r *Redis) talk(ctx context.Context, read func(*bufio.Reader) error, args ...string) error {
+// talk sends commands on a new connection and reads the replies.
+func (r *Redis) talk(ctx context.Context, read func(*bufio.Reader) error, commands ...[]string) error {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
 	if err != nil {
@@ -220,8 +239,10 @@ func (r *Redis) talk(ctx context.Context, read func(*bufio.Reader) error, args .
 			return fmt.Errorf("AUTH: %s %w", reply, err)
 		}
 	}
-	if _, err := conn.Write(command(args)); err != nil {
-		return err
+	for _, args := range commands {
+		if _, err := conn.Write(command(args)); err != nil {
+			return err
+		}
 	}
 	return read(lines)
 }

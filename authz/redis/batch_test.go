@@ -408,6 +408,19 @@ func TestFacts(t *testing.T) {
 	if alive, known := of.facts.get("k", settled, at); alive || !known {
 		t.Errorf("the older answer was stored: %v, known %v", alive, known)
 	}
+	// A fact, and a fill in progress, are of a tenure.
+	of.facts.forget("k")
+	older, _ = of.facts.join("k", settled, at, of)
+	if _, first = of.facts.join("k", settled+1, at, of); !first {
+		t.Fatal("a fill of an earlier tenure was joined")
+	}
+	older.settle(answer{alive: true, left: forever, announced: true})
+	if _, known := of.facts.get("k", settled+1, at); known {
+		t.Error("a fact of an earlier tenure is used")
+	}
+	if _, known := of.facts.get("k", unsettled, at); known {
+		t.Error("a fact is used while another server gets the key")
+	}
 	// Facts expire.
 	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {
 		of.facts.forget("k")

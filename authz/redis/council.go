@@ -209,7 +209,7 @@ func (c *council[V]) await(ctx context.Context, until time.Time, look func() pla
 	defer limit.Stop()
 	for {
 		c.mu.Lock()
-		changed, problem := c.changed, c.problem
+		changed := c.changed
 		c.mu.Unlock()
 		if at := look(); at.node != nil {
 			return at, nil
@@ -218,11 +218,18 @@ func (c *council[V]) await(ctx context.Context, until time.Time, look func() pla
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return place{}, cmp.Or(problem, timedOut(ctx.Err()))
+			return place{}, c.why(ctx.Err())
 		case <-limit.C:
-			return place{}, cmp.Or(problem, timedOut(context.DeadlineExceeded))
+			return place{}, c.why(context.DeadlineExceeded)
 		case <-c.running.Done():
 			return place{}, errClosed
 		}
 	}
+}
+
+// why returns why nothing is known, after a wait that ended with err.
+func (c *council[V]) why(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cmp.Or(c.problem, timedOut(err))
 }

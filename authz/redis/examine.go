@@ -36,11 +36,11 @@ type probe struct {
 // tries commands on keys with a random name, which do not exist. An error means that the user
 // lacks what the service needs, or that the server cannot be asked.
 func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
-	if err := s.Check(ctx); err != nil {
-		return Examination{}, err
-	}
 	random := rand.Text()
 	session := s.key.key("warder", random)
+	if _, err := s.ask(ctx, session, s.now()); err != nil {
+		return Examination{}, err
+	}
 	at, err := s.servers.Load().await(ctx, session, s.now().Add(s.timeout))
 	if err != nil {
 		return Examination{}, err

@@ -7,30 +7,43 @@ import (
 	"time"
 )
 
-// node returns the node of a topology with one.
-func (s *Sessions) node() *node {
+// all returns the nodes.
+func (s *Sessions) all() []*node {
 	nodes, err := s.servers.Load().nodes(context.Background())
 	if err != nil {
 		panic(err)
 	}
-	return nodes[0]
+	return nodes
 }
 
-// Tracks reports whether facts are in use now.
+// Tracks reports whether facts are in use now, of all servers.
 func (s *Sessions) Tracks() bool {
-	of := s.node().stream.Load()
-	return of != nil && of.proven(s.now())
+	for _, n := range s.all() {
+		if of := n.stream.Load(); of == nil || !of.proven(s.now()) {
+			return false
+		}
+	}
+	return true
 }
 
 // Heard waits until the invalidation messages for all changes acknowledged before the
 // call have been applied.
 func (s *Sessions) Heard(ctx context.Context) error {
-	began := s.now()
-	of := s.node().stream.Load()
+	for _, n := range s.all() {
+		if err := n.heard(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) heard(ctx context.Context) error {
+	began := n.s.now()
+	of := n.stream.Load()
 	if of == nil {
 		return errors.New("nothing is tracked")
 	}
-	if err := s.node().prove(ctx, of); err != nil {
+	if err := n.prove(ctx, of); err != nil {
 		return err
 	}
 	again := time.NewTicker(100 * time.Microsecond)
@@ -64,7 +77,7 @@ func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
 // Waiting returns the number of checks waiting for the fill of a session.
 func (s *Sessions) Waiting(userID, sessionID string) int {
 	key := s.key.key(userID, sessionID)
-	sh := s.node().stream.Load().facts.shard(key)
+	sh := s.all()[0].stream.Load().facts.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if at := sh.fills[key]; at != nil {
@@ -93,3 +106,6 @@ func OpenThrough(c Config, through func(address string) string) (*Sessions, erro
 
 // TrustFor is how long a primary is believed without a majority.
 const TrustFor = trustFor
+
+// SlotOf returns the slot of a key.
+func SlotOf(key string) int { return slotOf(key) }

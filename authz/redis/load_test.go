@@ -64,6 +64,7 @@ func startLoad(t *testing.T, acks int32, primary func(context.Context, string) (
 		l.running.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				l.session(ctx, fmt.Sprintf("out%d-%d", n, i), stores)
+				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}
@@ -72,7 +73,7 @@ func startLoad(t *testing.T, acks int32, primary func(context.Context, string) (
 			l.running.Go(func() {
 				for ctx.Err() == nil {
 					l.check(ctx, c)
-					time.Sleep(200 * time.Microsecond) // a steady load, not a saturated machine
+					time.Sleep(time.Millisecond) // a steady load, not a saturated machine
 				}
 			})
 		}
