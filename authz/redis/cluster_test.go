@@ -82,12 +82,7 @@ func TestClusterConformance(t *testing.T) {
 		})
 	}
 	t.Run("commands", func(t *testing.T) {
-		admin, err := redis.NewAdmin(redis.Config{URL: clusterURL(c), Timeout: patience})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer admin.Close()
-		wantCommands(t, admin, func(id string) { put("SET", "1", "EX", "3600")(t, "42", id) })
+		wantCommands(t, admin(t, redis.Config{URL: clusterURL(c)}), func(id string) { put("SET", "1", "EX", "3600")(t, "42", id) })
 		e, err := open(t, redis.Config{URL: clusterURL(c)}).Examine(t.Context())
 		if err != nil || !e.TellsRole || len(e.Excess) != 5 || e.Protected != "loopback" {
 			t.Errorf("Examine = %+v, %v", e, err)
@@ -104,26 +99,16 @@ func wantCommands(t *testing.T, admin *redis.Admin, put func(id string)) {
 		put(want[i])
 	}
 	slices.Sort(want)
-	ids := func() (ids []string) {
-		t.Helper()
-		sessions, err := admin.List(t.Context(), "42")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range sessions {
-			if strings.HasPrefix(s.ID, "of") {
-				ids = append(ids, s.ID)
-			}
-		}
-		return ids
+	listed := func() []string {
+		return slices.DeleteFunc(ids(t, admin, "42"), func(id string) bool { return !strings.HasPrefix(id, "of") })
 	}
-	if got := ids(); !slices.Equal(got, want) {
+	if got := listed(); !slices.Equal(got, want) {
 		t.Errorf("List = %q, want %q", got, want)
 	}
 	if err := admin.End(t.Context(), "42", append([]string{"nothing"}, want[3:]...)); err != nil {
 		t.Error(err)
 	}
-	if got := ids(); !slices.Equal(got, want[:3]) {
+	if got := listed(); !slices.Equal(got, want[:3]) {
 		t.Errorf("after End, List = %q, want %q", got, want[:3])
 	}
 	if alive, err := admin.Alive(t.Context(), "42", want[0]); err != nil || !alive {
@@ -210,11 +195,7 @@ func TestClusterMovesASlot(t *testing.T) {
 	key := "session:42:" + id
 	from.Do(t, "SET", key, "1")
 	strict, tracked := open(t, redis.Config{URL: clusterURL(c)}), open(t, redis.Config{URL: clusterURL(c), Tracked: true})
-	admin, err := redis.NewAdmin(redis.Config{URL: clusterURL(c), Timeout: patience})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
+	operator := admin(t, redis.Config{URL: clusterURL(c)})
 	want := func(alive bool) {
 		t.Helper()
 		wantAlive(t, strict, id, alive)
@@ -245,11 +226,11 @@ func TestClusterMovesASlot(t *testing.T) {
 	if _, known := tracked.Kept("42", id); known {
 		t.Error("a fact is kept while the slot moves")
 	}
-	sessions, err := admin.List(t.Context(), "42")
+	sessions, err := operator.List(t.Context(), "42")
 	if err != nil || len(sessions) != 1 || sessions[0].ID != id {
 		t.Errorf("List = %+v, %v", sessions, err)
 	}
-	if err := admin.End(t.Context(), "42", []string{id}); err != nil {
+	if err := operator.End(t.Context(), "42", []string{id}); err != nil {
 		t.Error(err)
 	}
 	want(false)

@@ -87,7 +87,8 @@ func (n *node) checkAmong(slots []int) {
 	for i := 0; ; i++ {
 		key := n.checkKey()
 		if i > 0 {
-			key = n.s.key.key("warder-"+strconv.Itoa(i), "check")
+			number := strconv.Itoa(i) // in both, because braces can make one of them decide
+			key = n.s.key.key("warder-"+number, "check-"+number)
 		}
 		if _, found := slices.BinarySearch(slots, slotOf(key)); found {
 			n.check.Store(&key)

@@ -61,6 +61,7 @@ func TestConformance(t *testing.T) {
 	}{
 		{"", "session:%[1]s:%[2]s", false},
 		{"{jti}/of/{user_id}/", "%[2]s/of/%[1]s/", true},
+		{"session:{{user_id}}:{jti}", "session:{%[1]s}:%[2]s", false},
 	} {
 		t.Run("template "+tt.template, func(t *testing.T) {
 			t.Parallel()
@@ -299,7 +300,9 @@ func TestNewRefuses(t *testing.T) {
 		{"{jti} 0 times", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}"}},
 		{"{jti} 2 times", redis.Config{URL: "redis://host", KeyTemplate: "{user_id}:{jti}:{jti}"}},
 		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{user_id}:{jti}:{session_id}"}},
-		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{{user_id}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{{{user_id}}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{x{user_id}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{session}:{user_id}:{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}-{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{jti}.x.{user_id}"}},
