@@ -21,6 +21,8 @@ type Examination struct {
 	SkewKnown bool          // false: the user may not ask for the time
 	// TellsRole reports whether the user may ask whether the server is a primary.
 	TellsRole bool
+	// Cluster reports whether the server is one of a Redis Cluster.
+	Cluster bool
 	// Excess are the rights that the user has and the service does not need.
 	Excess []string
 }
@@ -46,7 +48,7 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 		return Examination{}, err
 	}
 	n, client := at.node, at.node.client.Load()
-	e := Examination{TellsRole: n.tellsRole.Load(), Protected: n.protection()}
+	e := Examination{TellsRole: n.tellsRole.Load(), Protected: n.protection(), Cluster: s.access.current.Load().among == inCluster}
 	if name, err := client.Do(ctx, "ACL", "WHOAMI").Text(); err == nil {
 		e.User = name
 	}

@@ -21,9 +21,9 @@ import (
 // Config configures [Sessions].
 type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
-	// redis://[user:password@]host[:port][/database], or redis+sentinel://, or another
-	// spelling that clients use: valkey://, redis+unix://, host:port. [Config.Warnings]
-	// returns which of its parameters have no effect.
+	// redis://[user:password@]host[:port][/database], redis+sentinel:// or redis+cluster://,
+	// or another spelling that clients use: valkey://, redis+unix://, host:port.
+	// [Config.Warnings] returns which of its parameters have no effect.
 	URL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
@@ -80,9 +80,13 @@ const (
 // more than 800ms after a logout was acknowledged never uses a fact from before it,
 // whatever happens to the connection or to Redis.
 //
+// Behind Sentinels and in a cluster, a server is asked, and facts are used, only while a
+// majority has said within the last second that it is the primary of the key: see topology.go.
+//
 // The Redis user needs +exists on the session keys and should have +role. With Tracked
 // it also needs +pttl, +client|id, +client|tracking, +subscribe, +ping and
-// +pubsub|numsub, and the channels &__redis__:invalidate*.
+// +pubsub|numsub, and the channels &__redis__:invalidate*. In a cluster it needs
+// +cluster|nodes and +asking in addition.
 type Sessions struct {
 	servers    atomic.Pointer[deployed]
 	access     access

@@ -121,7 +121,7 @@ type APIKeyKeys struct {
 
 // A SessionsKeys is where sessions live: redis_url or redis_url_file.
 type SessionsKeys struct {
-	// redis://, rediss:// (TLS), unix:// or redis+sentinel://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	// redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
 	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
 	// A file that holds the URL, read again when it changes.
 	RedisURLFile filePath `json:"redis_url_file"`
