@@ -3,19 +3,13 @@ package authz
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"warder/authz/token"
 )
 
-// verifyBearer authenticates a user by a bearer token. It checks the token's signature
-// and claims, then the session, then the user's row. Roles come from the directory,
-// never from the token.
-func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Principal, verification) {
-	text, ok := bearerToken(authorization)
-	if !ok {
-		return Principal{}, verification{ReasonTokenMalformed, token.NewDetail("scheme not Bearer")}
-	}
+// verifyToken authenticates a user by a token. It checks the token's signature and claims, then
+// the session, then the user's row. Roles come from the directory, never from the token.
+func (e *Engine) verifyToken(ctx context.Context, text string) (Principal, verification) {
 	claims, err := e.tokens.Verify(text, e.now())
 	if err != nil {
 		return Principal{}, tokenVerification(err)
@@ -33,16 +27,6 @@ func (e *Engine) verifyBearer(ctx context.Context, authorization string) (Princi
 		who.Roles = user.Roles
 	}
 	return who, found
-}
-
-// bearerToken returns the token in "Bearer <token>" (RFC 6750 section 2.1). The scheme
-// is matched in any case (RFC 9110 section 11.1), followed by one or more spaces.
-func bearerToken(authorization string) (string, bool) {
-	scheme, text, found := strings.Cut(authorization, " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") {
-		return "", false
-	}
-	return strings.TrimLeft(text, " "), true
 }
 
 // tokenVerification returns the reason of an error of the token verifier, and its detail.

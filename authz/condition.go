@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"warder/policy"
 	"warder/policy/condition"
 )
 
@@ -19,7 +20,7 @@ var errNoToken = errors.New("the token of the request is no longer valid")
 
 // holds evaluates the route's condition for the request and its principal. With an
 // error, which says why the condition could not be evaluated, the bool is false.
-func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, who Principal) (bool, error) {
+func (e *Engine) holds(ctx context.Context, route *policy.Route, r *Request, who Principal) (bool, error) {
 	now := e.now()
 	_, query, _ := strings.Cut(r.Path, "?")
 	in := condition.Input{
@@ -29,11 +30,7 @@ func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, 
 	}
 	if who.Method == MethodSession {
 		in.Claims = func() (string, error) {
-			authorization, _ := r.Headers.First("authorization")
-			text, ok := bearerToken(authorization)
-			if !ok {
-				return "", errNoToken
-			}
+			text := e.sources.find(route, r).text
 			// Payload verifies the token again. The verifier's cache makes this cheap.
 			payload, err := e.tokens.Payload(text, now)
 			if err != nil {
@@ -42,5 +39,5 @@ func (e *Engine) holds(ctx context.Context, c *condition.Condition, r *Request, 
 			return payload, nil
 		}
 	}
-	return c.Holds(ctx, &in)
+	return route.Condition.Holds(ctx, &in)
 }

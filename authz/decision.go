@@ -2,8 +2,10 @@ package authz
 
 import (
 	"net/netip"
+	"strings"
 
 	"warder/authz/token"
+	"warder/policy"
 )
 
 // A Decision is the outcome for one request. The zero Decision is a denial with
@@ -19,7 +21,9 @@ type Decision struct {
 	shadow    bool
 	fault     error // why the condition could not be evaluated
 	detail    token.Detail
-	policy    string // the hash of the policy that decided
+	hash      string // of the policy that decided
+	denials   *policy.Denials
+	bare      bool // the query of the request may contain a credential
 }
 
 // A Challenge names the credential that a 401 response asks for.
@@ -98,7 +102,7 @@ func (d Decision) Route() string { return d.route }
 
 // PolicyHash returns the [policy.Policy.Hash] of the policy that decided. It is "" when the
 // request was denied before a policy was asked.
-func (d Decision) PolicyHash() string { return d.policy }
+func (d Decision) PolicyHash() string { return d.hash }
 
 // Challenge returns the credential to ask for when the response is a 401.
 func (d Decision) Challenge() Challenge { return d.challenge }
@@ -115,6 +119,36 @@ func (d Decision) Origin() string { return d.origin }
 // Detail returns what the reason leaves open, such as which claim of a token is missing. It
 // is for logs and people and must not reach a client.
 func (d Decision) Detail() token.Detail { return d.detail }
+
+// Denials returns how a denial is written, or nil for the standard way.
+func (d Decision) Denials() *Denials { return d.denials }
+
+// Login returns the URL of the login page for the request that was denied, or "" if there is none.
+// It contains the path and query of the request, without a query that may contain a credential.
+func (d Decision) Login(r *Request) string {
+	if !d.denials.HasLogin() {
+		return ""
+	}
+	_, query, _ := strings.Cut(r.Path, "?")
+	query, _, _ = strings.Cut(query, "#")
+	if d.bare {
+		query = ""
+	}
+	return d.denials.Login(r.path.Raw(), query)
+}
+
+// The types of package policy for how denials are written, for packages that do not import it.
+type (
+	Denials = policy.Denials
+	Medium  = policy.Medium
+)
+
+// The media of the bodies of denials.
+const (
+	MediumJSON = policy.MediumJSON
+	MediumHTML = policy.MediumHTML
+	MediumText = policy.MediumText
+)
 
 // Fault returns why the route's condition could not be evaluated. It is nil when the
 // condition was true or false or was not evaluated. The error is for logs and people

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,11 +22,11 @@ type Config struct {
 	Users    Users
 	APIKeys  APIKeys
 
-	// APIKeyHeader is the field that carries an API key; "" means [DefaultAPIKeyHeader].
-	APIKeyHeader string
+	// Sources are where requests carry credentials.
+	Sources Sources
 	// IdentityHeaders are the names of renamed identity headers, by field. They carry the
 	// principal to the upstream. In an incoming request their values come from the client and
-	// cannot be trusted, so conditions cannot read them, nor APIKeyHeader and x-warder-*.
+	// cannot be trusted, so conditions cannot read them, nor the headers of Sources and x-warder-*.
 	IdentityHeaders map[string]string
 	// Shadow puts every route in shadow mode, whatever the policy says: denials are
 	// reported and not enforced. It is for running beside the application's own checks.
@@ -48,15 +47,15 @@ type Tokens interface {
 // An Engine decides requests. It is safe for concurrent use; its policy can be
 // swapped while it runs.
 type Engine struct {
-	policy       atomic.Pointer[policy.Policy]
-	tokens       Tokens
-	sessions     Sessions
-	users        Users
-	apiKeys      APIKeys
-	apiKeyHeader string
-	hidden       []string // header fields that conditions cannot read
-	shadow       bool
-	now          func() time.Time
+	policy   atomic.Pointer[policy.Policy]
+	tokens   Tokens
+	sessions Sessions
+	users    Users
+	apiKeys  APIKeys
+	sources  *SourceReader
+	hidden   []string // header fields that conditions cannot read
+	shadow   bool
+	now      func() time.Time
 }
 
 // NewEngine returns an engine, or an error that names every missing field of c.
@@ -79,19 +78,20 @@ func NewEngine(c Config) (*Engine, error) {
 	if err := errors.Join(missing...); err != nil {
 		return nil, err
 	}
+	sources, err := NewSourceReader(c.Sources)
+	if err != nil {
+		return nil, err
+	}
 	e := &Engine{
-		tokens:       c.Tokens,
-		sessions:     c.Sessions,
-		users:        c.Users,
-		apiKeys:      c.APIKeys,
-		apiKeyHeader: strings.ToLower(c.APIKeyHeader),
-		shadow:       c.Shadow,
-		now:          c.Now,
+		tokens:   c.Tokens,
+		sessions: c.Sessions,
+		users:    c.Users,
+		apiKeys:  c.APIKeys,
+		sources:  sources,
+		shadow:   c.Shadow,
+		now:      c.Now,
 	}
-	if e.apiKeyHeader == "" {
-		e.apiKeyHeader = DefaultAPIKeyHeader
-	}
-	e.hidden = slices.AppendSeq([]string{e.apiKeyHeader}, maps.Values(c.IdentityHeaders))
+	e.hidden = slices.AppendSeq(sources.Headers(), maps.Values(c.IdentityHeaders))
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -124,9 +124,12 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	}
 	if found.route != nil && !d.allowed {
 		d.origin = readableBy(found.route, r)
+		d.denials, d.bare = found.route.Denials, found.route.TokenQuery || found.route.APIKeyQuery
+	} else if !d.allowed {
+		d.denials = p.Denials()
 	}
 	d.clientIP = r.ClientIP
-	d.policy = p.Hash()
+	d.hash = p.Hash()
 	d.shadow = e.shadow || found.route != nil && found.route.Shadow
 	return d
 }
@@ -200,7 +203,7 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 		return Deny(reason).about(who)
 	}
 	if route.Condition != nil {
-		if holds, err := e.holds(ctx, route.Condition, r, who); !holds {
+		if holds, err := e.holds(ctx, route, r, who); !holds {
 			return Deny(ReasonConditionFalse).about(who).because(err)
 		}
 	}

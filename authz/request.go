@@ -30,12 +30,11 @@ func (h Headers) First(name string) (value string, count int) {
 // HeaderNamespace is [pattern.HeaderNamespace], for packages that do not import policies.
 const HeaderNamespace = pattern.HeaderNamespace
 
-// DefaultAPIKeyHeader is the header field that carries an API key unless the configuration
-// names another.
-const DefaultAPIKeyHeader = "x-api-key"
-
 // FoldHeader is [pattern.FoldHeader], for packages that do not import policies.
 func FoldHeader(name string) string { return pattern.FoldHeader(name) }
+
+// IsToken is [pattern.IsToken], for packages that do not import policies.
+func IsToken(s string) bool { return pattern.IsToken(s) }
 
 // Attributes are the parts of a request as the proxy reports them.
 type Attributes struct {

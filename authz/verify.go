@@ -27,31 +27,23 @@ func (v verification) deny() Decision {
 // on a route that allows anonymous access. A bad credential is final: verify does not
 // try another kind and does not fall back to anonymous.
 func (e *Engine) verify(ctx context.Context, route *policy.Route, r *Request) (Principal, verification) {
-	var bearer, key string
-	var bearers, keys int
-	if route.User != nil {
-		bearer, bearers = r.Headers.First("authorization")
-	}
-	if route.APIKey != nil {
-		key, keys = r.Headers.First(e.apiKeyHeader)
-	}
+	found := e.sources.find(route, r)
 	switch {
-	case bearers+keys == 0 && route.Anonymous:
+	case found.count == 0 && route.Anonymous:
 		return Principal{Method: MethodAnonymous}, verification{reason: passed}
-	case bearers+keys == 0:
-		return Principal{}, verification{reason: ReasonCredentialsMissing}
-	case bearers+keys > 1 || joined(bearer) || joined(key):
+	case found.count == 0:
+		return Principal{}, verification{ReasonCredentialsMissing, found.unread}
+	case found.count > 1:
 		return Principal{}, verification{reason: ReasonCredentialsAmbiguous}
-	case bearers == 1:
-		return e.verifyBearer(ctx, bearer)
-	default:
-		return e.verifyAPIKey(ctx, key)
+	case found.malformed != token.Detail{}:
+		return Principal{}, verification{found.refusal(), found.malformed}
+	case found.method == MethodSession:
+		return e.verifyToken(ctx, found.text)
+	case found.method == MethodAPIKey:
+		return e.verifyAPIKey(ctx, found.text)
 	}
+	return Principal{}, verification{reason: ReasonInternal}
 }
-
-// joined reports whether a proxy may have joined two header fields into one value
-// (RFC 9110 section 5.3). Neither a token nor an API key can contain a comma.
-func joined(value string) bool { return strings.Contains(value, ",") }
 
 // verifyUser looks up an active user in the directory: the subject of a token or the
 // owner of an API key.

@@ -79,8 +79,11 @@ type denialKey struct {
 // scripts of the origin read the denial.
 func (r *CheckResponse) appendNo(b []byte) []byte {
 	wire, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]
-	if !known {
+	switch {
+	case !known:
 		wire = denialsOnWire[denialKey{status: http.StatusServiceUnavailable}]
+	case r.page != (page{}):
+		wire = encodeDenial(r.status, r.challenge, r.form, denials[r.status], r.page)
 	}
 	b = append(b, wire.status...)
 	if !validOrigin(r.origin) { // the usual case
@@ -109,24 +112,28 @@ func encodeDenials() map[denialKey]wireDenial {
 		}
 		for _, challenge := range with {
 			for as := range formCount {
-				all[denialKey{status, challenge, as}] = encodeDenial(status, challenge, as, kind)
+				all[denialKey{status, challenge, as}] = encodeDenial(status, challenge, as, kind, page{})
 			}
 		}
 	}
 	return all
 }
 
-func encodeDenial(status int, challenge string, as form, kind denial) (wire wireDenial) {
+func encodeDenial(status int, challenge string, as form, kind denial, p page) (wire wireDenial) {
 	b := appendMessage(nil, responseStatus, sizeNumber(statusCode, uint64(kind.code)))
 	wire.status = appendNumber(b, statusCode, uint64(kind.code))
 
-	httpStatus := uint64(status) //nolint:gosec // one of four small numbers
+	httpStatus := uint64(p.status(status)) //nolint:gosec // one of five small numbers
 	b = appendMessage(nil, deniedStatus, sizeNumber(statusCode, httpStatus))
 	b = appendNumber(b, statusCode, httpStatus)
-	for _, h := range kind.headers(status, challenge, as) {
+	headers, body := kind.headers(status, challenge, as), kind.body(status, as)
+	if p != (page{}) {
+		headers, body = p.headers(headers), p.body
+	}
+	for _, h := range headers {
 		b = h.appendOption(b, deniedHeaders)
 	}
-	wire.denied = appendText(b, deniedBody, kind.body(status, as))
+	wire.denied = appendText(b, deniedBody, body)
 	return wire
 }
 

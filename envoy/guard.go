@@ -60,7 +60,8 @@ func (s *Server) misshapen(r *CheckResponse, err error) string {
 	case r.about[0] != authz.VerdictDeny:
 		return "the status is an error, but the decision is not deny"
 	}
-	if _, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 {
+	if _, known := denialsOnWire[denialKey{r.status, r.challenge, r.form}]; !known || r.origin != "" && !validOrigin(r.origin) || len(r.set)+len(r.remove) > 0 ||
+		!r.page.valid(r.status) || r.page != (page{}) && r.form != formProblem {
 		return "not one of the fixed denials"
 	}
 	return ""
@@ -74,7 +75,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 	}
 	for i, h := range r.set {
 		switch {
-		case !slices.Contains(id.names[:], h.name):
+		case !slices.Contains(id.names[:], h.name) && !id.withheld.rewrites(h.name):
 			return "sets a header that is not an identity header"
 		case i > 0 && h.name <= r.set[i-1].name:
 			return "sets a header twice"
@@ -85,7 +86,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 		}
 	}
 	for i, name := range r.remove {
-		if !isToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
+		if !authz.IsToken(name) || name == "host" || i > 0 && name <= r.remove[i-1] {
 			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}

@@ -70,12 +70,16 @@ func DefaultStripHeaders() []string {
 type IdentityConfig struct {
 	// Headers renames identity headers, by the keys of [IdentityFields].
 	Headers map[string]string
-	// APIKeyHeader carries API keys; "" means [authz.DefaultAPIKeyHeader].
-	APIKeyHeader string
-	// KeepAPIKey lets the API key through to the upstream.
+	// Sources are where requests carry credentials.
+	Sources authz.Sources
+	// KeepAPIKey lets API keys in headers through to the upstream.
 	KeepAPIKey bool
-	// RemoveAuthorization removes the bearer token from requests to the upstream.
+	// RemoveAuthorization removes Authorization from requests to the upstream.
 	RemoveAuthorization bool
+	// RemoveCredentials removes every credential from requests to the upstream, except from
+	// the query, which is part of the path: headers of Sources, the cookies of Sources among
+	// other cookies, and the items of Sec-WebSocket-Protocol that contain a token.
+	RemoveCredentials bool
 	// StripHeaders are removed from every request; nil means [DefaultStripHeaders].
 	StripHeaders []string
 }
@@ -83,22 +87,24 @@ type IdentityConfig struct {
 // NewEngine returns an engine for these identity headers. An engine and its [Server] must
 // agree on the names of the headers: conditions cannot read a header that the server sets.
 func (c IdentityConfig) NewEngine(engine authz.Config) (*authz.Engine, error) {
-	engine.APIKeyHeader, engine.IdentityHeaders = c.APIKeyHeader, c.Headers
+	engine.Sources, engine.IdentityHeaders = c.Sources, c.Headers
 	return authz.NewEngine(engine)
 }
 
 // keepingCredentials returns the configuration for applications that also check the
 // credentials.
 func (c IdentityConfig) keepingCredentials() IdentityConfig {
-	c.KeepAPIKey, c.RemoveAuthorization = true, false
+	c.KeepAPIKey, c.RemoveAuthorization, c.RemoveCredentials = true, false, false
 	return c
 }
 
 // identity is an IdentityConfig prepared for requests. Names are in lower case.
 type identity struct {
 	names  [fieldCount]string
-	remove []string            // always removed, besides identity headers that are not set
-	folded map[string]struct{} // folded names of client headers that must not reach the upstream
+	remove []string // always removed, besides identity headers that are not set
+	// withheld credentials are removed from headers that contain other things too.
+	withheld withheld
+	folded   map[string]struct{} // folded names of client headers that must not reach the upstream
 
 	sorted   [fieldCount]field         // sorted by header name
 	removals [1 << fieldCount][]string // the headers to remove, by the set of fields that are set
@@ -109,22 +115,22 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	var problems []error
 	id := &identity{folded: map[string]struct{}{}}
 
-	apiKey := lower(c.APIKeyHeader)
-	if apiKey == "" {
-		apiKey = authz.DefaultAPIKeyHeader
+	carriers := map[string]string{} // what each header of a credential carries, by its folded name
+	problems = append(problems, c.Sources.Check()...)
+	tokens, apiKeys := c.Sources.All()
+	for i, source := range apiKeys {
+		problems = append(problems, id.addCarrier(source, c.Sources.APIKeyField(i), "the API key", carriers, !c.KeepAPIKey || c.RemoveCredentials))
 	}
-	if why := unfit(apiKey); why != "" {
-		problems = append(problems, authz.Misconfigured("api_key.header", "%q %s; use a header of its own such as %s", apiKey, why, authz.DefaultAPIKeyHeader))
-	} else if strings.HasPrefix(authz.FoldHeader(apiKey), namespace) {
-		problems = append(problems, authz.Misconfigured("api_key.header", "%q is removed from requests like every %s* header; use a header such as %s", apiKey, namespace, authz.DefaultAPIKeyHeader))
+	for i, source := range tokens {
+		problems = append(problems, id.addCarrier(source, c.Sources.TokenField(i), "the token", carriers, c.RemoveCredentials))
 	}
-	problems = append(problems, id.setNames(c.Headers, apiKey)...)
+	problems = append(problems, id.setNames(c.Headers, carriers)...)
 
-	if !c.KeepAPIKey {
-		id.remove = append(id.remove, apiKey)
-	}
 	if c.RemoveAuthorization {
 		id.remove = append(id.remove, "authorization")
+	}
+	if c.RemoveCredentials {
+		id.withheld.addAll(tokens)
 	}
 	strip := c.StripHeaders
 	if strip == nil {
@@ -138,8 +144,8 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 		}
 		id.remove = append(id.remove, name)
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
 	}
 
 	for _, name := range id.remove {
@@ -156,8 +162,38 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	return id, nil
 }
 
-// setNames sets the header name of each field.
-func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
+// addCarrier checks the header of a source and arranges its removal. It does nothing for a source
+// that is no header.
+func (id *identity) addCarrier(source authz.Source, field, what string, carriers map[string]string, remove bool) error {
+	name := lower(source.Header)
+	if name == "" || name == "cookie" {
+		return nil // a cookie has been reported
+	}
+	if name == "authorization" {
+		switch {
+		case remove && what == "the token":
+			id.remove = append(id.remove, name)
+		case remove && source.Scheme != "":
+			id.withheld.schemes = append(id.withheld.schemes, source.Scheme)
+		}
+		return nil
+	}
+	if why := unfit(name); why != "" {
+		return authz.Misconfigured(field, "%q %s; use a header of its own such as %s", name, why, authz.DefaultAPIKeyHeader)
+	}
+	if strings.HasPrefix(authz.FoldHeader(name), namespace) {
+		return authz.Misconfigured(field, "%q is removed from requests like every %s* header; use a header such as %s", name, namespace, authz.DefaultAPIKeyHeader)
+	}
+	carriers[authz.FoldHeader(name)] = what
+	if remove {
+		id.remove = append(id.remove, name)
+	}
+	return nil
+}
+
+// setNames sets the header name of each field. No identity header may be one of the carriers of
+// credentials.
+func (id *identity) setNames(renamed, carriers map[string]string) []error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(renamed)) {
 		if !slices.Contains(fieldNames[:], key) {
@@ -177,8 +213,8 @@ func (id *identity) setNames(renamed map[string]string, apiKey string) []error {
 		switch unfit := unfit(name); {
 		case unfit != "":
 			why = unfit
-		case authz.FoldHeader(name) == authz.FoldHeader(apiKey):
-			why = "carries the API key"
+		case carriers[authz.FoldHeader(name)] != "":
+			why = "carries " + carriers[authz.FoldHeader(name)]
 		case taken:
 			why = "is the header of " + other + " too"
 		}
@@ -197,7 +233,7 @@ func unfit(name string) string {
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header"
-	case !isToken(name):
+	case !authz.IsToken(name):
 		return "is not a header name"
 	case slices.Contains(reserved, folded):
 		return "has a meaning of its own in HTTP"
@@ -215,7 +251,7 @@ func (id *identity) unfitToStrip(name string) string {
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header, which every request needs"
-	case !isToken(name):
+	case !authz.IsToken(name):
 		return "is not a header name; write one such as x-original-url"
 	case slices.Contains(framing, folded):
 		return "is part of the message framing and cannot be removed"
@@ -313,7 +349,7 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		}
 	}
 	remove = id.removals[which]
-	var more []string
+	more := id.withheld.remove(request)
 	for i := range request {
 		name := request[i].Name
 		if !id.reserves(name) || slices.ContainsFunc(set, func(s setHeader) bool { return s.name == name }) {
@@ -328,7 +364,7 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		slices.Sort(remove)
 		remove = slices.Compact(remove)
 	}
-	return set, remove
+	return id.withheld.rewrite(set, request), remove
 }
 
 // A fieldSet is the set of fields that a response sets, with one bit for each.

@@ -30,7 +30,7 @@ func TestIdentityConfig(t *testing.T) {
 		{"", IdentityConfig{}},
 		{"", rename("user", "x-user-id", "client_ip", "X-Real-IP")},
 		{"", rename("user", "x-warder-roles", "roles", "x-warder-user")},
-		{"", IdentityConfig{APIKeyHeader: "X-Service-Key", KeepAPIKey: true}},
+		{"", IdentityConfig{Sources: authz.Sources{APIKeyHeader: "X-Service-Key"}, KeepAPIKey: true}},
 		{"", strip()},
 		{"", strip("X-Original-Url", "x-real-ip", "cookie", "authorization", "x-original-url")},
 
@@ -55,11 +55,11 @@ func TestIdentityConfig(t *testing.T) {
 		{`identity.headers.roles: "x.user" is the header of user too`, rename("user", "x_user", "roles", "x.user")},
 		{`identity.headers.roles: "x-warder-roles" is the header of user too`, rename("user", "x-warder-roles")},
 
-		{`api_key.header: "authorization" has a meaning`, IdentityConfig{APIKeyHeader: "Authorization"}},
-		{`api_key.header: "x-warder-key" is removed`, IdentityConfig{APIKeyHeader: "x-warder-key"}},
-		{`api_key.header: "x_warder_key" is removed`, IdentityConfig{APIKeyHeader: "x_warder_key"}},
-		{`api_key.header: "a key" is not a header name`, IdentityConfig{APIKeyHeader: "a key"}},
-		{`api_key.header: "x-api-` + "\u212A" + `ey" is not a header name`, IdentityConfig{APIKeyHeader: "x-api-\u212Aey"}},
+		{`api_key.header: "authorization" has a meaning`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "Authorization"}}},
+		{`api_key.header: "x-warder-key" is removed`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "x-warder-key"}}},
+		{`api_key.header: "x_warder_key" is removed`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "x_warder_key"}}},
+		{`api_key.header: "a key" is not a header name`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "a key"}}},
+		{`api_key.header: "x-api-` + "\u212A" + `ey" is not a header name`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "x-api-\u212Aey"}}},
 
 		{`strip_headers[1]: ":method" is a pseudo-header`, strip("x-a", ":method")},
 		{`strip_headers[0]: "" is not a header name`, strip("")},
@@ -78,7 +78,7 @@ func TestIdentityConfig(t *testing.T) {
 			t.Errorf("%+v is accepted, want %q", test.config, test.want)
 		}
 	}
-	_, err := newIdentity(IdentityConfig{APIKeyHeader: "cookie", StripHeaders: []string{"host"}, Headers: map[string]string{"user": ":a"}})
+	_, err := newIdentity(IdentityConfig{Sources: authz.Sources{APIKeyHeader: "cookie"}, StripHeaders: []string{"host"}, Headers: map[string]string{"user": ":a"}})
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
 		t.Errorf("%d problems reported of 3: %v", n, err)
 	}
@@ -218,7 +218,7 @@ func TestMutations(t *testing.T) {
 
 func TestMutationsOfOtherLists(t *testing.T) {
 	t.Parallel()
-	id, err := newIdentity(IdentityConfig{APIKeyHeader: "X-Service-Key", KeepAPIKey: true, StripHeaders: []string{"X-Secret"}})
+	id, err := newIdentity(IdentityConfig{Sources: authz.Sources{APIKeyHeader: "X-Service-Key"}, KeepAPIKey: true, StripHeaders: []string{"X-Secret"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 		}
 	}
 	// Names with underscores are also recognised in other spellings.
-	id, err = newIdentity(IdentityConfig{APIKeyHeader: "X_Service_Key", StripHeaders: []string{"X.Secret"}})
+	id, err = newIdentity(IdentityConfig{Sources: authz.Sources{APIKeyHeader: "X_Service_Key"}, StripHeaders: []string{"X.Secret"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestMutationsProperties(t *testing.T) {
 	seps := strings.Split("!#$%&'*+-.^_`|~", "")
 	for _, config := range []IdentityConfig{
 		{},
-		{Headers: map[string]string{"user": "x-user-id", "roles": "x_roles"}, APIKeyHeader: "x_key"},
+		{Headers: map[string]string{"user": "x-user-id", "roles": "x_roles"}, Sources: authz.Sources{APIKeyHeader: "x_key"}},
 		{StripHeaders: []string{"x-warder-other", "x-a"}, RemoveAuthorization: true, KeepAPIKey: true},
 	} {
 		id, err := newIdentity(config)
@@ -328,7 +328,7 @@ var separators = regexp.MustCompile("[^a-z0-9]")
 func TestSeparators(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Identity: IdentityConfig{
-		Headers: map[string]string{"user": "x-user-id", "roles": "x_user.roles"}, APIKeyHeader: "x-service-key", StripHeaders: []string{"x-original-url"},
+		Headers: map[string]string{"user": "x-user-id", "roles": "x_user.roles"}, Sources: authz.Sources{APIKeyHeader: "x-service-key"}, StripHeaders: []string{"x-original-url"},
 	}})
 	for _, name := range []string{"x-warder-user", "x-warder-roles", "x-warder-session", "x-warder-new-one", "x-user-id", "x_user.roles", "x-service-key", "x-original-url"} {
 		places := separators.FindAllStringIndex(name, -1)
@@ -348,7 +348,7 @@ func TestSeparators(t *testing.T) {
 				response := check(t.Context(), t, s, in)
 				_, removed := sent(response)
 				gone := isAllow(response) && slices.Contains(removed, lower(string(forged)))
-				switch token := isToken(string(forged)); {
+				switch token := authz.IsToken(string(forged)); {
 				case token && !gone:
 					t.Errorf("%q gets through: %v", forged, response)
 				case !token && !isDeny(response):
@@ -368,7 +368,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, DefaultIdentityHeaders()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := newIdentity(IdentityConfig{Headers: DefaultIdentityHeaders(), APIKeyHeader: authz.DefaultAPIKeyHeader, StripHeaders: DefaultStripHeaders()}); err != nil {
+	if _, err := newIdentity(IdentityConfig{Headers: DefaultIdentityHeaders(), Sources: authz.Sources{APIKeyHeader: authz.DefaultAPIKeyHeader}, StripHeaders: DefaultStripHeaders()}); err != nil {
 		t.Errorf("the defaults, said aloud, are refused: %v", err)
 	}
 }

@@ -129,7 +129,7 @@ func sameHeaders(joined, raw authz.Headers) bool {
 // name could not be removed before the request reaches the upstream. A line ending in a value
 // could begin another field there.
 func validHeader(h authz.Header) bool {
-	return isToken(strings.TrimPrefix(h.Name, ":")) &&
+	return authz.IsToken(strings.TrimPrefix(h.Name, ":")) &&
 		strings.IndexByte(h.Value, '\n') < 0 && strings.IndexByte(h.Value, '\r') < 0 && strings.IndexByte(h.Value, 0) < 0
 }
 
@@ -163,24 +163,6 @@ func lower(s string) string {
 	}
 	return s
 }
-
-// isToken reports whether s is a token of RFC 9110 section 5.6.2, the alphabet of
-// header names.
-func isToken(s string) bool {
-	for i := range len(s) {
-		if !tokenByte[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-var tokenByte = func() (is [256]bool) {
-	for c := range is {
-		is[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
-	}
-	return is
-}()
 
 // maxIDLength bounds the length of a client's request_id in the logs.
 const maxIDLength = 128

@@ -67,6 +67,7 @@ type CheckResponse struct {
 	status    int    // HTTP status; 200 for an allow
 	challenge string // WWW-Authenticate of a 401
 	form      form   // of a denial
+	page      page   // of a denial in formProblem, instead of the problem document
 	origin    string // the origin whose scripts may read a denial; "" if none
 	set       []setHeader
 	remove    []string
@@ -76,8 +77,8 @@ type CheckResponse struct {
 
 // responseFor converts a decision about a request to one of the two shapes. The argument in is
 // the message that the request was read from; it may be nil for a denial. The argument request
-// holds the headers of the request.
-func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request authz.Headers) *CheckResponse {
+// may be nil for a denial, too.
+func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request *authz.Request) *CheckResponse {
 	about := metadataOf(d)
 	var told [fieldCount]string
 	switch {
@@ -85,9 +86,13 @@ func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request authz.H
 	case d.Allowed() && StatusOf(d.Reason()) == http.StatusOK:
 		told = values(d.Reason(), d.Principal(), d.ClientIP())
 	default:
-		return denyResponse(StatusOf(d.Reason()), challengeFor(d), formFor(in), d.Origin(), about)
+		out := denyResponse(StatusOf(d.Reason()), challengeFor(d), formFor(in), d.Origin(), about)
+		if out.form == formProblem && request != nil {
+			out.page = pageFor(d, out.status, request)
+		}
+		return out
 	}
-	set, remove := s.identityIn(d.Shadow()).mutations(told, request)
+	set, remove := s.identityIn(d.Shadow()).mutations(told, request.Headers)
 	return allowResponse(set, remove, d.Shadow(), about)
 }
 

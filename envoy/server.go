@@ -179,19 +179,22 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 	default:
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
-	out = s.responseFor(decision, in, request.Headers)
+	out = s.responseFor(decision, in, request)
 	if !s.fits(carries, out.set) && out.status == http.StatusOK {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
-		out = s.responseFor(decision, in, request.Headers)
+		out = s.responseFor(decision, in, request)
 	}
 	return out
 }
 
 // fits reports whether Envoy accepts a request after the headers in set are added. Removed
-// headers do not make room, because Envoy counts after each change and removes headers last.
+// headers do not make room, because Envoy counts after each change and removes headers last. A
+// header that is set to a part of itself takes no room.
 func (s *Server) fits(carries load, set []setHeader) bool {
 	for _, h := range set {
-		carries.add(h.name, h.value)
+		if !s.identity.withheld.rewrites(h.name) {
+			carries.add(h.name, h.value)
+		}
 	}
 	return carries.fields <= s.room.fields && carries.bytes <= s.room.bytes
 }

@@ -3,7 +3,9 @@ package envoy
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -213,7 +215,11 @@ func isAllow(r *authv3.CheckResponse) bool {
 }
 
 func isDeny(r *authv3.CheckResponse) bool {
-	return r.GetStatus().GetCode() > 0 && r.GetDeniedResponse().GetStatus().GetCode() >= 400 && saidOf(r, "decision") == "deny"
+	denied := r.GetDeniedResponse()
+	toLogin := denied.GetStatus().GetCode() == http.StatusFound && slices.ContainsFunc(denied.GetHeaders(), func(h *corev3.HeaderValueOption) bool {
+		return h.GetHeader().GetKey() == "location"
+	})
+	return r.GetStatus().GetCode() > 0 && (denied.GetStatus().GetCode() >= 400 || toLogin) && saidOf(r, "decision") == "deny"
 }
 
 var testIP = netip.MustParseAddr("192.0.2.7")

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"warder/authz"
 )
 
 // misshapenMessage returns why a response must not reach Envoy, or "" if it may. It inspects
@@ -66,7 +68,7 @@ func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
 		}
 	}
 	for i, name := range ok.GetHeadersToRemove() {
-		if !isToken(name) || name == "host" || i > 0 && name <= ok.GetHeadersToRemove()[i-1] {
+		if !authz.IsToken(name) || name == "host" || i > 0 && name <= ok.GetHeadersToRemove()[i-1] {
 			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}

@@ -50,6 +50,9 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 		c.setAdminRole(content)
 		c.addLists(content)
 	}
+	for i := range contents {
+		c.setDenials(&contents[i])
+	}
 	for _, content := range contents {
 		for _, e := range content.Routes {
 			c.addRoute(content, e)
@@ -87,6 +90,8 @@ type compiler struct {
 	conflicts []conflict
 	placed    map[placement]strict.String
 	problems  Problems
+	// denialFiles is the number of files with denials.
+	denialFiles int
 
 	conditions condition.Compiler
 }
@@ -109,6 +114,22 @@ func (c *compiler) setAdminRole(content fileContent) {
 	default:
 		c.admin = role
 		c.policy.adminRole = role.Text
+	}
+}
+
+// setDenials compiles the denials of a file. Those of the only file that has some are for
+// requests that no route matches, too.
+func (c *compiler) setDenials(content *fileContent) {
+	content.denials = c.denials(content.Denials)
+	switch {
+	case content.denials == nil:
+	case c.denialFiles == 0:
+		c.policy.denials = content.denials
+	default:
+		c.policy.denials = nil
+	}
+	if content.denials != nil {
+		c.denialFiles++
 	}
 }
 
@@ -148,12 +169,16 @@ func (c *compiler) addRoute(content fileContent, e routeEntry) {
 	route := &Route{
 		ID: e.ID.Text, Position: e.at, Public: bool(e.Public), Principals: newPrincipalSet(e.Principals),
 		Origins: e.CORS.set(), PathAllows: formsOf(e.PathAllows), Shadow: bool(e.Shadow),
+		TokenQuery: bool(e.TokenQuery), APIKeyQuery: bool(e.APIKeyQuery),
 	}
 	if e.Allow != nil {
 		route.User, route.APIKey, route.Anonymous = e.Allow.user, e.Allow.apiKey, e.Allow.anonymous
 	}
 	if route.Origins == nil {
 		route.Origins = content.CORS.set()
+	}
+	if route.Denials = c.denials(e.Denials); route.Denials == nil {
+		route.Denials = content.denials
 	}
 	ips := e.ClientIPs
 	if ips == nil {

@@ -25,8 +25,12 @@ type fileContent struct {
 	ClientIPs []strict.String `json:"client_ips" schema:"list" jsonschema:"minItems=1,uniqueItems=true,example=office"`
 	// The cors of every route of this file that has none of its own.
 	CORS *corsEntry `json:"cors"`
+	// How denials are written for the routes of this file that have none of their own, and, if no other file has any, for requests that no route matches.
+	Denials *denialsEntry `json:"denials"`
 	// The routes. Of those that match, the most specific one wins, whatever the order; where none matches, nobody gets in.
 	Routes []routeEntry `json:"routes" jsonschema:"required,minItems=1" missing:", and a policy without routes lets nobody in; write at least one" empty:", and a policy without routes lets nobody in; write at least one"`
+
+	denials *Denials // compiled
 }
 
 // A routeEntry is a route: the requests that it is for, and who may pass. It has
@@ -57,6 +61,12 @@ type routeKeys struct {
 	Principals []principalText `json:"principals" jsonschema:"minItems=1,uniqueItems=true,example=spiffe://cluster.local/ns/web/sa/*"`
 	// Which browser applications may ask for a preflight and read a denial. Absent: the file's default, or none.
 	CORS *corsEntry `json:"cors"`
+	// How denials are written. Absent: as the file says, or as problem documents, to which {} goes back.
+	Denials *denialsEntry `json:"denials"`
+	// true: a token may be in the query parameter that jwt.sources in the configuration names, for clients that can send no header. A URL is kept in more places than a header is.
+	TokenQuery onlyTrue `json:"token_query"`
+	// true: an API key may be in the query parameter that api_key.sources in the configuration names.
+	APIKeyQuery onlyTrue `json:"api_key_query"`
 	// The spellings of a path that the route accepts although they have two readings: encoded_slash (%2F), encoded_percent (%25), semicolon.
 	PathAllows []formText `json:"path_allows" jsonschema:"minItems=1,uniqueItems=true,example=encoded_slash"`
 	// true: what the route decides is logged and counted, and a denial is not enforced. For the time in which the application still checks by itself.
@@ -258,6 +268,17 @@ func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		r.Fail(public, strict.Join(field, "public"), "excludes allow: a public route neither needs nor checks a credential; keep one of the two")
 	case !isPublic && !allowed:
 		r.Fail(v.At, strict.Join(field, "allow"), "is missing; write who may pass, such as allow: [{user: {}}], or public: true")
+	}
+	for _, query := range []struct {
+		key, kind string
+		set, kept bool
+	}{
+		{"token_query", "user", bool(e.TokenQuery), e.Allow != nil && e.Allow.user != nil},
+		{"api_key_query", "api_key", bool(e.APIKeyQuery), e.Allow != nil && e.Allow.apiKey != nil},
+	} {
+		if at, _ := r.Place(strict.Join(field, query.key)); query.set && !query.kept {
+			r.Fail(at, strict.Join(field, query.key), "needs %s in allow, since no other kind of caller has that credential; add {%s: {}} or leave it out", query.kind, query.kind)
+		}
 	}
 	if isPublic && conditioned {
 		r.Fail(when, strict.Join(field, "when"), "cannot be combined with public, which checks nothing else; write allow: [{anonymous: {}}] for a condition on everybody")

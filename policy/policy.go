@@ -19,7 +19,11 @@ type Policy struct {
 	warnings  []Problem
 	matcher   matcher
 	table     []Entry
+	denials   *Denials
 }
+
+// Denials returns how denials of requests that no route matches are written, or nil.
+func (p *Policy) Denials() *Denials { return p.denials }
 
 // AdminRole returns the role that passes every role check, or "" if there is none.
 func (p *Policy) AdminRole() string { return p.adminRole }
@@ -55,6 +59,10 @@ type Route struct {
 	// Anonymous allows requests without a credential.
 	Anonymous bool
 
+	// TokenQuery allows the token to be in a query parameter, and APIKeyQuery the API key, if
+	// the configuration names a parameter for it.
+	TokenQuery, APIKeyQuery bool
+
 	// ClientIPs, if not nil, are the client addresses that the route allows.
 	ClientIPs *IPSet
 	// Principals, if not nil, are the mTLS principals of the peers that the route allows.
@@ -62,6 +70,8 @@ type Route struct {
 	// Origins, if not nil, are the origins of the browser applications that may send
 	// preflights and read denials.
 	Origins *OriginSet
+	// Denials, if not nil, are how denials are written.
+	Denials *Denials
 	// Condition, if not nil, must be true for the request and the verified principal.
 	Condition *condition.Condition
 	// PathAllows are the ambiguous spellings of a path that the route accepts.

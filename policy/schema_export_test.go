@@ -140,9 +140,13 @@ const (
 	mixedWord  = `(?:(?:` + firstByte + `|` + dot + `)` + pathByte + `*)?\{` + variable + `\}(?:` + pathByte + `+\{` + variable + `\})*` + pathByte + `*`
 	segment    = `/(?:` + mixedWord + `|` + literal + `)`
 	pathWord   = `(?:/|(?:` + segment + `)+/?|(?:` + segment + `)*/\*\*)`
-	octet      = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
-	bits       = `(?:/(?:0|[1-9][0-9]{0,2}))?`
-	network    = `(?:` + octet + `(?:\.` + octet + `){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)` + bits
+	// A path or URL without its query, and a query.
+	loginPath = `(?:/(?:[!$-.0-;=@-Z\[\]_a-z~][!$-;=@-Z\[\]_a-z~]*)?|https?://[!$-.0-;=A-Z\[\]_a-z~]+(?:/[!$-;=@-Z\[\]_a-z~]*)?)`
+	loginByte = `[!$-;=?-Z\[\]_a-z~]*`
+	loginWord = loginPath + `(?:\?` + loginByte + `(?:\{return_to\}` + loginByte + `)?)?`
+	octet     = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
+	bits      = `(?:/(?:0|[1-9][0-9]{0,2}))?`
+	network   = `(?:` + octet + `(?:\.` + octet + `){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)` + bits
 )
 
 // patternText is the schema of a text. Editors show hint in the place of the pattern
@@ -178,6 +182,18 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 			"Write a principal as it stands in the certificate; a * may only be the whole last segment of a URI's path, as in spiffe://cluster.local/ns/web/sa/*.")
 	case reflect.TypeFor[originText]():
 		return patternText(`https?://(?:`+hostWord+`|`+ipv6Host+`)(?::[1-9][0-9]{0,4})?`, "Write an origin in lower case, without path and without the default port, such as https://app.example.com.")
+	case reflect.TypeFor[loginText]():
+		s := patternText(loginWord, `Write a path or an https URL, with {return_to} once in its query, as in "/login?next={return_to}".`)
+		s.MaxLength = new(uint64(maxTarget))
+		return s
+	case reflect.TypeFor[bodyText]():
+		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1)), MaxLength: new(uint64(maxBody))}
+	case reflect.TypeFor[statusNumber]():
+		s := &jsonschema.Schema{Type: "integer"}
+		for _, status := range deniedStatuses {
+			s.Enum = append(s.Enum, status)
+		}
+		return s
 	case reflect.TypeFor[ipLists]():
 		return networkLists()
 	case reflect.TypeFor[matchEntry]():

@@ -101,6 +101,14 @@ var unseen = map[string]string{
 	"words[9]":                       elsewhereWord,
 	"words[11]":                      elsewhereWord,
 	"path-allows[4]":                 anotherKey,
+	"denials-bodies[1]":              anotherKey,
+	"denials-bodies[6]":              aWordInside,
+	"denials-bodies[7]":              aWordInside,
+	"denials-bodies[8]":              anotherKey,
+	"denials-login[17]":              elsewhereWord,
+	"query-without-kind[0]":          anotherKey,
+	"query-without-kind[1]":          anotherKey,
+	"query-without-kind[2]":          anotherKey,
 	"version-float":                  "to JSON Schema 1.0 is the integer 1",
 }
 
@@ -119,6 +127,7 @@ const (
 	elsewhereWord = "a path could be written like this, and hardly ever is"
 	emptyParts    = "a pattern does not look for dot segments in parts of segments"
 	notUTF8       = "what the escapes decode to is no matter of a pattern"
+	aWordInside   = "it is about what a text contains"
 	kindTwice     = "maxContains counts kinds, but editors that know only draft 7 would read contains as a demand for each"
 )
 

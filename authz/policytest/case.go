@@ -44,8 +44,10 @@ type Case struct {
 	UpstreamAbsent []string          `json:"upstream_absent"`
 	Upstream       map[string]string `json:"upstream"`
 	// Response lists header fields of the response to a denial.
-	Response  map[string]string `json:"response"`
-	Challenge string            `json:"challenge"` // default Bearer
+	Response map[string]string `json:"response"`
+	// Body is the body of a denial that the policy writes itself.
+	Body      *string `json:"body"`
+	Challenge string  `json:"challenge"` // default Bearer
 	// CORS is the origin whose scripts may read the response to a denial.
 	CORS string `json:"cors"`
 
@@ -184,10 +186,11 @@ func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 	case c.Status == 0:
 	case w.passes() && c.Status != 200:
 		report("status", "%d is not the status of a request that is let through, which is 200; leave it out, or want a denial", c.Status)
+	case c.Status == 302 && !w.passes() && (!w.named || statusOf(w.reason) == 401): // a redirect to a login page
 	case !w.passes() && w.named && c.Status != statusOf(w.reason):
 		report("status", "%d is not the status of %s, which is %d; correct one of them, or leave the status out", c.Status, w.reason, statusOf(w.reason))
 	case !w.passes() && !slices.Contains([]int{400, 401, 403, 503}, c.Status):
-		report("status", "%d is not the status of a denial; use 400, 401, 403 or 503", c.Status)
+		report("status", "%d is not the status of a denial; use 400, 401, 403 or 503, or 302 for a redirect to a login page", c.Status)
 	}
 	identified := c.As != "" || c.Identity != nil
 	somebody := w.allow && (!w.named || w.reason == authz.ReasonSession || w.reason == authz.ReasonAPIKey)
@@ -202,7 +205,7 @@ func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 	if !w.passes() && (c.UpstreamAbsent != nil || c.Upstream != nil) {
 		report(firstOf("upstream", c.Upstream != nil, "upstream_absent"), "applies to requests that reach the upstream, and a denied request does not; leave it out")
 	}
-	if w.passes() && (c.CORS != "" || c.Response != nil || c.Challenge != "") {
+	if w.passes() && (c.CORS != "" || c.Response != nil || c.Body != nil || c.Challenge != "") {
 		key := firstOf("cors", c.CORS != "", firstOf("response", c.Response != nil, "challenge"))
 		report(key, "applies to the response to a denial, and this request is not denied; leave it out")
 	}

@@ -188,8 +188,16 @@ func (x *comparison) upstream() {
 func (x *comparison) reserve(reserved map[string]string) {
 	f := x.c.file
 	shadow := x.w.Shadow || x.got.Shadow // the application checks the credentials itself
-	if !f.KeepsAPIKey() && !shadow {
-		reserved[authz.FoldHeader(f.APIKeyHeader())] = "the API key"
+	tokens, apiKeys := f.Sources().All()
+	for _, s := range apiKeys {
+		if s.Header != "" && s.Scheme == "" && !f.KeepsAPIKey() && !shadow {
+			reserved[authz.FoldHeader(s.Header)] = "the API key"
+		}
+	}
+	for _, s := range tokens {
+		if s.Header != "" && f.Config.Identity.RemoveCredentials && !shadow {
+			reserved[authz.FoldHeader(s.Header)] = "the token"
+		}
 	}
 	if f.Config.Identity.RemoveAuthorization && !shadow {
 		reserved["authorization"] = "the credential"

@@ -44,7 +44,12 @@ func (x *comparison) denial(r *Runner) {
 	for _, name := range slices.Sorted(maps.Keys(x.c.Response)) {
 		x.equal("response "+strings.ToLower(name), x.c.Response[name], strings.Join(values[strings.ToLower(name)], " and "))
 	}
-	x.same(r, seen)
+	switch {
+	case x.c.Body != nil && !strings.HasPrefix(x.c.Request, "HEAD "):
+		x.equal("body", *x.c.Body, x.got.Body)
+	case x.c.Body == nil:
+		x.same(r, seen)
+	}
 	x.secrets()
 }
 

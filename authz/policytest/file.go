@@ -57,9 +57,11 @@ type Config struct {
 		SessionClaim string        `json:"session_claim"`
 		RefusedUses  []string      `json:"refused_uses"`
 		AcceptedUses []string      `json:"accepted_uses"`
+		Sources      []Source      `json:"sources"`
 	} `json:"jwt"`
 	APIKey struct {
-		Header string `json:"header"`
+		Header  string   `json:"header"`
+		Sources []Source `json:"sources"`
 	} `json:"api_key"`
 	ClientIP struct {
 		Source         authz.ClientIPSource `json:"source"`
@@ -71,8 +73,18 @@ type Config struct {
 		Headers             map[string]string `json:"headers"`
 		RemoveAPIKey        *bool             `json:"remove_api_key"` // default true
 		RemoveAuthorization bool              `json:"remove_authorization"`
+		RemoveCredentials   bool              `json:"remove_credentials"`
 	} `json:"identity"`
 	StripHeaders []string `json:"strip_headers"`
+}
+
+// A Source is a place where requests carry a credential.
+type Source struct {
+	Header            string `json:"header"`
+	Cookie            string `json:"cookie"`
+	Query             string `json:"query"`
+	WebSocketProtocol string `json:"websocket_protocol"`
+	Scheme            string `json:"scheme"`
 }
 
 // A Key verifies tokens.
@@ -250,12 +262,17 @@ func (f *File) ClientIPConfig() authz.ClientIPConfig {
 	return authz.ClientIPConfig{Source: c.Source, TrustedProxies: c.TrustedProxies, TrustedHops: c.TrustedHops, Header: c.Header}
 }
 
-// APIKeyHeader returns the name of the API key header.
-func (f *File) APIKeyHeader() string {
-	if f.Config.APIKey.Header != "" {
-		return f.Config.APIKey.Header
+// Sources returns where requests carry credentials.
+func (f *File) Sources() authz.Sources {
+	list := func(sources []Source) (all []authz.Source) {
+		for _, s := range sources {
+			all = append(all, authz.Source(s))
+		}
+		return all
 	}
-	return "X-API-Key"
+	return authz.Sources{
+		Tokens: list(f.Config.JWT.Sources), APIKeys: list(f.Config.APIKey.Sources), APIKeyHeader: f.Config.APIKey.Header,
+	}
 }
 
 // KeepsAPIKey reports whether API keys are sent to the upstream.

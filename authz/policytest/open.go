@@ -118,7 +118,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	}
 	o.Engine, err = authz.NewEngine(authz.Config{
 		Policy: routes, Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
-		APIKeyHeader: f.Config.APIKey.Header, Now: o.clock,
+		Sources: f.Sources(), Now: o.clock,
 		IdentityHeaders: f.Config.Identity.Headers,
 	})
 	return o, err

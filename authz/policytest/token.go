@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"warder/authz"
 )
 
 // A Token is the token of a case. It is valid unless the case changes it.
@@ -21,7 +23,8 @@ import (
 // The headers, the path and the API key of a case may contain placeholders: {token}, its
 // parts {header}, {payload} and {signature}, {signature:other} with one bit changed,
 // {signature:loose} with nonzero unused bits, {none} for an empty text, and {long} for a long
-// one. If no placeholder is used, the token is sent as Authorization: Bearer.
+// one. If no placeholder is used, the token is sent in the first of jwt.sources, which is
+// Authorization: Bearer by default.
 type Token struct {
 	// Claims override those of the file, and Without removes claims. exp, nbf and iat may be
 	// relative to now, such as +1h.
@@ -86,17 +89,29 @@ func (c *Case) Build(now time.Time) (Request, error) {
 		placed = placed || value != h[1]
 		r.Headers = append(r.Headers, [2]string{h[0], value})
 	}
+	tokens, apiKeys := c.file.Sources().All()
 	if sends && !placed {
-		r.Headers = append(r.Headers, [2]string{"Authorization", expand.Replace("Bearer {token}")})
+		r.carry(tokens[0], expand.Replace("{token}"))
 	}
 	if c.APIKey != "" {
 		key := expand.Replace(c.APIKey)
-		r.Headers = append(r.Headers, [2]string{c.file.APIKeyHeader(), key})
+		r.carry(apiKeys[0], key)
 		if !c.file.isPrefix(key) {
 			r.Secrets = append(r.Secrets, key)
 		}
 	}
 	return r, nil
+}
+
+// carry adds a credential to the request.
+func (r *Request) carry(source authz.Source, credential string) {
+	fields, query := source.Carry(credential)
+	for _, f := range fields {
+		r.Headers = append(r.Headers, [2]string{f.Name, f.Value})
+	}
+	if query != "" {
+		r.Path = authz.AddQuery(r.Path, query)
+	}
 }
 
 // isPrefix reports whether text is the public prefix of a key, which is not secret.

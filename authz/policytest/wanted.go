@@ -64,8 +64,8 @@ func (c *Case) wanted(depth DepthKind, given authz.Reason) Wanted {
 	if w.Allow {
 		w.Identity = c.identity(w, e.As)
 	}
-	w.Challenge = c.Challenge // "" unless the status is 401
-	if w.Status == 401 {
+	w.Challenge = c.Challenge // "" unless the status is that of a 401, or of a redirect in its place
+	if w.Status == 401 || w.Status == 302 {
 		if w.Challenge == "" {
 			w.Challenge = "Bearer"
 		}

@@ -29,6 +29,9 @@ type Config struct {
 	DatabaseURL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
+	// AwaitPassword is for a Password that is not known yet: while it is "", no connection is
+	// opened, and [Directory.Reconfigure] gives it.
+	AwaitPassword bool
 	// Reread, if not nil, returns the URL and the password that are configured now. It is
 	// called when the database refuses a login, before the login is repeated.
 	Reread func(context.Context) (databaseURL, password string, err error)
@@ -148,9 +151,14 @@ func (c Config) target() (*target, *pgxpool.Config, error) {
 	if err := chooseServer(pool.ConnConfig, c.Standby); err != nil {
 		return nil, nil, authz.Misconfigured("directory.database_url", "%v", err)
 	}
+	if c.AwaitPassword && c.Password == "" {
+		pool.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, errNoPassword }
+	}
 	t, err := newTarget(parsed, c.Password, pool.ConnConfig)
 	return t, pool, err
 }
+
+var errNoPassword = errors.New("the password is not known yet")
 
 // Warnings returns what is probably not intended: at most one line, which names the parameters
 // of the URL that have no effect.

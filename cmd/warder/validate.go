@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"warder/authz"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/server"
@@ -65,7 +64,7 @@ type validation struct {
 
 func (v *validation) run(p cli.Process) {
 	policyPath := v.policyPath
-	var client *authz.ClientIPConfig
+	var settings *config.Settings
 	keysOff := false
 	if v.configPath != "" {
 		c := config.Read(v.configPath, p.Env)
@@ -80,7 +79,7 @@ func (v *validation) run(p cli.Process) {
 		if err != nil {
 			v.problems = append(v.problems, cli.ProblemsOf(v.configPath, err)...)
 		} else {
-			client = &s.ClientIP
+			settings = s
 			v.good = append(v.good, v.configPath+": ok")
 		}
 		if !c.PolicyKnown() {
@@ -98,9 +97,8 @@ func (v *validation) run(p cli.Process) {
 	}
 	v.good = append(v.good, fmt.Sprintf("%s: ok, %s", cli.InputName(policyPath), cli.Count(len(routes.Routes()), "route")))
 	v.warnings = append(v.warnings, routes.Warnings()...)
-	if client != nil {
-		// Only the configuration says where the client's address is read from.
-		v.warnings = append(v.warnings, server.ClientIPWarnings(routes, policyPath, *client)...)
+	if settings != nil {
+		v.warnings = append(v.warnings, server.ConfiguredWarnings(routes, policyPath, settings)...)
 	}
 }
 

@@ -305,25 +305,17 @@ func ofLabels(metrics map[string]metric, below parser.Expr, names []string) (fou
 // fires and one in which it does not.
 func TestEachAlertIsTested(t *testing.T) {
 	t.Parallel()
-	var file struct {
-		Tests []struct {
-			AlertRuleTest []struct {
-				Alertname string
-				ExpAlerts []any `yaml:"exp_alerts"`
-			} `yaml:"alert_rule_test"`
-		}
-	}
-	read(t, "rules_test.yaml", &file)
 	fires, quiet := map[string]bool{}, map[string]bool{}
-	for _, test := range file.Tests {
-		for _, each := range test.AlertRuleTest {
-			if len(each.ExpAlerts) > 0 {
-				fires[each.Alertname] = true
+	for _, test := range readRuleTests(t, "rules_test.yaml").Tests {
+		for _, each := range test.AlertTests {
+			if len(each.Want) > 0 {
+				fires[each.Name] = true
 			} else {
-				quiet[each.Alertname] = true
+				quiet[each.Name] = true
 			}
 		}
 	}
+	seen := map[string]bool{}
 	for _, each := range alerts(t) {
 		if !fires[each.Alert] || !quiet[each.Alert] {
 			t.Errorf("%s: tested to fire: %v, to be quiet: %v", each.Alert, fires[each.Alert], quiet[each.Alert])
@@ -331,6 +323,10 @@ func TestEachAlertIsTested(t *testing.T) {
 		if each.Annotations["summary"] == "" {
 			t.Errorf("%s has no summary", each.Alert)
 		}
+		if seen[each.Alert] {
+			t.Errorf("%s is there twice", each.Alert)
+		}
+		seen[each.Alert] = true
 	}
 }
 

@@ -1,5 +1,7 @@
 package pattern
 
+import "strings"
+
 // HeaderNamespace is what the name of every header of warder begins with. A header of a
 // client under it is removed before the upstream, and no condition reads one.
 const HeaderNamespace = "x-warder-"
@@ -44,3 +46,21 @@ func foldByte(c byte) byte {
 	}
 	return '-'
 }
+
+// IsToken reports whether s is a token of RFC 9110 section 5.6.2, the alphabet of
+// header names.
+func IsToken(s string) bool {
+	for i := range len(s) {
+		if !tokenByte[s[i]] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+var tokenByte = func() (is [256]bool) {
+	for c := range is {
+		is[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+	}
+	return is
+}()

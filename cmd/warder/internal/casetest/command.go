@@ -238,12 +238,20 @@ func (t *run) readConfig() error {
 	var out policytest.Config
 	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
-	out.APIKey.Header = c.APIKey.Header
+	sources := c.Sources()
+	for _, s := range sources.Tokens {
+		out.JWT.Sources = append(out.JWT.Sources, policytest.Source(s))
+	}
+	for _, s := range sources.APIKeys {
+		out.APIKey.Sources = append(out.APIKey.Sources, policytest.Source(s))
+	}
+	out.APIKey.Header = sources.APIKeyHeader
 	out.ClientIP.Source, out.ClientIP.TrustedProxies = client.Source, client.TrustedProxies
 	out.ClientIP.TrustedHops, out.ClientIP.Header = client.TrustedHops, client.Header
 	identity := c.IdentitySettings()
 	out.Identity.Headers, out.Identity.RemoveAPIKey = identity.Headers, &identity.RemoveAPIKey
 	out.Identity.RemoveAuthorization, out.StripHeaders = identity.RemoveAuthorization, identity.StripHeaders
+	out.Identity.RemoveCredentials = identity.RemoveCredentials
 	t.config = &out
 	return nil
 }

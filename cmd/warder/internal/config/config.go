@@ -32,7 +32,7 @@ func defaultConfig() *Config {
 		Deadline: 200 * time.Millisecond,
 		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", Overlap: time.Hour},
 		APIKey:   APIKeyKeys{Header: "X-API-Key"},
-		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond},
+		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
 		Directory: DirectoryKeys{
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
@@ -41,7 +41,7 @@ func defaultConfig() *Config {
 				CreateKey: postgres.DefaultCreateKey, ListKeys: postgres.DefaultListKeys, ShowKey: postgres.DefaultShowKey,
 				RevokeKey: postgres.DefaultRevokeKey, ExpireKey: postgres.DefaultExpireKey,
 			},
-			Timeout: 150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag, MaxConnections: postgres.DefaultMaxConns,
+			PasswordLifetime: defaultPasswordLifetime, Timeout: 150 * time.Millisecond, MaxStandbyLag: postgres.DefaultMaxStandbyLag, MaxConnections: postgres.DefaultMaxConns,
 		},
 		ClientIP: ClientIPKeys{Source: "trusted_proxies"},
 		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},
@@ -83,7 +83,7 @@ func ReadDecisive(path string, env cli.LookupEnv) (*Config, authz.ClientIPConfig
 	}
 	c := readConfigWith(path, open, env)
 	client := c.resolveClientIP()
-	c.checkIdentity(&Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()})
+	c.checkIdentity(&Settings{Sources: c.Sources(), Identity: c.IdentitySettings()})
 	return c, client, c.reader.Problems.Err()
 }
 
@@ -109,6 +109,11 @@ func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
 	r.Read("", root, c)
 	for _, path := range c.paths() {
 		path.below(filepath.Dir(root.At.File))
+	}
+	for _, argv := range [][]string{c.Sessions.PasswordCommand, c.Directory.PasswordCommand} {
+		if len(argv) > 0 && strings.Contains(argv[0], "/") && !filepath.IsAbs(argv[0]) { // else it is looked for in PATH
+			argv[0] = filepath.Dir(root.At.File) + "/" + argv[0] // Join would make a plain name of ./name
+		}
 	}
 	if c.Policy == "" {
 		c.Policy = usual

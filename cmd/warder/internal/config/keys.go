@@ -99,6 +99,32 @@ type JWTKeys struct {
 	RefusedUses []string `json:"refused_uses"`
 	// Built-in kinds of tokens that are accepted nevertheless.
 	AcceptedUses []string `json:"accepted_uses"`
+	// Where a request carries its token. Two tokens in one request are refused. Absent: [{header: Authorization}].
+	Sources []TokenSourceKeys `json:"sources" jsonschema:"minItems=1"`
+}
+
+// A TokenSourceKeys is a place where a request may carry a token: one of header, cookie, query and websocket_protocol.
+type TokenSourceKeys struct {
+	// A header.
+	Header string `json:"header" jsonschema:"example=Authorization"`
+	// A cookie. For unsafe methods and WebSockets it is read only if Sec-Fetch-Site or Origin shows that no other site sent the request, or cors.allow_origins lists the origin.
+	Cookie string `json:"cookie" jsonschema:"example=access_token"`
+	// A query parameter. It is read on routes with token_query: true, and the application sees it.
+	Query string `json:"query" jsonschema:"example=token"`
+	// A WebSocket subprotocol: the token is the next one that the client offers, or follows in the same one if this ends with a dot.
+	WebSocketProtocol string `json:"websocket_protocol" jsonschema:"example=bearer"`
+	// The word before the token in a header or cookie. Absent: Bearer in Authorization, and none elsewhere.
+	Scheme string `json:"scheme" jsonschema:"example=Bearer"`
+}
+
+// An APIKeySourceKeys is a place where a request may carry an API key: one of header and query.
+type APIKeySourceKeys struct {
+	// A header. Authorization needs a scheme.
+	Header string `json:"header" jsonschema:"example=X-API-Key"`
+	// A query parameter. It is read on routes with api_key_query: true, and the application sees it.
+	Query string `json:"query" jsonschema:"example=api_key"`
+	// The word before the key in a header.
+	Scheme string `json:"scheme" jsonschema:"example=ApiKey"`
 }
 
 // A JWTKeyKeys is a key that tokens are signed with: secret or secret_file.
@@ -117,6 +143,8 @@ type JWTKeyKeys struct {
 type APIKeyKeys struct {
 	// The name of the header.
 	Header string `json:"header" jsonschema_extras:"default=X-API-Key"`
+	// Where a request carries its API key, instead of header. Two keys in one request are refused.
+	Sources []APIKeySourceKeys `json:"sources" jsonschema:"minItems=1"`
 }
 
 // A SessionsKeys is where sessions live: redis_url or redis_url_file.
@@ -127,6 +155,10 @@ type SessionsKeys struct {
 	RedisURLFile filePath `json:"redis_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// A program and its arguments, without a shell, that prints the password, such as a token of a cloud's IAM; instead of password_file. It runs again after password_lifetime, and at once when a login is refused.
+	PasswordCommand []string `json:"password_command"`
+	// How long a password of password_command is used for new connections; less than it is valid. 10s to 24h.
+	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// Certificates for a URL with TLS; read again when they change. Absent: the authorities of the system are trusted.
 	TLS ClientTLSKeys `json:"tls"`
 	// For a URL that names Sentinels (redis+sentinel://).
@@ -169,6 +201,10 @@ type DirectoryKeys struct {
 	DatabaseURLFile filePath `json:"database_url_file"`
 	// A file that holds the password alone, which the URL then leaves out; read again when it changes.
 	PasswordFile filePath `json:"password_file"`
+	// A program and its arguments, without a shell, that prints the password, such as a token of a cloud's IAM; instead of password_file. It runs again after password_lifetime, and at once when a login is refused.
+	PasswordCommand []string `json:"password_command"`
+	// How long a password of password_command is used for new connections; less than it is valid. 10s to 24h.
+	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// A YAML file with users and API keys, instead of a database.
 	File filePath `json:"file"`
 	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
@@ -239,6 +275,8 @@ type IdentityKeys struct {
 	RemoveAPIKey bool `json:"remove_api_key" jsonschema_extras:"default=true"`
 	// The bearer token does not go to the application.
 	RemoveAuthorization bool `json:"remove_authorization" jsonschema_extras:"default=false"`
+	// No credential goes to the application, from whichever of the sources; other cookies and subprotocols stay. A query parameter cannot be removed.
+	RemoveCredentials bool `json:"remove_credentials" jsonschema_extras:"default=false"`
 }
 
 // An IdentityHeadersKeys is the names of the identity headers.

@@ -35,6 +35,7 @@ func (o Override) IsSet() bool { return o.Name != "" }
 func (c *Config) UseRedisURL(o Override) {
 	k := &c.Sessions
 	k.RedisURL, k.RedisURLFile, k.PasswordFile, k.Sentinel = o.text(), filePath(o.File), "", SentinelKeys{}
+	k.PasswordCommand = nil
 	c.reader.override("sessions.redis_url", o)
 }
 
@@ -43,6 +44,7 @@ func (c *Config) UseRedisURL(o Override) {
 func (c *Config) UseDatabaseURL(o Override) {
 	k := &c.Directory
 	k.DatabaseURL, k.DatabaseURLFile, k.PasswordFile = o.text(), filePath(o.File), ""
+	k.PasswordCommand = nil
 	c.reader.override("directory.database_url", o)
 }
 

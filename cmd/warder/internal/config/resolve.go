@@ -42,13 +42,13 @@ const (
 func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	r := c.reader
 	s = &Settings{
-		Policy:       string(c.Policy),
-		Deadline:     c.Deadline,
-		APIKeyHeader: c.APIKey.Header,
-		Log:          Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
-		Identity:     c.IdentitySettings(),
-		Shutdown:     Shutdown(c.Shutdown),
-		Envoy:        Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Policy:   string(c.Policy),
+		Deadline: c.Deadline,
+		Sources:  c.Sources(),
+		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
+		Identity: c.IdentitySettings(),
+		Shutdown: Shutdown(c.Shutdown),
+		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()
@@ -271,6 +271,9 @@ func (c *Config) resolveSessions() Sessions {
 	s.Sentinel.MasterName, s.Sentinel.Username = c.Sessions.Sentinel.MasterName, c.Sessions.Sentinel.Username
 	s.Sentinel.Password, s.Sentinel.PasswordFile = c.passwordFile("sessions.sentinel.password_file", c.Sessions.Sentinel.PasswordFile)
 	if s.InMemory() {
+		if len(c.Sessions.PasswordCommand) > 0 {
+			r.warn("sessions.password_command", "is not run, because sessions are in memory; leave it out")
+		}
 		if s.PasswordFile.Path != "" {
 			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
 			s.PasswordFile = SecretFile{}
@@ -287,9 +290,13 @@ func (c *Config) resolveSessions() Sessions {
 		}
 		return s
 	}
+	s.PasswordCommand = c.passwordCommand("sessions", c.Sessions.PasswordCommand, c.Sessions.PasswordLifetime)
 	store := s.Redis(nil)
+	if s.PasswordCommand != nil {
+		store.Password = anyPassword
+	}
 	if err := store.Validate(); err != nil {
-		r.failWith("sessions.redis_url", "", err)
+		r.failWith("sessions.redis_url", "", s.PasswordCommand.naming(err))
 	}
 	for _, line := range store.Warnings() {
 		r.warn("sessions.redis_url", "%s", line)
@@ -315,15 +322,23 @@ func (c *Config) resolveDirectory() Directory {
 	case ok:
 		s.DatabaseURL, s.DatabaseURLFile = url, source.file()
 		s.Password, s.PasswordFile = c.passwordFile("directory.password_file", d.PasswordFile)
-		if err := s.Postgres(nil).Validate(); err != nil {
-			r.failWith("directory.database_url", "", err)
+		s.PasswordCommand = c.passwordCommand("directory", d.PasswordCommand, d.PasswordLifetime)
+		store := s.Postgres(nil)
+		if s.PasswordCommand != nil {
+			store.Password = anyPassword
 		}
-		for _, warning := range s.Postgres(nil).Warnings() {
+		if err := store.Validate(); err != nil {
+			r.failWith("directory.database_url", "", s.PasswordCommand.naming(err))
+		}
+		for _, warning := range store.Warnings() {
 			r.warn("directory.database_url", "%s", warning)
 		}
 	case d.File != "":
 		if d.PasswordFile != "" {
 			r.warn("directory.password_file", "is not looked at, because users and keys are in directory.file; leave it out")
+		}
+		if len(d.PasswordCommand) > 0 {
+			r.warn("directory.password_command", "is not run, because users and keys are in directory.file; leave it out")
 		}
 		if _, err := OpenDirectory(s); err != nil {
 			r.directoryFile(s.File, err)
@@ -424,25 +439,77 @@ func (c *Config) resolveMask() *mask.Masker {
 			r.warn(field, "%q is not a sensitive key, so that its values are not masked anyway; leave it out", key)
 		}
 	}
-	masker, err := mask.NewMaskerKeeping(c.Log.SensitiveKeys, c.Log.KeepKeys)
+	sensitive := c.Log.SensitiveKeys
+	for _, name := range c.sourceNames() {
+		if known := (&mask.Masker{}); !known.SensitiveKey(name) {
+			sensitive = append(slices.Clip(sensitive), name)
+		}
+	}
+	masker, err := mask.NewMaskerKeeping(sensitive, c.Log.KeepKeys)
 	if err != nil && good {
 		fail("log.keep_keys", err)
 	}
 	return masker // an error prevents the start
 }
 
-// checkIdentity has package envoy check the identity headers, and reports problems under
-// their keys in the configuration.
+// checkIdentity has package envoy check the identity headers and the sources of credentials, and
+// reports problems under their keys in the configuration.
 func (c *Config) checkIdentity(s *Settings) {
+	r := c.reader
 	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.IdentityConfig()}); err != nil {
-		c.reader.failWith("identity", "", err)
+		r.failWith("identity", "", err)
 	}
+	if !c.Identity.RemoveCredentials {
+		return
+	}
+	if r.given("identity.remove_api_key") && !c.Identity.RemoveAPIKey {
+		r.fail("identity.remove_api_key", "is false, and identity.remove_credentials is true; leave one of the two out")
+	}
+	tokens, apiKeys := s.Sources.All()
+	for i, source := range tokens {
+		if source.Query != "" {
+			r.warn(s.Sources.TokenField(i), "identity.remove_credentials does not remove %s, which is part of the path: the application sees the token", source)
+		}
+	}
+	for i, source := range apiKeys {
+		if source.Query != "" {
+			r.warn(s.Sources.APIKeyField(i), "identity.remove_credentials does not remove %s, which is part of the path: the application sees the key", source)
+		}
+	}
+}
+
+// Sources returns where requests carry credentials.
+func (c *Config) Sources() authz.Sources {
+	var s authz.Sources
+	for _, k := range c.JWT.Sources {
+		s.Tokens = append(s.Tokens, authz.Source(k))
+	}
+	for _, k := range c.APIKey.Sources {
+		s.APIKeys = append(s.APIKeys, authz.Source{Header: k.Header, Query: k.Query, Scheme: k.Scheme})
+	}
+	if s.APIKeys == nil || c.reader != nil && c.reader.given("api_key.header") {
+		s.APIKeyHeader = c.APIKey.Header
+	}
+	return s
+}
+
+// sourceNames returns the names under which logs could contain a credential.
+func (c *Config) sourceNames() (names []string) {
+	s := c.Sources()
+	for _, source := range slices.Concat(s.Tokens, s.APIKeys) {
+		for _, name := range []string{source.Cookie, source.Query, source.Header} {
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // IdentitySettings returns the settings of the identity headers for the application.
 func (c *Config) IdentitySettings() Identity {
 	i := c.Identity
 	return Identity{
-		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, StripHeaders: c.StripHeaders,
+		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, RemoveCredentials: i.RemoveCredentials, StripHeaders: c.StripHeaders,
 	}
 }

@@ -15,18 +15,18 @@ import (
 // Settings are a validated configuration with its secrets read. A server is made from them.
 // Secrets in Settings are masked when printed.
 type Settings struct {
-	Listen       Listen
-	Policy       string // a file or a folder
-	Deadline     time.Duration
-	JWT          JWT
-	APIKeyHeader string
-	Sessions     Sessions
-	Directory    Directory
-	ClientIP     authz.ClientIPConfig
-	Log          Log
-	Identity     Identity
-	Shutdown     Shutdown
-	Envoy        Envoy
+	Listen    Listen
+	Policy    string // a file or a folder
+	Deadline  time.Duration
+	JWT       JWT
+	Sources   authz.Sources // where requests carry credentials
+	Sessions  Sessions
+	Directory Directory
+	ClientIP  authz.ClientIPConfig
+	Log       Log
+	Identity  Identity
+	Shutdown  Shutdown
+	Envoy     Envoy
 }
 
 // Listen contains the settings of the listeners.
@@ -115,6 +115,7 @@ type Sessions struct {
 	Timeout     time.Duration
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
+	PasswordCommand            *PasswordCommand // prints Password; nil if no program does
 	Sentinel                   Sentinel
 }
 
@@ -150,6 +151,7 @@ type Directory struct {
 	Timeout                  time.Duration
 	// The files that the two secrets are from, if any.
 	DatabaseURLFile, PasswordFile SecretFile
+	PasswordCommand               *PasswordCommand // prints Password; nil if no program does
 }
 
 // Log contains the settings of warder's own log and the decision log.
@@ -177,6 +179,7 @@ type Identity struct {
 	Headers             map[string]string // renamed headers; maps user, roles and so on to a header name
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
+	RemoveCredentials   bool
 	StripHeaders        []string // nil means the default headers
 }
 
@@ -184,9 +187,10 @@ type Identity struct {
 func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	return envoy.IdentityConfig{
 		Headers:             s.Identity.Headers,
-		APIKeyHeader:        s.APIKeyHeader,
+		Sources:             s.Sources,
 		KeepAPIKey:          !s.Identity.RemoveAPIKey,
 		RemoveAuthorization: s.Identity.RemoveAuthorization,
+		RemoveCredentials:   s.Identity.RemoveCredentials,
 		StripHeaders:        s.Identity.StripHeaders,
 	}
 }
@@ -219,10 +223,10 @@ func DefaultSettings() *Settings {
 			Admin:      Address{"tcp", c.Listen.Admin},
 			SocketMode: 0o660,
 		},
-		Deadline:     c.Deadline,
-		JWT:          JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
-		APIKeyHeader: c.APIKey.Header,
-		Sessions:     Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
+		Deadline: c.Deadline,
+		JWT:      JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
+		Sources:  c.Sources(),
+		Sessions: Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
 		Directory: Directory{
 			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,
 		},

@@ -34,6 +34,7 @@ func (c Sessions) RedisSecrets() redis.Secrets {
 func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
 		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery, NoAPIKeys: c.NoAPIKeys,
-		Standby: c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, MaxConns: c.MaxConnections, Log: log,
+		AwaitPassword: c.PasswordCommand != nil,
+		Standby:       c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, MaxConns: c.MaxConnections, Log: log,
 	}
 }

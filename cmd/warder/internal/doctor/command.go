@@ -107,8 +107,11 @@ func examine(ctx context.Context, p cli.Process, o options) (*report, error) {
 	r.say("configuration", good, "", "%s is valid", configName(path))
 	r.examinePolicy(s, p.Env)
 	r.examineListeners(s.Listen)
+	if s.Listen.TLS.Enabled() {
+		r.examineCertificates(s.Listen.TLS)
+	}
 	r.examineKeys(s.JWT)
-	stores := r.openStores(s)
+	stores := r.openStores(ctx, s)
 	defer stores.close()
 	r.examineRedis(ctx, stores.redis, s.Sessions)
 	r.examinePostgres(ctx, stores.postgres, s.Directory)
@@ -135,7 +138,7 @@ func (r *report) examinePolicy(s *config.Settings, env cli.LookupEnv) {
 		return
 	}
 	r.problems("policy", broken, server.APIKeyProblems(routes, s.Policy, s.Directory.NoAPIKeys))
-	warnings := append(cli.Problems(routes.Warnings()), server.ClientIPWarnings(routes, s.Policy, s.ClientIP)...)
+	warnings := append(cli.Problems(routes.Warnings()), server.ConfiguredWarnings(routes, s.Policy, s)...)
 	r.problems("policy", warning, warnings)
 	r.say("policy", good, "policy", "%s is valid, with %s", s.Policy, cli.Count(len(routes.Routes()), "route"))
 }

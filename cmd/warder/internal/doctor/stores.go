@@ -26,7 +26,7 @@ type stores struct {
 
 // openStores opens the stores. The settings are valid, so it fails only if a file changes
 // meanwhile.
-func (r *report) openStores(s *config.Settings) *stores {
+func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
 	of := &stores{}
 	file, err := config.OpenDirectory(s.Directory)
 	if err != nil {
@@ -39,6 +39,9 @@ func (r *report) openStores(s *config.Settings) *stores {
 	if !s.Sessions.InMemory() {
 		settings := s.Sessions
 		settings.Timeout, settings.Tracked = operator.Patience, false // examineRedis tries tracking
+		if settings, err = settings.LogIn(ctx); err != nil {
+			r.fault("sessions", "sessions.password_command", err)
+		}
 		if of.redis, err = redis.New(settings.Redis(nil)); err != nil {
 			r.fault("sessions", "sessions.redis_url", err)
 		} else {
@@ -48,6 +51,9 @@ func (r *report) openStores(s *config.Settings) *stores {
 	if s.Directory.File == "" {
 		settings := s.Directory
 		settings.Timeout = operator.Patience
+		if settings, err = settings.LogIn(ctx); err != nil {
+			r.fault("directory", "directory.password_command", err)
+		}
 		if of.postgres, err = postgres.New(settings.Postgres(nil)); err != nil {
 			r.fault("directory", "directory.database_url", err)
 		} else {

@@ -167,6 +167,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(identity, "headers", c.Identity.Headers != nil, c.Identity.Headers)
 	set(identity, "remove_api_key", c.Identity.RemoveAPIKey != nil, c.Identity.RemoveAPIKey)
 	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
+	set(identity, "remove_credentials", c.Identity.RemoveCredentials, true)
+	set(jwt, "sources", c.JWT.Sources != nil, sourceKeys(c.JWT.Sources))
 	config := map[string]any{
 		"jwt":       jwt,
 		"deadline":  "10s",
@@ -176,8 +178,25 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(config, "client_ip", len(client) > 0, client)
 	set(config, "identity", len(identity) > 0, identity)
 	set(config, "api_key", c.APIKey.Header != "", map[string]any{"header": c.APIKey.Header})
+	set(config, "api_key", c.APIKey.Sources != nil, map[string]any{"sources": sourceKeys(c.APIKey.Sources)})
 	set(config, "strip_headers", c.StripHeaders != nil, c.StripHeaders)
 	return config
+}
+
+// sourceKeys returns sources of credentials as warder.yaml has them.
+func sourceKeys(sources []policytest.Source) (list []map[string]string) {
+	for _, s := range sources {
+		keys := map[string]string{}
+		for key, value := range map[string]string{
+			"header": s.Header, "cookie": s.Cookie, "query": s.Query, "websocket_protocol": s.WebSocketProtocol, "scheme": s.Scheme,
+		} {
+			if value != "" {
+				keys[key] = value
+			}
+		}
+		list = append(list, keys)
+	}
+	return list
 }
 
 func texts(prefixes []netip.Prefix) []string {

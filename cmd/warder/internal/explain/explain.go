@@ -234,7 +234,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	if err != nil {
 		return Settings{}, err
 	}
-	s := config.Settings{APIKeyHeader: c.APIKey.Header, Identity: c.IdentitySettings()}
+	s := config.Settings{Sources: c.Sources(), Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
 	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
 }
@@ -244,11 +244,8 @@ const explainSession = "explain"
 
 // explain decides one request by the engine and builds the response of the service.
 func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
-	if s.Identity.APIKeyHeader == "" {
-		s.Identity.APIKeyHeader = authz.DefaultAPIKeyHeader
-	}
 	own := HeaderNames(in)
-	store, verifier, err := o.credentials(in, s.Identity.APIKeyHeader)
+	store, verifier, err := o.credentials(in, s.Identity.Sources)
 	if err != nil {
 		return nil, err
 	}
@@ -301,13 +298,14 @@ func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.O
 
 // credentials adds the credentials of --as-user and --as-api-key to the request. It returns a
 // store and a verifier that accept these credentials and no others.
-func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*memory.Store, *token.Verifier, error) {
+func (o *options) credentials(in *authv3.CheckRequest, sources authz.Sources) (*memory.Store, *token.Verifier, error) {
 	secret := []byte(rand.Text() + rand.Text()) // random: any token in a header fails
 	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
 	if err != nil {
 		return nil, nil, err
 	}
 	store := memory.New(nil)
+	tokens, apiKeys := sources.All()
 	if o.user != "" {
 		roles, _ := authz.NewNames(o.roles)
 		store.PutUser(o.user, authz.User{Active: true, Roles: roles})
@@ -321,13 +319,13 @@ func (o *options) credentials(in *authv3.CheckRequest, apiKeyHeader string) (*me
 		if err != nil {
 			return nil, nil, errors.New("the token of --as-user cannot be signed")
 		}
-		AddHeader(in, "authorization", "Bearer "+signed)
+		carry(in, tokens[0], signed)
 	}
 	if o.apiKey {
 		key := "explain." + rand.Text()
 		scopes, _ := authz.NewNames(o.scopes)
 		store.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: "explain", Scopes: scopes, Active: true})
-		AddHeader(in, apiKeyHeader, key)
+		carry(in, apiKeys[0], key)
 	}
 	return store, verifier, nil
 }

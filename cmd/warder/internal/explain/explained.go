@@ -487,11 +487,16 @@ func (x Answer) ambiguous() string {
 func (x Answer) notes() []string {
 	notes := []string{}
 	const unverified = "%s in the request is not verified: explain has neither your secrets nor your stores, and treats it as forged; use %s to ask for a good one"
-	if x.OwnHeaders["authorization"] {
-		notes = append(notes, fmt.Sprintf(unverified, "the Authorization header", "--as-user"))
+	tokens, apiKeys := x.Settings.Identity.Sources.All()
+	for _, s := range tokens {
+		if s.Header != "" && x.OwnHeaders[strings.ToLower(s.Header)] {
+			notes = append(notes, fmt.Sprintf(unverified, "the "+s.Header+" header", "--as-user"))
+		}
 	}
-	if x.OwnHeaders[strings.ToLower(x.Settings.Identity.APIKeyHeader)] {
-		notes = append(notes, fmt.Sprintf(unverified, "the API key", "--as-api-key"))
+	for _, s := range apiKeys {
+		if s.Header != "" && s.Scheme == "" && x.OwnHeaders[strings.ToLower(s.Header)] {
+			notes = append(notes, fmt.Sprintf(unverified, "the API key", "--as-api-key"))
+		}
 	}
 	if x.OwnHeaders["x-forwarded-for"] && !x.Settings.Configured && x.options.clientIP == "" {
 		notes = append(notes, "X-Forwarded-For is ignored without --config, which names the trusted proxies; the client is the connection's peer")

@@ -10,6 +10,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"warder/authz"
 	"warder/cmd/warder/internal/cli"
 	"warder/policy/strict"
 )
@@ -131,6 +132,17 @@ const maxCaptured = 16 << 20
 func withoutPrefix(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
 	return strings.TrimSpace(strings.TrimPrefix(text, "proto:"))
+}
+
+// carry adds a credential to the request, where its source says.
+func carry(in *authv3.CheckRequest, source authz.Source, credential string) {
+	fields, query := source.Carry(credential)
+	for _, f := range fields {
+		AddHeader(in, f.Name, f.Value)
+	}
+	if http := in.Attributes.Request.Http; query != "" {
+		http.Path = authz.AddQuery(http.Path, query)
+	}
 }
 
 // AddHeader adds a header field as Envoy would send it. It appends the field to the raw headers,

@@ -133,7 +133,7 @@ func hasPassword(text string) bool {
 }
 
 // OpenSessions opens the session store. The caller must close it.
-func OpenSessions(c *config.Config) (*redis.Admin, error) {
+func OpenSessions(ctx context.Context, c *config.Config) (*redis.Admin, error) {
 	s, err := c.ResolveSessions()
 	if err != nil {
 		return nil, err
@@ -142,11 +142,14 @@ func OpenSessions(c *config.Config) (*redis.Admin, error) {
 		return nil, errors.New("sessions.redis_url is memory://, so each warder has its sessions in its own memory; there is no Redis to ask")
 	}
 	s.Timeout = Patience
+	if s, err = s.LogIn(ctx); err != nil {
+		return nil, err
+	}
 	return redis.NewAdmin(s.Redis(nil))
 }
 
 // databaseSettings returns the settings of the database of users and keys.
-func databaseSettings(c *config.Config) (config.Directory, error) {
+func databaseSettings(ctx context.Context, c *config.Config) (config.Directory, error) {
 	d, err := c.ResolveDirectory()
 	if err != nil {
 		return d, err
@@ -155,12 +158,12 @@ func databaseSettings(c *config.Config) (config.Directory, error) {
 		return d, fmt.Errorf("users and keys are in directory.file (%s), not in a database; change that file", d.File)
 	}
 	d.Timeout = Patience
-	return d, nil
+	return d.LogIn(ctx)
 }
 
 // OpenKeys opens the API keys in the database. The caller must close them.
 func OpenKeys(ctx context.Context, c *config.Config, access Access) (*postgres.Admin, error) {
-	d, err := databaseSettings(c)
+	d, err := databaseSettings(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +188,9 @@ func FindUser(ctx context.Context, c *config.Config, id string) (authz.User, err
 		return file.User(ctx, id)
 	}
 	d.Timeout = Patience
+	if d, err = d.LogIn(ctx); err != nil {
+		return authz.User{}, err
+	}
 	directory, err := postgres.New(d.Postgres(nil))
 	if err != nil {
 		return authz.User{}, err

@@ -11,18 +11,11 @@ import (
 	"warder/policy"
 )
 
-// policyWarnings returns the warnings of the policy itself, and those that depend on the
-// configuration too.
-func policyWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
-	found := cli.Problems(p.Warnings())
-	return append(found, ClientIPWarnings(p, path, c)...).Sorted()
-}
-
-// ClientIPWarnings warns about lists of client addresses that contain private networks when no
+// clientIPWarnings warns about lists of client addresses that contain private networks when no
 // proxy is trusted. Without a trusted proxy, the client address is that of the peer that
 // connected to Envoy. Behind a load balancer, that peer is the load balancer, on a private
 // network. A list that contains that network then allows everybody.
-func ClientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
+func clientIPWarnings(p *policy.Policy, path string, c authz.ClientIPConfig) cli.Problems {
 	if c.Source != "" && c.Source != authz.SourceTrustedProxies || len(c.TrustedProxies) > 0 {
 		return nil
 	}

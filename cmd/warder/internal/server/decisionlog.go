@@ -25,18 +25,18 @@ const (
 // client are truncated, and masked where they may contain a secret. A line is built after
 // the response; a check only copies what the line needs.
 type decisionLog struct {
-	onlyDeny     bool
-	apiKeyHeader string
-	mask         *mask.Masker
-	lines        *linePart
+	onlyDeny bool
+	sources  *authz.SourceReader
+	mask     *mask.Masker
+	lines    *linePart
 }
 
 // newDecisionLog returns nil if no decisions are logged.
-func newDecisionLog(lines *linePart, which config.Decisions, apiKeyHeader string, m *mask.Masker) *decisionLog {
+func newDecisionLog(lines *linePart, which config.Decisions, sources *authz.SourceReader, m *mask.Masker) *decisionLog {
 	if which == config.LogNone {
 		return nil
 	}
-	return &decisionLog{onlyDeny: which == config.LogDeny, apiKeyHeader: strings.ToLower(apiKeyHeader), mask: m, lines: lines}
+	return &decisionLog{onlyDeny: which == config.LogDeny, sources: sources, mask: m, lines: lines}
 }
 
 // Observed implements envoy.Observer.
@@ -156,18 +156,7 @@ func (l *decisionLog) about(r *decisionRecord) []slog.Attr {
 // a client may also put its key into the path. Credentials that are longer than every text
 // of the client are left out.
 func (l *decisionLog) credentials(r *authz.Request, about *decisionRecord) (found []string, tooMany bool) {
-	for i := range r.Headers {
-		h := &r.Headers[i]
-		value := h.Value
-		switch h.Name {
-		case "authorization":
-			if _, credentials, ok := strings.Cut(value, " "); ok {
-				value = strings.TrimLeft(credentials, " ")
-			}
-		case l.apiKeyHeader:
-		default:
-			continue
-		}
+	for _, value := range l.sources.Credentials(r) {
 		if len(value) < minMasked || !about.canHold(len(value)) {
 			continue
 		}

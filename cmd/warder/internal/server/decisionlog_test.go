@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -35,6 +36,16 @@ func observe(path, id string, headers ...authz.Header) envoy.Observation {
 	}
 }
 
+// defaultSources reads credentials where an empty configuration has them.
+func defaultSources(t testing.TB) *authz.SourceReader {
+	t.Helper()
+	sources, err := authz.NewSourceReader(authz.Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sources
+}
+
 func testLines(t *testing.T, out io.Writer, log *slog.Logger) *lineQueue {
 	t.Helper()
 	return newLineQueue("standard output", out, log, metrics.New(nil).Dropped, linesOfDecisions, linesOfAccess)
@@ -44,7 +55,7 @@ func TestDecisionLogFields(t *testing.T) {
 	t.Parallel()
 	var out, own authztest.Buffer
 	q := testLines(t, &out, NewLogger(&own, config.Log{}))
-	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
+	newDecisionLog(q.part(linesOfDecisions), config.LogDeny, defaultSources(t), nil).Observed(t.Context(), observe("/api/v1/x", "req-1"))
 	q.close(0)
 	line := out.String()
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
@@ -107,7 +118,7 @@ func TestDecisionLogDetail(t *testing.T) {
 		o.Decision = engine.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Host: "example.com", Path: "/me", Headers: authz.Headers{bearer}}))
 		var out, own authztest.Buffer
 		q := testLines(t, &out, NewLogger(&own, config.Log{}))
-		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, "X-API-Key", nil).Observed(t.Context(), o)
+		newDecisionLog(q.part(linesOfDecisions), config.LogDeny, defaultSources(t), nil).Observed(t.Context(), o)
 		q.close(0)
 		var line struct{ Detail, Policy string }
 		if err := json.Unmarshal([]byte(out.String()), &line); err != nil || line.Policy != routes.Hash() {
@@ -145,7 +156,7 @@ func TestDecisionLogMasks(t *testing.T) {
 	} {
 		var out authztest.Buffer
 		q := testLines(t, &out, clitest.Discard())
-		newDecisionLog(q.part(linesOfDecisions), config.LogAll, "X-API-Key", nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
+		newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil).Observed(t.Context(), observe(c.path, c.path, c.headers...))
 		q.close(0)
 		var got struct {
 			Path string `json:"path"`
@@ -167,7 +178,7 @@ func TestDecisionLogMasks(t *testing.T) {
 
 func TestDecisionLogOff(t *testing.T) {
 	t.Parallel()
-	if l := newDecisionLog(nil, config.LogNone, "", nil); l != nil {
+	if l := newDecisionLog(nil, config.LogNone, defaultSources(t), nil); l != nil {
 		t.Error("log.decisions: none makes a log")
 	}
 }
@@ -190,7 +201,7 @@ func TestDecisionLogNeverBlocks(t *testing.T) {
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	const extra = 100
 	for range lineBacklog + extra {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
@@ -215,7 +226,7 @@ func TestDecisionLogSaysOnceThatItIsBroken(t *testing.T) {
 	t.Parallel()
 	var own authztest.Buffer
 	q := testLines(t, brokenPipe{}, NewLogger(&own, config.Log{}))
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	for range 10 {
 		l.Observed(t.Context(), observe("/x", ""))
 	}
@@ -248,5 +259,68 @@ func TestLineQueueBytes(t *testing.T) {
 	}
 	if n := q.part(linesOfDecisions).waiting.Load(); n != 0 {
 		t.Errorf("%d bytes are counted in an empty queue", n)
+	}
+}
+
+// TestDecisionLogMasksEverySource: a credential that the client also puts into the path is masked
+// there, wherever the request carries it.
+func TestDecisionLogMasksEverySource(t *testing.T) {
+	t.Parallel()
+	const secret = "plain-words-0123456789"
+	all := authz.Sources{
+		Tokens: []authz.Source{
+			{Header: "Authorization"}, {Header: "X-Auth"}, {Cookie: "c"}, {Cookie: "d", Scheme: "Bearer"}, {Query: "q"},
+			{WebSocketProtocol: "bearer"}, {WebSocketProtocol: "b."},
+		},
+		APIKeys: []authz.Source{{Header: "X-Key"}, {Header: "Authorization", Scheme: "ApiKey"}, {Query: "k"}},
+	}
+	sources, err := authz.NewSourceReader(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, apiKeys := all.All()
+	for _, source := range slices.Concat(tokens, apiKeys) {
+		var out authztest.Buffer
+		q := testLines(t, &out, NewLogger(&out, config.Log{}))
+		fields, query := source.Carry(secret)
+		o := observe("/a/"+secret, "req-1", fields...)
+		o.Request.Path = authz.AddQuery("/a/"+secret, query)
+		newDecisionLog(q.part(linesOfDecisions), config.LogAll, sources, nil).Observed(t.Context(), o)
+		q.close(0)
+		if line := out.String(); !strings.Contains(line, "req-1") || strings.Contains(line, secret) {
+			t.Errorf("%s: %s", source, line)
+		}
+	}
+}
+
+func TestSourceWarnings(t *testing.T) {
+	t.Parallel()
+	route := "version: 1\nroutes:\n  - {id: a, match: /a, allow: [{user: {}}, {api_key: {}}]%s}\n"
+	for _, c := range []struct {
+		want    []string
+		keys    string
+		sources authz.Sources
+	}{
+		{nil, "", authz.Sources{}},
+		{[]string{"p.yaml:3:5: token_query: route a has token_query: true, which has no effect"}, ", token_query: true", authz.Sources{}},
+		{[]string{"api_key.sources in the configuration names no query parameter; add {query: api_key}"}, ", api_key_query: true", authz.Sources{}},
+		{nil, ", token_query: true", authz.Sources{Tokens: []authz.Source{{Query: "token"}}}},
+		{[]string{"the query parameter t of jwt.sources is read on no route"}, "", authz.Sources{Tokens: []authz.Source{{Query: "t"}}}},
+		{[]string{"has no effect", "the query parameter k of api_key.sources is read on no route"}, ", token_query: true", authz.Sources{APIKeys: []authz.Source{{Query: "k"}}}},
+	} {
+		p, err := policy.Parse([]policy.File{{Name: "p.yaml", Data: fmt.Appendf(nil, route, c.keys)}}, clitest.Environment())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := sourceWarnings(p, "p.yaml", c.sources)
+		if len(got) != len(c.want) {
+			t.Errorf("%q with %+v: %v", c.keys, c.sources, got)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.Contains(got[i].String(), want) {
+				t.Errorf("%q with %+v: %v, want %q", c.keys, c.sources, got[i], want)
+			}
+		}
 	}
 }

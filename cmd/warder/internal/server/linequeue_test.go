@@ -20,7 +20,7 @@ func TestDecisionLineIsMadeLater(t *testing.T) {
 	t.Parallel()
 	pipe := &stuckPipe{open: make(chan struct{})}
 	q := testLines(t, pipe, clitest.Discard())
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	l.Observed(t.Context(), observe("/first", ""))
 	for len(q.lines) > 0 { // until the writer has taken it
 		time.Sleep(time.Millisecond)
@@ -49,7 +49,7 @@ func TestStuckReaderIsTold(t *testing.T) {
 	pipe := &stuckPipe{open: make(chan struct{})}
 	var own authztest.Buffer
 	q := testLines(t, pipe, NewLogger(&own, config.Log{}))
-	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, "", nil)
+	l := newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil)
 	for range 3 * lineBacklog {
 		l.Observed(t.Context(), observe("/x", "")) // would hang here
 	}
@@ -118,7 +118,7 @@ func TestTooManyCredentials(t *testing.T) {
 	for i := range maxCredentials + 1 {
 		headers = append(headers, authz.Header{Name: "x-api-key", Value: "canary-key-" + string(rune('a'+i))})
 	}
-	newDecisionLog(q.part(linesOfDecisions), config.LogAll, "x-api-key", nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
+	newDecisionLog(q.part(linesOfDecisions), config.LogAll, defaultSources(t), nil).Observed(t.Context(), observe("/a/canary-key-"+string(rune('a'+maxCredentials)), "", headers...))
 	q.close(0)
 	if strings.Contains(out.String(), "canary") || !strings.Contains(out.String(), `"path":"***FILTERED***"`) {
 		t.Error(out.String())

@@ -53,11 +53,11 @@ func newNextPolicy(c authz.Config, s *config.Settings, o Options, files *fileWat
 	}
 	log := o.Log.With("shadow_policy", o.NextPolicy)
 	log.Info("requests are decided by a policy to come too, without effect", "routes", len(c.Policy.Routes()), "hash", c.Policy.Hash())
-	logWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s.ClientIP))
+	logWarnings(log, policyWarnings(c.Policy, o.NextPolicy, s))
 	return &nextPolicy{
 		engine: engine, deadline: s.Deadline, log: log, counts: counts,
 		reloader: &policyReloader{
-			path: o.NextPolicy, env: o.Env, engine: engine, client: s.ClientIP, keysOff: s.Directory.NoAPIKeys, log: log, files: files,
+			path: o.NextPolicy, env: o.Env, engine: engine, settings: s, keysOff: s.Directory.NoAPIKeys, log: log, files: files,
 			status: newPolicyStatus(c.Policy.Hash(), time.Now()), routesGone: counts.RoutesGone,
 		},
 		hangup: make(chan os.Signal, 1),

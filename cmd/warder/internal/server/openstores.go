@@ -58,12 +58,22 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
 	settings, files, again := c.Redis(log), c.SecretFiles(), newReading()
 	settings.Asked = asked
+	command := newCommandPassword(c.PasswordCommand)
+	with := func(contents []mask.Secret) config.Sessions {
+		if command == nil {
+			return c.WithSecrets(contents)
+		}
+		return c.WithSecrets(contents).WithPassword(command.last())
+	}
 	settings.Reread = func(ctx context.Context) (redis.Secrets, error) {
 		contents, err := again.readAgain(ctx, files)
+		if err == nil && command != nil {
+			_, err = command.ask(ctx, commandPause)
+		}
 		if err != nil {
 			return redis.Secrets{}, err
 		}
-		return c.WithSecrets(contents).RedisSecrets(), nil
+		return with(contents).RedisSecrets(), nil
 	}
 	sessions, err := redis.New(settings)
 	if err != nil {
@@ -75,15 +85,19 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	}
 	s.secrets = append(s.secrets, &secretUser{
 		files: files, contents: c.SecretContents(),
-		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
+		related: func(contents []mask.Secret) []config.SecretFile { return with(contents).RelatedFiles() },
+		command: command,
 		use: func(contents []mask.Secret) ([]any, error) {
-			return nil, sessions.Reconfigure(c.WithSecrets(contents).RedisSecrets())
+			return nil, sessions.Reconfigure(with(contents).RedisSecrets())
 		},
 	})
 	s.OnClose(func() { _ = sessions.Close() })
 	s.Checks = append(s.Checks, StoreCheck{
 		Name: "sessions (Redis)",
 		Check: func(ctx context.Context) ([]string, error) {
+			if err := command.firstPassword(ctx); err != nil {
+				return nil, err
+			}
 			if err := sessions.Check(ctx); err != nil || !c.Tracked {
 				return nil, err
 			}
@@ -104,12 +118,22 @@ func trackingWarnings(err error) []string {
 
 func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Metrics) error {
 	settings, files, again := c.Postgres(log), c.SecretFiles(), newReading()
+	command := newCommandPassword(c.PasswordCommand)
+	with := func(contents []mask.Secret) config.Directory {
+		if command == nil {
+			return c.WithSecrets(contents)
+		}
+		return c.WithSecrets(contents).WithPassword(command.last())
+	}
 	settings.Reread = func(ctx context.Context) (databaseURL, password string, err error) {
 		contents, err := again.readAgain(ctx, files)
+		if err == nil && command != nil {
+			_, err = command.ask(ctx, commandPause)
+		}
 		if err != nil {
 			return "", "", err
 		}
-		now := c.WithSecrets(contents)
+		now := with(contents)
 		return now.DatabaseURL.Reveal(), now.Password.Reveal(), nil
 	}
 	directory, err := postgres.New(settings)
@@ -118,9 +142,10 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 	}
 	s.secrets = append(s.secrets, &secretUser{
 		files: files, contents: c.SecretContents(),
-		related: func(contents []mask.Secret) []config.SecretFile { return c.WithSecrets(contents).RelatedFiles() },
+		related: func(contents []mask.Secret) []config.SecretFile { return with(contents).RelatedFiles() },
+		command: command,
 		use: func(contents []mask.Secret) ([]any, error) {
-			now := c.WithSecrets(contents)
+			now := with(contents)
 			var about []any
 			for _, warning := range now.Postgres(nil).Warnings() {
 				about = append(about, "warning", warning)
@@ -134,10 +159,16 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 	}
 	s.OnClose(directory.Close)
 	s.Checks = append(s.Checks, StoreCheck{
-		Name:  "directory (Postgres)",
-		Check: directory.Check,
+		Name: "directory (Postgres)",
+		Check: func(ctx context.Context) ([]string, error) {
+			if err := command.firstPassword(ctx); err != nil {
+				return nil, err
+			}
+			return directory.Check(ctx)
+		},
 		Permanent: func(err error) bool {
-			return !errors.Is(err, postgres.ErrUnreachable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+			_, noPassword := errors.AsType[passwordError](err)
+			return !noPassword && !errors.Is(err, postgres.ErrUnreachable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 		},
 	})
 	return nil

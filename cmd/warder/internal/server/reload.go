@@ -9,6 +9,7 @@ import (
 
 	"warder/authz"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/policy"
 )
 
@@ -18,7 +19,8 @@ type policyReloader struct {
 	path   string
 	env    cli.LookupEnv
 	engine *authz.Engine
-	client authz.ClientIPConfig
+	// settings are those that warnings about the policy depend on.
+	settings *config.Settings
 	// keysOff reports whether a policy must not accept API keys.
 	keysOff bool
 	log     *slog.Logger
@@ -97,7 +99,7 @@ func (p *policyReloader) reload(unchanged slog.Level, again bool) {
 		p.log.Warn("policy reloaded, routes are gone", append(about, "removed_routes", removed[:min(len(removed), maxNamed)])...)
 	}
 	p.routesGone(removed, next)
-	logWarnings(p.log, policyWarnings(next, p.path, p.client))
+	logWarnings(p.log, policyWarnings(next, p.path, p.settings))
 }
 
 // failed records that a read found problems, and logs them.

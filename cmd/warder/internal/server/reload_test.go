@@ -44,7 +44,7 @@ func startReloading(t *testing.T, path string, with ...func(*policyReloader)) *r
 	}
 	r := &reloading{out: &authztest.Buffer{}, hangup: make(chan os.Signal)}
 	r.policyReloader = &policyReloader{
-		path: path, env: clitest.Environment(), engine: engine, files: files,
+		path: path, env: clitest.Environment(), engine: engine, files: files, settings: config.DefaultSettings(),
 		status: newPolicyStatus(p.Hash(), time.Now()), routesGone: metrics.New(nil).RoutesGone,
 		log: NewLogger(r.out, config.Log{Format: "text", Level: "debug"}),
 	}
@@ -229,7 +229,7 @@ func TestClientIPWarnings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := ClientIPWarnings(p, "p.yaml", c.client)
+		got := clientIPWarnings(p, "p.yaml", c.client)
 		switch {
 		case c.want == "" && len(got) > 0:
 			t.Errorf("%+v: warned of %v", c.client, got)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"warder/authz/mask"
 	"warder/cmd/warder/internal/config"
@@ -25,7 +26,11 @@ type secretUser struct {
 	// use uses other contents. On an error the user keeps those that it has. It returns what
 	// the log says about the change.
 	use func(contents []mask.Secret) ([]any, error)
+	// command is a program that prints another of its secrets, which use uses too; nil if there
+	// is none.
+	command *commandPassword
 
+	mu   sync.Mutex             // for use, and for contents and seen once the files are watched
 	seen map[string]fingerprint // of the related files, by path
 }
 
@@ -74,6 +79,9 @@ func newSecrets(users []*secretUser, log *slog.Logger) *secrets {
 		for _, f := range slices.Concat(u.files, u.others()) {
 			s.status[f.Key] = secretStatus{loaded: time.Now()}
 		}
+		if u.command != nil {
+			s.report(u)
+		}
 	}
 	return s
 }
@@ -90,10 +98,19 @@ func (s *secrets) paths() (paths []string) {
 // watch reads the files when they change, until the context ends.
 func (s *secrets) watch(ctx context.Context) error {
 	s.files.lookAgain() // the files may have changed after the configuration was read
-	return s.files.run(ctx, func() {
-		s.reload(s.asked.Swap(false))
-		s.files.paths = s.paths() // run calls this function, so it does not use them now
+	group, ctx := errgroup.WithContext(ctx)
+	for _, u := range s.users {
+		if u.command != nil {
+			group.Go(recovered(s.log, "running "+u.command.key, func() error { return u.command.keepFresh(ctx) }))
+		}
+	}
+	group.Go(func() error {
+		return s.files.run(ctx, func() {
+			s.reload(s.asked.Swap(false))
+			s.files.paths = s.paths() // run calls this function, so it does not use them now
+		})
 	})
+	return group.Wait()
 }
 
 // lookAgain reads the files after a hangup, once they have settled.
@@ -110,6 +127,11 @@ func (s *secrets) reload(asked bool) {
 }
 
 func (s *secrets) reloadUser(u *secretUser, asked bool) {
+	if asked && u.command != nil {
+		u.command.start(commandPause)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	contents := slices.Clone(u.contents)
 	var changed, same []string
 	for i, f := range u.files {
@@ -181,7 +203,11 @@ func (s *secrets) failed(key string, err error, asked bool) {
 	s.status[key] = fresh
 	s.mu.Unlock()
 	if asked || fresh.fault != old.fault {
-		s.log.Error("secret not reloaded, the last good one stays", "setting", key, "error", err)
+		message := "secret not reloaded, the last good one stays"
+		if old.loaded.IsZero() {
+			message = "secret not loaded"
+		}
+		s.log.Error(message, "setting", key, "error", err)
 	}
 }
 
@@ -192,8 +218,11 @@ func (s *secrets) detail() string {
 	var lines []string
 	for key, status := range s.status {
 		if !status.failed.IsZero() {
-			lines = append(lines, fmt.Sprintf("secret %s: the reload at %s failed, see the log; the last good one stays (read at %s)",
-				key, status.failed.UTC().Format(time.RFC3339), status.loaded.UTC().Format(time.RFC3339)))
+			stays := "there is none yet"
+			if !status.loaded.IsZero() {
+				stays = fmt.Sprintf("the last good one stays (read at %s)", status.loaded.UTC().Format(time.RFC3339))
+			}
+			lines = append(lines, fmt.Sprintf("secret %s: the reload at %s failed, see the log; %s", key, status.failed.UTC().Format(time.RFC3339), stays))
 		}
 	}
 	slices.Sort(lines)

@@ -97,9 +97,10 @@ func (r *rotation) content(of func(string) string, password string) string {
 	return password
 }
 
-func startRotation(t *testing.T, inURL, tracked bool) *rotation {
+// newRotation starts the stores, and returns settings of a server without their logins.
+func newRotation(t *testing.T) (*rotation, *config.Settings) {
 	t.Helper()
-	r := &rotation{db: authztest.StartPostgres(t), redis: authztest.StartRedis(t, "admin-canary"), inURL: inURL}
+	r := &rotation{db: authztest.StartPostgres(t), redis: authztest.StartRedis(t, "admin-canary")}
 	r.role = "app_" + r.db.Database
 	r.db.Exec(t, `CREATE TABLE users (id bigint PRIMARY KEY, is_active boolean, roles jsonb DEFAULT '[]');
 		CREATE TABLE api_keys (prefix text, key_hash text, scopes jsonb, is_active boolean, expires_at timestamptz, user_id bigint)`)
@@ -109,9 +110,15 @@ func startRotation(t *testing.T, inURL, tracked bool) *rotation {
 
 	s := testSettings(t)
 	s.Deadline, s.Sessions.Timeout, s.Directory.Timeout = 10*time.Second, 9*time.Second, 9*time.Second // not what is tested here
-	s.Sessions.Tracked = tracked
 	r.jwt = newSecretPath(t, "jwt.keys[0].secret_file", secretOf("0"))
 	s.JWT.Keys[0].Secret, s.JWT.Keys[0].File = mask.New(secretOf("0")), r.jwt.SecretFile
+	return r, s
+}
+
+func startRotation(t *testing.T, inURL, tracked bool) *rotation {
+	t.Helper()
+	r, s := newRotation(t)
+	r.inURL, s.Sessions.Tracked = inURL, tracked
 	if inURL {
 		s.Directory.DatabaseURL, s.Sessions.RedisURL = mask.New(r.databaseURL("canary-0")), mask.New(r.redisURL("canary-0"))
 		r.directory = newSecretPath(t, "directory.database_url_file", r.databaseURL("canary-0"))

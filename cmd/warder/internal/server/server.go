@@ -111,7 +111,7 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	}
 	srv.secrets = newSecrets(append(in.tokens.secretUsers(), srv.stores.secrets...), o.Log)
 	srv.makeReloader(in)
-	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s.ClientIP))
+	logWarnings(o.Log, policyWarnings(in.routes, s.Policy, s))
 	if o.Shadow {
 		o.Log.Warn("SHADOW: NO DENIAL IS ENFORCED, every request that can be read passes; start without --shadow to enforce the policy")
 	}
@@ -192,7 +192,7 @@ func (s *Server) makeReloader(in inputs) {
 	s.metrics.Register(s.secrets)
 	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
-		path: s.settings.Policy, env: s.options.Env, engine: s.engine, client: s.settings.ClientIP, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
+		path: s.settings.Policy, env: s.options.Env, engine: s.engine, settings: s.settings, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
 	}
 	s.reloader.alsoOnHangup = func() {
@@ -241,7 +241,11 @@ func (s *Server) makeGRPC() error {
 		c.Tracer = s.traces
 		told = append(told, s.traces)
 	}
-	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, s.settings.APIKeyHeader, logs.Mask); decisions != nil {
+	sources, err := authz.NewSourceReader(s.settings.Sources)
+	if err != nil {
+		return err
+	}
+	if decisions := newDecisionLog(s.lines.part(linesOfDecisions), logs.Decisions, sources, logs.Mask); decisions != nil {
 		told = append(told, decisions) // appending a nil *decisionLog would add a non-nil Observer
 		if s.next != nil {
 			s.next.lines = decisions

@@ -117,7 +117,7 @@ func check(ctx context.Context, c *config.Config, bearer mask.Secret) (checked, 
 	if err != nil {
 		return checked{}, err
 	}
-	store, err := operator.OpenSessions(c)
+	store, err := operator.OpenSessions(ctx, c)
 	if err != nil {
 		return checked{}, err
 	}

@@ -29,7 +29,7 @@ func open(cmd *cobra.Command, p cli.Process, o *operator.Options, access operato
 	if err != nil {
 		return nil, err
 	}
-	return operator.OpenSessions(c)
+	return operator.OpenSessions(cmd.Context(), c)
 }
 
 // addUserFlag adds the flag --user.

@@ -104,7 +104,7 @@ func look(ctx context.Context, c *config.Config, id string) (shown, error) {
 		return &n
 	}
 	found.Sessions = count("sessions", func() (int, error) {
-		store, err := operator.OpenSessions(c)
+		store, err := operator.OpenSessions(ctx, c)
 		if err != nil {
 			return 0, err
 		}
