@@ -37,7 +37,7 @@ func StartRedis(t testing.TB, password string) *Redis {
 // StartRedisCluster starts a Redis Cluster of one server that serves no slots yet.
 func StartRedisCluster(t testing.TB, password string) *Redis {
 	t.Helper()
-	return startRedis(t, password, "--cluster-enabled", "yes")
+	return startRedis(t, password, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
 }
 
 // StartSentinel starts a Sentinel that watches no primary.

@@ -44,10 +44,7 @@ func StartSentinels(t testing.TB, c SentinelsConfig) *Sentinels {
 		replica.Do(t, "REPLICAOF", host, port)
 		s.Servers = append(s.Servers, replica)
 	}
-	state := fmt.Sprintf("sentinel monitor %s %s %s 2\n", s.Name, host, port)
-	for _, setting := range []string{"down-after-milliseconds %s 400", "failover-timeout %s 4000"} {
-		state += "sentinel " + fmt.Sprintf(setting, s.Name) + "\n"
-	}
+	state := fmt.Sprintf("sentinel monitor %[1]s %s %s 2\nsentinel down-after-milliseconds %[1]s 400\nsentinel failover-timeout %[1]s 4000\n", s.Name, host, port)
 	if c.Password != "" {
 		state += fmt.Sprintf("sentinel auth-pass %s %s\n", s.Name, c.Password)
 	}

@@ -125,7 +125,7 @@ func peerAddress(text, from string, myself, names bool) string {
 type table struct {
 	text    string // of the outlooks that it was made of
 	owners  []peer
-	of      [slotCount]int16  // index in owners, or -1
+	of      [slotCount]int  // index in owners, or -1
 	tenures [slotCount]uint32 // see place
 	nodes   []*node           // of owners
 	built   uint32
@@ -143,8 +143,7 @@ func (e *scattered) Error() string {
 // share finds which servers have which slots, by the outlooks of servers that were heard. A server
 // knows best what it has itself. Of several that have a slot, the one with the greatest epoch has
 // it: each failover and each move of a slot gives a greater one.
-func share(heard map[string]outlook) (owners []peer, of [slotCount]int16) {
-	index := map[string]int16{}
+func share(heard map[string]outlook) (owners []peer, of [slotCount]int) {
 	for slot := range of {
 		of[slot] = -1
 	}
@@ -153,15 +152,14 @@ func share(heard map[string]outlook) (owners []peer, of [slotCount]int16) {
 			if _, itself := heard[p.id]; !p.primary || itself && p.id != o.id {
 				continue
 			}
+			at := -1 // the index of p in owners
 			for _, r := range p.slots {
 				for slot := r[0]; slot <= r[1]; slot++ {
 					if has := of[slot]; has >= 0 && owners[has].epoch >= p.epoch {
 						continue
 					}
-					at, known := index[p.id+p.address+strconv.FormatUint(p.epoch, 10)]
-					if !known {
-						at = int16(len(owners))
-						index[p.id+p.address+strconv.FormatUint(p.epoch, 10)] = at
+					if at < 0 {
+						at = len(owners)
 						owners = append(owners, p)
 					}
 					of[slot] = at
@@ -173,7 +171,7 @@ func share(heard map[string]outlook) (owners []peer, of [slotCount]int16) {
 }
 
 // majority returns the time at which a majority of the primaries that have slots was heard.
-func majority(owners []peer, of *[slotCount]int16, heard map[string]outlook) (proof time.Time, err error) {
+func majority(owners []peer, of *[slotCount]int, heard map[string]outlook) (proof time.Time, err error) {
 	voters := map[string]bool{}
 	for _, at := range of {
 		if at >= 0 {
@@ -297,7 +295,7 @@ func (c *cluster) decide() error {
 }
 
 // build makes a table. The lock is held.
-func (c *cluster) build(text string, owners []peer, of [slotCount]int16, heard map[string]outlook) *table {
+func (c *cluster) build(text string, owners []peer, of [slotCount]int, heard map[string]outlook) *table {
 	next := &table{text: text, owners: owners, of: of, nodes: make([]*node, len(owners)), built: settled}
 	var before *table
 	if old := c.current.Load(); old != nil {

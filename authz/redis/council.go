@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (m *member[V]) lists() bool { return m.questions%listEvery == 0 }
 
 func newCouncil[V any](s *Sessions, seeds []string, most int) *council[V] {
 	c := &council[V]{s: s, seeds: seeds, most: most, members: map[string]*member[V]{}, changed: make(chan struct{})}
-	c.running, c.stop = context.WithCancel(context.Background())
+	c.running, c.stop = context.WithCancel(context.Background()) //nolint:gosec // dissolve stops it
 	return c
 }
 
@@ -89,7 +90,7 @@ func (c *council[V]) join(address string) {
 	}
 	m := &member[V]{address: address, client: c.connect(address), wanted: make(chan struct{}, 1)}
 	var running context.Context
-	running, m.leave = context.WithCancel(c.running)
+	running, m.leave = context.WithCancel(c.running) //nolint:gosec // dissolve or relist ends it
 	c.members[address] = m
 	c.watching.Go(func() {
 		defer m.client.Close()
@@ -184,11 +185,8 @@ func (c *council[V]) reason(err error) error {
 			texts[m.err.Error()] = true
 		}
 	}
-	said := err.Error()
-	for _, text := range slices.Sorted(maps.Keys(texts)) {
-		said += "; " + text
-	}
-	return errors.New("redis was not asked: " + said)
+	said := append([]string{err.Error()}, slices.Sorted(maps.Keys(texts))...)
+	return errors.New("redis was not asked: " + strings.Join(said, "; "))
 }
 
 // askNow asks all members without waiting for the next interval.
