@@ -125,7 +125,7 @@ func peerAddress(text, from string, myself, names bool) string {
 type table struct {
 	text    string // of the outlooks that it was made of
 	owners  []peer
-	of      [slotCount]int  // index in owners, or -1
+	of      [slotCount]int    // index in owners, or -1
 	tenures [slotCount]uint32 // see place
 	nodes   []*node           // of owners
 	built   uint32
@@ -142,8 +142,10 @@ func (e *scattered) Error() string {
 
 // share finds which servers have which slots, by the outlooks of servers that were heard. A server
 // knows best what it has itself. Of several that have a slot, the one with the greatest epoch has
-// it: each failover and each move of a slot gives a greater one.
+// it: each failover and each move of a slot gives a greater one. Nobody has a slot that two have
+// with the same epoch.
 func share(heard map[string]outlook) (owners []peer, of [slotCount]int) {
+	var disputed [slotCount]bool
 	for slot := range of {
 		of[slot] = -1
 	}
@@ -156,8 +158,10 @@ func share(heard map[string]outlook) (owners []peer, of [slotCount]int) {
 			for _, r := range p.slots {
 				for slot := r[0]; slot <= r[1]; slot++ {
 					if has := of[slot]; has >= 0 && owners[has].epoch >= p.epoch {
+						disputed[slot] = disputed[slot] || owners[has].epoch == p.epoch && owners[has].id != p.id
 						continue
 					}
+					disputed[slot] = false
 					if at < 0 {
 						at = len(owners)
 						owners = append(owners, p)
@@ -165,6 +169,11 @@ func share(heard map[string]outlook) (owners []peer, of [slotCount]int) {
 					of[slot] = at
 				}
 			}
+		}
+	}
+	for slot, is := range disputed {
+		if is {
+			of[slot] = -1
 		}
 	}
 	return owners, of

@@ -104,6 +104,8 @@ func TestShare(t *testing.T) {
 		{"b b c", "a slot has moved, and only the new owner knows", outlooks("a:"+same, "b: a@1 b@4=1,2 c@3=3", "c:"+same)},
 		{"b b c", "a slot has moved, and the old owner has a greater epoch since", outlooks("a: a@9 b@4=1,2 c@3=3", "b: a@1 b@4=1,2 c@3=3", "c: a@9=1 b@4=2 c@3=3")},
 		{"- b c", "a slot that nobody has", outlooks("a: a@1=7 b@2=2 c@3=3", "b: a@1=7 b@2=2 c@3=3", "c:"+same)},
+		{"- b c", "two have a slot with the same epoch", outlooks("a:"+same, "x: x@1=1 a@1 b@2=2 c@3=3", "b:"+same, "c:"+same)},
+		{"x b c", "two had a slot with the same epoch", outlooks("a:"+same, "y: y@1=1 a@1 b@2=2 c@3=3", "x: x@4=1 a@1 b@2=2 c@3=3", "b:"+same, "c:"+same)},
 		{"a a a", "one has all", outlooks("a: a@0=1,2,3 x@0")},
 	} {
 		owners, of := share(tt.heard)
