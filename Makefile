@@ -11,6 +11,11 @@ BENCHTIME ?= 2s
 ROUNDS    ?= 5
 SCENARIO  ?=
 BENCH_OUT ?=
+# The rows of make faults (a regular expression for "stores: fault"), and how long make soak and
+# each flood of make flood take.
+FAULTS ?= .
+SOAK   ?= 30m
+FLOOD  ?= 60s
 # The state of the Go vulnerability database; latest is today's. VULN_GO=fail: a vulnerability
 # of Go's standard library is a failure too.
 VULNDB  ?= $(VULNDB_VERSION)
@@ -49,7 +54,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench sizes h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench overload sizes faults soak flood h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -174,10 +179,28 @@ bench: tools h2load build ## measure against a stock server, some minutes (BENCH
 	@case '$(SCENARIO)' in ''|*logout*) ;; *) exit 0;; esac; echo "== bench: from the end of a session in Redis to the first check that is refused (tracked)"; \
 		$(GO) test -run '^$$' -bench Logout -benchtime 1x ./authz/redis
 
+overload: tools ## measure what is answered at three times the capacity of Postgres
+	@$(GO) test -run '^TestOverload$$' -count=1 -v ./cmd/warder/internal/server
+
 sizes: tools build ## measure what the containers of a pod need at 100 to 10,000 requests a second, some minutes
 	@echo "== sizes"
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/load ./testdata/load
 	@BENCHTIME='$(if $(filter file,$(origin BENCHTIME)),15s,$(BENCHTIME))' $(GO) test -tags bench -run '^TestSizes$$' -count=1 -timeout 60m -v ./cmd/warder/internal/e2e
+
+# The proof under load. Each has a short form in go test, and so in make test.
+PROOF := $(GO) test -count=1 -timeout 0 -v ./cmd/warder/internal/e2e
+
+faults: tools ## break everything that warder works with under load, and print what was wrongly allowed or refused, fifteen minutes (FAULTS='Postgres')
+	@echo "== faults"
+	@FAULTS='$(FAULTS)' $(PROOF) -run '^TestFaultMatrix$$'
+
+soak: tools ## run warder under mixed traffic with reloads, rotations and restarts, and compare what it uses (SOAK=30m)
+	@echo "== soak"
+	@SOAK='$(SOAK)' $(PROOF) -run '^TestSoak$$'
+
+flood: tools ## send 5,000 bad requests a second beside 200 good ones, three minutes (FLOOD=60s)
+	@echo "== flood"
+	@FLOOD='$(FLOOD)' $(PROOF) -run '^TestFloodOfStrangers$$'
 
 # The system's package is the only one there is: no registry of a language has h2load.
 h2load:

@@ -50,6 +50,7 @@ func tokenReason(err error) Reason {
 		{token.ErrExpired, ReasonTokenExpired},
 		{token.ErrNotYetValid, ReasonTokenNotYetValid},
 		{token.ErrClaims, ReasonTokenClaims},
+		{token.ErrKeysUnknown, ReasonKeysUnavailable},
 	} {
 		if errors.Is(err, is.err) {
 			return is.reason

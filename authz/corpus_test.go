@@ -75,6 +75,7 @@ func TestCorpusCoversReasons(t *testing.T) {
 		authz.ReasonOverloaded:           "an overloaded store: TestDecideOverloaded",
 		authz.ReasonSessionsUnavailable:  "a failing store: TestDecideFailingStores",
 		authz.ReasonDirectoryUnavailable: "a failing store: TestDecideFailingStores",
+		authz.ReasonKeysUnavailable:      "an issuer that does not answer: TestDecideKeysUnknown",
 		authz.ReasonInternal:             "a fault in warder: package envoy",
 	}
 	files := authztest.LoadCorpus(t, corpusDir)

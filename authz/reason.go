@@ -46,9 +46,10 @@ const (
 	ReasonScopeMissing
 	ReasonConditionFalse
 
-	// A store could not answer.
+	// A store could not answer, or the keys of an issuer of tokens are not known.
 	ReasonSessionsUnavailable
 	ReasonDirectoryUnavailable
+	ReasonKeysUnavailable
 	ReasonOverloaded
 
 	reasonCount
@@ -131,5 +132,6 @@ var reasonNames = [reasonCount]string{
 	ReasonConditionFalse:       "condition_false",
 	ReasonSessionsUnavailable:  "sessions_unavailable",
 	ReasonDirectoryUnavailable: "directory_unavailable",
+	ReasonKeysUnavailable:      "keys_unavailable",
 	ReasonOverloaded:           "overloaded",
 }

@@ -31,7 +31,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	case *CheckRequest:
 		if m := c.take(data); m != nil {
 			v.read(m)
-			v.trace = m.trace
+			v.trace, v.arrived = m.trace, m.arrived
 			v.release = func() { c.calls.answered(m) }
 		}
 	case *accessBatch:

@@ -94,6 +94,7 @@ type inbound struct {
 	waiting *list.Element // its element in pool.unfinished; nil if it is complete or gone
 	backlog *backlog      // of the connection, for a check
 	trace   TraceParent   // of the call, for a check
+	arrived time.Time     // when its last bytes were received; zero if it has none
 	unsent  bool          // it counts as a response that its peer has not received
 	gone    bool          // its stream has ended
 	evict   func()        // closes the connection of a dropped stream; nil if the stream stays
@@ -152,6 +153,7 @@ func (c *calls) add(m *inbound, p []byte, last bool) fault {
 	}
 	m.data = append(m.data, p...)
 	if last {
+		m.arrived = c.now()
 		m.finish()
 	}
 	return faultNone

@@ -46,6 +46,7 @@ var statusOf = map[authz.Reason]int{
 
 	authz.ReasonSessionsUnavailable:  http.StatusServiceUnavailable,
 	authz.ReasonDirectoryUnavailable: http.StatusServiceUnavailable,
+	authz.ReasonKeysUnavailable:      http.StatusServiceUnavailable,
 	authz.ReasonOverloaded:           http.StatusServiceUnavailable,
 	authz.ReasonInternal:             http.StatusServiceUnavailable,
 }

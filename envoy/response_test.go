@@ -22,7 +22,7 @@ var contract = map[int]string{
 	401: "credentials_missing credentials_ambiguous token_malformed token_key_unknown token_algorithm token_signature token_expired " +
 		"token_not_yet_valid token_claims session_revoked user_unknown user_inactive api_key_malformed api_key_unknown api_key_inactive api_key_expired",
 	403: "route_unmatched client_ip_denied client_ip_unknown peer_denied role_missing scope_missing condition_false",
-	503: "sessions_unavailable directory_unavailable overloaded internal",
+	503: "sessions_unavailable directory_unavailable keys_unavailable overloaded internal",
 }
 
 func TestStatusOf(t *testing.T) {

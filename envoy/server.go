@@ -61,7 +61,7 @@ type Config struct {
 	// queries made by people. Envoy always names a host, and a request from Envoy with an empty
 	// host is refused.
 	HostOptional bool
-	// Deadline bounds one check; 0 means [DefaultDeadline].
+	// Deadline bounds one check, from when it was received; 0 means [DefaultDeadline].
 	Deadline time.Duration
 	// MaxRequestBytes bounds a CheckRequest; 0 means [DefaultMaxRequestBytes].
 	MaxRequestBytes int
@@ -153,6 +153,11 @@ func NewServer(c Config) (*Server, error) {
 // to failure_mode_allow treats a gRPC error as allow.
 func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckResponse) {
 	started := s.now()
+	var waited time.Duration // since it was received
+	if !in.arrived.IsZero() {
+		waited = max(0, started.Sub(in.arrived))
+		started = in.arrived
+	}
 	request, decision, size := new(authz.Request), authz.Deny(authz.ReasonInternal), 0
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -162,7 +167,7 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		}
 		s.observe(ctx, request, decision, started, size)
 	}()
-	bounded := withDeadline(ctx, s.deadline)
+	bounded := withDeadline(ctx, s.deadline-waited)
 	defer bounded.end()
 
 	size = in.size
@@ -172,7 +177,7 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		bounded.Context = ctx // nothing waits yet
 	}
 	switch {
-	case in.fault == faultOverloaded:
+	case in.fault == faultOverloaded, waited >= s.deadline: // an answer would come too late
 		decision = authz.Deny(authz.ReasonOverloaded)
 	case readable:
 		decision = s.decider.Decide(bounded, request)

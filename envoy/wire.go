@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"time"
 	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -33,6 +34,7 @@ type CheckRequest struct {
 	raw       authz.Headers // from header_map
 	odd       bool          // header_map has an entry with two different values, or too many entries
 	trace     TraceParent   // from the metadata of the call
+	arrived   time.Time     // when it was received; zero if that is not known
 	release   func()        // releases the memory of the message; nil if none is held
 }
 

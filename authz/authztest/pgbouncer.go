@@ -18,7 +18,11 @@ import (
 // A PgBouncer is a pooler in front of the database of a [Postgres].
 type PgBouncer struct {
 	db   *Postgres
-	Addr string
+	Addr string // 127.0.0.1:port, the same after a restart
+
+	path    string
+	config  string
+	process *process
 }
 
 // StartPgBouncer starts PgBouncer in front of the database, with settings of its configuration
@@ -36,23 +40,31 @@ func (p *Postgres) StartPgBouncer(t testing.TB, settings ...string) *PgBouncer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &PgBouncer{db: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))}
+	b := &PgBouncer{db: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t))), path: path, config: filepath.Join(dir, "pgbouncer.ini")}
 	_, own, _ := net.SplitHostPort(b.Addr)
 	users := filepath.Join(dir, "users.txt")
-	config := filepath.Join(dir, "pgbouncer.ini")
 	write := func(name, text string) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(users, fmt.Sprintf("%q %q\n", p.User, p.Password))
-	write(config, fmt.Sprintf("[databases]\n%s = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = %s\n%s\n",
+	write(b.config, fmt.Sprintf("[databases]\n%s = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = %s\n%s\n",
 		p.Database, host, port, own, users, strings.Join(settings, "\n")))
-	process, err := startProcess(true, path, config)
+	b.Start(t)
+	t.Cleanup(b.stop)
+	return b
+}
+
+// Start restarts the pooler after Stop, on the same port. It returns when the database answers
+// through it.
+func (b *PgBouncer) Start(t testing.TB) {
+	t.Helper()
+	process, err := startProcess(true, b.path, b.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(process.kill)
+	b.process = process
 	err = process.await(func(ctx context.Context) error {
 		conn, err := pgx.Connect(ctx, b.URL())
 		if err != nil {
@@ -63,7 +75,26 @@ func (p *Postgres) StartPgBouncer(t testing.TB, settings ...string) *PgBouncer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+}
+
+// Stop kills the pooler at once.
+func (b *PgBouncer) Stop(t testing.TB) {
+	t.Helper()
+	b.stop()
+}
+
+func (b *PgBouncer) stop() { b.process.kill() }
+
+// Pause stops the pooler from answering until Resume. Connections stay open.
+func (b *PgBouncer) Pause(t testing.TB) {
+	t.Helper()
+	b.process.pause()
+}
+
+// Resume ends Pause.
+func (b *PgBouncer) Resume(t testing.TB) {
+	t.Helper()
+	b.process.resume()
 }
 
 // URL returns the URL of the database through the pooler.

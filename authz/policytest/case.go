@@ -161,7 +161,7 @@ func (c *Case) completeRequest(report func(key, format string, args ...any)) {
 		report("as_user", "%q is not among the users of the file; %s", c.AsUser, theUsers(c.file.Users))
 	}
 	if c.Token != nil {
-		c.Token.check(report)
+		c.Token.check(c.file, report)
 		if c.AsUser != "" && c.Token.Payload != "" {
 			report("token.payload", "replaces all claims and cannot be combined with as_user; leave one of them out")
 		}
@@ -311,7 +311,7 @@ func statusOf(reason authz.Reason) int {
 		return 400
 	case slices.Contains([]string{"route_unmatched", "client_ip_denied", "client_ip_unknown", "peer_denied", "role_missing", "scope_missing", "condition_false"}, name):
 		return 403
-	case slices.Contains([]string{"sessions_unavailable", "directory_unavailable", "overloaded", "internal"}, name):
+	case slices.Contains([]string{"sessions_unavailable", "directory_unavailable", "keys_unavailable", "overloaded", "internal"}, name):
 		return 503
 	default:
 		return 401

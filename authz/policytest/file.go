@@ -34,6 +34,8 @@ type File struct {
 	APIKeys  []APIKey  `json:"api_keys"`
 	Sessions []Session `json:"sessions"`
 
+	// Signers are private keys by name, for tokens of issuers that sign with them.
+	Signers map[string]*Signer `json:"signers"`
 	// Claims are the default claims of every token.
 	Claims map[string]any `json:"claims"`
 	// Identities are named identities for Case.As. Each is a map by identity field
@@ -50,6 +52,7 @@ type File struct {
 type Config struct {
 	JWT struct {
 		Keys         []Key         `json:"keys"`
+		Issuers      []Issuer      `json:"issuers"`
 		Issuer       string        `json:"issuer"`
 		Audiences    []string      `json:"audiences"`
 		Leeway       time.Duration `json:"leeway"`
@@ -87,11 +90,21 @@ type Source struct {
 	Scheme            string `json:"scheme"`
 }
 
-// A Key verifies tokens.
+// A Key verifies tokens. It has the secret, or the public key of a signer.
 type Key struct {
 	ID        string `json:"kid"`
 	Algorithm string `json:"algorithm"`
 	Secret    string `json:"secret"`
+	Signer    string `json:"signer"`
+}
+
+// An Issuer is one of several issuers of tokens.
+type Issuer struct {
+	Issuer       string   `json:"issuer"`
+	Audiences    []string `json:"audiences"`
+	Keys         []Key    `json:"keys"`
+	UserClaim    string   `json:"user_claim"`
+	SessionClaim string   `json:"session_claim"`
 }
 
 // Secret is the HMAC secret of files that configure no key. It protects nothing.
@@ -182,11 +195,7 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 	if len(f.Config.JWT.Keys) == 0 {
 		f.Config.JWT.Keys = []Key{{Secret: Secret}}
 	}
-	for i := range f.Config.JWT.Keys {
-		if k := &f.Config.JWT.Keys[i]; k.Algorithm == "" {
-			k.Algorithm = "HS256"
-		}
-	}
+	f.completeSigners(report)
 	if _, err := token.NewVerifier(f.TokenConfig()); err != nil {
 		reportConfig("config.jwt", err, report)
 	}
@@ -248,8 +257,11 @@ func (f *File) TokenConfig() token.Config {
 		Issuer: jwt.Issuer, Audiences: jwt.Audiences, Leeway: jwt.Leeway,
 		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
 	}
-	for _, k := range jwt.Keys {
-		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret)})
+	c.Keys = f.tokenKeys(jwt.Keys)
+	for _, is := range jwt.Issuers {
+		c.Issuers = append(c.Issuers, token.Issuer{
+			Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Keys: f.tokenKeys(is.Keys),
+		})
 	}
 	return c
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"warder/authz"
+	"warder/authz/token"
 )
 
 // A Token is the token of a case. It is valid unless the case changes it.
@@ -36,22 +37,33 @@ type Token struct {
 	// Header is the text of the header. The default is {"alg":"HS256","typ":"JWT"}.
 	Header string `json:"header"`
 	// Secret is the signing secret. The default is that of the file's first key.
+	// {public_key:NAME} in it is the public key of a signer, in PEM.
 	Secret string `json:"secret"`
-	// Method is the signing algorithm, independent of Header. The default is HS256.
+	// Signer is one of the file's signers, which signs instead of a secret. The default header
+	// has the algorithm and the kid of the first key that it has.
+	Signer string `json:"signer"`
+	// Method is the signing algorithm, independent of Header. The default is HS256, or that of
+	// the signer's key.
 	Method string `json:"method"`
 }
 
-func (k *Token) check(report func(key, format string, args ...any)) {
+func (k *Token) check(f *File, report func(key, format string, args ...any)) {
 	if k.Payload != "" && (k.Claims != nil || k.Without != nil) {
 		report("token.payload", "replaces all claims and cannot be combined with claims or without; leave one of them out")
 	}
-	if _, known := signers[k.Method]; k.Method != "" && !known {
-		report("token.method", "%q is not a method; use HS256, HS384 or HS512", k.Method)
+	switch known := slices.Contains(token.Algorithms(), k.Method); {
+	case k.Method == "":
+	case !known:
+		report("token.method", "%q is not a method; use %s", k.Method, strings.Join(token.Algorithms(), ", "))
+	case strings.HasPrefix(k.Method, "HS") == (k.Signer != ""):
+		report("token.method", "%q does not fit; a secret signs with HS256, HS384 or HS512, and a signer with another one", k.Method)
 	}
-}
-
-var signers = map[string]*jwt.SigningMethodHMAC{
-	"HS256": jwt.SigningMethodHS256, "HS384": jwt.SigningMethodHS384, "HS512": jwt.SigningMethodHS512,
+	if _, known := f.Signers[k.Signer]; k.Signer != "" && !known {
+		report("token.signer", "%q is none of the file's signers", k.Signer)
+	}
+	if k.Signer != "" && k.Secret != "" {
+		report("token.signer", "cannot be combined with secret; leave one of them out")
+	}
 }
 
 // A Request is the request of a case.
@@ -125,16 +137,15 @@ func (c *Case) mint(now time.Time) (header, payload, signature string, err error
 	if k == nil {
 		k = new(Token)
 	}
-	signs := c.file.Config.JWT.Keys[0]
-	algorithm := "HS256"
-	if c.AsUser != "" {
+	signs, algorithm := c.file.signingKey(k.Signer), "HS256"
+	if c.AsUser != "" || k.Signer != "" {
 		algorithm = signs.Algorithm
 	}
 	method := cmp.Or(k.Method, algorithm)
 	text := k.Header
 	if text == "" {
 		fields := map[string]string{"alg": algorithm, "typ": "JWT"}
-		if c.AsUser != "" && signs.ID != "" {
+		if (c.AsUser != "" || k.Signer != "") && signs.ID != "" {
 			fields["kid"] = signs.ID
 		}
 		encoded, _ := json.Marshal(fields) // strings cannot fail
@@ -146,15 +157,15 @@ func (c *Case) mint(now time.Time) (header, payload, signature string, err error
 		return "", "", "", fmt.Errorf("the claims of the token cannot be written as JSON: %w", err)
 	}
 	payload = base64.RawURLEncoding.EncodeToString(claims)
-	secret := k.Secret
-	if secret == "" {
-		secret = signs.Secret
+	var key any = []byte(c.file.withPublicKeys(cmp.Or(k.Secret, signs.Secret)))
+	if signs.Signer != "" {
+		key = c.file.Signers[signs.Signer].private
 	}
-	mac, err := signers[method].Sign(header+"."+payload, []byte(secret))
+	signed, err := jwt.GetSigningMethod(method).Sign(header+"."+payload, key)
 	if err != nil {
 		return "", "", "", fmt.Errorf("the token cannot be signed: %w", err)
 	}
-	return header, payload, base64.RawURLEncoding.EncodeToString(mac), nil
+	return header, payload, base64.RawURLEncoding.EncodeToString(signed), nil
 }
 
 var fromNow = regexp.MustCompile(`\{now([+-][0-9]+[smhd])\}`)
@@ -213,7 +224,7 @@ func otherBit(segment string) string {
 }
 
 // looseBits returns a noncanonical encoding of the same bytes, in which unused bits of the
-// last character are not zero. The encodings of 32 and 64 bytes have unused bits.
+// last character are not zero. The encodings of 32, 64 and 256 bytes have unused bits.
 func looseBits(segment string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, segment[len(segment)-1])

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -56,7 +57,12 @@ func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], k
 		return err
 	}
 	defer leave()
-	err = d.persist(ctx, s, q)
+	at, err := d.line.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.line.leave()
+	err = d.persist(ctx, at, s, q)
 	if absent := errors.Is(err, authz.ErrNotFound); absent || err == nil {
 		strangers.learn(key, !absent)
 	}
@@ -65,9 +71,9 @@ func ask[K comparable](ctx context.Context, d *Directory, strangers *share[K], k
 
 // persist asks again as long as the error is that of a stale connection, one from before
 // a restart or a change of the tables, and not of the database.
-func (d *Directory) persist(ctx context.Context, s *statement, q question) error {
+func (d *Directory) persist(ctx context.Context, at place, s *statement, q question) error {
 	for attempt := 1; ; attempt++ {
-		stale, err := d.try(ctx, s, q)
+		stale, err := d.try(ctx, at, s, q)
 		if err == nil || !stale {
 			return err
 		}
@@ -79,17 +85,25 @@ func (d *Directory) persist(ctx context.Context, s *statement, q question) error
 	}
 }
 
-// try asks on one connection. stale reports whether another connection may succeed.
-func (d *Directory) try(ctx context.Context, s *statement, q question) (stale bool, err error) {
+// try asks on one connection, for which the question may have waited. stale reports whether
+// another connection may succeed.
+func (d *Directory) try(ctx context.Context, at place, s *statement, q question) (stale bool, err error) {
 	pooled, err := d.acquire(ctx)
 	if err != nil {
 		err = contextFirst(ctx, err)
+		if d.line.tooLate(at, err) {
+			return false, errLine
+		}
 		if isStandby(err) {
 			d.standbys.saw(ctx, err)
 		}
 		return codeOf(err) == adminShutdown, err // the session was ended before it was of use
 	}
 	defer pooled.Release()
+	if at.waits && !d.line.took.InTime(0, left(ctx)) {
+		return false, errLine
+	}
+	defer d.line.answered(ctx, time.Now()) //nolint:forbidigo // durations are in real time
 	conn := pooled.Conn().PgConn()
 
 	// The description is stored with its connection, as the prepared statement is, so that

@@ -125,6 +125,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 	case maxConns < 0 || maxConns > 10_000:
 		return nil, nil, authz.Misconfigured("directory", "a pool of %d connections; use 1 to 10000", maxConns)
 	}
+	d.line.places = int64(maxConns)
 	d.access.install(c, t)
 	pool.BeforeConnect, pool.PrepareConn = d.access.beforeConnect, d.access.prepareConn
 	// This leaves a quarter of the connections or more to known users and keys, except in

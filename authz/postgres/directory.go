@@ -24,6 +24,7 @@ type Directory struct {
 	warnings  limitedLog
 	server    serverCheck
 	standbys  standbyLog
+	line      line
 
 	// The shares of the pool for users and keys that were not found recently.
 	strangers    *share[string]
@@ -106,6 +107,10 @@ func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKe
 	}
 	return key, nil
 }
+
+// Renew closes the connections, those in use after their questions. After an outage they may be
+// dead without an end, and each would cost a question its whole time.
+func (d *Directory) Renew() { d.pool.Reset() }
 
 // Close closes the connections. Later questions return an error.
 func (d *Directory) Close() { d.pool.Close() }

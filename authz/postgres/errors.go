@@ -25,6 +25,15 @@ import (
 // database is changed.
 var ErrUnreachable = errors.New("the database cannot be reached")
 
+// errAnswered is wrapped, beside ErrUnreachable, by an error of the database that may be about
+// one question.
+var errAnswered = errors.New("it answers")
+
+// IsOutage reports whether an error of [Directory.User] or [Directory.APIKey] means that the
+// database does not answer. An error that is about one question, such as that a query takes
+// too long or that a row is damaged, does not.
+func IsOutage(err error) bool { return errors.Is(err, ErrUnreachable) && !errors.Is(err, errAnswered) }
+
 // A misfit is an error about a query or a table that warder cannot use. Its text never
 // contains data of a row.
 type misfit struct{ text string }
@@ -71,6 +80,8 @@ func explain(field string, err error) error {
 		return startupRefused(pgErr)
 	case answered && pgErr.Code == "08P01" && refusesLogin.MatchString(pgErr.Message):
 		return fmt.Errorf("directory.database_url: a pooler in front of the database refuses the connection: %s", answer(pgErr))
+	case answered && temporary(pgErr.Code) && aboutOne(pgErr.Code):
+		return fmt.Errorf("directory: %w: %w: %s", ErrUnreachable, errAnswered, answer(pgErr))
 	case answered && temporary(pgErr.Code):
 		return fmt.Errorf("directory: %w: %s", ErrUnreachable, answer(pgErr))
 	case answered && pgErr.Severity == "FATAL":
@@ -122,6 +133,16 @@ func temporary(code string) bool {
 		return true
 	}
 	return false
+}
+
+// aboutOne reports whether a server's error with this SQLSTATE, which is temporary, may be about
+// one question.
+func aboutOne(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "40", "55", "58", "XX":
+		return true
+	}
+	return code == "57014" // query cancelled, by statement_timeout
 }
 
 // answer formats a server's error. It includes the message only for classes whose messages

@@ -3,10 +3,14 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"warder/authz"
 )
 
 const (
@@ -22,7 +26,8 @@ const (
 )
 
 var (
-	errFull   = errors.New("redis is slow: too many questions are waiting")
+	errFull   = fmt.Errorf("redis is slow: too many questions are waiting: %w", authz.ErrOverloaded)
+	errSlow   = fmt.Errorf("redis is slow: the questions that wait already take the time for another: %w", authz.ErrOverloaded)
 	errClosed = errors.New("redis was not asked: closed")
 )
 
@@ -60,9 +65,12 @@ const forever = time.Duration(-1)
 // the logout.
 type batcher struct {
 	queue chan *question
-	busy  atomic.Int32  // pipelines in progress
-	done  chan struct{} // closed by close
-	spare sync.Pool     // of unused *question with channel and timer
+	busy  atomic.Int32                       // pipelines in progress
+	began [workers]atomic.Pointer[time.Time] // when each worker began its pipeline; nil while it has none
+	took  authz.ServiceTime                  // of a worker's pipeline
+	done  chan struct{}                      // closed by close
+	spare sync.Pool                          // of unused *question with channel and timer
+	most  atomic.Int32                       // questions in a pipeline; maxBatch or less
 	now   func() time.Time
 	limit time.Duration
 	ask   func(context.Context, []*question) // asks and settles all questions
@@ -79,8 +87,9 @@ func newBatcher(limit time.Duration, now func() time.Time, ask func(context.Cont
 		limit: limit,
 		ask:   ask,
 	}
-	for range workers {
-		b.running.Go(b.work)
+	b.most.Store(maxBatch)
+	for n := range workers {
+		b.running.Go(func() { b.work(n) })
 	}
 	return b
 }
@@ -107,6 +116,36 @@ func (b *batcher) put(q *question) error {
 	}
 }
 
+// putInTime is put for a question that is refused at once if it will probably not be answered
+// in time.
+func (b *batcher) putInTime(ctx context.Context, q *question) error {
+	now := b.now()
+	left := b.limit - now.Sub(q.asked)
+	if end, ok := ctx.Deadline(); ok {
+		left = min(left, end.Sub(now))
+	}
+	if wait := b.waits(now); wait > 0 && !b.took.InTime(wait, left) {
+		return errSlow
+	}
+	return b.put(q)
+}
+
+// waits returns how long another question will probably wait for a worker.
+func (b *batcher) waits(now time.Time) time.Duration {
+	var free [workers]time.Duration // when each worker ends its pipeline, from now on
+	took := b.took.Mean()
+	for i := range b.began {
+		began := b.began[i].Load()
+		if began == nil {
+			return 0
+		}
+		free[i] = max(0, took-now.Sub(*began))
+	}
+	slices.Sort(free[:])
+	before := len(b.queue) / int(b.most.Load()) // pipelines
+	return free[before%workers] + time.Duration(before/workers)*took
+}
+
 // alive asks whether a key exists. It waits for the answer until ctx ends or until
 // b.limit after asked.
 func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool, error) {
@@ -119,7 +158,7 @@ func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool,
 	if b.busy.CompareAndSwap(0, 1) {
 		return b.alone(ctx, q)
 	}
-	if err := b.put(q); err != nil {
+	if err := b.putInTime(ctx, q); err != nil {
 		b.keep(q)
 		return false, err
 	}
@@ -164,61 +203,92 @@ func (b *batcher) keep(q *question) {
 	b.spare.Put(q)
 }
 
-func (b *batcher) work() {
+func (b *batcher) work(n int) {
 	batch := make([]*question, 0, maxBatch)
 	for {
+		var q *question
 		select {
 		case <-b.done:
 			return
-		case q := <-b.queue:
-			batch = append(batch, q)
+		case q = <-b.queue:
 		}
 		// Yield, so that goroutines about to ask can join this batch. This is not a delay.
 		runtime.Gosched()
-		batch = b.more(batch)
-		if batch = b.inTime(batch); len(batch) > 0 {
-			b.askTogether(batch)
+		if batch = b.fill(batch, q); len(batch) > 0 {
+			b.askTogether(n, batch)
 		}
 		clear(batch)
 		batch = batch[:0]
 	}
 }
 
-// askTogether sends a batch. It uses a context of its own, because the questions belong
-// to different callers.
-func (b *batcher) askTogether(batch []*question) {
+// askTogether sends a batch as worker n. It uses a context of its own, because the questions
+// belong to different callers.
+func (b *batcher) askTogether(n int, batch []*question) {
 	b.busy.Add(1)
 	defer b.busy.Add(-1)
 	ctx, cancel := context.WithTimeout(context.Background(), b.limit)
 	defer cancel()
+	began := b.now()
+	b.began[n].Store(&began)
+	defer b.began[n].Store(nil)
 	b.ask(ctx, batch)
+	took := b.now().Sub(began)
+	b.fit(len(batch), took)
+	if ctx.Err() == nil { // a pipeline without an answer says nothing about those with one
+		b.took.Took(took)
+	}
 }
 
-// more adds waiting questions to the batch, up to maxBatch.
-func (b *batcher) more(batch []*question) []*question {
-	for len(batch) < maxBatch {
-		select {
-		case q := <-b.queue:
+// fit makes pipelines shorter if long ones take most of the limit, and longer again if they
+// take little of it. If Redis takes its time for each question, long pipelines would all time out.
+func (b *batcher) fit(size int, took time.Duration) {
+	most := int(b.most.Load())
+	switch {
+	case took > b.limit*3/4 && size > 1:
+		most = size * 3 / 4
+	case took < b.limit/4 && size == most:
+		most = min(most+1+most/4, maxBatch)
+	case took < b.limit/2 && size == most:
+		most = min(most+1, maxBatch)
+	}
+	b.most.Store(int32(most)) //nolint:gosec // at most maxBatch
+}
+
+// fill adds the first question and those that wait to the batch. It drops those that can no
+// longer be answered in time, so that Redis works for callers that still wait. If that is so for
+// all, it adds the last one that has time left: Redis may have become faster.
+func (b *batcher) fill(batch []*question, first *question) []*question {
+	var last *question
+	now, most := b.now(), int(b.most.Load())
+	for q, more := first, true; more; {
+		switch left := b.limit - now.Sub(q.asked); {
+		case left <= 0:
+			q.settle(answer{err: timedOut(context.DeadlineExceeded)})
+		case b.took.InTime(0, left):
 			batch = append(batch, q)
 		default:
-			return batch
+			if last != nil {
+				last.settle(answer{err: errSlow})
+			}
+			last = q
 		}
+		if more = len(batch) < most; more {
+			select {
+			case q = <-b.queue:
+			default:
+				more = false
+			}
+		}
+	}
+	switch {
+	case last == nil:
+	case len(batch) == 0:
+		batch = append(batch, last)
+	default:
+		last.settle(answer{err: errSlow})
 	}
 	return batch
-}
-
-// inTime drops the questions whose callers have timed out. After an outage this lets the
-// first pipelines serve callers that are still waiting.
-func (b *batcher) inTime(batch []*question) []*question {
-	now, kept := b.now(), batch[:0]
-	for _, q := range batch {
-		if now.Sub(q.asked) < b.limit {
-			kept = append(kept, q)
-			continue
-		}
-		q.settle(answer{err: timedOut(context.DeadlineExceeded)})
-	}
-	return kept
 }
 
 // settle delivers the answer. The question must not be used after it.

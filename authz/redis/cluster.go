@@ -416,6 +416,12 @@ func (c *cluster) nodes(ctx context.Context) ([]*node, error) {
 	return all, nil
 }
 
+func (c *cluster) available() bool {
+	t := c.current.Load()
+	return t != nil && within(t.proof, c.s.now(), trustFor) &&
+		!slices.ContainsFunc(t.nodes, func(n *node) bool { return n != nil && !n.breaker.Available() })
+}
+
 func (c *cluster) close() {
 	c.dissolve()
 	for _, n := range c.byAddr {

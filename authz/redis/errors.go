@@ -159,6 +159,10 @@ func explainTracking(ctx context.Context, err error) error {
 	return explain(ctx, err)
 }
 
+// isOutage reports whether an error means that Redis does not answer. A question never causes an
+// error by itself, because it has only the key of a session, which may be at another server.
+func isOutage(err error) bool { return !errors.Is(err, errClosed) && !isType[*redirection](err) }
+
 func isType[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok

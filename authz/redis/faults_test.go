@@ -338,9 +338,7 @@ func TestImpossibleReply(t *testing.T) {
 	}
 	asking.Wait()
 	impossible.Store(false)
-	if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
-		t.Errorf("afterwards: Alive = %v, %v", alive, err)
-	}
+	wantWell(t, s)
 }
 
 func TestConnectionClosedInsteadOfAReply(t *testing.T) {

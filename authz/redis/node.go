@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"warder/authz"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -20,6 +22,7 @@ type node struct {
 	// tellsRole reports whether the server accepted ROLE on the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
+	breaker   *authz.Breaker[string] // by key
 	// check is the key that proofs ask about, or nil for the usual one.
 	check atomic.Pointer[string]
 	// stream holds the facts and keeps them current. It is nil while there is none.
@@ -36,10 +39,19 @@ func (s *Sessions) newNode(address string) *node {
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.client.Store(n.newClient())
 	n.questions = newBatcher(s.timeout, s.now, n.askRedis)
+	n.breaker = authz.NewBreaker(authz.BreakerConfig[string]{Store: "sessions", Ask: n.probe, Failed: isOutage, Timeout: s.timeout, Log: s.log, Now: s.now})
 	if s.tracked {
 		n.background.Go(n.track)
 	}
 	return n
+}
+
+// probe asks the server for the breaker, which hears of the result.
+func (n *node) probe(ctx context.Context, key string) error {
+	now := n.s.now()
+	alive, err := n.questions.alive(ctx, key, now)
+	n.s.tell(now, alive, err)
+	return err
 }
 
 func (n *node) newClient() *redis.Client {
@@ -69,6 +81,7 @@ func (n *node) reconnect(old *redis.Client) {
 // close ends the stream and closes the connections. Later questions get errClosed.
 func (n *node) close() {
 	n.stop()
+	n.breaker.Close()
 	n.questions.close()
 	n.background.Wait()
 	_ = n.client.Load().Close()

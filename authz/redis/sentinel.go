@@ -264,6 +264,11 @@ func (w *watch) nodes(ctx context.Context) ([]*node, error) {
 	return []*node{at.node}, nil
 }
 
+func (w *watch) available() bool {
+	at := w.owner("", w.s.now())
+	return at.node != nil && at.node.breaker.Available()
+}
+
 func (w *watch) close() {
 	w.dissolve()
 	if r := w.current.Load(); r != nil {

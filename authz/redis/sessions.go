@@ -193,25 +193,33 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 		return false, nil
 	}
 	key, now := s.key.key(userID, sessionID), s.now()
-	if !s.tracked {
-		return s.alive(ctx, key, now)
-	}
 	servers := s.servers.Load()
+	at := servers.owner(key, now)
 	// now was read before the stream, so that a fact is judged at the start of the check.
-	if at := servers.owner(key, now); at.node != nil && at.tenure != unsettled {
+	if s.tracked && at.node != nil && at.tenure != unsettled {
 		if of := at.node.stream.Load(); of != nil && of.proven(now) {
 			if alive, known := of.facts.get(key, at.tenure, now); known {
 				s.counts.Hit()
 				return alive, nil
 			}
+			if err := at.node.breaker.Refuse(key); err != nil {
+				return false, err
+			}
 			return s.fill(ctx, servers, at, of, key, now)
 		}
 	}
-	s.counts.Bypass()
+	if s.tracked {
+		s.counts.Bypass()
+	}
+	if at.node != nil {
+		if err := at.node.breaker.Refuse(key); err != nil {
+			return false, err
+		}
+	}
 	return s.alive(ctx, key, now)
 }
 
-// alive asks Redis and calls Config.Asked.
+// alive asks Redis and tells the result.
 func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
 	alive, err := s.ask(ctx, key, now)
 	s.tell(now, alive, err)
@@ -229,6 +237,7 @@ func (s *Sessions) ask(ctx context.Context, key string, now time.Time) (alive bo
 			}
 		}
 		alive, err = at.node.questions.alive(ctx, key, now)
+		at.node.breaker.Heard(key, now, err)
 		if to, is := errors.AsType[*redirection](err); is && to.ask {
 			alive, err = s.elsewhere(ctx, servers, key, to, now)
 		}
@@ -256,6 +265,10 @@ func (s *Sessions) tell(asked time.Time, alive bool, err error) {
 	}
 }
 
+// Available reports whether checks ask Redis. They do not ask a server that does not answer: see
+// [authz.Breaker].
+func (s *Sessions) Available() bool { return s.servers.Load().available() }
+
 // Counts returns the cache's counters. They are zero without Tracked.
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
@@ -264,7 +277,7 @@ func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of 
 	at, first := of.facts.join(key, place.tenure, now, of)
 	if first {
 		s.counts.Miss()
-		if err := place.node.questions.put(&question{key: key, asked: now, fill: at}); err != nil {
+		if err := place.node.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -272,7 +285,7 @@ func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of 
 	}
 	err := s.await(ctx, at)
 	if first {
-		s.tellFilled(now, at, err)
+		s.tellFilled(place, now, at, err)
 	}
 	if err != nil {
 		return false, err
@@ -303,13 +316,15 @@ func (s *Sessions) await(ctx context.Context, at *fill) error {
 	}
 }
 
-// tellFilled is tell for the question of a fill. err is the result of await.
-func (s *Sessions) tellFilled(asked time.Time, at *fill, err error) {
-	if err != nil {
-		s.tell(asked, false, err)
-		return
+// tellFilled is tell for the question of a fill, which the breaker of its place hears of too. err
+// is the result of await.
+func (s *Sessions) tellFilled(place place, asked time.Time, at *fill, err error) {
+	alive := false
+	if err == nil {
+		alive, err = at.answer.alive, at.answer.err
 	}
-	s.tell(asked, at.answer.alive, at.answer.err)
+	s.tell(asked, alive, err)
+	place.node.breaker.Heard(at.key, asked, err)
 }
 
 func timedOut(why error) error {

@@ -59,6 +59,8 @@ type topology interface {
 	// elsewhere sends a command about the key to another server, because the one that has the key
 	// says so this time.
 	elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error)
+	// available reports whether all places are known, and their primaries answer.
+	available() bool
 	// nodes returns the primaries that have all keys together.
 	nodes(ctx context.Context) ([]*node, error)
 	close()
@@ -111,5 +113,7 @@ func (o only) moved(context.Context, string, place, error) bool { return false }
 func (o only) elsewhere(_ context.Context, _, _ string, to *redirection) (int64, error) { return 0, to }
 
 func (o only) nodes(context.Context) ([]*node, error) { return []*node{o.node}, nil }
+
+func (o only) available() bool { return o.node.breaker.Available() }
 
 func (o only) close() { o.node.close() }

@@ -37,7 +37,7 @@ func (c *verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 
 // judge checks the claims of a token with a valid signature against the clock and the
 // configuration.
-func (v *Verifier) judge(head header, claims object, now time.Time) (verified, error) {
+func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) (verified, error) {
 	var found verified
 	var err error
 	if found.claims.ExpiresAt, err = dateOf(claims, "exp"); err != nil {
@@ -61,10 +61,10 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (verified, e
 			return verified{}, err
 		}
 	}
-	if found.claims.UserID, err = idOf(claims, v.userClaim); err != nil {
+	if found.claims.UserID, err = idOf(claims, by.userClaim); err != nil {
 		return verified{}, err
 	}
-	if found.claims.SessionID, err = idOf(claims, v.sessionClaim); err != nil {
+	if found.claims.SessionID, err = idOf(claims, by.sessionClaim); err != nil {
 		return verified{}, err
 	}
 	for _, name := range readNames {
@@ -72,14 +72,14 @@ func (v *Verifier) judge(head header, claims object, now time.Time) (verified, e
 			return verified{}, reject(ErrClaims, name+" in another case")
 		}
 	}
-	if err := v.checkRegistered(claims); err != nil {
+	if err := by.checkRegistered(claims); err != nil {
 		return verified{}, err
 	}
 	if !v.isAccessToken(head) {
 		return verified{}, rejectValue(ErrClaims, "header typ", head.typ)
 	}
 	if detail, other := v.uses.declaresOther(claims); other {
-		return verified{}, &Rejection{ErrClaims, detail}
+		return verified{}, &Rejection{ErrClaims, detail, ""}
 	}
 	return found, nil
 }
@@ -97,17 +97,41 @@ func dateOf(claims object, name string) (time.Time, error) {
 	return date, nil
 }
 
-// idOf reads a required id. The name is from the configuration.
-func idOf(claims object, name string) (string, error) {
-	value := claims.get(name)
+// idOf reads a required id. The path is from the configuration.
+func idOf(claims object, path claimPath) (string, error) {
+	value := path.in(claims)
 	if value == "" {
-		return "", reject(ErrClaims, name+" missing")
+		return "", reject(ErrClaims, string(path)+" missing")
 	}
 	found, ok := id(value)
 	if !ok {
-		return "", reject(ErrClaims, name+" not an id")
+		return "", reject(ErrClaims, string(path)+" not an id")
 	}
 	return found, nil
+}
+
+// A claimPath is the name of a claim, or the names of nested members with dots between them,
+// such as realm_access.roles. A name that itself has dots, such as https://example.com/id, is
+// that of a claim of the token, which comes first.
+type claimPath string
+
+// in returns the value at the path, or "" if there is none.
+func (p claimPath) in(claims object) value {
+	name := string(p)
+	for {
+		if found := claims.get(name); found != "" {
+			return found
+		}
+		first, rest, nested := strings.Cut(name, ".")
+		if !nested {
+			return ""
+		}
+		inner, wrong := claims.get(first).object()
+		if wrong != "" {
+			return ""
+		}
+		claims, name = inner, rest
+	}
 }
 
 // readNames are the claims that are read with every configuration. A token with one of
@@ -117,33 +141,33 @@ var readNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "type"
 // checkRegistered checks that iss, sub, aud and jti have the types of RFC 7519 section 4.1 and
 // that iss and aud match the configuration. It does not check the type of the claims with the
 // user id and the session id, which may be numbers: see id.
-func (v *Verifier) checkRegistered(claims object) error {
+func (by *issuer) checkRegistered(claims object) error {
 	for _, name := range []string{"iss", "sub", "jti"} {
 		value := claims.get(name)
-		if value == "" || name == v.userClaim || name == v.sessionClaim {
+		if value == "" || name == string(by.userClaim) || name == string(by.sessionClaim) {
 			continue
 		}
 		if _, ok := value.text(); !ok {
 			return reject(ErrClaims, name+" not a string")
 		}
 	}
-	if v.issuer != "" {
-		switch issuer, present := claims.get("iss").text(); {
+	if by.name != "" {
+		switch name, present := claims.get("iss").text(); {
 		case !present:
 			return reject(ErrClaims, "iss missing")
-		case issuer != v.issuer:
-			return rejectValue(ErrClaims, "iss", issuer)
+		case name != by.name:
+			return rejectValue(ErrClaims, "iss", name)
 		}
 	}
 	audiences, ok := audience(claims.get("aud"))
 	switch {
 	case !ok:
 		return reject(ErrClaims, "aud not a string or a list of strings")
-	case len(v.audiences) == 0:
+	case len(by.audiences) == 0:
 		return nil
 	case len(audiences) == 0:
 		return reject(ErrClaims, "aud missing")
-	case !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(v.audiences, a) }):
+	case !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(by.audiences, a) }):
 		return rejectValue(ErrClaims, "aud", strings.Join(audiences[:min(len(audiences), maxDetailValue)], ","))
 	}
 	return nil

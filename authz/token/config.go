@@ -14,23 +14,40 @@ import (
 // maxLeeway is the greatest leeway.
 const maxLeeway = 5 * time.Minute
 
-// Config configures a [Verifier].
+// Config configures a [Verifier]: the rules of all tokens, the keys of its own issuer, and
+// further issuers.
 //
 // The claims named by UserClaim and SessionClaim are required. They must be strings that
 // satisfy [ValidID], or non-negative integers, which are converted to their decimal digits.
 // A sub or jti claim that is named by neither must be a string if it is present (RFC 7519).
+//
+// With Issuers, the claim iss selects whose keys a token may be signed with. A token whose iss
+// none of them has is one of the Config's own keys; without such keys it is refused.
 type Config struct {
-	Keys         []Key         // at least one; a kid selects one, keys without an id or with AnyKID are all tried
-	Issuer       string        // required iss; "" accepts any
+	Keys         []Key         // at least one, unless there are Issuers; a kid selects one, keys without an id or with AnyKID are all tried
+	Issuer       string        // required iss; "" accepts any that none of Issuers has
 	Audiences    []string      // at least one must be in aud; empty accepts any
+	UserClaim    string        // a claim, or a path such as account.id; "" means sub
+	SessionClaim string        // a claim, or a path; "" means jti
+	Issuers      []Issuer      // with names that differ from each other and from Issuer
 	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
-	UserClaim    string        // a top-level claim; "" means sub
-	SessionClaim string        // a top-level claim; "" means jti
 	RefusedUses  []string      // besides those of the function RefusedUses
 	AcceptedUses []string      // not refused, whatever the list says
 	// Remember is the size in bytes of a cache of verified tokens. 0 disables the cache. It
 	// stores claims, never decisions.
 	Remember int
+}
+
+// An Issuer is one of several issuers of tokens. No key of one proves a token of another.
+type Issuer struct {
+	Name      string   // the iss of its tokens
+	Keys      []Key    // as in Config
+	Audiences []string // as in Config
+	// UserClaim and SessionClaim are as in Config; "" means the Config's.
+	UserClaim, SessionClaim string
+	// KeysUnknown says that the keys are not known at the moment. Keys is empty then, and whether
+	// a token of the issuer is valid cannot be said: [ErrKeysUnknown].
+	KeysUnknown bool
 }
 
 // tokenOverhead is the approximate memory for a cached token besides its texts, in bytes.
@@ -41,24 +58,20 @@ const tokenOverhead = 300
 func NewVerifier(c Config) (*Verifier, error) {
 	c.UserClaim = cmp.Or(c.UserClaim, "sub")
 	c.SessionClaim = cmp.Or(c.SessionClaim, "jti")
-	if err := errors.Join(append(c.keyProblems(), c.claimProblems()...)...); err != nil {
+	c.Issuers = slices.Clone(c.Issuers)
+	for i := range c.Issuers {
+		is := &c.Issuers[i]
+		is.UserClaim, is.SessionClaim = cmp.Or(is.UserClaim, c.UserClaim), cmp.Or(is.SessionClaim, c.SessionClaim)
+	}
+	if err := errors.Join(c.problems()...); err != nil {
 		return nil, err
 	}
-	v := &Verifier{
-		keys:         make(map[string][]key, len(c.Keys)),
-		issuer:       c.Issuer,
-		audiences:    slices.Clone(c.Audiences),
-		leeway:       c.Leeway,
-		userClaim:    c.UserClaim,
-		sessionClaim: c.SessionClaim,
-		uses:         newUses(c.RefusedUses, c.AcceptedUses),
+	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, uses: newUses(c.RefusedUses, c.AcceptedUses)}
+	for _, is := range c.Issuers {
+		v.issuers[is.Name] = is.compile()
 	}
-	for _, k := range c.Keys {
-		if k.ID == AnyKID {
-			v.anyKID = append(v.anyKID, k.compile())
-			continue
-		}
-		v.keys[k.ID] = append(v.keys[k.ID], k.compile())
+	if own := c.own(); len(own.Keys) > 0 {
+		v.own = own.compile()
 	}
 	if c.Remember > 0 {
 		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
@@ -71,44 +84,100 @@ func NewVerifier(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-func (c Config) keyProblems() []error {
-	if len(c.Keys) == 0 {
-		return []error{Misconfigured("keys", "none is given; want at least one")}
+// own returns the issuer of the Config's own keys.
+func (c Config) own() Issuer {
+	return Issuer{Name: c.Issuer, Keys: c.Keys, Audiences: c.Audiences, UserClaim: c.UserClaim, SessionClaim: c.SessionClaim}
+}
+
+// compile converts an Issuer without problems to an issuer.
+func (is Issuer) compile() *issuer {
+	out := &issuer{
+		name: is.Name, keys: make(map[string][]key, len(is.Keys)), audiences: slices.Clone(is.Audiences),
+		userClaim: claimPath(is.UserClaim), sessionClaim: claimPath(is.SessionClaim), keysUnknown: is.KeysUnknown,
+	}
+	for _, k := range is.Keys {
+		if k.ID == AnyKID {
+			out.anyKID = append(out.anyKID, k.compile())
+			continue
+		}
+		out.keys[k.ID] = append(out.keys[k.ID], k.compile())
+	}
+	return out
+}
+
+func (c Config) problems() []error {
+	var found []error
+	own := c.own()
+	if len(c.Keys) > 0 || len(c.Issuers) == 0 {
+		found = append(found, own.keyProblems("")...)
+	}
+	found = append(found, own.claimProblems("")...)
+	if c.Remember < 0 {
+		found = append(found, Misconfigured("", "remember is %d bytes; want 0 or more", c.Remember))
+	}
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		found = append(found, Misconfigured("leeway", "is %v; want 0s to %v", c.Leeway, maxLeeway))
+	}
+	found = append(found, c.useProblems()...)
+	for i, is := range c.Issuers {
+		section := fmt.Sprintf("issuers[%d].", i)
+		first := slices.IndexFunc(c.Issuers, func(other Issuer) bool { return other.Name == is.Name })
+		switch {
+		case is.Name == "":
+			found = append(found, Misconfigured(section+"issuer", "is empty; want the iss of the issuer's tokens"))
+		case first < i:
+			found = append(found, Misconfigured(section+"issuer", "%q is also issuers[%d].issuer; want one entry for each issuer, with all of its keys", is.Name, first))
+		case is.Name == c.Issuer && len(c.Keys) > 0:
+			found = append(found, Misconfigured(section+"issuer", "%q is also the issuer of keys; want all of its keys in one place", is.Name))
+		}
+		if !is.KeysUnknown {
+			found = append(found, is.keyProblems(section)...)
+		}
+		found = append(found, is.claimProblems(section)...)
+	}
+	return found
+}
+
+func (is Issuer) keyProblems(section string) []error {
+	if len(is.Keys) == 0 {
+		return []error{Misconfigured(section+"keys", "none is given; want at least one")}
+	}
+	at := func(i int) string {
+		if is.Keys[i].Source != "" {
+			return is.Keys[i].Source
+		}
+		return fmt.Sprintf("%skeys[%d]", section, i)
 	}
 	var found []error
-	for i, k := range c.Keys {
+	for i, k := range is.Keys {
 		for _, problem := range k.problems() {
-			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "%v", problem))
+			found = append(found, Misconfigured(at(i), "%v", problem))
 		}
-		first := slices.IndexFunc(c.Keys, func(other Key) bool { return other.ID == k.ID })
+		first := slices.IndexFunc(is.Keys, func(other Key) bool { return other.ID == k.ID })
 		if k.ID != "" && k.ID != AnyKID && first < i {
-			found = append(found, Misconfigured(fmt.Sprintf("keys[%d]", i), "kid %q is also the kid of keys[%d]; want a different kid for each key", k.ID, first))
+			found = append(found, Misconfigured(at(i), "kid %q is also the kid of %s; want a different kid for each key", k.ID, at(first)))
 		}
 	}
 	return found
 }
 
-func (c Config) claimProblems() []error {
+func (is Issuer) claimProblems(section string) []error {
 	var found []error
 	report := func(field, format string, args ...any) {
-		found = append(found, Misconfigured(field, format, args...))
+		found = append(found, Misconfigured(section+field, format, args...))
 	}
-	if slices.Contains(c.Audiences, "") {
+	if slices.Contains(is.Audiences, "") {
 		report("audiences", "one is empty; want a value of the claim aud")
 	}
-	if c.Remember < 0 {
-		report("", "remember is %d bytes; want 0 or more", c.Remember)
-	}
-	if c.Leeway < 0 || c.Leeway > maxLeeway {
-		report("leeway", "is %v; want 0s to %v", c.Leeway, maxLeeway)
-	}
-	found = append(found, c.useProblems()...)
 	for _, claim := range []struct{ field, name string }{
-		{"user_claim", c.UserClaim},
-		{"session_claim", c.SessionClaim},
+		{"user_claim", is.UserClaim},
+		{"session_claim", is.SessionClaim},
 	} {
 		if strings.TrimSpace(claim.name) != claim.name {
 			report(claim.field, "%q has leading or trailing white space; want the name of a claim", claim.name)
+		}
+		if slices.Contains(strings.Split(claim.name, "."), "") {
+			report(claim.field, "%q has no name before or after a dot; want a path such as account.id", claim.name)
 		}
 		for _, read := range readNames {
 			if claim.name != read && fold(claim.name) == fold(read) {
@@ -117,8 +186,8 @@ func (c Config) claimProblems() []error {
 		}
 	}
 	// A token with names that differ only in case is rejected.
-	if fold(c.UserClaim) == fold(c.SessionClaim) {
-		report("session_claim", "is %q, the same as user_claim; want two different claims", c.SessionClaim)
+	if fold(is.UserClaim) == fold(is.SessionClaim) {
+		report("session_claim", "is %q, the same as user_claim; want two different claims", is.SessionClaim)
 	}
 	return found
 }

@@ -72,18 +72,21 @@ func looksSecret(value string) bool {
 // A Rejection is the error of a token that is not valid: one of the errors such as [ErrClaims],
 // and what it leaves open. Its text is that of the error and contains nothing of the token.
 type Rejection struct {
-	err    error
+	Err    error // one of the errors of Verify
 	Detail Detail
+	// Issuer is the configured name of the issuer whose keys were looked at, for ErrKeyUnknown
+	// and ErrKeysUnknown.
+	Issuer string
 }
 
 // Error implements error.
-func (r *Rejection) Error() string { return r.err.Error() }
+func (r *Rejection) Error() string { return r.Err.Error() }
 
 // Unwrap returns the error that names the reason.
-func (r *Rejection) Unwrap() error { return r.err }
+func (r *Rejection) Unwrap() error { return r.Err }
 
 // reject returns a Rejection with a detail without a value.
-func reject(err error, text string) error { return &Rejection{err, Detail{text: text}} }
+func reject(err error, text string) error { return &Rejection{err, Detail{text: text}, ""} }
 
 // rejectValue returns a Rejection whose detail has a value of the token.
-func rejectValue(err error, text, value string) error { return &Rejection{err, about(text, value)} }
+func rejectValue(err error, text, value string) error { return &Rejection{err, about(text, value), ""} }

@@ -121,7 +121,20 @@ func TestVerifyIDsMissing(t *testing.T) {
 		{nil, `{"user.id":42,"sid":7,"sub":"43","jti":"t","exp":1800000060}`},
 		{token.ErrClaims, `{"user.id":42,"sid":7,"sub":43,"exp":1800000060}`}, // sub is not an id here, so it must be a string
 		{token.ErrClaims, `{"sub":"42","jti":"s","exp":1800000060}`},
-		{token.ErrClaims, `{"user":{"id":"42"},"sid":"s","exp":1800000060}`},
+		{nil, `{"user":{"id":"42"},"sid":"s","exp":1800000060}`}, // a path
+		{nil, `{"user":{"id":"43"},"user.id":"42","sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"User":{"id":"42"},"sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"user":{"ID":"42"},"sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"user":{"id":{"id":"42"}},"sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"user":[{"id":"42"}],"sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"user":"42","sid":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"user":{"id":null},"sid":"s","exp":1800000060}`},
 		{token.ErrClaims, `{"User.Id":"42","sid":"s","exp":1800000060}`},
+	})
+	checkClaims(t, token.Config{UserClaim: "https://example.com/a.b", SessionClaim: "a.b.c"}, []claimsRow{
+		{nil, `{"https://example.com/a.b":"42","a":{"b":{"c":"s"}},"exp":1800000060}`},
+		{nil, `{"https://example.com/a.b":"42","a":{"b.c":"s"},"exp":1800000060}`},
+		{nil, `{"https://example.com/a.b":"42","a.b.c":"s","exp":1800000060}`},
+		{token.ErrClaims, `{"https://example.com/a.b":"42","a.b":{"c":"s"},"exp":1800000060}`}, // only one way to read it
 	})
 }

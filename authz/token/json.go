@@ -120,6 +120,16 @@ func (v value) array() ([]value, bool) {
 	return elements, true
 }
 
+// object returns the members of a JSON object that was part of a parsed text, so that its names
+// are known to differ.
+func (v value) object() (o object, wrong string) {
+	if v == "" || v[0] != '{' {
+		return nil, notObject
+	}
+	r := reader{rest: string(v)}
+	return r.members(1, true)
+}
+
 // A reader parses JSON that is known to be valid. It rejects duplicate names and excessive
 // depth. Its work is linear in the text, but for sorting the names of an object.
 type reader struct {

@@ -19,6 +19,9 @@ var (
 	ErrExpired     = errors.New("token: expired")
 	ErrNotYetValid = errors.New("token: not yet valid")
 	ErrClaims      = errors.New("token: invalid claims")
+	// ErrKeysUnknown says that the keys of the token's issuer are not known at the moment, so
+	// that it is not known whether the token is valid.
+	ErrKeysUnknown = errors.New("token: the keys of the issuer are not known")
 )
 
 // Claims are the claims of a token that warder uses.
@@ -31,15 +34,22 @@ type Claims struct {
 // A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
 // concurrent use. The zero Verifier has no key and rejects every token. Use [NewVerifier].
 type Verifier struct {
+	issuers map[string]*issuer // by iss
+	own     *issuer            // of the tokens of no other; nil if it has no keys
+	leeway  time.Duration
+	uses    uses
+	known   *remembered // nil if there is no cache
+}
+
+// An issuer is a checked Issuer that is ready for use.
+type issuer struct {
+	name         string           // "" accepts any iss
 	keys         map[string][]key // by kid; keys without an id are under ""
 	anyKID       []key            // for tokens that no other key is for
-	issuer       string           // "" accepts any
 	audiences    []string         // empty accepts any
-	leeway       time.Duration
-	userClaim    string
-	sessionClaim string
-	uses         uses
-	known        *remembered // nil if there is no cache
+	userClaim    claimPath
+	sessionClaim claimPath
+	keysUnknown  bool
 }
 
 // remembered is a cache of verified tokens.
@@ -49,8 +59,8 @@ type remembered struct {
 }
 
 // Verify returns the claims of a token that is valid at the time now. It checks in this
-// order, and returns the first error: the form of the token ([ErrMalformed]), the key
-// ([ErrKeyUnknown]), the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]), and the
+// order, and returns the first error: the form of the token ([ErrMalformed]), the issuer
+// ([ErrClaims], [ErrKeysUnknown]), the key ([ErrKeyUnknown]), the algorithm ([ErrAlgorithm]), the signature ([ErrSignature]), and the
 // claims ([ErrExpired], [ErrNotYetValid], [ErrClaims]).
 //
 // A token is malformed if its header has one of the parameters crit, b64, zip, cty, jwk,
@@ -105,40 +115,87 @@ func (v *Verifier) Remembered() (hits, misses uint64) {
 	return v.known.hits.Load(), v.known.misses.Load()
 }
 
+// Signed reports whether the token is signed with a key that may sign it, whatever its claims
+// say otherwise.
+func (v *Verifier) Signed(token string) bool {
+	_, err := v.checkSigned(token)
+	return err == nil
+}
+
 // verify verifies a token without the cache.
 func (v *Verifier) verify(token string, now time.Time) (verified, error) {
+	s, err := v.checkSigned(token)
+	if err != nil {
+		return verified{}, err
+	}
+	found, err := v.judge(s.by, s.header, s.claims, now)
+	if err != nil {
+		return verified{}, err
+	}
+	found.payload = s.payload
+	return found, nil
+}
+
+// signed is a token with a valid signature.
+type signed struct {
+	header  header
+	claims  object
+	payload string  // all claims, as JSON
+	by      *issuer // whose key has signed it
+}
+
+// checkSigned takes a token apart and checks its signature.
+func (v *Verifier) checkSigned(token string) (s signed, err error) {
 	jws, err := splitCompact(token)
 	if err != nil {
-		return verified{}, err
+		return signed{}, err
 	}
-	head, err := parseHeader(jws.header)
-	if err != nil {
-		return verified{}, err
+	if s.header, err = parseHeader(jws.header); err != nil {
+		return signed{}, err
 	}
-	claims, payload, wrong := parseObject(jws.payload)
-	if wrong != "" {
-		return verified{}, reject(ErrMalformed, "payload "+wrong)
+	var wrong string
+	if s.claims, s.payload, wrong = parseObject(jws.payload); wrong != "" {
+		return signed{}, reject(ErrMalformed, "payload "+wrong)
 	}
-	if err := v.checkSignature(head, jws); err != nil {
-		return verified{}, err
+	if s.by, err = v.issuerOf(s.claims); err != nil {
+		return signed{}, err
 	}
-	found, err := v.judge(head, claims, now)
-	if err != nil {
-		return verified{}, err
+	return s, s.by.checkSignature(s.header, jws)
+}
+
+// issuerOf returns the issuer that iss selects. The claims are not verified yet: with another
+// iss a token selects the keys of another issuer, which have not signed it.
+func (v *Verifier) issuerOf(claims object) (*issuer, error) {
+	name, isText := claims.get("iss").text()
+	by := v.issuers[name]
+	if by == nil || !isText {
+		by = v.own
 	}
-	found.payload = payload
-	return found, nil
+	switch {
+	case by == nil && len(v.issuers) == 0:
+		return &issuer{}, nil // the zero Verifier
+	case by != nil && by.keysUnknown:
+		return nil, &Rejection{ErrKeysUnknown, about("iss", by.name), by.name}
+	case by != nil:
+		return by, nil
+	case claims.get("iss") == "":
+		return nil, reject(ErrClaims, "iss missing")
+	case !isText:
+		return nil, reject(ErrClaims, "iss not a string")
+	}
+	return nil, rejectValue(ErrClaims, "iss", name)
 }
 
 // checkSignature checks the signature with the keys that kid selects. The algorithm is that
 // of the key: a key is not tried if alg names another one.
-func (v *Verifier) checkSignature(head header, jws compact) error {
-	candidates := v.keysFor(head)
+func (by *issuer) checkSignature(head header, jws compact) error {
+	candidates := by.keysFor(head)
 	if len(candidates) == 0 {
-		if !head.hasKID {
-			return reject(ErrKeyUnknown, "kid missing")
+		detail := Detail{text: "kid missing"}
+		if head.hasKID {
+			detail = about("kid", head.kid)
 		}
-		return rejectValue(ErrKeyUnknown, "kid", head.kid)
+		return &Rejection{ErrKeyUnknown, detail, by.name}
 	}
 	refusal := ErrAlgorithm
 	for _, k := range candidates {
@@ -164,12 +221,12 @@ func (v *Verifier) checkSignature(head header, jws compact) error {
 // keysFor returns the keys that a token may be signed with. The keys for any kid are for tokens
 // that no other key is for, so that a token that names a key must be signed with that key. The
 // kid * of a token is a kid like any other.
-func (v *Verifier) keysFor(head header) []key {
+func (by *issuer) keysFor(head header) []key {
 	if head.hasKID && (head.kid == "" || head.kid == AnyKID) {
-		return v.anyKID // no key has one of these ids
+		return by.anyKID // no key has one of these ids
 	}
-	if candidates := v.keys[head.kid]; len(candidates) > 0 {
+	if candidates := by.keys[head.kid]; len(candidates) > 0 {
 		return candidates
 	}
-	return v.anyKID
+	return by.anyKID
 }

@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"authz/mask":       {},
 
 	"authz/token": {},
+	"authz/jwks":  {"authz/token"},
 	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/token", "authz/mask"},
 
 	"authz/redis":    {"policy/strict", "authz", "authz/mask"},
@@ -52,7 +53,7 @@ var mayImport = map[string][]string{
 	"cmd/warder":                         {"authz", "authz/postgres", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/casetest", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/demo", "cmd/warder/internal/diff", "cmd/warder/internal/doctor", "cmd/warder/internal/explain", "cmd/warder/internal/filter", "cmd/warder/internal/key", "cmd/warder/internal/openapi", "cmd/warder/internal/routes", "cmd/warder/internal/session", "cmd/warder/internal/user", "cmd/warder/internal/server"},
 	"cmd/warder/internal/cli":            {"policy", "policy/strict"},
 	"cmd/warder/internal/routes":         {"policy", "cmd/warder/internal/cli"},
-	"cmd/warder/internal/config":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
+	"cmd/warder/internal/config":         {"authz", "authz/jwks", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/admin":          {"cmd/warder/internal/cli", "cmd/warder/internal/config"},
 	"cmd/warder/internal/openapi":        {"policy", "policy/pattern", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/diff":           {"policy", "policy/compare", "policy/pattern", "cmd/warder/internal/cli", "cmd/warder/internal/openapi", "cmd/warder/internal/routes"},
@@ -65,7 +66,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/user":           {"authz", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/server/metrics": {"authz", "envoy", "policy"},
 	"cmd/warder/internal/server/traces":  {"authz", "authz/mask", "envoy"},
-	"cmd/warder/internal/server":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics", "cmd/warder/internal/server/traces"},
+	"cmd/warder/internal/server":         {"authz", "authz/jwks", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "envoy", "policy", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/server/metrics", "cmd/warder/internal/server/traces"},
 	"cmd/warder/internal/doctor":         {"authz", "authz/mask", "authz/memory", "authz/postgres", "authz/redis", "authz/token", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator", "cmd/warder/internal/server"},
 	"cmd/warder/internal/demo":           {"authz", "authz/mask", "authz/memory", "envoy", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/server"},
 
@@ -97,6 +98,7 @@ var neverReach = map[string][]string{
 	"policy/condition": {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
+	"authz/jwks":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule},
 	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz/redis":      {grpcModule, envoyModule, pgxModule, metricsModule, tracesModule, cobraModule},
@@ -131,7 +133,7 @@ var folders = []string{
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
-	"authz", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
+	"authz", "authz/jwks", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
 	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
 	"k8s/image", "k8s/monitoring", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",

@@ -174,6 +174,8 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 		clitest.WriteFile(t, c.dir, "secrets/"+key, string(text))
 	}
 	clitest.WriteFile(t, c.dir, "secrets/redis-url", "redis://redis:6379/0")
+	clitest.WriteFile(t, c.dir, "secrets/jwt-public.pem", publicPEM)
+	clitest.WriteFile(t, c.dir, "secrets/jwks.json", `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
 	clitest.WriteFile(t, c.dir, "secrets/database-url", "postgres://warder@db/app")
 	moved := strings.NewReplacer("/etc/warder/", filepath.Join(c.dir, "etc")+"/", "/run/secrets/", filepath.Join(c.dir, "secrets")+"/")
 	for _, b := range p.Blocks(t) {
@@ -186,6 +188,9 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 	}
 	return c
 }
+
+// publicPEM is a public key.
+const publicPEM = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n"
 
 // validate checks a configuration with warder validate. The environment sets what the block
 // leaves out.

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"warder/authz/authztest"
 )
 
 // maxInFlight bounds the requests without a response. A request that is due beyond it is not
@@ -92,32 +94,26 @@ func (o options) run(ctx context.Context) (result, error) {
 	var pending sync.WaitGroup
 	places := make(chan struct{}, maxInFlight)
 	began := time.Now()
-	for due := 0; ctx.Err() == nil; {
-		elapsed := time.Since(began)
-		if elapsed >= o.duration {
-			break
+	paced, stop := context.WithTimeout(ctx, o.duration)
+	defer stop()
+	authztest.Pace(paced, float64(o.rate), func(n int, due time.Time) {
+		select {
+		case places <- struct{}{}:
+		default:
+			all.Dropped++
+			return
 		}
-		for until := int(elapsed.Seconds()*float64(o.rate)) + 1; due < until; due++ {
-			select {
-			case places <- struct{}{}:
-			default:
-				all.Dropped++
-				continue
-			}
-			all.Sent++
-			client, token := clients[due%len(clients)], tokens[due%len(tokens)]
-			at := began.Add(time.Duration(float64(due) / float64(o.rate) * float64(time.Second)))
-			pending.Go(func() {
-				status := send(ctx, client, o.url, token)
-				got := outcome{status, time.Since(at)}
-				<-places
-				mu.Lock()
-				defer mu.Unlock()
-				outcomes = append(outcomes, got)
-			})
-		}
-		time.Sleep(time.Millisecond)
-	}
+		all.Sent++
+		client, token := clients[n%len(clients)], tokens[n%len(tokens)]
+		pending.Go(func() {
+			status := send(ctx, client, o.url, token)
+			got := outcome{status, time.Since(due)}
+			<-places
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes = append(outcomes, got)
+		})
+	})
 	pending.Wait()
 	all.sum(outcomes, time.Since(began))
 	return all, ctx.Err()

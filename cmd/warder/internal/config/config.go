@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -118,11 +117,6 @@ func (c *Config) read(path string, data []byte, env cli.LookupEnv) {
 	if c.Policy == "" {
 		c.Policy = usual
 	}
-	for i := range c.JWT.Keys {
-		if k := &c.JWT.Keys[i]; k.Algorithm == "" {
-			k.Algorithm = "HS256" // items of a list have no defaults in defaultConfig
-		}
-	}
 }
 
 // variableHint returns a hint to quote a variable, whose braces are not valid in a YAML flow
@@ -143,7 +137,14 @@ func (c *Config) paths() []*filePath {
 		&c.Directory.DatabaseURLFile, &c.Directory.PasswordFile, &c.Directory.File,
 	}
 	for i := range c.JWT.Keys {
-		all = append(all, &c.JWT.Keys[i].SecretFile)
+		all = append(all, c.JWT.Keys[i].paths()...)
+	}
+	for i := range c.JWT.Issuers {
+		is := &c.JWT.Issuers[i]
+		all = append(all, &is.JWKSFile, &is.CAFile)
+		for j := range is.Keys {
+			all = append(all, is.Keys[j].paths()...)
+		}
 	}
 	return all
 }
@@ -157,10 +158,8 @@ func (c *Config) databaseURL() secretSource {
 	return secretSource{c.Directory.DatabaseURL, string(c.Directory.DatabaseURLFile), "directory.database_url"}
 }
 
-// jwtSecret returns the source of the secret of key i.
-func (c *Config) jwtSecret(i int) secretSource {
-	k := c.JWT.Keys[i]
-	return secretSource{k.Secret, string(k.SecretFile), fmt.Sprintf("jwt.keys[%d].secret", i)}
+func (k *JWTKeyKeys) paths() []*filePath {
+	return []*filePath{&k.SecretFile, &k.PublicKeyFile, &k.JWKSFile}
 }
 
 // renamed returns the identity headers that the configuration renames.

@@ -223,7 +223,7 @@ func TestSessionsTLS(t *testing.T) {
 		}
 		if err != nil || !strings.Contains(fmt.Sprint(warnings), tt.wantWarning) {
 			t.Errorf("%s: %v, %v", tt.sessions, warnings, err)
-		} else if want := []SecretFile{{"sessions.tls.ca_file", caFile}}; tt.wantWarning == "" && !slices.Equal(s.Sessions.RelatedFiles(), want) {
+		} else if want := []SecretFile{{Key: "sessions.tls.ca_file", Path: caFile}}; tt.wantWarning == "" && !slices.Equal(s.Sessions.RelatedFiles(), want) {
 			t.Errorf("files %v, want %v", s.Sessions.RelatedFiles(), want)
 		}
 	}

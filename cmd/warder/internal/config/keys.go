@@ -81,19 +81,21 @@ type TLSKeys struct {
 
 // A JWTKeys is how bearer tokens are verified.
 type JWTKeys struct {
-	// The keys that tokens are signed with. WARDER_JWT_SECRET and WARDER_JWT_SECRET_FILE stand for the secret of the only one.
+	// The keys that tokens are signed with, besides those of issuers. WARDER_JWT_SECRET and WARDER_JWT_SECRET_FILE stand for the secret of the only one.
 	Keys []JWTKeyKeys `json:"keys" jsonschema:"minItems=1"`
-	// What iss must be; "" does not check it.
+	// What iss must be in tokens of keys; "" does not check it.
 	Issuer checkedText `json:"issuer" jsonschema_extras:"default="`
-	// At least one of these must be in aud; [] does not check it.
+	// At least one of these must be in aud, in tokens of keys; [] does not check it.
 	Audiences checkedTexts `json:"audiences"`
+	// Further issuers of tokens, such as identity providers. iss selects one, and no key of one proves a token of another.
+	Issuers []JWTIssuerKeys `json:"issuers"`
 	// How far clocks may be apart, for exp, nbf and iat; at most 5m. For nbf and iat it is at least 5s.
 	Leeway time.Duration `json:"leeway" jsonschema_extras:"default=0s"`
-	// How long the secret that a secret_file held before is accepted beside the new one; 0s drops it at once. At most 24h.
+	// How long the secret or the public keys that a file held before are accepted beside the new ones; 0s drops it at once. At most 24h.
 	Overlap time.Duration `json:"overlap" jsonschema_extras:"default=1h"`
-	// The claim that holds the id of the user.
+	// The claim that holds the id of the user, or a path to it, such as account.id.
 	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
-	// The claim that holds the id of the session.
+	// The claim that holds the id of the session, or a path to it.
 	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
 	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
 	RefusedUses []string `json:"refused_uses"`
@@ -127,14 +129,44 @@ type APIKeySourceKeys struct {
 	Scheme string `json:"scheme" jsonschema:"example=ApiKey"`
 }
 
-// A JWTKeyKeys is a key that tokens are signed with: secret or secret_file.
+// A JWTIssuerKeys is an issuer of tokens. Its keys are in keys, in a jwks_file, at a jwks_url, or where discovery finds them.
+type JWTIssuerKeys struct {
+	// The iss of its tokens, byte for byte.
+	Issuer string `json:"issuer"`
+	// At least one of these must be in aud; [] does not check it. An issuer has tokens for other applications too.
+	Audiences checkedTexts `json:"audiences"`
+	// The keys that its tokens are signed with.
+	Keys []JWTKeyKeys `json:"keys" jsonschema:"minItems=1"`
+	// A file with its public keys, a JSON Web Key Set; read again when it changes.
+	JWKSFile filePath `json:"jwks_file"`
+	// Where its public keys are, https. They are fetched in the background, and when a token has a kid that is not known.
+	JWKSURL string `json:"jwks_url"`
+	// true finds jwks_url by OpenID Connect Discovery, at the issuer.
+	Discovery bool `json:"discovery" jsonschema_extras:"default=false"`
+	// The authorities that are trusted for jwks_url and discovery instead of those of the system; read at each fetch.
+	CAFile filePath `json:"ca_file"`
+	// How long fetched keys are used when they cannot be fetched again; at most 168h. After it, tokens of the issuer are a 503.
+	MaxAge time.Duration `json:"max_age" jsonschema_extras:"default=24h"`
+	// The algorithms that the keys of a key set may be for. Absent: each with a public key. A key without alg is for the one that fits it.
+	Algorithms []string `json:"algorithms"`
+	// The claim that holds the id of the user, or a path to it. Absent: that of jwt.
+	UserClaim string `json:"user_claim"`
+	// The claim that holds the id of the session, or a path to it. Absent: that of jwt.
+	SessionClaim string `json:"session_claim"`
+}
+
+// A JWTKeyKeys is a key that tokens are signed with: secret, secret_file, public_key_file or jwks_file.
 type JWTKeyKeys struct {
 	// The secret, of 32 bytes or more. It belongs in a variable: ${JWT_SECRET}.
 	Secret secretText `json:"secret"`
 	// A file that holds the secret, read again when it changes; a newline at its end is left out.
 	SecretFile filePath `json:"secret_file"`
-	// The one algorithm of the key.
-	Algorithm word `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512" jsonschema_extras:"default=HS256"`
+	// A file with a public key or a certificate in PEM, read again when it changes.
+	PublicKeyFile filePath `json:"public_key_file"`
+	// A file with public keys, a JSON Web Key Set, read again when it changes. Each key has its own kid and alg.
+	JWKSFile filePath `json:"jwks_file"`
+	// The one algorithm of the key. Absent: HS256 for a secret; RS256, that of the curve or EdDSA for a public key; that of each key in a jwks_file.
+	Algorithm word `json:"algorithm" jsonschema:"enum=HS256,enum=HS384,enum=HS512,enum=RS256,enum=RS384,enum=RS512,enum=PS256,enum=PS384,enum=PS512,enum=ES256,enum=ES384,enum=ES512,enum=EdDSA"`
 	// The kid of the tokens that the key is for; "" is for tokens without one, "*" for all that no other key is for.
 	KID string `json:"kid" jsonschema_extras:"default="`
 }

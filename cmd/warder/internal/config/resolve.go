@@ -200,46 +200,6 @@ func (c *Config) socketMode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-func (c *Config) resolveJWT() JWT {
-	r := c.reader
-	s := JWT{
-		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
-	}
-	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
-		r.fail("jwt.overlap", "is %v; use 0s to 24h, at least as long as a token lives", c.JWT.Overlap)
-	}
-	if len(c.JWT.Keys) == 0 && !r.given("jwt.keys") {
-		if r.incomplete {
-			return s
-		}
-		r.fail("jwt.keys", "missing; set WARDER_JWT_SECRET_FILE or WARDER_JWT_SECRET, or list the key in the configuration file")
-		return s
-	}
-	before := len(r.Problems)
-	for i := range c.JWT.Keys {
-		k, source := &c.JWT.Keys[i], c.jwtSecret(i)
-		secret, ok := source.read(r)
-		if !ok && !source.isSet() && !r.given(source.field) && !r.given(source.field+"_file") {
-			r.fail(strings.TrimSuffix(source.field, ".secret"), "has no secret; give secret_file, or secret: ${VAR}")
-		}
-		if ok && source.literal {
-			r.warn(source.field, "the file contains the secret itself; replace it with secret_file or ${VAR}")
-		}
-		s.Keys = append(s.Keys, JWTKey{ID: k.KID, Algorithm: string(k.Algorithm), Secret: secret, File: source.file()})
-	}
-	if len(r.Problems) > before || len(s.Keys) == 0 {
-		return s
-	}
-	if r.incomplete && slices.ContainsFunc(s.Keys, func(k JWTKey) bool { return k.Secret.Reveal() == "" }) {
-		return s // the variable is not set, which was already reported
-	}
-	if _, err := s.Verifier(); err != nil {
-		r.failWith("jwt", "jwt", err)
-	}
-	return s
-}
-
 // The values of sessions.consistency.
 const (
 	consistencyStrict  = "strict"

@@ -48,6 +48,7 @@ var unseenConfig = map[string]string{
 	"variables: directory.file":          itsEnvironment,
 	"variables: jwt.issuer":              itsEnvironment,
 	"variables: jwt.keys":                itsEnvironment,
+	"issuers: jwt.keys":                  "it depends on files",
 }
 
 const (

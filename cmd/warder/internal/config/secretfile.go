@@ -13,16 +13,24 @@ import (
 // maxSecretFile is the maximum size of a file with a secret, in bytes.
 const maxSecretFile = 64 << 10
 
-// A SecretFile is a file with one secret, which may change while warder runs. The zero value
-// means that there is no file.
+// maxPublicFile is the maximum size of a file with public keys, in bytes.
+const maxPublicFile = 512 << 10
+
+// A SecretFile is a file with one secret, or with public keys, which may change while warder
+// runs. The zero value means that there is no file.
 type SecretFile struct {
-	Key  string // the key of the configuration that names the file, for logs and metrics
-	Path string
+	Key    string // the key of the configuration that names the file, for logs and metrics
+	Path   string
+	Public bool // it holds public keys, in a format that may have white space around them
 }
 
 // Read reads the secret. The error names the file, and never contains what is in it.
 func (f SecretFile) Read() (mask.Secret, error) {
-	secret, err := readSecretFile(f.Path)
+	read := readSecretFile
+	if f.Public {
+		read = readPublicFile
+	}
+	secret, err := read(f.Path)
 	if err != nil {
 		return mask.Secret{}, fmt.Errorf("%s %w", f.Path, err)
 	}
@@ -51,6 +59,12 @@ func readSecretFile(path string) (mask.Secret, error) {
 		return mask.Secret{}, err
 	}
 	return mask.New(secret), nil
+}
+
+// readPublicFile reads a file with public keys.
+func readPublicFile(path string) (mask.Secret, error) {
+	data, err := cli.ReadRegular(path, maxPublicFile)
+	return mask.New(string(data)), err
 }
 
 // A loginSecret is the URL or the password of a store, and the file that it is from.

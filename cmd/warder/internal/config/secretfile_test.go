@@ -69,7 +69,7 @@ func TestPasswordFile(t *testing.T) {
 		case c.want == "" && err != nil:
 			t.Error(err)
 		case c.want == "":
-			if got := s.Sessions.SecretFiles(); len(got) != 1 || got[0] != (SecretFile{"sessions.password_file", file}) {
+			if got := s.Sessions.SecretFiles(); len(got) != 1 || got[0] != (SecretFile{Key: "sessions.password_file", Path: file}) {
 				t.Errorf("files %v", got)
 			}
 			if s.Sessions.Redis(nil).Password != "canary" || s.Directory.Postgres(nil).Password != "canary" {
@@ -91,7 +91,7 @@ func TestSentinelPasswordFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Sessions.SecretFiles(); len(got) != 1 || got[0] != (SecretFile{"sessions.sentinel.password_file", file}) {
+	if got := s.Sessions.SecretFiles(); len(got) != 1 || got[0] != (SecretFile{Key: "sessions.sentinel.password_file", Path: file}) {
 		t.Errorf("files %v", got)
 	}
 	if got := s.Sessions.Redis(nil).Sentinel; got != (redis.Sentinel{Username: "watcher", Password: "canary"}) {
@@ -112,7 +112,7 @@ func TestRelatedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Directory.RelatedFiles(); len(got) != 1 || got[0] != (SecretFile{"directory.database_url sslrootcert", ca}) {
+	if got := s.Directory.RelatedFiles(); len(got) != 1 || got[0] != (SecretFile{Key: "directory.database_url sslrootcert", Path: ca}) {
 		t.Errorf("files %v", got)
 	}
 }

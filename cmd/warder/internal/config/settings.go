@@ -8,7 +8,6 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/authz/postgres"
-	"warder/authz/token"
 	"warder/envoy"
 )
 
@@ -56,53 +55,6 @@ func (a Address) String() string {
 		return "unix://" + a.Address
 	}
 	return a.Address
-}
-
-// JWT contains the settings for the verification of tokens.
-type JWT struct {
-	Keys                    []JWTKey
-	Issuer                  string
-	Audiences               []string
-	Leeway                  time.Duration
-	Overlap                 time.Duration // how long a replaced secret is accepted
-	UserClaim, SessionClaim string
-	RefusedUses             []string // besides the built-in ones
-	AcceptedUses            []string
-}
-
-// A JWTKey is a key that verifies the tokens with its key ID.
-type JWTKey struct {
-	ID        string
-	Algorithm string
-	Secret    mask.Secret
-	File      SecretFile // the file that the secret is from, if any
-}
-
-// rememberedTokens is the maximum size of the cache of verified tokens, in bytes. That is
-// enough for about 20,000 tokens of usual size.
-const rememberedTokens = 16 << 20
-
-// rememberedBefore is like rememberedTokens, for the tokens of a secret that was replaced.
-const rememberedBefore = 4 << 20
-
-// Verifier returns a verifier with the keys. The error contains all problems of the keys.
-func (s JWT) Verifier() (*token.Verifier, error) { return s.verifier(s.Keys, rememberedTokens) }
-
-// VerifierOf returns a verifier with only one of the keys, and with a smaller cache.
-func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
-	return s.verifier(s.Keys[key:key+1], rememberedBefore)
-}
-
-func (s JWT) verifier(keys []JWTKey, remember int) (*token.Verifier, error) {
-	c := token.Config{
-		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
-		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
-		Remember: remember,
-	}
-	for _, k := range keys {
-		c.Keys = append(c.Keys, token.Key{ID: k.ID, Algorithm: k.Algorithm, Secret: []byte(k.Secret.Reveal())})
-	}
-	return token.NewVerifier(c)
 }
 
 // Sessions contains the settings of the session store.

@@ -66,28 +66,38 @@ func TestFullConfiguration(t *testing.T) {
 	if err := stricttest.Compile(t, Schema).Validate(tree); err != nil {
 		t.Error(err)
 	}
-	var check func(of reflect.Type, field, below string)
-	check = func(of reflect.Type, field, below string) {
+	var check func(of reflect.Type, fields ...string) // that may have the keys of the type
+	check = func(of reflect.Type, fields ...string) {
 		for f := range of.Fields() {
 			key, item := f.Tag.Get("json"), f.Type
 			if key == "" {
 				continue
 			}
-			name := strict.Join(field, key)
-			_, given := c.reader.Place(name)
-			_, second := c.reader.Place(strict.Join(below, key))
-			if !given && !second && name != "directory.file" {
-				t.Errorf("full.good.yaml has no %s", name)
+			var inner, items []string
+			given := false
+			for _, field := range fields {
+				name := strict.Join(field, key)
+				_, is := c.reader.Place(name)
+				given = given || is
+				inner = append(inner, name)
+				for i := range 4 {
+					items = append(items, strict.Index(name, i))
+				}
+			}
+			if !given && inner[0] != "directory.file" {
+				t.Errorf("full.good.yaml has no %s", inner[0])
 			}
 			switch {
-			case item == reflect.TypeFor[[]JWTKeyKeys]():
-				check(item.Elem(), name+"[0]", name+"[1]")
+			case item.Kind() == reflect.Slice && strings.HasSuffix(item.Elem().Name(), "Keys"):
+				if inner[0] != "jwt.issuers[0].keys" { // the same as jwt.keys
+					check(item.Elem(), items...)
+				}
 			case item.Kind() == reflect.Struct && strings.HasSuffix(item.Name(), "Keys"):
-				check(item, name, name)
+				check(item, inner...)
 			}
 		}
 	}
-	check(reflect.TypeFor[Config](), "", "")
+	check(reflect.TypeFor[Config](), "")
 }
 
 // TestSchemaDefaults checks that each default in the schema is the value of an absent key.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"warder/authz"
 	"warder/authz/mask"
 	"warder/cmd/warder/internal/cli"
 	"warder/cmd/warder/internal/config"
@@ -110,16 +111,16 @@ func examine(ctx context.Context, p cli.Process, o options) (*report, error) {
 	if s.Listen.TLS.Enabled() {
 		r.examineCertificates(s.Listen.TLS)
 	}
-	r.examineKeys(s.JWT)
+	fetched := r.examineKeys(ctx, s.JWT)
 	stores := r.openStores(ctx, s)
 	defer stores.close()
 	r.examineRedis(ctx, stores.redis, s.Sessions)
 	r.examinePostgres(ctx, stores.postgres, s.Directory)
 	switch {
 	case o.tokenFile != "":
-		return r, r.examineToken(ctx, stores, s, credential)
+		return r, r.examineToken(ctx, stores, s, fetched, credential)
 	case o.keyFile != "":
-		return r, r.examineAPIKey(ctx, stores, s, credential)
+		return r, r.examineAPIKey(ctx, stores, s, fetched, credential)
 	}
 	return r, nil
 }
@@ -171,17 +172,50 @@ func local(a config.Address) bool {
 	return err == nil && (host == "localhost" || parseErr == nil && address.IsLoopback())
 }
 
-// examineKeys lists the keys of tokens. Two keys are a rotation, so it says how to end it.
-func (r *report) examineKeys(s config.JWT) {
-	for i, k := range s.Keys {
-		r.say("jwt.keys", good, fmt.Sprintf("jwt.keys[%d].secret", i), "%s verifies tokens with %s, %s", k.Algorithm, kidOf(k), sourceOf(k))
+// examineKeys lists the keys of tokens, and returns those that it fetches. Two keys of jwt are a
+// rotation, so it says how to end it.
+func (r *report) examineKeys(ctx context.Context, s config.JWT) config.FetchedKeys {
+	var own []config.JWTKey
+	for _, k := range s.Keys {
+		if k.Issuer == 0 {
+			own = append(own, k)
+		}
+		switch k.Kind {
+		case config.KeySetOfKeys:
+			r.say("jwt.keys", good, k.Field, "the keys of the set verify tokens%s, %s", ofIssuer(s, k), sourceOf(k))
+		case config.KeyPublic:
+			r.say("jwt.keys", good, k.Field, "a public key verifies tokens%s with %s, %s", ofIssuer(s, k), kidOf(k), sourceOf(k))
+		default:
+			r.say("jwt.keys", good, k.Field+".secret", "%s verifies tokens%s with %s, %s", k.Algorithm, ofIssuer(s, k), kidOf(k), sourceOf(k))
+		}
 	}
-	if len(s.Keys) > 1 {
+	fetched, err := s.FetchKeys(ctx)
+	if err != nil {
+		for _, problem := range authz.ConfigErrors(err) {
+			r.say("jwt.issuers", broken, problem.Field, "%s", problem.Problem)
+		}
+	}
+	for i, is := range s.Issuers {
+		if keys, is := fetched[i], is.Name; keys != nil {
+			r.say("jwt.issuers", good, fmt.Sprintf("jwt.issuers[%d]", i), "%s of %s can be fetched", cli.Count(len(keys), "key"), is)
+		}
+	}
+	switch {
+	case len(own) > 1:
 		r.say("jwt.rotation", good, "jwt.keys", "%d keys are accepted. Every warder must have them before the new one signs (the first, with %s). "+
-			"Take an old one out when the last token that it signed has expired; --token-file says which key a token is signed with", len(s.Keys), kidOf(s.Keys[0]))
-	} else {
+			"Take an old one out when the last token that it signed has expired; --token-file says which key a token is signed with", len(own), kidOf(own[0]))
+	case len(own) == 1:
 		r.say("jwt.rotation", good, "jwt.overlap", "one key is accepted; a secret in a file that changes is accepted for another %s", s.Overlap)
 	}
+	return fetched
+}
+
+// ofIssuer names the issuer of a key, if it is one of several.
+func ofIssuer(s config.JWT, k config.JWTKey) string {
+	if k.Issuer == 0 {
+		return ""
+	}
+	return " of " + s.Issuers[k.Issuer-1].Name
 }
 
 func kidOf(k config.JWTKey) string {

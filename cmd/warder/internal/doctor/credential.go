@@ -15,27 +15,39 @@ import (
 )
 
 // examineToken takes a bearer token through every look-up.
-func (r *report) examineToken(ctx context.Context, of *stores, s *config.Settings, bearer mask.Secret) error {
-	r.signer(s.JWT, bearer)
-	return r.examineCredential(ctx, of, s, "authorization", "Bearer "+bearer.Reveal())
+func (r *report) examineToken(ctx context.Context, of *stores, s *config.Settings, fetched config.FetchedKeys, bearer mask.Secret) error {
+	r.signer(s.JWT, fetched, bearer)
+	return r.examineCredential(ctx, of, s, fetched, "authorization", "Bearer "+bearer.Reveal())
 }
 
 // examineAPIKey takes an API key through every look-up.
-func (r *report) examineAPIKey(ctx context.Context, of *stores, s *config.Settings, key mask.Secret) error {
-	return r.examineCredential(ctx, of, s, authz.DefaultAPIKeyHeader, key.Reveal())
+func (r *report) examineAPIKey(ctx context.Context, of *stores, s *config.Settings, fetched config.FetchedKeys, key mask.Secret) error {
+	return r.examineCredential(ctx, of, s, fetched, authz.DefaultAPIKeyHeader, key.Reveal())
 }
 
 // signer says which of the keys a token is signed with.
-func (r *report) signer(s config.JWT, bearer mask.Secret) {
-	now := time.Now()
+func (r *report) signer(s config.JWT, fetched config.FetchedKeys, bearer mask.Secret) {
 	for i, k := range s.Keys {
-		only, err := s.VerifierOf(i)
-		if err != nil {
+		if only, err := s.VerifierOf(i); err == nil && only.Signed(bearer.Reveal()) {
+			switch k.Kind {
+			case config.KeySecret:
+				r.say("credential.signature", good, k.Field+".secret", "the token is signed with this key, %s", kidOf(k))
+			case config.KeySetOfKeys:
+				r.say("credential.signature", good, k.Field, "the token is signed with a key of this set")
+			default:
+				r.say("credential.signature", good, k.Field, "the token is signed with this key, %s", kidOf(k))
+			}
+			return
+		}
+	}
+	for i, is := range s.Issuers {
+		if fetched[i] == nil {
 			continue
 		}
-		_, err = only.Verify(bearer.Reveal(), now)
-		if err == nil || errors.Is(err, token.ErrExpired) || errors.Is(err, token.ErrNotYetValid) || errors.Is(err, token.ErrClaims) {
-			r.say("credential.signature", good, fmt.Sprintf("jwt.keys[%d].secret", i), "the token is signed with this key, %s", kidOf(k))
+		alone := s
+		alone.Keys = nil
+		if v, err := alone.VerifierWith(config.FetchedKeys{i: fetched[i]}); err == nil && v.Signed(bearer.Reveal()) {
+			r.say("credential.signature", good, fmt.Sprintf("jwt.issuers[%d]", i), "the token is signed with a key of %s", is.Name)
 			return
 		}
 	}
@@ -43,8 +55,8 @@ func (r *report) signer(s config.JWT, bearer mask.Secret) {
 
 // examineCredential decides a request with the credential by the engine of the service. The
 // look-ups say what they were asked and what the store answered.
-func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Settings, header, value string) error {
-	verifier, err := s.JWT.Verifier()
+func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Settings, fetched config.FetchedKeys, header, value string) error {
+	verifier, err := s.JWT.VerifierWith(fetched)
 	if err != nil {
 		return err
 	}
@@ -68,7 +80,7 @@ func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Se
 // decidedBy returns the key of the configuration that decides about a reason.
 func decidedBy(reason authz.Reason, detail string) string {
 	switch reason {
-	case authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature:
+	case authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature, authz.ReasonKeysUnavailable:
 		return "jwt.keys"
 	case authz.ReasonTokenExpired, authz.ReasonTokenNotYetValid:
 		return "jwt.leeway"

@@ -179,37 +179,9 @@ func (b *bench) unavailable(t *testing.T, consistency string) string {
 	return ""
 }
 
-// usage is the resource usage of a process since its start.
-type usage struct {
-	cpu            time.Duration
-	resident, peak int64 // memory in bytes
-}
-
 func (c *contestant) usage(t *testing.T) usage {
 	t.Helper()
 	return usageOf(t, c.cmd.Process.Pid)
-}
-
-// usageOf reads the resource usage of a process from Linux's /proc.
-func usageOf(t *testing.T, pid int) usage {
-	t.Helper()
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	status, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var u usage
-	if u.cpu, err = parseCPUTime(string(stat)); err != nil {
-		t.Fatal(err)
-	}
-	if u.resident, u.peak, err = parseMemory(string(status)); err != nil {
-		t.Fatal(err)
-	}
-	return u
 }
 
 // bytesCodec passes gRPC messages through unchanged, so that the size of a response on the wire is

@@ -13,17 +13,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -167,7 +162,7 @@ func TestBench(t *testing.T) {
 		return
 	}
 	b.prepare(t)
-	report := report{Machine: b.machine(t), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
+	report := report{Machine: append(machine(t, b.envoy, b.redis.URL(), b.postgres.URL()), fact{"h2load", strings.TrimPrefix(firstLine(t, "h2load", "--version"), "h2load ")}), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
 	fmt.Println(report.head())
 	for _, s := range todo {
 		if ctx.Err() != nil {
@@ -214,21 +209,6 @@ func scenarios() []scenario {
 		all[i].goal = goals[all[i].name]
 	}
 	return all
-}
-
-// knob returns the value of an environment variable that make sets, or the standard value if the
-// variable is empty.
-func knob[T any](t *testing.T, name string, standard T, parse func(string) (T, error)) T {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return standard
-	}
-	value, err := parse(text)
-	if err != nil {
-		t.Fatalf("%s is %q: %v", name, text, err)
-	}
-	return value
 }
 
 // prepare starts the stores, fills them, and builds the requests.
@@ -434,11 +414,6 @@ type report struct {
 	Rows      []row  `json:"rows"`
 }
 
-type fact struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
 // A row is a scenario with its figures.
 type row struct {
 	Name        string  `json:"name"`
@@ -500,9 +475,7 @@ func (r row) line() string {
 
 func (r report) head() string {
 	var b strings.Builder
-	for _, f := range r.Machine {
-		fmt.Fprintf(&b, "%s: %s\n", f.Name, f.Value)
-	}
+	b.WriteString(factLines(r.Machine))
 	fmt.Fprintf(&b, "load: h2load -c %d -m %d, %d rounds A B of %s each; a CheckRequest with a token is %d bytes", loadClients, loadStreams, r.Rounds, r.BenchTime, r.Body)
 	return b.String()
 }
@@ -528,90 +501,5 @@ func (r report) table() string {
 			row.verdict(),
 		})
 	}
-	widths := make([]int, len(cells[0]))
-	for _, line := range cells {
-		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for n, line := range cells {
-		for i, cell := range line {
-			fmt.Fprintf(&b, "| %-*s ", widths[i], cell)
-		}
-		b.WriteString("|\n")
-		if n == 0 {
-			for _, width := range widths {
-				b.WriteString("|" + strings.Repeat("-", width+2))
-			}
-			b.WriteString("|\n")
-		}
-	}
-	return b.String()
-}
-
-// machine describes the machine and the software versions of the run.
-func (b *bench) machine(t *testing.T) []fact {
-	t.Helper()
-	first := func(path string, args ...string) string {
-		out, err := exec.CommandContext(t.Context(), path, args...).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return line
-	}
-	cpu := runtime.GOARCH
-	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if found := regexp.MustCompile(`(?m)^model name\s*: (.*)$`).FindSubmatch(info); found != nil {
-			cpu = string(found[1]) // absent on Arm
-		}
-	}
-	envoyVersion := first(b.envoy, "--version") // …/.tools/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
-	if parts := strings.Split(envoyVersion, "/"); len(parts) >= 4 {
-		envoyVersion = parts[len(parts)-4]
-	}
-	return []fact{
-		{"machine", fmt.Sprintf("%s, %d cores, Linux %s", cpu, runtime.NumCPU(), first("uname", "-r"))},
-		{"Go", runtime.Version()},
-		{"Redis", b.redisVersion(t)},
-		{"Postgres", b.postgresVersion(t)},
-		{"Envoy", envoyVersion},
-		{"h2load", strings.TrimPrefix(first("h2load", "--version"), "h2load ")},
-	}
-}
-
-func (b *bench) redisVersion(t *testing.T) string {
-	t.Helper()
-	options, err := redis.ParseURL(b.redis.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
-	info, err := client.Info(t.Context(), "server").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"valkey", "redis"} {
-		if _, after, found := strings.Cut(info, name+"_version:"); found {
-			version, _, _ := strings.Cut(after, "\r")
-			return name + " " + version
-		}
-	}
-	return "unknown version"
-}
-
-func (b *bench) postgresVersion(t *testing.T) string {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), b.postgres.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	var version string
-	if err := conn.QueryRow(t.Context(), "SHOW server_version").Scan(&version); err != nil {
-		t.Fatal(err)
-	}
-	return version
+	return aligned(cells)
 }

@@ -138,14 +138,18 @@ func truth(b *bool) string {
 // corpusConfig returns the part of warder.yaml that a corpus file sets.
 func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	c := f.Config
-	keys := make([]any, len(c.JWT.Keys))
-	for i, k := range c.JWT.Keys {
-		keys[i] = map[string]any{
-			"secret_file": r.write(fmt.Sprintf("jwt%d", i), r.leaks.secret("a token secret", k.Secret)),
-			"algorithm":   k.Algorithm, "kid": k.ID,
+	jwt := map[string]any{"keys": r.corpusKeys(f, "jwt", c.JWT.Keys)}
+	var issuers []any
+	for i, is := range c.JWT.Issuers {
+		issuer := map[string]any{"issuer": is.Issuer, "audiences": is.Audiences, "keys": r.corpusKeys(f, fmt.Sprintf("issuer%d-", i), is.Keys)}
+		if is.UserClaim != "" {
+			issuer["user_claim"] = is.UserClaim
 		}
+		if is.SessionClaim != "" {
+			issuer["session_claim"] = is.SessionClaim
+		}
+		issuers = append(issuers, issuer)
 	}
-	jwt := map[string]any{"keys": keys}
 	client := map[string]any{}
 	identity := map[string]any{}
 	set := func(in map[string]any, key string, given bool, value any) {
@@ -153,6 +157,7 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 			in[key] = value
 		}
 	}
+	set(jwt, "issuers", issuers != nil, issuers)
 	set(jwt, "issuer", c.JWT.Issuer != "", c.JWT.Issuer)
 	set(jwt, "audiences", c.JWT.Audiences != nil, c.JWT.Audiences)
 	set(jwt, "leeway", c.JWT.Leeway != 0, c.JWT.Leeway.String())
@@ -181,6 +186,21 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(config, "api_key", c.APIKey.Sources != nil, map[string]any{"sources": sourceKeys(c.APIKey.Sources)})
 	set(config, "strip_headers", c.StripHeaders != nil, c.StripHeaders)
 	return config
+}
+
+// corpusKeys returns keys of a corpus file, each in a file whose name begins with a text.
+func (r *rig) corpusKeys(f *policytest.File, file string, keys []policytest.Key) []any {
+	out := make([]any, len(keys))
+	for i, k := range keys {
+		key := map[string]any{"algorithm": k.Algorithm, "kid": k.ID}
+		if name := fmt.Sprintf("%s%d", file, i); k.Signer == "" {
+			key["secret_file"] = r.write(name, r.leaks.secret("a token secret", k.Secret))
+		} else {
+			key["public_key_file"] = r.write(name, f.PublicKey(k.Signer))
+		}
+		out[i] = key
+	}
+	return out
 }
 
 // sourceKeys returns sources of credentials as warder.yaml has them.

@@ -147,6 +147,39 @@ func noticed(t *testing.T, health map[string]any) time.Duration {
 	return time.Duration(threshold)*(interval+durationOf(t, health["interval_jitter"])) + durationOf(t, health["timeout"])
 }
 
+// serviceName is the name of warder in service.yaml.
+const serviceName = "warder.warder.svc.cluster.local"
+
+// serviceTLS writes a certificate for warder into a folder, which is good for Envoy as well, and
+// returns listen.tls.
+func serviceTLS(t *testing.T, authority *clitest.Authority, dir string) map[string]any {
+	t.Helper()
+	cert, key := authority.Issue(t, serviceName, time.Now().Add(time.Hour), serviceName)
+	return map[string]any{
+		"cert_file": clitest.WriteFile(t, dir, "tls.crt", string(cert)), "key_file": clitest.WriteFile(t, dir, "tls.key", string(key)),
+		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.PEM)),
+	}
+}
+
+// serviceConfig puts addresses into the decoded service.yaml and returns it as JSON.
+func serviceConfig(t *testing.T, root map[string]any, listen, app string, warders ...string) []byte {
+	t.Helper()
+	for i, addresses := range [][]string{{app}, warders} {
+		var endpoints []any
+		for _, address := range addresses {
+			endpoints = append(endpoints, endpointOf(t, address))
+		}
+		cluster(root, i)["load_assignment"].(map[string]any)["endpoints"] = []any{map[string]any{"lb_endpoints": endpoints}}
+	}
+	listener(root)["address"] = addressOf(t, listen)
+	root["admin"].(map[string]any)["address"] = addressOf(t, "127.0.0.1:0")
+	config, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
 // TestShutdownDelayIsEnough checks that the default of shutdown.delay is at least a second longer
 // than the time that Envoy with service.yaml needs to detect the shutdown.
 func TestShutdownDelayIsEnough(t *testing.T) {
@@ -160,14 +193,8 @@ func TestShutdownDelayIsEnough(t *testing.T) {
 
 // TestRestartsBehindService restarts two warders alternately behind an Envoy with service.yaml.
 func TestRestartsBehindService(t *testing.T) {
-	const name = "warder.warder.svc.cluster.local"
 	dir := t.TempDir()
-	authority := clitest.NewAuthority(t, "ca")
-	cert, key := authority.Issue(t, name, time.Now().Add(time.Hour), name)
-	files := map[string]any{
-		"cert_file": clitest.WriteFile(t, dir, "tls.crt", string(cert)), "key_file": clitest.WriteFile(t, dir, "tls.key", string(key)),
-		"client_ca_file": clitest.WriteFile(t, dir, "ca.crt", string(authority.PEM)),
-	}
+	files := serviceTLS(t, clitest.NewAuthority(t, "ca"), dir)
 	root, health := shippedService(t, dir)
 	// The intervals and the delay are shorter than the shipped ones. Their relation is the same.
 	for _, interval := range []string{"interval", "no_traffic_interval", "no_traffic_healthy_interval", "unhealthy_interval"} {
@@ -181,23 +208,15 @@ func TestRestartsBehindService(t *testing.T) {
 	}
 	leaks, up := newLeaks(), startUpstream(t)
 	var replicas []*replica
-	var endpoints []any
+	var warders []string
 	for range 2 {
 		address := authztest.FreeAddress(t)
 		r := newReplica(t, map[string]any{"grpc": address, "tls": files}, delay)
 		r.start(t, leaks)
 		t.Cleanup(func() { r.running.stop(t) })
-		replicas, endpoints = append(replicas, r), append(endpoints, endpointOf(t, address))
+		replicas, warders = append(replicas, r), append(warders, address)
 	}
-	cluster(root, 0)["load_assignment"].(map[string]any)["endpoints"] = []any{map[string]any{"lb_endpoints": []any{endpointOf(t, up.Listener.Addr().String())}}}
-	cluster(root, 1)["load_assignment"].(map[string]any)["endpoints"] = []any{map[string]any{"lb_endpoints": endpoints}}
-	anyPort := map[string]any{"socket_address": map[string]any{"address": "127.0.0.1", "port_value": 0}}
-	listener(root)["address"] = anyPort
-	root["admin"].(map[string]any)["address"] = anyPort
-	config, err := json.Marshal(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := serviceConfig(t, root, "127.0.0.1:0", up.Listener.Addr().String(), warders...)
 	e := startShippedEnvoy(t, config, leaks)
 	healthy := func(n int) {
 		t.Helper()
@@ -286,11 +305,16 @@ func TestRestartsInKubernetesOrder(t *testing.T) {
 
 func endpointOf(t *testing.T, address string) any {
 	t.Helper()
+	return map[string]any{"endpoint": map[string]any{"address": addressOf(t, address)}}
+}
+
+func addressOf(t *testing.T, address string) any {
+	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]any{"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}}}
+	return map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}
 }
 
 // startShippedEnvoy starts an Envoy that runs until the test ends.

@@ -43,8 +43,10 @@ type rig struct {
 
 	envoy  *envoy.Process // the last one started
 	warder *program
-	env    []string // variables that the program gets in addition
-	admin  string   // address of the admin listener
+	env    []string       // variables that the program gets in addition
+	listen map[string]any // settings of listen, in addition or in place of the usual ones
+	stdout io.Writer      // if not nil, the standard output of the program, in place of leaks
+	admin  string         // address of the admin listener
 }
 
 func newRig(t *testing.T, leaks *leaks, redis *authztest.Redis, pg *authztest.Postgres) *rig {
@@ -78,8 +80,10 @@ func redisURL(redis *authztest.Redis, password string) string {
 
 // config returns the warder.yaml of the rig. The keys of more replace or extend its top-level keys.
 func (r *rig) config(more map[string]any) map[string]any {
+	listen := map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin}
+	maps.Copy(listen, r.listen)
 	c := map[string]any{
-		"listen":    map[string]any{"grpc": "unix://" + r.socket(), "admin": r.admin},
+		"listen":    listen,
 		"policy":    filepath.Join(r.dir, "policy.yaml"),
 		"jwt":       map[string]any{"keys": []any{map[string]any{"secret_file": r.write("jwt", string(r.secret)+"\n")}}},
 		"sessions":  map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, ""))},
@@ -117,7 +121,11 @@ func (r *rig) launchWarder(t *testing.T, policy string, more map[string]any, fla
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.warder = startProgram(t, r.leaks, r.env, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
+	r.warder = newProgram(r.leaks, r.env, append([]string{"serve", "-c", r.write("warder.yaml", string(text))}, flags...)...)
+	if r.stdout != nil {
+		r.warder.cmd.Stdout = r.stdout
+	}
+	r.warder.start(t)
 }
 
 func (r *rig) stopWarder(t *testing.T) {
@@ -185,11 +193,22 @@ const asWarder = "WARDER_TEST_AS_WARDER"
 
 func startProgram(t *testing.T, leaks *leaks, env []string, args ...string) *program {
 	t.Helper()
+	p := newProgram(leaks, env, args...)
+	p.start(t)
+	return p
+}
+
+func newProgram(leaks *leaks, env []string, args ...string) *program {
 	p := &program{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{}), decisions: make(chan []byte, 1024), accesses: make(chan []byte, 1024)}
 	p.cmd.Env = append(append(os.Environ(), asWarder+"=1"), env...)
 	p.cmd.Stdout = io.MultiWriter(leaks.sink("warder stdout"), &lineWriter{decisions: p.decisions, accesses: p.accesses})
 	p.cmd.Stderr = leaks.sink("warder stderr")
 	dieWithParent(p.cmd)
+	return p
+}
+
+func (p *program) start(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +216,12 @@ func startProgram(t *testing.T, leaks *leaks, env []string, args ...string) *pro
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
-	return p
+}
+
+// kill ends the program as kill -9 does.
+func (p *program) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
 }
 
 // stop sends SIGTERM to the program and expects exit code 0.
@@ -222,15 +246,20 @@ func (p *program) stop(t *testing.T) {
 // An upstream is the application. It records the requests that it gets.
 type upstream struct {
 	*httptest.Server
-	mu   sync.Mutex
-	hits int
-	last http.Header
-	path string
+	mu       sync.Mutex
+	hits     int
+	last     http.Header
+	path     string
+	traffics sync.Map // *traffic -> true: they are told of each request
 }
 
 func startUpstream(t *testing.T) *upstream {
 	u := new(upstream)
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.traffics.Range(func(tr, _ any) bool {
+			tr.(*traffic).arrived(r) //nolint:forcetypeassert // the map has nothing else
+			return true
+		})
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.hits++

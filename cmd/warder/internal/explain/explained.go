@@ -287,7 +287,8 @@ func stepOf(reason authz.Reason) int {
 		return stepPeer
 	case authz.ReasonCredentialsMissing, authz.ReasonCredentialsAmbiguous,
 		authz.ReasonTokenMalformed, authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm, authz.ReasonTokenSignature,
-		authz.ReasonTokenExpired, authz.ReasonTokenNotYetValid, authz.ReasonTokenClaims, authz.ReasonAPIKeyMalformed:
+		authz.ReasonTokenExpired, authz.ReasonTokenNotYetValid, authz.ReasonTokenClaims, authz.ReasonKeysUnavailable,
+		authz.ReasonAPIKeyMalformed:
 		return stepCredential
 	case authz.ReasonSessionRevoked, authz.ReasonSessionsUnavailable:
 		return stepSession

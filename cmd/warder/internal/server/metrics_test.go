@@ -144,7 +144,7 @@ func TestPolicyStatusIsWellMade(t *testing.T) {
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	text := clitest.PageAt(t, "cmd/warder/README.md").Text
-	names := []string{"warder_secret_last_reload_successful", "warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
+	names := []string{"warder_secret_last_reload_successful", "warder_jwks_keys", "warder_jwks_last_refresh_successful", "warder_jwks_last_refresh_timestamp_seconds", "warder_jwks_refreshes_total", "warder_shadow_enabled", "warder_shadow_routes", "warder_shadow_policy_requests_total", "warder_shadow_policy_differences_total"}
 	for name := range start(t, testSettings(t), MemoryStores(memory.New(nil))).scrape().Help {
 		names = append(names, name)
 	}

@@ -70,7 +70,7 @@ func (n *nextPolicy) Observed(_ context.Context, o envoy.Observation) {
 	switch o.Decision.Reason() {
 	case authz.ReasonRequestMalformed, authz.ReasonInternal:
 		return // no policy was asked
-	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
+	case authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonKeysUnavailable, authz.ReasonOverloaded:
 		n.counts.Skipped.Inc() // do not ask stores again that have just failed
 		return
 	default:

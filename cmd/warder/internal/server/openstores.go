@@ -83,6 +83,7 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 	if c.Tracked {
 		s.Caches = append(s.Caches, metrics.Cache{Name: "sessions", Counts: sessions.Counts})
 	}
+	s.Available = append(s.Available, metrics.Availability{Store: "sessions", Now: sessions.Available})
 	s.secrets = append(s.secrets, &secretUser{
 		files: files, contents: c.SecretContents(),
 		related: func(contents []mask.Secret) []config.SecretFile { return with(contents).RelatedFiles() },
@@ -153,7 +154,7 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 			return about, directory.Reconfigure(now.DatabaseURL.Reveal(), now.Password.Reveal())
 		},
 	})
-	s.Users, s.APIKeys = m.CountedUsers(directory), m.CountedAPIKeys(directory)
+	answered := s.guard(directory, c, log, m)
 	if c.MaxStaleness > 0 {
 		s.keepFacts(directory, c)
 	}
@@ -164,7 +165,11 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 			if err := command.firstPassword(ctx); err != nil {
 				return nil, err
 			}
-			return directory.Check(ctx)
+			warnings, err := directory.Check(ctx)
+			if err == nil {
+				answered()
+			}
+			return warnings, err
 		},
 		Permanent: func(err error) bool {
 			_, noPassword := errors.AsType[passwordError](err)
@@ -172,6 +177,28 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 		},
 	})
 	return nil
+}
+
+// guard makes the directory the store of users and API keys. While it does not answer, it is not
+// asked. The caller calls answered when the directory has answered otherwise.
+func (s *Stores) guard(directory *postgres.Directory, c config.Directory, log *slog.Logger, m *metrics.Metrics) (answered func()) {
+	users := authz.NewGuardedUsers(m.CountedUsers(directory), authz.BreakerConfig[string]{
+		Store: "users", Failed: postgres.IsOutage, Renew: directory.Renew, Timeout: c.Timeout, Log: log, Now: time.Now,
+	})
+	keys := authz.NewGuardedAPIKeys(m.CountedAPIKeys(directory), authz.BreakerConfig[authz.KeyHash]{
+		Store: "api_keys", Failed: postgres.IsOutage, Renew: directory.Renew, Timeout: c.Timeout, Log: log, Now: time.Now,
+	})
+	s.Users, s.APIKeys = users, keys
+	s.Available = append(s.Available, metrics.Availability{Store: "users", Now: users.Available})
+	if !c.NoAPIKeys {
+		s.Available = append(s.Available, metrics.Availability{Store: "api_keys", Now: keys.Available})
+	}
+	s.OnClose(users.Close)
+	s.OnClose(keys.Close)
+	return func() {
+		users.Answered()
+		keys.Answered()
+	}
 }
 
 // keepFacts caches the answers of the directory until the directory announces a change or

@@ -75,6 +75,8 @@ type Server struct {
 	reloader *policyReloader
 	next     *nextPolicy // nil: there is none
 	secrets  *secrets
+	tokens   *tokenVerifier
+	keys     keySources // of tokens
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -88,14 +90,14 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, metrics: metrics.New(o.Dropped)}
+	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
 	if in.traces != nil {
 		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
 			return nil, err
 		}
 	}
-	if err := srv.makeStores(in.tokens); err != nil {
+	if err := srv.makeStores(); err != nil {
 		srv.closeTraces()
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 		in.next, err = loadPolicy(o.NextPolicy, o.Env, s.Directory.NoAPIKeys)
 		found = append(found, cli.ProblemsOf(o.NextPolicy, err)...)
 	}
-	in.tokens, err = newTokenVerifier(s.JWT)
+	in.tokens, err = newTokenVerifier(s.JWT, s.Deadline, o.Log)
 	found = append(found, cli.ProblemsOf("", err)...)
 	in.clientIP, err = authz.NewClientIPResolver(s.ClientIP)
 	found = append(found, cli.ProblemsOf("", err)...)
@@ -153,7 +155,7 @@ func readInputs(s *config.Settings, o Options) (in inputs, err error) {
 }
 
 // makeStores opens the stores without sending requests yet.
-func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
+func (s *Server) makeStores() (err error) {
 	if s.options.Stores != nil {
 		s.stores = s.options.Stores.metered(s.metrics)
 	} else if s.stores, err = openStores(s.settings, s.log, s.metrics); err != nil {
@@ -162,7 +164,8 @@ func (s *Server) makeStores(tokens *tokenVerifier) (err error) {
 	if s.traces != nil {
 		s.stores = s.stores.traced(s.traces, s.settings)
 	}
-	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(tokens))...)
+	s.metrics.ShowAvailability(s.stores.Available...)
+	s.metrics.CountCaches(append(s.stores.Caches, metrics.TokenCache(s.tokens))...)
 	return nil
 }
 
@@ -190,7 +193,8 @@ func (s *Server) makeReloader(in inputs) {
 	status := newPolicyStatus(in.routes.Hash(), time.Now())
 	s.metrics.Register(status)
 	s.metrics.Register(s.secrets)
-	s.ready = newReadiness(s.stores.names(), s.details(status), s.grpc.SetServing)
+	s.metrics.Register(s.keys)
+	s.ready = newReadiness(append(s.stores.names(), s.keys.names()...), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, settings: s.settings, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
 		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
@@ -209,7 +213,7 @@ func (s *Server) makeReloader(in inputs) {
 // details returns a function that returns the additional lines of /readyz.
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
-		lines := []string{status.detail(), s.secrets.detail()}
+		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -309,6 +313,9 @@ func (s *Server) Run(ctx context.Context) error {
 		part("watching the certificates", func() error { return s.tls.watch(work) })
 	}
 	part("watching the secrets", func() error { return s.secrets.watch(work) })
+	for _, source := range s.keys {
+		part("fetching "+keysOf(source), func() error { return source.Run(work) })
+	}
 	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {

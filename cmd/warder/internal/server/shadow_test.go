@@ -181,10 +181,10 @@ func TestShadowPolicyIsBounded(t *testing.T) {
 	for range nextBacklog + 10 {
 		observed(100, authz.ReasonRouteUnmatched)
 	}
-	for _, r := range []authz.Reason{authz.ReasonOverloaded, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonInternal} {
+	for _, r := range []authz.Reason{authz.ReasonOverloaded, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonKeysUnavailable, authz.ReasonInternal} {
 		observed(100, r)
 	}
-	if got := testutil.ToFloat64(counts.Skipped); len(n.queue) != nextBacklog || got != 5+10+3 {
+	if got := testutil.ToFloat64(counts.Skipped); len(n.queue) != nextBacklog || got != 5+10+4 {
 		t.Errorf("%d wait and %v were skipped", len(n.queue), got)
 	}
 }

@@ -17,13 +17,14 @@ import (
 
 // Stores are the stores of an engine, with checks of whether they can be reached.
 type Stores struct {
-	Sessions authz.Sessions
-	Users    authz.Users
-	APIKeys  authz.APIKeys
-	Caches   []metrics.Cache
-	Checks   []StoreCheck
-	closers  []func()
-	secrets  []*secretUser // with secrets in files
+	Sessions  authz.Sessions
+	Users     authz.Users
+	APIKeys   authz.APIKeys
+	Caches    []metrics.Cache
+	Available []metrics.Availability
+	Checks    []StoreCheck
+	closers   []func()
+	secrets   []*secretUser // with secrets in files
 }
 
 // A StoreCheck checks whether a store can be reached and fits the configuration.
@@ -93,16 +94,28 @@ const (
 	maxBackoff   = time.Second
 )
 
-// reachStores checks each store until it was reached once, and then makes the server ready.
+// reachStores checks each store until it was reached once, waits for the keys of issuers, and
+// then makes the server ready.
 // If the first check finds that a store does not fit, the start fails. If a later check finds
 // it, after the store was away, the server keeps waiting until somebody repairs the store,
 // because a restart would not help.
 func (s *Server) reachStores(ctx context.Context, where Addresses) error {
-	if len(s.stores.Checks) == 0 {
+	if len(s.stores.Checks)+len(s.keys) == 0 {
 		s.becameReady(where)
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	reached := func(name string) {
+		if s.ready.reached(name) {
+			s.becameReady(where)
+		}
+	}
+	for _, source := range s.keys {
+		group.Go(recovered(s.log, "waiting for "+keysOf(source), func() error {
+			reach(ctx, source, func() { reached(keysOf(source)) })
+			return nil
+		}))
+	}
 	for _, c := range s.stores.Checks {
 		group.Go(recovered(s.log, "reaching "+c.Name, func() error {
 			backoff, lastError := firstBackoff, ""
@@ -116,9 +129,7 @@ func (s *Server) reachStores(ctx context.Context, where Addresses) error {
 						s.log.Warn("store", "store", c.Name, "warning", w)
 					}
 					s.log.Info("store reached", "store", c.Name)
-					if s.ready.reached(c.Name) {
-						s.becameReady(where)
-					}
+					reached(c.Name)
 					return nil
 				}
 				permanent := c.Permanent != nil && c.Permanent(err)

@@ -3,12 +3,15 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"warder/authz/jwks"
 	"warder/authz/mask"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/config"
@@ -22,17 +25,21 @@ const (
 	lookTimeout = 50 * time.Millisecond
 )
 
-// A tokenVerifier verifies bearer tokens with secrets that can be replaced at any time. A
-// replaced secret is accepted until jwt.overlap has passed. It implements [authz.Tokens].
+// A tokenVerifier verifies bearer tokens with secrets and public keys that can be replaced at
+// any time. What a file held before is accepted until jwt.overlap has passed. What was fetched
+// before is not. It implements [authz.Tokens].
 type tokenVerifier struct {
 	current atomic.Pointer[tokenSecrets]
 	files   []config.SecretFile // of the keys; without a path where a secret is in no file
 	looking reading             // held while look reads the files
 	looked  []lookedFile        // of files, when look read them last
+	sources keySources          // of keys at URLs
+	patient time.Duration       // how long a check may wait for a source
 
-	mu           sync.Mutex // held while current is replaced
-	settings     config.JWT // with the current secrets
-	hits, misses uint64     // of verifiers that are gone
+	mu           sync.Mutex         // held while current is replaced
+	settings     config.JWT         // with the current secrets
+	fetched      config.FetchedKeys // from the sources
+	hits, misses uint64             // of verifiers that are gone
 }
 
 // tokenSecrets are the secrets that are accepted at one time. Each verifier has a cache of its
@@ -57,16 +64,30 @@ type previousSecret struct {
 	until    time.Time
 }
 
-func newTokenVerifier(settings config.JWT) (*tokenVerifier, error) {
+func newTokenVerifier(settings config.JWT, deadline time.Duration, log *slog.Logger) (*tokenVerifier, error) {
 	verifier, err := settings.Verifier()
 	if err != nil {
 		return nil, err
 	}
-	v := &tokenVerifier{settings: settings, looking: newReading(), looked: make([]lookedFile, len(settings.Keys))}
+	v := &tokenVerifier{
+		settings: settings, looking: newReading(), looked: make([]lookedFile, len(settings.Keys)),
+		fetched: config.FetchedKeys{}, patient: deadline / 2, // the other half is for the stores
+	}
 	for _, k := range settings.Keys {
 		v.files = append(v.files, k.File)
 	}
 	v.current.Store(&tokenSecrets{verifier: verifier})
+	sources, err := settings.RemoteKeys(log, func(issuer int, keys []token.Key) {
+		if err := v.useFetched(issuer, keys); err != nil {
+			log.Error("keys of the issuer cannot be used, the last good ones stay", "issuer", settings.Issuers[issuer].Name, "error", err)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range slices.Sorted(maps.Keys(sources)) {
+		v.sources = append(v.sources, sources[i])
+	}
 	return v, nil
 }
 
@@ -74,31 +95,65 @@ func newTokenVerifier(settings config.JWT) (*tokenVerifier, error) {
 func (v *tokenVerifier) Verify(text string, now time.Time) (token.Claims, error) {
 	s := v.current.Load()
 	claims, err := s.verifier.Verify(text, now)
-	if err == nil || !errors.Is(err, token.ErrSignature) {
+	if err == nil || !isKeyError(err) {
 		return claims, err
 	}
-	if verifier := v.signer(s, text, now); verifier != nil {
-		return verifier.Verify(text, now)
+	verifier, err := v.signer(s, text, now, err)
+	if verifier == nil {
+		return token.Claims{}, err
 	}
-	return claims, err
+	return verifier.Verify(text, now)
 }
 
 // Payload implements [authz.Tokens].
 func (v *tokenVerifier) Payload(text string, now time.Time) (string, error) {
 	s := v.current.Load()
 	payload, err := s.verifier.Payload(text, now)
-	if err == nil || !errors.Is(err, token.ErrSignature) {
+	if err == nil || !isKeyError(err) {
 		return payload, err
 	}
-	if verifier := v.signer(s, text, now); verifier != nil {
-		return verifier.Payload(text, now)
+	verifier, err := v.signer(s, text, now, err)
+	if verifier == nil {
+		return "", err
 	}
-	return payload, err
+	return verifier.Payload(text, now)
 }
 
-// signer returns the verifier of the secret that a token is signed with, if that is a previous
-// secret, or one that is in a file and not yet in use. Otherwise it returns nil.
-func (v *tokenVerifier) signer(s *tokenSecrets, text string, now time.Time) *token.Verifier {
+// isKeyError reports whether a token may be signed with a key that is not in use, no longer or
+// not yet.
+func isKeyError(err error) bool {
+	return errors.Is(err, token.ErrSignature) || errors.Is(err, token.ErrKeyUnknown) || errors.Is(err, token.ErrAlgorithm)
+}
+
+// signer returns the verifier for a token that was refused with an error: that of a key which is
+// no longer or not yet in use, or of a key that is fetched now. Without one it returns why the
+// token is refused.
+func (v *tokenVerifier) signer(s *tokenSecrets, text string, now time.Time, refused error) (*token.Verifier, error) {
+	if verifier := v.signerOfFile(s, text, now); verifier != nil {
+		return verifier, nil
+	}
+	rejection, ok := errors.AsType[*token.Rejection](refused)
+	if !ok || !errors.Is(refused, token.ErrKeyUnknown) {
+		return nil, refused
+	}
+	i := slices.IndexFunc(v.sources, func(source *jwks.Source) bool { return source.Issuer() == rejection.Issuer })
+	if i < 0 {
+		return nil, refused
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), v.patient)
+	defer cancel()
+	if !v.sources[i].Ask(ctx) {
+		return nil, &token.Rejection{Err: token.ErrKeysUnknown, Detail: rejection.Detail, Issuer: rejection.Issuer}
+	}
+	if newer := v.current.Load(); newer != s {
+		return newer.verifier, nil
+	}
+	return nil, refused
+}
+
+// signerOfFile returns the verifier of the secret that a token is signed with, if that is a
+// previous secret, or one that is in a file and not yet in use. Otherwise it returns nil.
+func (v *tokenVerifier) signerOfFile(s *tokenSecrets, text string, now time.Time) *token.Verifier {
 	for _, p := range s.previous {
 		if now.Before(p.until) && signs(p.verifier, text, now) {
 			return p.verifier
@@ -110,11 +165,11 @@ func (v *tokenVerifier) signer(s *tokenSecrets, text string, now time.Time) *tok
 	return nil
 }
 
-// signs reports whether the signature of the token is by a secret of the verifier.
+// signs reports whether the signature of the token is by a key of the verifier, whether or not its
+// claims are good. It asks the cache first.
 func signs(v *token.Verifier, text string, now time.Time) bool {
 	_, err := v.Verify(text, now)
-	return !errors.Is(err, token.ErrSignature) && !errors.Is(err, token.ErrKeyUnknown) &&
-		!errors.Is(err, token.ErrAlgorithm) && !errors.Is(err, token.ErrMalformed)
+	return err == nil || v.Signed(text)
 }
 
 // look returns newer secrets than s, or nil. It reads files that have changed and not yet
@@ -200,7 +255,7 @@ func (v *tokenVerifier) replace(key int, secret mask.Secret) (until time.Time, e
 		return time.Time{}, nil
 	}
 	fresh := &tokenSecrets{}
-	if fresh.verifier, err = next.Verifier(); err != nil {
+	if fresh.verifier, err = next.VerifierWith(v.fetched); err != nil {
 		return time.Time{}, err
 	}
 	now := time.Now()
@@ -221,6 +276,25 @@ func (v *tokenVerifier) replace(key int, secret mask.Secret) (until time.Time, e
 	v.settings = next
 	v.use(old, fresh)
 	return until, nil
+}
+
+// useFetched uses the keys that were fetched for an issuer, or none if keys is nil. Tokens that
+// were verified with keys before are verified again. On an error nothing changes.
+func (v *tokenVerifier) useFetched(issuer int, keys []token.Key) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fetched := maps.Clone(v.fetched)
+	if delete(fetched, issuer); keys != nil {
+		fetched[issuer] = keys
+	}
+	verifier, err := v.settings.VerifierWith(fetched)
+	if err != nil {
+		return err
+	}
+	old := v.current.Load()
+	v.fetched = fetched
+	v.use(old, &tokenSecrets{verifier: verifier, previous: old.previous})
+	return nil
 }
 
 // forgetPrevious drops the previous secrets whose time is over. Verify no longer accepts them.

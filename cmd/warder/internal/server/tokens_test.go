@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func rotatingVerifier(t *testing.T, overlap time.Duration, secrets ...string) *t
 	for _, secret := range secrets {
 		s.Keys = append(s.Keys, config.JWTKey{Algorithm: "HS256", Secret: mask.New(secretOf(secret))})
 	}
-	v, err := newTokenVerifier(s)
+	v, err := newTokenVerifier(s, time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func TestTokenOverlapOfKeys(t *testing.T) {
 		{ID: "1", Algorithm: "HS256", Secret: mask.New(secretOf("one"))},
 		{ID: "2", Algorithm: "HS384", Secret: mask.New(secretOf("two"))},
 	}
-	v, err := newTokenVerifier(s)
+	v, err := newTokenVerifier(s, time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestTokenOfUnsettledFile(t *testing.T) {
 	s := config.DefaultSettings().JWT
 	s.Overlap = 0
 	s.Keys = []config.JWTKey{{Algorithm: "HS256", Secret: mask.New(secretOf("a")), File: config.SecretFile{Key: "k", Path: path}}}
-	v, err := newTokenVerifier(s)
+	v, err := newTokenVerifier(s, time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +220,7 @@ func TestTokenOfReplacedFile(t *testing.T) {
 	s := config.DefaultSettings().JWT
 	s.Overlap = 0
 	s.Keys = []config.JWTKey{{Algorithm: "HS256", Secret: mask.New(secretOf("a")), File: config.SecretFile{Key: "k", Path: path}}}
-	v, err := newTokenVerifier(s)
+	v, err := newTokenVerifier(s, time.Second, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,11 @@ func check(ctx context.Context, c *config.Config, bearer mask.Secret) (checked, 
 	if err != nil {
 		return checked{}, err
 	}
-	verifier, err := keys.Verifier()
+	fetched, err := keys.FetchKeys(ctx)
+	if err != nil {
+		return checked{}, err
+	}
+	verifier, err := keys.VerifierWith(fetched)
 	if err != nil {
 		return checked{}, err
 	}

@@ -32,6 +32,28 @@ func newStoreMetrics() storeMetrics {
 	}
 }
 
+// An Availability describes a store and how to read whether checks ask it now.
+type Availability struct {
+	Store string
+	Now   func() bool
+}
+
+// ShowAvailability adds to the metrics whether checks ask the stores.
+func (m *Metrics) ShowAvailability(stores ...Availability) {
+	for _, of := range stores {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "warder_store_available",
+			Help:        "1, or 0 while the store does not answer, and requests that need it get a 503 without asking it.",
+			ConstLabels: prometheus.Labels{"store": of.Store},
+		}, func() float64 {
+			if of.Now() {
+				return 1
+			}
+			return 0
+		}))
+	}
+}
+
 // The results of a store request.
 const (
 	storeOK = iota

@@ -118,7 +118,7 @@ func (t *Tracing) Observed(ctx context.Context, o envoy.Observation) {
 		span.SetAttributes(authMethodKey.String(d.Principal().Method.String()))
 	}
 	switch d.Reason() {
-	case authz.ReasonInternal, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonOverloaded:
+	case authz.ReasonInternal, authz.ReasonSessionsUnavailable, authz.ReasonDirectoryUnavailable, authz.ReasonKeysUnavailable, authz.ReasonOverloaded:
 		span.SetAttributes(semconv.ErrorTypeKey.String(reason))
 		span.SetStatus(codes.Error, "")
 	default: // a refusal of a client is not an error of warder
