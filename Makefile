@@ -54,7 +54,7 @@ RACE     := $(if $(CC_FOUND),-race)
 # The steps of `make test` share two cores and real servers: one at a time, also under -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help build image tools demo test vet lint race image-test monitoring-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench overload sizes faults soak flood h2load clean go-new-enough
+.PHONY: help build image tools demo test vet lint race image-test monitoring-test provider-test vuln fuzz k8s k8s-generated k8s-generated-check cluster-test pod-test root containerd bench overload sizes faults soak flood h2load clean go-new-enough
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +73,7 @@ tools: go-new-enough $(VENV) pgbouncer ## install what the tests and the demo ru
 demo: tools build ## run warder, Envoy and an example application, and walk through them
 	@bin/warder demo --tour
 
-test: tools vet lint race image-test monitoring-test vuln fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
+test: tools vet lint race image-test monitoring-test provider-test vuln fuzz ## everything: vet, lint, all tests with the race detector, each fuzz target for a moment
 	@echo "== all good"
 
 vet: go-new-enough ## go vet
@@ -104,6 +104,11 @@ image-test: go-new-enough ## build the image twice and look at all that is in it
 monitoring-test: go-new-enough ## test the Prometheus rules and the Grafana dashboard of k8s/monitoring
 	@echo "== go test k8s/monitoring"
 	@$(GO) test -C k8s/monitoring -count=1 ./...
+
+# A module of its own too.
+provider-test: go-new-enough ## verify tokens of a real OpenID provider
+	@echo "== go test authz/jwks/provider"
+	@$(GO) test -C authz/jwks/provider -count=1 ./...
 
 # The database comes as a Go module, so that only the module proxy is needed. govulncheck makes
 # the index of a folder of reports itself; an empty folder has no vulnerabilities, so it is an error.

@@ -91,7 +91,7 @@ func NewBreaker[K any](c BreakerConfig[K]) *Breaker[K] {
 	}
 	b := &Breaker[K]{c: c, began: c.Now()}
 	b.answered.Store(-1)
-	b.running, b.stop = context.WithCancel(context.Background())
+	b.running, b.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls stop
 	return b
 }
 

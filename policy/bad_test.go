@@ -79,7 +79,9 @@ func TestBad(t *testing.T) {
 
 // elsewhere are the messages that no file alone is refused with.
 var elsewhere = map[string]string{
-	"cannot be read: %v": "TestLoadRefuses",
+	"Bad Request":         "the name of a status",
+	"Service Unavailable": "the name of a status",
+	"cannot be read: %v":  "TestLoadRefuses",
 	"contains no *.yaml file; a policy needs at least one":                                               "TestLoadRefuses",
 	"is not a regular file; name a file, or a folder of *.yaml":                                          "TestFolderLeavesOut",
 	"is a folder and is not read; put its files into the folder of the policy":                           "TestFolderLeavesOut",

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -39,8 +38,11 @@ type loginURL struct {
 	returns       bool // there is a {return_to}
 }
 
-// deniedStatuses are the statuses of denials.
-var deniedStatuses = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}
+// deniedStatuses are the HTTP statuses of denials.
+var deniedStatuses = []int{400, 401, 403, 503}
+
+// titles are the names of the statuses (RFC 9110 section 15).
+var titles = map[int]string{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
 // Body returns the body of a denial with a status, in UTF-8, if there is one of the medium.
 func (d *Denials) Body(status int, medium Medium) (string, bool) {
@@ -223,7 +225,7 @@ func (b *bodyEntry) statuses() []int {
 
 // expand fills in what a body says of its status. The values need no escaping in HTML or JSON.
 func expand(body string, status int) string {
-	return strings.NewReplacer("{status}", strconv.Itoa(status), "{title}", http.StatusText(status)).Replace(body)
+	return strings.NewReplacer("{status}", strconv.Itoa(status), "{title}", titles[status]).Replace(body)
 }
 
 // denials compiles an entry. The result is nil for an entry that is absent.

@@ -57,7 +57,7 @@ func TestBatcherOverload(t *testing.T) {
 					time.Sleep(tick)
 					asking.Go(func() {
 						began := time.Now()
-						_, err := b.alive(context.Background(), "s", began)
+						_, err := b.alive(t.Context(), "s", began)
 						took := time.Since(began)
 						mu.Lock()
 						defer mu.Unlock()

@@ -8,6 +8,9 @@
 // because it accepts duplicate members, of which the last wins, and ignores crit: the
 // upstream could read such a token differently.
 //
+// A key is for one algorithm, and each of several issuers has its own keys: neither is a choice
+// of the token. [ParsePublicKey] and [ParseKeySet] read public keys.
+//
 // Package authz calls it for each bearer credential. It never calls a store and does not
 // read the clock. [Claims] has only the user id, the session id and the expiry. Conditions
 // read other claims through [Verifier.Payload].

@@ -134,3 +134,28 @@ func quote(s string) string {
 	quoted, _ := json.Marshal(s) // strings cannot fail
 	return string(quoted)
 }
+
+// FuzzParseKeySet checks that no text makes the reader of key sets panic, that every key which it
+// returns can be used, and that it returns none with a kid that no token may have.
+func FuzzParseKeySet(f *testing.F) {
+	for _, text := range []string{
+		`{"keys":[]}`, `{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a"}]}`, `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"04N0xi21hs","y":"UI8exy","key_ops":["verify"],"use":"sig","alg":"ES256"}]}`, `{"keys":[{"kty":"oct","k":"AA"},null,[],1]}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		set, err := token.ParseKeySet(text, nil)
+		if err != nil || len(set.Keys) == 0 {
+			return
+		}
+		if _, err := token.NewVerifier(token.Config{Keys: set.Keys}); err != nil {
+			t.Errorf("%v", err)
+		}
+		for _, k := range set.Keys {
+			if k.ID == token.AnyKID || k.Public == nil || k.Secret != nil {
+				t.Errorf("%v", k)
+			}
+		}
+	})
+}

@@ -133,7 +133,7 @@ var folders = []string{
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
-	"authz", "authz/jwks", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
+	"authz", "authz/jwks", "authz/jwks/provider", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
 	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
 	"k8s/image", "k8s/monitoring", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",

@@ -40,9 +40,9 @@ type JWTIssuer struct {
 
 // The kinds of JWTKey.Kind.
 const (
-	KeySecret    KeyKind = iota
-	KeyPublic            // PEM
-	KeySetOfKeys         // a JSON Web Key Set
+	KeySecret     KeyKind = iota
+	KeyPublicFile         // PEM
+	KeySetFile            // a JSON Web Key Set
 )
 
 // A KeyKind is what the text of a key is.
@@ -128,7 +128,7 @@ func (k JWTKey) keys() ([]token.Key, error) {
 		one.Algorithm = cmp.Or(k.Algorithm, "HS256")
 		one.Secret = []byte(k.Secret.Reveal())
 		return []token.Key{one}, nil
-	case KeyPublic:
+	case KeyPublicFile:
 		public, err := token.ParsePublicKey([]byte(k.Secret.Reveal()))
 		if err != nil {
 			return nil, token.Misconfigured(source, "%s %v", k.File.Path, err)
@@ -274,9 +274,9 @@ func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int, algorithms 
 	}
 	switch {
 	case k.PublicKeyFile != "":
-		out.Kind, out.File = KeyPublic, SecretFile{Key: field + ".public_key_file", Path: string(k.PublicKeyFile), Public: true}
+		out.Kind, out.File = KeyPublicFile, SecretFile{Key: field + ".public_key_file", Path: string(k.PublicKeyFile), Public: true}
 	case k.JWKSFile != "":
-		out.Kind, out.File = KeySetOfKeys, SecretFile{Key: field + ".jwks_file", Path: string(k.JWKSFile), Public: true}
+		out.Kind, out.File = KeySetFile, SecretFile{Key: field + ".jwks_file", Path: string(k.JWKSFile), Public: true}
 		if r.given(field + ".kid") {
 			r.fail(field+".kid", "cannot be given with jwks_file, whose keys have their own; leave it out")
 		}

@@ -47,7 +47,7 @@ type PasswordCommand struct {
 func (c *PasswordCommand) Run(ctx context.Context) (mask.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.program, c.args...) //nolint:gosec // the configuration names it
+	cmd := exec.CommandContext(ctx, c.program, c.args...)
 	stdout, stderr := &boundedOutput{limit: maxSecretFile, full: cancel}, &boundedOutput{limit: maxCommandStderr}
 	cmd.Stdout, cmd.Stderr, cmd.Env = stdout, stderr, withoutSecrets(os.Environ())
 	// The programs that it started end with it, and hold none of its pipes open.

@@ -110,7 +110,7 @@ func TestPasswordCommandConfig(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	program := clitest.WriteFile(t, dir, "program", "#!/bin/sh\ntouch ran; echo canary\n")
-	if err := os.Chmod(program, 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.Chmod(program, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ want, section string }{

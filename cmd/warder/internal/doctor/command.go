@@ -181,9 +181,9 @@ func (r *report) examineKeys(ctx context.Context, s config.JWT) config.FetchedKe
 			own = append(own, k)
 		}
 		switch k.Kind {
-		case config.KeySetOfKeys:
+		case config.KeySetFile:
 			r.say("jwt.keys", good, k.Field, "the keys of the set verify tokens%s, %s", ofIssuer(s, k), sourceOf(k))
-		case config.KeyPublic:
+		case config.KeyPublicFile:
 			r.say("jwt.keys", good, k.Field, "a public key verifies tokens%s with %s, %s", ofIssuer(s, k), kidOf(k), sourceOf(k))
 		default:
 			r.say("jwt.keys", good, k.Field+".secret", "%s verifies tokens%s with %s, %s", k.Algorithm, ofIssuer(s, k), kidOf(k), sourceOf(k))

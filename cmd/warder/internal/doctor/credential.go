@@ -32,7 +32,7 @@ func (r *report) signer(s config.JWT, fetched config.FetchedKeys, bearer mask.Se
 			switch k.Kind {
 			case config.KeySecret:
 				r.say("credential.signature", good, k.Field+".secret", "the token is signed with this key, %s", kidOf(k))
-			case config.KeySetOfKeys:
+			case config.KeySetFile:
 				r.say("credential.signature", good, k.Field, "the token is signed with a key of this set")
 			default:
 				r.say("credential.signature", good, k.Field, "the token is signed with this key, %s", kidOf(k))

@@ -346,7 +346,7 @@ func TestKeySetFileRotates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.JWT.Keys = append(s.JWT.Keys, config.JWTKey{Kind: config.KeySetOfKeys, Secret: content, File: file, Issuer: 1, Field: file.Key})
+			s.JWT.Keys = append(s.JWT.Keys, config.JWTKey{Kind: config.KeySetFile, Secret: content, File: file, Issuer: 1, Field: file.Key})
 			a := startAsker(t, s)
 			old := signES256(t, first, "1", "file")
 			if got := a.ask(t, old); got != codes.OK {

@@ -203,11 +203,11 @@ func (s *secrets) failed(key string, err error, asked bool) {
 	s.status[key] = fresh
 	s.mu.Unlock()
 	if asked || fresh.fault != old.fault {
-		message := "secret not reloaded, the last good one stays"
 		if old.loaded.IsZero() {
-			message = "secret not loaded"
+			s.log.Error("secret not loaded", "setting", key, "error", err)
+		} else {
+			s.log.Error("secret not reloaded, the last good one stays", "setting", key, "error", err)
 		}
-		s.log.Error(message, "setting", key, "error", err)
 	}
 }
 
