@@ -37,7 +37,7 @@ func StartRedis(t testing.TB, password string) *Redis {
 // StartRedisCluster starts a Redis Cluster of one server that serves no slots yet.
 func StartRedisCluster(t testing.TB, password string) *Redis {
 	t.Helper()
-	return startRedis(t, password, "--cluster-enabled", "yes")
+	return startRedis(t, password, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
 }
 
 // StartSentinel starts a Sentinel that watches no primary.
@@ -83,8 +83,20 @@ func (r *Redis) URL() string {
 // answers.
 func (r *Redis) Start(t testing.TB) {
 	t.Helper()
+	r.start(t)
+}
+
+// StartReplica is Start, as a replica of a primary.
+func (r *Redis) StartReplica(t testing.TB, primary *Redis) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	r.start(t, "--replicaof", host+" "+port)
+}
+
+func (r *Redis) start(t testing.TB, more ...string) {
+	t.Helper()
 	_, port, _ := net.SplitHostPort(r.Addr)
-	args := append(slices.Clone(r.before),
+	args := append(slices.Concat(r.before, more),
 		"--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket,
 		"--save", "", "--appendonly", "no", "--dir", r.dir, "--daemonize", "no", "--loglevel", "warning",
 	)
@@ -162,31 +174,77 @@ func (r *Redis) answers(ctx context.Context) error {
 }
 
 func (r *Redis) do(ctx context.Context, args ...string) (string, error) {
+	lines, err := r.doLines(ctx, 1, args...)
+	if err != nil {
+		return "", err
+	}
+	return lines[0], nil
+}
+
+// DoAll sends commands on one connection. An error reply, and one of several lines, fails the test.
+func (r *Redis) DoAll(t testing.TB, commands ...[]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	err := r.talk(ctx, func(lines *bufio.Reader) error {
+		for range commands {
+			if line, err := lines.ReadString('\n'); err != nil || line[0] != '+' && line[0] != ':' {
+				return fmt.Errorf("%q %w", line, err)
+			}
+		}
+		return nil
+	}, commands...)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// doLines returns the first lines of the reply to a command, or the one line of an error. They end
+// early if the reply is an empty list.
+func (r *Redis) doLines(ctx context.Context, n int, args ...string) (reply []string, err error) {
+	err = r.talk(ctx, func(lines *bufio.Reader) error {
+		for len(reply) < n {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if reply = append(reply, strings.TrimSuffix(line, "\r\n")); line[0] == '-' || reply[0] == "*0" {
+				break
+			}
+		}
+		return nil
+	}, args)
+	return reply, err
+}
+
+// talk sends commands on a new connection and reads the replies.
+func (r *Redis) talk(ctx context.Context, read func(*bufio.Reader) error, commands ...[]string) error {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", r.Addr)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return "", err
+			return err
 		}
 	}
 	lines := bufio.NewReader(conn)
-	send := func(args ...string) (string, error) {
-		if _, err := conn.Write(command(args)); err != nil {
-			return "", err
-		}
-		line, err := lines.ReadString('\n')
-		return strings.TrimSuffix(line, "\r\n"), err
-	}
 	if r.Password != "" {
-		if reply, err := send("AUTH", r.Password); err != nil || reply != "+OK" {
-			return "", fmt.Errorf("AUTH: %s %w", reply, err)
+		if _, err := conn.Write(command([]string{"AUTH", r.Password})); err != nil {
+			return err
+		}
+		if reply, err := lines.ReadString('\n'); err != nil || reply != "+OK\r\n" {
+			return fmt.Errorf("AUTH: %s %w", reply, err)
 		}
 	}
-	return send(args...)
+	for _, args := range commands {
+		if _, err := conn.Write(command(args)); err != nil {
+			return err
+		}
+	}
+	return read(lines)
 }
 
 // command encodes a command as an array of bulk strings (RESP 2).

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +23,10 @@ type target struct {
 	username, password string
 	database           int
 	clientName         string
+	among              deployment // of the server
+	seeds              []string   // addresses of the URL
+	primary            string     // the name that Sentinels have for the primary
+	sentinels          *target    // what a connection to a Sentinel logs in with
 	dial               func(ctx context.Context, network, address string) (net.Conn, error)
 	certificates       string // tells apart the contents of certificates and keys
 	// instead is the target that the server refused before this one was made, or nil.
@@ -32,7 +36,8 @@ type target struct {
 
 // sameServer reports whether two targets have the same sessions.
 func (t *target) sameServer(other *target) bool {
-	return t.options.Network == other.options.Network && t.options.Addr == other.options.Addr &&
+	return t.options.Network == other.options.Network && slices.Equal(t.seeds, other.seeds) &&
+		t.among == other.among && t.primary == other.primary &&
 		t.protection() == other.protection() && t.database == other.database
 }
 
@@ -73,12 +78,12 @@ func (c Config) target() (*target, error) {
 		return nil, err
 	}
 	options := &redis.Options{
-		Network: "tcp", Addr: net.JoinHostPort(l.address, strconv.Itoa(int(l.port))), TLSConfig: secured,
+		Network: "tcp", TLSConfig: secured,
 		ConnMaxIdleTime: l.maxIdleTime, ConnMaxLifetime: l.maxLifetime,
 		PoolSize: cmp.Or(c.PoolSize, l.poolSize, defaultPoolSize),
 	}
 	if l.socket {
-		options.Network, options.Addr = "unix", l.address
+		options.Network = "unix"
 	}
 	if l.maxConns > 0 {
 		options.PoolSize = min(options.PoolSize, l.maxConns)
@@ -87,10 +92,15 @@ func (c Config) target() (*target, error) {
 		return nil, authz.Misconfigured("sessions", "%d is not a pool size; use 1 to %d", options.PoolSize, maxPoolSize)
 	}
 	bound(options, cmp.Or(c.Timeout, defaultTimeout))
-	return &target{
-		options: options, username: l.username, password: cmp.Or(c.Password, l.password), database: l.database, clientName: l.clientName,
+	t := &target{
+		options: options, among: l.among, seeds: l.addresses(),
+		username: l.username, password: cmp.Or(c.Password, l.password), database: l.database, clientName: l.clientName,
 		dial: options.Dialer, certificates: certificates,
-	}, nil
+	}
+	if err := c.applySentinels(t, l); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // An access holds the target of new connections, and the one before it. Connections that are
@@ -100,6 +110,8 @@ func (c Config) target() (*target, error) {
 type access struct {
 	config  Config
 	current atomic.Pointer[target]
+	// part returns the target of this access in that of the configuration.
+	part func(*target) *target
 
 	mu sync.Mutex
 	// previous is the last target that worked, until one with the current password does. It
@@ -107,24 +119,25 @@ type access struct {
 	previous *target
 }
 
-// replace makes next the target of new connections and returns the one before.
-func (a *access) replace(next *target) (old *target) {
+// replace makes next the target of new connections, unless it is the same.
+func (a *access) replace(next *target) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.use(next)
+	if now := a.current.Load(); now == nil || next == nil || !now.samePlace(next) || !now.sameLogin(next) {
+		a.use(next)
+	}
 }
 
-// use is replace with the lock held.
-func (a *access) use(next *target) (old *target) {
-	old = a.current.Load()
+// use makes next the target of new connections. The lock is held.
+func (a *access) use(next *target) {
+	old := a.current.Load()
 	switch {
-	case !old.sameServer(next):
+	case old == nil || next == nil || !old.sameServer(next):
 		a.previous = nil // its sessions are others
 	case old.proved.Load():
 		a.previous = old
 	}
 	a.current.Store(next)
-	return old
 }
 
 // worked records that a connection has logged in with t. If t was tried instead of the target
@@ -165,13 +178,16 @@ func (a *access) latest(ctx context.Context, t *target) *target {
 	if a.config.Reread == nil {
 		return nil
 	}
-	c := a.config
-	var err error
-	if c.URL, c.Password, err = a.config.Reread(ctx); err != nil {
+	secrets, err := a.config.Reread(ctx)
+	if err != nil {
 		return nil // the server's refusal says more
 	}
-	now, err := c.target()
-	if err != nil || !now.sameServer(t) || now.sameLogin(t) {
+	all, err := a.config.with(secrets).target()
+	if err != nil {
+		return nil
+	}
+	now := a.part(all)
+	if now == nil || !now.sameServer(t) || now.sameLogin(t) {
 		return nil
 	}
 	now.instead = t
@@ -180,17 +196,17 @@ func (a *access) latest(ctx context.Context, t *target) *target {
 
 // logIn authenticates a connection and selects its database. home is the target whose client
 // opened the connection.
-func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) error {
-	t := s.access.current.Load()
+func (a *access) logIn(ctx context.Context, conn *redis.Conn, home *target) error {
+	t := a.current.Load()
 	if !t.sameServer(home) {
 		t = home // its client is about to be closed
 	}
 	mode, err := authenticate(ctx, conn, t)
 	for _, other := range []func() *target{
-		func() *target { return s.access.latest(ctx, t) },
-		func() *target { return s.access.before(t) },
+		func() *target { return a.latest(ctx, t) },
+		func() *target { return a.before(t) },
 		// The server may have changed the password between two attempts.
-		func() *target { return s.access.latest(ctx, t) },
+		func() *target { return a.latest(ctx, t) },
 	} {
 		if !isLoginRefused(err) {
 			break
@@ -203,7 +219,7 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 	if err != nil {
 		return err
 	}
-	if err := modeError(mode); err != nil {
+	if err := t.among.modeError(mode); err != nil {
 		return err
 	}
 	if t.database != 0 {
@@ -217,7 +233,7 @@ func (s *Sessions) logIn(ctx context.Context, conn *redis.Conn, home *target) er
 			return err
 		}
 	}
-	s.access.worked(t)
+	a.worked(t)
 	return nil
 }
 
@@ -244,17 +260,6 @@ func authenticate(ctx context.Context, conn *redis.Conn, t *target) (mode string
 	return "", conn.Auth(ctx, t.password).Err()
 }
 
-// modeError returns an error for a server that cannot answer questions about all sessions.
-func modeError(mode string) error {
-	switch mode {
-	case "sentinel":
-		return errSentinel
-	case "cluster":
-		return errCluster
-	}
-	return nil
-}
-
 // isLoginRefused reports whether the server refuses a user or a password, or wants one.
 func isLoginRefused(err error) bool {
 	reply, answered := errors.AsType[redis.Error](err)
@@ -271,26 +276,27 @@ func isLoginRefused(err error) bool {
 	return false
 }
 
-// optionsOf returns options for a client of t that calls connected for each connection that
-// is logged in. It uses the newest certificates of the server.
-func (s *Sessions) optionsOf(t *target, connected func(context.Context, *redis.Conn) error) *redis.Options {
+// options returns options for a client of t at an address. The client calls connected, if it is
+// not nil, for each connection that is logged in. It uses the newest certificates of the server.
+func (a *access) options(t *target, address string, connected func(context.Context, *redis.Conn) error) *redis.Options {
 	o := *t.options
+	o.Addr = address
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
-		if err := s.logIn(ctx, conn, t); err != nil {
+		if err := a.logIn(ctx, conn, t); err != nil || connected == nil {
 			return err
 		}
 		return connected(ctx, conn)
 	}
 	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		by := t
-		if now := s.access.current.Load(); now.sameServer(t) {
+		if now := a.current.Load(); now.sameServer(t) {
 			by = now
 		}
 		conn, err := by.dial(ctx, network, address)
 		if isCertificateRefused(err) {
 			// The file of the authority may have changed a moment ago. The authority before is
 			// not tried, because it may have been replaced for a reason.
-			if next := s.access.latest(ctx, by); next != nil {
+			if next := a.latest(ctx, by); next != nil {
 				return next.dial(ctx, network, address)
 			}
 		}
@@ -299,13 +305,12 @@ func (s *Sessions) optionsOf(t *target, connected func(context.Context, *redis.C
 	return &o
 }
 
-// Reconfigure uses another URL and password from now on. On an error the old ones stay. When
-// only the password or the content of a file differs, connections stay too. For another server,
+// Reconfigure uses another URL and other passwords from now on. On an error the old ones stay.
+// When only passwords or the content of a file differ, connections stay too. For another server,
 // database or user, or where TLS is used in another way, they are replaced, questions in progress
 // are still answered, and no fact of the old server is used again.
-func (s *Sessions) Reconfigure(url, password string) error {
-	c := s.access.config
-	c.URL, c.Password = url, password
+func (s *Sessions) Reconfigure(to Secrets) error {
+	c := s.access.config.with(to)
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -313,18 +318,11 @@ func (s *Sessions) Reconfigure(url, password string) error {
 	if err != nil {
 		return err
 	}
-	if now := s.access.current.Load(); now.samePlace(next) && now.sameLogin(next) {
-		return nil
+	old := s.access.current.Load()
+	s.sentinels.replace(next.sentinels)
+	s.access.replace(next)
+	if !old.samePlace(next) {
+		s.deploy(next)
 	}
-	if old := s.access.replace(next); old.samePlace(next) {
-		return nil
-	}
-	client := s.client.Load()
-	if of := s.stream.Swap(nil); of != nil {
-		of.end(errMoved)
-	}
-	s.reconnect(client)
 	return nil
 }
-
-var errMoved = errors.New("the configuration names another server, database or user")

@@ -33,7 +33,9 @@ func openLogin(t *testing.T, tracked bool) *login {
 	l.written.Store(l.url("w", "canary-1", "0"))
 	l.Sessions = open(t, redis.Config{
 		URL: l.written.Load().(string), Tracked: tracked,
-		Reread: func(context.Context) (string, string, error) { return l.written.Load().(string), "", nil },
+		Reread: func(context.Context) (redis.Secrets, error) {
+			return redis.Secrets{URL: l.written.Load().(string)}, nil
+		},
 	})
 	l.wantAlive(t, true)
 	return l
@@ -56,7 +58,7 @@ func (l *login) wantRefused(t testing.TB) {
 
 func (l *login) wantReconfigured(t testing.TB, url string) {
 	t.Helper()
-	if err := l.Reconfigure(url, ""); err != nil {
+	if err := l.Reconfigure(redis.Secrets{URL: url}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -139,7 +141,7 @@ func TestPasswordChanges(t *testing.T) {
 		}},
 		{"a URL that cannot be read", func(t *testing.T, l *login) {
 			for _, bad := range []string{"", "canary", "memory://", "redis://u:canary@h:x/0"} {
-				if err := l.Reconfigure(bad, ""); err == nil || strings.Contains(err.Error(), "canary") {
+				if err := l.Reconfigure(redis.Secrets{URL: bad}); err == nil || strings.Contains(err.Error(), "canary") {
 					t.Errorf("%s: %v", bad, err)
 				}
 			}

@@ -54,24 +54,30 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 	if !authz.ValidID(userID) {
 		return nil, nil
 	}
-	client, match := a.sessions.client.Load(), a.sessions.key.pattern(userID)
+	nodes, err := a.sessions.servers.Load().nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	match := a.sessions.key.pattern(userID)
 	var ids []string
-	for cursor := uint64(0); ; {
-		keys, next, err := scan(ctx, client, cursor, match, a.sessions.timeout)
-		if err != nil {
-			return nil, explainAdmin(ctx, err)
-		}
-		for _, key := range keys {
-			if id, ok := a.sessions.key.sessionID(key, userID); ok {
-				ids = append(ids, id)
+	for _, n := range nodes {
+		for cursor := uint64(0); ; {
+			keys, next, err := scan(ctx, n.client.Load(), cursor, match, a.sessions.timeout)
+			if err != nil {
+				return nil, explainAdmin(ctx, err)
 			}
-		}
-		if cursor = next; cursor == 0 {
-			break
+			for _, key := range keys {
+				if id, ok := a.sessions.key.sessionID(key, userID); ok {
+					ids = append(ids, id)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
 		}
 	}
 	slices.Sort(ids)
-	return a.withTTL(ctx, client, userID, slices.Compact(ids)) // SCAN may return a key twice
+	return a.withTTL(ctx, userID, slices.Compact(ids)) // SCAN may return a key twice
 }
 
 func scan(ctx context.Context, client *redis.Client, cursor uint64, match string, timeout time.Duration) ([]string, uint64, error) {
@@ -81,31 +87,17 @@ func scan(ctx context.Context, client *redis.Client, cursor uint64, match string
 }
 
 // withTTL asks for the time to live of each session, and leaves out those that have ended.
-func (a *Admin) withTTL(ctx context.Context, client *redis.Client, userID string, ids []string) ([]LiveSession, error) {
+func (a *Admin) withTTL(ctx context.Context, userID string, ids []string) ([]LiveSession, error) {
 	var found []LiveSession
-	for some := range slices.Chunk(ids, maxBatch) {
-		ctx, cancel := context.WithTimeout(ctx, a.sessions.timeout)
-		pipe := client.Pipeline()
-		asked := make([]*redis.IntCmd, len(some))
-		for i, id := range some {
-			asked[i] = redis.NewIntCmd(ctx, "pttl", a.sessions.key.key(userID, id))
-			_ = pipe.Process(ctx, asked[i]) // only queued
-		}
-		_, err := pipe.Exec(ctx)
-		if err != nil {
-			err = explainAdmin(ctx, err)
-		}
-		cancel()
-		if err != nil {
+	for _, id := range ids {
+		ms, err := a.do(ctx, "pttl", a.sessions.key.key(userID, id))
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		for i, id := range some {
-			switch ms := asked[i].Val(); {
-			case ms == -1:
-				found = append(found, LiveSession{id, NoExpiry})
-			case ms > 0:
-				found = append(found, LiveSession{id, time.Duration(ms) * time.Millisecond})
-			}
+		case ms == -1:
+			found = append(found, LiveSession{id, NoExpiry})
+		case ms > 0:
+			found = append(found, LiveSession{id, time.Duration(ms) * time.Millisecond})
 		}
 	}
 	return found, nil
@@ -114,25 +106,42 @@ func (a *Admin) withTTL(ctx context.Context, client *redis.Client, userID string
 // End deletes the keys of the sessions. A session that has ended meanwhile is no error.
 // After an error some may be deleted.
 func (a *Admin) End(ctx context.Context, userID string, sessionIDs []string) error {
-	var keys []string
 	for _, id := range sessionIDs {
 		if !authz.ValidID(userID) || !authz.ValidID(id) {
 			return errors.New("redis was not asked: an id is not valid")
 		}
-		keys = append(keys, a.sessions.key.key(userID, id))
 	}
-	for some := range slices.Chunk(keys, maxBatch) {
-		ctx, cancel := context.WithTimeout(ctx, a.sessions.timeout)
-		err := a.sessions.client.Load().Del(ctx, some...).Err()
-		if err != nil {
-			err = explainAdmin(ctx, err)
-		}
-		cancel()
-		if err != nil {
+	for _, id := range sessionIDs {
+		if _, err := a.do(ctx, "del", a.sessions.key.key(userID, id)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// do sends a command about a key to the server that has it, and returns the integer that it
+// replies.
+func (a *Admin) do(ctx context.Context, command, key string) (int64, error) {
+	s := a.sessions
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	for {
+		servers := s.servers.Load()
+		at, err := servers.await(ctx, key, s.now().Add(s.timeout))
+		if err != nil {
+			return 0, err
+		}
+		value, err := at.node.integer(ctx, false, command, key)
+		if err != nil {
+			err = explainAdmin(ctx, err)
+		}
+		if to, is := errors.AsType[*redirection](err); is && to.ask {
+			value, err = servers.elsewhere(ctx, command, key, to)
+		}
+		if err == nil || !servers.moved(ctx, key, at, err) {
+			return value, err
+		}
+	}
 }
 
 // Key returns the key of a session.

@@ -13,14 +13,14 @@ import (
 // askRedis asks all questions of the batch in one pipeline and settles them. The same
 // pipeline checks that the server is still a primary: a demoted server keeps its
 // connections open and may still have sessions that the new primary has deleted.
-func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
-	client := s.client.Load()
+func (n *node) askRedis(ctx context.Context, batch []*question) {
+	client := n.client.Load()
 	p := packet{pipe: client.Pipeline()}
 	cmds := make([]*redis.IntCmd, len(batch))
 	for i, q := range batch {
 		cmds[i] = p.about(ctx, q, len(batch))
 	}
-	role := p.role(ctx, s.tellsRole.Load())
+	role := p.role(ctx, n.tellsRole.Load())
 	subscribers := p.subscribers(ctx)
 	sent, err := p.exec(ctx)
 
@@ -30,11 +30,11 @@ func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 		// returns the error only here. The commands themselves have no error.
 		failed = err
 		if errors.Is(err, errStrange) {
-			s.reconnect(client)
+			n.reconnect(client)
 		}
 	} else if role != nil {
 		if failed = roleError(role); errors.Is(failed, errReplica) {
-			s.reconnect(client)
+			n.reconnect(client)
 		}
 	}
 	for i, q := range batch {
@@ -64,7 +64,7 @@ func (s *Sessions) askRedis(ctx context.Context, batch []*question) {
 		if announced, err := isSubscribed(ctx, subscribers, of); err == nil && !announced && of.end(errElsewhere) {
 			// The host name resolves to two servers, or Redis has just lost the stream.
 			// In both cases the stream and the client reconnect.
-			s.reconnect(client)
+			n.reconnect(client)
 		}
 	}
 }

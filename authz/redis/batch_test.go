@@ -303,7 +303,7 @@ func TestProveRefusesAnotherServer(t *testing.T) {
 		{answer{left: forever}, errElsewhere},
 		{answer{announced: true, err: errReplica}, errReplica},
 	} {
-		s := &Sessions{key: key, now: time.Now}
+		s := &node{s: &Sessions{key: key, now: time.Now}}
 		s.questions = startBatcher(t, func(_ context.Context, batch []*question) {
 			for _, q := range batch {
 				q.settle(tt.answer)
@@ -363,17 +363,17 @@ func TestFacts(t *testing.T) {
 	at := time.Now()
 	fill := func(a answer, meanwhile func()) (alive, known bool) {
 		t.Helper()
-		f, first := of.facts.join("k", at, of)
+		f, first := of.facts.join("k", settled, at, of)
 		if !first {
 			t.Fatal("another fill is in progress")
 		}
-		if again, first := of.facts.join("k", at, of); first || again != f {
+		if again, first := of.facts.join("k", settled, at, of); first || again != f {
 			t.Fatal("two fills of the same key")
 		}
 		meanwhile()
 		f.settle(a)
 		<-f.done
-		return of.facts.get("k", at)
+		return of.facts.get("k", settled, at)
 	}
 	nothing := func() {}
 	for _, tt := range []struct {
@@ -397,16 +397,29 @@ func TestFacts(t *testing.T) {
 	}
 	// An older fill ends after a newer one that began after the change.
 	of.facts.forget("k")
-	older, _ := of.facts.join("k", at, of)
+	older, _ := of.facts.join("k", settled, at, of)
 	of.facts.forget("k")
-	newer, first := of.facts.join("k", at, of)
+	newer, first := of.facts.join("k", settled, at, of)
 	if !first {
 		t.Fatal("a fill from before a change was joined")
 	}
 	newer.settle(answer{left: forever, announced: true})
 	older.settle(answer{alive: true, left: forever, announced: true})
-	if alive, known := of.facts.get("k", at); alive || !known {
+	if alive, known := of.facts.get("k", settled, at); alive || !known {
 		t.Errorf("the older answer was stored: %v, known %v", alive, known)
+	}
+	// A fact, and a fill in progress, are of a tenure.
+	of.facts.forget("k")
+	older, _ = of.facts.join("k", settled, at, of)
+	if _, first = of.facts.join("k", settled+1, at, of); !first {
+		t.Fatal("a fill of an earlier tenure was joined")
+	}
+	older.settle(answer{alive: true, left: forever, announced: true})
+	if _, known := of.facts.get("k", settled+1, at); known {
+		t.Error("a fact of an earlier tenure is used")
+	}
+	if _, known := of.facts.get("k", unsettled, at); known {
+		t.Error("a fact is used while another server gets the key")
 	}
 	// Facts expire.
 	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {
@@ -416,16 +429,16 @@ func TestFacts(t *testing.T) {
 		if left == time.Second {
 			ends = at.Add(left)
 		}
-		if alive, _ := of.facts.get("k", ends.Add(-1)); !alive {
+		if alive, _ := of.facts.get("k", settled, ends.Add(-1)); !alive {
 			t.Errorf("with %v left the fact expires too early", left)
 		}
-		if _, known := of.facts.get("k", ends); known {
+		if _, known := of.facts.get("k", settled, ends); known {
 			t.Errorf("with %v left the fact expires too late", left)
 		}
 	}
 	// Their number is bounded.
 	for i := range 10_000 {
-		f, _ := of.facts.join(fmt.Sprint(i), at, of)
+		f, _ := of.facts.join(fmt.Sprint(i), settled, at, of)
 		f.settle(answer{left: forever, announced: true})
 	}
 	of.facts.cache.CleanUp()

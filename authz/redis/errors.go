@@ -18,15 +18,16 @@ import (
 // Servers that do not have all sessions, or may have sessions that were ended.
 var (
 	// A replica may still have a session that was logged out on the primary.
-	errReplica  = errors.New("the server is a replica; name the primary")
-	errSentinel = errors.New("the server is a Sentinel, which has no sessions; name the primary that it watches, as in redis://host:6379/0")
-	errCluster  = errors.New("the server belongs to a Redis Cluster, which is not supported yet: each of its servers has a part of the sessions; " +
-		"name a Redis or Valkey without cluster mode")
+	errReplica     = errors.New("the server is a replica; name the primary")
+	errSentinel    = errors.New("the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0, with the NAME that it has for the primary")
+	errCluster     = errors.New("the server belongs to a Redis Cluster, of which each server has a part of the sessions; write redis+cluster:// instead of redis://")
+	errNotCluster  = errors.New("the server belongs to no cluster; write redis:// instead of redis+cluster://")
+	errNotSentinel = errors.New("the server is no Sentinel; write redis:// for a server that has sessions itself")
 )
 
 // wrongServer returns the error above that err wraps, or nil.
 func wrongServer(err error) error {
-	for _, wrong := range []error{errReplica, errSentinel, errCluster} {
+	for _, wrong := range []error{errReplica, errSentinel, errCluster, errNotSentinel, errNotCluster} {
 		if errors.Is(err, wrong) {
 			return wrong
 		}
@@ -45,18 +46,34 @@ var hints = []struct{ code, text, hint string }{
 	{"NOPERM", "", "the user needs +exists on the session keys"},
 	{"LOADING", "", "it is loading its data"},
 	{"MASTERDOWN", "", "it is a replica that has lost its primary"},
-	{"MOVED", "", "it is a cluster; name a server that holds all keys"},
-	{"ASK", "", "it is a cluster; name a server that holds all keys"},
-	{"CROSSSLOT", "", "it is a cluster; name a server that holds all keys"},
-	{"CLUSTERDOWN", "", "it is a cluster that is down"},
+	{"CROSSSLOT", "", "it is a cluster; write redis+cluster:// instead of redis://"},
+	{"CLUSTERDOWN", "", "the cluster is down, or the server is cut off from the others"},
 	{"ERR", "DB index is out of range", "it does not have the database that redis_url names: its setting databases says how many there are"},
 	{"ERR", "invalid DB index", "it does not have the database that redis_url names"},
-	{"ERR", "SELECT is not allowed in cluster mode", "it is a cluster; name a server that holds all keys"},
+	{"ERR", "SELECT is not allowed in cluster mode", "a cluster has database 0 only; leave the number out of redis_url"},
 	{"ERR", "AUTH <password> called without any password", "it has no password, and redis_url has one; is it the right server, or a Sentinel?"},
 	{"ERR", "Client sent AUTH, but no password is set", "it has no password, and redis_url has one; is it the right server, or a Sentinel?"},
 	{"ERR", "wrong number of arguments for 'auth' command", "it does not know users, as before Redis 6; leave the user out of redis_url"},
 	{"ERR", "max number of clients", "it has as many connections as its setting maxclients allows"},
 	{"ERR", "unknown command", "is it Redis, or a proxy that does not pass this command on?"},
+}
+
+// A redirection is the error of a server of a cluster that does not answer about a key.
+type redirection struct {
+	ask     bool // this time only; otherwise the key has moved
+	address string
+	text    string
+}
+
+func (r *redirection) Error() string { return r.text }
+
+// newRedirection reads MOVED or ASK, a slot and an address.
+func newRedirection(reply redis.Error) *redirection {
+	r := &redirection{text: answered(reply, "it is a cluster; write redis+cluster:// instead of redis://")}
+	if parts := strings.Fields(reply.Error()); len(parts) == 3 {
+		r.ask, r.address = parts[0] == "ASK", parts[2]
+	}
+	return r
 }
 
 // explain turns an error of the client into one that is safe to log. It says what is
@@ -68,6 +85,9 @@ func explain(ctx context.Context, err error) error {
 	}
 	if reply, ok := errors.AsType[redis.Error](err); ok && !errors.Is(err, redis.Nil) {
 		code, text, _ := strings.Cut(reply.Error(), " ")
+		if code == "MOVED" || code == "ASK" {
+			return newRedirection(reply)
+		}
 		for _, h := range hints {
 			if h.code == code && strings.HasPrefix(text, h.text) {
 				return errors.New(answered(reply, h.hint))
@@ -140,8 +160,8 @@ func explainTracking(ctx context.Context, err error) error {
 }
 
 // isOutage reports whether an error means that Redis does not answer. A question never causes an
-// error by itself, because it has only the key of a session.
-func isOutage(err error) bool { return !errors.Is(err, errClosed) }
+// error by itself, because it has only the key of a session, which may be at another server.
+func isOutage(err error) bool { return !errors.Is(err, errClosed) && !isType[*redirection](err) }
 
 func isType[E error](err error) bool {
 	_, ok := errors.AsType[E](err)

@@ -21,6 +21,8 @@ type Examination struct {
 	SkewKnown bool          // false: the user may not ask for the time
 	// TellsRole reports whether the user may ask whether the server is a primary.
 	TellsRole bool
+	// Cluster reports whether the server is one of a Redis Cluster.
+	Cluster bool
 	// Excess are the rights that the user has and the service does not need.
 	Excess []string
 }
@@ -36,11 +38,17 @@ type probe struct {
 // tries commands on keys with a random name, which do not exist. An error means that the user
 // lacks what the service needs, or that the server cannot be asked.
 func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
-	if err := s.Check(ctx); err != nil {
+	random := rand.Text()
+	session := s.key.key("warder", random)
+	if _, err := s.ask(ctx, session, s.now()); err != nil {
 		return Examination{}, err
 	}
-	client := s.client.Load()
-	e := Examination{TellsRole: s.tellsRole.Load(), Protected: s.protection()}
+	at, err := s.servers.Load().await(ctx, session, s.now().Add(s.timeout))
+	if err != nil {
+		return Examination{}, err
+	}
+	n, client := at.node, at.node.client.Load()
+	e := Examination{TellsRole: n.tellsRole.Load(), Protected: n.protection(), Cluster: s.access.current.Load().among == inCluster}
 	if name, err := client.Do(ctx, "ACL", "WHOAMI").Text(); err == nil {
 		e.User = name
 	}
@@ -49,8 +57,6 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 		after := s.now()
 		e.Skew, e.SkewKnown = at.Sub(before.Add(after.Sub(before)/2)), true
 	}
-	random := rand.Text()
-	session := s.key.key("warder", random)
 	probes := []probe{
 		{"create sessions (+set on the session keys)", []any{"SET", session, "1", "XX"}},
 		{"end sessions (+del on the session keys)", []any{"DEL", session}},
@@ -62,7 +68,7 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	}
 	for _, p := range probes {
 		switch err := client.Do(ctx, p.args...).Err(); {
-		case err == nil, errors.Is(err, redis.Nil):
+		case err == nil, errors.Is(err, redis.Nil), isType[*redirection](explain(ctx, err)): // a right is looked at first
 			e.Excess = append(e.Excess, p.right)
 		case ctx.Err() != nil:
 			return e, explain(ctx, err)
@@ -71,9 +77,9 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	return e, nil
 }
 
-func (s *Sessions) protection() string {
-	options := s.access.current.Load().options
-	host, _, _ := net.SplitHostPort(options.Addr)
+func (n *node) protection() string {
+	options := n.s.access.current.Load().options
+	host, _, _ := net.SplitHostPort(n.address)
 	address, err := netip.ParseAddr(host)
 	switch {
 	case options.TLSConfig != nil:

@@ -22,8 +22,9 @@ const (
 // A fact is the state of a key. It holds until the given time unless it is invalidated
 // first.
 type fact struct {
-	alive bool
-	until time.Time
+	alive  bool
+	tenure uint32 // of the place that the answer is from
+	until  time.Time
 }
 
 // facts is the cache of one stream. It is empty when the stream starts and is discarded
@@ -48,6 +49,7 @@ type factShard struct {
 type fill struct {
 	stream *stream
 	key    string
+	tenure uint32 // of the place that is asked
 	asked  time.Time
 	done   chan struct{} // closed when answer is set
 	answer answer
@@ -67,25 +69,25 @@ func (f *facts) shard(key string) *factShard {
 	return &f.shards[maphash.String(f.seed, key)%factShards]
 }
 
-// get returns the fact about key if there is one that holds at the time now.
-func (f *facts) get(key string, now time.Time) (alive, known bool) {
+// get returns the fact about key in its tenure if there is one that holds at the time now.
+func (f *facts) get(key string, tenure uint32, now time.Time) (alive, known bool) {
 	fact, ok := f.cache.GetIfPresent(key)
-	if !ok || !now.Before(fact.until) {
+	if !ok || fact.tenure != tenure || !now.Before(fact.until) {
 		return false, false
 	}
 	return fact.alive, true
 }
 
-// join returns the fill in progress for key, or starts one.
-func (f *facts) join(key string, now time.Time, of *stream) (at *fill, first bool) {
+// join returns the fill in progress for key in its tenure, or starts one.
+func (f *facts) join(key string, tenure uint32, now time.Time, of *stream) (at *fill, first bool) {
 	sh := f.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if at := sh.fills[key]; at != nil {
+	if at := sh.fills[key]; at != nil && at.tenure == tenure {
 		at.joined++
 		return at, false
 	}
-	at = &fill{stream: of, key: key, asked: now, done: make(chan struct{}), joined: 1}
+	at = &fill{stream: of, key: key, tenure: tenure, asked: now, done: make(chan struct{}), joined: 1}
 	sh.fills[key] = at
 	return at, true
 }
@@ -119,7 +121,7 @@ func (at *fill) settle(a answer) {
 		if a.left != forever {
 			lasts = min(lasts, a.left)
 		}
-		f.cache.Set(at.key, fact{alive: a.alive, until: at.asked.Add(lasts)})
+		f.cache.Set(at.key, fact{alive: a.alive, tenure: at.tenure, until: at.asked.Add(lasts)})
 	}
 	at.answer = a
 	sh.mu.Unlock()

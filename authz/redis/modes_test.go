@@ -19,7 +19,7 @@ func TestWrongServers(t *testing.T) {
 	served.Do(t, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	locked.Do(t, "ACL", "SETUSER", "reader", "on", ">reader-canary", "~session:*", "+exists")
 	lockedCluster.Do(t, "ACL", "SETUSER", "reader", "on", ">reader-canary", "~session:*", "+exists")
-	const isSentinel, isCluster = "redis: the server is a Sentinel, which has no sessions; name the primary", "redis: the server belongs to a Redis Cluster, which is not supported yet"
+	const isSentinel, isCluster = "redis: the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0", "redis: the server belongs to a Redis Cluster, of which each server has a part of the sessions; write redis+cluster:// instead of redis://"
 	for _, tt := range []struct{ want, name, url string }{
 		{isSentinel, "a Sentinel", "redis://" + sentinel.Addr},
 		{isSentinel, "a Sentinel and a database", "redis://" + sentinel.Addr + "/3"},
@@ -70,7 +70,7 @@ func TestServersWords(t *testing.T) {
 		{"ERR user alice canary session:user:token session:user/token", `redis answers ERR: "user …"`},
 		{"ERR session:42:s1 canary", "redis answers ERR"},
 		{"ERR", "redis answers ERR"},
-		{"MOVED 3999 127.0.0.1:6381", "redis answers MOVED; it is a cluster; name a server that holds all keys"},
+		{"MOVED 3999 127.0.0.1:6381", "redis answers MOVED; it is a cluster; write redis+cluster:// instead of redis://"},
 		{"canary is wrong", `redis answers an error: "is wrong"`},
 		{"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", `redis answers BUSY: "Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."`},
 		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", `redis answers MASTERDOWN; it is a replica that has lost its primary: "Link with MASTER is down and replica-serve-stale-data is set to 'no'."`},

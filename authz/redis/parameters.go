@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,14 @@ type parameter struct {
 	refused error
 	// tls means that the parameter is for connections with TLS only.
 	tls bool
+	// sentinels means that the parameter is for URLs that name Sentinels only.
+	sentinels bool
+	// primary means that the parameter makes the URL one of Sentinels.
+	primary bool
+	// several means that the parameter is for URLs that name Sentinels or a cluster only.
+	several bool
+	// many means that the parameter may be given several times.
+	many bool
 }
 
 var (
@@ -53,8 +62,20 @@ var parameters = []parameter{
 	{names: "ssl_ca_path ssl_ca_data ssl_password ssl_keyfile_password ssl_pfx", tls: true, refused: errTLSForm},
 	{names: "ssl_min_version ssl_ciphers ssl_validate_ocsp ssl_validate_ocsp_stapled ssl_ocsp_context ssl_ocsp_expected_cert ssl_context", tls: true},
 
-	{names: "sentinel sentinels master master_name master_set sentinel_master sentinel_master_id sentinel_kwargs service_name", refused: errNamesSentinels},
-	{names: "addr cluster cluster_mode", refused: errNamesCluster},
+	{names: "master_name master master_set sentinel_master sentinel_master_id sentinel_master_name service_name sentinel_service_name", primary: true, read: func(l *location, _, value string) error {
+		if !primaryText.MatchString(value) {
+			return errPrimary
+		}
+		return l.setPrimary(value)
+	}},
+	{names: "sentinel_username", sentinels: true, read: func(l *location, name, value string) error { return setText(&l.sentinelUsername, name, value) }},
+	{names: "sentinel_password", sentinels: true, read: func(l *location, name, value string) error { return setText(&l.sentinelPassword, name, value) }},
+	{names: "sentinel_kwargs", sentinels: true, read: readSentinelOptions},
+	{names: "min_other_sentinels use_disconnected_replicas check_connection", sentinels: true},
+	{names: "addr", several: true, many: true, read: func(l *location, _, value string) error { return l.readHost(value) }},
+	{names: "cluster cluster_mode", several: true, read: readCluster},
+	{names: "max_redirects", several: true},
+	{names: "sentinel sentinels sentinel_hosts", refused: errNamesSentinels},
 	{names: "key_prefix prefix namespace global_keyprefix", refused: errKeyPrefix},
 
 	// Timeouts and retries, which sessions.timeout bounds.
@@ -69,7 +90,9 @@ var parameters = []parameter{
 		"pipeline_read_buffer_size pipeline_write_buffer_size lazy_connect enable_offline_queue enable_ready_check"},
 	// What is sent, and how a reply is read. warder reads no values.
 	{names: "protocol resp decode_responses encoding encoding_errors errors charset lib_name lib_version library_name library_version driver_info " +
-		"identity_suffix read_only read_from read_from_replicas string_numbers show_friendly_error_stack auto_pipelining"},
+		"identity_suffix disable_identity string_numbers show_friendly_error_stack auto_pipelining"},
+	// Which server is asked. A replica never is.
+	{names: "read_only read_from read_from_replicas replica_only route_by_latency route_by_latency_tolerance route_randomly"},
 	// Queues and caches in the same Redis.
 	{names: "visibility_timeout fanout_prefix fanout_patterns queue_order_strategy priority_steps sep polling_interval expires_in default_timeout"},
 }
@@ -89,50 +112,114 @@ func plainName(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }
 
-// readParameters reads the parameters after the address.
-func (l *location) readParameters(query string) error {
-	seen := map[string]bool{}
+// A given is a parameter of a URL with its value.
+type given struct{ name, value string }
+
+// splitParameters reads the names and the values of the parameters after the address.
+func splitParameters(query string) (all []given, err error) {
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
 		}
 		name, encoded, _ := strings.Cut(pair, "=")
 		if !parameterText.MatchString(name) {
-			return errURL // part of a password can look like a parameter
+			return nil, errURL // part of a password can look like a parameter
 		}
 		value, err := decode(strings.ReplaceAll(encoded, "+", " "))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		plain := plainName(name)
+		if parameterOf[plainName(name)] == nil {
+			if strings.Contains(strings.ToLower(query), "pass") {
+				return nil, errURL // the name may be part of a password with an & in it
+			}
+			return nil, unknownParameter(name)
+		}
+		all = append(all, given{name, value})
+	}
+	return all, nil
+}
+
+// namesPrimary reports whether a parameter has the name of a primary that Sentinels watch.
+func namesPrimary(all []given) bool {
+	return slices.ContainsFunc(all, func(g given) bool { return g.value != "" && parameterOf[plainName(g.name)].primary })
+}
+
+// namesCluster reports whether a parameter says that the servers are those of a cluster.
+func namesCluster(all []given) bool {
+	return slices.ContainsFunc(all, func(g given) bool {
+		name := plainName(g.name)
+		return g.value != "" && (name == "addr" || strings.HasPrefix(name, "cluster") && switches[strings.ToLower(g.value)])
+	})
+}
+
+// readCluster reads a parameter that says whether the servers are those of a cluster.
+func readCluster(l *location, name, value string) error {
+	var on bool
+	if err := setBool(&on, name, value); err != nil {
+		return err
+	}
+	if on != (l.among == inCluster) {
+		return fmt.Errorf("the parameter %s contradicts the rest of the URL; leave it out", name)
+	}
+	return nil
+}
+
+// readParameters applies the parameters.
+func (l *location) readParameters(all []given) error {
+	seen := map[string]bool{}
+	for _, g := range all {
+		plain := plainName(g.name)
 		p := parameterOf[plain]
 		switch {
-		case p == nil && strings.Contains(strings.ToLower(query), "pass"):
-			return errURL // the name may be part of a password with an & in it
-		case p == nil:
-			return unknownParameter(name)
-		case value == "":
+		case g.value == "":
 			continue
 		case p.refused != nil:
 			return p.refused
-		case seen[plain]:
-			return fmt.Errorf("the parameter %s is given twice; keep one", name)
+		case seen[plain] && !p.many:
+			return fmt.Errorf("the parameter %s is given twice; keep one", g.name)
 		case p.read == nil:
-			l.ignored = append(l.ignored, name)
+			l.ignored = append(l.ignored, g.name)
 		default:
-			if err := p.read(l, name, value); err != nil {
+			if err := p.read(l, g.name, g.value); err != nil {
 				return err
 			}
 		}
 		seen[plain] = true
 	}
 	for name := range seen {
-		if parameterOf[name].tls && !l.tls {
+		switch p := parameterOf[name]; {
+		case p.tls && !l.tls:
 			return errors.New("has parameters for TLS, and does not use TLS; write rediss:// instead of redis://, or leave them out")
+		case p.several && l.socket:
+			return errors.New("has parameters for several servers, and names a socket; leave them out")
+		case p.sentinels && l.among != bySentinels:
+			return errors.New("has parameters for Sentinels, and names none; write redis+sentinel://host:26379/NAME/0, or leave them out")
 		}
 	}
 	if l.skipVerify && l.files.CAFile != "" {
 		return errors.New("names a certificate authority, and has skip_verify, which accepts any certificate; leave one of the two out")
+	}
+	return nil
+}
+
+// readSentinelOptions reads what redis-py and Celery have for connections to Sentinels, in JSON.
+func readSentinelOptions(l *location, name, value string) error {
+	var options struct{ Username, Password string }
+	if err := json.Unmarshal([]byte(value), &options); err != nil {
+		return fmt.Errorf("the value of %s must be an object in JSON, with a username and a password as texts; "+
+			"or write sentinel_username and sentinel_password", name)
+	}
+	for _, set := range []struct {
+		to    *string
+		value string
+	}{{&l.sentinelUsername, options.Username}, {&l.sentinelPassword, options.Password}} {
+		if set.value == "" {
+			continue
+		}
+		if err := setText(set.to, name, set.value); err != nil {
+			return err
+		}
 	}
 	return nil
 }

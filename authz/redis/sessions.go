@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,17 +21,19 @@ import (
 // Config configures [Sessions].
 type Config struct {
 	// URL is redis://, rediss:// (TLS) or unix://, as in
-	// redis://[user:password@]host[:port][/database], or another spelling that clients
-	// use: valkey://, redis+unix://, host:port. [Config.Warnings] returns which of its
-	// parameters have no effect.
+	// redis://[user:password@]host[:port][/database], redis+sentinel:// or redis+cluster://,
+	// or another spelling that clients use: valkey://, redis+unix://, host:port.
+	// [Config.Warnings] returns which of its parameters have no effect.
 	URL string
 	// Password is the password of a URL that has none. It may be "".
 	Password string
 	// TLS is for a URL with TLS only.
 	TLS TLS
-	// Reread, if not nil, returns the URL and the password that are configured now. It is
-	// called when the server refuses a login, before the login is repeated.
-	Reread func(context.Context) (url, password string, err error)
+	// Sentinel is for a URL that names Sentinels only.
+	Sentinel Sentinel
+	// Reread, if not nil, returns the secrets that are configured now. It is called when a
+	// server refuses a login, before the login is repeated.
+	Reread func(context.Context) (Secrets, error)
 	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate].
 	KeyTemplate string
 	// Timeout bounds one question, including connecting. 0 means 100ms.
@@ -45,6 +48,15 @@ type Config struct {
 	// Asked, if not nil, is called after each question sent to Redis, but not after an
 	// answer from the cache. It must not block.
 	Asked func(took time.Duration, alive bool, err error)
+}
+
+// Secrets is the part of a [Config] that may change while it is in use.
+type Secrets struct{ URL, Password, SentinelPassword string }
+
+// with returns the configuration with other secrets.
+func (c Config) with(now Secrets) Config {
+	c.URL, c.Password, c.Sentinel.Password = now.URL, now.Password, now.SentinelPassword
+	return c
 }
 
 const (
@@ -68,26 +80,24 @@ const (
 // more than 800ms after a logout was acknowledged never uses a fact from before it,
 // whatever happens to the connection or to Redis.
 //
+// Behind Sentinels and in a cluster, a server is asked, and facts are used, only while a
+// majority has said within the last second that it is the primary of the key: see topology.go.
+//
 // The Redis user needs +exists on the session keys and should have +role. With Tracked
 // it also needs +pttl, +client|id, +client|tracking, +subscribe, +ping and
-// +pubsub|numsub, and the channels &__redis__:invalidate*.
+// +pubsub|numsub, and the channels &__redis__:invalidate*. In a cluster it needs
+// +cluster|nodes and +asking in addition.
 type Sessions struct {
-	client  atomic.Pointer[redis.Client]
-	access  access
-	key     template
-	timeout time.Duration
-	now     func() time.Time
-	log     *slog.Logger
-	asked   func(took time.Duration, alive bool, err error) // may be nil
-	counts  authz.CacheCounter                              // with tracked only
-	tracked bool
-	// tellsRole reports whether the server accepted ROLE on the newest connection.
-	tellsRole atomic.Bool
-	questions *batcher
-	breaker   *authz.Breaker[string] // by key
-	// stream holds the facts and keeps them current. It is nil while there is none.
-	stream atomic.Pointer[stream]
-
+	servers    atomic.Pointer[deployed]
+	access     access
+	sentinels  access // of connections to Sentinels
+	key        template
+	timeout    time.Duration
+	now        func() time.Time
+	log        *slog.Logger
+	asked      func(took time.Duration, alive bool, err error) // may be nil
+	counts     authz.CacheCounter                              // with tracked only
+	tracked    bool
 	running    context.Context // until Close
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -114,8 +124,10 @@ func (c Config) sessions() (*Sessions, error) {
 		return nil, err
 	}
 	s := &Sessions{key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}
-	s.access.config = c
+	s.access.config, s.access.part = c, func(t *target) *target { return t }
 	s.access.current.Store(t)
+	s.sentinels.config, s.sentinels.part = c, func(t *target) *target { return t.sentinels }
+	s.sentinels.current.Store(t.sentinels)
 	return s, nil
 }
 
@@ -127,17 +139,16 @@ func New(c Config) (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.start()
+	return s, nil
+}
+
+func (s *Sessions) start() {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
-	s.client.Store(s.newClient())
-	s.questions = newBatcher(s.timeout, s.now, s.askRedis)
-	s.breaker = authz.NewBreaker(authz.BreakerConfig[string]{Store: "sessions", Ask: s.probe, Failed: isOutage, Timeout: s.timeout, Log: s.log, Now: s.now})
-	if c.Tracked {
-		s.background.Go(s.track)
-	}
-	return s, nil
+	s.deploy(s.access.current.Load())
 }
 
 // bound sets the client's timeouts and its number of connections.
@@ -182,64 +193,91 @@ func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, e
 		return false, nil
 	}
 	key, now := s.key.key(userID, sessionID), s.now()
+	servers := s.servers.Load()
+	at := servers.owner(key, now)
 	// now was read before the stream, so that a fact is judged at the start of the check.
-	if of := s.stream.Load(); of != nil && of.proven(now) {
-		if alive, known := of.facts.get(key, now); known {
-			s.counts.Hit()
-			return alive, nil
+	if s.tracked && at.node != nil && at.tenure != unsettled {
+		if of := at.node.stream.Load(); of != nil && of.proven(now) {
+			if alive, known := of.facts.get(key, at.tenure, now); known {
+				s.counts.Hit()
+				return alive, nil
+			}
+			if err := at.node.breaker.Refuse(key); err != nil {
+				return false, err
+			}
+			return s.fill(ctx, servers, at, of, key, now)
 		}
-		if err := s.breaker.Refuse(key); err != nil {
-			return false, err
-		}
-		return s.fill(ctx, of, key, now)
 	}
 	if s.tracked {
 		s.counts.Bypass()
 	}
-	if err := s.breaker.Refuse(key); err != nil {
-		return false, err
+	if at.node != nil {
+		if err := at.node.breaker.Refuse(key); err != nil {
+			return false, err
+		}
 	}
 	return s.alive(ctx, key, now)
 }
 
 // alive asks Redis and tells the result.
 func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
-	alive, err := s.questions.alive(ctx, key, now)
-	s.tell(key, now, alive, err)
+	alive, err := s.ask(ctx, key, now)
+	s.tell(now, alive, err)
 	return alive, err
 }
 
-// tell gives the result of a question to Config.Asked and to the breaker.
-func (s *Sessions) tell(key string, asked time.Time, alive bool, err error) {
+// ask asks the server that has the key, and again if another one has got it meanwhile.
+func (s *Sessions) ask(ctx context.Context, key string, now time.Time) (alive bool, err error) {
+	for {
+		servers := s.servers.Load()
+		at := servers.owner(key, now)
+		if at.node == nil {
+			if at, err = servers.await(ctx, key, now.Add(s.timeout)); err != nil {
+				return false, err
+			}
+		}
+		alive, err = at.node.questions.alive(ctx, key, now)
+		at.node.breaker.Heard(key, now, err)
+		if to, is := errors.AsType[*redirection](err); is && to.ask {
+			alive, err = s.elsewhere(ctx, servers, key, to, now)
+		}
+		if !servers.moved(ctx, key, at, err) {
+			return alive, err
+		}
+	}
+}
+
+// elsewhere asks another server within the time that is left.
+func (s *Sessions) elsewhere(ctx context.Context, servers *deployed, key string, to *redirection, now time.Time) (bool, error) {
+	ctx, cancel := context.WithDeadline(ctx, now.Add(s.timeout))
+	defer cancel()
+	found, err := servers.elsewhere(ctx, "exists", key, to)
+	if err != nil {
+		return false, err
+	}
+	a := readExists(found)
+	return a.alive, a.err
+}
+
+func (s *Sessions) tell(asked time.Time, alive bool, err error) {
 	if s.asked != nil {
 		s.asked(s.now().Sub(asked), alive, err)
 	}
-	s.breaker.Heard(key, asked, err)
 }
 
-// probe asks Redis for the breaker, which hears of the result.
-func (s *Sessions) probe(ctx context.Context, key string) error {
-	now := s.now()
-	alive, err := s.questions.alive(ctx, key, now)
-	if s.asked != nil {
-		s.asked(s.now().Sub(now), alive, err)
-	}
-	return err
-}
-
-// Available reports whether checks ask Redis. While it does not answer they do not: see
+// Available reports whether checks ask Redis. They do not ask a server that does not answer: see
 // [authz.Breaker].
-func (s *Sessions) Available() bool { return s.breaker.Available() }
+func (s *Sessions) Available() bool { return s.servers.Load().available() }
 
 // Counts returns the cache's counters. They are zero without Tracked.
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
 // fill asks Redis for a fact, or waits for a fill of the same key in progress.
-func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Time) (bool, error) {
-	at, first := of.facts.join(key, now, of)
+func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of *stream, key string, now time.Time) (bool, error) {
+	at, first := of.facts.join(key, place.tenure, now, of)
 	if first {
 		s.counts.Miss()
-		if err := s.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
+		if err := place.node.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -247,7 +285,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	}
 	err := s.await(ctx, at)
 	if first {
-		s.tellFilled(key, now, at, err)
+		s.tellFilled(place, now, at, err)
 	}
 	if err != nil {
 		return false, err
@@ -255,7 +293,7 @@ func (s *Sessions) fill(ctx context.Context, of *stream, key string, now time.Ti
 	// A check that joined the fill may have begun after Redis answered, so the answer may
 	// be older than a change made before the check. Such a check may use the answer only
 	// under the conditions for using a fact.
-	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) {
+	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, key, place, nil) {
 		return at.answer.alive, nil
 	}
 	// Ask Redis as in strict, within the time that is left.
@@ -278,13 +316,15 @@ func (s *Sessions) await(ctx context.Context, at *fill) error {
 	}
 }
 
-// tellFilled is tell for the question of a fill. err is the result of await.
-func (s *Sessions) tellFilled(key string, asked time.Time, at *fill, err error) {
-	if err != nil {
-		s.tell(key, asked, false, err)
-		return
+// tellFilled is tell for the question of a fill, which the breaker of its place hears of too. err
+// is the result of await.
+func (s *Sessions) tellFilled(place place, asked time.Time, at *fill, err error) {
+	alive := false
+	if err == nil {
+		alive, err = at.answer.alive, at.answer.err
 	}
-	s.tell(key, asked, at.answer.alive, at.answer.err)
+	s.tell(asked, alive, err)
+	place.node.breaker.Heard(at.key, asked, err)
 }
 
 func timedOut(why error) error {
@@ -294,73 +334,16 @@ func timedOut(why error) error {
 // Check asks Redis about a session that does not exist, to test the configured address,
 // password and permissions. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
-	now := s.now()
-	_, err := s.questions.alive(ctx, s.checkKey(), now)
-	s.breaker.Heard(s.checkKey(), now, err)
+	_, err := s.ask(ctx, s.checkKey(), s.now())
 	return err
 }
 
 func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
 
-func (s *Sessions) newClient() *redis.Client {
-	return redis.NewClient(s.optionsOf(s.access.current.Load(), s.refuseReplica))
-}
-
-// reconnect replaces the client, because its host name may now resolve to another
-// server. The old client is closed after s.timeout, so that questions in progress are
-// still answered.
-func (s *Sessions) reconnect(old *redis.Client) {
-	fresh := s.newClient()
-	if !s.client.CompareAndSwap(old, fresh) {
-		_ = fresh.Close() // another goroutine has replaced it
-		return
-	}
-	s.background.Go(func() {
-		answered := time.NewTimer(s.timeout)
-		defer answered.Stop()
-		select {
-		case <-answered.C:
-		case <-s.running.Done():
-		}
-		_ = old.Close()
-	})
-}
-
 // Close closes the connections. Later questions return an error.
 func (s *Sessions) Close() error {
 	s.stop()
-	s.breaker.Close()
-	s.questions.close()
+	s.servers.Load().close()
 	s.background.Wait()
-	return s.client.Load().Close()
-}
-
-// refuseReplica rejects a new connection to a replica.
-func (s *Sessions) refuseReplica(ctx context.Context, conn *redis.Conn) error {
-	role := conn.Do(ctx, "ROLE")
-	s.tellsRole.Store(role.Err() == nil)
-	return roleError(role)
-}
-
-// roleError returns errReplica when the reply to ROLE is that of a replica, and errSentinel
-// when it is that of a Sentinel. When the ACL or the server rejects ROLE, the configured server
-// is assumed to be a primary.
-func roleError(reply *redis.Cmd) error {
-	role, err := reply.Slice()
-	if err != nil {
-		if isType[redis.Error](err) {
-			return nil
-		}
-		return err
-	}
-	if len(role) == 0 {
-		return nil
-	}
-	switch role[0] {
-	case "slave", "replica":
-		return errReplica
-	case "sentinel":
-		return errSentinel
-	}
 	return nil
 }

@@ -61,6 +61,7 @@ func TestConformance(t *testing.T) {
 	}{
 		{"", "session:%[1]s:%[2]s", false},
 		{"{jti}/of/{user_id}/", "%[2]s/of/%[1]s/", true},
+		{"session:{{user_id}}:{jti}", "session:{%[1]s}:%[2]s", false},
 	} {
 		t.Run("template "+tt.template, func(t *testing.T) {
 			t.Parallel()
@@ -278,7 +279,13 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"redis_url: is empty", redis.Config{}},
 		{"the scheme http:// is not known; use redis://", redis.Config{URL: "http://x"}},
-		{"the scheme redis+sentinel:// is not known", redis.Config{URL: "redis+sentinel://x"}},
+		{"sentinel.master_name: is the name that the Sentinels have for the primary, and redis_url has none either", redis.Config{URL: "redis+sentinel://x"}},
+		{"sentinel.master_name: is the name", redis.Config{URL: "redis+sentinel://x", Sentinel: redis.Sentinel{MasterName: "can!ary"}}},
+		{"sentinel.master_name: is set, and redis_url has it too", redis.Config{URL: "redis+sentinel://x/main", Sentinel: redis.Sentinel{MasterName: "main"}}},
+		{"sentinel.username: is set, and redis_url has it too", redis.Config{URL: "redis+sentinel://x/main?sentinel_username=a", Sentinel: redis.Sentinel{Username: "canary"}}},
+		{"sentinel.password_file: is set, and redis_url has it too", redis.Config{URL: "redis://:canary@x?master_name=main", Sentinel: redis.Sentinel{Password: "canary"}}},
+		{"sessions.sentinel: is set, and redis_url names no Sentinels", redis.Config{URL: "redis://x", Sentinel: redis.Sentinel{Password: "canary"}}},
+		{"password_file: is set, and redis_url holds a password too", redis.Config{URL: "redis+sentinel://:canary@x/main", Password: "canary"}},
 		{"redis_url: cannot be read", redis.Config{URL: "canary"}},
 		{"redis_url: cannot be read", redis.Config{URL: "redis://:pass-canary/x@host/0"}},
 		{"redis_url: cannot be read", redis.Config{URL: "redis://:pass%zcanary@host"}},
@@ -293,7 +300,9 @@ func TestNewRefuses(t *testing.T) {
 		{"{jti} 0 times", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}"}},
 		{"{jti} 2 times", redis.Config{URL: "redis://host", KeyTemplate: "{user_id}:{jti}:{jti}"}},
 		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{user_id}:{jti}:{session_id}"}},
-		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{{user_id}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{{{user_id}}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{x{user_id}}:{jti}"}},
+		{"braces other than", redis.Config{URL: "redis://host", KeyTemplate: "{session}:{user_id}:{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{user_id}-{jti}"}},
 		{"no separator", redis.Config{URL: "redis://host", KeyTemplate: "session:{jti}.x.{user_id}"}},

@@ -71,11 +71,16 @@ type stream struct {
 	pings      map[string]time.Time // start of the proof of each unanswered ping, by payload
 }
 
-// proven reports whether facts may be used at the time now. It compares the wall clock
-// too, because the monotonic clock stops while the machine is suspended.
+// proven reports whether facts may be used at the time now.
 func (of *stream) proven(now time.Time) bool {
 	p := of.proof.Load()
-	return p != nil && now.Sub(*p) < freshFor && now.UnixNano()-p.UnixNano() < int64(freshFor)
+	return p != nil && within(*p, now, freshFor)
+}
+
+// within reports whether less than a duration has passed from then to now. It compares the wall
+// clock too, because the monotonic clock stops while the machine is suspended.
+func within(then, now time.Time, d time.Duration) bool {
+	return now.Sub(then) < d && now.UnixNano()-then.UnixNano() < int64(d)
 }
 
 // end ends the stream. It reports whether the stream was still running.
@@ -86,20 +91,20 @@ func (of *stream) end(why error) bool {
 }
 
 // track keeps a stream running until Close.
-func (s *Sessions) track() {
+func (n *node) track() {
 	backoff, broken := firstBackoff, false
-	for s.running.Err() == nil {
-		began := s.now()
-		lived, err := s.follow(s.running)
-		if s.running.Err() != nil {
+	for n.running.Err() == nil {
+		began := n.s.now()
+		lived, err := n.follow(n.running)
+		if n.running.Err() != nil {
 			return
 		}
 		if lived || !broken {
 			// Log once for each interruption, not for each failed attempt to reconnect.
-			s.log.Warn("no invalidation messages from Redis; every check asks Redis until they resume", "error", err)
+			n.s.log.Warn("no invalidation messages from Redis; every check asks Redis until they resume", "error", err)
 		}
 		broken = true
-		if lived && s.now().Sub(began) > maxBackoff {
+		if lived && n.s.now().Sub(began) > maxBackoff {
 			backoff = firstBackoff
 		}
 		wait := backoff
@@ -109,7 +114,7 @@ func (s *Sessions) track() {
 		backoff = min(2*backoff, maxBackoff)
 		again := time.NewTimer(wait)
 		select {
-		case <-s.running.Done():
+		case <-n.running.Done():
 		case <-again.C:
 		}
 		again.Stop()
@@ -118,33 +123,39 @@ func (s *Sessions) track() {
 
 // follow opens a stream, puts it to use, and returns when it has ended. lived reports
 // whether it was in use.
-func (s *Sessions) follow(ctx context.Context) (lived bool, err error) {
-	of, err := s.open(ctx)
+func (n *node) follow(ctx context.Context) (lived bool, err error) {
+	of, err := n.open(ctx)
 	if err != nil {
 		return false, err
 	}
-	s.stream.Store(of)
-	s.log.Info("receiving invalidation messages from Redis; sessions are cached")
+	n.stream.Store(of)
+	n.s.log.Info("receiving invalidation messages from Redis; sessions are cached")
 	err = of.wait()
-	s.stream.CompareAndSwap(of, nil)
+	n.stream.CompareAndSwap(of, nil)
 	return true, err
 }
 
 // CheckTracking returns an error if Tracked cannot work with the configured server and
 // user. In that case Sessions still works, and every question goes to Redis.
 func (s *Sessions) CheckTracking(ctx context.Context) error {
-	of, err := s.open(ctx)
+	nodes, err := s.servers.Load().nodes(ctx)
 	if err != nil {
 		return err
 	}
-	of.end(errClosed)
-	_ = of.wait()
+	for _, n := range nodes {
+		of, err := n.open(ctx)
+		if err != nil {
+			return err
+		}
+		of.end(errClosed)
+		_ = of.wait()
+	}
 	return nil
 }
 
 // open starts a stream and returns it after its first proof.
-func (s *Sessions) open(ctx context.Context) (*stream, error) {
-	client := redis.NewClient(s.streamOptions())
+func (n *node) open(ctx context.Context) (*stream, error) {
+	client := redis.NewClient(n.streamOptions())
 	of := &stream{
 		channel: invalidations + ":warder:" + rand.Text(),
 		facts:   newFacts(maxFacts),
@@ -160,18 +171,18 @@ func (s *Sessions) open(ctx context.Context) (*stream, error) {
 	})
 	of.running.Go(func() { <-closed })
 
-	if err := s.setUp(of); err != nil {
+	if err := n.setUp(of); err != nil {
 		of.end(err)
 		return nil, of.wait()
 	}
 	of.running.Go(func() { of.end(of.receive()) })
-	of.running.Go(func() { of.end(s.beat(of)) })
+	of.running.Go(func() { of.end(n.beat(of)) })
 	return of, nil
 }
 
 // streamOptions returns the options for a client with one connection that tracks.
-func (s *Sessions) streamOptions() *redis.Options {
-	o := s.optionsOf(s.access.current.Load(), s.startTracking)
+func (n *node) streamOptions() *redis.Options {
+	o := n.s.access.options(n.s.access.current.Load(), n.address, n.startTracking)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = setUpTime, setUpTime, setUpTime
 	dial, dialed := o.Dialer, false
 	// The client would silently reconnect, and messages sent in between would be lost.
@@ -188,7 +199,7 @@ func (s *Sessions) streamOptions() *redis.Options {
 // startTracking enables client tracking on a connection and redirects the invalidation
 // messages to the same connection. It uses broadcasting mode, in which Redis remembers
 // key prefixes and not keys.
-func (s *Sessions) startTracking(ctx context.Context, conn *redis.Conn) error {
+func (n *node) startTracking(ctx context.Context, conn *redis.Conn) error {
 	if err := roleError(conn.Do(ctx, "ROLE")); err != nil {
 		return err
 	}
@@ -197,14 +208,14 @@ func (s *Sessions) startTracking(ctx context.Context, conn *redis.Conn) error {
 		return err
 	}
 	command := []any{"CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST"}
-	if s.key.before != "" {
-		command = append(command, "PREFIX", s.key.before)
+	if prefix := n.s.key.before; prefix != "" {
+		command = append(command, "PREFIX", prefix)
 	}
 	return conn.Do(ctx, command...).Err()
 }
 
 // setUp subscribes and waits for the first proof.
-func (s *Sessions) setUp(of *stream) error {
+func (n *node) setUp(of *stream) error {
 	ctx, cancel := context.WithTimeout(of.ctx, setUpTime)
 	defer cancel()
 	if err := of.pubsub.Subscribe(ctx, invalidations, of.channel); err != nil {
@@ -215,7 +226,7 @@ func (s *Sessions) setUp(of *stream) error {
 			return err
 		}
 	}
-	if err := s.prove(ctx, of); err != nil {
+	if err := n.prove(ctx, of); err != nil {
 		return err
 	}
 	for of.proof.Load() == nil {
@@ -278,7 +289,7 @@ func (of *stream) next(ctx context.Context) (err error) {
 }
 
 // beat starts a proof at each interval until the stream ends.
-func (s *Sessions) beat(of *stream) error {
+func (n *node) beat(of *stream) error {
 	again := time.NewTicker(beat)
 	defer again.Stop()
 	for {
@@ -287,11 +298,11 @@ func (s *Sessions) beat(of *stream) error {
 			return errClosed
 		case <-again.C:
 		}
-		if s.now().Sub(*of.proof.Load()) > silence {
+		if n.s.now().Sub(*of.proof.Load()) > silence {
 			return errSilent
 		}
 		ctx, cancel := context.WithTimeout(of.ctx, freshFor/2)
-		err := s.prove(ctx, of)
+		err := n.prove(ctx, of)
 		cancel()
 		if errors.Is(err, errReplica) || errors.Is(err, errPing) {
 			return err
@@ -308,10 +319,10 @@ func (s *Sessions) beat(of *stream) error {
 //
 // Before the PING, a question on the connections that facts come from checks that the
 // server is still a primary and that it is the server of the stream.
-func (s *Sessions) prove(ctx context.Context, of *stream) error {
-	now := s.now()
-	at := &fill{stream: of, key: s.checkKey(), asked: now, done: make(chan struct{})}
-	if err := s.questions.put(&question{key: at.key, asked: now, fill: at}); err != nil {
+func (n *node) prove(ctx context.Context, of *stream) error {
+	now := n.s.now()
+	at := &fill{stream: of, key: n.checkKey(), asked: now, done: make(chan struct{})}
+	if err := n.questions.put(&question{key: at.key, asked: now, fill: at}); err != nil {
 		return err
 	}
 	select {

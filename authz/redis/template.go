@@ -31,8 +31,12 @@ func parseTemplate(text string) (template, error) {
 			return template{}, fmt.Errorf("%q contains %s %d times; it must occur once, as in %q", text, placeholder, n, DefaultKeyTemplate)
 		}
 	}
-	if rest := strings.NewReplacer(userPlaceholder, "", sessionPlaceholder, "").Replace(text); strings.ContainsAny(rest, "{}") {
-		return template{}, fmt.Errorf("%q contains braces other than %s and %s; leave them out", text, userPlaceholder, sessionPlaceholder)
+	// Braces around a placeholder are part of the key: a Redis Cluster has all keys with the same text
+	// between braces in one place.
+	rest := strings.NewReplacer("{"+userPlaceholder+"}", "", userPlaceholder, "", "{"+sessionPlaceholder+"}", "", sessionPlaceholder, "").Replace(text)
+	if strings.ContainsAny(rest, "{}") {
+		return template{}, fmt.Errorf("%q contains braces other than %s and %s, and braces around them for a cluster ({%s}); leave them out",
+			text, userPlaceholder, sessionPlaceholder, userPlaceholder)
 	}
 	var t template
 	first, second := userPlaceholder, sessionPlaceholder

@@ -90,7 +90,7 @@ func (c TLS) load(l *location) (loaded *tls.Config, version string, err error) {
 	}
 	loaded = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		ServerName:         cmp.Or(c.ServerName, l.address),
+		ServerName:         c.ServerName, // without one, the host of each connection
 		InsecureSkipVerify: l.skipVerify, //nolint:gosec // by the parameter skip_verify only, which warnings reports
 	}
 	sum := sha256.New()

@@ -257,7 +257,7 @@ func TestTLSRotates(t *testing.T) {
 	}
 	serve(0)
 	turn(0)
-	s := open(t, redis.Config{URL: address, TLS: files, PoolSize: 1, Reread: func(context.Context) (string, string, error) { return address, "", nil }})
+	s := open(t, redis.Config{URL: address, TLS: files, PoolSize: 1, Reread: func(context.Context) (redis.Secrets, error) { return redis.Secrets{URL: address}, nil }})
 	wantAlive(t, s, "s1", true)
 
 	serve(1)
@@ -265,7 +265,7 @@ func TestTLSRotates(t *testing.T) {
 	turn(1)
 	in.disconnect()
 	wantAlive(t, s, "s1", true) // at once
-	if err := s.Reconfigure(address, ""); err != nil {
+	if err := s.Reconfigure(redis.Secrets{URL: address}); err != nil {
 		t.Fatal(err)
 	}
 	in.disconnect()
@@ -273,7 +273,7 @@ func TestTLSRotates(t *testing.T) {
 
 	// What cannot be used changes nothing.
 	write(t, files.CAFile, []byte("half of a cert"))
-	if err := s.Reconfigure(address, ""); err == nil {
+	if err := s.Reconfigure(redis.Secrets{URL: address}); err == nil {
 		t.Error("a file without a certificate is taken")
 	}
 	in.disconnect()
@@ -281,7 +281,7 @@ func TestTLSRotates(t *testing.T) {
 
 	// The authority before is trusted no longer.
 	turn(0)
-	if err := s.Reconfigure(address, ""); err != nil {
+	if err := s.Reconfigure(redis.Secrets{URL: address}); err != nil {
 		t.Fatal(err)
 	}
 	in.disconnect()
@@ -315,7 +315,7 @@ func TestVerificationIsTurnedOn(t *testing.T) {
 	in := terminate(t, server.Addr, newAuthority(t).server(t, "", time.Time{}))
 	s := open(t, redis.Config{URL: "rediss://" + in.addr + "?skip_verify=true"})
 	wantAlive(t, s, "s1", true)
-	if err := s.Reconfigure("rediss://"+in.addr, ""); err != nil {
+	if err := s.Reconfigure(redis.Secrets{URL: "rediss://" + in.addr}); err != nil {
 		t.Fatal(err)
 	}
 	wantUntrusted(t, s)

@@ -12,7 +12,11 @@ import (
 
 // show writes a location as one URL, with what has an effect.
 func (l *location) show() string {
-	u := url.URL{Scheme: "tcp", Host: fmt.Sprintf("%s:%d", l.address, l.port), Path: fmt.Sprintf("/%d", l.database)}
+	var hosts []string
+	for _, s := range l.servers {
+		hosts = append(hosts, fmt.Sprintf("%s:%d", s.host, s.port))
+	}
+	u := url.URL{Scheme: "tcp", Host: strings.Join(hosts, ","), Path: fmt.Sprintf("/%d", l.database)}
 	if l.tls {
 		u.Scheme = "tls"
 	}
@@ -20,8 +24,12 @@ func (l *location) show() string {
 		u.Scheme, u.Host, u.Path = "unix", "", fmt.Sprintf("%s(%d)", l.address, l.database)
 	}
 	text := u.Scheme + "://" + u.Host + u.Path
+	if l.among == inCluster {
+		text = "cluster " + text
+	}
 	for _, more := range []struct{ name, value string }{
 		{"user", l.username}, {"password", l.password}, {"name", l.clientName},
+		{"primary", l.primary}, {"sentinel_user", l.sentinelUsername}, {"sentinel_password", l.sentinelPassword},
 		{"ca", l.files.CAFile}, {"cert", l.files.CertFile}, {"key", l.files.KeyFile},
 	} {
 		if more.value != "" {
@@ -149,6 +157,37 @@ func TestReadURL(t *testing.T) {
 		{"redis://h?connectTimeout=10000&readOnly=true&min_idle_conns=2", "tcp://h:6379/0 ignored=connectTimeout,readOnly,min_idle_conns"},
 		{"redis://h?visibility_timeout=3600&fanout_prefix=true", "tcp://h:6379/0 ignored=visibility_timeout,fanout_prefix"},
 		{"redis://h?", "tcp://h:6379/0"},
+		// Sentinels.
+		{"redis+sentinel://u:p@a:26379,b:26380,c/main/3", "tcp://a:26379,b:26380,c:26379/3 user=u password=p primary=main"},
+		{"rediss+sentinel://a/main", "tls://a:26379/0 primary=main"},
+		{"redis+ssl+sentinel://a/main", "tls://a:26379/0 primary=main"},
+		{"valkey+sentinel://a/main", "tcp://a:26379/0 primary=main"},
+		{"valkeys-sentinel://a/main", "tls://a:26379/0 primary=main"},
+		{"redis+sentinel://[::1]:26380,[::2],127.0.0.1/main/", "tcp://::1:26380,::2:26379,127.0.0.1:26379/0 primary=main"},
+		{"redis+sentinel://a,b,/main/0", "tcp://a:26379,b:26379/0 primary=main"},
+		{"redis+sentinel://a,a:26379/main/0", "tcp://a:26379/0 primary=main"},
+		{"redis+sentinel://a/5", "tcp://a:26379/5"}, // sessions.sentinel.master_name has the name
+		{"redis+sentinel://a/5/1", "tcp://a:26379/1 primary=5"},
+		{"redis+sentinel://:p@a/0?service_name=main&sentinel_username=s&sentinel_password=sp", "tcp://a:26379/0 password=p primary=main sentinel_user=s sentinel_password=sp"},
+		{"redis+sentinel://a/main?sentinel_kwargs=%7B%22password%22:%22sp%22,%22socket_timeout%22:1%7D", "tcp://a:26379/0 primary=main sentinel_password=sp"},
+		{"redis://s:sp@a:26379?master_name=main&username=u&password=p&addr=b:26380&addr=c:26381", "tcp://a:26379,b:26380,c:26381/0 user=u password=p primary=main sentinel_user=s sentinel_password=sp"},
+		{"rediss://a:26379/2?addr=b:26380&master_name=main&replica_only=true", "tls://a:26379,b:26380/2 primary=main ignored=replica_only"},
+		{"redis-sentinel://:p@a:26379,b:26379/2#main", "tcp://a:26379,b:26379/2 password=p primary=main"},
+		{"rediss-sentinel://a,b#main", "tls://a:26379,b:26379/0 primary=main"},
+		{"redis-sentinel://a,b/0?sentinelMasterId=main&timeout=10s", "tcp://a:26379,b:26379/0 primary=main ignored=timeout"},
+		{"sentinel://a:26379;sentinel://b:26380;sentinel://c/1?master_name=main", "tcp://a:26379,b:26380,c:26379/1 primary=main"},
+		{"sentinel://:p@a:26379/0;sentinel://:p@b:26380/0;", "tcp://a:26379,b:26380/0 password=p"},
+		{"sentinel://:p@a:26379;SENTINEL://b/", "tcp://a:26379,b:26379/0 password=p"},
+		{"sentinel://a:26379/0;sentinel://b:26380/0?master_name=main", "tcp://a:26379,b:26380/0 primary=main"},
+		// A cluster.
+		{"redis+cluster://u:p@a:6379,b:6380,c", "cluster tcp://a:6379,b:6380,c:6379/0 user=u password=p"},
+		{"rediss+cluster://a/0", "cluster tls://a:6379/0"},
+		{"valkey-cluster://a,b", "cluster tcp://a:6379,b:6379/0"},
+		{"redis+cluster://a/3", "cluster tcp://a:6379/3"}, // Valkey 9
+		{"rediss://u:p@a:6379?addr=b:6380&addr=c:6381&max_redirects=3&route_randomly=true", "cluster tls://a:6379,b:6380,c:6381/0 user=u password=p ignored=max_redirects,route_randomly"},
+		{"redis://a?cluster=true", "cluster tcp://a:6379/0"},
+		{"redis://a?cluster=false", "tcp://a:6379/0"},
+		{"redis://:a;b@h", "tcp://h:6379/0 password=a;b"},
 		{"redis://h?&&protocol=", "tcp://h:6379/0"},
 	} {
 		l, err := readURL(tt.text)
@@ -223,17 +262,47 @@ func TestReadURLRefuses(t *testing.T) {
 		{"the scheme memory:// is not known", "memory://"},
 		{"the scheme postgres:// is not known", "postgres://u:canary@h/app"},
 		// Several servers.
-		{"the scheme redis+sentinel:// is not known: it names Sentinels, which are not supported yet", "redis+sentinel://:canary@a:26379/main/0"},
-		{"names Sentinels", "redis-sentinel://a:26379,b:26379/0?sentinelMasterId=main"},
-		{"names Sentinels", "sentinel://:canary@a:26379/main"},
-		{"names Sentinels", "rediss+sentinel://a"},
-		{"names Sentinels", "redis://:canary@a:26379/0?master_name=main"},
-		{"names Sentinels", "redis://a:26379?sentinel=main"},
-		{"names a Redis Cluster", "redis+cluster://:canary@a:6379"},
-		{"names a Redis Cluster", "rediss-cluster://a:6379"},
-		{"names a Redis Cluster", "redis://:canary@a:6379?addr=b:6379&addr=c:6379"},
-		{"names several hosts", "redis://:canary@a:6379,b:6379,c:6379/0"},
-		{"names several hosts", "a:6379,b:6379"},
+		{"it has no valid name of the primary", "redis+sentinel://a/can!ary"},
+		{"it has no valid name of the primary", "redis+sentinel://a/can%41ary"},
+		{"it has no valid name of the primary", "redis://a?master_name=can!ary"},
+		{"it has no valid database", "redis+sentinel://a/main/canary"},
+		{"it has no valid database", "redis+sentinel://a/main/0/canary"},
+		{"has two names of the primary", "redis://a/canary?master_name=main"},
+		{"it has no valid host", "redis+sentinel://a,-canary/main"},
+		{"it has no valid port", "redis+sentinel://a:26379,b:canary/main"},
+		{"it has an @ after its host", "redis+sentinel://:can/ary@a/main"},
+		{"cannot be read: it has a #", "redis-sentinel://:can#ary@a/0#main"},
+		{"cannot be read: it has a #", "redis-sentinel://a/0#can!ary"},
+		{"names database 0 in its path and database 3", "redis+sentinel://a/main/0?db=3"},
+		{"has two names of the primary", "redis+sentinel://a/main?master_name=other"},
+		{"has two names of the primary", "redis+sentinel://a/main#other"},
+		{"has two names of the primary", "redis+sentinel://a?master_name=main&service_name=other"},
+		{"sets what the URL sets in another way", "redis://:canary@a?master_name=main&sentinel_password=canary"},
+		{"sets what the URL sets in another way", "redis+sentinel://:canary@a/main?password=canary"},
+		{"must be an object in JSON", "redis+sentinel://a/main?sentinel_kwargs=canary"},
+		{"must be an object in JSON", "redis+sentinel://a/main?sentinel_kwargs=%7B%22password%22:1%7D"},
+		{"has several URLs that differ in more than their hosts", "sentinel://:canary@a/0;sentinel://:canary2@b/0"},
+		{"has several URLs that differ in more than their hosts", "sentinel://a/0;sentinel://b/1"},
+		{"has several URLs that differ in more than their hosts", "sentinel://a;redis://:canary@b"},
+		{"names more than 100 servers", "redis+sentinel://" + manyHosts(101) + "/main"},
+		{"the scheme redis+sentinels:// is not known; write redis+sentinel://", "redis+sentinels://:canary@a/main"},
+		{"the scheme redis+http+sentinel:// is not known; write redis+sentinel://", "redis+http+sentinel://:canary@a/main"},
+		{"the scheme redis+clusters:// is not known; write redis+cluster://", "redis+clusters://:canary@a"},
+		{"names several hosts, and not what they are; write redis+sentinel://", "redis://:canary@a:6379,b:6379,c:6379/0"},
+		{"names several hosts, and not what they are", "a:6379,b:6379"},
+		{"has a parameter that names Sentinels in a form that is not known", "redis://a:26379?sentinel=main"},
+		{"has parameters for Sentinels, and names none", "redis://a?sentinel_password=canary"},
+		{"it has no valid host", "redis://:canary@a;b"},
+		{"has parameters for TLS, and does not use TLS", "redis+sentinel://a/main?ssl_ca_certs=/canary"},
+		{"it has no valid port", "redis://:canary@a:6379?addr=b:canary"},
+		{"it has no valid host", "redis://:canary@a:6379?addr=-canary"},
+		{"it has no valid database", "redis+cluster://:canary@a:6379/canary"},
+		{"cannot be read: it has a #", "redis+cluster://:canary@a:6379#canary"},
+		{"the parameter cluster contradicts the rest of the URL", "redis+cluster://a?cluster=false"},
+		{"the parameter cluster contradicts the rest of the URL", "redis+sentinel://a/main?cluster=true"},
+		{"the value of cluster must be true or false", "redis://a?cluster=canary"},
+		{"has parameters for several servers, and names a socket", "unix:///s?addr=a:1"},
+		{"has parameters for Sentinels, and names none", "redis+cluster://a?sentinel_password=canary"},
 		// Parameters.
 		{"the parameter ssl_cert_req is not known; did you mean ssl_cert_reqs?", "rediss://:canary@h?ssl_cert_req=none"},
 		{"the parameter socketTimout is not known; did you mean socket_timeout?", "redis://h?socketTimout=1"},
@@ -263,6 +332,14 @@ func TestReadURLRefuses(t *testing.T) {
 			t.Errorf("%q: the error shows a part of the URL: %v", tt.text, err)
 		}
 	}
+}
+
+func manyHosts(n int) string {
+	hosts := make([]string, n)
+	for i := range hosts {
+		hosts[i] = fmt.Sprintf("h%d", i)
+	}
+	return strings.Join(hosts, ",")
 }
 
 // TestParametersAreReadOnce checks that no name is in two rows of the table.
@@ -305,7 +382,7 @@ func TestDocumentedURLs(t *testing.T) {
 		}
 		for _, code := range regexp.MustCompile("`([a-z+-]+)://").FindAllStringSubmatch(row, -1) {
 			known++
-			if _, is := schemes[code[1]]; !is {
+			if _, is := schemes[code[1]]; !is && !severalText.MatchString(code[1]) {
 				t.Errorf("the scheme %s is documented, and not known", code[1])
 			}
 		}
@@ -339,8 +416,13 @@ func FuzzURL(f *testing.F) {
 					}
 					continue
 				}
-				if _, err := netip.ParseAddr(l.address); !l.socket && (l.port == 0 || err != nil && !hostText.MatchString(l.address)) || l.socket && l.address[0] != '/' {
+				if l.socket && l.address[0] != '/' || !l.socket && len(l.servers) == 0 {
 					t.Errorf("%q: no server in %s", text, l.show())
+				}
+				for _, s := range l.servers {
+					if _, err := netip.ParseAddr(s.host); s.port == 0 || err != nil && !hostText.MatchString(s.host) {
+						t.Errorf("%q: no server in %s", text, l.show())
+					}
 				}
 				for _, line := range l.warnings() {
 					if strings.Contains(line, "S3cr3t") {

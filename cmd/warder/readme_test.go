@@ -168,7 +168,7 @@ func newExamples(t *testing.T, p clitest.Page) *examples {
 	clitest.WriteFile(t, c.dir, "warder.yaml", "client_ip: {trusted_proxies: [10.0.0.0/8]}\n")
 	clitest.WriteFile(t, c.dir, "openapi.json", `{"openapi": "3.1.0", "info": {"title": "a", "version": "1"}, "paths": {"/orders": {"get": {"responses": {}}}}}`)
 	clitest.WriteFile(t, c.dir, "etc/policy.yaml", some)
-	for _, key := range []string{"jwt-new", "jwt-old", "jwt-secret", "redis-password", "database-password"} {
+	for _, key := range []string{"jwt-new", "jwt-old", "jwt-secret", "redis-password", "sentinel-password", "database-password"} {
 		clitest.WriteFile(t, c.dir, "secrets/"+key, clitest.Secret+key)
 	}
 	authority := clitest.NewAuthority(t, "redis")

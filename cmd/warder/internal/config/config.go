@@ -133,7 +133,7 @@ func (c *Config) paths() []*filePath {
 	tls, client := &c.Listen.TLS, &c.Sessions.TLS
 	all := []*filePath{
 		&c.Policy, &tls.CertFile, &tls.KeyFile, &tls.ClientCAFile, &c.Sessions.RedisURLFile, &c.Sessions.PasswordFile,
-		&client.CAFile, &client.CertFile, &client.KeyFile,
+		&client.CAFile, &client.CertFile, &client.KeyFile, &c.Sessions.Sentinel.PasswordFile,
 		&c.Directory.DatabaseURLFile, &c.Directory.PasswordFile, &c.Directory.File,
 	}
 	for i := range c.JWT.Keys {

@@ -148,17 +148,20 @@ func TestConfigSources(t *testing.T) {
 	}
 }
 
-// TestOneServer checks that a URL of several servers is refused at its own place.
-func TestOneServer(t *testing.T) {
+// TestSeveralServers checks that a URL of several servers is understood, or refused at its own
+// place.
+func TestSeveralServers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ url, want string }{
 		{"redis://:canary@one:6379/0", ""},
 		{"rediss://user:ca,nary@one:6379/0?pool_size=4", ""},
 		{"unix:///run/redis,1/cluster.sock", ""},
-		{"redis+sentinel://:canary@a:26379/main/0", "the scheme redis+sentinel:// is not known: it names Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
-		{"redis://:canary@a:26379/0?master_name=main", "names Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
-		{"rediss-cluster://a:6379", "the scheme rediss-cluster:// is not known: it names a Redis Cluster, which is not supported yet; name a server that has all sessions, as in redis://host:6379/0"},
-		{"redis://:canary@a:6379,b:6379,c:6379/0", "names several hosts, a Cluster or Sentinels, which are not supported yet; name the primary, as in redis://host:6379/0"},
+		{"redis+sentinel://:canary@a:26379/main/0", ""},
+		{"redis://:canary@a:26379/0?master_name=main", ""},
+		{"redis+sentinel://:canary@a:26379/can!ary/0", "cannot be read: it has no valid name of the primary that the Sentinels watch: write it after the hosts, as in redis+sentinel://host:26379/mymaster/0"},
+		{"rediss-cluster://a:6379", ""},
+		{"redis://:canary@a:6379,b:6379,c:6379/0", "names several hosts, and not what they are; write redis+sentinel://host:26379,host:26379/NAME/0 for Sentinels, " +
+			"redis+cluster://host:6379,host:6379 for a cluster, or only the primary otherwise"},
 	} {
 		for _, consistency := range []string{"strict", "tracked"} {
 			env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app", "REDIS_URL="+tt.url)

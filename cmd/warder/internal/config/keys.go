@@ -181,7 +181,7 @@ type APIKeyKeys struct {
 
 // A SessionsKeys is where sessions live: redis_url or redis_url_file.
 type SessionsKeys struct {
-	// redis://, rediss:// (TLS) or unix://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
+	// redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://, and the spellings of other clients; memory:// for a trial. REDIS_URL and REDIS_URL_FILE win over it.
 	RedisURL secretText `json:"redis_url" jsonschema_extras:"default=redis://127.0.0.1:6379/0"`
 	// A file that holds the URL, read again when it changes.
 	RedisURLFile filePath `json:"redis_url_file"`
@@ -193,12 +193,24 @@ type SessionsKeys struct {
 	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// Certificates for a URL with TLS; read again when they change. Absent: the authorities of the system are trusted.
 	TLS ClientTLSKeys `json:"tls"`
+	// For a URL that names Sentinels (redis+sentinel://).
+	Sentinel SentinelKeys `json:"sentinel"`
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
 	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
 	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
 	// How long Redis may take; below the deadline.
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=100ms"`
+}
+
+// A SentinelKeys is how the Sentinels of the URL are asked which server is the primary, where the URL does not say it.
+type SentinelKeys struct {
+	// The name that they have for the primary.
+	MasterName string `json:"master_name"`
+	// Their own user, which is not that of the URL. Absent: they have no users.
+	Username string `json:"username"`
+	// A file that holds their own password; read again when it changes. Absent: they have none.
+	PasswordFile filePath `json:"password_file"`
 }
 
 // A ClientTLSKeys is how a server is verified, and the certificate that it may ask for. Files are in PEM.

@@ -31,10 +31,10 @@ type Override struct {
 // IsSet reports whether there is an override.
 func (o Override) IsSet() bool { return o.Name != "" }
 
-// UseRedisURL replaces the URL of Redis and the password that belongs to it.
+// UseRedisURL replaces the URL of Redis, and the password and the Sentinels that belong to it.
 func (c *Config) UseRedisURL(o Override) {
 	k := &c.Sessions
-	k.RedisURL, k.RedisURLFile, k.PasswordFile = o.text(), filePath(o.File), ""
+	k.RedisURL, k.RedisURLFile, k.PasswordFile, k.Sentinel = o.text(), filePath(o.File), "", SentinelKeys{}
 	k.PasswordCommand = nil
 	c.reader.override("sessions.redis_url", o)
 }

@@ -228,6 +228,8 @@ func (c *Config) resolveSessions() Sessions {
 	}
 	s.RedisURLFile = source.file()
 	s.Password, s.PasswordFile = c.passwordFile("sessions.password_file", c.Sessions.PasswordFile)
+	s.Sentinel.MasterName, s.Sentinel.Username = c.Sessions.Sentinel.MasterName, c.Sessions.Sentinel.Username
+	s.Sentinel.Password, s.Sentinel.PasswordFile = c.passwordFile("sessions.sentinel.password_file", c.Sessions.Sentinel.PasswordFile)
 	if s.InMemory() {
 		if len(c.Sessions.PasswordCommand) > 0 {
 			r.warn("sessions.password_command", "is not run, because sessions are in memory; leave it out")
@@ -238,6 +240,10 @@ func (c *Config) resolveSessions() Sessions {
 		}
 		if s.TLS != (ClientTLS{}) {
 			r.warn("sessions.tls", "is not looked at, because sessions are in memory; leave it out")
+		}
+		if s.Sentinel != (Sentinel{}) {
+			r.warn("sessions.sentinel", "is not looked at, because sessions are in memory; leave it out")
+			s.Sentinel = Sentinel{}
 		}
 		if s.Tracked {
 			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")

@@ -75,7 +75,7 @@ type loginSecret struct {
 
 // secrets returns the secrets of the session store that are in files.
 func (s *Sessions) secrets() []loginSecret {
-	return inFiles(loginSecret{s.RedisURLFile, &s.RedisURL}, loginSecret{s.PasswordFile, &s.Password})
+	return inFiles(loginSecret{s.RedisURLFile, &s.RedisURL}, loginSecret{s.PasswordFile, &s.Password}, loginSecret{s.Sentinel.PasswordFile, &s.Sentinel.Password})
 }
 
 // secrets returns the secrets of the database that are in files.

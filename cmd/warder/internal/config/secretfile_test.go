@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"warder/authz/mask"
+	"warder/authz/redis"
 	"warder/cmd/warder/internal/clitest"
 )
 
@@ -74,6 +76,29 @@ func TestPasswordFile(t *testing.T) {
 				t.Error("the password is not that of the file")
 			}
 		}
+	}
+}
+
+// TestSentinelPasswordFile checks that the password of Sentinels is read from its file, and read
+// again.
+func TestSentinelPasswordFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := clitest.WriteFile(t, dir, "sentinel", "canary\n")
+	path := clitest.WriteFile(t, dir, "warder.yaml", "jwt: {keys: [{secret: "+clitest.Secret+"}]}\ndirectory: {database_url: 'postgres://d/app'}\n"+
+		"sessions: {redis_url: 'redis+sentinel://s/main', sentinel: {username: watcher, password_file: sentinel}}\n")
+	s, _, err := Read(path, clitest.Environment()).Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Sessions.SecretFiles(); len(got) != 1 || got[0] != (SecretFile{Key: "sessions.sentinel.password_file", Path: file}) {
+		t.Errorf("files %v", got)
+	}
+	if got := s.Sessions.Redis(nil).Sentinel; got != (redis.Sentinel{Username: "watcher", Password: "canary"}) {
+		t.Errorf("Sentinels %+v", got)
+	}
+	if got := s.Sessions.WithSecrets([]mask.Secret{mask.New("other")}).RedisSecrets(); got != (redis.Secrets{URL: "redis+sentinel://s/main", SentinelPassword: "other"}) {
+		t.Errorf("other secrets %+v", got)
 	}
 }
 

@@ -68,6 +68,14 @@ type Sessions struct {
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
 	PasswordCommand            *PasswordCommand // prints Password; nil if no program does
+	Sentinel                   Sentinel
+}
+
+// Sentinel contains the settings of the Sentinels of the URL.
+type Sentinel struct {
+	MasterName, Username string
+	Password             mask.Secret
+	PasswordFile         SecretFile
 }
 
 // ClientTLS contains the names of certificate files for connections to a server, and the name that

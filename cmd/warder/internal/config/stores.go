@@ -20,8 +20,14 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{
 		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), TLS: redis.TLS(c.TLS),
+		Sentinel:    redis.Sentinel{MasterName: c.Sentinel.MasterName, Username: c.Sentinel.Username, Password: c.Sentinel.Password.Reveal()},
 		KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
 	}
+}
+
+// RedisSecrets returns what may change of the configuration of the session store.
+func (c Sessions) RedisSecrets() redis.Secrets {
+	return redis.Secrets{URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), SentinelPassword: c.Sentinel.Password.Reveal()}
 }
 
 // Postgres returns the configuration of the store of users and API keys in Postgres.

@@ -102,7 +102,7 @@ func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s conf
 	}
 	if len(e.Excess) > 0 {
 		r.say("sessions.rights", warning, setting, "the user may do more than the service needs: %s; give it +exists and +role%s on %s only",
-			strings.Join(e.Excess, "; "), trackingRights(s.Tracked), "the session keys")
+			strings.Join(e.Excess, "; "), furtherRights(e, s.Tracked), "the session keys")
 	} else {
 		r.say("sessions.rights", good, setting, "the user may not do what the service does not need, as far as was tried")
 	}
@@ -117,11 +117,14 @@ func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s conf
 	}
 }
 
-func trackingRights(tracked bool) string {
-	if !tracked {
-		return ""
+func furtherRights(e redis.Examination, tracked bool) (rights string) {
+	if e.Cluster {
+		rights = ", +cluster|nodes and +asking"
 	}
-	return " and what sessions.consistency tracked needs (+pttl +client|id +client|tracking +subscribe +ping +pubsub|numsub)"
+	if tracked {
+		rights += " and what sessions.consistency tracked needs (+pttl +client|id +client|tracking +subscribe +ping +pubsub|numsub)"
+	}
+	return rights
 }
 
 // protected says how a connection is protected.

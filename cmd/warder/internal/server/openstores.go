@@ -65,16 +65,15 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 		}
 		return c.WithSecrets(contents).WithPassword(command.last())
 	}
-	settings.Reread = func(ctx context.Context) (url, password string, err error) {
+	settings.Reread = func(ctx context.Context) (redis.Secrets, error) {
 		contents, err := again.readAgain(ctx, files)
 		if err == nil && command != nil {
 			_, err = command.ask(ctx, commandPause)
 		}
 		if err != nil {
-			return "", "", err
+			return redis.Secrets{}, err
 		}
-		now := with(contents)
-		return now.RedisURL.Reveal(), now.Password.Reveal(), nil
+		return with(contents).RedisSecrets(), nil
 	}
 	sessions, err := redis.New(settings)
 	if err != nil {
@@ -90,8 +89,7 @@ func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took t
 		related: func(contents []mask.Secret) []config.SecretFile { return with(contents).RelatedFiles() },
 		command: command,
 		use: func(contents []mask.Secret) ([]any, error) {
-			now := with(contents)
-			return nil, sessions.Reconfigure(now.RedisURL.Reveal(), now.Password.Reveal())
+			return nil, sessions.Reconfigure(with(contents).RedisSecrets())
 		},
 	})
 	s.OnClose(func() { _ = sessions.Close() })

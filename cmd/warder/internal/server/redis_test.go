@@ -134,8 +134,8 @@ func TestWrongRedis(t *testing.T) {
 	plain, sentinel, cluster := authztest.StartRedis(t, ""), authztest.StartSentinel(t, ""), authztest.StartRedisCluster(t, "")
 	for _, tt := range []struct{ url, want string }{
 		{"redis://" + plain.Addr + "/99", "DB index is out of range"},
-		{"redis://" + sentinel.Addr, "the server is a Sentinel, which has no sessions; name the primary"},
-		{"redis://" + cluster.Addr + "/0", "the server belongs to a Redis Cluster, which is not supported yet"},
+		{"redis://" + sentinel.Addr, "the server is a Sentinel, which has no sessions; write redis+sentinel://host:26379/NAME/0"},
+		{"redis://" + cluster.Addr + "/0", "the server belongs to a Redis Cluster, of which each server has a part of the sessions; write redis+cluster://"},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
 			t.Parallel()
