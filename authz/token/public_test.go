@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -251,7 +252,7 @@ func TestParsePublicKey(t *testing.T) {
 		{"a request", "another kind", block("CERTIFICATE REQUEST", der)},
 		{"a broken key", "cannot be read", block("PUBLIC KEY", pub.Bytes[1:])},
 		{"a key in the place of a certificate", "cannot be read", block("CERTIFICATE", pub.Bytes)},
-		{"trailing bytes", "cannot be read", block("PUBLIC KEY", append(pub.Bytes[:len(pub.Bytes):len(pub.Bytes)], 0))},
+		{"trailing bytes", "cannot be read", block("PUBLIC KEY", append(slices.Clip(pub.Bytes), 0))},
 		{"weak", "has 1024 bits", publicPEM(t, weak)},
 		{"DER", "is DER", string(pub.Bytes)},
 		{"a JWK", "belongs in jwks_file", ` {"kty":"EC"}`},
