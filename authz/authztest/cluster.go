@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 	for range 6 {
 		bus := strconv.Itoa(freePort(t))
 		buses = append(buses, bus)
-		cluster.Servers = append(cluster.Servers, startRedis(t, c.Password, append(args, "--cluster-port", bus)...))
+		cluster.Servers = append(cluster.Servers, startRedis(t, c.Password, slices.Concat(args, []string{"--cluster-port", bus})...))
 	}
 	first := cluster.Servers[0]
 	for i, s := range cluster.Servers[1:] {

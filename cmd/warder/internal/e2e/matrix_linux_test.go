@@ -36,6 +36,10 @@ type fault struct {
 	// before changes how warder is started for the row; nil if it stays as it is. If it returns a
 	// reason, the row is left out.
 	before func(t *testing.T, s *stage) (leftOut string)
+	// self says that the fault ends by itself, which end waits for.
+	self bool
+	// restore puts right what the fault has left, after the row was measured; nil: nothing.
+	restore func(t *testing.T, s *stage)
 	// begin and end the fault. When end returns, the stores and Envoy serve again, and warder runs.
 	begin, end func(t *testing.T, s *stage)
 }
@@ -51,6 +55,8 @@ type setup struct {
 func setups() []setup {
 	return []setup{
 		{"Redis, Postgres", startStores, join(noFault(), redisFaults(), postgresFaults(), processFaults(), logFaults(), machineFaults())},
+		{"Sentinel", startSentinels, join(noFault(), sentinelFaults())},
+		{"Cluster", startCluster, join(noFault(), clusterFaults())},
 		{"PgBouncer", startPooledStores, join(noFault(), poolerFaults(), postgresFaults())},
 	}
 }
@@ -466,7 +472,9 @@ func (s *stage) row(t *testing.T, f fault, p plan) *faultRow {
 			f.end(t, s)
 		}
 	}()
-	s.wait(max(p.during, f.lasts))
+	if !f.self {
+		s.wait(max(p.during, f.lasts))
+	}
 	if f.bites {
 		waitFor(t, "the fault to keep a request from an answer", func() error {
 			if unanswered, _ := r.ledger.failures(began); len(unanswered) == 0 {
@@ -486,6 +494,9 @@ func (s *stage) row(t *testing.T, f fault, p plan) *faultRow {
 	_, later := r.ledger.failures(well.Add(1))
 	r.meanwhile, r.recovery, r.later = len(meanwhile)-len(after), well.Sub(ended), len(later)
 	r.check(t)
+	if f.restore != nil {
+		f.restore(t, s)
+	}
 	return r
 }
 

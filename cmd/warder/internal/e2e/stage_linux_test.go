@@ -38,6 +38,9 @@ type stores struct {
 	redisURL string // what warder uses
 	postgres *authztest.Postgres
 	bouncer  *authztest.PgBouncer // nil: there is none
+	// sentinels watch redis and its replicas; nil: there are none.
+	sentinels *authztest.Sentinels
+	cluster   *authztest.Cluster // redis is one of its primaries; nil: there is none
 	// sessions writes sessions. It does not use the connections of warder, so that logouts go on
 	// while warder cannot reach the store.
 	sessions redis.UniversalClient
