@@ -38,7 +38,7 @@ func (r *running) scrape() clitest.Scrape {
 
 // contractMetrics are the names that dashboards and alerts may rely on.
 var contractMetrics = []string{
-	"warder_decisions_total", "warder_decision_duration_seconds", "warder_store_requests_total", "warder_store_duration_seconds",
+	"warder_decisions_total", "warder_decision_duration_seconds", "warder_store_requests_total", "warder_store_duration_seconds", "warder_store_available",
 	"warder_cache_requests_total", "warder_log_lines_dropped_total", "warder_policy_last_reload_successful", "warder_policy_last_reload_timestamp_seconds", "warder_policy_info",
 	"grpc_server_started_total", "grpc_server_handled_total", "go_goroutines", "process_cpu_seconds_total",
 }
