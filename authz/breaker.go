@@ -192,6 +192,10 @@ func (b *Breaker[K]) probe(failed K) {
 		// some answer meanwhile.
 		case !errors.Is(err, ErrOverloaded) || now.Sub(began) >= 2*b.c.Timeout:
 			b.gone(now, err)
+			if answered() { // since it was looked at above, by an answer that found nothing to end
+				b.back()
+				return
+			}
 			if b.c.Renew != nil {
 				b.c.Renew()
 			}

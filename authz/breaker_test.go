@@ -154,6 +154,52 @@ func TestBreakerOutage(t *testing.T) {
 	}
 }
 
+// An errLate is the error of a probe. looked is called whenever the breaker looks at it.
+type errLate struct{ looked func() }
+
+func (e errLate) Error() string { return "late" }
+
+func (e errLate) Is(target error) bool {
+	if target == ErrOverloaded {
+		e.looked()
+	}
+	return false
+}
+
+// An answer that comes while the failure of a probe is recorded ends the outage too. Otherwise
+// nothing would ever end it: no question is sent, and no probe is in progress.
+func TestBreakerAnswerDuringProbe(t *testing.T) {
+	t.Parallel()
+	for meanwhile := 1; meanwhile <= 4; meanwhile++ { // the look at which the answer comes
+		synctest.Test(t, func(t *testing.T) {
+			var log journal
+			store := new(unstable)
+			g := store.guarded(t, &log)
+			looks := 0
+			probe := errLate{func() {
+				if looks++; looks == meanwhile {
+					g.Answered()
+				}
+			}}
+			store.set(func(string) (User, error) {
+				if store.asked.Load() == 1 {
+					return User{}, errRefused
+				}
+				return User{}, probe
+			})
+			if _, err := g.User(t.Context(), "42"); !errors.Is(err, errRefused) {
+				t.Fatalf("the first question: %v", err)
+			}
+			synctest.Wait()
+			store.set(well)
+			time.Sleep(time.Minute)
+			if u, err := g.User(t.Context(), "42"); err != nil || !u.Active || !g.Available() {
+				t.Errorf("a minute after an answer at look %d of %d: %v, %v", meanwhile, looks, u, err)
+			}
+		})
+	}
+}
+
 // What is not an outage leaves the store available to all.
 func TestBreakerNoOutage(t *testing.T) {
 	t.Parallel()
