@@ -394,6 +394,10 @@ func (c *cluster) moved(ctx context.Context, key string, at place, err error) bo
 
 func (c *cluster) elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error) {
 	c.mu.Lock()
+	if c.running.Err() != nil { // close would not find a new node
+		c.mu.Unlock()
+		return 0, errClosed
+	}
 	n := c.nodeAt(to.address)
 	c.mu.Unlock()
 	value, err := n.integer(ctx, true, command, key)
@@ -424,7 +428,10 @@ func (c *cluster) available() bool {
 
 func (c *cluster) close() {
 	c.dissolve()
-	for _, n := range c.byAddr {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.byAddr))
+	c.mu.Unlock()
+	for _, n := range all {
 		n.close()
 	}
 }

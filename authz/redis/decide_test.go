@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -72,5 +73,28 @@ func TestReign(t *testing.T) {
 	}
 	if w.moved(t.Context(), "", place{node: n}, nil) || !w.moved(t.Context(), "", place{node: &node{}}, nil) {
 		t.Error("the owner is not the one that is believed")
+	}
+}
+
+// TestElsewhereClosed: a cluster that is closed begins to use no server to which another one
+// redirects a question. Nobody would close the connections to it.
+func TestElsewhereClosed(t *testing.T) {
+	t.Parallel()
+	s, err := New(Config{URL: "redis+cluster://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, is := s.servers.Load().topology.(*cluster)
+	if !is {
+		t.Fatal("not a cluster")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.elsewhere(t.Context(), "exists", "session:1:a", &redirection{ask: true, address: "127.0.0.1:2"}); !errors.Is(err, errClosed) {
+		t.Errorf("after Close: %v; want %v", err, errClosed)
+	}
+	if len(c.byAddr) > 0 {
+		t.Errorf("%d servers are in use after Close", len(c.byAddr))
 	}
 }
