@@ -393,12 +393,16 @@ func (c *cluster) moved(ctx context.Context, key string, at place, err error) bo
 }
 
 func (c *cluster) elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error) {
+	address := peerAddress(to.address, "", false, false) // of IPv6 it is without brackets
+	if address == "" {
+		return 0, to // a server without a host would be one on this machine
+	}
 	c.mu.Lock()
 	if c.running.Err() != nil { // close would not find a new node
 		c.mu.Unlock()
 		return 0, errClosed
 	}
-	n := c.nodeAt(to.address)
+	n := c.nodeAt(address)
 	c.mu.Unlock()
 	value, err := n.integer(ctx, true, command, key)
 	if err != nil {

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 )
@@ -96,5 +98,32 @@ func TestElsewhereClosed(t *testing.T) {
 	}
 	if len(c.byAddr) > 0 {
 		t.Errorf("%d servers are in use after Close", len(c.byAddr))
+	}
+}
+
+// TestElsewhere: which server a question is redirected to.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"127.0.0.1:2": "127.0.0.1:2",
+		"::1:2":       "[::1]:2", // as servers write it
+		"[::1]:2":     "[::1]:2",
+		":2":          "", // not this machine
+		"2":           "",
+		"":            "",
+	} {
+		s, err := New(Config{URL: "redis+cluster://127.0.0.1:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ := s.servers.Load().topology.(*cluster)
+		to := &redirection{ask: true, address: address}
+		_, err = c.elsewhere(t.Context(), "exists", "session:1:a", to)
+		if used := slices.Collect(maps.Keys(c.byAddr)); err == nil || want == "" && (len(used) > 0 || !errors.Is(err, to)) || want != "" && !slices.Equal(used, []string{want}) {
+			t.Errorf("%q: uses %q, %v; want %q", address, used, err, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
