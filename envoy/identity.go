@@ -364,7 +364,7 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		slices.Sort(remove)
 		remove = slices.Compact(remove)
 	}
-	return id.withheld.rewrite(set, request), remove
+	return id.withheld.rewrite(set, remove, request), remove
 }
 
 // A fieldSet is the set of fields that a response sets, with one bit for each.

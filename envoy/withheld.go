@@ -56,18 +56,22 @@ func (w *withheld) isAPIKey(h authz.Header) bool {
 	return slices.ContainsFunc(w.schemes, func(s string) bool { return strings.EqualFold(s, scheme) })
 }
 
-// rewrite adds what is left of the other fields to the headers to set, which are sorted by name.
-func (w *withheld) rewrite(set []setHeader, request authz.Headers) []setHeader {
+// rewrite adds what is left of the other fields to the headers to set. A field that is removed
+// as a whole, as strip_headers can demand, is not set. Both lists are sorted by name.
+func (w *withheld) rewrite(set []setHeader, remove []string, request authz.Headers) []setHeader {
 	if rest, changed := w.cookiesLeft(request); changed && rest != "" {
-		set = insert(set, setHeader{fieldCookie, rest})
+		set = insert(set, remove, setHeader{fieldCookie, rest})
 	}
 	if rest, changed := w.protocolsLeft(request); changed && rest != "" {
-		set = insert(set, setHeader{fieldProtocol, rest})
+		set = insert(set, remove, setHeader{fieldProtocol, rest})
 	}
 	return set
 }
 
-func insert(set []setHeader, h setHeader) []setHeader {
+func insert(set []setHeader, remove []string, h setHeader) []setHeader {
+	if _, removed := slices.BinarySearch(remove, h.name); removed {
+		return set
+	}
 	i, _ := slices.BinarySearchFunc(set, h.name, func(have setHeader, name string) int { return strings.Compare(have.name, name) })
 	return slices.Insert(set, i, h)
 }

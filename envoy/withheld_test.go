@@ -73,3 +73,26 @@ func TestWithheld(t *testing.T) {
 		}
 	}
 }
+
+// A field that strip_headers removes is removed, whatever is left of it without credentials.
+func TestWithheldStripped(t *testing.T) {
+	t.Parallel()
+	for _, strip := range [][]string{{"cookie", "sec-websocket-protocol"}, {"Cookie", "sec_websocket_protocol"}} {
+		id, err := newIdentity(IdentityConfig{
+			RemoveCredentials: true, StripHeaders: strip,
+			Sources: authz.Sources{Tokens: []authz.Source{{Cookie: "token"}, {WebSocketProtocol: "bearer"}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range []authz.Header{{Name: "cookie", Value: "a=1; token=x"}, {Name: "sec-websocket-protocol", Value: "chat, bearer, x"}} {
+			set, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), authz.Headers{h})
+			if why := id.misshapenYes(&CheckResponse{set: set, remove: remove}); why != "" {
+				t.Errorf("%q, %s: the guard refuses the answer: %s", strip, h.Name, why)
+			}
+			if !slices.Contains(remove, h.Name) {
+				t.Errorf("%q: %s is not removed", strip, h.Name)
+			}
+		}
+	}
+}
