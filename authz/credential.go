@@ -344,6 +344,16 @@ func (r *SourceReader) Credentials(in *Request) []string {
 	every := &policy.Route{User: &policy.UserRule{}, APIKey: &policy.APIKeyRule{}, TokenQuery: true, APIKeyQuery: true}
 	all := credential{seen: []string{}}
 	r.search(every, in, &all)
+	for _, text := range all.seen { // each of those that a proxy has joined
+		if !joined(text) {
+			continue
+		}
+		for part := range strings.SplitSeq(text, ",") {
+			if part = trimSpace(part); part != "" {
+				all.see(afterWord(part))
+			}
+		}
+	}
 	if !slices.ContainsFunc(r.headers, func(h headerSource) bool { return h.name == fieldAuthorization }) {
 		for i := range in.Headers {
 			if in.Headers[i].Name == fieldAuthorization {

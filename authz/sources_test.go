@@ -82,7 +82,10 @@ func TestCredentialsAreSeen(t *testing.T) {
 		"a cookie without its scheme, from another site": {
 			Method: "POST", Headers: authz.Headers{{Name: "cookie", Value: "d=" + secret}, {Name: "sec-fetch-site", Value: "cross-site"}},
 		},
-		"the second cookie": {Headers: authz.Headers{{Name: "cookie", Value: "c=x; c=" + secret}}},
+		"joined keys":         {Headers: authz.Headers{{Name: "x-key", Value: "other-0123456789," + secret}}},
+		"joined schemes":      {Headers: authz.Headers{{Name: "authorization", Value: "Bearer other-0123456789, ApiKey " + secret}}},
+		"joined, and strange": {Headers: authz.Headers{{Name: "authorization", Value: "Basic other-0123456789,Digest " + secret}}},
+		"the second cookie":   {Headers: authz.Headers{{Name: "cookie", Value: "c=x; c=" + secret}}},
 	}
 	for _, source := range slices.Concat(tokens, apiKeys) {
 		fields, query := source.Carry(secret)
