@@ -338,6 +338,20 @@ func parameters(path string) iter.Seq2[string, string] {
 	}
 }
 
+// inQuery reports whether the query of a request names a source, whether or not its route reads
+// it: a client may have sent its credential to the wrong route.
+func (r *SourceReader) inQuery(in *Request) bool {
+	if len(r.queries) == 0 {
+		return false
+	}
+	for name := range parameters(in.Path) {
+		if slices.ContainsFunc(r.queries, func(s querySource) bool { return s.name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
 // Credentials returns every text in the request that may be a credential, whatever route
 // matches, so that logs can mask it.
 func (r *SourceReader) Credentials(in *Request) []string {

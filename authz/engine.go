@@ -124,7 +124,7 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	}
 	if found.route != nil && !d.allowed {
 		d.origin = readableBy(found.route, r)
-		d.denials, d.bare = found.route.Denials, found.route.TokenQuery || found.route.APIKeyQuery
+		d.denials, d.bare = found.route.Denials, found.route.TokenQuery || found.route.APIKeyQuery || e.sources.inQuery(r)
 	} else if !d.allowed {
 		d.denials = p.Denials()
 	}
