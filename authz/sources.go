@@ -158,6 +158,12 @@ func (s Sources) Check() []error {
 			taken[place] = field
 		}
 	}
+	for i, source := range tokens {
+		other := slices.IndexFunc(tokens, func(other Source) bool { return other != source && other.Contains(source.WebSocketProtocol) })
+		if other >= 0 {
+			fail(s.TokenField(i), "%s begins as that of %s, so both would read one token; use names that begin differently", source, s.TokenField(other))
+		}
+	}
 	for place, field := range taken {
 		header, scheme, _ := strings.Cut(place, " ")
 		if raw := taken[header+" "]; strings.HasPrefix(header, "header:") && scheme != "" && raw != "" {
