@@ -185,7 +185,7 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 	}
 	out = s.responseFor(decision, in, request)
-	if !s.fits(carries, out.set) && out.status == http.StatusOK {
+	if !s.fits(carries, out.set, request.Headers) && out.status == http.StatusOK {
 		decision = authz.Deny(authz.ReasonRequestMalformed)
 		out = s.responseFor(decision, in, request)
 	}
@@ -194,12 +194,21 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 
 // fits reports whether Envoy accepts a request after the headers in set are added. Removed
 // headers do not make room, because Envoy counts after each change and removes headers last. A
-// header that is set to a part of itself takes no room.
-func (s *Server) fits(carries load, set []setHeader) bool {
+// header that is set to a part of itself takes no room, unless it becomes longer by the spaces
+// after its separators.
+func (s *Server) fits(carries load, set []setHeader, request authz.Headers) bool {
 	for _, h := range set {
 		if !s.identity.withheld.rewrites(h.name) {
 			carries.add(h.name, h.value)
+			continue
 		}
+		grows := len(h.value)
+		for i := range request {
+			if request[i].Name == h.name {
+				grows -= len(request[i].Value)
+			}
+		}
+		carries.bytes += max(0, grows)
 	}
 	return carries.fields <= s.room.fields && carries.bytes <= s.room.bytes
 }

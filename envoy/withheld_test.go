@@ -96,3 +96,23 @@ func TestWithheldStripped(t *testing.T) {
 		}
 	}
 }
+
+// Cookies that are left may take more room than all of them before, by the spaces between them.
+func TestWithheldGrows(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Config{
+		Decider: denying(authz.ReasonInternal), MaxHeaders: 1, MaxHeaderKB: 1,
+		Identity: IdentityConfig{RemoveCredentials: true, Sources: authz.Sources{Tokens: []authz.Source{{Cookie: "t"}}}},
+	})
+	for cookies, want := range map[string]bool{
+		"t=1;a;b;c;d":           true,  // a; b; c; d is shorter
+		"t=1;a;b;c;d;e;f":       false, // a; b; c; d; e; f is a byte longer
+		"t=1; a; b; c; d; e; f": true,
+	} {
+		request := authz.Headers{{Name: "cookie", Value: cookies}}
+		set := s.identity.withheld.rewrite(nil, nil, request)
+		if got := s.fits(load{fields: 1, bytes: 1 << 10}, set, request); got != want {
+			t.Errorf("%q fits: %v, want %v (%q)", cookies, got, want, set)
+		}
+	}
+}
