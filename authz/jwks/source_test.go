@@ -260,14 +260,10 @@ func TestStartWithoutKeys(t *testing.T) {
 		"a name twice":     func(p *provider) { p.body = strings.Replace(setOf("a"), `"kty"`, `"kty":"RSA","kty"`, 1) },
 		"too long":         func(p *provider) { p.body = setOf("a") + strings.Repeat(" ", jwks.MaxBody) },
 		"slower than 10 s": func(p *provider) { p.slow = time.Hour },
-		"another host": func(p *provider) {
-			p.status, p.header = 302, http.Header{"Location": {"https://evil.example.com/keys"}}
-		},
-		"not encrypted": func(p *provider) { p.status, p.header = 302, http.Header{"Location": {"http://id.example.com/keys"}} },
-		"another port": func(p *provider) {
-			p.status, p.header = 307, http.Header{"Location": {"https://id.example.com:444/keys"}}
-		},
-		"a loop": func(p *provider) { p.status, p.header = 301, http.Header{"Location": {"/keys"}} },
+		"another host":     func(p *provider) { p.moved = "https://evil.example.com/v2/keys" },
+		"not encrypted":    func(p *provider) { p.moved = "http://id.example.com/v2/keys" },
+		"another port":     func(p *provider) { p.moved = "https://id.example.com:444/v2/keys" },
+		"a loop":           func(p *provider) { p.status, p.header = 301, http.Header{"Location": {"/keys"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -287,7 +283,7 @@ func TestStartWithoutKeys(t *testing.T) {
 				if strings.Contains(r.log.String(), "?") {
 					t.Error(r.log.String())
 				}
-				p.set(func(p *provider) { p.slow, p.header = 0, nil })
+				p.set(func(p *provider) { p.slow, p.header, p.moved = 0, nil, "" })
 				p.keys("a")
 				time.Sleep(jwks.FetchTimeout + 2*time.Second)
 				if r.now() != "a" {
