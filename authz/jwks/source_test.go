@@ -294,6 +294,36 @@ func TestStartWithoutKeys(t *testing.T) {
 	}
 }
 
+// What a provider answers later replaces no good keys either, unless it is a key set.
+func TestBadAnswerKeepsKeys(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(p *provider){
+		"status 500":   func(p *provider) { p.status = 500 },
+		"no body":      func(p *provider) { p.body = "" },
+		"a page":       func(p *provider) { p.body = "<html>sign in</html>" },
+		"no keys":      func(p *provider) { p.body = `{"keys":[]}` },
+		"only secrets": func(p *provider) { p.body = `{"keys":[{"kty":"oct","k":"AAAAAAAA","kid":"b"}]}` },
+		"too long":     func(p *provider) { p.body = setOf("b") + strings.Repeat(" ", jwks.MaxBody) },
+		"another host": func(p *provider) { p.body, p.moved = setOf("b"), "https://evil.example.com/v2/keys" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &provider{body: setOf("a")}
+			run(t, p, jwks.Config{Issuer: issuer, URL: keysURL, MaxAge: 2 * time.Hour}, func(t *testing.T, r *rig) {
+				p.set(change)
+				time.Sleep(jwks.DefaultRefresh + time.Minute)
+				if s := r.Status(); r.now() != "a" || r.uses() != "1 a" || s.Failed.IsZero() {
+					t.Errorf("keys %q, used %q, %+v", r.now(), r.uses(), s)
+				}
+				time.Sleep(2 * time.Hour)
+				if r.now() != "" {
+					t.Errorf("keys %q after max_age", r.now())
+				}
+			})
+		})
+	}
+}
+
 // A redirect on the same host is followed.
 func TestRedirect(t *testing.T) {
 	t.Parallel()
