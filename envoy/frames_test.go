@@ -1179,7 +1179,8 @@ func TestWindows(t *testing.T) {
 // TestStreamLimit tests that calls over the limit are refused, and no others.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
-	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	// The calls are many, and a check that waited for its deadline would be overloaded.
+	_, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Minute}), nil)
 	p := newFramePeer(t, address)
 	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
