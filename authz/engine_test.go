@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"warder/authz"
 	"warder/authz/authztest"
+	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/policy"
 )
@@ -133,6 +136,138 @@ func TestDenyNeverAllows(t *testing.T) {
 			t.Errorf("Deny(%v) has reason %v, want internal", reason, d.Reason())
 		}
 	}
+}
+
+// RX-01, SK-07: what can be refused without a store is, so that it costs the stores nothing and is
+// no outage. The stores of this engine fail, so a question to one would show as a 503.
+func TestDecideAsksNothing(t *testing.T) {
+	t.Parallel()
+	down := authztest.Lying{Err: errors.New("connection refused")}
+	e := engineOf(t, down, down, down)
+	bearer := func(secret string, claims map[string]any) authz.Headers {
+		all := map[string]any{"sub": "42", "jti": "s-1", "exp": time.Now().Add(time.Hour).Unix()}
+		maps.Copy(all, claims)
+		return authz.Headers{{Name: "authorization", Value: "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(secret), Claims: all})}}
+	}
+	key := func(text string) authz.Headers { return authz.Headers{{Name: "x-api-key", Value: text}} }
+	good := bearer(engineSecret, nil)
+	for _, test := range []struct {
+		name    string
+		want    authz.Reason
+		path    string
+		headers authz.Headers
+	}{
+		{"a good token", authz.ReasonSessionsUnavailable, "/user", good}, // this one asks
+		{"a good key", authz.ReasonDirectoryUnavailable, "/key", key("wk_live_0123456789")},
+		{"a forged token", authz.ReasonTokenSignature, "/user", bearer(strings.ToUpper(engineSecret), nil)},
+		{"an expired token", authz.ReasonTokenExpired, "/user", bearer(engineSecret, map[string]any{"exp": 1})},
+		{"an id with a colon", authz.ReasonTokenClaims, "/user", bearer(engineSecret, map[string]any{"sub": "42:s-1"})},
+		{"a text", authz.ReasonTokenMalformed, "/user", authz.Headers{{Name: "authorization", Value: "Bearer x"}}},
+		{"two tokens", authz.ReasonCredentialsAmbiguous, "/user", slices.Concat(good, good)},
+		{"a short key", authz.ReasonAPIKeyMalformed, "/key", key("wk")},
+		{"a key with a quote", authz.ReasonAPIKeyMalformed, "/key", key("wk_live_' OR '1'='1")},
+		{"a path with two readings", authz.ReasonPathAmbiguous, "/user/../key", good},
+		{"no route", authz.ReasonRouteUnmatched, "/nowhere", good},
+	} {
+		d := e.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Path: test.path, Headers: test.headers}))
+		if d.Allowed() || d.Reason() != test.want {
+			t.Errorf("%s: allowed %v, %v; want %v", test.name, d.Allowed(), d.Reason(), test.want)
+		}
+	}
+}
+
+// A token of an issuer whose keys could not be read is neither good nor bad: that is an outage and
+// a 503, never a 401, and no reason to take its bearer for nobody.
+func TestDecideKeysUnknown(t *testing.T) {
+	t.Parallel()
+	v, err := token.NewVerifier(token.Config{Issuers: []token.Issuer{{Name: "https://id.example.com", KeysUnknown: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(`
+version: 1
+routes:
+  - {id: user, match: /user, allow: [{anonymous: {}}, {user: {}}]}
+`)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := authz.NewEngine(authz.Config{Policy: p, Tokens: v, Sessions: facts{}, Users: facts{}, APIKeys: facts{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for issuer, want := range map[string]authz.Reason{
+		"https://id.example.com":    authz.ReasonKeysUnavailable,
+		"https://other.example.com": authz.ReasonTokenClaims,
+	} {
+		d := e.Decide(t.Context(), authz.NewRequest(authz.Attributes{Method: "GET", Path: "/user", Headers: authz.Headers{
+			{Name: "authorization", Value: "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(engineSecret), Claims: map[string]any{
+				"iss": issuer, "sub": "42", "jti": "s-1", "exp": time.Now().Add(time.Hour).Unix(),
+			}})},
+		}}))
+		if d.Allowed() || d.Reason() != want {
+			t.Errorf("%s: allowed %v, %v; want %v", issuer, d.Allowed(), d.Reason(), want)
+		}
+	}
+}
+
+// CA-02: what is cached is a fact about a credential. Each route judges it anew, for the address
+// and the session of each request.
+func TestDecideOnCachedFacts(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(`
+version: 1
+routes:
+  - {id: user, match: /user, allow: [{user: {roles: [USER]}}]}
+  - {id: control, match: /control, allow: [{user: {roles: [CONTROL]}}]}
+  - {id: office, match: /office, allow: [{user: {}}], client_ips: [203.0.113.0/24]}
+  - {id: read, match: /read, allow: [{api_key: {scopes: [read]}}]}
+  - {id: write, match: /write, allow: [{api_key: {scopes: [write]}}]}
+`)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: []byte(engineSecret)}}, Remember: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := memory.New(nil)
+	store.PutSession("42", "s-1", 0)
+	store.PutUser("42", authz.User{Active: true, Roles: authz.Names{"USER"}})
+	store.PutAPIKey(authz.HashAPIKey("wk_live_0123456789"), authz.APIKey{Prefix: "wk_live", Active: true, Scopes: authz.Names{"read"}})
+	cached := authz.StaleConfig{MaxAge: time.Hour, Timeout: time.Second, Size: 100, Now: time.Now}
+	users, keys := authz.NewStaleUsers(store, cached), authz.NewStaleAPIKeys(store, cached)
+	e, err := authz.NewEngine(authz.Config{Policy: p, Tokens: v, Sessions: store, Users: users, APIKeys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := authz.Header{Name: "authorization", Value: "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(engineSecret), Claims: map[string]any{
+		"sub": "42", "jti": "s-1", "exp": time.Now().Add(time.Hour).Unix(),
+	}})}
+	key := authz.Header{Name: "x-api-key", Value: "wk_live_0123456789"}
+	judge := func(want authz.Reason, path, ip string, credential authz.Header) {
+		t.Helper()
+		d := e.Decide(t.Context(), authz.NewRequest(authz.Attributes{
+			Method: "GET", Path: path, ClientIP: netip.MustParseAddr(ip), Headers: authz.Headers{credential},
+		}))
+		if d.Reason() != want || d.Allowed() != want.Allows() {
+			t.Errorf("%s from %s: allowed %v, %v; want %v", path, ip, d.Allowed(), d.Reason(), want)
+		}
+	}
+	for range 2 { // the second time, all facts are cached
+		judge(authz.ReasonSession, "/user", "192.0.2.7", bearer)
+		judge(authz.ReasonRoleMissing, "/control", "192.0.2.7", bearer)
+		judge(authz.ReasonSession, "/office", "203.0.113.9", bearer)
+		judge(authz.ReasonClientIPDenied, "/office", "192.0.2.7", bearer)
+		judge(authz.ReasonAPIKey, "/read", "192.0.2.7", key)
+		judge(authz.ReasonScopeMissing, "/write", "192.0.2.7", key)
+		judge(authz.ReasonCredentialsMissing, "/user", "192.0.2.7", key)
+	}
+	if u, k := users.Counts(), keys.Counts(); u.Hits < 3 || k.Hits < 2 {
+		t.Errorf("the caches were hit %d and %d times: this tests too little", u.Hits, k.Hits)
+	}
+	store.DeleteSession("42", "s-1")
+	judge(authz.ReasonSessionRevoked, "/user", "192.0.2.7", bearer)
 }
 
 func TestNewClientIPResolver(t *testing.T) {

@@ -260,14 +260,10 @@ func TestStartWithoutKeys(t *testing.T) {
 		"a name twice":     func(p *provider) { p.body = strings.Replace(setOf("a"), `"kty"`, `"kty":"RSA","kty"`, 1) },
 		"too long":         func(p *provider) { p.body = setOf("a") + strings.Repeat(" ", jwks.MaxBody) },
 		"slower than 10 s": func(p *provider) { p.slow = time.Hour },
-		"another host": func(p *provider) {
-			p.status, p.header = 302, http.Header{"Location": {"https://evil.example.com/keys"}}
-		},
-		"not encrypted": func(p *provider) { p.status, p.header = 302, http.Header{"Location": {"http://id.example.com/keys"}} },
-		"another port": func(p *provider) {
-			p.status, p.header = 307, http.Header{"Location": {"https://id.example.com:444/keys"}}
-		},
-		"a loop": func(p *provider) { p.status, p.header = 301, http.Header{"Location": {"/keys"}} },
+		"another host":     func(p *provider) { p.moved = "https://evil.example.com/v2/keys" },
+		"not encrypted":    func(p *provider) { p.moved = "http://id.example.com/v2/keys" },
+		"another port":     func(p *provider) { p.moved = "https://id.example.com:444/v2/keys" },
+		"a loop":           func(p *provider) { p.status, p.header = 301, http.Header{"Location": {"/keys"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -287,11 +283,41 @@ func TestStartWithoutKeys(t *testing.T) {
 				if strings.Contains(r.log.String(), "?") {
 					t.Error(r.log.String())
 				}
-				p.set(func(p *provider) { p.slow, p.header = 0, nil })
+				p.set(func(p *provider) { p.slow, p.header, p.moved = 0, nil, "" })
 				p.keys("a")
 				time.Sleep(jwks.FetchTimeout + 2*time.Second)
 				if r.now() != "a" {
 					t.Errorf("keys %q after it is well again: %s", r.now(), r.log.String())
+				}
+			})
+		})
+	}
+}
+
+// What a provider answers later replaces no good keys either, unless it is a key set.
+func TestBadAnswerKeepsKeys(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(p *provider){
+		"status 500":   func(p *provider) { p.status = 500 },
+		"no body":      func(p *provider) { p.body = "" },
+		"a page":       func(p *provider) { p.body = "<html>sign in</html>" },
+		"no keys":      func(p *provider) { p.body = `{"keys":[]}` },
+		"only secrets": func(p *provider) { p.body = `{"keys":[{"kty":"oct","k":"AAAAAAAA","kid":"b"}]}` },
+		"too long":     func(p *provider) { p.body = setOf("b") + strings.Repeat(" ", jwks.MaxBody) },
+		"another host": func(p *provider) { p.body, p.moved = setOf("b"), "https://evil.example.com/v2/keys" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &provider{body: setOf("a")}
+			run(t, p, jwks.Config{Issuer: issuer, URL: keysURL, MaxAge: 2 * time.Hour}, func(t *testing.T, r *rig) {
+				p.set(change)
+				time.Sleep(jwks.DefaultRefresh + time.Minute)
+				if s := r.Status(); r.now() != "a" || r.uses() != "1 a" || s.Failed.IsZero() {
+					t.Errorf("keys %q, used %q, %+v", r.now(), r.uses(), s)
+				}
+				time.Sleep(2 * time.Hour)
+				if r.now() != "" {
+					t.Errorf("keys %q after max_age", r.now())
 				}
 			})
 		})

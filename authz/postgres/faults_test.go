@@ -381,11 +381,16 @@ func TestMoreThanOneRowIsAnError(t *testing.T) {
 	var log strings.Builder
 	d := open(t, postgres.Config{
 		DatabaseURL: db.URL(), Log: slog.New(slog.NewTextHandler(&log, nil)),
-		UsersQuery: "SELECT is_active, roles FROM users WHERE $1::bigint IS NOT NULL",
+		UsersQuery:   "SELECT is_active, roles FROM users WHERE $1::bigint IS NOT NULL",
+		APIKeysQuery: strings.Replace(postgres.DefaultAPIKeysQuery, "WHERE", "CROSS JOIN (VALUES (1), (2)) AS twice WHERE", 1),
 	})
 	user, err := d.User(t.Context(), "42")
 	if err == nil || errors.Is(err, authz.ErrNotFound) || user.Active || !strings.Contains(err.Error(), "returned more than one row") {
 		t.Errorf("User = %+v, %v", user, err)
+	}
+	key, err := d.APIKey(t.Context(), authz.HashAPIKey(liveKey))
+	if err == nil || errors.Is(err, authz.ErrNotFound) || key.Active || !strings.Contains(err.Error(), "returned more than one row") {
+		t.Errorf("APIKey = %+v, %v", key, err)
 	}
 	if !strings.Contains(log.String(), "returned more than one row") {
 		t.Errorf("log %q", log.String())

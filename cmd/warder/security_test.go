@@ -16,8 +16,8 @@ import (
 	"warder/cmd/warder/internal/clitest"
 )
 
-// TestSecurityPage checks that SECURITY.md names a test for each threat, and that each test and
-// each file that it names exists.
+// TestSecurityPage checks that SECURITY.md names a test for each threat, and that each test, each
+// file of the corpus and each other file that it names exists.
 func TestSecurityPage(t *testing.T) {
 	t.Parallel()
 	page := string(clitest.ReadFile(t, filepath.Join(module, "SECURITY.md")))
@@ -27,6 +27,7 @@ func TestSecurityPage(t *testing.T) {
 	if len(rows) < 30 {
 		t.Fatalf("%d threats: this tests too little", len(rows))
 	}
+	corpus := regexp.MustCompile("`([a-z0-9_]+\\.yaml)`")
 	named := regexp.MustCompile("`((?:[a-z0-9]+/)*[a-z0-9]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)`")
 	for _, row := range rows[1:] { // the first is the head
 		tests := named.FindAllStringSubmatch(row, -1)
@@ -42,6 +43,11 @@ func TestSecurityPage(t *testing.T) {
 				return strings.Contains(string(clitest.ReadFile(t, file)), "\nfunc "+each[2]+"(")
 			}) {
 				t.Errorf("%s has no %s: %s", each[1], each[2], row)
+			}
+		}
+		for _, file := range corpus.FindAllStringSubmatch(row, -1) {
+			if _, err := os.Stat(filepath.Join(module, "testdata/decisions", file[1])); err != nil {
+				t.Errorf("the corpus has no %s: %s", file[1], row)
 			}
 		}
 	}
