@@ -38,6 +38,9 @@ type PasswordCommand struct {
 	program  string        // its path
 	args     []string
 	timeout  time.Duration
+	// hidden are warder's own secrets, which the program must not get, whatever the variables are
+	// called that hold them.
+	hidden []mask.Secret
 }
 
 // Run runs the program and returns the password that it prints. There is no shell. The program
@@ -49,7 +52,7 @@ func (c *PasswordCommand) Run(ctx context.Context) (mask.Secret, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.program, c.args...)
 	stdout, stderr := &boundedOutput{limit: maxSecretFile, full: cancel}, &boundedOutput{limit: maxCommandStderr}
-	cmd.Stdout, cmd.Stderr, cmd.Env = stdout, stderr, withoutSecrets(os.Environ())
+	cmd.Stdout, cmd.Stderr, cmd.Env = stdout, stderr, withoutSecrets(os.Environ(), c.hidden)
 	// The programs that it started end with it, and hold none of its pipes open.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -99,10 +102,14 @@ func bareError(err error) error {
 	return err
 }
 
-// withoutSecrets leaves out the variables that hold warder's own secrets.
-func withoutSecrets(environment []string) []string {
+// withoutSecrets leaves out the variables that hold warder's own secrets: those with a name of
+// warder's, and those that the configuration refers to under a name of the user's.
+func withoutSecrets(environment []string, secrets []mask.Secret) []string {
 	return slices.DeleteFunc(slices.Clone(environment), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
+		name, value, _ := strings.Cut(entry, "=")
+		if value != "" && slices.ContainsFunc(secrets, func(s mask.Secret) bool { return s.Reveal() == withoutNewline(value) }) {
+			return true
+		}
 		return slices.ContainsFunc(Variables, func(v Variable) bool {
 			return v.Name == name && isSecretVariable(name) && !strings.HasSuffix(name, "_FILE")
 		}) || strings.HasPrefix(name, "WARDER_ADMIN_") && !strings.HasSuffix(name, "_FILE")
@@ -176,7 +183,27 @@ func (c *Config) passwordCommand(section string, argv []string, lifetime time.Du
 		r.fail(field, "%s cannot be run: %v", program, bareError(errors.Unwrap(err)))
 		return nil
 	}
-	return &PasswordCommand{Key: field, Lifetime: lifetime, program: path, args: argv[1:], timeout: commandTime}
+	return &PasswordCommand{Key: field, Lifetime: lifetime, program: path, args: argv[1:], timeout: commandTime, hidden: c.ownSecrets()}
+}
+
+// ownSecrets returns the secrets that the configuration holds itself.
+func (c *Config) ownSecrets() []mask.Secret {
+	texts := []secretText{c.Sessions.RedisURL, c.Directory.DatabaseURL}
+	for _, k := range c.JWT.Keys {
+		texts = append(texts, k.Secret)
+	}
+	for _, issuer := range c.JWT.Issuers {
+		for _, k := range issuer.Keys {
+			texts = append(texts, k.Secret)
+		}
+	}
+	var secrets []mask.Secret
+	for _, text := range texts {
+		if text.given {
+			secrets = append(secrets, text.value)
+		}
+	}
+	return secrets
 }
 
 // anyPassword stands for the password of a command while the other settings are validated.

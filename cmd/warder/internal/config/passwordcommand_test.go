@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz/mask"
 	"warder/cmd/warder/internal/clitest"
 )
 
@@ -99,8 +100,9 @@ func TestPasswordCommandEnvironment(t *testing.T) {
 	got := strings.Join(withoutSecrets([]string{
 		"AWS_ROLE_ARN=a", "WARDER_JWT_SECRET=canary", "WARDER_JWT_SECRET_FILE=b", "REDIS_URL=canary", "DATABASE_URL=canary",
 		"WARDER_ADMIN_DATABASE_URL=canary", "WARDER_POLICY=c", "PATH=d",
-	}), " ")
-	if want := "AWS_ROLE_ARN=a WARDER_JWT_SECRET_FILE=b WARDER_POLICY=c PATH=d"; got != want {
+		"JWT_SECRET=canary-of-the-user", "JWT_SECRET_LINE=canary-of-the-user\n", "JWT_SECRET_EMPTY=",
+	}, []mask.Secret{mask.New("canary-of-the-user"), mask.New("")}), " ")
+	if want := "AWS_ROLE_ARN=a WARDER_JWT_SECRET_FILE=b WARDER_POLICY=c PATH=d JWT_SECRET_EMPTY="; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
