@@ -222,6 +222,10 @@ func TestDiffKnowsAllOfARoute(t *testing.T) {
 		"Position": "where it stands",
 		"Methods":  "part of which requests it takes: cells have it",
 		"written":  "part of which requests it takes: cells have it",
+
+		"TokenQuery":  "a place for a token: who may pass stays the same",
+		"APIKeyQuery": "a place for an API key: who may pass stays the same",
+		"Denials":     "how a denial is written",
 	}
 	base := func() policy.Route {
 		return policy.Route{User: &policy.UserRule{Roles: []string{"A"}}}
