@@ -134,9 +134,12 @@ func TestMemoryOfPeers(t *testing.T) {
 		return path
 	}
 	address := authztest.FreeAddress(t)
+	// With the usual deadline, a good user's check that waits for a CPU is overloaded. Here it is
+	// memory that is looked at.
 	config := write("warder.yaml", fmt.Sprintf(`
 listen: {grpc: %q, admin: %q}
 policy: %q
+deadline: 9s
 jwt: {keys: [{secret: 0123456789abcdef0123456789abcdef}]}
 sessions: {redis_url: "memory://"}
 directory: {file: %q}
