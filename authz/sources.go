@@ -205,8 +205,8 @@ func (s Source) wrongForToken() string { return s.wrong(sourceKinds) }
 // wrongForAPIKey returns why no API key can come from the source, or "".
 func (s Source) wrongForAPIKey() string {
 	switch {
-	case s.Cookie != "" || s.WebSocketProtocol != "":
-		return "an API key is read from a header or query; use one of these"
+	case s.Cookie != "" || s.WebSocketProtocol != "", strings.EqualFold(s.Header, fieldCookie), strings.EqualFold(s.Header, fieldProtocol):
+		return "an API key is read from a header of its own or from the query; use one of these"
 	case strings.EqualFold(s.Header, fieldAuthorization) && s.Scheme == "":
 		return `"authorization" has a meaning of its own in HTTP; use a header of its own such as x-api-key, or tell API keys from tokens with api_key.sources: [{header: Authorization, scheme: ApiKey}]`
 	}

@@ -45,8 +45,9 @@ func TestSourcesCheck(t *testing.T) {
 		{"", authz.Sources{Tokens: []authz.Source{{WebSocketProtocol: "bearer"}, {WebSocketProtocol: "bearer."}, {WebSocketProtocol: "bearers."}}}},
 		{"jwt.sources[0]: the WebSocket subprotocol b.token. begins as that of jwt.sources[1]", authz.Sources{Tokens: []authz.Source{{WebSocketProtocol: "b.token."}, {WebSocketProtocol: "b."}}}},
 		{"jwt.sources[1]: the WebSocket subprotocol b.token begins as that of jwt.sources[0]", authz.Sources{Tokens: []authz.Source{{WebSocketProtocol: "b."}, {WebSocketProtocol: "b.token"}}}},
-		{"api_key.sources[0]: an API key is read from a header or query", authz.Sources{APIKeys: []authz.Source{{Cookie: "key"}}}},
-		{"an API key is read from a header or query", authz.Sources{APIKeys: []authz.Source{{WebSocketProtocol: "key"}}}},
+		{"api_key.sources[0]: an API key is read from a header of its own", authz.Sources{APIKeys: []authz.Source{{Cookie: "key"}}}},
+		{"an API key is read from a header of its own", authz.Sources{APIKeys: []authz.Source{{WebSocketProtocol: "key"}}}},
+		{"an API key is read from a header of its own", authz.Sources{APIKeys: []authz.Source{{Header: "Cookie"}}}},
 		{"api_key.sources: [{header: Authorization, scheme: ApiKey}]", authz.Sources{APIKeys: []authz.Source{{Header: "Authorization"}}}},
 		{"api_key.header: is set together with api_key.sources", authz.Sources{APIKeys: []authz.Source{{Header: "X-Key"}}, APIKeyHeader: "X-Key"}},
 	} {

@@ -429,11 +429,11 @@ func (x Answer) failure(route *policy.Route) string {
 		}
 		return fmt.Sprintf("%s is not among %s", peer, allowed)
 	case authz.ReasonCredentialsMissing:
-		return "there is none; the route is for " + strings.Join(routes.WaysIn(route), " or ")
+		return withDetail("there is none; the route is for "+strings.Join(routes.WaysIn(route), " or "), d)
 	case authz.ReasonCredentialsAmbiguous:
 		return "there is more than one, and exactly one is allowed"
 	case authz.ReasonTokenMalformed:
-		return withDetail("the Authorization header contains no well-formed Bearer token", d)
+		return withDetail("the credential is not a well-formed token", d)
 	case authz.ReasonTokenSignature, authz.ReasonTokenKeyUnknown, authz.ReasonTokenAlgorithm:
 		return withDetail("the token is not signed with a key that is known here", d)
 	case authz.ReasonAPIKeyUnknown:
