@@ -193,15 +193,14 @@ func majority(owners []peer, of *[slotCount]int, heard map[string]outlook) (proo
 			times = append(times, o.asked)
 		}
 	}
-	need := len(voters)/2 + 1
-	switch {
-	case len(heard) == 0:
+	if len(heard) == 0 {
 		return time.Time{}, errNobody
-	case len(times) < need:
+	}
+	proof, enough := byMajority(times, len(voters))
+	if !enough {
 		return time.Time{}, &scattered{len(times), len(voters)}
 	}
-	slices.SortFunc(times, time.Time.Compare)
-	return times[len(times)-need], nil
+	return proof, nil
 }
 
 // A cluster is the topology of a Redis Cluster: each primary has a part of the slots, into which

@@ -189,6 +189,17 @@ func (c *council[V]) reason(err error) error {
 	return errors.New("redis was not asked: " + strings.Join(said, "; "))
 }
 
+// byMajority returns the latest time by which a majority of the voters was heard, or false if no
+// majority was. times are those at which voters were asked, one for each.
+func byMajority(times []time.Time, voters int) (proof time.Time, enough bool) {
+	need := voters/2 + 1
+	if len(times) < need {
+		return time.Time{}, false
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	return times[len(times)-need], true
+}
+
 // askNow asks all members without waiting for the next interval.
 func (c *council[V]) askNow() {
 	c.mu.Lock()

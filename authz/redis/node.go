@@ -6,11 +6,10 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"warder/authz"
 
 	"github.com/redis/go-redis/v9"
+
+	"warder/authz"
 )
 
 // A node is one server that answers questions: the connections to it, and with tracked the
@@ -68,12 +67,7 @@ func (n *node) reconnect(old *redis.Client) {
 		return
 	}
 	n.background.Go(func() {
-		answered := time.NewTimer(n.s.timeout)
-		defer answered.Stop()
-		select {
-		case <-answered.C:
-		case <-n.running.Done():
-		}
+		n.s.awaitAnswers(n.running)
 		_ = old.Close()
 	})
 }

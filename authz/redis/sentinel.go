@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -93,15 +92,14 @@ func decide(views []view, now time.Time) (primary string, epoch int64, proof tim
 			differ = true
 		}
 	}
-	need := voters/2 + 1
-	switch {
-	case differ:
+	if differ {
 		return "", epoch, time.Time{}, errDisagree
-	case len(heard) < need || len(heard) == 0:
+	}
+	proof, enough := byMajority(times, voters)
+	if !enough {
 		return primary, epoch, time.Time{}, &minority{len(heard), voters}
 	}
-	slices.SortFunc(times, time.Time.Compare)
-	return primary, epoch, times[len(times)-need], nil
+	return primary, epoch, proof, nil
 }
 
 // A minority is the error of too few Sentinels that answer.

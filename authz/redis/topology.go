@@ -89,14 +89,19 @@ func (s *Sessions) deploy(t *target) {
 // afterAnswers calls do when the questions in progress have been answered.
 func (s *Sessions) afterAnswers(do func()) {
 	s.background.Go(func() {
-		answered := time.NewTimer(s.timeout)
-		defer answered.Stop()
-		select {
-		case <-answered.C:
-		case <-s.running.Done():
-		}
+		s.awaitAnswers(s.running)
 		do()
 	})
+}
+
+// awaitAnswers waits until the questions in progress have been answered, or ctx ends.
+func (s *Sessions) awaitAnswers(ctx context.Context) {
+	answered := time.NewTimer(s.timeout)
+	defer answered.Stop()
+	select {
+	case <-answered.C:
+	case <-ctx.Done():
+	}
 }
 
 // only is the topology of one server.
