@@ -247,30 +247,22 @@ func (r *SourceReader) searchCookies(route *policy.Route, in *Request, found *cr
 // quotes around a value are left out.
 func cookies(headers Headers) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
-		for i := range headers {
-			if headers[i].Name != fieldCookie {
-				continue
+		for pair := range headers.Items(fieldCookie, ";") {
+			name, value, found := strings.Cut(pair, "=")
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
 			}
-			for pair := range strings.SplitSeq(headers[i].Value, ";") {
-				name, value, found := strings.Cut(trimSpace(pair), "=")
-				if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
-					value = value[1 : n-1]
-				}
-				if found && !yield(name, value) {
-					return
-				}
+			if found && !yield(name, value) {
+				return
 			}
 		}
 	}
 }
 
-// trimSpace removes the white space of header fields (RFC 9110 section 5.6.3).
-func trimSpace(s string) string { return strings.Trim(s, " \t") }
-
 // searchProtocols adds the tokens among the subprotocols of a WebSocket handshake.
 func (r *SourceReader) searchProtocols(in *Request, found *credential) {
 	announced := false // the previous item announces a token
-	for item := range protocols(in.Headers) {
+	for item := range in.Headers.Items(fieldProtocol, ",") {
 		if announced {
 			found.add(MethodSession, item, token.Detail{})
 			announced = false
@@ -288,22 +280,6 @@ func (r *SourceReader) searchProtocols(in *Request, found *credential) {
 	}
 	if announced {
 		found.add(MethodSession, "", token.NewDetail("subprotocol without a token"))
-	}
-}
-
-// protocols yields the subprotocols that a client offers, in order.
-func protocols(headers Headers) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for i := range headers {
-			if headers[i].Name != fieldProtocol {
-				continue
-			}
-			for item := range strings.SplitSeq(headers[i].Value, ",") {
-				if !yield(trimSpace(item)) {
-					return
-				}
-			}
-		}
 	}
 }
 

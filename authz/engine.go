@@ -124,7 +124,8 @@ func (e *Engine) Decide(ctx context.Context, r *Request) Decision {
 	}
 	if found.route != nil && !d.allowed {
 		d.origin = readableBy(found.route, r)
-		d.denials, d.bare = found.route.Denials, found.route.TokenQuery || found.route.APIKeyQuery || e.sources.inQuery(r)
+		d.denials = found.route.Denials
+		d.bare = d.denials.HasLogin() && (found.route.TokenQuery || found.route.APIKeyQuery || e.sources.inQuery(r))
 	} else if !d.allowed {
 		d.denials = p.Denials()
 	}

@@ -1,7 +1,9 @@
 package authz
 
 import (
+	"iter"
 	"net/netip"
+	"strings"
 
 	"warder/policy/pattern"
 )
@@ -26,6 +28,27 @@ func (h Headers) First(name string) (value string, count int) {
 	}
 	return value, count
 }
+
+// Items yields the parts between separators of the values of all fields called name, in order and
+// without the white space around them (RFC 9110 section 5.6.3). A part may be empty. The name must
+// be in lower case.
+func (h Headers) Items(name, separator string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range h {
+			if h[i].Name != name {
+				continue
+			}
+			for item := range strings.SplitSeq(h[i].Value, separator) {
+				if !yield(trimSpace(item)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// trimSpace removes the white space of header fields (RFC 9110 section 5.6.3).
+func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
 // HeaderNamespace is [pattern.HeaderNamespace], for packages that do not import policies.
 const HeaderNamespace = pattern.HeaderNamespace

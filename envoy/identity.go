@@ -349,7 +349,13 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		}
 	}
 	remove = id.removals[which]
-	more := id.withheld.remove(request)
+	left := id.withheld.left(request)
+	var more []string
+	for _, h := range left {
+		if h.value == "" {
+			more = append(more, h.name)
+		}
+	}
 	for i := range request {
 		name := request[i].Name
 		if !id.reserves(name) || slices.ContainsFunc(set, func(s setHeader) bool { return s.name == name }) {
@@ -364,7 +370,7 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		slices.Sort(remove)
 		remove = slices.Compact(remove)
 	}
-	return id.withheld.rewrite(set, remove, request), remove
+	return rewrite(set, remove, left), remove
 }
 
 // A fieldSet is the set of fields that a response sets, with one bit for each.

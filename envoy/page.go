@@ -55,7 +55,10 @@ func opensPage(r *authz.Request) bool {
 // of which there is no body, stand for JSON: it is what every client got before.
 func mediumFor(headers authz.Headers) authz.Medium {
 	medium, best := authz.MediumJSON, 0.0
-	for entry := range items(headers, "accept", ",") {
+	for entry := range headers.Items("accept", ",") {
+		if entry == "" {
+			continue
+		}
 		mediaType, parameters, _ := strings.Cut(entry, ";")
 		weight := weightOf(parameters)
 		if weight <= best {

@@ -33,18 +33,19 @@ func (w *withheld) addAll(sources []authz.Source) {
 	}
 }
 
-// remove returns the names of the fields of a request of which nothing is left.
-func (w *withheld) remove(request authz.Headers) (names []string) {
+// left returns the fields of a request that contain a credential, each with what is left of it
+// without the credential: "" for nothing.
+func (w *withheld) left(request authz.Headers) (fields []setHeader) {
 	if len(w.schemes) > 0 && slices.ContainsFunc(request, w.isAPIKey) {
-		names = append(names, "authorization")
+		fields = append(fields, setHeader{"authorization", ""})
 	}
-	if rest, changed := w.cookiesLeft(request); changed && rest == "" {
-		names = append(names, fieldCookie)
+	if rest, changed := w.cookiesLeft(request); changed {
+		fields = append(fields, setHeader{fieldCookie, rest})
 	}
-	if rest, changed := w.protocolsLeft(request); changed && rest == "" {
-		names = append(names, fieldProtocol)
+	if rest, changed := w.protocolsLeft(request); changed {
+		fields = append(fields, setHeader{fieldProtocol, rest})
 	}
-	return names
+	return fields
 }
 
 // isAPIKey reports whether a field is an Authorization with the scheme of API keys.
@@ -56,24 +57,17 @@ func (w *withheld) isAPIKey(h authz.Header) bool {
 	return slices.ContainsFunc(w.schemes, func(s string) bool { return strings.EqualFold(s, scheme) })
 }
 
-// rewrite adds what is left of the other fields to the headers to set. A field that is removed
-// as a whole, as strip_headers can demand, is not set. Both lists are sorted by name.
-func (w *withheld) rewrite(set []setHeader, remove []string, request authz.Headers) []setHeader {
-	if rest, changed := w.cookiesLeft(request); changed && rest != "" {
-		set = insert(set, remove, setHeader{fieldCookie, rest})
-	}
-	if rest, changed := w.protocolsLeft(request); changed && rest != "" {
-		set = insert(set, remove, setHeader{fieldProtocol, rest})
+// rewrite adds the fields of which something is left to the headers to set. A field that is
+// removed as a whole, as strip_headers can demand, is not set. Both lists are sorted by name.
+func rewrite(set []setHeader, remove []string, left []setHeader) []setHeader {
+	for _, h := range left {
+		if _, removed := slices.BinarySearch(remove, h.name); removed {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(set, h.name, func(have setHeader, name string) int { return strings.Compare(have.name, name) })
+		set = slices.Insert(set, i, h)
 	}
 	return set
-}
-
-func insert(set []setHeader, remove []string, h setHeader) []setHeader {
-	if _, removed := slices.BinarySearch(remove, h.name); removed {
-		return set
-	}
-	i, _ := slices.BinarySearchFunc(set, h.name, func(have setHeader, name string) int { return strings.Compare(have.name, name) })
-	return slices.Insert(set, i, h)
 }
 
 // cookiesLeft returns the cookies of a request without those to remove, and whether there was one
@@ -83,7 +77,10 @@ func (w *withheld) cookiesLeft(request authz.Headers) (rest string, changed bool
 		return "", false
 	}
 	var kept []string
-	for pair := range items(request, fieldCookie, ";") {
+	for pair := range request.Items(fieldCookie, ";") {
+		if pair == "" {
+			continue
+		}
 		name, _, _ := strings.Cut(pair, "=")
 		if slices.Contains(w.cookies, strings.TrimSpace(name)) {
 			changed = true
@@ -103,8 +100,10 @@ func (w *withheld) protocolsLeft(request authz.Headers) (rest string, changed bo
 	}
 	var kept []string
 	announced := false
-	for item := range items(request, fieldProtocol, ",") {
+	for item := range request.Items(fieldProtocol, ",") {
 		switch {
+		case item == "":
+			continue
 		case announced, slices.ContainsFunc(w.protocols, func(s authz.Source) bool { return s.Contains(item) }):
 			announced, changed = false, true
 			continue
@@ -116,23 +115,6 @@ func (w *withheld) protocolsLeft(request authz.Headers) (rest string, changed bo
 		}
 	}
 	return strings.Join(kept, ", "), changed
-}
-
-// items yields the parts of all fields with a name, without white space around them and without
-// empty ones.
-func items(request authz.Headers, name, separator string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for i := range request {
-			if request[i].Name != name {
-				continue
-			}
-			for item := range strings.SplitSeq(request[i].Value, separator) {
-				if item = strings.Trim(item, " \t"); item != "" && !yield(item) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // rewrites reports whether a response may set the field to what is left of it.

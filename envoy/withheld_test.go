@@ -110,7 +110,7 @@ func TestWithheldGrows(t *testing.T) {
 		"t=1; a; b; c; d; e; f": true,
 	} {
 		request := authz.Headers{{Name: "cookie", Value: cookies}}
-		set := s.identity.withheld.rewrite(nil, nil, request)
+		set := rewrite(nil, nil, s.identity.withheld.left(request))
 		if got := s.fits(load{fields: 1, bytes: 1 << 10}, set, request); got != want {
 			t.Errorf("%q fits: %v, want %v (%q)", cookies, got, want, set)
 		}
