@@ -356,7 +356,7 @@ func TestOddCalls(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+			_, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 			p := newFramePeer(t, address)
 			id := p.stream()
 			c.send(p, id)
@@ -378,7 +378,7 @@ func TestOddCalls(t *testing.T) {
 // connection or their stream.
 func TestNoCheckAtAll(t *testing.T) {
 	t.Parallel()
-	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	_, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	for name, send := range map[string]func(*framePeer){
 		"another protocol":          func(p *framePeer) { _, _ = io.WriteString(p.conn, "GET / HTTP/1.1\r\nhost: a\r\n\r\n") },
@@ -447,7 +447,7 @@ func TestNoCheckAtAll(t *testing.T) {
 // TestManyStreams tests that responses reach their calls, however the calls are interleaved.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
-	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	_, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 	p := newFramePeer(t, address)
 	routes := []string{"public", "users", "keys", "open", "nowhere"}
 	want := []string{allowed, "deny credentials_missing, grpc-status 0", "deny credentials_missing, grpc-status 0", "allow anonymous, grpc-status 0", "deny route_unmatched, grpc-status 0"}
@@ -476,7 +476,7 @@ func TestManyStreams(t *testing.T) {
 // the responses to its other calls.
 func TestResets(t *testing.T) {
 	t.Parallel()
-	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	_, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 	p := newFramePeer(t, address)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	for i := range 3000 {
@@ -499,7 +499,7 @@ func TestResets(t *testing.T) {
 // TestServerGoes tests that a call that has begun when the server stops is answered.
 func TestServerGoes(t *testing.T) {
 	t.Parallel()
-	g, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	g, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 	p := newFramePeer(t, address)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	first := p.stream()
@@ -669,7 +669,7 @@ func TestUntakenAnswers(t *testing.T) {
 	t.Parallel()
 	all := newCalls(1<<20, time.Now)
 	all.usual.limit, all.maxUnsent = 4<<20, 20
-	address := serveCalls(t, newTestServer(t, Config{}), all)
+	address := serveCalls(t, newTestServer(t, unhurried()), all)
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
 	const checks = 200
 	begin := func() (p *framePeer, ids []uint32) {
@@ -813,7 +813,7 @@ func TestHealthBesideStreams(t *testing.T) {
 			t.Parallel()
 			all := newCalls(1<<30, time.Now)
 			all.logs.limit, all.others.limit = places*(messageBytes+callBytes), places*(messageBytes+callBytes)
-			address := serveCalls(t, newTestServer(t, Config{}), all)
+			address := serveCalls(t, newTestServer(t, unhurried()), all)
 			var peers []*framePeer
 			for range 3 {
 				p := newFramePeer(t, address)
@@ -1080,7 +1080,7 @@ func TestAccessLogIsBounded(t *testing.T) {
 	dropped := 0
 	accessLog := newTestAccessLog(t, &out)
 	accessLog.dropped = func(n int) { mu.Lock(); defer mu.Unlock(); dropped += n }
-	_, address := serveAddress(t, newTestServer(t, Config{}), accessLog)
+	_, address := serveAddress(t, newTestServer(t, unhurried()), accessLog)
 	p := newFramePeer(t, address)
 	id := p.stream()
 	p.headers(id, false, with(usualCall(), ":path", accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName)...)
@@ -1176,11 +1176,14 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// unhurried configures servers that get many calls at once. With the usual deadline, a check that
+// waits for a CPU is overloaded.
+func unhurried() Config { return Config{Deadline: time.Minute} }
+
 // TestStreamLimit tests that calls over the limit are refused, and no others.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
-	// The calls are many, and a check that waited for its deadline would be overloaded.
-	_, address := serveAddress(t, newTestServer(t, Config{Deadline: time.Minute}), nil)
+	_, address := serveAddress(t, newTestServer(t, unhurried()), nil)
 	p := newFramePeer(t, address)
 	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all the answers
 	good := prefixed(0, marshal(t, checkRequest("GET", "/public/x")))
