@@ -106,27 +106,9 @@ func (d *Directory) try(ctx context.Context, at place, s *statement, q question)
 	defer d.line.answered(ctx, time.Now()) //nolint:forbidigo // durations are in real time
 	conn := pooled.Conn().PgConn()
 
-	// The description is stored with its connection, as the prepared statement is, so that
-	// the two always match.
-	const known = "warder statement "
-	description, fresh := conn.CustomData()[known+s.field].(*pgconn.StatementDescription)
-	fresh = !fresh
-	if fresh {
-		if s.name == "" {
-			description, err = describe(ctx, conn, s.sql)
-		} else {
-			description, err = conn.Prepare(ctx, s.name, s.sql, nil)
-		}
-		if err != nil {
-			return isStale(err, fresh), contextFirst(ctx, err)
-		}
-		if _, asked := conn.CustomData()[serverStatement]; s.name != "" && !asked {
-			if _, err = conn.Prepare(ctx, serverStatement, serverQuery, nil); err != nil {
-				return isStale(err, fresh), contextFirst(ctx, err)
-			}
-			conn.CustomData()[serverStatement] = true
-		}
-		conn.CustomData()[known+s.field] = description
+	description, fresh, err := s.prepared(ctx, conn)
+	if err != nil {
+		return isStale(err, fresh), contextFirst(ctx, err)
 	}
 	if len(description.ParamOIDs) != 1 {
 		return false, unfit(parameterCount(len(description.ParamOIDs)))
@@ -170,6 +152,37 @@ func (d *Directory) try(ctx context.Context, at place, s *statement, q question)
 		return false, errManyRows
 	}
 	return false, readErr
+}
+
+// prepared returns the description of the statement. On the first use of a connection it
+// prepares the statement and serverQuery, or only describes the statement if statements must
+// not be prepared. fresh reports whether it asked the server.
+//
+// What a connection has is stored with the connection as soon as it has it, so that the two
+// always match: the context may end between two steps and leave a connection that is still
+// good.
+func (s *statement) prepared(ctx context.Context, conn *pgconn.PgConn) (description *pgconn.StatementDescription, fresh bool, err error) {
+	has := conn.CustomData()
+	known := "warder statement " + s.field
+	description, found := has[known].(*pgconn.StatementDescription)
+	if !found {
+		if s.name == "" {
+			description, err = describe(ctx, conn, s.sql)
+		} else {
+			description, err = conn.Prepare(ctx, s.name, s.sql, nil)
+		}
+		if err != nil {
+			return nil, true, err
+		}
+		has[known] = description
+	}
+	if _, asks := has[serverStatement]; s.name != "" && !asks {
+		if _, err = conn.Prepare(ctx, serverStatement, serverQuery, nil); err != nil {
+			return nil, true, err
+		}
+		has[serverStatement] = true
+	}
+	return description, !found, nil
 }
 
 // A request is one use of a query.
