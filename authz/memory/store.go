@@ -76,7 +76,7 @@ func (s *Store) DeleteSession(userID, sessionID string) {
 }
 
 // Alive implements [authz.Sessions]. It returns an error only if ctx has ended.
-func (s *Store) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s *Store) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}

@@ -201,6 +201,6 @@ func (t template) sessionID(key, userID string) (string, bool) {
 }
 
 // Alive is [Sessions.Alive].
-func (a *Admin) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	return a.sessions.Alive(ctx, userID, sessionID)
+func (a *Admin) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	return a.sessions.Alive(ctx, session)
 }

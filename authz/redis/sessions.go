@@ -185,7 +185,7 @@ func bound(o *redis.Options, timeout time.Duration) {
 // Alive implements [authz.Sessions]. A session is alive when its key exists, whatever
 // the key's type. An id that is not valid ([authz.ValidID]) has no session, and Alive
 // does not ask Redis about it.
-func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s *Sessions) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("redis was not asked: %w", err)
 	}

@@ -125,13 +125,13 @@ func (w *walk) Verify(text string, now time.Time) (token.Claims, error) {
 }
 
 // Alive implements [authz.Sessions].
-func (w *walk) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (w *walk) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	const setting = "sessions.key_template"
 	key := "the session"
 	if w.stores.redis != nil {
 		key = "the key " + w.stores.redis.SessionKey(userID, sessionID)
 	}
-	alive, err := w.stores.sessions.Alive(ctx, userID, sessionID)
+	alive, err := w.stores.sessions.Alive(ctx, session)
 	switch {
 	case err != nil:
 		w.report.say("credential.session", broken, "sessions.redis_url", "%v", err)
