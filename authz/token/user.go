@@ -132,3 +132,18 @@ func PutClaim(claims map[string]any, path string, value any) bool {
 	in[name] = value
 	return true
 }
+
+// HasClaim reports whether there is a claim of that name, or at the path.
+func HasClaim(claims map[string]any, path string) bool {
+	for {
+		if _, there := claims[path]; there {
+			return true
+		}
+		first, rest, nested := strings.Cut(path, ".")
+		inner, isObject := claims[first].(map[string]any)
+		if !nested || !isObject {
+			return false
+		}
+		claims, path = inner, rest
+	}
+}

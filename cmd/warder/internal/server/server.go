@@ -174,6 +174,7 @@ func (s *Server) makeEngines(in inputs) (err error) {
 	c := authz.Config{
 		Policy: in.routes, Tokens: in.tokens,
 		Sessions: s.stores.Sessions, Users: s.stores.Users, APIKeys: s.stores.APIKeys, Shadow: s.options.Shadow,
+		UsersInTokens: s.settings.Directory.UsersInTokens,
 	}
 	if s.engine, err = s.settings.IdentityConfig().NewEngine(c); err != nil {
 		return err
@@ -214,6 +215,9 @@ func (s *Server) makeReloader(in inputs) {
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
 		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
+		if s.settings.Directory.UsersInTokens {
+			lines = append(lines, "users: their roles and state are in tokens, and a change is seen only with a new token")
+		}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -230,6 +234,7 @@ func (s *Server) details(status *policyStatus) func() string {
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+		RolesClaim: s.settings.JWT.RolesClaim, ActiveClaim: s.settings.JWT.ActiveClaim,
 	})
 }
 
