@@ -261,19 +261,22 @@ func (c *Config) resolveJWT() JWT {
 // resolveUserClaims adds the claims with the roles and the state of users, if tokens have them.
 func (c *Config) resolveUserClaims(s *JWT) {
 	r := c.reader
-	if c.UsersInTokens() {
-		s.RolesClaim, s.ActiveClaim = c.RolesClaim(), c.JWT.ActiveClaim
-		return
-	}
-	unused := []string{"jwt.roles_claim", "jwt.active_claim"}
+	claims := map[string]string{"jwt.roles_claim": c.JWT.RolesClaim, "jwt.active_claim": c.JWT.ActiveClaim}
 	for i := range c.JWT.Issuers {
 		field := strict.Index("jwt.issuers", i)
-		unused = append(unused, field+".roles_claim", field+".active_claim")
+		claims[field+".roles_claim"], claims[field+".active_claim"] = c.JWT.Issuers[i].RolesClaim, c.JWT.Issuers[i].ActiveClaim
 	}
-	for _, field := range unused {
-		if r.given(field) {
+	for field, name := range claims {
+		first, _, _ := strings.Cut(name, ".")
+		switch {
+		case !c.UsersInTokens() && r.given(field):
 			r.warn(field, "has no effect, because the roles and the state of users are those of the directory; write directory.users: token, or leave it out")
+		case c.UsersInTokens() && strings.HasSuffix(first, "user_metadata"):
+			r.warn(field, "%q is in user_metadata, which users may change themselves at Supabase and Auth0; name a claim such as app_metadata.roles", name)
 		}
+	}
+	if c.UsersInTokens() {
+		s.RolesClaim, s.ActiveClaim = c.RolesClaim(), c.JWT.ActiveClaim
 	}
 }
 

@@ -54,6 +54,8 @@ func TestUsers(t *testing.T) {
 		{"claims of an issuer",
 			"directory: {users: token}\njwt: {issuers: [{issuer: a, audiences: [], jwks_url: 'https://a.example/', roles_claim: 'https://a.example/roles', active_claim: on}, {issuer: b, audiences: [], jwks_url: 'https://b.example/'}]}",
 			[]string{database}, "", []string{risk}, true, false, true, "roles, https://a.example/roles on, "},
+		{"a claim that users change", "directory: {users: token}\njwt: {roles_claim: user_metadata.roles}", []string{database}, "",
+			[]string{risk, "jwt.roles_claim: \"user_metadata.roles\" is in user_metadata, which users may change themselves"}, true, false, true, "user_metadata.roles"},
 		{"claims without users", "jwt: {roles_claim: roles, active_claim: active}", []string{database}, "",
 			[]string{"jwt.roles_claim: has no effect, because the roles and the state of users are those of the directory; write directory.users: token", "jwt.active_claim: has no effect"}, false, true, true, ""},
 		{"claims of an issuer without users", "jwt: {issuers: [{issuer: a, audiences: [], jwks_url: 'https://a.example/', roles_claim: groups, active_claim: 'a..b'}]}", []string{database}, "",
