@@ -129,7 +129,7 @@ func (w *walk) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	const setting = "sessions.key_template"
 	key := "the session"
 	if w.stores.redis != nil {
-		key = "the key " + w.stores.redis.SessionKey(userID, sessionID)
+		key = "the key " + w.stores.redis.SessionKey(session.UserID, session.ID)
 	}
 	alive, err := w.stores.sessions.Alive(ctx, session)
 	switch {
