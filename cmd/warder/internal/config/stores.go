@@ -21,7 +21,7 @@ func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{
 		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), TLS: redis.TLS(c.TLS),
 		Sentinel:    redis.Sentinel{MasterName: c.Sentinel.MasterName, Username: c.Sentinel.Username, Password: c.Sentinel.Password.Reveal()},
-		KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
+		KeyTemplate: c.KeyTemplate, Absent: c.Absent, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
 	}
 }
 
