@@ -108,11 +108,20 @@ func (c *Config) resolveKeys(s *Sessions) bool {
 		s.KeyTemplate = templates[0]
 		return true
 	}
-	s.Absent = &redis.Absent{RevokedBefore: c.Sessions.RevokedBefore}
-	if r.given("sessions.key_template") {
-		s.Absent.KeyTemplates = templates
-	}
+	s.Absent = c.Revocations()
 	return true
+}
+
+// Revocations returns the keys that end sessions, or nil if sessions.rule is not absent.
+func (c *Config) Revocations() *redis.Absent {
+	if SessionRule(c.Sessions.Rule) != RuleAbsent {
+		return nil
+	}
+	absent := &redis.Absent{RevokedBefore: c.Sessions.RevokedBefore}
+	if c.reader.given("sessions.key_template") { // the default is for the rule present
+		absent.KeyTemplates = c.Sessions.KeyTemplate
+	}
+	return absent
 }
 
 // sessionOptional reports whether a token need not be of a session, because no key depends on it.
@@ -121,12 +130,9 @@ func (c *Config) sessionOptional() bool {
 	case RuleNone:
 		return true
 	case RuleAbsent:
-		var keys []string
-		if c.reader.given("sessions.key_template") {
-			keys = c.Sessions.KeyTemplate
-		}
-		named := len(keys) > 0 || c.Sessions.RevokedBefore != ""
-		return named && !slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "{jti}") })
+		keys := c.Revocations()
+		named := len(keys.KeyTemplates) > 0 || keys.RevokedBefore != ""
+		return named && !slices.ContainsFunc(keys.KeyTemplates, func(key string) bool { return strings.Contains(key, "{jti}") })
 	}
 	return false
 }

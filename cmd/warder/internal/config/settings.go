@@ -88,6 +88,9 @@ type Sentinel struct {
 // the server's certificate must have if that is not the host.
 type ClientTLS struct{ CAFile, CertFile, KeyFile, ServerName string }
 
+// InRedis reports whether Redis is asked about sessions.
+func (s Sessions) InRedis() bool { return s.Rule != RuleNone && !s.InMemory() }
+
 // InMemory reports whether sessions are kept in this process.
 func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }
 

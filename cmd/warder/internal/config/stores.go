@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 
+	"warder/authz"
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"
@@ -14,6 +15,22 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 		return nil, nil
 	}
 	return memory.Load(d.File, nil)
+}
+
+// WithoutRedis returns the store of sessions that are not in Redis. file has those of
+// directory.file; it may be nil.
+func (c Sessions) WithoutRedis(file *memory.Store) authz.Sessions {
+	if file == nil {
+		file = memory.New(nil)
+	}
+	switch c.Rule {
+	case RuleNone:
+		return authz.NoSessions{}
+	case RuleAbsent:
+		return file.Revocations()
+	case RulePresent:
+	}
+	return file
 }
 
 // Redis returns the configuration of the session store in Redis.
