@@ -109,9 +109,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	for _, k := range f.APIKeys {
 		store.PutAPIKey(k.Hash(), k.APIKey(now))
 	}
-	for _, s := range f.Sessions {
-		store.PutSession(s.User, s.Session, 0)
-	}
+	sessions := f.sessions(store, now)
 	tokens, err := token.NewVerifier(f.TokenConfig())
 	if err != nil {
 		return nil, err
@@ -121,7 +119,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 		users = authz.NoUsers{}
 	}
 	o.Engine, err = authz.NewEngine(authz.Config{
-		Policy: routes, Tokens: tokens, Sessions: store, Users: users, APIKeys: store, UsersInTokens: f.UsersInTokens(),
+		Policy: routes, Tokens: tokens, Sessions: sessions, Users: users, APIKeys: store, UsersInTokens: f.UsersInTokens(),
 		Sources: f.Sources(), Now: o.clock,
 		IdentityHeaders: f.Config.Identity.Headers,
 	})

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )

@@ -12,6 +12,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )

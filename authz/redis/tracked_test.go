@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )

@@ -244,6 +244,10 @@ func (t *run) readConfig() error {
 			out.Directory.UsersQuery = c.Directory.UsersQuery
 		}
 	}
+	out.Sessions.Rule = string(c.Sessions.Rule)
+	if absent := c.Revocations(); absent != nil {
+		out.Sessions.KeyTemplate, out.Sessions.RevokedBefore = absent.KeyTemplates, absent.RevokedBefore
+	}
 	sources := c.Sources()
 	for _, s := range sources.Tokens {
 		out.JWT.Sources = append(out.JWT.Sources, policytest.Source(s))

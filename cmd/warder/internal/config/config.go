@@ -33,7 +33,7 @@ func defaultConfig() *Config {
 		Deadline: 200 * time.Millisecond,
 		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", RolesClaim: defaultRolesClaim, Overlap: time.Hour},
 		APIKey:   APIKeyKeys{Header: "X-API-Key"},
-		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
+		Sessions: SessionsKeys{Rule: rulePresent, KeyTemplate: keyTemplates{"session:{user_id}:{jti}"}, Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
 		Directory: DirectoryKeys{
 			Users:        usersInDatabase,
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",

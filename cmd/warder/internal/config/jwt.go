@@ -29,6 +29,7 @@ type JWT struct {
 	UserClaim, SessionClaim string
 	// RolesClaim is "" unless the roles and the state of users are in tokens.
 	RolesClaim, ActiveClaim string
+	SessionOptional         bool     // a token need not be of a session
 	RefusedUses             []string // besides the built-in ones
 	AcceptedUses            []string
 }
@@ -92,7 +93,7 @@ func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
 
 func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.Verifier, error) {
 	c := token.Config{
-		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
+		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim, SessionOptional: s.SessionOptional,
 		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
 		Remember:   remember,
 		RolesClaim: s.RolesClaim, ActiveClaim: s.ActiveClaim, ValidRole: authz.ValidName,
@@ -219,7 +220,7 @@ func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, SessionOptional: c.sessionOptional(), RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
 	c.resolveUserClaims(&s)
 	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {

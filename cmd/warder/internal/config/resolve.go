@@ -59,11 +59,12 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	c.checkIdentity(s)
 	s.Log.Mask = c.resolveMask()
 	if s.Directory.UsersInTokens && s.Directory.NoAPIKeys && s.Directory.File != "" && !s.Sessions.InMemory() {
-		r.warn("directory.file", "is not used, because users are in tokens, directory.api_keys is off and sessions are in Redis; leave it out")
+		r.warn("directory.file", "is not used, because users are in tokens, directory.api_keys is off and sessions are not in memory; leave it out")
 	}
 	if s.Sessions.InMemory() && s.Directory.File == "" {
-		r.warn("sessions.redis_url", "memory:// without directory.file has no sessions: every bearer token will be refused; name a Redis, or a file with sessions")
+		c.warnNoFile(s.Sessions)
 	}
+	c.choose(s)
 	if len(r.Problems) > 0 {
 		return nil, r.warnings.Sorted(), r.Problems.Err()
 	}
@@ -203,85 +204,16 @@ func (c *Config) socketMode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
-// The values of sessions.consistency.
-const (
-	consistencyStrict  = "strict"
-	consistencyTracked = "tracked"
-)
-
-func (c *Config) resolveSessions() Sessions {
-	r := c.reader
-	s := Sessions{
-		TLS: ClientTLS{
-			CAFile: string(c.Sessions.TLS.CAFile), CertFile: string(c.Sessions.TLS.CertFile), KeyFile: string(c.Sessions.TLS.KeyFile),
-			ServerName: c.Sessions.TLS.ServerName,
-		},
-		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
-		Tracked: c.Sessions.Consistency == consistencyTracked,
-	}
-	source := c.redisURL()
-	url, ok := source.read(r)
-	switch {
-	case ok:
-		s.RedisURL = url
-	case !source.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
-		s.RedisURL = mask.New(defaultRedisURL)
-	default:
-		return s // already reported
-	}
-	s.RedisURLFile = source.file()
-	s.Password, s.PasswordFile = c.passwordFile("sessions.password_file", c.Sessions.PasswordFile)
-	s.Sentinel.MasterName, s.Sentinel.Username = c.Sessions.Sentinel.MasterName, c.Sessions.Sentinel.Username
-	s.Sentinel.Password, s.Sentinel.PasswordFile = c.passwordFile("sessions.sentinel.password_file", c.Sessions.Sentinel.PasswordFile)
-	if s.InMemory() {
-		if len(c.Sessions.PasswordCommand) > 0 {
-			r.warn("sessions.password_command", "is not run, because sessions are in memory; leave it out")
-		}
-		if s.PasswordFile.Path != "" {
-			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
-			s.PasswordFile = SecretFile{}
-		}
-		if s.TLS != (ClientTLS{}) {
-			r.warn("sessions.tls", "is not looked at, because sessions are in memory; leave it out")
-		}
-		if s.Sentinel != (Sentinel{}) {
-			r.warn("sessions.sentinel", "is not looked at, because sessions are in memory; leave it out")
-			s.Sentinel = Sentinel{}
-		}
-		if s.Tracked {
-			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
-		}
-		return s
-	}
-	s.PasswordCommand = c.passwordCommand("sessions", c.Sessions.PasswordCommand, c.Sessions.PasswordLifetime)
-	store := s.Redis(nil)
-	if s.PasswordCommand != nil {
-		store.Password = anyPassword
-	}
-	if err := store.Validate(); err != nil {
-		r.failWith("sessions.redis_url", "", s.PasswordCommand.naming(err))
-	}
-	for _, line := range store.Warnings() {
-		r.warn("sessions.redis_url", "%s", line)
-	}
-	return s
-}
-
 // The values of directory.users.
 const (
 	usersInDatabase = "database"
 	usersInTokens   = "token"
 )
 
-// checkUsers warns of what it means that users are in tokens, and of what has no effect then.
+// checkUsers warns of what has no effect where users are in tokens and there are no API keys.
 func (c *Config) checkUsers(s Directory) {
 	r := c.reader
-	if !s.UsersInTokens {
-		return
-	}
-	r.warn("directory.users", "token takes the roles and the state of users from their tokens: who can set claims at an issuer can make an admin, "+
-		"and a change, also that a user is no longer active, is seen only with a new token or when the session has ended; let tokens expire soon")
-	if !s.NoAPIKeys {
+	if !s.UsersInTokens || !s.NoAPIKeys {
 		return
 	}
 	if r.given("directory.users_query") {

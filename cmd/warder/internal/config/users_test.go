@@ -14,7 +14,7 @@ func TestUsers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	clitest.WriteFile(t, dir, "directory.yaml", "users: []\n")
-	const risk = "directory.users: token takes the roles and the state of users from their tokens"
+	const risk = "directory.users: token: the roles and the state of a user are those of the token. Who can set claims at an issuer can make an admin"
 	database := "DATABASE_URL=postgres://warder@127.0.0.1/app"
 	for _, row := range []struct {
 		name   string
@@ -93,6 +93,9 @@ func TestUsers(t *testing.T) {
 		got := fmt.Sprint(d.UsersInTokens, !d.NoUsers, d.UsesDatabase(), " ", strings.Join(claims, ", "))
 		if want := fmt.Sprint(row.tokens, row.owners, row.asks, " ", row.claims); got != want {
 			t.Errorf("%s: %s, want %s", row.name, got, want)
+		}
+		if choices := fmt.Sprint(s.Choices); strings.Contains(choices, risk) != row.tokens {
+			t.Errorf("%s: choices %s", row.name, choices)
 		}
 		if !d.UsesDatabase() && d.DatabaseURL.Reveal() != "" {
 			t.Errorf("%s: a database", row.name)

@@ -215,8 +215,8 @@ func (s *Server) makeReloader(in inputs) {
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
 		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
-		if s.settings.Directory.UsersInTokens {
-			lines = append(lines, "users: their roles and state are in tokens, and a change is seen only with a new token")
+		for _, choice := range s.settings.Choices {
+			lines = append(lines, "warning: "+choice)
 		}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
