@@ -222,6 +222,8 @@ type Settings struct {
 	// RolesClaim and ActiveClaim are the claims of a token with the roles and the state of its user.
 	// RolesClaim is "" if they are in the directory.
 	RolesClaim, ActiveClaim string
+	// NoSessions says that sessions.rule is none: no session is asked for.
+	NoSessions bool
 }
 
 // settings reads the settings from the files.
@@ -241,7 +243,10 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	}
 	s := config.Settings{Sources: c.Sources(), Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim}, err
+	return Settings{
+		Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions(),
+		RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim,
+	}, err
 }
 
 // explainSession is the session ID of --as-user.
