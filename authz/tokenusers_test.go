@@ -2,6 +2,7 @@ package authz_test
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -48,9 +49,7 @@ routes:
 func askAs(t *testing.T, e *authz.Engine, path string, claims map[string]any) authz.Decision {
 	t.Helper()
 	all := map[string]any{"sub": "42", "jti": "s-1", "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	name, value := "authorization", "Bearer "+authztest.Mint(t, authztest.Token{Secret: []byte(engineSecret), Claims: all})
 	if path == "/key" {
 		name, value = "x-api-key", "wk_live_0123456789"

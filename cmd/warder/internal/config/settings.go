@@ -118,7 +118,7 @@ type Directory struct {
 }
 
 // UsesDatabase reports whether there is a database to ask.
-func (d Directory) UsesDatabase() bool { return d.File == "" && !(d.NoUsers && d.NoAPIKeys) }
+func (d Directory) UsesDatabase() bool { return d.File == "" && (!d.NoUsers || !d.NoAPIKeys) }
 
 // Log contains the settings of warder's own log and the decision log.
 type Log struct {
