@@ -68,7 +68,7 @@ func TestDecideUsersInTokens(t *testing.T) {
 		claims map[string]any
 	}{
 		{authz.ReasonSession, "", "/role", map[string]any{"active": true, "roles": []string{"CONTROL"}}},
-		{authz.ReasonSession, "", "/role", map[string]any{"active": true, "roles": []any{"CONTROL", 1}}},
+		{authz.ReasonRoleMissing, "roles not a list of texts", "/role", map[string]any{"active": true, "roles": []any{"CONTROL", 1}}},
 		{authz.ReasonSession, "", "/me", map[string]any{"active": true}},
 		{authz.ReasonRoleMissing, "", "/role", map[string]any{"active": true, "roles": []string{"OTHER"}}},
 		{authz.ReasonRoleMissing, "roles missing", "/role", map[string]any{"active": true}},
