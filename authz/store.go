@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"warder/authz/attribute"
 	"warder/authz/mask"
 )
 
@@ -53,8 +54,9 @@ type APIKeys interface {
 
 // A User is the directory's record of a user. The zero User is inactive.
 type User struct {
-	Active bool
-	Roles  Names
+	Active     bool
+	Roles      Names
+	Attributes attribute.Set // an attribute that the directory knows hides a claim of the token
 }
 
 // An APIKey is the directory's record of a key. The zero APIKey is inactive.
@@ -64,6 +66,8 @@ type APIKey struct {
 	Active    bool
 	ExpiresAt time.Time // the zero Time means that the key does not expire
 	OwnerID   string    // "" when the key has no owner
+	// Attributes are those of the key itself; a key does not inherit its owner's.
+	Attributes attribute.Set
 }
 
 // A KeyHash is the SHA-256 of a whole API key. It prints masked, because keys may be

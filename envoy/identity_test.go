@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 func TestIdentityConfig(t *testing.T) {
@@ -201,7 +202,7 @@ func TestMutations(t *testing.T) {
 		for _, name := range test.request {
 			request = append(request, authz.Header{Name: name, Value: "forged"})
 		}
-		set, remove := id.mutations(values(test.reason, test.who, testIP), request)
+		set, remove := id.mutations(values(test.reason, test.who, testIP), attribute.Set{}, request)
 		var got []string
 		for _, h := range set {
 			got = append(got, h.name+"="+h.value)
@@ -223,7 +224,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := authz.Headers{{Name: "x-service-key"}, {Name: "x_service_key"}, {Name: "x-api-key"}, {Name: "x-original-url"}, {Name: "x_secret"}}
-	_, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), request)
+	_, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), attribute.Set{}, request)
 	for name, want := range map[string]bool{
 		"x-service-key": false, "x_service_key": false, "x-api-key": false, "x-original-url": false, "x-secret": true, "x_secret": true,
 	} {
@@ -236,7 +237,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, remove = id.mutations([fieldCount]string{}, authz.Headers{{Name: "x-service-key"}, {Name: "x_secret"}})
+	_, remove = id.mutations([fieldCount]string{}, attribute.Set{}, authz.Headers{{Name: "x-service-key"}, {Name: "x_secret"}})
 	for _, name := range []string{"x-service-key", "x_service_key", "x_secret", "x.secret"} {
 		if !slices.Contains(remove, name) {
 			t.Errorf("%s gets through", name)
@@ -247,7 +248,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, remove := id.mutations([fieldCount]string{}, nil); len(remove) != int(fieldCount) {
+	if _, remove := id.mutations([fieldCount]string{}, attribute.Set{}, nil); len(remove) != int(fieldCount) {
 		t.Errorf("removed %q, want the identity headers only", remove)
 	}
 }
@@ -285,7 +286,7 @@ func TestMutationsProperties(t *testing.T) {
 				}
 				request = append(request, authz.Header{Name: name})
 			}
-			set, remove := id.mutations(v, request)
+			set, remove := id.mutations(v, attribute.Set{}, request)
 			names := map[string]int{}
 			for _, h := range set {
 				names[h.name]++

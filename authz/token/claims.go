@@ -81,7 +81,8 @@ func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) 
 	if detail, other := v.uses.declaresOther(claims); other {
 		return verified{}, &Rejection{ErrClaims, detail, ""}
 	}
-	return found, nil
+	found.claims.Attributes, err = attributesOf(claims, by.attributes)
+	return found, err
 }
 
 // dateOf reads a required date.

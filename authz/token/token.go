@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"warder/authz/attribute"
 )
 
 // The errors of [Verifier.Verify], one for each reason to reject a token. Verify returns
@@ -29,6 +31,8 @@ type Claims struct {
 	UserID    string
 	SessionID string
 	ExpiresAt time.Time // exp, without the leeway
+	// Attributes are from the claims that Config.Attributes names.
+	Attributes attribute.Set
 }
 
 // A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
@@ -49,6 +53,7 @@ type issuer struct {
 	audiences    []string         // empty accepts any
 	userClaim    claimPath
 	sessionClaim claimPath
+	attributes   []attributeClaim
 	keysUnknown  bool
 }
 
