@@ -20,6 +20,9 @@ type Store struct {
 	sweepAt  int                   // number of sessions at which PutSession removes expired ones
 	users    map[string]authz.User
 	keys     map[authz.KeyHash]authz.APIKey
+
+	// The names of the attributes in the file that the store was loaded from. They do not change.
+	userAttributes, keyAttributes []string
 }
 
 // A session identifies a session. It is a struct, so that two sessions never have the same
@@ -148,6 +151,12 @@ func (s *Store) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, e
 	}
 	key.Scopes = slices.Clone(key.Scopes)
 	return key, nil
+}
+
+// Attributes returns the names of the attributes that users and API keys have in the file that
+// the store was loaded from.
+func (s *Store) Attributes() (users, apiKeys []string) {
+	return slices.Clone(s.userAttributes), slices.Clone(s.keyAttributes)
 }
 
 // Len returns the numbers of sessions, users and API keys. Expired sessions may be counted.

@@ -26,7 +26,8 @@ type JWT struct {
 	Leeway                  time.Duration
 	Overlap                 time.Duration // how long a replaced secret is accepted
 	UserClaim, SessionClaim string
-	RefusedUses             []string // besides the built-in ones
+	Attributes              token.Attributes // of the principal, from claims
+	RefusedUses             []string         // besides the built-in ones
 	AcceptedUses            []string
 }
 
@@ -35,7 +36,8 @@ type JWTIssuer struct {
 	Name                    string
 	Audiences               []string
 	UserClaim, SessionClaim string
-	Remote                  *jwks.Config // where the keys are; nil if they are in Keys
+	Attributes              token.Attributes // nil: those of JWT
+	Remote                  *jwks.Config     // where the keys are; nil if they are in Keys
 }
 
 // The kinds of JWTKey.Kind.
@@ -89,7 +91,7 @@ func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
 func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
-		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
+		Attributes: s.Attributes, RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
 		Remember: remember,
 	}
 	whole := len(keys) == len(s.Keys)
@@ -97,7 +99,8 @@ func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.
 		known, fetched := fetched[i]
 		c.Issuers = append(c.Issuers, token.Issuer{
 			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim,
-			Keys: known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
+			Attributes: is.Attributes,
+			Keys:       known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
 		})
 	}
 	var problems []error
@@ -214,7 +217,7 @@ func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Attributes: c.JWT.Attributes, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
 	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
 		r.fail("jwt.overlap", "is %v; use 0s to 24h, at least as long as a token lives", c.JWT.Overlap)
@@ -308,7 +311,7 @@ func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int, algorithms 
 func (c *Config) resolveIssuer(s *JWT, i int) {
 	r, is := c.reader, &c.JWT.Issuers[i]
 	field := strict.Index("jwt.issuers", i)
-	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim}
+	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Attributes: is.Attributes}
 	var given []string
 	for _, has := range []struct {
 		name string

@@ -97,6 +97,8 @@ type JWTKeys struct {
 	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
 	// The claim that holds the id of the session, or a path to it.
 	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
+	// Attributes of the principal from claims: a claim, or a path to it such as org.id, by the name of the attribute. A column of the directory with the name wins. Texts, whole numbers, true and false.
+	Attributes map[string]string `json:"attributes"`
 	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
 	RefusedUses []string `json:"refused_uses"`
 	// Built-in kinds of tokens that are accepted nevertheless.
@@ -153,6 +155,8 @@ type JWTIssuerKeys struct {
 	UserClaim string `json:"user_claim"`
 	// The claim that holds the id of the session, or a path to it. Absent: that of jwt.
 	SessionClaim string `json:"session_claim"`
+	// Attributes of the principal from claims, instead of those of jwt. {}: none.
+	Attributes map[string]string `json:"attributes"`
 }
 
 // A JWTKeyKeys is a key that tokens are signed with: secret, secret_file, public_key_file or jwks_file.
@@ -239,9 +243,9 @@ type DirectoryKeys struct {
 	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// A YAML file with users and API keys, instead of a database.
 	File filePath `json:"file"`
-	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
+	// Finds a user: $1 is the id of the token. Its columns are is_active and roles. Further columns, such as tenant, are attributes of the user.
 	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
-	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
+	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id. Further columns are attributes of the key.
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
 	// off where there is no table of API keys: the query is not checked at the start, no key is valid, and a policy that accepts keys is an error.
 	APIKeys switchWord `json:"api_keys" jsonschema_extras:"default=on"`
@@ -303,6 +307,8 @@ type LogKeys struct {
 type IdentityKeys struct {
 	// Other names for the headers; absent ones are x-warder-….
 	Headers IdentityHeadersKeys `json:"headers"`
+	// Headers for attributes of the principal, by the name of the attribute: a claim of jwt.attributes or a column of the directory. No client can send one.
+	Attributes map[string]string `json:"attributes"`
 	// The API key does not go to the application.
 	RemoveAPIKey bool `json:"remove_api_key" jsonschema_extras:"default=true"`
 	// The bearer token does not go to the application.
