@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 	"cmd/warder/internal/filter":         {"authz/mask", "cmd/warder/internal/cli"},
 	"cmd/warder/internal/explain":        {"authz", "authz/attribute", "authz/memory", "authz/token", "envoy", "policy", "policy/pattern", "policy/strict", "cmd/warder/internal/admin", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/routes"},
 	"cmd/warder/internal/casetest":       {"authz", "authz/attribute", "authz/policytest", "envoy", "policy", "policy/strict", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/explain", "cmd/warder/internal/routes"},
-	"cmd/warder/internal/operator":       {"authz", "authz/mask", "authz/postgres", "authz/redis", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config"},
+	"cmd/warder/internal/operator":       {"authz", "authz/attribute", "authz/mask", "authz/postgres", "authz/redis", "policy", "cmd/warder/internal/cli", "cmd/warder/internal/config"},
 	"cmd/warder/internal/session":        {"authz", "authz/mask", "authz/redis", "authz/token", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/key":            {"authz", "authz/postgres", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},
 	"cmd/warder/internal/user":           {"authz", "authz/attribute", "cmd/warder/internal/cli", "cmd/warder/internal/config", "cmd/warder/internal/operator"},

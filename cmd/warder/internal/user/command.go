@@ -40,8 +40,11 @@ reason. --redis-url-file, --database-url-file and the variables WARDER_ADMIN_RED
 WARDER_ADMIN_DATABASE_URL name others, as for warder session and warder key. It exits with 1 if
 there is no such user, or if the directory cannot answer.
 
-In JSON: {id, exists, active, roles, sessions, api_keys, problems: [string]}. sessions and
-api_keys are null if they are unknown.`,
+Attributes are the further columns of directory.users_query. Values of sensitive names are
+masked. Those that no attribute can have are listed as unreadable.
+
+In JSON: {id, exists, active, roles, attributes: {name: value}, unreadable: [name], sessions,
+api_keys, problems: [string]}. sessions and api_keys are null if they are unknown.`,
 		Example: `  warder user show 42
   warder user show 42 -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -77,21 +80,24 @@ api_keys are null if they are unknown.`,
 
 // A shown is what is known about a user.
 type shown struct {
-	ID       string   `json:"id"`
-	Exists   bool     `json:"exists"`
-	Active   bool     `json:"active"`
-	Roles    []string `json:"roles"`
-	Sessions *int     `json:"sessions"` // null: unknown
-	APIKeys  *int     `json:"api_keys"` // null: unknown
-	Problems []string `json:"problems"` // why something is unknown
+	ID         string            `json:"id"`
+	Exists     bool              `json:"exists"`
+	Active     bool              `json:"active"`
+	Roles      []string          `json:"roles"`
+	Attributes map[string]string `json:"attributes"`
+	Unreadable []string          `json:"unreadable"`
+	Sessions   *int              `json:"sessions"` // null: unknown
+	APIKeys    *int              `json:"api_keys"` // null: unknown
+	Problems   []string          `json:"problems"` // why something is unknown
 }
 
 func look(ctx context.Context, c *config.Config, id string) (shown, error) {
-	found := shown{ID: id, Roles: []string{}, Problems: []string{}}
+	found := shown{ID: id, Roles: []string{}, Attributes: map[string]string{}, Unreadable: []string{}, Problems: []string{}}
 	user, err := operator.FindUser(ctx, c, id)
 	switch {
 	case err == nil:
 		found.Exists, found.Active, found.Roles = true, user.Active, cli.SomeOrEmpty(user.Roles)
+		found.Attributes, found.Unreadable = operator.Attributes(user.Attributes), cli.SomeOrEmpty(user.Attributes.Unreadable())
 	case !errors.Is(err, authz.ErrNotFound):
 		return found, err
 	}
@@ -139,6 +145,7 @@ func (s shown) String() string {
 		roles = "none"
 	}
 	fmt.Fprintf(&b, "roles     %s\nsessions  %s\nAPI keys  %s\n", roles, number(s.Sessions), number(s.APIKeys))
+	b.WriteString(operator.AttributeLines(s.Attributes, s.Unreadable))
 	for _, problem := range s.Problems {
 		fmt.Fprintf(&b, "unknown   %s\n", problem)
 	}
