@@ -68,8 +68,8 @@ type shown struct {
 	Scopes     []string          `json:"scopes"`
 	ExpiresAt  *time.Time        `json:"expires_at"` // null: never
 	CreatedAt  *time.Time        `json:"created_at"` // null: not known
-	Attributes map[string]string `json:"attributes"`
-	Unreadable []string          `json:"unreadable"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Unreadable []string          `json:"unreadable,omitempty"`
 }
 
 // The states of a key.

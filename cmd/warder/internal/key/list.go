@@ -30,7 +30,8 @@ revoked), expiry, owner and scopes. Nothing of it is secret.
 
 In JSON: {keys: [{id, prefix, state, owner, scopes, expires_at, created_at, attributes: {name:
 value}, unreadable: [name]}]}. owner is "" for a key without one; expires_at is null for a key
-that does not expire, created_at if it is not known.`,
+that does not expire, created_at if it is not known; attributes and unreadable are left out if
+there are none.`,
 		Example: `  warder key list --owner 42
   warder key list -o json | jq '.keys[] | select(.state == "valid")'`,
 		Args: cli.NoArguments,

@@ -44,7 +44,8 @@ Attributes are the further columns of directory.users_query. Values of sensitive
 masked. Those that no attribute can have are listed as unreadable.
 
 In JSON: {id, exists, active, roles, attributes: {name: value}, unreadable: [name], sessions,
-api_keys, problems: [string]}. sessions and api_keys are null if they are unknown.`,
+api_keys, problems: [string]}. sessions and api_keys are null if they are unknown; attributes and
+unreadable are left out if there are none.`,
 		Example: `  warder user show 42
   warder user show 42 -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -84,8 +85,8 @@ type shown struct {
 	Exists     bool              `json:"exists"`
 	Active     bool              `json:"active"`
 	Roles      []string          `json:"roles"`
-	Attributes map[string]string `json:"attributes"`
-	Unreadable []string          `json:"unreadable"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Unreadable []string          `json:"unreadable,omitempty"`
 	Sessions   *int              `json:"sessions"` // null: unknown
 	APIKeys    *int              `json:"api_keys"` // null: unknown
 	Problems   []string          `json:"problems"` // why something is unknown
