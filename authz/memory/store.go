@@ -23,6 +23,7 @@ type Store struct {
 
 	// The names of the attributes in the file that the store was loaded from. They do not change.
 	userAttributes, keyAttributes []string
+	revocations                   Revocations
 }
 
 // A session identifies a session. It is a struct, so that two sessions never have the same
@@ -79,12 +80,12 @@ func (s *Store) DeleteSession(userID, sessionID string) {
 }
 
 // Alive implements [authz.Sessions]. It returns an error only if ctx has ended.
-func (s *Store) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s *Store) Alive(ctx context.Context, of authz.Session) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	s.mu.RLock()
-	end, found := s.sessions[session{userID, sessionID}]
+	end, found := s.sessions[session{of.UserID, of.ID}]
 	s.mu.RUnlock()
 	return found && !ended(end, s.now()), nil
 }

@@ -34,6 +34,8 @@ type File struct {
 	Users    []User    `json:"users"`
 	APIKeys  []APIKey  `json:"api_keys"`
 	Sessions []Session `json:"sessions"`
+	// Revocations are for files with config.sessions.rule absent, instead of Sessions.
+	Revocations []Revocation `json:"revocations"`
 
 	// Signers are private keys by name, for tokens of issuers that sign with them.
 	Signers map[string]*Signer `json:"signers"`
@@ -64,6 +66,11 @@ type Config struct {
 		AcceptedUses []string         `json:"accepted_uses"`
 		Sources      []Source         `json:"sources"`
 	} `json:"jwt"`
+	Sessions struct {
+		Rule          string   `json:"rule"`                    // present (the default), absent or none
+		KeyTemplate   []string `json:"key_template"`            // for absent
+		RevokedBefore string   `json:"revoked_before_template"` // for absent
+	} `json:"sessions"`
 	APIKey struct {
 		Header  string   `json:"header"`
 		Sources []Source `json:"sources"`
@@ -144,6 +151,21 @@ type Session struct {
 	Session string `json:"session"`
 }
 
+// A Revocation ends sessions: one of a user, each with an id, or each of a user. With Before, it
+// ends those of the user whose tokens were issued up to a time.
+type Revocation struct {
+	User    string `json:"user"`
+	Session string `json:"session"`
+	Before  string `json:"issued_before"` // relative to now, such as -1h, or RFC 3339
+}
+
+// The values of config.sessions.rule.
+const (
+	rulePresent = "present"
+	ruleAbsent  = "absent"
+	ruleNone    = "none"
+)
+
 // testSession is the session id for a user in as_user who has no session in the file.
 const testSession = "test"
 
@@ -192,6 +214,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		}
 		checkAttributes(at, k.Attributes, report)
 	}
+	f.completeRevocations(report)
 	for i, s := range f.Sessions {
 		if s.User == "" || s.Session == "" {
 			report(strict.Index("sessions", i), "needs a user and a session, as in {user: \"42\", session: s-1}")
@@ -207,6 +230,7 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 		f.Config.JWT.Keys = []Key{{Secret: Secret}}
 	}
 	f.completeSigners(report)
+	f.completeSessions(report)
 	if _, err := token.NewVerifier(f.TokenConfig()); err != nil {
 		reportConfig("config.jwt", err, report)
 	}
@@ -269,7 +293,7 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 			seen[c.Name] = i
 		}
 		c.complete(func(key, format string, args ...any) { report(strict.Join(field, key), format, args...) })
-		if c.AsUser != "" && !slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.User == c.AsUser }) {
+		if c.AsUser != "" && f.rule() == rulePresent && !slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.User == c.AsUser }) {
 			f.Sessions = append(f.Sessions, Session{c.AsUser, testSession})
 		}
 	}
@@ -280,7 +304,7 @@ func (f *File) TokenConfig() token.Config {
 	jwt := f.Config.JWT
 	c := token.Config{
 		Issuer: jwt.Issuer, Audiences: jwt.Audiences, Leeway: jwt.Leeway,
-		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, Attributes: jwt.Attributes, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
+		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, SessionOptional: f.sessionOptional(), Attributes: jwt.Attributes, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
 	}
 	c.Keys = f.tokenKeys(jwt.Keys)
 	for _, is := range jwt.Issuers {

@@ -109,15 +109,13 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	for _, k := range f.APIKeys {
 		store.PutAPIKey(k.Hash(), k.APIKey(now, f.APIKeyAttributes()))
 	}
-	for _, s := range f.Sessions {
-		store.PutSession(s.User, s.Session, 0)
-	}
+	sessions := f.sessions(store, now)
 	tokens, err := token.NewVerifier(f.TokenConfig())
 	if err != nil {
 		return nil, err
 	}
 	o.Engine, err = authz.NewEngine(authz.Config{
-		Policy: routes, Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
+		Policy: routes, Tokens: tokens, Sessions: sessions, Users: store, APIKeys: store,
 		Sources: f.Sources(), Now: o.clock,
 		IdentityHeaders: f.Config.Identity.Headers, AttributeHeaders: f.Config.Identity.Attributes,
 	})

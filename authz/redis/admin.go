@@ -58,7 +58,7 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 	if err != nil {
 		return nil, err
 	}
-	match := a.sessions.key.pattern(userID)
+	match := a.sessions.keys[0].pattern(userID)
 	var ids []string
 	for _, n := range nodes {
 		for cursor := uint64(0); ; {
@@ -67,7 +67,7 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 				return nil, explainAdmin(ctx, err)
 			}
 			for _, key := range keys {
-				if id, ok := a.sessions.key.sessionID(key, userID); ok {
+				if id, ok := a.sessions.keys[0].sessionID(key, userID); ok {
 					ids = append(ids, id)
 				}
 			}
@@ -90,7 +90,7 @@ func scan(ctx context.Context, client *redis.Client, cursor uint64, match string
 func (a *Admin) withTTL(ctx context.Context, userID string, ids []string) ([]LiveSession, error) {
 	var found []LiveSession
 	for _, id := range ids {
-		ms, err := a.do(ctx, "pttl", a.sessions.key.key(userID, id))
+		ms, err := a.do(ctx, "pttl", a.sessions.keys[0].key(userID, id))
 		switch {
 		case err != nil:
 			return nil, err
@@ -112,7 +112,7 @@ func (a *Admin) End(ctx context.Context, userID string, sessionIDs []string) err
 		}
 	}
 	for _, id := range sessionIDs {
-		if _, err := a.do(ctx, "del", a.sessions.key.key(userID, id)); err != nil {
+		if _, err := a.do(ctx, "del", a.sessions.keys[0].key(userID, id)); err != nil {
 			return err
 		}
 	}
@@ -136,7 +136,12 @@ func (a *Admin) do(ctx context.Context, command, key string) (int64, error) {
 			err = explainAdmin(ctx, err)
 		}
 		if to, is := errors.AsType[*redirection](err); is && to.ask {
-			value, err = servers.elsewhere(ctx, command, key, to)
+			var other *node
+			if other, err = servers.elsewhere(to); err == nil {
+				if value, err = other.integer(ctx, true, command, key); err != nil {
+					err = explainAdmin(ctx, err)
+				}
+			}
 		}
 		if err == nil || !servers.moved(ctx, key, at, err) {
 			return value, err
@@ -145,7 +150,9 @@ func (a *Admin) do(ctx context.Context, command, key string) (int64, error) {
 }
 
 // Key returns the key of a session.
-func (a *Admin) Key(userID, sessionID string) string { return a.sessions.key.key(userID, sessionID) }
+func (a *Admin) Key(userID, sessionID string) string {
+	return a.sessions.keys[0].key(userID, sessionID)
+}
 
 // explainAdmin is explain for the commands of an Admin.
 func explainAdmin(ctx context.Context, err error) error {
@@ -179,7 +186,7 @@ func glob(s string) string {
 // match other keys too: see sessionID.
 func (t template) pattern(userID string) string {
 	first, second := glob(userID), "*"
-	if t.sessionFirst {
+	if t.first == sessionPart {
 		first, second = second, first
 	}
 	return glob(t.before) + first + glob(t.between) + second + glob(t.after)
@@ -189,7 +196,7 @@ func (t template) pattern(userID string) string {
 // false if the key is not that of a session of the user.
 func (t template) sessionID(key, userID string) (string, bool) {
 	before, after := t.before+userID+t.between, t.after
-	if t.sessionFirst {
+	if t.first == sessionPart {
 		before, after = t.before, t.between+userID+t.after
 	}
 	rest, ok := strings.CutPrefix(key, before)
@@ -201,6 +208,6 @@ func (t template) sessionID(key, userID string) (string, bool) {
 }
 
 // Alive is [Sessions.Alive].
-func (a *Admin) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	return a.sessions.Alive(ctx, userID, sessionID)
+func (a *Admin) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	return a.sessions.Alive(ctx, session)
 }

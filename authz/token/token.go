@@ -29,8 +29,9 @@ var (
 // Claims are the claims of a token that warder uses.
 type Claims struct {
 	UserID    string
-	SessionID string
+	SessionID string    // "" if the token has none and need not have one
 	ExpiresAt time.Time // exp, without the leeway
+	IssuedAt  time.Time // iat; the zero Time if there is none
 	// Attributes are from the claims that Config.Attributes names.
 	Attributes attribute.Set
 }
@@ -42,7 +43,9 @@ type Verifier struct {
 	own     *issuer            // of the tokens of no other; nil if it has no keys
 	leeway  time.Duration
 	uses    uses
-	known   *remembered // nil if there is no cache
+	// sessionOptional is Config.SessionOptional.
+	sessionOptional bool
+	known           *remembered // nil if there is no cache
 }
 
 // An issuer is a checked Issuer that is ready for use.

@@ -239,6 +239,10 @@ func (t *run) readConfig() error {
 	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
 	out.JWT.Attributes, out.Identity.Attributes = c.JWT.Attributes, c.IdentitySettings().Attributes
+	out.Sessions.Rule = string(c.Sessions.Rule)
+	if absent := c.Revocations(); absent != nil {
+		out.Sessions.KeyTemplate, out.Sessions.RevokedBefore = absent.KeyTemplates, absent.RevokedBefore
+	}
 	sources := c.Sources()
 	for _, s := range sources.Tokens {
 		out.JWT.Sources = append(out.JWT.Sources, policytest.Source(s))

@@ -143,13 +143,13 @@ func attributeNames(of attribute.Set) string {
 }
 
 // Alive implements [authz.Sessions].
-func (w *walk) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (w *walk) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	const setting = "sessions.key_template"
 	key := "the session"
 	if w.stores.redis != nil {
-		key = "the key " + w.stores.redis.SessionKey(userID, sessionID)
+		key = "the key " + w.stores.redis.SessionKey(session.UserID, session.ID)
 	}
-	alive, err := w.stores.sessions.Alive(ctx, userID, sessionID)
+	alive, err := w.stores.sessions.Alive(ctx, session)
 	switch {
 	case err != nil:
 		w.report.say("credential.session", broken, "sessions.redis_url", "%v", err)

@@ -36,8 +36,8 @@ func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
 	if file == nil {
 		file = memory.New(nil)
 	}
-	of.sessions, of.users, of.apiKeys = file, file, file
-	if !s.Sessions.InMemory() {
+	of.sessions, of.users, of.apiKeys = s.Sessions.WithoutRedis(file), file, file
+	if s.Sessions.InRedis() {
 		settings := s.Sessions
 		settings.Timeout, settings.Tracked = operator.Patience, false // examineRedis tries tracking
 		if settings, err = settings.LogIn(ctx); err != nil {
@@ -78,14 +78,25 @@ func (s *stores) close() {
 
 func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s config.Sessions) {
 	const setting = "sessions.redis_url"
-	if store == nil {
+	switch {
+	case s.Rule == config.RuleNone:
+		return // a warning of the configuration says so
+	case store == nil:
 		r.say("sessions", warning, setting, "sessions are in the memory of each warder; name a Redis outside of a trial")
+		return
+	}
+	err := store.Check(ctx) // about each kind of key
+	if err != nil {
+		r.fault("sessions", setting, err)
 		return
 	}
 	e, err := store.Examine(ctx)
 	if err != nil {
 		r.fault("sessions", setting, err)
 		return
+	}
+	if s.Rule == config.RuleAbsent {
+		r.say("sessions.rule", good, "sessions.rule", "absent: a session is alive until Redis has a key that ends it, so Redis must not lose keys: use appendonly yes and maxmemory-policy noeviction")
 	}
 	user := ""
 	if e.User != "" {

@@ -214,6 +214,9 @@ func (s *Server) makeReloader(in inputs) {
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
 		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
+		for _, choice := range s.settings.Choices {
+			lines = append(lines, "warning: "+choice)
+		}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}

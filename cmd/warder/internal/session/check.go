@@ -165,8 +165,8 @@ func (w *witness) Verify(text string, now time.Time) (token.Claims, error) {
 }
 
 // Alive implements [authz.Sessions].
-func (w *witness) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	alive, err := w.store.Alive(ctx, userID, sessionID)
+func (w *witness) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	alive, err := w.store.Alive(ctx, session)
 	w.err = err
 	return alive, err
 }
