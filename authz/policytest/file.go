@@ -293,7 +293,7 @@ func (f *File) completeCases(at []int, report func(field, format string, args ..
 			seen[c.Name] = i
 		}
 		c.complete(func(key, format string, args ...any) { report(strict.Join(field, key), format, args...) })
-		if c.AsUser != "" && f.rule() == rulePresent && !slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.User == c.AsUser }) {
+		if c.AsUser != "" && !slices.ContainsFunc(f.Sessions, func(s Session) bool { return s.User == c.AsUser }) {
 			f.Sessions = append(f.Sessions, Session{c.AsUser, testSession})
 		}
 	}

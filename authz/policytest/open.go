@@ -109,6 +109,9 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	for _, k := range f.APIKeys {
 		store.PutAPIKey(k.Hash(), k.APIKey(now, f.APIKeyAttributes()))
 	}
+	if err := f.checkSessions(); err != nil {
+		return nil, err
+	}
 	sessions := f.sessions(store, now)
 	tokens, err := token.NewVerifier(f.TokenConfig())
 	if err != nil {

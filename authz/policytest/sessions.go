@@ -2,12 +2,14 @@ package policytest
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"warder/authz"
 	"warder/authz/memory"
+	"warder/policy"
 	"warder/policy/strict"
 )
 
@@ -28,14 +30,29 @@ func (f *File) completeSessions(report func(field, format string, args ...any)) 
 	}
 }
 
-// completeRevocations checks the lists of sessions and revocations against the rule.
-func (f *File) completeRevocations(report func(field, format string, args ...any)) {
-	if len(f.Sessions) > 0 && f.rule() != rulePresent {
-		report("sessions", "has no effect with config.sessions.rule: %s; leave it out", f.rule())
+// checkSessions checks the lists of sessions and revocations against the rule, which is known when
+// the file is opened: the caller may have set the configuration.
+func (f *File) checkSessions() error {
+	var found policy.Problems
+	report := func(field, format string, args ...any) {
+		found = append(found, policy.Problem{Position: f.read.Near(field), Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	if _, given := f.read.Place("sessions"); given && f.rule() != rulePresent { // as_user adds some too
+		report("sessions", "has no effect with sessions.rule: %s; leave it out", f.rule())
 	}
 	if len(f.Revocations) > 0 && f.rule() != ruleAbsent {
-		report("revocations", "has no effect with config.sessions.rule: %s; leave it out", f.rule())
+		report("revocations", "has no effect with sessions.rule: %s; leave it out", f.rule())
 	}
+	for i, r := range f.Revocations {
+		if f.HasTemplates() && f.RevocationTemplate(r) == "" {
+			report(strict.Index("revocations", i), "fits no template of sessions; add one with the same ids")
+		}
+	}
+	return found.Err()
+}
+
+// completeRevocations checks the revocations by themselves.
+func (f *File) completeRevocations(report func(field, format string, args ...any)) {
 	for i, r := range f.Revocations {
 		at := strict.Index("revocations", i)
 		_, isTime := timeFrom(time.Time{}, r.Before)
@@ -46,8 +63,6 @@ func (f *File) completeRevocations(report func(field, format string, args ...any
 			report(at, "is for all tokens of a user; give issued_before and user, and no session")
 		case r.User == "" && r.Session == "":
 			report(at, "names nothing; give session, user or both")
-		case f.HasTemplates() && f.RevocationTemplate(r) == "":
-			report(at, "fits no template of config.sessions; add one with the same ids")
 		}
 	}
 }

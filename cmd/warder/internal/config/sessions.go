@@ -78,6 +78,10 @@ func (c *Config) resolveSessions() Sessions {
 		}
 		return s
 	}
+	if s.Absent != nil && len(s.Absent.KeyTemplates) == 0 && s.Absent.RevokedBefore == "" {
+		r.fail("sessions.rule", `is absent, and no key ends a session; give key_template, such as "revoked:{jti}", or revoked_before_template`)
+		return s
+	}
 	s.PasswordCommand = c.passwordCommand("sessions", c.Sessions.PasswordCommand, c.Sessions.PasswordLifetime)
 	store := s.Redis(nil)
 	if s.PasswordCommand != nil {
@@ -123,6 +127,9 @@ func (c *Config) Revocations() *redis.Absent {
 	}
 	return absent
 }
+
+// NoSessions reports whether no session is asked for.
+func (c *Config) NoSessions() bool { return SessionRule(c.Sessions.Rule) == RuleNone }
 
 // sessionOptional reports whether a token need not be of a session, because no key depends on it.
 func (c *Config) sessionOptional() bool {

@@ -18,6 +18,7 @@ import (
 // is configured.
 type stores struct {
 	sessions authz.Sessions
+	rule     config.SessionRule
 	users    authz.Users
 	apiKeys  authz.APIKeys
 	redis    *redis.Sessions
@@ -28,7 +29,7 @@ type stores struct {
 // openStores opens the stores. The settings are valid, so it fails only if a file changes
 // meanwhile.
 func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
-	of := &stores{}
+	of := &stores{rule: s.Sessions.Rule}
 	file, err := config.OpenDirectory(s.Directory)
 	if err != nil {
 		r.fault("directory", "directory.file", err)

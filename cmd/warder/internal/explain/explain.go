@@ -262,6 +262,8 @@ type Settings struct {
 	Shadow     bool // denials are not enforced on any route
 	// Attributes are the claims of tokens that become attributes.
 	Attributes token.Attributes
+	// NoSessions says that sessions.rule is none: no session is asked for.
+	NoSessions bool
 }
 
 // settings reads the settings from the files.
@@ -281,7 +283,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	}
 	s := config.Settings{Sources: c.Sources(), Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, Attributes: c.JWT.Attributes}, err
+	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions(), Attributes: c.JWT.Attributes}, err
 }
 
 // explainSession is the session ID of --as-user.

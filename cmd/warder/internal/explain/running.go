@@ -47,7 +47,7 @@ type question struct {
 	APIKey       bool             `json:"as_api_key,omitempty"`
 	Scopes       []string         `json:"scopes,omitempty"`
 	Attributes   []string         `json:"attributes,omitempty"` // NAME=VALUE
-	Output       cli.OutputFormat `json:"output,omitempty"` // JSON if absent
+	Output       cli.OutputFormat `json:"output,omitempty"`     // JSON if absent
 }
 
 // A Handler answers POST /explain by the current policy. It has no secrets and sends no

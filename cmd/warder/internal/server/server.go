@@ -234,6 +234,7 @@ func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
 		Attributes: s.settings.JWT.Attributes,
+		NoSessions: s.settings.Sessions.Rule == config.RuleNone,
 	})
 }
 
