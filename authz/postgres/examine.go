@@ -58,13 +58,16 @@ func (d *Directory) Examine(ctx context.Context) (e Examination, err error) {
 		return e, explain("directory", contextFirst(ctx, err))
 	}
 	attributes, _ := d.AttributeColumns()
-	statements := []*statement{&d.users, &d.apiKeys}
-	if d.noAPIKeys {
-		statements = statements[:1]
+	var statements []*statement
+	var columns [][]string
+	if !d.noUsers {
+		statements, columns = append(statements, &d.users), append(columns, attributes.Users)
+	}
+	if !d.noAPIKeys {
+		statements, columns = append(statements, &d.apiKeys), append(columns, attributes.APIKeys)
 	}
 	for i, s := range statements {
-		columns := [][]string{attributes.Users, attributes.APIKeys}[i]
-		if err := examineTable(ctx, conn.Conn(), s, columns, &e); err != nil {
+		if err := examineTable(ctx, conn.Conn(), s, columns[i], &e); err != nil {
 			return e, explain(s.field, contextFirst(ctx, err))
 		}
 	}

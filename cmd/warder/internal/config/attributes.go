@@ -58,6 +58,9 @@ func (d Directory) AttributesKnown() (users, apiKeys []string, known bool) {
 		return nil, nil, false // reported elsewhere
 	}
 	users, apiKeys = file.Attributes()
+	if d.UsersInTokens { // those of the file are of the owners of API keys
+		users = nil
+	}
 	return users, apiKeys, true
 }
 

@@ -170,6 +170,12 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		if is.SessionClaim != "" {
 			issuer["session_claim"] = is.SessionClaim
 		}
+		if is.RolesClaim != "" {
+			issuer["roles_claim"] = is.RolesClaim
+		}
+		if is.ActiveClaim != "" {
+			issuer["active_claim"] = is.ActiveClaim
+		}
 		if is.Attributes != nil {
 			issuer["attributes"] = is.Attributes
 		}
@@ -190,6 +196,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(jwt, "accepted_uses", c.JWT.AcceptedUses != nil, c.JWT.AcceptedUses)
 	set(jwt, "user_claim", c.JWT.UserClaim != "", c.JWT.UserClaim)
 	set(jwt, "session_claim", c.JWT.SessionClaim != "", c.JWT.SessionClaim)
+	set(jwt, "roles_claim", c.JWT.RolesClaim != "", c.JWT.RolesClaim)
+	set(jwt, "active_claim", c.JWT.ActiveClaim != "", c.JWT.ActiveClaim)
 	set(jwt, "attributes", c.JWT.Attributes != nil, c.JWT.Attributes)
 	set(identity, "attributes", c.Identity.Attributes != nil, c.Identity.Attributes)
 	set(client, "source", c.ClientIP.Source != "", string(c.ClientIP.Source))
@@ -201,6 +209,9 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
 	set(identity, "remove_credentials", c.Identity.RemoveCredentials, true)
 	set(jwt, "sources", c.JWT.Sources != nil, sourceKeys(c.JWT.Sources))
+	directory := map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"}
+	set(directory, "users", c.Directory.Users != "", c.Directory.Users)
+	set(directory, "users_query", c.Directory.UsersQuery != "", c.Directory.UsersQuery)
 	sessions := map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, "")), "timeout": "8s"}
 	set(sessions, "rule", c.Sessions.Rule != "", c.Sessions.Rule)
 	set(sessions, "key_template", c.Sessions.KeyTemplate != nil, c.Sessions.KeyTemplate)
@@ -209,9 +220,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		"jwt":       jwt,
 		"deadline":  "10s",
 		"sessions":  sessions,
-		"directory": map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"},
+		"directory": directory,
 	}
-	directory := config["directory"].(map[string]any)
 	if names := f.UserAttributes(); names != nil {
 		directory["users_query"] = "SELECT is_active, roles, " + strings.Join(names, ", ") + " FROM users WHERE id = $1"
 	}
