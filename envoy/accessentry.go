@@ -19,7 +19,7 @@ import (
 // logged. Like a [CheckRequest], it is decoded directly from the wire form, and every entry that
 // the generated decoder refuses is refused here too. An accessEntry is reused for the next entry.
 //
-// The strings of an accessEntry share one copy of the entry, which nothing else uses.
+// The strings of an accessEntry share the memory of the entry.
 type accessEntry struct {
 	protocol logdatav3.HTTPAccessLogEntry_HTTPVersion
 
@@ -101,7 +101,8 @@ func (e *accessEntry) reset() {
 	*e = accessEntry{tags: tables[0], requestHeaders: tables[1], responseHeaders: tables[2]}
 }
 
-// decode decodes the wire form and reports whether it is valid. It does not keep the bytes.
+// decode decodes the wire form and reports whether it is valid. It keeps the bytes until the
+// next reset. They must not be written to any more.
 func (e *accessEntry) decode(data []byte) bool {
 	e.reset()
 	d := entryDecoder{decoder: newDecoder(data), out: e}

@@ -100,6 +100,7 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 			lost++
 		}
 	}
+	w.entry.reset() // it keeps the message
 	if lost > 0 {
 		l.dropped(lost)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -340,12 +341,16 @@ type setHeader struct{ name, value string }
 // have no duplicates. No name is in both, because Envoy removes headers after it sets them. The
 // list to remove may be shared by responses and must not be modified.
 func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set []setHeader, remove []string) {
-	set = make([]setHeader, 0, fieldCount)
 	var which fieldSet
+	for f := range v {
+		if v[f] != "" {
+			which |= 1 << f
+		}
+	}
+	set = make([]setHeader, 0, bits.OnesCount8(uint8(which)))
 	for _, f := range id.sorted {
 		if v[f] != "" {
 			set = append(set, setHeader{id.names[f], v[f]})
-			which |= 1 << f
 		}
 	}
 	remove = id.removals[which]

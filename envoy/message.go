@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"unicode/utf8"
+	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -11,14 +12,16 @@ import (
 // and messages are merged, as protocol buffers specify.
 type decoder struct {
 	data  []byte
-	text  string // data as a string, from which strings are sliced
+	text  string // data, from which strings are sliced
 	depth int    // how many more levels of nested messages are allowed
 }
 
-// newDecoder returns a decoder of a message in wire form. It copies the bytes once, for all of
-// their strings.
+// newDecoder returns a decoder of a message in wire form. The strings that it returns share the
+// memory of data, which must not be written to any more. A copy would be as large as everything
+// else that a check needs.
 func newDecoder(data []byte) decoder {
-	return decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit}
+	text := unsafe.String(unsafe.SliceData(data), len(data)) //nolint:gosec // data is not written to
+	return decoder{data: data, text: text, depth: protowire.DefaultRecursionLimit}
 }
 
 // A span is a part of the message.
@@ -33,6 +36,21 @@ func (d *decoder) string(s span) string { return d.text[s.start:s.end] }
 func (d *decoder) varint(s span) uint64 {
 	v, _ := protowire.ConsumeVarint(d.data[s.start:s.end])
 	return v
+}
+
+// count returns how many fields of a message have a number, without validating them.
+func (d *decoder) count(s span, number protowire.Number) (n int) {
+	for s.start < s.end {
+		num, _, size := protowire.ConsumeField(d.data[s.start:s.end])
+		if size < 0 {
+			break
+		}
+		if num == number {
+			n++
+		}
+		s.start += size
+	}
+	return n
 }
 
 // skip validates a message that is not needed. A field that is not a message was already
@@ -55,9 +73,11 @@ func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, spa
 	}
 	d.depth--
 	for s.start < s.end {
-		num, typ, n := protowire.ConsumeTag(d.data[s.start:s.end])
-		if n < 0 || num > protowire.MaxValidNumber {
-			return false
+		num, typ, n := protowire.Number(d.data[s.start]>>3), protowire.Type(d.data[s.start]&7), 1
+		if num == 0 || num >= 16 { // not the usual tag of one byte
+			if num, typ, n = protowire.ConsumeTag(d.data[s.start:s.end]); n < 0 || num > protowire.MaxValidNumber {
+				return false
+			}
 		}
 		s.start += n
 		f := shape.field(num)
@@ -74,7 +94,12 @@ func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, spa
 			}
 			continue
 		}
-		size, n := protowire.ConsumeVarint(d.data[s.start:s.end])
+		size, n := uint64(0), 1
+		if s.start < s.end && d.data[s.start] < 0x80 { // the usual size of one byte
+			size = uint64(d.data[s.start])
+		} else {
+			size, n = protowire.ConsumeVarint(d.data[s.start:s.end])
+		}
 		if n < 0 || size > uint64(s.end-s.start-n) { //nolint:gosec // not negative: n is at most what is left
 			return false
 		}

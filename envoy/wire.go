@@ -15,26 +15,29 @@ import (
 // its maps costs more than the decision. The other parts are still validated, so that every
 // message that the generated decoder refuses is refused here too.
 //
-// The strings of a CheckRequest share one copy of the message, which nothing else uses.
+// The strings of a CheckRequest share the memory of the message.
 type CheckRequest struct {
-	fault     fault // why it was not read
-	readable  bool  // it could be decoded
-	size      int   // of the wire form, in bytes
-	hasHTTP   bool
+	size      int // of the wire form, in bytes
 	id        string
 	method    string
 	host      string
 	path      string
 	peer      string        // the address of the connection's peer, as text
 	principal string        // of the connection's peer, from its certificate
-	chosen    bool          // a route is named by Envoy's own configuration
-	route     string        // the ID of that route
+	route     string        // the ID of the route that Envoy's own configuration names
 	joined    authz.Headers // from headers: names as sent, in the order sent
 	raw       authz.Headers // from header_map
-	odd       bool          // header_map has an entry with two different values, or too many entries
-	trace     TraceParent   // from the metadata of the call
 	arrived   time.Time     // when it was received; zero if that is not known
-	release   func()        // releases the memory of the message; nil if none is held
+	message   *inbound      // holds the memory; nil if nothing has to be released
+	calls     *calls        // to which message belongs
+
+	// Small fields are together, because every check has a CheckRequest.
+	trace    TraceParent // from the metadata of the call
+	fault    fault       // why it was not read
+	readable bool        // it could be decoded
+	hasHTTP  bool
+	chosen   bool // a route is named by Envoy's own configuration
+	odd      bool // header_map has an entry with two different values, or too many entries
 }
 
 // Numbers of the fields that are read, grouped by message type.
@@ -90,12 +93,12 @@ func (r *CheckRequest) read(m *inbound) {
 
 // done releases the memory that the request holds.
 func (r *CheckRequest) done() {
-	if r.release != nil {
-		r.release()
+	if r.message != nil {
+		r.calls.answered(r.message)
 	}
 }
 
-// decode decodes the wire form. It does not keep the bytes.
+// decode decodes the wire form. It keeps the bytes, which must not be written to any more.
 func (r *CheckRequest) decode(data []byte) {
 	*r = CheckRequest{size: len(data)}
 	d := checkDecoder{decoder: newDecoder(data), out: r}
@@ -214,6 +217,9 @@ func (d *checkDecoder) http(shape *shape, s span) bool {
 		case httpHost:
 			d.out.host = d.string(v)
 		case httpHeaders:
+			if d.out.joined == nil {
+				d.out.joined = d.roomFor(s, num)
+			}
 			return d.header(shape.fields[num].message, v)
 		case httpHeaderMap:
 			return d.headerMap(shape.fields[num].message, v)
@@ -244,6 +250,9 @@ func (d *checkDecoder) header(shape *shape, s span) bool {
 }
 
 func (d *checkDecoder) headerMap(shape *shape, s span) bool {
+	if d.out.raw == nil {
+		d.out.raw = d.roomFor(s, headerMapHeaders)
+	}
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		if num == headerMapHeaders {
 			return d.rawHeader(shape.fields[num].message, v)
@@ -279,20 +288,18 @@ func (d *checkDecoder) rawHeader(shape *shape, s span) bool {
 	return true
 }
 
-const (
-	// usualHeaders is the number of fields that most requests do not exceed.
-	usualHeaders = 24
-	// MaxHeaders bounds the number of fields of a request. A field uses more memory here than
-	// in the message, where it can be as small as five bytes.
-	MaxHeaders = 16 << 10
-)
+// MaxHeaders bounds the number of fields of a request. A field uses more memory here than in
+// the message, where it can be as small as five bytes.
+const MaxHeaders = 16 << 10
+
+// roomFor returns an empty list with room for the fields of this number.
+func (d *checkDecoder) roomFor(s span, number protowire.Number) authz.Headers {
+	return make(authz.Headers, 0, min(d.count(s, number), MaxHeaders))
+}
 
 // keep adds a field to a list. A request with too many fields is not readable.
 func (d *checkDecoder) keep(all *authz.Headers, h authz.Header) {
-	switch {
-	case *all == nil:
-		*all = make(authz.Headers, 0, usualHeaders)
-	case len(*all) == MaxHeaders:
+	if len(*all) == MaxHeaders {
 		d.out.odd = true
 		return
 	}
