@@ -11,6 +11,7 @@ import (
 	"time"
 
 	logdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"google.golang.org/protobuf/proto"
 
 	"warder/authz/authztest"
 	"warder/authz/mask"
@@ -40,7 +41,7 @@ func (b *logBuffer) entries(t *testing.T, n int) []map[string]any {
 	}
 }
 
-func newTestAccessLog(t *testing.T, out io.Writer) *AccessLog {
+func newTestAccessLog(t testing.TB, out io.Writer) *AccessLog {
 	t.Helper()
 	m, err := mask.NewMasker()
 	if err != nil {
@@ -168,8 +169,12 @@ func TestAccessLogKeepsNoLargeLine(t *testing.T) {
 	w := newLineWriter(newTestAccessLog(t, &out))
 	for _, size := range []int{1 << 20, 100} {
 		entry := &logdatav3.HTTPAccessLogEntry{Request: &logdatav3.HTTPRequestProperties{UserAgent: strings.Repeat("a ", size/2)}}
-		if err := w.write(entry); err != nil {
+		text, err := proto.Marshal(entry)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if !w.entry.decode(text) || w.write() != nil {
+			t.Fatal("an entry is not written")
 		}
 		if w.text.Cap() > maxLineKept || cap(w.masked) > maxLineKept {
 			t.Errorf("after %d bytes: %d and %d are kept", size, w.text.Cap(), cap(w.masked))

@@ -57,11 +57,43 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
+// usualSession is a check of a browser that is signed in.
+func usualSession(t testing.TB) *authv3.CheckRequest {
+	t.Helper()
+	return checkRequest("GET", "/users/x?page=2", append(slices.Clip(usual), authz.Header{Name: "authorization", Value: bearer(t)})...)
+}
+
+// BenchmarkDecode measures reading a check.
+func BenchmarkDecode(b *testing.B) {
+	text := marshal(b, usualSession(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		in := new(CheckRequest)
+		if in.decode(text); !in.readable {
+			b.Fatal("it is not readable")
+		}
+	}
+}
+
+// BenchmarkServeFrames measures what the server does for a check, from the frames of its call to
+// those of the response. The peer costs little and allocates nothing.
+func BenchmarkServeFrames(b *testing.B) {
+	_, address := serveAddress(b, newTestServer(b, Config{}), nil)
+	p := newRawPeer(b, address, marshal(b, usualSession(b)))
+	const batch = 16
+	p.send(b, batch)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := b.N; n > 0; n -= batch {
+		p.send(b, min(n, batch))
+	}
+}
+
 // BenchmarkServe measures checks over gRPC on loopback, many at a time.
 func BenchmarkServe(b *testing.B) {
 	_, conn := serve(b, newTestServer(b, Config{}))
 	client := authv3.NewAuthorizationClient(conn)
-	in := checkRequest("GET", "/users/x?page=2", append(slices.Clip(usual), authz.Header{Name: "authorization", Value: bearer(b)})...)
+	in := usualSession(b)
 	b.SetParallelism(32)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

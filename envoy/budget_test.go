@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"runtime"
 	"slices"
 	"testing"
 
@@ -21,8 +22,8 @@ func TestAllocations(t *testing.T) {
 		credential         authz.Header
 		budget             float64
 	}{
-		{"public", "/public/x", "public", authz.Header{Name: "a", Value: "b"}, 12},
-		{"session", "/users/x?page=2", "session", authz.Header{Name: "authorization", Value: bearer(t)}, 15},
+		{"public", "/public/x", "public", authz.Header{Name: "a", Value: "b"}, 10},
+		{"session", "/users/x?page=2", "session", authz.Header{Name: "authorization", Value: bearer(t)}, 13},
 	} {
 		text, err := proto.Marshal(checkRequest("GET", test.path, append(slices.Clip(usual), test.credential)...))
 		if err != nil {
@@ -43,5 +44,34 @@ func TestAllocations(t *testing.T) {
 		} else {
 			t.Logf("%s: %v allocations", test.name, got)
 		}
+	}
+}
+
+// TestServeAllocations bounds what the server allocates for a check from the bytes of its frames
+// to the bytes of the response, gRPC included. The budgets are slightly above the measured
+// values.
+func TestServeAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too")
+	}
+	const budget, budgetBytes = 66, 6200
+	const rounds, batch = 200, 16
+	_, address := serveAddress(t, newTestServer(t, Config{}), nil)
+	p := newRawPeer(t, address, marshal(t, usualSession(t)))
+	for range rounds {
+		p.send(t, batch)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		p.send(t, batch)
+	}
+	runtime.ReadMemStats(&after)
+	allocations := (after.Mallocs - before.Mallocs) / (rounds * batch)
+	bytes := (after.TotalAlloc - before.TotalAlloc) / (rounds * batch)
+	if allocations > budget || bytes > budgetBytes {
+		t.Errorf("%d allocations and %d bytes, at most %d and %d wanted", allocations, bytes, budget, budgetBytes)
+	} else {
+		t.Logf("%d allocations, %d bytes", allocations, bytes)
 	}
 }

@@ -32,7 +32,7 @@ func (c checkCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		if m := c.take(data); m != nil {
 			v.read(m)
 			v.trace, v.arrived = m.trace, m.arrived
-			v.release = func() { c.calls.answered(m) }
+			v.message, v.calls = m, c.calls
 		}
 	case *accessBatch:
 		if m := c.take(data); m != nil {

@@ -11,10 +11,17 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	logdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"warder/authz"
 	"warder/authz/authztest"
@@ -188,4 +195,169 @@ func TestNoCrossTalk(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestMessagesKeepTheirBytes holds checks in the middle of a decision while their connection
+// receives many others. What was read from a message must not change, because its strings share
+// the memory of the message.
+func TestMessagesKeepTheirBytes(t *testing.T) {
+	t.Parallel()
+	const held, others = 20, 300
+	value := func(path string, size int) string { return strings.Repeat(path+";", size) }
+	size := func(n int) int { return []int{1, 50, 2000}[n%3] } // one frame, and several
+	wrong := func(r *authz.Request, n int) bool {
+		got, count := r.Headers.First("x-value")
+		return count != 1 || got != value(r.Path, size(n)) || !strings.HasPrefix(r.ID, r.Path[len("/public/"):]+"-id")
+	}
+	reached, release := make(chan struct{}, held), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(release) })
+	defer goOn()
+	engine := newEngine(t)
+	s := newTestServer(t, Config{Deadline: time.Minute, Decider: decider(func(ctx context.Context, r *authz.Request) authz.Decision {
+		n, _ := strconv.Atoi(r.Path[strings.LastIndex(r.Path, "-")+1:])
+		if strings.HasPrefix(r.Path, "/public/held") {
+			reached <- struct{}{}
+			<-release
+		}
+		if wrong(r, n) {
+			t.Errorf("%s has the bytes of another: %.100s", r.Path, r.Headers)
+		}
+		return engine.Decide(ctx, r)
+	})})
+	_, address := serveAddress(t, s, nil)
+	p := newFramePeer(t, address)
+	p.must(p.framer.WriteWindowUpdate(0, 1<<30)) // for all responses
+	message := func(path string, n int) []byte {
+		return prefixed(0, marshal(t, checkRequest("GET", path,
+			authz.Header{Name: "x-value", Value: value(path, size(n))}, authz.Header{Name: "x-request-id", Value: path[len("/public/"):] + "-id"})))
+	}
+	ids, rest := make([]uint32, held), make([][]byte, held)
+	for n := range held {
+		ids[n], rest[n] = p.stream(), message(fmt.Sprintf("/public/held-%d", n), n)
+		p.headers(ids[n], false, usualCall()...)
+	}
+	for left := held; left > 0; { // the messages arrive in pieces, side by side
+		for n := range held {
+			if len(rest[n]) == 0 {
+				continue
+			}
+			size := min(len(rest[n]), 7000)
+			p.must(p.framer.WriteData(ids[n], size == len(rest[n]), rest[n][:size]))
+			if rest[n] = rest[n][size:]; len(rest[n]) == 0 {
+				left--
+			}
+		}
+	}
+	for range held {
+		select {
+		case <-reached:
+		case <-time.After(30 * time.Second):
+			t.Fatal("a check has not reached its decision")
+		}
+	}
+	for n := range others {
+		id := p.stream()
+		p.headers(id, false, usualCall()...)
+		for text := message(fmt.Sprintf("/public/other-%d", n), n); len(text) > 0; {
+			size := min(len(text), maxFrame)
+			p.must(p.framer.WriteData(id, size == len(text), text[:size]))
+			text = text[size:]
+		}
+		if got := p.answer(id); got != allowed {
+			t.Fatal(got)
+		}
+	}
+	goOn()
+	for id, got := range p.answers(ids...) {
+		if got.String() != allowed {
+			t.Errorf("stream %d: %v", id, got)
+		}
+	}
+}
+
+// TestAccessLogNoCrossTalk sends entries of many streams at once, each with a part of the
+// fields. Each line must have the fields of its own entry, and no others.
+func TestAccessLogNoCrossTalk(t *testing.T) {
+	t.Parallel()
+	const streams, messages = 8, 60
+	var out logBuffer
+	_, conn := serveWithLog(t, newTestServer(t, Config{}), newTestAccessLog(t, &out))
+	want := make([]map[string]any, streams*messages*3)
+	var wg sync.WaitGroup
+	for n := range streams {
+		wg.Go(func() {
+			stream, err := accesslogv3.NewAccessLogServiceClient(conn).StreamAccessLogs(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			random := rand.New(rand.NewPCG(2, uint64(n)))
+			for m := range messages {
+				logs := &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{}
+				for i := range 3 {
+					id := (n*messages+m)*3 + i
+					var entry *logdatav3.HTTPAccessLogEntry
+					entry, want[id] = partOfEntry(random, id)
+					logs.LogEntry = append(logs.LogEntry, entry)
+				}
+				if err := stream.Send(&accesslogv3.StreamAccessLogsMessage{LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{HttpLogs: logs}}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			_, _ = stream.CloseAndRecv()
+		})
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, line := range out.entries(t, len(want)) {
+		path := line["path"].(string)
+		id, _ := strconv.Atoi(strings.TrimPrefix(path, "/"))
+		if diff := cmp.Diff(want[id], line); diff != "" || seen[path] {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+		seen[path] = true
+	}
+}
+
+// partOfEntry returns an entry with random fields, which have the ID in their values, and the
+// members of its line.
+func partOfEntry(random *rand.Rand, id int) (*logdatav3.HTTPAccessLogEntry, map[string]any) {
+	own := func(what string) string { return fmt.Sprintf("%s %d", what, id) }
+	request := &logdatav3.HTTPRequestProperties{Path: fmt.Sprintf("/%d", id)}
+	common, response := &logdatav3.AccessLogCommon{}, &logdatav3.HTTPResponseProperties{}
+	line := map[string]any{"log": "access", "method": "OTHER", "path": request.GetPath(), "status": 0.0, "duration_ms": 0.0}
+	for _, set := range []func(){
+		func() { request.UserAgent = own("agent"); line["user_agent"] = own("agent") },
+		func() { request.Authority = own("host"); line["host"] = own("host") },
+		func() { request.RequestId = own("request"); line["request_id"] = own("request") },
+		func() { common.UpstreamCluster = own("cluster"); line["upstream_cluster"] = own("cluster") },
+		func() { response.ResponseCode = wrapperspb.UInt32(uint32(id)); line["status"] = float64(id) },
+		func() {
+			common.Duration = durationpb.New(time.Duration(id) * time.Millisecond)
+			line["duration_ms"] = float64(id)
+		},
+		func() {
+			common.CustomTags = map[string]string{own("a"): own("b")}
+			line["tags"] = map[string]any{own("a"): own("b")}
+		},
+		func() {
+			request.RequestHeaders = map[string]string{own("c"): own("d")}
+			line["request_headers"] = map[string]any{own("c"): own("d")}
+		},
+		func() {
+			decided, _ := structpb.NewStruct(map[string]any{"user": own("user")})
+			common.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataNamespace: decided}}
+			line["user"] = own("user")
+		},
+		func() {
+			common.DownstreamDirectRemoteAddress = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: own("pipe")}}}
+			line["peer"] = own("pipe")
+		},
+	} {
+		if random.IntN(2) == 0 {
+			set()
+		}
+	}
+	return &logdatav3.HTTPAccessLogEntry{CommonProperties: common, Request: request, Response: response}, line
 }

@@ -202,7 +202,7 @@ func marshal(t testing.TB, in proto.Message) []byte {
 }
 
 // serveAddress runs a server with an access log on a loopback port until the test ends.
-func serveAddress(t *testing.T, s *Server, accessLog *AccessLog) (*GRPCServer, string) {
+func serveAddress(t testing.TB, s *Server, accessLog *AccessLog) (*GRPCServer, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -596,7 +596,7 @@ func serveCalls(t *testing.T, s *Server, all *calls) (address string) {
 	}
 	g := grpc.NewServer(grpc.Creds(wholeCalls{insecure.NewCredentials(), all, s.maxBytes}), grpc.ReadBufferSize(0),
 		grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)))
-	g.RegisterService(&authorization, s)
+	g.RegisterService(authorization(s), s)
 	healthpb.RegisterHealthServer(g, health.NewServer())
 	accesslogv3.RegisterAccessLogServiceServer(g, newTestAccessLog(t, new(logBuffer)))
 	go func() { _ = g.Serve(l) }()

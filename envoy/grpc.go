@@ -81,7 +81,7 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.Transport
 		grpc.ForceServerCodecV2(newCheckCodec(inFlight)),
 	}, options...)
 	g := &GRPCServer{Server: grpc.NewServer(all...), health: health.NewServer(), accessLog: accessLog}
-	g.RegisterService(&authorization, s)
+	g.RegisterService(authorization(s), s)
 	if accessLog != nil {
 		accesslogv3.RegisterAccessLogServiceServer(g.Server, accessLog)
 	}
@@ -92,29 +92,28 @@ func NewGRPCServer(s *Server, accessLog *AccessLog, secure credentials.Transport
 
 // authorization describes the service as Envoy knows it. Its messages are encoded and decoded
 // only by [checkCodec].
-var authorization = grpc.ServiceDesc{
-	ServiceName: AuthorizationService,
-	HandlerType: (*checker)(nil),
-	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
-	Metadata:    "envoy/service/auth/v3/external_auth.proto",
+func authorization(s *Server) *grpc.ServiceDesc {
+	info := &grpc.UnaryServerInfo{Server: s, FullMethod: authv3.Authorization_Check_FullMethodName}
+	check := func(ctx context.Context, in any) (any, error) {
+		return s.Check(ctx, in.(*CheckRequest)), nil
+	}
+	return &grpc.ServiceDesc{
+		ServiceName: AuthorizationService,
+		HandlerType: (*checker)(nil),
+		Methods: []grpc.MethodDesc{{MethodName: "Check", Handler: func(_ any, ctx context.Context, decode func(any) error, guard grpc.UnaryServerInterceptor) (any, error) {
+			in := new(CheckRequest)
+			if err := decode(in); err != nil {
+				return nil, err
+			}
+			defer in.done()
+			return guard(ctx, in, info, check) // there is always an interceptor: the guard
+		}}},
+		Metadata: "envoy/service/auth/v3/external_auth.proto",
+	}
 }
 
 type checker interface {
 	Check(ctx context.Context, in *CheckRequest) *CheckResponse
-}
-
-// handleCheck takes the place of the generated handler. There is always an interceptor: the
-// guard.
-func handleCheck(server any, ctx context.Context, decode func(any) error, guard grpc.UnaryServerInterceptor) (any, error) {
-	in := new(CheckRequest)
-	if err := decode(in); err != nil {
-		return nil, err
-	}
-	defer in.done()
-	info := &grpc.UnaryServerInfo{Server: server, FullMethod: authv3.Authorization_Check_FullMethodName}
-	return guard(ctx, in, info, func(ctx context.Context, in any) (any, error) {
-		return server.(checker).Check(ctx, in.(*CheckRequest)), nil
-	})
 }
 
 // SetServing sets the gRPC health status of "" and [AuthorizationService] to SERVING or

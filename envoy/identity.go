@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -427,12 +428,16 @@ type setHeader struct{ name, value string }
 // have no duplicates. No name is in both, because Envoy removes headers after it sets them. The
 // list to remove may be shared by responses and must not be modified.
 func (id *identity) mutations(v [fieldCount]string, attributes attribute.Set, request authz.Headers) (set []setHeader, remove []string) {
-	set = make([]setHeader, 0, int(fieldCount)+len(id.attributes))
 	var which fieldSet
+	for f := range v {
+		if v[f] != "" {
+			which |= 1 << f
+		}
+	}
+	set = make([]setHeader, 0, bits.OnesCount8(uint8(which))+len(id.attributes))
 	for _, f := range id.sorted {
 		if v[f] != "" {
 			set = append(set, setHeader{id.names[f], v[f]})
-			which |= 1 << f
 		}
 	}
 	remove = id.removals[which]

@@ -18,8 +18,8 @@ const (
 	// callBytes is the cost of a check while it is decided, besides its message: its goroutine,
 	// its stream in gRPC, its request and its response.
 	callBytes = 10 << 10
-	// copies is the maximum number of copies of a message's bytes: as received, as strings, and
-	// as the list of its headers.
+	// copies is the maximum number of copies of a message's bytes: as received, and as the list
+	// of its headers.
 	copies = 2
 	// messageBytes is the cost of a message besides its bytes.
 	messageBytes = 512
@@ -81,23 +81,27 @@ type pool struct {
 
 // An inbound is one message of a peer, from its first bytes on. Its fields belong to calls.
 type inbound struct {
+	// data is not written to after the message is handed over, because a CheckRequest has
+	// strings in it.
 	data    []byte
 	size    int // announced size
-	fault   fault
-	log     bool // it is a message or stream of the access log
-	stream  bool // it is not a message, but stands for a stream that is not a check
-	lost    int  // messages of the access log that were dropped before this one
-	call    bool // it is charged for a call in progress
-	firm    bool // it counts in pool.firm
+	lost    int // messages of the access log that were dropped before this one
 	pool    *pool
 	charged int           // bytes charged to the pool
 	waiting *list.Element // its element in pool.unfinished; nil if it is complete or gone
 	backlog *backlog      // of the connection, for a check
-	trace   TraceParent   // of the call, for a check
 	arrived time.Time     // when its last bytes were received; zero if it has none
-	unsent  bool          // it counts as a response that its peer has not received
-	gone    bool          // its stream has ended
 	evict   func()        // closes the connection of a dropped stream; nil if the stream stays
+
+	// Small fields are together, because every check has an inbound.
+	trace  TraceParent // of the call, for a check
+	fault  fault
+	log    bool // it is a message or stream of the access log
+	stream bool // it is not a message, but stands for a stream that is not a check
+	call   bool // it is charged for a call in progress
+	firm   bool // it counts in pool.firm
+	unsent bool // it counts as a response that its peer has not received
+	gone   bool // its stream has ended
 }
 
 // A backlog counts the checks of one connection that gRPC knows. A peer grants flow-control
@@ -144,7 +148,7 @@ func (c *calls) add(m *inbound, p []byte, last bool) fault {
 	if size > room {
 		room = max(size, min(room+room/2, m.size))
 	}
-	if !c.charge(m, room) {
+	if !c.charge(m, room, last) {
 		c.drop(m, faultOverloaded)
 		return m.fault
 	}
@@ -175,7 +179,7 @@ func (c *calls) hand(ticket uint64, m *inbound) bool {
 	m.call = !m.log
 	switch {
 	case m.fault != faultNone:
-	case m.call && c.spares(m), !c.charge(m, cap(m.data)):
+	case m.call && c.spares(m), !c.charge(m, cap(m.data), true):
 		c.drop(m, faultOverloaded)
 	case m.call:
 		m.firm = true
@@ -321,7 +325,7 @@ func (c *calls) open(m *inbound) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m.call, m.stream = true, true
-	return c.charge(m, 0)
+	return c.charge(m, 0, false)
 }
 
 // await waits until there is room for one more usual call. Calls wait in order of arrival. A
@@ -362,7 +366,7 @@ func (c *calls) roomy() int { return c.usual.limit / 8 * 7 }
 
 // charge takes the cost of a message of this capacity from the pool for its size, and reports
 // whether there is room. To make room, it drops the messages that have been unfinished longest.
-func (c *calls) charge(m *inbound, capacity int) bool {
+func (c *calls) charge(m *inbound, capacity int, whole bool) bool {
 	to := &c.usual
 	switch {
 	case m.stream && m.log:
@@ -402,7 +406,7 @@ func (c *calls) charge(m *inbound, capacity int) bool {
 	}
 	to.used += more
 	m.charged = cost
-	if m.waiting == nil && (!m.call || m.evict != nil) { // a call no longer waits for its peer
+	if m.waiting == nil && !whole && (!m.call || m.evict != nil) { // a call no longer waits for its peer
 		m.waiting = to.unfinished.PushBack(m)
 	}
 	return true

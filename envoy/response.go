@@ -69,11 +69,11 @@ type CheckResponse struct {
 	status    int    // HTTP status; 200 for an allow
 	challenge string // WWW-Authenticate of a 401
 	form      form   // of a denial
+	shadow    bool   // credentials are not removed
 	page      page   // of a denial in formProblem, instead of the problem document
 	origin    string // the origin whose scripts may read a denial; "" if none
 	set       []setHeader
 	remove    []string
-	shadow    bool // credentials are not removed
 	about     metadata
 }
 

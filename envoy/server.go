@@ -158,12 +158,16 @@ func (s *Server) Check(ctx context.Context, in *CheckRequest) (out *CheckRespons
 		waited = max(0, started.Sub(in.arrived))
 		started = in.arrived
 	}
-	request, decision, size := new(authz.Request), authz.Deny(authz.ReasonInternal), 0
+	var request *authz.Request
+	decision, size := authz.Deny(authz.ReasonInternal), 0
 	defer func() {
 		if fault := recover(); fault != nil {
 			mask.LogPanic(ctx, s.log, "check", fault)
 			decision = authz.Deny(authz.ReasonInternal)
 			out = s.responseFor(decision, in, nil)
+		}
+		if request == nil { // it could not be read because of a fault
+			request = new(authz.Request)
 		}
 		s.observe(ctx, request, decision, started, size)
 	}()

@@ -130,11 +130,16 @@ func newTestServer(t testing.TB, c Config) *Server {
 // serve runs the server on a loopback port until the test ends.
 func serve(t testing.TB, s *Server, options ...grpc.ServerOption) (*GRPCServer, *grpc.ClientConn) {
 	t.Helper()
+	return serveWithLog(t, s, nil, options...)
+}
+
+func serveWithLog(t testing.TB, s *Server, accessLog *AccessLog, options ...grpc.ServerOption) (*GRPCServer, *grpc.ClientConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := NewGRPCServer(s, nil, nil, options...)
+	g := NewGRPCServer(s, accessLog, nil, options...)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

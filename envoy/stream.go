@@ -105,9 +105,8 @@ func (c *callConn) introduce(s *stream, ends bool, f callFields) {
 	c.nextShown += 2
 	c.shown[s.shown] = s
 	c.fields.Reset()
-	for _, field := range [...]hpack.HeaderField{
+	for _, field := range [...]hpack.HeaderField{ // without :scheme, which gRPC does not need
 		{Name: ":method", Value: f.method},
-		{Name: ":scheme", Value: "http"},
 		{Name: ":path", Value: f.path},
 		{Name: ":authority", Value: "warder"},
 		{Name: "content-type", Value: f.contentType},

@@ -82,7 +82,7 @@ func TestEnvoyTracing(t *testing.T) {
 		}
 		s, all := newTestServer(t, Config{}), newCalls(1<<30, time.Now)
 		g := grpc.NewServer(grpc.UnaryInterceptor(s.Guard), grpc.ForceServerCodecV2(newCheckCodec(all)), grpc.MaxHeaderListSize(16<<10))
-		g.RegisterService(&authorization, s)
+		g.RegisterService(authorization(s), s)
 		go func() { _ = g.Serve(l) }()
 		t.Cleanup(g.Stop)
 		b := newBench(t, Config{Decider: denying(authz.ReasonInternal)}, func(o *ConfigOptions) { o.FailureModeAllow, o.Warder = true, l.Addr().String() }, traced("opentelemetry"))

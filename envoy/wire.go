@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"time"
-	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -16,26 +15,29 @@ import (
 // its maps costs more than the decision. The other parts are still validated, so that every
 // message that the generated decoder refuses is refused here too.
 //
-// The strings of a CheckRequest share one copy of the message, which nothing else uses.
+// The strings of a CheckRequest share the memory of the message.
 type CheckRequest struct {
-	fault     fault // why it was not read
-	readable  bool  // it could be decoded
-	size      int   // of the wire form, in bytes
-	hasHTTP   bool
+	size      int // of the wire form, in bytes
 	id        string
 	method    string
 	host      string
 	path      string
 	peer      string        // the address of the connection's peer, as text
 	principal string        // of the connection's peer, from its certificate
-	chosen    bool          // a route is named by Envoy's own configuration
-	route     string        // the ID of that route
+	route     string        // the ID of the route that Envoy's own configuration names
 	joined    authz.Headers // from headers: names as sent, in the order sent
 	raw       authz.Headers // from header_map
-	odd       bool          // header_map has an entry with two different values, or too many entries
-	trace     TraceParent   // from the metadata of the call
 	arrived   time.Time     // when it was received; zero if that is not known
-	release   func()        // releases the memory of the message; nil if none is held
+	message   *inbound      // holds the memory; nil if nothing has to be released
+	calls     *calls        // to which message belongs
+
+	// Small fields are together, because every check has a CheckRequest.
+	trace    TraceParent // from the metadata of the call
+	fault    fault       // why it was not read
+	readable bool        // it could be decoded
+	hasHTTP  bool
+	chosen   bool // a route is named by Envoy's own configuration
+	odd      bool // header_map has an entry with two different values, or too many entries
 }
 
 // Numbers of the fields that are read, grouped by message type.
@@ -91,44 +93,36 @@ func (r *CheckRequest) read(m *inbound) {
 
 // done releases the memory that the request holds.
 func (r *CheckRequest) done() {
-	if r.release != nil {
-		r.release()
+	if r.message != nil {
+		r.calls.answered(r.message)
 	}
 }
 
-// decode decodes the wire form. It does not keep the bytes.
+// decode decodes the wire form. It keeps the bytes, which must not be written to any more.
 func (r *CheckRequest) decode(data []byte) {
 	*r = CheckRequest{size: len(data)}
-	d := decoder{data: data, text: string(data), depth: protowire.DefaultRecursionLimit, out: r}
-	r.readable = d.check(span{0, len(data)})
+	d := checkDecoder{decoder: newDecoder(data), out: r}
+	r.readable = d.check(d.all())
 	if !r.readable {
 		*r = CheckRequest{size: len(data)} // discard what was read before the error
 	}
 }
 
-// A decoder walks through one message. If a field occurs more than once, the last value counts,
-// and messages are merged, as protocol buffers specify.
-type decoder struct {
-	data  []byte
-	text  string // data as a string, from which strings are sliced
-	depth int    // how many more levels of nested messages are allowed
-	out   *CheckRequest
+// A checkDecoder decodes a CheckRequest.
+type checkDecoder struct {
+	decoder
+	out *CheckRequest
 	// address is the field number of the form that the peer's address has.
 	address protowire.Number
 }
 
-// A span is a part of the message.
-type span struct{ start, end int }
-
-func (d *decoder) string(s span) string { return d.text[s.start:s.end] }
-
-func (d *decoder) check(s span) bool {
+func (d *checkDecoder) check(s span) bool {
 	return d.message(checkShape, s, func(num protowire.Number, v span) bool {
 		return num != checkAttributes || d.attributes(v)
 	})
 }
 
-func (d *decoder) attributes(s span) bool {
+func (d *checkDecoder) attributes(s span) bool {
 	shape := checkShape.fields[checkAttributes].message
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		switch num {
@@ -144,7 +138,7 @@ func (d *decoder) attributes(s span) bool {
 	})
 }
 
-func (d *decoder) peer(shape *shape, s span) bool {
+func (d *checkDecoder) peer(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		switch num {
 		case peerAddress:
@@ -158,7 +152,7 @@ func (d *decoder) peer(shape *shape, s span) bool {
 	})
 }
 
-func (d *decoder) peerAddress(shape *shape, s span) bool {
+func (d *checkDecoder) peerAddress(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		if (num == addressSocket || num == addressPipe || num == addressEnvoy) && num != d.address {
 			d.address, d.out.peer = num, "" // this form replaces the one before it
@@ -181,7 +175,7 @@ func (d *decoder) peerAddress(shape *shape, s span) bool {
 const routeExtension = "warder.route"
 
 // extension reads an entry of context_extensions. The last entry of a key counts.
-func (d *decoder) extension(shape *shape, s span) bool {
+func (d *checkDecoder) extension(shape *shape, s span) bool {
 	var key, value string
 	if !d.message(shape, s, func(num protowire.Number, v span) bool {
 		switch num {
@@ -201,7 +195,7 @@ func (d *decoder) extension(shape *shape, s span) bool {
 	return true
 }
 
-func (d *decoder) request(shape *shape, s span) bool {
+func (d *checkDecoder) request(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		if num == requestHTTP {
 			d.out.hasHTTP = true
@@ -211,7 +205,7 @@ func (d *decoder) request(shape *shape, s span) bool {
 	})
 }
 
-func (d *decoder) http(shape *shape, s span) bool {
+func (d *checkDecoder) http(shape *shape, s span) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		switch num {
 		case httpID:
@@ -223,6 +217,9 @@ func (d *decoder) http(shape *shape, s span) bool {
 		case httpHost:
 			d.out.host = d.string(v)
 		case httpHeaders:
+			if d.out.joined == nil {
+				d.out.joined = d.roomFor(s, num)
+			}
 			return d.header(shape.fields[num].message, v)
 		case httpHeaderMap:
 			return d.headerMap(shape.fields[num].message, v)
@@ -234,7 +231,7 @@ func (d *decoder) http(shape *shape, s span) bool {
 }
 
 // header reads an entry of headers, in which Envoy has joined repeated fields.
-func (d *decoder) header(shape *shape, s span) bool {
+func (d *checkDecoder) header(shape *shape, s span) bool {
 	var h authz.Header
 	if !d.message(shape, s, func(num protowire.Number, v span) bool {
 		switch num {
@@ -252,7 +249,10 @@ func (d *decoder) header(shape *shape, s span) bool {
 	return true
 }
 
-func (d *decoder) headerMap(shape *shape, s span) bool {
+func (d *checkDecoder) headerMap(shape *shape, s span) bool {
+	if d.out.raw == nil {
+		d.out.raw = d.roomFor(s, headerMapHeaders)
+	}
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		if num == headerMapHeaders {
 			return d.rawHeader(shape.fields[num].message, v)
@@ -262,7 +262,7 @@ func (d *decoder) headerMap(shape *shape, s span) bool {
 }
 
 // rawHeader reads an entry of header_map, which has a raw value or a plain one.
-func (d *decoder) rawHeader(shape *shape, s span) bool {
+func (d *checkDecoder) rawHeader(shape *shape, s span) bool {
 	var h authz.Header
 	var plain string
 	if !d.message(shape, s, func(num protowire.Number, v span) bool {
@@ -288,129 +288,23 @@ func (d *decoder) rawHeader(shape *shape, s span) bool {
 	return true
 }
 
-const (
-	// usualHeaders is the number of fields that most requests do not exceed.
-	usualHeaders = 24
-	// MaxHeaders bounds the number of fields of a request. A field uses more memory here than
-	// in the message, where it can be as small as five bytes.
-	MaxHeaders = 16 << 10
-)
+// MaxHeaders bounds the number of fields of a request. A field uses more memory here than in
+// the message, where it can be as small as five bytes.
+const MaxHeaders = 16 << 10
+
+// roomFor returns an empty list with room for the fields of this number.
+func (d *checkDecoder) roomFor(s span, number protowire.Number) authz.Headers {
+	return make(authz.Headers, 0, min(d.count(s, number), MaxHeaders))
+}
 
 // keep adds a field to a list. A request with too many fields is not readable.
-func (d *decoder) keep(all *authz.Headers, h authz.Header) {
-	switch {
-	case *all == nil:
-		*all = make(authz.Headers, 0, usualHeaders)
-	case len(*all) == MaxHeaders:
+func (d *checkDecoder) keep(all *authz.Headers, h authz.Header) {
+	if len(*all) == MaxHeaders {
 		d.out.odd = true
 		return
 	}
 	*all = append(*all, h)
 }
 
-// skip validates a message that is not needed. A field that is not a message was already
-// validated.
-func (d *decoder) skip(shape *shape, s span) bool {
-	if shape == nil {
-		return true
-	}
-	return d.message(shape, s, func(num protowire.Number, v span) bool {
-		return d.skip(shape.fields[num].message, v)
-	})
-}
-
-// message walks through the fields of a message and calls visit for each string, bytes and
-// message field. It validates the strings. It returns false if the generated decoder would
-// return an error, or if visit returns false.
-func (d *decoder) message(shape *shape, s span, visit func(protowire.Number, span) bool) bool {
-	if d.depth == 0 {
-		return false
-	}
-	d.depth--
-	for s.start < s.end {
-		num, typ, n := protowire.ConsumeTag(d.data[s.start:s.end])
-		if n < 0 || num > protowire.MaxValidNumber {
-			return false
-		}
-		s.start += n
-		f := shape.field(num)
-		if f.kind == kindOther || typ != protowire.BytesType {
-			// The field is unknown, not needed, or of the wrong wire type, which is treated
-			// like an unknown field.
-			if n = protowire.ConsumeFieldValue(num, typ, d.data[s.start:s.end]); n < 0 {
-				return false
-			}
-			s.start += n
-			continue
-		}
-		size, n := protowire.ConsumeVarint(d.data[s.start:s.end])
-		if n < 0 || size > uint64(s.end-s.start-n) { //nolint:gosec // not negative: n is at most what is left
-			return false
-		}
-		v := span{s.start + n, s.start + n + int(size)} //nolint:gosec // at most what is left
-		s.start = v.end
-		if f.kind == kindText && !utf8.Valid(d.data[v.start:v.end]) {
-			return false
-		}
-		if !visit(num, v) {
-			return false
-		}
-	}
-	d.depth++
-	return true
-}
-
-// A shape is what must be known about a message type to validate a message.
-type shape struct {
-	fields []shapeField // by number; field numbers in Envoy's messages are small
-}
-
-type shapeField struct {
-	kind    fieldKind
-	message *shape // for kindMessage, which includes the entries of a map
-}
-
-type fieldKind uint8
-
-const (
-	kindOther fieldKind = iota // numbers, and unknown fields
-	kindText
-	kindBytes
-	kindMessage
-)
-
-func (s *shape) field(num protowire.Number) shapeField {
-	if int(num) < len(s.fields) {
-		return s.fields[num]
-	}
-	return shapeField{}
-}
-
 // checkShape is the shape of a CheckRequest, derived from the descriptor of the generated code.
 var checkShape = shapeOf((*authv3.CheckRequest)(nil).ProtoReflect().Descriptor(), map[protoreflect.FullName]*shape{})
-
-func shapeOf(message protoreflect.MessageDescriptor, known map[protoreflect.FullName]*shape) *shape {
-	if s := known[message.FullName()]; s != nil {
-		return s
-	}
-	s := new(shape)
-	known[message.FullName()] = s // before its fields, because a Struct contains Structs
-	all := message.Fields()
-	for i := range all.Len() {
-		fd := all.Get(i)
-		num := int(fd.Number())
-		if num >= len(s.fields) {
-			s.fields = append(s.fields, make([]shapeField, num+1-len(s.fields))...)
-		}
-		switch fd.Kind() {
-		case protoreflect.StringKind:
-			s.fields[num].kind = kindText
-		case protoreflect.BytesKind:
-			s.fields[num].kind = kindBytes
-		case protoreflect.MessageKind:
-			s.fields[num] = shapeField{kindMessage, shapeOf(fd.Message(), known)}
-		default: // numbers are skipped
-		}
-	}
-	return s
-}
