@@ -28,6 +28,9 @@ func (p Pattern) Segments() []Segment { return p.segments }
 // Rest reports whether the pattern ends with **, which matches any number of segments.
 func (p Pattern) Rest() bool { return p.rest }
 
+// HasMixed reports whether one of the segments is mixed.
+func (p Pattern) HasMixed() bool { return slices.ContainsFunc(p.segments, Segment.IsMixed) }
+
 // Forms returns the ambiguous spellings that the literals of the pattern are written with.
 func (p Pattern) Forms() Forms { return p.forms }
 
