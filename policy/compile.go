@@ -37,7 +37,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	for i, f := range files {
 		v, found := strict.Parse(f, fileLimits)
 		c.problems = append(c.problems, found...)
-		r := &strict.Reader{Lines: strict.Lines(f.Data)}
+		r := &strict.Reader{Lines: strict.Lines(f.Data), NoPlaces: true}
 		switch other := OtherFile("a policy", v.Keys()); {
 		case v.Kind == strict.Broken:
 		case v.Kind == strict.Null:
@@ -180,7 +180,7 @@ type routeDefaults struct {
 
 // addRoute compiles a route. paths has room for its paths.
 func (c *compiler) addRoute(route *Route, paths []string, e *routeEntry, defaults routeDefaults) {
-	id := c.shared.text(e.ID.Text)
+	id := c.shared.keep(e.ID.Text)
 	switch first := c.policy.byID[id]; {
 	case first == nil:
 		c.policy.byID[id] = route
@@ -214,7 +214,7 @@ func (c *compiler) addRoute(route *Route, paths []string, e *routeEntry, default
 		hosts = defaults.hosts
 	}
 	for _, path := range e.Match.Paths {
-		paths = append(paths, c.shared.text(path.Text))
+		paths = append(paths, c.shared.keep(path.Text))
 	}
 	route.written = written{c.shared.list(c.hosts(hosts)), paths}
 	c.policy.routes = append(c.policy.routes, route)

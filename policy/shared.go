@@ -11,7 +11,7 @@ import (
 // methods and hosts, rules, and sets. A policy of ten thousand routes then keeps a few objects
 // of each kind, which are immutable.
 type shared struct {
-	block      strings.Builder // of texts; see text
+	block      strings.Builder // of texts; see keep
 	texts      map[string]string
 	lists      map[string][]string
 	users      map[[2]string]*UserRule
@@ -31,12 +31,8 @@ func newShared() *shared {
 // blockSize is the size in bytes of a block of texts.
 const blockSize = 64 << 10
 
-// text returns a copy of a text that shares its memory with equal texts, and is part of a
-// large block.
-func (s *shared) text(text string) string {
-	if kept, known := s.texts[text]; known {
-		return kept
-	}
+// keep returns a copy of a text that is part of a large block.
+func (s *shared) keep(text string) string {
 	// A builder never changes what it has written, and moves it only when it grows.
 	if s.block.Cap()-s.block.Len() < len(text) {
 		s.block.Reset()
@@ -44,8 +40,16 @@ func (s *shared) text(text string) string {
 	}
 	from := s.block.Len()
 	s.block.WriteString(text)
-	kept := s.block.String()[from:]
-	s.texts[kept] = kept
+	return s.block.String()[from:]
+}
+
+// text returns the copy of a text that equal texts share.
+func (s *shared) text(text string) string {
+	kept, known := s.texts[text]
+	if !known {
+		kept = s.keep(text)
+		s.texts[kept] = kept
+	}
 	return kept
 }
 

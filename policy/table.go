@@ -45,7 +45,11 @@ type Entry struct {
 func (p *Policy) Table() []Entry { return slices.Clone(p.table()) }
 
 func (p *Policy) sortedTable() []Entry {
-	var table []Entry
+	size := 0
+	for _, r := range p.routes {
+		size += len(r.written.paths) * len(r.written.hosts)
+	}
+	table := make([]Entry, 0, size)
 	for _, r := range p.routes {
 		for _, path := range r.written.paths {
 			compiled, _ := pattern.Parse(path) // valid: it was parsed before

@@ -59,9 +59,15 @@ func scopesOf(r *Route) []string {
 // foreignNames finds names that are words of other products for everybody, patterns or
 // expressions. A directory may hold such names all the same.
 func (l *linter) foreignNames(what string, names func(*Route) []string) {
+	known := map[string]string{} // what is wrong with each name
 	for _, r := range l.policy.routes {
 		for _, name := range names(r) {
-			if wrong := foreignName(what, name); wrong != "" && name != l.policy.adminRole {
+			wrong, seen := known[name]
+			if !seen {
+				wrong = foreignName(what, name)
+				known[name] = wrong
+			}
+			if wrong != "" && name != l.policy.adminRole {
 				l.warn(r, "allow", "%s", wrong)
 			}
 		}
@@ -122,10 +128,10 @@ func (e Entry) allMethods() []string {
 // protected route requires roles, scopes or an address, if the public path ends with **, or if
 // a path is public on one host and protected on all others.
 func (l *linter) publicUnderProtected() {
-	var closed []Entry
-	for _, q := range l.table {
+	var closed []*Entry
+	for i, q := range l.table {
 		if !q.Route.Public && !q.Route.Anonymous && len(q.Pattern.Segments()) > 0 {
-			closed = append(closed, q)
+			closed = append(closed, &l.table[i])
 		}
 	}
 	for _, p := range l.table {
@@ -133,6 +139,7 @@ func (l *linter) publicUnderProtected() {
 			continue
 		}
 		for _, q := range closed {
+			q := *q
 			if !q.Pattern.Covers(p.Pattern) || !sharesMethod(p, q) {
 				continue
 			}
