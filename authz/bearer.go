@@ -15,7 +15,7 @@ func (e *Engine) verifyToken(ctx context.Context, text string) (Principal, verif
 		return Principal{}, tokenVerification(err)
 	}
 	who := Principal{Method: MethodSession, UserID: claims.UserID, SessionID: claims.SessionID}
-	alive, err := e.sessions.Alive(ctx, claims.UserID, claims.SessionID)
+	alive, err := e.sessions.Alive(ctx, Session{UserID: claims.UserID, ID: claims.SessionID, Issued: claims.IssuedAt})
 	if err != nil {
 		return who, verification{reason: unanswered(err, ReasonSessionsUnavailable)}
 	}

@@ -23,7 +23,7 @@ const engineSecret = "0123456789abcdef0123456789abcdef"
 // facts implements every store: the session lives, and the user and the key are active.
 type facts struct{ owner string }
 
-func (facts) Alive(context.Context, string, string) (bool, error) { return true, nil }
+func (facts) Alive(context.Context, authz.Session) (bool, error) { return true, nil }
 
 func (facts) User(context.Context, string) (authz.User, error) {
 	return authz.User{Active: true, Roles: authz.Names{"ADMIN"}}, nil

@@ -31,12 +31,33 @@ func unanswered(err error, unavailable Reason) Reason {
 	return unavailable
 }
 
-// Sessions reports which sessions exist.
+// Sessions reports which sessions are alive.
 type Sessions interface {
-	// Alive reports whether the session exists. On an error the result is unknown and
+	// Alive reports whether the session is alive. On an error the result is unknown and
 	// the bool is ignored.
-	Alive(ctx context.Context, userID, sessionID string) (bool, error)
+	Alive(ctx context.Context, session Session) (bool, error)
 }
+
+// A Session is the session that a verified token is of.
+type Session struct {
+	UserID string
+	ID     string    // "" if the token names no session, which only some rules allow
+	Issued time.Time // the token's iat; the zero Time if it has none
+}
+
+// IssuedUpTo reports whether the token was issued no later than a time. Both are compared in
+// whole seconds, because many issuers write no fractions: a token of the same second may be older.
+// A token without iat may always be older.
+func (s Session) IssuedUpTo(t time.Time) bool {
+	return s.Issued.IsZero() || s.Issued.Unix() <= t.Unix()
+}
+
+// NoSessions is for tokens that have no sessions: each is alive until its token expires, and a
+// logout is not seen before. It must be chosen by name.
+type NoSessions struct{}
+
+// Alive implements [Sessions].
+func (NoSessions) Alive(context.Context, Session) (bool, error) { return true, nil }
 
 // Users looks up users by id. The comparison is exact: an id that differs from the
 // store's own spelling (042 for 42) is ErrNotFound, and so is an id that the store's

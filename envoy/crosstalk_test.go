@@ -28,9 +28,9 @@ type crowd struct{}
 
 const crowded = 40
 
-func (crowd) Alive(ctx context.Context, user, session string) (bool, error) {
-	n, err := strconv.Atoi(user)
-	if err != nil || session != "s-"+user {
+func (crowd) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	n, err := strconv.Atoi(session.UserID)
+	if err != nil || session.ID != "s-"+session.UserID {
 		return false, err
 	}
 	return n%7 != 0, pause(ctx)

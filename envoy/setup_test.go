@@ -48,8 +48,8 @@ routes:
 // whose row a careless store should not have accepted.
 type stores struct{}
 
-func (stores) Alive(_ context.Context, user, session string) (bool, error) {
-	return user == adaID && session == adaSession, nil
+func (stores) Alive(_ context.Context, session authz.Session) (bool, error) {
+	return session.UserID == adaID && session.ID == adaSession, nil
 }
 
 func (stores) User(_ context.Context, id string) (authz.User, error) {

@@ -17,7 +17,7 @@ type Stores interface {
 // Failing returns Err from every method.
 type Failing struct{ Err error }
 
-func (f Failing) Alive(context.Context, string, string) (bool, error) { return false, f.Err }
+func (f Failing) Alive(context.Context, authz.Session) (bool, error) { return false, f.Err }
 
 func (f Failing) User(context.Context, string) (authz.User, error) { return authz.User{}, f.Err }
 
@@ -29,7 +29,7 @@ func (f Failing) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 // caller that uses the result without checking the error fails its test.
 type Lying struct{ Err error }
 
-func (l Lying) Alive(context.Context, string, string) (bool, error) { return true, l.Err }
+func (l Lying) Alive(context.Context, authz.Session) (bool, error) { return true, l.Err }
 
 func (l Lying) User(context.Context, string) (authz.User, error) {
 	return authz.User{Active: true, Roles: authz.Names{"ADMIN"}}, l.Err
@@ -42,7 +42,7 @@ func (l Lying) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 // Hanging blocks in every method until the context ends, and returns the context's error.
 type Hanging struct{}
 
-func (Hanging) Alive(ctx context.Context, _, _ string) (bool, error) {
+func (Hanging) Alive(ctx context.Context, _ authz.Session) (bool, error) {
 	<-ctx.Done()
 	return false, ctx.Err()
 }
@@ -60,7 +60,7 @@ func (Hanging) APIKey(ctx context.Context, _ authz.KeyHash) (authz.APIKey, error
 // Panicking panics with Value in every method.
 type Panicking struct{ Value any }
 
-func (p Panicking) Alive(context.Context, string, string) (bool, error) { panic(p.Value) }
+func (p Panicking) Alive(context.Context, authz.Session) (bool, error) { panic(p.Value) }
 
 func (p Panicking) User(context.Context, string) (authz.User, error) { panic(p.Value) }
 
@@ -74,9 +74,9 @@ type Counting struct {
 	Sessions, Users, APIKeys atomic.Int64
 }
 
-func (c *Counting) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (c *Counting) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	c.Sessions.Add(1)
-	return c.Next.Alive(ctx, userID, sessionID)
+	return c.Next.Alive(ctx, session)
 }
 
 func (c *Counting) User(ctx context.Context, id string) (authz.User, error) {

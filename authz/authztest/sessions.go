@@ -112,7 +112,7 @@ func RunSessions(t *testing.T, open func(testing.TB) SessionsFixture) {
 		f := open(t)
 		f.Put(t, "42", "s1")
 		for name, ctx := range endedContexts(t) {
-			alive, err := f.Sessions.Alive(ctx, "42", "s1")
+			alive, err := f.Sessions.Alive(ctx, authz.Session{UserID: "42", ID: "s1"})
 			if err == nil || errors.Is(err, authz.ErrNotFound) || alive {
 				t.Errorf("%s: Alive = %v, %v; want false and an error that is not ErrNotFound", name, alive, err)
 			}
@@ -123,7 +123,7 @@ func RunSessions(t *testing.T, open func(testing.TB) SessionsFixture) {
 
 func wantAlive(t testing.TB, s authz.Sessions, user, id string, want bool) {
 	t.Helper()
-	alive, err := s.Alive(t.Context(), user, id)
+	alive, err := s.Alive(t.Context(), authz.Session{UserID: user, ID: id})
 	if err != nil {
 		t.Errorf("Alive(%q, %q): %v", user, id, err)
 		return

@@ -23,9 +23,13 @@ const maxFileSize = 16 << 20
 //	     expires_at: 2027-01-01T00:00:00Z, user_id: "42"}
 //	sessions:    # sessions that always live, for small installations and trials
 //	  - {user_id: "42", session_id: s1}
+//	revocations: # for sessions.rule absent: sessions that have ended
+//	  - {session_id: s2}                                  # with user_id too: of this user only
+//	  - {user_id: "42"}                                   # all of the user
+//	  - {user_id: "43", issued_before: 2027-01-01T00:00:00Z}
 //
 // key_hash is the lower-case hexadecimal SHA-256 of the whole key. The key itself is never
-// in the file. Optional are each of the three lists, expires_at (RFC 3339; by default a key
+// in the file. Optional are each of the lists, expires_at (RFC 3339; by default a key
 // does not expire), user_id (by default a key has no owner), roles and scopes.
 //
 // The file is read strictly. The error lists every problem, one per line, in the form
@@ -51,6 +55,8 @@ type content struct {
 	Users    []userEntry    `json:"users"`
 	APIKeys  []apiKeyEntry  `json:"api_keys"`
 	Sessions []sessionEntry `json:"sessions"`
+
+	Revocations []revocationEntry `json:"revocations"`
 }
 
 type userEntry struct {
@@ -73,12 +79,23 @@ type sessionEntry struct {
 	Session id `json:"session_id" jsonschema:"required"`
 }
 
+type revocationEntry struct {
+	User    id   `json:"user_id"`
+	Session id   `json:"session_id"`
+	Before  date `json:"issued_before"`
+}
+
 // The scalar types of a directory file, each with its own check.
 type (
-	id      strict.String
-	prefix  string
-	name    string
-	expiry  struct{ time.Time }
+	id     strict.String
+	prefix string
+	name   string
+	expiry struct{ time.Time }
+	date   struct {
+		time.Time
+		at    strict.Position
+		field string
+	}
 	keyHash struct {
 		authz.KeyHash
 		at    strict.Position
@@ -116,6 +133,7 @@ func parse(name string, data []byte, now func() time.Time) (*Store, error) {
 			store.PutSession(s.User.Text, s.Session.Text, 0)
 		}
 	}
+	l.revoke(&store.revocations, c.Revocations)
 	if err := r.Problems.Err(); err != nil {
 		return nil, err
 	}
@@ -141,6 +159,24 @@ func (l loader) once(what string, at strict.Position, field string) bool {
 	}
 	l.seen[what] = at.Line
 	return true
+}
+
+func (l loader) revoke(to *Revocations, entries []revocationEntry) {
+	for i, e := range entries {
+		field := strict.Index("revocations", i)
+		switch {
+		case e.Before.field != "" && (e.User.Field == "" || e.Session.Field != ""):
+			l.Fail(e.Before.at, e.Before.field, "is for all tokens of a user; give user_id, and no session_id")
+		case e.Before.field != "":
+			if l.once("issued_before of "+e.User.Text, e.Before.at, e.Before.field) {
+				to.RevokeIssued(e.User.Text, e.Before.Time)
+			}
+		case e.User.Field == "" && e.Session.Field == "":
+			l.Fail(l.Near(field), field, "names nothing; give session_id, user_id or both")
+		default:
+			to.Revoke(e.User.Text, e.Session.Text)
+		}
+	}
 }
 
 // text reads a non-empty string.
@@ -196,6 +232,19 @@ func (e *expiry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		r.Fail(v.At, field, "is the zero time, which would mean never; set is_active: false to deactivate a key")
 	}
 	e.Time = at
+}
+
+// ReadValue reads a time.
+func (d *date) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	s, ok := r.Text(field, v, "")
+	if !ok {
+		return
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		r.Fail(v.At, field, "is not a time; write one such as 2027-01-01T00:00:00Z")
+	}
+	*d = date{at, v.At, field}
 }
 
 // ReadValue reads a hash. Its error does not contain the value, which may be the key itself.

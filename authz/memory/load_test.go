@@ -64,7 +64,7 @@ func TestLoad(t *testing.T) {
 	if diff := cmp.Diff(want, key); diff != "" {
 		t.Error(diff)
 	}
-	if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+	if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 		t.Errorf("Alive = %v, %v", alive, err)
 	}
 }

@@ -20,6 +20,8 @@ type Store struct {
 	sweepAt  int                   // number of sessions at which PutSession removes expired ones
 	users    map[string]authz.User
 	keys     map[authz.KeyHash]authz.APIKey
+
+	revocations Revocations
 }
 
 // A session identifies a session. It is a struct, so that two sessions never have the same
@@ -76,12 +78,12 @@ func (s *Store) DeleteSession(userID, sessionID string) {
 }
 
 // Alive implements [authz.Sessions]. It returns an error only if ctx has ended.
-func (s *Store) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s *Store) Alive(ctx context.Context, of authz.Session) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	s.mu.RLock()
-	end, found := s.sessions[session{userID, sessionID}]
+	end, found := s.sessions[session{of.UserID, of.ID}]
 	s.mu.RUnlock()
 	return found && !ended(end, s.now()), nil
 }

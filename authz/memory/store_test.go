@@ -94,7 +94,7 @@ func TestSessionEndsWithItsTTL(t *testing.T) {
 	} {
 		start := now
 		now = now.Add(tt.after)
-		if alive, err := s.Alive(t.Context(), "42", tt.id); err != nil || alive != tt.want {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: tt.id}); err != nil || alive != tt.want {
 			t.Errorf("%s after %v: Alive = %v, %v; want %v", tt.id, tt.after, alive, err, tt.want)
 		}
 		now = start
@@ -113,7 +113,7 @@ func TestExpiredSessionsAreRemoved(t *testing.T) {
 	if n, _, _ := s.Len(); n > 2048 {
 		t.Errorf("%d sessions are stored, of which 61 are alive", n)
 	}
-	if alive, _ := s.Alive(t.Context(), "42", "ever"); !alive {
+	if alive, _ := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "ever"}); !alive {
 		t.Error("a live session was removed")
 	}
 }
@@ -140,7 +140,7 @@ func TestConcurrentUse(t *testing.T) {
 				s.PutSession(id, id, time.Hour)
 				s.PutUser(id, authz.User{Active: true})
 				s.PutAPIKey(authz.HashAPIKey(id), authz.APIKey{Prefix: id})
-				if alive, err := s.Alive(t.Context(), id, id); err != nil || !alive {
+				if alive, err := s.Alive(t.Context(), authz.Session{UserID: id, ID: id}); err != nil || !alive {
 					t.Errorf("%s: Alive = %v, %v", id, alive, err)
 				}
 				if user, err := s.User(t.Context(), id); err != nil || !user.Active {

@@ -33,6 +33,8 @@ type File struct {
 	Users    []User    `json:"users"`
 	APIKeys  []APIKey  `json:"api_keys"`
 	Sessions []Session `json:"sessions"`
+	// Revocations are for files with config.sessions.rule absent, instead of Sessions.
+	Revocations []Revocation `json:"revocations"`
 
 	// Signers are private keys by name, for tokens of issuers that sign with them.
 	Signers map[string]*Signer `json:"signers"`
@@ -62,6 +64,11 @@ type Config struct {
 		AcceptedUses []string      `json:"accepted_uses"`
 		Sources      []Source      `json:"sources"`
 	} `json:"jwt"`
+	Sessions struct {
+		Rule          string   `json:"rule"`                    // present (the default), absent or none
+		KeyTemplate   []string `json:"key_template"`            // for absent
+		RevokedBefore string   `json:"revoked_before_template"` // for absent
+	} `json:"sessions"`
 	APIKey struct {
 		Header  string   `json:"header"`
 		Sources []Source `json:"sources"`
@@ -135,6 +142,21 @@ type Session struct {
 	Session string `json:"session"`
 }
 
+// A Revocation ends sessions: one of a user, each with an id, or each of a user. With Before, it
+// ends those of the user whose tokens were issued up to a time.
+type Revocation struct {
+	User    string `json:"user"`
+	Session string `json:"session"`
+	Before  string `json:"issued_before"` // relative to now, such as -1h, or RFC 3339
+}
+
+// The values of config.sessions.rule.
+const (
+	rulePresent = "present"
+	ruleAbsent  = "absent"
+	ruleNone    = "none"
+)
+
 // testSession is the session id for a user in as_user who has no session in the file.
 const testSession = "test"
 
@@ -181,6 +203,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 			report(at+".scopes_json", "cannot be combined with scopes; leave one of them out")
 		}
 	}
+	f.completeRevocations(report)
 	for i, s := range f.Sessions {
 		if s.User == "" || s.Session == "" {
 			report(strict.Index("sessions", i), "needs a user and a session, as in {user: \"42\", session: s-1}")
@@ -196,6 +219,7 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 		f.Config.JWT.Keys = []Key{{Secret: Secret}}
 	}
 	f.completeSigners(report)
+	f.completeSessions(report)
 	if _, err := token.NewVerifier(f.TokenConfig()); err != nil {
 		reportConfig("config.jwt", err, report)
 	}
@@ -255,7 +279,7 @@ func (f *File) TokenConfig() token.Config {
 	jwt := f.Config.JWT
 	c := token.Config{
 		Issuer: jwt.Issuer, Audiences: jwt.Audiences, Leeway: jwt.Leeway,
-		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
+		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, SessionOptional: f.sessionOptional(), RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
 	}
 	c.Keys = f.tokenKeys(jwt.Keys)
 	for _, is := range jwt.Issuers {

@@ -109,15 +109,16 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	for _, k := range f.APIKeys {
 		store.PutAPIKey(k.Hash(), k.APIKey(now))
 	}
-	for _, s := range f.Sessions {
-		store.PutSession(s.User, s.Session, 0)
+	if err := f.checkSessions(); err != nil {
+		return nil, err
 	}
+	sessions := f.sessions(store, now)
 	tokens, err := token.NewVerifier(f.TokenConfig())
 	if err != nil {
 		return nil, err
 	}
 	o.Engine, err = authz.NewEngine(authz.Config{
-		Policy: routes, Tokens: tokens, Sessions: store, Users: store, APIKeys: store,
+		Policy: routes, Tokens: tokens, Sessions: sessions, Users: store, APIKeys: store,
 		Sources: f.Sources(), Now: o.clock,
 		IdentityHeaders: f.Config.Identity.Headers,
 	})

@@ -77,7 +77,7 @@ func keep(t testing.TB, db *authztest.Postgres, c postgres.Config, between func(
 // directory implements authztest.Stores.
 type directory struct{ *postgres.Directory }
 
-func (directory) Alive(context.Context, string, string) (bool, error) { panic("not used") }
+func (directory) Alive(context.Context, authz.Session) (bool, error) { panic("not used") }
 
 // settle waits until all earlier notifications have been handled. Notifications arrive in
 // the order of their transactions.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -43,14 +44,14 @@ func openLogin(t *testing.T, tracked bool) *login {
 
 func (l *login) wantAlive(t testing.TB, want bool) {
 	t.Helper()
-	if alive, err := l.Alive(t.Context(), "42", "s1"); err != nil || alive != want {
+	if alive, err := l.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || alive != want {
 		t.Errorf("Alive = %v, %v; want %v", alive, err, want)
 	}
 }
 
 func (l *login) wantRefused(t testing.TB) {
 	t.Helper()
-	_, err := l.Alive(t.Context(), "42", "s1")
+	_, err := l.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 	if err == nil || !strings.Contains(err.Error(), "WRONGPASS") || strings.Contains(err.Error(), "canary") {
 		t.Errorf("Alive: %v, want WRONGPASS", err)
 	}

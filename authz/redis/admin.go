@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 
 // An Admin lists and ends sessions for an operator. The service does not use it: it needs
 // rights that the service must not have. Its Redis user needs +scan and +pttl to list, and
-// +del on the session keys to end.
+// +del on the session keys to end. With the rule absent it needs +set and +pttl on the keys that
+// end sessions, and +get on those of revoked_before_template.
 type Admin struct {
 	sessions *Sessions
 }
@@ -47,10 +49,13 @@ func NewAdmin(c Config) (*Admin, error) {
 // Close closes the connections.
 func (a *Admin) Close() error { return a.sessions.Close() }
 
-// List returns the sessions of a user, sorted by id. It looks at every key of the database
+// List returns the sessions of a user, sorted by id. With the rule absent it cannot. It looks at every key of the database
 // with SCAN, which does not block the server. A session that begins or ends meanwhile may be
 // missing or may be listed. An id that is not valid ([authz.ValidID]) has no session.
 func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) {
+	if a.sessions.absent {
+		return nil, errors.New("with sessions.rule absent Redis has only sessions that have ended, so there is no list of those that are alive")
+	}
 	if !authz.ValidID(userID) {
 		return nil, nil
 	}
@@ -58,7 +63,7 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 	if err != nil {
 		return nil, err
 	}
-	match := a.sessions.key.pattern(userID)
+	match := a.sessions.keys[0].pattern(userID)
 	var ids []string
 	for _, n := range nodes {
 		for cursor := uint64(0); ; {
@@ -67,7 +72,7 @@ func (a *Admin) List(ctx context.Context, userID string) ([]LiveSession, error) 
 				return nil, explainAdmin(ctx, err)
 			}
 			for _, key := range keys {
-				if id, ok := a.sessions.key.sessionID(key, userID); ok {
+				if id, ok := a.sessions.keys[0].sessionID(key, userID); ok {
 					ids = append(ids, id)
 				}
 			}
@@ -90,7 +95,7 @@ func scan(ctx context.Context, client *redis.Client, cursor uint64, match string
 func (a *Admin) withTTL(ctx context.Context, userID string, ids []string) ([]LiveSession, error) {
 	var found []LiveSession
 	for _, id := range ids {
-		ms, err := a.do(ctx, "pttl", a.sessions.key.key(userID, id))
+		ms, err := a.do(ctx, "pttl", a.sessions.keys[0].key(userID, id))
 		switch {
 		case err != nil:
 			return nil, err
@@ -103,16 +108,20 @@ func (a *Admin) withTTL(ctx context.Context, userID string, ids []string) ([]Liv
 	return found, nil
 }
 
-// End deletes the keys of the sessions. A session that has ended meanwhile is no error.
+// End deletes the keys of the sessions. With the rule absent that would begin them again, so End
+// does nothing and returns an error. A session that has ended meanwhile is no error.
 // After an error some may be deleted.
 func (a *Admin) End(ctx context.Context, userID string, sessionIDs []string) error {
+	if a.sessions.absent {
+		return errors.New("redis was not asked: with sessions.rule absent, deleting a key does not end a session")
+	}
 	for _, id := range sessionIDs {
 		if !authz.ValidID(userID) || !authz.ValidID(id) {
 			return errors.New("redis was not asked: an id is not valid")
 		}
 	}
 	for _, id := range sessionIDs {
-		if _, err := a.do(ctx, "del", a.sessions.key.key(userID, id)); err != nil {
+		if _, err := a.do(ctx, "del", a.sessions.keys[0].key(userID, id)); err != nil {
 			return err
 		}
 	}
@@ -121,7 +130,17 @@ func (a *Admin) End(ctx context.Context, userID string, sessionIDs []string) err
 
 // do sends a command about a key to the server that has it, and returns the integer that it
 // replies.
-func (a *Admin) do(ctx context.Context, command, key string) (int64, error) {
+func (a *Admin) do(ctx context.Context, command, key string) (value int64, err error) {
+	err = a.at(ctx, key, func(ctx context.Context, n *node, asking bool) error {
+		value, err = n.integer(ctx, asking, command, key)
+		return err
+	})
+	return value, err
+}
+
+// at calls send with the server that has the key, and again if another one has it. With asking, the
+// server answers although another one has the key.
+func (a *Admin) at(ctx context.Context, key string, send func(ctx context.Context, n *node, asking bool) error) error {
 	s := a.sessions
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -129,30 +148,98 @@ func (a *Admin) do(ctx context.Context, command, key string) (int64, error) {
 		servers := s.servers.Load()
 		at, err := servers.await(ctx, key, s.now().Add(s.timeout))
 		if err != nil {
-			return 0, err
+			return err
 		}
-		value, err := at.node.integer(ctx, false, command, key)
-		if err != nil {
+		if err = send(ctx, at.node, false); err != nil {
 			err = explainAdmin(ctx, err)
 		}
 		if to, is := errors.AsType[*redirection](err); is && to.ask {
-			value, err = servers.elsewhere(ctx, command, key, to)
+			var other *node
+			if other, err = servers.elsewhere(to); err == nil {
+				if err = send(ctx, other, true); err != nil {
+					err = explainAdmin(ctx, err)
+				}
+			}
 		}
 		if err == nil || !servers.moved(ctx, key, at, err) {
-			return value, err
+			return err
 		}
 	}
 }
 
+// RuleAbsent reports whether sessions end by keys, as Revoke writes them.
+func (a *Admin) RuleAbsent() bool { return a.sessions.absent }
+
+// RevocationKey returns the key that ends a session of a user or, without an id, all of the user
+// that began up to now. It reports false if no template is for that.
+func (a *Admin) RevocationKey(userID, sessionID string) (string, bool) {
+	t, ok := a.revocation(sessionID)
+	return t.key(userID, sessionID), ok
+}
+
+func (a *Admin) revocation(sessionID string) (template, bool) {
+	keys := a.sessions.keys
+	i := slices.IndexFunc(keys, func(t template) bool { return t.timed && sessionID == "" })
+	if i < 0 {
+		i = slices.IndexFunc(keys, func(t template) bool { return t.usesSession() == (sessionID != "") && !t.timed })
+	}
+	if i < 0 {
+		return template{}, false
+	}
+	return keys[i], true
+}
+
+// Revoke writes the key of [Admin.RevocationKey] for a time, which must be as long as tokens are
+// valid. A key that lasts longer stays, and so does a later time in it.
+func (a *Admin) Revoke(ctx context.Context, userID, sessionID string, lasting time.Duration) error {
+	t, ok := a.revocation(sessionID)
+	if !ok || !authz.ValidID(userID) || sessionID != "" && !authz.ValidID(sessionID) {
+		return errors.New("redis was not asked: no key ends that")
+	}
+	about := t.of(authz.Session{UserID: userID, ID: sessionID})
+	value := state{exists: true, value: a.sessions.now().Unix()}
+	left, err := a.do(ctx, "pttl", about.key)
+	if err != nil {
+		return err
+	}
+	lasts := readTTL(left)
+	if lasts.err != nil {
+		return lasts.err
+	}
+	var was state
+	if lasts.exists && t.timed {
+		if was, err = a.sessions.ask(ctx, about, a.sessions.now()); err != nil && !errors.Is(err, errNoTime) {
+			return err
+		}
+	}
+	longer := left == -1 || time.Duration(left)*time.Millisecond > lasting
+	if lasts.exists && longer && (!t.timed || was.value >= value.value) {
+		return nil
+	}
+	text := "1"
+	if t.timed {
+		text = strconv.FormatInt(max(value.value, was.value), 10)
+	}
+	args := []any{"set", about.key, text, "px", lasting.Milliseconds()}
+	if lasts.exists && longer {
+		args = append(args[:3], "keepttl")
+	}
+	return a.at(ctx, about.key, func(ctx context.Context, n *node, asking bool) error {
+		return n.send(ctx, asking, redis.NewStatusCmd(ctx, args...))
+	})
+}
+
 // Key returns the key of a session.
-func (a *Admin) Key(userID, sessionID string) string { return a.sessions.key.key(userID, sessionID) }
+func (a *Admin) Key(userID, sessionID string) string {
+	return a.sessions.keys[0].key(userID, sessionID)
+}
 
 // explainAdmin is explain for the commands of an Admin.
 func explainAdmin(ctx context.Context, err error) error {
 	if reply, ok := errors.AsType[redis.Error](err); ok {
 		switch code, _, _ := strings.Cut(reply.Error(), " "); code {
 		case "NOPERM":
-			return errors.New("redis answers NOPERM; this needs a user with +scan, +pttl and +del on the session keys")
+			return errors.New("redis answers NOPERM; this needs a user with +scan, +pttl and +del on the session keys, or with sessions.rule absent, +pttl, +set and +get on the keys that end sessions")
 		case "READONLY":
 			return fmt.Errorf("redis: %w", errReplica)
 		}
@@ -179,7 +266,7 @@ func glob(s string) string {
 // match other keys too: see sessionID.
 func (t template) pattern(userID string) string {
 	first, second := glob(userID), "*"
-	if t.sessionFirst {
+	if t.first == sessionPart {
 		first, second = second, first
 	}
 	return glob(t.before) + first + glob(t.between) + second + glob(t.after)
@@ -189,7 +276,7 @@ func (t template) pattern(userID string) string {
 // false if the key is not that of a session of the user.
 func (t template) sessionID(key, userID string) (string, bool) {
 	before, after := t.before+userID+t.between, t.after
-	if t.sessionFirst {
+	if t.first == sessionPart {
 		before, after = t.before, t.between+userID+t.after
 	}
 	rest, ok := strings.CutPrefix(key, before)
@@ -201,6 +288,6 @@ func (t template) sessionID(key, userID string) (string, bool) {
 }
 
 // Alive is [Sessions.Alive].
-func (a *Admin) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	return a.sessions.Alive(ctx, userID, sessionID)
+func (a *Admin) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	return a.sessions.Alive(ctx, session)
 }

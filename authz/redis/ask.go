@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,16 +18,16 @@ import (
 func (n *node) askRedis(ctx context.Context, batch []*question) {
 	client := n.client.Load()
 	p := packet{pipe: client.Pipeline()}
-	cmds := make([]*redis.IntCmd, len(batch))
+	cmds := make([]reply, len(batch))
 	for i, q := range batch {
 		cmds[i] = p.about(ctx, q, len(batch))
 	}
 	role := p.role(ctx, n.tellsRole.Load())
 	subscribers := p.subscribers(ctx)
-	sent, err := p.exec(ctx)
+	executed, err := p.exec(ctx)
 
 	var failed error // for all questions
-	if err != nil && !slices.ContainsFunc(sent, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+	if err != nil && !slices.ContainsFunc(executed, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
 		// When a connection cannot be set up, for example without a password, the client
 		// returns the error only here. The commands themselves have no error.
 		failed = err
@@ -38,7 +40,7 @@ func (n *node) askRedis(ctx context.Context, batch []*question) {
 		}
 	}
 	for i, q := range batch {
-		err := cmds[i].Err()
+		err := cmds[i].err()
 		if err == nil {
 			err = failed
 		}
@@ -48,9 +50,9 @@ func (n *node) askRedis(ctx context.Context, batch []*question) {
 		case err != nil:
 			q.settle(answer{err: explain(ctx, err)})
 		case q.fill == nil:
-			q.settle(readExists(cmds[i].Val()))
+			q.settle(cmds[i].read(false))
 		default:
-			a := readTTL(cmds[i].Val())
+			a := cmds[i].read(true)
 			if a.err == nil {
 				a.announced, a.err = isSubscribed(ctx, subscribers, q.fill.stream)
 			}
@@ -73,36 +75,107 @@ func (n *node) askRedis(ctx context.Context, batch []*question) {
 type packet struct {
 	pipe    redis.Pipeliner
 	streams []*stream // of the fills in it, nearly always one
-	asked   map[subject]*redis.IntCmd
+	asked   map[sent]reply
 }
 
-// A subject identifies a command, so that a packet contains it only once.
-type subject struct {
-	key  string
+// A sent identifies the commands of a question, so that a packet contains them only once.
+type sent struct {
+	subject
 	fill bool
 }
 
-func (p *packet) about(ctx context.Context, q *question, size int) *redis.IntCmd {
-	about := subject{q.key, q.fill != nil}
-	if cmd, ok := p.asked[about]; ok {
-		return cmd
+// A reply has the commands of a question.
+type reply struct {
+	count *redis.IntCmd    // EXISTS, or PTTL for a fill; nil for a timed key without a fill
+	value *redis.StringCmd // GET, for a timed key
+}
+
+func (p *packet) about(ctx context.Context, q *question, size int) reply {
+	about := sent{q.subject, q.fill != nil}
+	if r, ok := p.asked[about]; ok {
+		return r
 	}
-	command := "exists"
-	if about.fill {
-		command = "pttl"
+	var r reply
+	switch {
+	case about.fill:
+		r.count = redis.NewIntCmd(ctx, "pttl", q.key)
 		if !slices.Contains(p.streams, q.fill.stream) {
 			p.streams = append(p.streams, q.fill.stream)
 		}
+	case !q.timed:
+		r.count = redis.NewIntCmd(ctx, "exists", q.key)
 	}
-	cmd := redis.NewIntCmd(ctx, command, q.key)
-	_ = p.pipe.Process(ctx, cmd) // only queued
+	if r.count != nil {
+		_ = p.pipe.Process(ctx, r.count) // only queued
+	}
+	if q.timed {
+		r.value = redis.NewStringCmd(ctx, "get", q.key)
+		_ = p.pipe.Process(ctx, r.value)
+	}
 	if size > 1 {
 		if p.asked == nil {
-			p.asked = make(map[subject]*redis.IntCmd, size)
+			p.asked = make(map[sent]reply, size)
 		}
-		p.asked[about] = cmd
+		p.asked[about] = r
 	}
-	return cmd
+	return r
+}
+
+func (r reply) err() error {
+	if r.count != nil && r.count.Err() != nil {
+		return r.count.Err()
+	}
+	if r.value != nil && !errors.Is(r.value.Err(), redis.Nil) {
+		return r.value.Err()
+	}
+	return nil
+}
+
+// read returns the answer of a reply without an error.
+func (r reply) read(fill bool) answer {
+	var a answer
+	switch {
+	case fill:
+		a = readTTL(r.count.Val())
+	case r.count != nil:
+		a = readExists(r.count.Val())
+	}
+	if r.value == nil || a.err != nil {
+		return a
+	}
+	timed := readTime(r.value)
+	if timed.exists != a.exists {
+		a.left = 0 // the key changed between the two commands
+	}
+	a.state, a.err = timed.state, timed.err
+	return a
+}
+
+// latestSeconds is the last second of the year 9999. A greater number is in milliseconds.
+const latestSeconds = 253402300799
+
+// readTime reads a value that is a time: seconds or milliseconds since 1970, or RFC 3339. Of
+// fractions it keeps whole seconds.
+func readTime(reply *redis.StringCmd) answer {
+	text, err := reply.Result()
+	if errors.Is(err, redis.Nil) {
+		return answer{}
+	}
+	whole, fraction, _ := strings.Cut(text, ".")
+	digits := func(s string) bool { return strings.Trim(s, "0123456789") == "" }
+	if whole != "" && len(whole) <= 15 && len(fraction) <= 20 && digits(whole) && digits(fraction) {
+		seconds, _ := strconv.ParseInt(whole, 10, 64) // at most 15 digits
+		if seconds > latestSeconds {
+			seconds /= 1000
+		}
+		return answer{state: state{exists: true, value: seconds}}
+	}
+	if len(text) <= 64 {
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			return answer{state: state{exists: true, value: at.Unix()}}
+		}
+	}
+	return answer{err: errNoTime}
 }
 
 func (p *packet) role(ctx context.Context, told bool) *redis.Cmd {
@@ -142,7 +215,7 @@ func readExists(n int64) answer {
 	case 0:
 		return answer{}
 	case 1:
-		return answer{alive: true}
+		return answer{state: state{exists: true}}
 	}
 	return answer{err: fmt.Errorf("redis answers %d to EXISTS of one key; is it Redis?", n)}
 }
@@ -152,12 +225,12 @@ func readTTL(ms int64) answer {
 	case ms == -2:
 		return answer{left: forever}
 	case ms == 0:
-		return answer{} // less than a millisecond left; not alive
+		return answer{} // less than a millisecond left; it counts as gone
 	case ms == -1:
-		return answer{alive: true, left: forever}
+		return answer{state: state{exists: true}, left: forever}
 	case ms > 0:
 		// Redis returns whole milliseconds. The last one may be over already.
-		return answer{alive: true, left: time.Duration(min(ms-1, maxFactAge.Milliseconds())) * time.Millisecond}
+		return answer{state: state{exists: true}, left: time.Duration(min(ms-1, maxFactAge.Milliseconds())) * time.Millisecond}
 	}
 	return answer{err: fmt.Errorf("redis answers %d to PTTL; is it Redis?", ms)}
 }

@@ -34,7 +34,7 @@ var (
 // A question asks Redis about one key. It is asked once. Whoever asks it does not touch
 // it after settling it.
 type question struct {
-	key   string
+	subject
 	asked time.Time // when it was made, by Sessions.now
 
 	// fill receives the answer if it may become a fact. If fill is nil, the answer goes
@@ -44,9 +44,21 @@ type question struct {
 	limit  *time.Timer
 }
 
+// A subject is what a question is about.
+type subject struct {
+	key   string
+	timed bool // the value of the key is a time, which is asked for too
+}
+
+// A state is that of a key.
+type state struct {
+	exists bool
+	value  int64 // of a timed key that exists: the time in seconds since 1970
+}
+
 // An answer is the state of one key in Redis at some time after question.asked.
 type answer struct {
-	alive bool
+	state
 	// For a fill only: the key's time to live, or forever, and whether the server that
 	// answered is the one that sends the fill's stream its invalidation messages.
 	left      time.Duration
@@ -146,48 +158,48 @@ func (b *batcher) waits(now time.Time) time.Duration {
 	return free[before%workers] + time.Duration(before/workers)*took
 }
 
-// alive asks whether a key exists. It waits for the answer until ctx ends or until
+// get asks for the state of a key. It waits for the answer until ctx ends or until
 // b.limit after asked.
-func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool, error) {
+func (b *batcher) get(ctx context.Context, about subject, asked time.Time) (state, error) {
 	q, _ := b.spare.Get().(*question)
 	if q == nil {
 		q = &question{answer: make(chan answer, 1), limit: time.NewTimer(b.limit)}
 		q.limit.Stop()
 	}
-	q.key, q.asked = key, asked
+	q.subject, q.asked = about, asked
 	if b.busy.CompareAndSwap(0, 1) {
 		return b.alone(ctx, q)
 	}
 	if err := b.putInTime(ctx, q); err != nil {
 		b.keep(q)
-		return false, err
+		return state{}, err
 	}
 	q.limit.Reset(b.limit - b.now().Sub(asked))
 	select {
 	case a := <-q.answer:
 		q.limit.Stop()
 		b.keep(q)
-		return a.alive, a.err
+		return a.state, a.err
 	// After giving up, do not reuse the question: a worker may still answer it.
 	case <-ctx.Done():
 		q.limit.Stop()
-		return false, timedOut(ctx.Err())
+		return state{}, timedOut(ctx.Err())
 	case <-q.limit.C:
-		return false, timedOut(context.DeadlineExceeded)
+		return state{}, timedOut(context.DeadlineExceeded)
 	case <-b.done:
 		q.limit.Stop()
-		return false, errClosed
+		return state{}, errClosed
 	}
 }
 
 // alone sends one question without a worker. Its caller has set b.busy to 1, so that
 // other questions go to the workers.
-func (b *batcher) alone(ctx context.Context, q *question) (bool, error) {
+func (b *batcher) alone(ctx context.Context, q *question) (state, error) {
 	defer b.busy.Add(-1)
 	select {
 	case <-b.done:
 		b.keep(q)
-		return false, errClosed
+		return state{}, errClosed
 	default:
 	}
 	ctx, cancel := context.WithDeadline(ctx, q.asked.Add(b.limit))
@@ -195,11 +207,11 @@ func (b *batcher) alone(ctx context.Context, q *question) (bool, error) {
 	b.ask(ctx, []*question{q})
 	a := <-q.answer
 	b.keep(q)
-	return a.alive, a.err
+	return a.state, a.err
 }
 
 func (b *batcher) keep(q *question) {
-	q.key = ""
+	q.subject = subject{}
 	b.spare.Put(q)
 }
 

@@ -23,7 +23,13 @@ func startBatcher(t *testing.T, ask func(context.Context, []*question)) *batcher
 	return b
 }
 
-func (q *question) yes() { q.settle(answer{alive: true}) }
+// alive is get for the questions of these tests.
+func (b *batcher) alive(ctx context.Context, key string, asked time.Time) (bool, error) {
+	found, err := b.get(ctx, subject{key: key}, asked)
+	return found.exists, err
+}
+
+func (q *question) yes() { q.settle(answer{state: state{exists: true}}) }
 
 func askAll(b *batcher, keys ...string) (wait func() []error) {
 	errs := make([]error, len(keys))
@@ -107,7 +113,7 @@ func TestDeadPipeline(t *testing.T) {
 				err = ctx.Err()
 			}
 			for _, q := range batch {
-				q.settle(answer{alive: err == nil, err: err})
+				q.settle(answer{state: state{exists: err == nil}, err: err})
 			}
 		})
 		began := time.Now()
@@ -221,7 +227,7 @@ func TestSentQuestionIsNotJoined(t *testing.T) {
 			said := alive
 			<-answers
 			for _, q := range batch {
-				q.settle(answer{alive: said})
+				q.settle(answer{state: state{exists: said}})
 			}
 		})
 		first := make(chan bool, 1)
@@ -299,11 +305,11 @@ func TestProveRefusesAnotherServer(t *testing.T) {
 		answer answer
 		want   error
 	}{
-		{answer{alive: true, left: forever}, errElsewhere},
+		{answer{state: state{exists: true}, left: forever}, errElsewhere},
 		{answer{left: forever}, errElsewhere},
 		{answer{announced: true, err: errReplica}, errReplica},
 	} {
-		s := &node{s: &Sessions{key: key, now: time.Now}}
+		s := &node{s: &Sessions{keys: []template{key}, now: time.Now}}
 		s.questions = startBatcher(t, func(_ context.Context, batch []*question) {
 			for _, q := range batch {
 				q.settle(tt.answer)
@@ -361,19 +367,20 @@ func TestFacts(t *testing.T) {
 	t.Parallel()
 	of := &stream{facts: newFacts(100)}
 	at := time.Now()
-	fill := func(a answer, meanwhile func()) (alive, known bool) {
+	k := subject{key: "k"}
+	fill := func(a answer, meanwhile func()) (found state, known bool) {
 		t.Helper()
-		f, first := of.facts.join("k", settled, at, of)
+		f, first := of.facts.join(k, settled, at, of)
 		if !first {
 			t.Fatal("another fill is in progress")
 		}
-		if again, first := of.facts.join("k", settled, at, of); first || again != f {
+		if again, first := of.facts.join(k, settled, at, of); first || again != f {
 			t.Fatal("two fills of the same key")
 		}
 		meanwhile()
 		f.settle(a)
 		<-f.done
-		return of.facts.get("k", settled, at)
+		return of.facts.get(k, settled, at)
 	}
 	nothing := func() {}
 	for _, tt := range []struct {
@@ -382,63 +389,74 @@ func TestFacts(t *testing.T) {
 		a            answer
 		meanwhile    func()
 	}{
-		{"alive", true, true, answer{alive: true, left: forever, announced: true}, nothing},
+		{"alive", true, true, answer{state: state{exists: true}, left: forever, announced: true}, nothing},
 		{"missing", false, true, answer{left: forever, announced: true}, nothing},
-		{"an error", false, false, answer{alive: true, left: forever, announced: true, err: errFull}, nothing},
-		{"from another server", false, false, answer{alive: true, left: forever}, nothing},
-		{"the key has expired", false, false, answer{alive: true, announced: true}, nothing},
-		{"the key has changed", false, false, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k") }},
-		{"another key has changed", true, true, answer{alive: true, left: forever, announced: true}, func() { of.facts.forget("k2") }},
+		{"an error", false, false, answer{state: state{exists: true}, left: forever, announced: true, err: errFull}, nothing},
+		{"from another server", false, false, answer{state: state{exists: true}, left: forever}, nothing},
+		{"the key has expired", false, false, answer{state: state{exists: true}, announced: true}, nothing},
+		{"the key has changed", false, false, answer{state: state{exists: true}, left: forever, announced: true}, func() { of.facts.forget("k") }},
+		{"another key has changed", true, true, answer{state: state{exists: true}, left: forever, announced: true}, func() { of.facts.forget("k2") }},
 	} {
 		of.facts.forget("k")
-		if alive, known := fill(tt.a, tt.meanwhile); alive != tt.alive || known != tt.known {
-			t.Errorf("%s: %v, known %v; want %v, %v", tt.name, alive, known, tt.alive, tt.known)
+		if found, known := fill(tt.a, tt.meanwhile); found.exists != tt.alive || known != tt.known {
+			t.Errorf("%s: %v, known %v; want %v, %v", tt.name, found, known, tt.alive, tt.known)
 		}
 	}
 	// An older fill ends after a newer one that began after the change.
 	of.facts.forget("k")
-	older, _ := of.facts.join("k", settled, at, of)
+	older, _ := of.facts.join(k, settled, at, of)
 	of.facts.forget("k")
-	newer, first := of.facts.join("k", settled, at, of)
+	newer, first := of.facts.join(k, settled, at, of)
 	if !first {
 		t.Fatal("a fill from before a change was joined")
 	}
 	newer.settle(answer{left: forever, announced: true})
-	older.settle(answer{alive: true, left: forever, announced: true})
-	if alive, known := of.facts.get("k", settled, at); alive || !known {
-		t.Errorf("the older answer was stored: %v, known %v", alive, known)
+	older.settle(answer{state: state{exists: true}, left: forever, announced: true})
+	if found, known := of.facts.get(k, settled, at); found.exists || !known {
+		t.Errorf("the older answer was stored: %v, known %v", found, known)
 	}
 	// A fact, and a fill in progress, are of a tenure.
 	of.facts.forget("k")
-	older, _ = of.facts.join("k", settled, at, of)
-	if _, first = of.facts.join("k", settled+1, at, of); !first {
+	older, _ = of.facts.join(k, settled, at, of)
+	if _, first = of.facts.join(k, settled+1, at, of); !first {
 		t.Fatal("a fill of an earlier tenure was joined")
 	}
-	older.settle(answer{alive: true, left: forever, announced: true})
-	if _, known := of.facts.get("k", settled+1, at); known {
+	older.settle(answer{state: state{exists: true}, left: forever, announced: true})
+	if _, known := of.facts.get(k, settled+1, at); known {
 		t.Error("a fact of an earlier tenure is used")
 	}
-	if _, known := of.facts.get("k", unsettled, at); known {
+	if _, known := of.facts.get(k, unsettled, at); known {
 		t.Error("a fact is used while another server gets the key")
+	}
+	// A fact, and a fill in progress, are about the existence of a key or about its value too.
+	of.facts.forget("k")
+	fill(answer{state: state{exists: true}, left: forever, announced: true}, nothing)
+	if _, known := of.facts.get(subject{key: "k", timed: true}, settled, at); known {
+		t.Error("a fact without the value of the key is used for it")
+	}
+	of.facts.forget("k")
+	of.facts.join(k, settled, at, of)
+	if _, first = of.facts.join(subject{key: "k", timed: true}, settled, at, of); !first {
+		t.Fatal("a fill without the value of the key was joined for it")
 	}
 	// Facts expire.
 	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {
 		of.facts.forget("k")
-		fill(answer{alive: true, left: left, announced: true}, nothing)
+		fill(answer{state: state{exists: true}, left: left, announced: true}, nothing)
 		ends := at.Add(maxFactAge)
 		if left == time.Second {
 			ends = at.Add(left)
 		}
-		if alive, _ := of.facts.get("k", settled, ends.Add(-1)); !alive {
+		if found, _ := of.facts.get(k, settled, ends.Add(-1)); !found.exists {
 			t.Errorf("with %v left the fact expires too early", left)
 		}
-		if _, known := of.facts.get("k", settled, ends); known {
+		if _, known := of.facts.get(k, settled, ends); known {
 			t.Errorf("with %v left the fact expires too late", left)
 		}
 	}
 	// Their number is bounded.
 	for i := range 10_000 {
-		f, _ := of.facts.join(fmt.Sprint(i), settled, at, of)
+		f, _ := of.facts.join(subject{key: fmt.Sprint(i)}, settled, at, of)
 		f.settle(answer{left: forever, announced: true})
 	}
 	of.facts.cache.CleanUp()

@@ -8,6 +8,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -53,7 +54,7 @@ func benchmarkSidecars(b *testing.B, n int, tracked bool) {
 		if tracked {
 			wantTracks(b, s)
 		}
-		if alive, err := s.Alive(b.Context(), "42", "s"); !alive || err != nil {
+		if alive, err := s.Alive(b.Context(), authz.Session{UserID: "42", ID: "s"}); !alive || err != nil {
 			b.Fatal(alive, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -53,7 +54,7 @@ func benchmarkAlive(b *testing.B, s *redis.Sessions, askers int) {
 	for i := range ids {
 		ids[i] = fmt.Sprint("s", i)
 		if i < 64 {
-			_, _ = s.Alive(b.Context(), "42", ids[i])
+			_, _ = s.Alive(b.Context(), authz.Session{UserID: "42", ID: ids[i]})
 		}
 	}
 	var next atomic.Int64
@@ -68,7 +69,7 @@ func benchmarkAlive(b *testing.B, s *redis.Sessions, askers int) {
 				if n > int64(b.N) {
 					return
 				}
-				if alive, err := s.Alive(b.Context(), "42", ids[n%1000]); !alive || err != nil {
+				if alive, err := s.Alive(b.Context(), authz.Session{UserID: "42", ID: ids[n%1000]}); !alive || err != nil {
 					b.Errorf("Alive = %v, %v", alive, err)
 				}
 			}

@@ -391,23 +391,17 @@ func (c *cluster) moved(ctx context.Context, key string, at place, err error) bo
 	return now.node != nil && now != at
 }
 
-func (c *cluster) elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error) {
+func (c *cluster) elsewhere(to *redirection) (*node, error) {
 	address := peerAddress(to.address, "", false, false) // of IPv6 it is without brackets
 	if address == "" {
-		return 0, to // a server without a host would be one on this machine
+		return nil, to // a server without a host would be one on this machine
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.running.Err() != nil { // close would not find a new node
-		c.mu.Unlock()
-		return 0, errClosed
+		return nil, errClosed
 	}
-	n := c.nodeAt(address)
-	c.mu.Unlock()
-	value, err := n.integer(ctx, true, command, key)
-	if err != nil {
-		return 0, explain(ctx, err)
-	}
-	return value, nil
+	return c.nodeAt(address), nil
 }
 
 func (c *cluster) nodes(ctx context.Context) ([]*node, error) {

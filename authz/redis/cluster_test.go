@@ -14,6 +14,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -111,7 +112,7 @@ func wantCommands(t *testing.T, admin *redis.Admin, put func(id string)) {
 	if got := listed(); !slices.Equal(got, want[:3]) {
 		t.Errorf("after End, List = %q, want %q", got, want[:3])
 	}
-	if alive, err := admin.Alive(t.Context(), "42", want[0]); err != nil || !alive {
+	if alive, err := admin.Alive(t.Context(), authz.Session{UserID: "42", ID: want[0]}); err != nil || !alive {
 		t.Errorf("Alive = %v, %v", alive, err)
 	}
 }
@@ -202,7 +203,7 @@ func TestClusterMovesASlot(t *testing.T) {
 		wantAlive(t, tracked, id, alive)
 	}
 	eventually(t, func() error {
-		if _, err := tracked.Alive(t.Context(), "42", id); err != nil {
+		if _, err := tracked.Alive(t.Context(), authz.Session{UserID: "42", ID: id}); err != nil {
 			return err
 		}
 		if alive, known := tracked.Kept("42", id); !alive || !known {
@@ -241,7 +242,7 @@ func TestClusterMovesASlot(t *testing.T) {
 	to.Do(t, "DEL", key)
 	wantAlive(t, strict, id, false)
 	eventually(t, func() error { // in tracked too, within the promise
-		alive, err := tracked.Alive(t.Context(), "42", id)
+		alive, err := tracked.Alive(t.Context(), authz.Session{UserID: "42", ID: id})
 		if alive {
 			err = errors.New("alive")
 		}
@@ -274,7 +275,7 @@ func TestClusterMinority(t *testing.T) {
 			for {
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				began := time.Now()
-				alive, err := store.Alive(ctx, "42", id)
+				alive, err := store.Alive(ctx, authz.Session{UserID: "42", ID: id})
 				cancel()
 				if err == nil && alive {
 					last = began
@@ -379,7 +380,7 @@ func TestClusterErrors(t *testing.T) {
 				t.Errorf("Check = %v\nwant …%s…", err, tt.want)
 			}
 			noSecret(t, err)
-			if alive, err := store.Alive(t.Context(), "42", "s1"); alive || (err == nil) != (tt.want == "") {
+			if alive, err := store.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || (err == nil) != (tt.want == "") {
 				t.Errorf("Alive = %v, %v", alive, err)
 			}
 		})

@@ -77,7 +77,7 @@ func TestCounts(t *testing.T) {
 	// Without a stream the cache is not used, and Asked is called for each failure.
 	server.Stop(t)
 	eventually(t, func() error {
-		_, err := tracked.Alive(t.Context(), "42", "s1")
+		_, err := tracked.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if tracked.Counts().Bypasses == 0 {
 			return errors.New("facts are still used")
 		}

@@ -93,7 +93,7 @@ func TestElsewhereClosed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.elsewhere(t.Context(), "exists", "session:1:a", &redirection{ask: true, address: "127.0.0.1:2"}); !errors.Is(err, errClosed) {
+	if _, err := c.elsewhere(&redirection{ask: true, address: "127.0.0.1:2"}); !errors.Is(err, errClosed) {
 		t.Errorf("after Close: %v; want %v", err, errClosed)
 	}
 	if len(c.byAddr) > 0 {
@@ -118,7 +118,7 @@ func TestElsewhere(t *testing.T) {
 		}
 		c, _ := s.servers.Load().topology.(*cluster)
 		to := &redirection{ask: true, address: address}
-		_, err = c.elsewhere(t.Context(), "exists", "session:1:a", to)
+		_, err = s.elsewhere(t.Context(), s.servers.Load(), subject{key: "session:1:a"}, to, time.Now())
 		if used := slices.Collect(maps.Keys(c.byAddr)); err == nil || want == "" && (len(used) > 0 || !errors.Is(err, to)) || want != "" && !slices.Equal(used, []string{want}) {
 			t.Errorf("%q: uses %q, %v; want %q", address, used, err, want)
 		}

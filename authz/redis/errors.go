@@ -35,6 +35,14 @@ func wrongServer(err error) error {
 	return nil
 }
 
+// errNoTime means that a key of sessions.revoked_before_template has a value that is no time.
+var errNoTime = errors.New("redis: the value of a key of sessions.revoked_before_template is no time; store seconds or milliseconds since 1970, or RFC 3339, as a string")
+
+const getHint = "the user needs +get on the keys of sessions.revoked_before_template"
+
+// mayNotGet reports whether the text of NOPERM is about GET, which only these keys need.
+func mayNotGet(text string) bool { return strings.Contains(text, "'get' command") }
+
 // errorCode is the first word of a server's error.
 var errorCode = regexp.MustCompile(`^[A-Z]{2,20}$`)
 
@@ -85,8 +93,15 @@ func explain(ctx context.Context, err error) error {
 	}
 	if reply, ok := errors.AsType[redis.Error](err); ok && !errors.Is(err, redis.Nil) {
 		code, text, _ := strings.Cut(reply.Error(), " ")
-		if code == "MOVED" || code == "ASK" {
+		switch code {
+		case "MOVED", "ASK":
 			return newRedirection(reply)
+		case "WRONGTYPE":
+			return errNoTime
+		case "NOPERM":
+			if mayNotGet(text) {
+				return errors.New(answered(reply, getHint))
+			}
 		}
 		for _, h := range hints {
 			if h.code == code && strings.HasPrefix(text, h.text) {
@@ -140,6 +155,9 @@ func explainTracking(ctx context.Context, err error) error {
 	if reply, ok := errors.AsType[redis.Error](err); ok {
 		switch code, text, _ := strings.Cut(reply.Error(), " "); code {
 		case "NOPERM":
+			if mayNotGet(text) {
+				return &refusal{answered(reply, getHint)}
+			}
 			return &refusal{answered(reply, "for tracked the user needs +pttl on the session keys, "+
 				"+client|id +client|tracking +subscribe +ping +pubsub|numsub, and the channels &"+invalidations+"*")}
 		case "ERR":
@@ -159,9 +177,11 @@ func explainTracking(ctx context.Context, err error) error {
 	return explain(ctx, err)
 }
 
-// isOutage reports whether an error means that Redis does not answer. A question never causes an
-// error by itself, because it has only the key of a session, which may be at another server.
-func isOutage(err error) bool { return !errors.Is(err, errClosed) && !isType[*redirection](err) }
+// isOutage reports whether an error means that Redis does not answer. A question causes an error by
+// itself only if the key is at another server, or is a timed one with another value.
+func isOutage(err error) bool {
+	return !errors.Is(err, errClosed) && !isType[*redirection](err) && !errors.Is(err, errNoTime)
+}
 
 func isType[E error](err error) bool {
 	_, ok := errors.AsType[E](err)

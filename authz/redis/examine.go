@@ -39,8 +39,8 @@ type probe struct {
 // lacks what the service needs, or that the server cannot be asked.
 func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	random := rand.Text()
-	session := s.key.key("warder", random)
-	if _, err := s.ask(ctx, session, s.now()); err != nil {
+	session := s.keys[0].key("warder", random)
+	if _, err := s.ask(ctx, subject{key: session}, s.now()); err != nil {
 		return Examination{}, err
 	}
 	at, err := s.servers.Load().await(ctx, session, s.now().Add(s.timeout))
@@ -63,8 +63,8 @@ func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 		{"list all keys (+scan)", []any{"SCAN", "0", "MATCH", session, "COUNT", "1"}},
 		{"read the configuration of the server (+config)", []any{"CONFIG", "GET", "maxmemory"}},
 	}
-	if s.key.before != "" {
-		probes = append(probes, probe{"ask for keys that are no sessions (a key pattern wider than " + s.key.before + "*)", []any{"EXISTS", random}})
+	if s.keys[0].before != "" {
+		probes = append(probes, probe{"ask for keys that are no sessions (a key pattern wider than " + s.keys[0].before + "*)", []any{"EXISTS", random}})
 	}
 	for _, p := range probes {
 		switch err := client.Do(ctx, p.args...).Err(); {
@@ -108,4 +108,6 @@ func serverTime(reply *redis.Cmd) (time.Time, error) {
 }
 
 // SessionKey returns the key of a session.
-func (s *Sessions) SessionKey(userID, sessionID string) string { return s.key.key(userID, sessionID) }
+func (s *Sessions) SessionKey(userID, sessionID string) string {
+	return s.keys[0].key(userID, sessionID)
+}

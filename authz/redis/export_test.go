@@ -62,7 +62,7 @@ func (n *node) heard(ctx context.Context) error {
 
 // Kept reports whether there is a fact about the session, and whether it is alive.
 func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
-	key := s.key.key(userID, sessionID)
+	key := s.keys[0].key(userID, sessionID)
 	at := s.servers.Load().owner(key, s.now())
 	if at.node == nil {
 		return false, false
@@ -71,12 +71,13 @@ func (s *Sessions) Kept(userID, sessionID string) (alive, known bool) {
 	if of == nil {
 		return false, false
 	}
-	return of.facts.get(key, at.tenure, s.now())
+	found, known := of.facts.get(subject{key: key}, at.tenure, s.now())
+	return found.exists, known
 }
 
 // Waiting returns the number of checks waiting for the fill of a session.
 func (s *Sessions) Waiting(userID, sessionID string) int {
-	key := s.key.key(userID, sessionID)
+	key := s.keys[0].key(userID, sessionID)
 	sh := s.all()[0].stream.Load().facts.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

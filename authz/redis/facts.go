@@ -22,7 +22,8 @@ const (
 // A fact is the state of a key. It holds until the given time unless it is invalidated
 // first.
 type fact struct {
-	alive  bool
+	state
+	timed  bool   // of the subject
 	tenure uint32 // of the place that the answer is from
 	until  time.Time
 }
@@ -47,8 +48,8 @@ type factShard struct {
 // A fill is a question whose answer becomes a fact unless the key is invalidated in the
 // meantime. Later checks of the same key join a fill in progress.
 type fill struct {
+	subject
 	stream *stream
-	key    string
 	tenure uint32 // of the place that is asked
 	asked  time.Time
 	done   chan struct{} // closed when answer is set
@@ -69,26 +70,27 @@ func (f *facts) shard(key string) *factShard {
 	return &f.shards[maphash.String(f.seed, key)%factShards]
 }
 
-// get returns the fact about key in its tenure if there is one that holds at the time now.
-func (f *facts) get(key string, tenure uint32, now time.Time) (alive, known bool) {
-	fact, ok := f.cache.GetIfPresent(key)
-	if !ok || fact.tenure != tenure || !now.Before(fact.until) {
-		return false, false
+// get returns the fact about a subject in the tenure of its key if there is one that holds at the
+// time now.
+func (f *facts) get(about subject, tenure uint32, now time.Time) (found state, known bool) {
+	fact, ok := f.cache.GetIfPresent(about.key)
+	if !ok || fact.timed != about.timed || fact.tenure != tenure || !now.Before(fact.until) {
+		return state{}, false
 	}
-	return fact.alive, true
+	return fact.state, true
 }
 
-// join returns the fill in progress for key in its tenure, or starts one.
-func (f *facts) join(key string, tenure uint32, now time.Time, of *stream) (at *fill, first bool) {
-	sh := f.shard(key)
+// join returns the fill in progress for a subject in the tenure of its key, or starts one.
+func (f *facts) join(about subject, tenure uint32, now time.Time, of *stream) (at *fill, first bool) {
+	sh := f.shard(about.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if at := sh.fills[key]; at != nil && at.tenure == tenure {
+	if at := sh.fills[about.key]; at != nil && at.tenure == tenure && at.timed == about.timed {
 		at.joined++
 		return at, false
 	}
-	at = &fill{stream: of, key: key, tenure: tenure, asked: now, done: make(chan struct{}), joined: 1}
-	sh.fills[key] = at
+	at = &fill{stream: of, subject: about, tenure: tenure, asked: now, done: make(chan struct{}), joined: 1}
+	sh.fills[about.key] = at
 	return at, true
 }
 
@@ -121,7 +123,7 @@ func (at *fill) settle(a answer) {
 		if a.left != forever {
 			lasts = min(lasts, a.left)
 		}
-		f.cache.Set(at.key, fact{alive: a.alive, tenure: at.tenure, until: at.asked.Add(lasts)})
+		f.cache.Set(at.key, fact{state: a.state, timed: at.timed, tenure: at.tenure, until: at.asked.Add(lasts)})
 	}
 	at.answer = a
 	sh.mu.Unlock()

@@ -31,7 +31,7 @@ func wantUnavailable(t *testing.T, s *redis.Sessions, questions int) {
 	var wg sync.WaitGroup
 	for range questions {
 		wg.Go(func() {
-			alive, err := s.Alive(ctx, "42", "s1")
+			alive, err := s.Alive(ctx, authz.Session{UserID: "42", ID: "s1"})
 			if alive || err == nil || errors.Is(err, authz.ErrNotFound) {
 				t.Errorf("Alive = %v, %v; want an error that is not ErrNotFound", alive, err)
 			}
@@ -47,7 +47,7 @@ func wantUnavailable(t *testing.T, s *redis.Sessions, questions int) {
 func wantWell(t *testing.T, s *redis.Sessions) {
 	t.Helper()
 	eventually(t, func() error {
-		alive, err := s.Alive(t.Context(), "42", "s1")
+		alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if err == nil && !alive {
 			t.Fatal("Alive = false for a live session")
 		}
@@ -57,7 +57,7 @@ func wantWell(t *testing.T, s *redis.Sessions) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			eventually(t, func() error { _, err := s.Alive(t.Context(), "42", "s1"); return err })
+			eventually(t, func() error { _, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); return err })
 		})
 	}
 	wg.Wait()
@@ -123,7 +123,7 @@ func TestRestartBetweenQuestions(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				if _, err := s.Alive(t.Context(), "42", "s1"); err != nil {
+				if _, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -132,7 +132,7 @@ func TestRestartBetweenQuestions(t *testing.T) {
 		server.Stop(t)
 		server.Start(t)
 		server.Do(t, "SET", "session:42:s1", "1")
-		if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 			t.Errorf("Alive after a restart = %v, %v", alive, err)
 		}
 	}
@@ -270,7 +270,7 @@ func TestStrangeReplies(t *testing.T) {
 				_, _ = io.WriteString(conn, tt.reply)
 			})})
 			for range 2 { // a bad reply must not affect the next question
-				alive, err := s.Alive(t.Context(), "42", "s1")
+				alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 				got := map[bool]string{true: "alive", false: "dead"}[alive]
 				if err != nil {
 					got = "error"
@@ -331,7 +331,7 @@ func TestImpossibleReply(t *testing.T) {
 	var asking sync.WaitGroup
 	for range 50 {
 		asking.Go(func() {
-			if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil {
+			if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || err == nil {
 				t.Errorf("Alive = %v, %v; want an error", alive, err)
 			}
 		})
@@ -359,7 +359,7 @@ func TestConnectionClosedDuringAQuestion(t *testing.T) {
 		_, _ = io.WriteString(conn, ":1\r\n")
 	})})
 	for range 4 {
-		if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 			t.Errorf("Alive = %v, %v", alive, err)
 		}
 	}
@@ -381,13 +381,13 @@ func TestLateReplyIsDropped(t *testing.T) {
 	})})
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	if alive, err := s.Alive(ctx, "42", "slow"); alive || err == nil {
+	if alive, err := s.Alive(ctx, authz.Session{UserID: "42", ID: "slow"}); alive || err == nil {
 		t.Fatalf("Alive = %v, %v; want an error", alive, err)
 	}
 	<-asked
 	close(late)
 	for range 10 {
-		if alive, err := s.Alive(t.Context(), "42", "gone"); alive || err != nil {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "gone"}); alive || err != nil {
 			t.Fatalf("Alive = %v, %v; want false: the reply belonged to another question", alive, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"warder/authz"
 	"warder/authz/redis"
 )
 
@@ -116,7 +117,7 @@ func (l *load) session(ctx context.Context, id string, stores []checked) {
 		return
 	}
 	for _, c := range stores {
-		_, _ = c.store.Alive(ctx, "42", id)
+		_, _ = c.store.Alive(ctx, authz.Session{UserID: "42", ID: id})
 	}
 	if err := l.change(ctx, "DEL", id); err != nil {
 		return // it may have ended or not
@@ -142,7 +143,7 @@ func (l *load) check(ctx context.Context, c checked) {
 	l.mu.Unlock()
 	if gone.id != "" {
 		began := time.Now()
-		alive, err := c.store.Alive(ctx, "42", gone.id)
+		alive, err := c.store.Alive(ctx, authz.Session{UserID: "42", ID: gone.id})
 		l.checks.Add(1)
 		if late := began.Sub(gone.at); alive && late >= c.late {
 			l.t.Errorf("%s: session %s was allowed %v after its end, by a check that took %v", c.name, gone.id, late, time.Since(began))
@@ -152,7 +153,7 @@ func (l *load) check(ctx context.Context, c checked) {
 		}
 	}
 	id := l.kept[rand.IntN(len(l.kept))]
-	alive, err := c.store.Alive(ctx, "42", id)
+	alive, err := c.store.Alive(ctx, authz.Session{UserID: "42", ID: id})
 	l.checks.Add(1)
 	if err == nil && !alive {
 		l.t.Errorf("%s: session %s was refused, and it lives", c.name, id)
@@ -169,7 +170,7 @@ func (l *load) wantWell(stores ...checked) {
 	for _, c := range stores {
 		for _, id := range l.kept {
 			eventually(l.t, func() error {
-				alive, err := c.store.Alive(l.t.Context(), "42", id)
+				alive, err := c.store.Alive(l.t.Context(), authz.Session{UserID: "42", ID: id})
 				if err == nil && !alive {
 					l.t.Fatalf("%s: session %s was refused, and it lives", c.name, id)
 				}

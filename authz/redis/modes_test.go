@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -46,7 +47,7 @@ func TestWrongServers(t *testing.T) {
 					}
 					noSecret(t, err)
 				}
-				if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil {
+				if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || err == nil {
 					t.Errorf("Alive = %v, %v", alive, err)
 				}
 				if err := s.CheckTracking(t.Context()); err == nil || !strings.Contains(err.Error(), strings.SplitN(tt.want, ";", 2)[0]) {
@@ -80,7 +81,7 @@ func TestServersWords(t *testing.T) {
 		t.Run(tt.reply[:min(40, len(tt.reply))], func(t *testing.T) {
 			t.Parallel()
 			s := open(t, redis.Config{URL: fakeServer(t, func(conn net.Conn, _ string) { _, _ = conn.Write([]byte("-" + tt.reply + "\r\n")) })})
-			if _, err := s.Alive(t.Context(), "42", "s1"); err == nil || err.Error() != tt.want {
+			if _, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err == nil || err.Error() != tt.want {
 				t.Errorf("Alive: %v\nwant   %s", err, tt.want)
 			}
 		})

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -48,8 +49,8 @@ func (s *Sessions) newNode(address string) *node {
 // probe asks the server for the breaker, which hears of the result.
 func (n *node) probe(ctx context.Context, key string) error {
 	now := n.s.now()
-	alive, err := n.questions.alive(ctx, key, now)
-	n.s.tell(now, alive, err)
+	found, err := n.questions.get(ctx, subject{key: key}, now)
+	n.s.tell(now, found, err)
 	return err
 }
 
@@ -95,7 +96,7 @@ func (n *node) checkAmong(slots []int) {
 		key := n.checkKey()
 		if i > 0 {
 			number := strconv.Itoa(i) // in both, because braces can make one of them decide
-			key = n.s.key.key("warder-"+number, "check-"+number)
+			key = n.s.keys[0].key("warder-"+number, "check-"+number)
 		}
 		if _, found := slices.BinarySearch(slots, slotOf(key)); found {
 			n.check.Store(&key)
@@ -107,16 +108,39 @@ func (n *node) checkAmong(slots []int) {
 // integer sends a command about a key and returns the integer that the server replies. With
 // asking, the server answers although another one has the key.
 func (n *node) integer(ctx context.Context, asking bool, command, key string) (int64, error) {
+	reply := redis.NewIntCmd(ctx, command, key)
+	if err := n.send(ctx, asking, reply); err != nil {
+		return 0, err
+	}
+	return reply.Val(), nil
+}
+
+// askThisTime asks the server about a key that another one has, which said so.
+func (n *node) askThisTime(ctx context.Context, about subject) answer {
+	var r reply
+	var err error
+	if about.timed {
+		r.value = redis.NewStringCmd(ctx, "get", about.key)
+		err = n.send(ctx, true, r.value)
+	} else {
+		r.count = redis.NewIntCmd(ctx, "exists", about.key)
+		err = n.send(ctx, true, r.count)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return answer{err: explain(ctx, err)}
+	}
+	return r.read(false)
+}
+
+// send sends a command by itself, with asking as for integer.
+func (n *node) send(ctx context.Context, asking bool, cmd redis.Cmder) error {
 	p := packet{pipe: n.client.Load().Pipeline()}
 	if asking {
 		p.pipe.Do(ctx, "asking")
 	}
-	reply := redis.NewIntCmd(ctx, command, key)
-	_ = p.pipe.Process(ctx, reply) // only queued
-	if _, err := p.exec(ctx); err != nil {
-		return 0, err
-	}
-	return reply.Val(), nil
+	_ = p.pipe.Process(ctx, cmd) // only queued
+	_, err := p.exec(ctx)
+	return err
 }
 
 // refuseReplica rejects a new connection to a replica.

@@ -250,9 +250,7 @@ func (w *watch) moved(_ context.Context, _ string, at place, err error) bool {
 	return r == nil || r.node != at.node || r.proof.IsZero()
 }
 
-func (w *watch) elsewhere(_ context.Context, _, _ string, to *redirection) (int64, error) {
-	return 0, to
-}
+func (w *watch) elsewhere(to *redirection) (*node, error) { return nil, to }
 
 func (w *watch) nodes(ctx context.Context) ([]*node, error) {
 	at, err := w.await(ctx, "", w.s.now().Add(max(w.s.timeout, trustFor)))

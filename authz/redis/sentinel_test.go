@@ -12,6 +12,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -155,7 +156,7 @@ func TestSentinelMinority(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			began := time.Now()
-			alive, err := store.Alive(ctx, "42", "s1")
+			alive, err := store.Alive(ctx, authz.Session{UserID: "42", ID: "s1"})
 			if err == nil && alive {
 				last = began
 				return errors.New("allowed")
@@ -215,7 +216,7 @@ func TestSentinelPartition(t *testing.T) {
 	for until := cut.Add(4 * redis.TrustFor); time.Now().Before(until); {
 		for _, store := range stores {
 			began := time.Now()
-			if alive, _ := store.Alive(t.Context(), "42", "s1"); alive && began.Sub(cut) >= redis.TrustFor {
+			if alive, _ := store.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive && began.Sub(cut) >= redis.TrustFor {
 				t.Errorf("allowed by the old primary, %v after the network was cut", began.Sub(cut))
 			}
 		}
@@ -278,7 +279,7 @@ func TestSentinelErrors(t *testing.T) {
 				t.Errorf("Check = %v\nwant …%s…", err, tt.want)
 			}
 			noSecret(t, err)
-			if alive, err := store.Alive(t.Context(), "42", "s1"); alive || (err == nil) != (tt.want == "") {
+			if alive, err := store.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || (err == nil) != (tt.want == "") {
 				t.Errorf("Alive = %v, %v", alive, err)
 			}
 		})
@@ -384,7 +385,7 @@ func TestSentinelTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alive, err := store.Alive(t.Context(), "42", "s1")
+		alive, err := store.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if alive != (tt.want == "") || (err == nil) != alive || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: Alive = %v, %v", tt.want, alive, err)
 		}

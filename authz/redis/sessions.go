@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,11 @@ type Config struct {
 	// Reread, if not nil, returns the secrets that are configured now. It is called when a
 	// server refuses a login, before the login is repeated.
 	Reread func(context.Context) (Secrets, error)
-	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate].
+	// KeyTemplate is the template of a session's key. "" means [DefaultKeyTemplate]. A session is
+	// alive while its key exists.
 	KeyTemplate string
+	// Absent, if not nil, is for sessions that are alive until they are revoked, instead of KeyTemplate.
+	Absent *Absent
 	// Timeout bounds one question, including connecting. 0 means 100ms.
 	Timeout time.Duration
 	// PoolSize is the greatest number of connections that answer questions. 0 means the
@@ -46,8 +50,55 @@ type Config struct {
 	// Log records when invalidation messages stop and when they resume. It may be nil.
 	Log *slog.Logger
 	// Asked, if not nil, is called after each question sent to Redis, but not after an
-	// answer from the cache. It must not block.
-	Asked func(took time.Duration, alive bool, err error)
+	// answer from the cache. exists is that of the key. It must not block.
+	Asked func(took time.Duration, exists bool, err error)
+}
+
+// Absent configures the keys that end sessions. At least one is required. A session is alive while
+// none of its KeyTemplates' keys exists and its token was not issued before the time of
+// RevokedBefore: see [authz.Session.IssuedUpTo].
+//
+// A Redis that loses a key allows the session again, so it must keep them (appendonly, and
+// maxmemory-policy noeviction) as long as the tokens are valid.
+type Absent struct {
+	// KeyTemplates are templates of {jti}, {user_id} or both.
+	KeyTemplates []string
+	// RevokedBefore is the template, of {user_id}, of a key with a time: seconds or milliseconds
+	// since 1970, or RFC 3339. "" means none. A key that does not exist ends nothing; another value
+	// is an error.
+	RevokedBefore string
+}
+
+// keys compiles the templates of the configuration. The error is an [*authz.ConfigError].
+func (c Config) keys() (all []template, err error) {
+	add := func(field string, t template, err error) error {
+		if err != nil {
+			return authz.Misconfigured(field, "%v", err)
+		}
+		all = append(all, t)
+		return nil
+	}
+	if c.Absent == nil {
+		t, err := parseTemplate(cmp.Or(c.KeyTemplate, DefaultKeyTemplate))
+		err = add("sessions.key_template", t, err)
+		return all, err
+	}
+	for _, text := range c.Absent.KeyTemplates {
+		t, err := parseRevocation(text)
+		if err := add("sessions.key_template", t, err); err != nil {
+			return nil, err
+		}
+	}
+	if text := c.Absent.RevokedBefore; text != "" {
+		t, err := parseRevokedBefore(text)
+		if err := add("sessions.revoked_before_template", t, err); err != nil {
+			return nil, err
+		}
+	}
+	if len(all) == 0 {
+		return nil, authz.Misconfigured("sessions.key_template", `missing; the rule absent needs the keys of sessions that have ended, such as "revoked:{jti}"`)
+	}
+	return all, nil
 }
 
 // Secrets is the part of a [Config] that may change while it is in use.
@@ -91,13 +142,15 @@ type Sessions struct {
 	servers    atomic.Pointer[deployed]
 	access     access
 	sentinels  access // of connections to Sentinels
-	key        template
+	keys       []template
+	absent     bool // the keys end sessions, instead of being them
 	timeout    time.Duration
 	now        func() time.Time
 	log        *slog.Logger
-	asked      func(took time.Duration, alive bool, err error) // may be nil
-	counts     authz.CacheCounter                              // with tracked only
+	asked      func(took time.Duration, exists bool, err error) // may be nil
+	counts     authz.CacheCounter                               // with tracked only
 	tracked    bool
+	warned     atomic.Int64    // when warnNoTime warned, in nanoseconds since 1970
 	running    context.Context // until Close
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -111,9 +164,9 @@ func (c Config) Validate() error {
 }
 
 func (c Config) sessions() (*Sessions, error) {
-	key, err := parseTemplate(cmp.Or(c.KeyTemplate, DefaultKeyTemplate))
+	keys, err := c.keys()
 	if err != nil {
-		return nil, authz.Misconfigured("sessions.key_template", "%v", err)
+		return nil, err
 	}
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	if timeout < 0 {
@@ -123,7 +176,7 @@ func (c Config) sessions() (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sessions{key: key, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}
+	s := &Sessions{keys: keys, absent: c.Absent != nil, timeout: timeout, now: time.Now, log: c.Log, asked: c.Asked, tracked: c.Tracked}
 	s.access.config, s.access.part = c, func(t *target) *target { return t }
 	s.access.current.Store(t)
 	s.sentinels.config, s.sentinels.part = c, func(t *target) *target { return t.sentinels }
@@ -182,86 +235,141 @@ func bound(o *redis.Options, timeout time.Duration) {
 	}
 }
 
-// Alive implements [authz.Sessions]. A session is alive when its key exists, whatever
-// the key's type. An id that is not valid ([authz.ValidID]) has no session, and Alive
-// does not ask Redis about it.
-func (s *Sessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+// Alive implements [authz.Sessions]. The type of a key does not matter. An id that is not valid
+// ([authz.ValidID]) has no session, and Alive does not ask Redis about it.
+func (s *Sessions) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("redis was not asked: %w", err)
 	}
-	if !authz.ValidID(userID) || !authz.ValidID(sessionID) {
+	named := authz.ValidID(session.ID)
+	if !authz.ValidID(session.UserID) || !named && slices.ContainsFunc(s.keys, template.usesSession) {
 		return false, nil
 	}
-	key, now := s.key.key(userID, sessionID), s.now()
+	now := s.now()
+	if s.absent {
+		return s.spared(ctx, session, now)
+	}
+	found, err := s.look(ctx, s.keys[0].of(session), now)
+	return found.exists, err
+}
+
+// spared reports whether no key ends the session. It asks about all keys at the same time.
+func (s *Sessions) spared(ctx context.Context, session authz.Session, now time.Time) (bool, error) {
+	type result struct {
+		ends bool
+		err  error
+	}
+	look := func(key template) (r result) {
+		found, err := s.look(ctx, key.of(session), now)
+		return result{found.exists && (!key.timed || session.IssuedUpTo(time.Unix(found.value, 0))), err}
+	}
+	results := make([]result, len(s.keys))
+	var others sync.WaitGroup
+	for i, key := range s.keys[1:] {
+		others.Go(func() {
+			results[i+1].err = errUnanswered // stays after a panic
+			defer func() { _ = recover() }() // in this goroutine it would end the process
+			results[i+1] = look(key)
+		})
+	}
+	results[0] = look(s.keys[0])
+	others.Wait()
+	var unknown error
+	for _, r := range results {
+		switch {
+		case r.err != nil:
+			unknown = r.err
+		case r.ends:
+			return false, nil
+		}
+	}
+	return unknown == nil, unknown
+}
+
+var errUnanswered = errors.New("redis was not asked about a key")
+
+// look returns the state of a key: a fact, or what Redis says.
+func (s *Sessions) look(ctx context.Context, about subject, now time.Time) (state, error) {
 	servers := s.servers.Load()
-	at := servers.owner(key, now)
+	at := servers.owner(about.key, now)
 	// now was read before the stream, so that a fact is judged at the start of the check.
 	if s.tracked && at.node != nil && at.tenure != unsettled {
 		if of := at.node.stream.Load(); of != nil && of.proven(now) {
-			if alive, known := of.facts.get(key, at.tenure, now); known {
+			if found, known := of.facts.get(about, at.tenure, now); known {
 				s.counts.Hit()
-				return alive, nil
+				return found, nil
 			}
-			if err := at.node.breaker.Refuse(key); err != nil {
-				return false, err
+			if err := at.node.breaker.Refuse(about.key); err != nil {
+				return state{}, err
 			}
-			return s.fill(ctx, servers, at, of, key, now)
+			return s.fill(ctx, servers, at, of, about, now)
 		}
 	}
 	if s.tracked {
 		s.counts.Bypass()
 	}
 	if at.node != nil {
-		if err := at.node.breaker.Refuse(key); err != nil {
-			return false, err
+		if err := at.node.breaker.Refuse(about.key); err != nil {
+			return state{}, err
 		}
 	}
-	return s.alive(ctx, key, now)
+	return s.askTelling(ctx, about, now)
 }
 
-// alive asks Redis and tells the result.
-func (s *Sessions) alive(ctx context.Context, key string, now time.Time) (bool, error) {
-	alive, err := s.ask(ctx, key, now)
-	s.tell(now, alive, err)
-	return alive, err
+// askTelling is ask, and tells the result.
+func (s *Sessions) askTelling(ctx context.Context, about subject, now time.Time) (state, error) {
+	found, err := s.ask(ctx, about, now)
+	s.tell(now, found, err)
+	return found, err
 }
 
 // ask asks the server that has the key, and again if another one has got it meanwhile.
-func (s *Sessions) ask(ctx context.Context, key string, now time.Time) (alive bool, err error) {
+func (s *Sessions) ask(ctx context.Context, about subject, now time.Time) (found state, err error) {
 	for {
 		servers := s.servers.Load()
-		at := servers.owner(key, now)
+		at := servers.owner(about.key, now)
 		if at.node == nil {
-			if at, err = servers.await(ctx, key, now.Add(s.timeout)); err != nil {
-				return false, err
+			if at, err = servers.await(ctx, about.key, now.Add(s.timeout)); err != nil {
+				return state{}, err
 			}
 		}
-		alive, err = at.node.questions.alive(ctx, key, now)
-		at.node.breaker.Heard(key, now, err)
+		found, err = at.node.questions.get(ctx, about, now)
+		at.node.breaker.Heard(about.key, now, err)
 		if to, is := errors.AsType[*redirection](err); is && to.ask {
-			alive, err = s.elsewhere(ctx, servers, key, to, now)
+			found, err = s.elsewhere(ctx, servers, about, to, now)
 		}
-		if !servers.moved(ctx, key, at, err) {
-			return alive, err
+		if !servers.moved(ctx, about.key, at, err) {
+			return found, err
 		}
 	}
 }
 
 // elsewhere asks another server within the time that is left.
-func (s *Sessions) elsewhere(ctx context.Context, servers *deployed, key string, to *redirection, now time.Time) (bool, error) {
+func (s *Sessions) elsewhere(ctx context.Context, servers *deployed, about subject, to *redirection, now time.Time) (state, error) {
 	ctx, cancel := context.WithDeadline(ctx, now.Add(s.timeout))
 	defer cancel()
-	found, err := servers.elsewhere(ctx, "exists", key, to)
+	n, err := servers.elsewhere(to)
 	if err != nil {
-		return false, err
+		return state{}, err
 	}
-	a := readExists(found)
-	return a.alive, a.err
+	a := n.askThisTime(ctx, about)
+	return a.state, a.err
 }
 
-func (s *Sessions) tell(asked time.Time, alive bool, err error) {
+func (s *Sessions) tell(asked time.Time, found state, err error) {
 	if s.asked != nil {
-		s.asked(s.now().Sub(asked), alive, err)
+		s.asked(s.now().Sub(asked), found.exists, err)
+	}
+	if errors.Is(err, errNoTime) {
+		s.warnNoTime()
+	}
+}
+
+// warnNoTime warns at most once a minute, because each check of the user finds the value again.
+func (s *Sessions) warnNoTime() {
+	now, last := s.now().UnixNano(), s.warned.Load()
+	if now-last >= int64(time.Minute) && s.warned.CompareAndSwap(last, now) {
+		s.log.Warn("a check could not be decided", "error", errNoTime)
 	}
 }
 
@@ -273,11 +381,11 @@ func (s *Sessions) Available() bool { return s.servers.Load().available() }
 func (s *Sessions) Counts() authz.CacheCounts { return s.counts.Counts() }
 
 // fill asks Redis for a fact, or waits for a fill of the same key in progress.
-func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of *stream, key string, now time.Time) (bool, error) {
-	at, first := of.facts.join(key, place.tenure, now, of)
+func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of *stream, about subject, now time.Time) (state, error) {
+	at, first := of.facts.join(about, place.tenure, now, of)
 	if first {
 		s.counts.Miss()
-		if err := place.node.questions.putInTime(ctx, &question{key: key, asked: now, fill: at}); err != nil {
+		if err := place.node.questions.putInTime(ctx, &question{subject: about, asked: now, fill: at}); err != nil {
 			at.settle(answer{err: err})
 		}
 	} else {
@@ -288,16 +396,16 @@ func (s *Sessions) fill(ctx context.Context, servers *deployed, place place, of 
 		s.tellFilled(place, now, at, err)
 	}
 	if err != nil {
-		return false, err
+		return state{}, err
 	}
 	// A check that joined the fill may have begun after Redis answered, so the answer may
 	// be older than a change made before the check. Such a check may use the answer only
 	// under the conditions for using a fact.
-	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, key, place, nil) {
-		return at.answer.alive, nil
+	if at.answer.err == nil && (first || !at.stale && of.proven(s.now())) && !servers.moved(ctx, about.key, place, nil) {
+		return at.answer.state, nil
 	}
 	// Ask Redis as in strict, within the time that is left.
-	return s.alive(ctx, key, now)
+	return s.askTelling(ctx, about, now)
 }
 
 // await waits for the answer of a fill. An error means that the wait ended before it.
@@ -319,11 +427,11 @@ func (s *Sessions) await(ctx context.Context, at *fill) error {
 // tellFilled is tell for the question of a fill, which the breaker of its place hears of too. err
 // is the result of await.
 func (s *Sessions) tellFilled(place place, asked time.Time, at *fill, err error) {
-	alive := false
+	var found state
 	if err == nil {
-		alive, err = at.answer.alive, at.answer.err
+		found, err = at.answer.state, at.answer.err
 	}
-	s.tell(asked, alive, err)
+	s.tell(asked, found, err)
 	place.node.breaker.Heard(at.key, asked, err)
 }
 
@@ -331,14 +439,20 @@ func timedOut(why error) error {
 	return fmt.Errorf("redis did not answer in time: %w", why)
 }
 
-// Check asks Redis about a session that does not exist, to test the configured address,
+// Check asks Redis about the keys of a session that does not exist, to test the configured address,
 // password and permissions. The error says what is wrong.
 func (s *Sessions) Check(ctx context.Context) error {
-	_, err := s.ask(ctx, s.checkKey(), s.now())
-	return err
+	for _, key := range s.keys {
+		if _, err := s.ask(ctx, key.of(authz.Session{UserID: checkUser, ID: checkSession}), s.now()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (s *Sessions) checkKey() string { return s.key.key("warder", "check") }
+const checkUser, checkSession = "warder", "check"
+
+func (s *Sessions) checkKey() string { return s.keys[0].key(checkUser, checkSession) }
 
 // Close closes the connections. Later questions return an error.
 func (s *Sessions) Close() error {

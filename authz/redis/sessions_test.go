@@ -107,7 +107,7 @@ func TestInvalidIDs(t *testing.T) {
 		server.Do(t, "SET", key, "1")
 	}
 	for _, ask := range [][2]string{{"42:a", "b"}, {"42", "a:b"}, {"", "s1"}, {"42", ""}, {"42", "s 1"}, {"42", "*"}, {strings.Repeat("4", 129), "s1"}} {
-		if alive, err := s.Alive(t.Context(), ask[0], ask[1]); alive || err != nil {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: ask[0], ID: ask[1]}); alive || err != nil {
 			t.Errorf("Alive(%q) = %v, %v; want false", ask, alive, err)
 		}
 	}
@@ -119,7 +119,7 @@ func TestExpiredKeyIsGone(t *testing.T) {
 	s := open(t, redis.Config{URL: server.URL()})
 	server.Do(t, "SET", "session:42:s1", "1", "PX", "1")
 	eventually(t, func() error {
-		alive, err := s.Alive(t.Context(), "42", "s1")
+		alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if err == nil && alive {
 			err = fmt.Errorf("alive after its expiry")
 		}
@@ -165,7 +165,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("Check = %v, want %q", err, tt.want)
 			}
 			noSecret(t, err)
-			alive, err := s.Alive(t.Context(), "42", "s1")
+			alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 			if alive || (err == nil) != (tt.want == "") {
 				t.Errorf("Alive = %v, %v; want the error of Check", alive, err)
 			}
@@ -199,14 +199,14 @@ func TestDemotedPrimaryIsRefused(t *testing.T) {
 		s := open(t, redis.Config{URL: "redis://" + u + server.Addr})
 		server.Do(t, "SET", "session:42:s1", "1")
 		for range 2 {
-			if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+			if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 				t.Fatalf("Alive = %v, %v", alive, err)
 			}
 		}
 		host, port, _ := strings.Cut(next.Addr, ":")
 		server.Do(t, "REPLICAOF", host, port)
 		for range 3 {
-			if alive, err := s.Alive(t.Context(), "42", "s1"); alive || err == nil || !strings.Contains(err.Error(), "is a replica; name the primary") {
+			if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || err == nil || !strings.Contains(err.Error(), "is a replica; name the primary") {
 				t.Errorf("Alive of a demoted primary = %v, %v", alive, err)
 			}
 		}
@@ -225,15 +225,15 @@ func TestDemotedPrimaryIsLeft(t *testing.T) {
 	var primary atomic.Pointer[string]
 	primary.Store(&server.Addr)
 	s := open(t, redis.Config{URL: "redis://" + forward(t, &primary)})
-	if alive, err := s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+	if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 		t.Fatalf("Alive = %v, %v", alive, err)
 	}
 	host, port, _ := strings.Cut(next.Addr, ":")
 	server.Do(t, "REPLICAOF", host, port)
 	primary.Store(&next.Addr)
-	_, _ = s.Alive(t.Context(), "42", "s1") // detects the demotion
+	_, _ = s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}) // detects the demotion
 	eventually(t, func() error {
-		alive, err := s.Alive(t.Context(), "42", "s1")
+		alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if err == nil && !alive {
 			err = errors.New("not alive")
 		}
@@ -335,12 +335,12 @@ func TestConcurrentUseOfAFewConnections(t *testing.T) {
 				if n%2 == 0 {
 					ctx = t.Context()
 				}
-				if alive, err := s.Alive(ctx, user, "s"); err == nil && !alive {
+				if alive, err := s.Alive(ctx, authz.Session{UserID: user, ID: "s"}); err == nil && !alive {
 					t.Errorf("session of %s is not alive", user)
 				} else if err != nil && n%2 == 0 {
 					t.Errorf("session of %s: %v", user, err)
 				}
-				if alive, _ := s.Alive(ctx, other, "s"); alive {
+				if alive, _ := s.Alive(ctx, authz.Session{UserID: other, ID: "s"}); alive {
 					t.Errorf("session of %s is alive", other)
 				}
 				cancel()

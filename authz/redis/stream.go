@@ -208,7 +208,7 @@ func (n *node) startTracking(ctx context.Context, conn *redis.Conn) error {
 		return err
 	}
 	command := []any{"CLIENT", "TRACKING", "ON", "REDIRECT", id, "BCAST"}
-	if prefix := n.s.key.before; prefix != "" {
+	for _, prefix := range prefixes(n.s.keys) {
 		command = append(command, "PREFIX", prefix)
 	}
 	return conn.Do(ctx, command...).Err()
@@ -321,8 +321,8 @@ func (n *node) beat(of *stream) error {
 // server is still a primary and that it is the server of the stream.
 func (n *node) prove(ctx context.Context, of *stream) error {
 	now := n.s.now()
-	at := &fill{stream: of, key: n.checkKey(), asked: now, done: make(chan struct{})}
-	if err := n.questions.put(&question{key: at.key, asked: now, fill: at}); err != nil {
+	at := &fill{stream: of, subject: subject{key: n.checkKey()}, asked: now, done: make(chan struct{})}
+	if err := n.questions.put(&question{subject: at.subject, asked: now, fill: at}); err != nil {
 		return err
 	}
 	select {

@@ -223,7 +223,7 @@ func TestTLS(t *testing.T) {
 		t.Run(tt.to+" "+tt.want, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, redis.Config{URL: tt.url + ":" + password + "@" + by[tt.to].addr + tt.ask, TLS: tt.tls})
-			alive, err := s.Alive(t.Context(), "42", "s1")
+			alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 			if alive != (tt.want == "") || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Alive = %v, %v; want %q", alive, err, tt.want)
 			}
@@ -296,7 +296,7 @@ func TestTLSRotates(t *testing.T) {
 func wantUntrusted(t testing.TB, s *redis.Sessions) {
 	t.Helper()
 	eventually(t, func() error {
-		alive, err := s.Alive(t.Context(), "42", "s1")
+		alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 		if alive || err == nil {
 			t.Error("a server is asked that is not trusted")
 		}

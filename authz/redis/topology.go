@@ -56,9 +56,9 @@ type topology interface {
 	// moved reports whether a question about the key that was asked at a place, with an answer or
 	// err, must be asked again, because another place has the key.
 	moved(ctx context.Context, key string, at place, err error) bool
-	// elsewhere sends a command about the key to another server, because the one that has the key
-	// says so this time.
-	elsewhere(ctx context.Context, command, key string, to *redirection) (int64, error)
+	// elsewhere returns the server that answers about a key this time, because the one that has the
+	// key says so. It must be told that it is asked for that reason.
+	elsewhere(to *redirection) (*node, error)
 	// available reports whether all places are known, and their primaries answer.
 	available() bool
 	// nodes returns the primaries that have all keys together.
@@ -115,7 +115,7 @@ func (o only) await(context.Context, string, time.Time) (place, error) {
 
 func (o only) moved(context.Context, string, place, error) bool { return false }
 
-func (o only) elsewhere(_ context.Context, _, _ string, to *redirection) (int64, error) { return 0, to }
+func (o only) elsewhere(to *redirection) (*node, error) { return nil, to }
 
 func (o only) nodes(context.Context) ([]*node, error) { return []*node{o.node}, nil }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz"
 	"warder/authz/authztest"
 	"warder/authz/redis"
 )
@@ -53,7 +54,7 @@ func hear(t testing.TB, s *redis.Sessions) {
 
 func wantAlive(t testing.TB, s *redis.Sessions, id string, want bool) {
 	t.Helper()
-	if alive, err := s.Alive(t.Context(), "42", id); alive != want || err != nil {
+	if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: id}); alive != want || err != nil {
 		t.Errorf("Alive(%s) = %v, %v; want %v", id, alive, err, want)
 	}
 }
@@ -160,7 +161,7 @@ func TestFillRacesALogout(t *testing.T) {
 		g.hold(func(_ bool, asked []byte) bool { return bytes.Contains(asked, []byte("pttl\r\n$13\r\n"+key)) })
 		first := make(chan bool, 1)
 		go func() {
-			alive, err := s.Alive(t.Context(), "42", id)
+			alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: id})
 			first <- alive && err == nil
 		}()
 		g.awaitHolding() // Redis has answered, and the answer has not arrived
@@ -198,7 +199,7 @@ func TestStaleAnswerIsNotUsed(t *testing.T) {
 	ask := func() chan bool {
 		said := make(chan bool, 1)
 		go func() {
-			alive, err := s.Alive(t.Context(), "42", "s1")
+			alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"})
 			if err != nil {
 				t.Error(err)
 			}
@@ -251,7 +252,7 @@ func TestFactExpiresWithItsKey(t *testing.T) {
 	for alive := true; alive; {
 		began := time.Now()
 		var err error
-		if alive, err = s.Alive(t.Context(), "42", "s1"); err != nil {
+		if alive, err = s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil {
 			t.Fatal(err)
 		}
 		if alive && began.After(latest) {
@@ -403,7 +404,7 @@ func TestLogoutIsSeen(t *testing.T) {
 			}
 			on.server.Do(t, "SET", "session:42:s1", "1")
 			eventually(t, func() error {
-				if alive, err := on.s.Alive(t.Context(), "42", "s1"); err != nil || !alive {
+				if alive, err := on.s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil || !alive {
 					return fmt.Errorf("Alive = %v, %w", alive, err)
 				}
 				if alive, known := on.s.Kept("42", "s1"); !alive || !known || !on.s.Tracks() {
@@ -444,7 +445,7 @@ func watch(t testing.TB, s *redis.Sessions, id string) *watcher {
 		defer again.Stop()
 		for {
 			began := time.Now()
-			if alive, _ := s.Alive(t.Context(), "42", id); alive {
+			if alive, _ := s.Alive(t.Context(), authz.Session{UserID: "42", ID: id}); alive {
 				w.lastAllow = began
 			}
 			w.checks++
@@ -550,7 +551,7 @@ func TestCheckTracking(t *testing.T) {
 			if err := s.Check(t.Context()); err != nil {
 				t.Errorf("Check: %v", err)
 			}
-			if _, err := s.Alive(t.Context(), "42", "s1"); err != nil {
+			if _, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); err != nil {
 				t.Errorf("Alive: %v", err)
 			}
 		})
@@ -682,7 +683,7 @@ func TestFactAllocates(t *testing.T) {
 	ctx := t.Context()
 	// AllocsPerRun rounds down the allocations of concurrent proofs.
 	if n := testing.AllocsPerRun(10_000, func() {
-		if alive, err := s.Alive(ctx, "42", "s1"); !alive || err != nil {
+		if alive, err := s.Alive(ctx, authz.Session{UserID: "42", ID: "s1"}); !alive || err != nil {
 			t.Fatal(alive, err)
 		}
 	}); n > 1 {
@@ -756,7 +757,7 @@ func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int
 				if i%100 == 0 {
 					time.Sleep(pause)
 				}
-				if alive, err := s.Alive(t.Context(), "42", fmt.Sprint("load", i%1000)); !alive || err != nil {
+				if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: fmt.Sprint("load", i%1000)}); !alive || err != nil {
 					t.Errorf("Alive of a live session = %v, %v", alive, err)
 				}
 				checks.Add(1)
@@ -771,7 +772,7 @@ func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int
 		key := "session:42:" + id
 		do("SET", key, "1")
 		for kept := false; !kept; {
-			if _, err := s.Alive(t.Context(), "42", id); err != nil {
+			if _, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: id}); err != nil {
 				t.Fatal(err)
 			}
 			kept, _ = s.Kept("42", id)
@@ -780,7 +781,7 @@ func endSessions(t testing.TB, s *redis.Sessions, server *authztest.Redis, n int
 		ended := time.Now()
 		for {
 			asked := time.Now()
-			alive, err := s.Alive(t.Context(), "42", id)
+			alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", ID: id})
 			if err != nil {
 				t.Fatal(err)
 			}

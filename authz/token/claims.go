@@ -54,6 +54,9 @@ func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) 
 		if err != nil {
 			return verified{}, err
 		}
+		if name == "iat" {
+			found.claims.IssuedAt = from
+		}
 		if from.After(found.notBefore) {
 			found.notBefore, found.fromIAT = from, name == "iat"
 		}
@@ -64,7 +67,7 @@ func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) 
 	if found.claims.UserID, err = idOf(claims, by.userClaim); err != nil {
 		return verified{}, err
 	}
-	if found.claims.SessionID, err = idOf(claims, by.sessionClaim); err != nil {
+	if found.claims.SessionID, err = v.sessionOf(claims, by.sessionClaim); err != nil {
 		return verified{}, err
 	}
 	for _, name := range readNames {
@@ -108,6 +111,20 @@ func idOf(claims object, path claimPath) (string, error) {
 		return "", reject(ErrClaims, string(path)+" not an id")
 	}
 	return found, nil
+}
+
+// sessionOf reads the id of the session. If tokens need not be of one, any other text is no session.
+func (v *Verifier) sessionOf(claims object, path claimPath) (string, error) {
+	value := path.in(claims)
+	if v.sessionOptional {
+		if value == "" {
+			return "", nil
+		}
+		if text, isText := value.text(); isText && !ValidID(text) {
+			return "", nil
+		}
+	}
+	return idOf(claims, path)
 }
 
 // A claimPath is the name of a claim, or the names of nested members with dots between them,

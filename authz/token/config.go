@@ -17,22 +17,25 @@ const maxLeeway = 5 * time.Minute
 // Config configures a [Verifier]: the rules of all tokens, the keys of its own issuer, and
 // further issuers.
 //
-// The claims named by UserClaim and SessionClaim are required. They must be strings that
+// The claims named by UserClaim and, unless SessionOptional is set, SessionClaim are required. They must be strings that
 // satisfy [ValidID], or non-negative integers, which are converted to their decimal digits.
 // A sub or jti claim that is named by neither must be a string if it is present (RFC 7519).
 //
 // With Issuers, the claim iss selects whose keys a token may be signed with. A token whose iss
 // none of them has is one of the Config's own keys; without such keys it is refused.
 type Config struct {
-	Keys         []Key         // at least one, unless there are Issuers; a kid selects one, keys without an id or with AnyKID are all tried
-	Issuer       string        // required iss; "" accepts any that none of Issuers has
-	Audiences    []string      // at least one must be in aud; empty accepts any
-	UserClaim    string        // a claim, or a path such as account.id; "" means sub
-	SessionClaim string        // a claim, or a path; "" means jti
-	Issuers      []Issuer      // with names that differ from each other and from Issuer
-	Leeway       time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
-	RefusedUses  []string      // besides those of the function RefusedUses
-	AcceptedUses []string      // not refused, whatever the list says
+	Keys         []Key    // at least one, unless there are Issuers; a kid selects one, keys without an id or with AnyKID are all tried
+	Issuer       string   // required iss; "" accepts any that none of Issuers has
+	Audiences    []string // at least one must be in aud; empty accepts any
+	UserClaim    string   // a claim, or a path such as account.id; "" means sub
+	SessionClaim string   // a claim, or a path; "" means jti
+	// SessionOptional is for tokens that need not be of a session. One whose session claim is
+	// absent, or is a string that is no valid id, is of none.
+	SessionOptional bool
+	Issuers         []Issuer      // with names that differ from each other and from Issuer
+	Leeway          time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
+	RefusedUses     []string      // besides those of the function RefusedUses
+	AcceptedUses    []string      // not refused, whatever the list says
 	// Remember is the size in bytes of a cache of verified tokens. 0 disables the cache. It
 	// stores claims, never decisions.
 	Remember int
@@ -66,7 +69,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 	if err := errors.Join(c.problems()...); err != nil {
 		return nil, err
 	}
-	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, uses: newUses(c.RefusedUses, c.AcceptedUses)}
+	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, sessionOptional: c.SessionOptional, uses: newUses(c.RefusedUses, c.AcceptedUses)}
 	for _, is := range c.Issuers {
 		v.issuers[is.Name] = is.compile()
 	}

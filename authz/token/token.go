@@ -27,8 +27,9 @@ var (
 // Claims are the claims of a token that warder uses.
 type Claims struct {
 	UserID    string
-	SessionID string
+	SessionID string    // "" if the token has none and need not have one
 	ExpiresAt time.Time // exp, without the leeway
+	IssuedAt  time.Time // iat; the zero Time if there is none
 }
 
 // A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
@@ -38,7 +39,9 @@ type Verifier struct {
 	own     *issuer            // of the tokens of no other; nil if it has no keys
 	leeway  time.Duration
 	uses    uses
-	known   *remembered // nil if there is no cache
+	// sessionOptional is Config.SessionOptional.
+	sessionOptional bool
+	known           *remembered // nil if there is no cache
 }
 
 // An issuer is a checked Issuer that is ready for use.

@@ -238,6 +238,10 @@ func (t *run) readConfig() error {
 	var out policytest.Config
 	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
+	out.Sessions.Rule = string(c.Sessions.Rule)
+	if absent := c.Revocations(); absent != nil {
+		out.Sessions.KeyTemplate, out.Sessions.RevokedBefore = absent.KeyTemplates, absent.RevokedBefore
+	}
 	sources := c.Sources()
 	for _, s := range sources.Tokens {
 		out.JWT.Sources = append(out.JWT.Sources, policytest.Source(s))

@@ -31,7 +31,7 @@ func defaultConfig() *Config {
 		Deadline: 200 * time.Millisecond,
 		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", Overlap: time.Hour},
 		APIKey:   APIKeyKeys{Header: "X-API-Key"},
-		Sessions: SessionsKeys{KeyTemplate: "session:{user_id}:{jti}", Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
+		Sessions: SessionsKeys{Rule: rulePresent, KeyTemplate: keyTemplates{"session:{user_id}:{jti}"}, Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
 		Directory: DirectoryKeys{
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",

@@ -26,6 +26,7 @@ type JWT struct {
 	Leeway                  time.Duration
 	Overlap                 time.Duration // how long a replaced secret is accepted
 	UserClaim, SessionClaim string
+	SessionOptional         bool     // a token need not be of a session
 	RefusedUses             []string // besides the built-in ones
 	AcceptedUses            []string
 }
@@ -88,7 +89,7 @@ func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
 
 func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.Verifier, error) {
 	c := token.Config{
-		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim,
+		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim, SessionOptional: s.SessionOptional,
 		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
 		Remember: remember,
 	}
@@ -214,7 +215,7 @@ func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, SessionOptional: c.sessionOptional(), RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
 	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
 		r.fail("jwt.overlap", "is %v; use 0s to 24h, at least as long as a token lives", c.JWT.Overlap)

@@ -195,8 +195,12 @@ type SessionsKeys struct {
 	TLS ClientTLSKeys `json:"tls"`
 	// For a URL that names Sentinels (redis+sentinel://).
 	Sentinel SentinelKeys `json:"sentinel"`
-	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives.
-	KeyTemplate string `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
+	// present: a session is alive while its key exists. absent: it is alive until a key ends it, such as one in a list of revoked tokens. none: there is no Redis, and a logout is not seen until the token expires.
+	Rule word `json:"rule" jsonschema:"enum=present,enum=absent,enum=none" jsonschema_extras:"default=present"`
+	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives. With rule absent: the key that ends sessions, of {jti}, {user_id} or both, or a list of such keys.
+	KeyTemplate keyTemplates `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
+	// With rule absent: the key, of {user_id}, whose value is a time. Tokens of the user that were issued (iat) up to it are refused. Seconds or milliseconds since 1970, or RFC 3339.
+	RevokedBefore string `json:"revoked_before_template" jsonschema:"example=revoked_before:{user_id}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
 	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
 	// How long Redis may take; below the deadline.
@@ -366,6 +370,8 @@ type (
 	// A textsOrVariable is a list. A text that comes from a variable is one too, separated
 	// by commas or spaces.
 	textsOrVariable []string
+	// A keyTemplates is one template, or a list of them.
+	keyTemplates []string
 	// A checkedText and checkedTexts turn a check off when they are empty. They may not come
 	// from a variable that is empty: who writes ${AUDIENCE} wants it checked.
 	checkedText  string
@@ -470,6 +476,20 @@ func (t *checkedTexts) ReadValue(r *strict.Reader, field string, v strict.Value)
 	if !emptied(r, field, v) {
 		(*textsOrVariable)(t).ReadValue(r, field, v)
 	}
+}
+
+// ReadValue reads a text or a list of texts.
+func (t *keyTemplates) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if v.Kind != strict.List {
+		text, ok := r.Text(field, v, `"session:{user_id}:{jti}"`)
+		if ok {
+			*t = keyTemplates{text}
+		}
+		return
+	}
+	var all []string
+	r.Read(field, v, &all)
+	*t = all
 }
 
 func emptied(r *strict.Reader, field string, v strict.Value) bool {

@@ -59,8 +59,9 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	c.checkIdentity(s)
 	s.Log.Mask = c.resolveMask()
 	if s.Sessions.InMemory() && s.Directory.File == "" {
-		r.warn("sessions.redis_url", "memory:// without directory.file has no sessions: every bearer token will be refused; name a Redis, or a file with sessions")
+		c.warnNoFile(s.Sessions)
 	}
+	c.choose(s)
 	if len(r.Problems) > 0 {
 		return nil, r.warnings.Sorted(), r.Problems.Err()
 	}
@@ -198,70 +199,6 @@ func (c *Config) socketMode() fs.FileMode {
 		return 0
 	}
 	return fs.FileMode(mode)
-}
-
-// The values of sessions.consistency.
-const (
-	consistencyStrict  = "strict"
-	consistencyTracked = "tracked"
-)
-
-func (c *Config) resolveSessions() Sessions {
-	r := c.reader
-	s := Sessions{
-		TLS: ClientTLS{
-			CAFile: string(c.Sessions.TLS.CAFile), CertFile: string(c.Sessions.TLS.CertFile), KeyFile: string(c.Sessions.TLS.KeyFile),
-			ServerName: c.Sessions.TLS.ServerName,
-		},
-		KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout,
-		Tracked: c.Sessions.Consistency == consistencyTracked,
-	}
-	source := c.redisURL()
-	url, ok := source.read(r)
-	switch {
-	case ok:
-		s.RedisURL = url
-	case !source.isSet() && !r.given("sessions.redis_url") && !r.given("sessions.redis_url_file"):
-		s.RedisURL = mask.New(defaultRedisURL)
-	default:
-		return s // already reported
-	}
-	s.RedisURLFile = source.file()
-	s.Password, s.PasswordFile = c.passwordFile("sessions.password_file", c.Sessions.PasswordFile)
-	s.Sentinel.MasterName, s.Sentinel.Username = c.Sessions.Sentinel.MasterName, c.Sessions.Sentinel.Username
-	s.Sentinel.Password, s.Sentinel.PasswordFile = c.passwordFile("sessions.sentinel.password_file", c.Sessions.Sentinel.PasswordFile)
-	if s.InMemory() {
-		if len(c.Sessions.PasswordCommand) > 0 {
-			r.warn("sessions.password_command", "is not run, because sessions are in memory; leave it out")
-		}
-		if s.PasswordFile.Path != "" {
-			r.warn("sessions.password_file", "is not looked at, because sessions are in memory; leave it out")
-			s.PasswordFile = SecretFile{}
-		}
-		if s.TLS != (ClientTLS{}) {
-			r.warn("sessions.tls", "is not looked at, because sessions are in memory; leave it out")
-		}
-		if s.Sentinel != (Sentinel{}) {
-			r.warn("sessions.sentinel", "is not looked at, because sessions are in memory; leave it out")
-			s.Sentinel = Sentinel{}
-		}
-		if s.Tracked {
-			r.warn("sessions.consistency", "tracked changes nothing for sessions in memory, which are always up to date; leave it out")
-		}
-		return s
-	}
-	s.PasswordCommand = c.passwordCommand("sessions", c.Sessions.PasswordCommand, c.Sessions.PasswordLifetime)
-	store := s.Redis(nil)
-	if s.PasswordCommand != nil {
-		store.Password = anyPassword
-	}
-	if err := store.Validate(); err != nil {
-		r.failWith("sessions.redis_url", "", s.PasswordCommand.naming(err))
-	}
-	for _, line := range store.Warnings() {
-		r.warn("sessions.redis_url", "%s", line)
-	}
-	return s
 }
 
 func (c *Config) resolveDirectory() Directory {

@@ -103,6 +103,8 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 		}})
 		s.AnyOf[1].Pattern = `^$|\$\{` // "" is the first one
 		return s
+	case reflect.TypeFor[keyTemplates]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}}}}
 	case reflect.TypeFor[textsOrVariable](), reflect.TypeFor[checkedTexts]():
 		return orVariable(&jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Type: "string", MinLength: new(uint64(1))}})
 	}

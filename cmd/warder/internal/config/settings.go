@@ -8,6 +8,7 @@ import (
 	"warder/authz"
 	"warder/authz/mask"
 	"warder/authz/postgres"
+	"warder/authz/redis"
 	"warder/envoy"
 )
 
@@ -26,6 +27,9 @@ type Settings struct {
 	Identity  Identity
 	Shutdown  Shutdown
 	Envoy     Envoy
+	// Choices say what the settings choose not to check, a line each. They are among the warnings,
+	// and in /readyz.
+	Choices []string
 }
 
 // Listen contains the settings of the listeners.
@@ -59,11 +63,13 @@ func (a Address) String() string {
 
 // Sessions contains the settings of the session store.
 type Sessions struct {
+	Rule        SessionRule // with RuleNone nothing else is set
 	RedisURL    mask.Secret // memory:// for sessions in memory
 	Password    mask.Secret // the password that RedisURL leaves out, if any
 	TLS         ClientTLS
-	KeyTemplate string
-	Tracked     bool // cache sessions while Redis announces changes
+	KeyTemplate string        // with RulePresent
+	Absent      *redis.Absent // with RuleAbsent
+	Tracked     bool          // cache sessions while Redis announces changes
 	Timeout     time.Duration
 	// The files that the two secrets are from, if any.
 	RedisURLFile, PasswordFile SecretFile
@@ -81,6 +87,9 @@ type Sentinel struct {
 // ClientTLS contains the names of certificate files for connections to a server, and the name that
 // the server's certificate must have if that is not the host.
 type ClientTLS struct{ CAFile, CertFile, KeyFile, ServerName string }
+
+// InRedis reports whether Redis is asked about sessions.
+func (s Sessions) InRedis() bool { return s.Rule != RuleNone && !s.InMemory() }
 
 // InMemory reports whether sessions are kept in this process.
 func (s Sessions) InMemory() bool { return s.RedisURL.Reveal() == memoryURL }
@@ -178,7 +187,7 @@ func DefaultSettings() *Settings {
 		Deadline: c.Deadline,
 		JWT:      JWT{UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, Overlap: c.JWT.Overlap},
 		Sources:  c.Sources(),
-		Sessions: Sessions{KeyTemplate: c.Sessions.KeyTemplate, Timeout: c.Sessions.Timeout},
+		Sessions: Sessions{Rule: RulePresent, KeyTemplate: c.Sessions.KeyTemplate[0], Timeout: c.Sessions.Timeout},
 		Directory: Directory{
 			UsersQuery: c.Directory.UsersQuery, APIKeysQuery: c.Directory.APIKeysQuery, Timeout: c.Directory.Timeout,
 		},

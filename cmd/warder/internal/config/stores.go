@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 
+	"warder/authz"
 	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"
@@ -16,12 +17,28 @@ func OpenDirectory(d Directory) (*memory.Store, error) {
 	return memory.Load(d.File, nil)
 }
 
+// WithoutRedis returns the store of sessions that are not in Redis. file has those of
+// directory.file; it may be nil.
+func (c Sessions) WithoutRedis(file *memory.Store) authz.Sessions {
+	if file == nil {
+		file = memory.New(nil)
+	}
+	switch c.Rule {
+	case RuleNone:
+		return authz.NoSessions{}
+	case RuleAbsent:
+		return file.Revocations()
+	case RulePresent:
+	}
+	return file
+}
+
 // Redis returns the configuration of the session store in Redis.
 func (c Sessions) Redis(log *slog.Logger) redis.Config {
 	return redis.Config{
 		URL: c.RedisURL.Reveal(), Password: c.Password.Reveal(), TLS: redis.TLS(c.TLS),
 		Sentinel:    redis.Sentinel{MasterName: c.Sentinel.MasterName, Username: c.Sentinel.Username, Password: c.Sentinel.Password.Reveal()},
-		KeyTemplate: c.KeyTemplate, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
+		KeyTemplate: c.KeyTemplate, Absent: c.Absent, Timeout: c.Timeout, Tracked: c.Tracked, Log: log,
 	}
 }
 

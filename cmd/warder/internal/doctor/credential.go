@@ -118,29 +118,49 @@ type walk struct {
 func (w *walk) Verify(text string, now time.Time) (token.Claims, error) {
 	claims, err := w.Verifier.Verify(text, now)
 	if err == nil {
-		w.report.say("credential.token", good, "jwt", "the token is valid until %s, for user %s and session %s",
-			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, claims.SessionID)
+		session := "no session"
+		if claims.SessionID != "" {
+			session = "session " + claims.SessionID
+		}
+		w.report.say("credential.token", good, "jwt", "the token is valid until %s, for user %s and %s",
+			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, session)
 	}
 	return claims, err
 }
 
 // Alive implements [authz.Sessions].
-func (w *walk) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	const setting = "sessions.key_template"
-	key := "the session"
-	if w.stores.redis != nil {
-		key = "the key " + w.stores.redis.SessionKey(userID, sessionID)
-	}
-	alive, err := w.stores.sessions.Alive(ctx, userID, sessionID)
-	switch {
-	case err != nil:
+func (w *walk) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	alive, err := w.stores.sessions.Alive(ctx, session)
+	if err != nil {
 		w.report.say("credential.session", broken, "sessions.redis_url", "%v", err)
-	case alive:
-		w.report.say("credential.session", good, setting, "%s exists", key)
-	default:
-		w.report.say("credential.session", broken, setting, "%s does not exist: the session has ended, or the application writes another key", key)
+		return alive, err
 	}
-	return alive, err
+	says, setting := w.stores.sessionText(session, alive)
+	found := broken
+	if alive {
+		found = good
+	}
+	w.report.say("credential.session", found, setting, "%s", says)
+	return alive, nil
+}
+
+// sessionText says why a session is alive or not, and by which setting.
+func (s *stores) sessionText(session authz.Session, alive bool) (text, setting string) {
+	key := "the session"
+	if s.redis != nil {
+		key = "the key " + s.redis.SessionKey(session.UserID, session.ID)
+	}
+	switch {
+	case s.rule == config.RuleNone:
+		return "none: no session is asked for", "sessions.rule"
+	case s.rule == config.RuleAbsent && alive:
+		return "no key ends the session", "sessions.key_template"
+	case s.rule == config.RuleAbsent:
+		return "a key ends the session", "sessions.key_template"
+	case alive:
+		return key + " exists", "sessions.key_template"
+	}
+	return key + " does not exist: the session has ended, or the application writes another key", "sessions.key_template"
 }
 
 // User implements [authz.Users].

@@ -17,6 +17,7 @@ import (
 // is configured.
 type stores struct {
 	sessions authz.Sessions
+	rule     config.SessionRule
 	users    authz.Users
 	apiKeys  authz.APIKeys
 	redis    *redis.Sessions
@@ -27,7 +28,7 @@ type stores struct {
 // openStores opens the stores. The settings are valid, so it fails only if a file changes
 // meanwhile.
 func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
-	of := &stores{}
+	of := &stores{rule: s.Sessions.Rule}
 	file, err := config.OpenDirectory(s.Directory)
 	if err != nil {
 		r.fault("directory", "directory.file", err)
@@ -35,8 +36,8 @@ func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
 	if file == nil {
 		file = memory.New(nil)
 	}
-	of.sessions, of.users, of.apiKeys = file, file, file
-	if !s.Sessions.InMemory() {
+	of.sessions, of.users, of.apiKeys = s.Sessions.WithoutRedis(file), file, file
+	if s.Sessions.InRedis() {
 		settings := s.Sessions
 		settings.Timeout, settings.Tracked = operator.Patience, false // examineRedis tries tracking
 		if settings, err = settings.LogIn(ctx); err != nil {
@@ -77,14 +78,25 @@ func (s *stores) close() {
 
 func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s config.Sessions) {
 	const setting = "sessions.redis_url"
-	if store == nil {
+	switch {
+	case s.Rule == config.RuleNone:
+		return // a warning of the configuration says so
+	case store == nil:
 		r.say("sessions", warning, setting, "sessions are in the memory of each warder; name a Redis outside of a trial")
+		return
+	}
+	err := store.Check(ctx) // about each kind of key
+	if err != nil {
+		r.fault("sessions", setting, err)
 		return
 	}
 	e, err := store.Examine(ctx)
 	if err != nil {
 		r.fault("sessions", setting, err)
 		return
+	}
+	if s.Rule == config.RuleAbsent {
+		r.say("sessions.rule", good, "sessions.rule", "absent: a session is alive until Redis has a key that ends it, so Redis must not lose keys: use appendonly yes and maxmemory-policy noeviction")
 	}
 	user := ""
 	if e.User != "" {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,16 @@ func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 	for _, s := range f.Sessions {
 		r.redis.Do(t, "SET", "session:"+s.User+":"+s.Session, "1")
 	}
+	for _, s := range f.Revocations {
+		key, value := f.RevocationTemplate(s), "1"
+		if key == "" {
+			t.Fatalf("%s: %+v has no template, which Redis needs", f.Name, s)
+		}
+		if s.Before != "" {
+			value = strconv.FormatInt(s.Time(time.Now()).Unix(), 10)
+		}
+		r.redis.Do(t, "SET", strings.NewReplacer("{user_id}", s.User, "{jti}", s.Session).Replace(key), value)
+	}
 }
 
 // literal returns a text as an SQL literal, and NULL for "".
@@ -174,10 +185,14 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
 	set(identity, "remove_credentials", c.Identity.RemoveCredentials, true)
 	set(jwt, "sources", c.JWT.Sources != nil, sourceKeys(c.JWT.Sources))
+	sessions := map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, "")), "timeout": "8s"}
+	set(sessions, "rule", c.Sessions.Rule != "", c.Sessions.Rule)
+	set(sessions, "key_template", c.Sessions.KeyTemplate != nil, c.Sessions.KeyTemplate)
+	set(sessions, "revoked_before_template", c.Sessions.RevokedBefore != "", c.Sessions.RevokedBefore)
 	config := map[string]any{
 		"jwt":       jwt,
 		"deadline":  "10s",
-		"sessions":  map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, "")), "timeout": "8s"},
+		"sessions":  sessions,
 		"directory": map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"},
 	}
 	set(config, "client_ip", len(client) > 0, client)

@@ -217,6 +217,8 @@ type Settings struct {
 	ClientIP   authz.ClientIPResolver
 	Configured bool
 	Shadow     bool // denials are not enforced on any route
+	// NoSessions says that sessions.rule is none: no session is asked for.
+	NoSessions bool
 }
 
 // settings reads the settings from the files.
@@ -236,7 +238,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	}
 	s := config.Settings{Sources: c.Sources(), Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true}, err
+	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions()}, err
 }
 
 // explainSession is the session ID of --as-user.

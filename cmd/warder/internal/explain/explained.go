@@ -374,6 +374,9 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 		if isKey {
 			return Skipped, "an API key has no session"
 		}
+		if x.Settings.NoSessions {
+			return Skipped, "sessions.rule is none: no session is asked for"
+		}
 		return Passed, "it is alive"
 	case stepDirectory:
 		if isKey {

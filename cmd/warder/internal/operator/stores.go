@@ -138,7 +138,10 @@ func OpenSessions(ctx context.Context, c *config.Config) (*redis.Admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.InMemory() {
+	switch {
+	case s.Rule == config.RuleNone:
+		return nil, errors.New("sessions.rule is none, so there are no sessions: a token is valid until it expires")
+	case s.InMemory():
 		return nil, errors.New("sessions.redis_url is memory://, so each warder has its sessions in its own memory; there is no Redis to ask")
 	}
 	s.Timeout = Patience

@@ -8,7 +8,6 @@ import (
 
 	"warder/authz"
 	"warder/authz/mask"
-	"warder/authz/memory"
 	"warder/authz/postgres"
 	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
@@ -30,14 +29,11 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 	if file != nil {
 		opened.Users, opened.APIKeys = m.CountedUsers(file), m.CountedAPIKeys(file)
 	}
-	switch {
-	case !s.Sessions.InMemory():
+	if s.Sessions.InRedis() {
 		err := opened.AddRedis(s.Sessions, log, m.AskedSession)
 		found = append(found, cli.ProblemsOf("", err)...)
-	case file != nil:
-		opened.Sessions = m.CountedSessions(file)
-	default:
-		opened.Sessions = m.CountedSessions(memory.New(nil))
+	} else {
+		opened.Sessions = m.CountedSessions(s.Sessions.WithoutRedis(file))
 	}
 	if s.Directory.File == "" {
 		err := opened.addPostgres(s.Directory, log, m)
@@ -55,7 +51,7 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 
 // AddRedis makes Redis the store of sessions. If asked is not nil, it is called after each
 // request to Redis.
-func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, alive bool, err error)) error {
+func (s *Stores) AddRedis(c config.Sessions, log *slog.Logger, asked func(took time.Duration, exists bool, err error)) error {
 	settings, files, again := c.Redis(log), c.SecretFiles(), newReading()
 	settings.Asked = asked
 	command := newCommandPassword(c.PasswordCommand)

@@ -42,7 +42,7 @@ func TestOpenStores(t *testing.T) {
 			t.Errorf("%s: %v", c.Name, err)
 		}
 	}
-	if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+	if alive, err := opened.Sessions.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); !alive || err != nil {
 		t.Errorf("Alive: %v, %v", alive, err)
 	}
 	user := func(on *Stores) bool {
@@ -152,7 +152,7 @@ func TestOpenTracked(t *testing.T) {
 		if err != nil || (len(warnings) == 0) != (tt.want == "") || len(warnings) > 0 && !strings.HasPrefix(warnings[0], tt.want) {
 			t.Errorf("Check: %q, %v; want %q", warnings, err, tt.want)
 		}
-		if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+		if alive, err := opened.Sessions.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); !alive || err != nil {
 			t.Errorf("Alive: %v, %v", alive, err)
 		}
 	}
@@ -212,7 +212,7 @@ api_keys: [{prefix: wk, key_hash: 3e1dd0d0d5b58cd4aabb16d2ab2c4c4f3c1bd3c4d8b9ff
 	if len(opened.Checks) != 0 {
 		t.Errorf("waits for %v", opened.names())
 	}
-	if alive, err := opened.Sessions.Alive(t.Context(), "42", "s1"); !alive || err != nil {
+	if alive, err := opened.Sessions.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); !alive || err != nil {
 		t.Errorf("Alive: %v, %v", alive, err)
 	}
 	if _, err := opened.Users.User(t.Context(), "7"); err == nil {
@@ -232,7 +232,7 @@ api_keys: [{prefix: wk, key_hash: 3e1dd0d0d5b58cd4aabb16d2ab2c4c4f3c1bd3c4d8b9ff
 	if got := empty.names(); len(got) != 1 || got[0] != "directory (Postgres)" {
 		t.Errorf("waits for %v, want no Redis", got)
 	}
-	if alive, err := empty.Sessions.Alive(t.Context(), "42", "s1"); alive || err != nil {
+	if alive, err := empty.Sessions.Alive(t.Context(), authz.Session{UserID: "42", ID: "s1"}); alive || err != nil {
 		t.Errorf("Alive: %v, %v; want no session", alive, err)
 	}
 }

@@ -221,6 +221,9 @@ func (s *Server) makeReloader(in inputs) {
 func (s *Server) details(status *policyStatus) func() string {
 	return func() string {
 		lines := []string{status.detail(), s.secrets.detail(), s.keys.detail()}
+		for _, choice := range s.settings.Choices {
+			lines = append(lines, "warning: "+choice)
+		}
 		if s.options.Shadow {
 			lines = append(lines, "shadow: no denial is enforced")
 		}
@@ -237,6 +240,7 @@ func (s *Server) details(status *policyStatus) func() string {
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+		NoSessions: s.settings.Sessions.Rule == config.RuleNone,
 	})
 }
 

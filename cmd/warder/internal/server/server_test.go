@@ -235,7 +235,7 @@ type gate struct {
 	entered, open chan struct{}
 }
 
-func (g *gate) Alive(ctx context.Context, _, _ string) (bool, error) {
+func (g *gate) Alive(ctx context.Context, _ authz.Session) (bool, error) {
 	close(g.entered)
 	select {
 	case <-g.open:

@@ -55,7 +55,7 @@ func (s *Stores) metered(m *metrics.Metrics) *Stores {
 // traced returns the same stores with a span for each question of a check.
 func (s *Stores) traced(t *traces.Tracing, c *config.Settings) *Stores {
 	sessions, directory := traces.Redis, traces.Postgres
-	if c.Sessions.InMemory() {
+	if !c.Sessions.InRedis() {
 		sessions = traces.InMemory
 	}
 	if c.Directory.File != "" {

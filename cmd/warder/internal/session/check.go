@@ -92,15 +92,15 @@ type checked struct {
 	Session   string     `json:"session"`
 	ExpiresAt *time.Time `json:"token_expires_at"` // null: the token cannot be verified
 
-	key string // in Redis
+	why string // why the session is not alive
 }
 
 func (c checked) String() string {
 	switch {
 	case c.Alive:
 		return fmt.Sprintf("alive: session %s of user %s; the token expires at %s", c.Session, c.User, c.ExpiresAt.Format(time.RFC3339))
-	case c.key != "":
-		return fmt.Sprintf("not alive: %s; Redis has no key %s", c.Reason, c.key)
+	case c.why != "":
+		return fmt.Sprintf("not alive: %s; %s", c.Reason, c.why)
 	case c.Detail != "":
 		return fmt.Sprintf("not alive: %s (%s)", c.Reason, c.Detail)
 	}
@@ -141,8 +141,12 @@ func check(ctx context.Context, c *config.Config, bearer mask.Secret) (checked, 
 	if !seen.claims.ExpiresAt.IsZero() {
 		found.ExpiresAt = new(seen.claims.ExpiresAt.UTC())
 	}
-	if decision.Reason() == authz.ReasonSessionRevoked {
-		found.key = store.Key(found.User, found.Session)
+	switch {
+	case decision.Reason() != authz.ReasonSessionRevoked:
+	case store.RuleAbsent():
+		found.why = "Redis has a key that ends it"
+	default:
+		found.why = "Redis has no key " + store.Key(found.User, found.Session)
 	}
 	return found, nil
 }
@@ -165,8 +169,8 @@ func (w *witness) Verify(text string, now time.Time) (token.Claims, error) {
 }
 
 // Alive implements [authz.Sessions].
-func (w *witness) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
-	alive, err := w.store.Alive(ctx, userID, sessionID)
+func (w *witness) Alive(ctx context.Context, session authz.Session) (bool, error) {
+	alive, err := w.store.Alive(ctx, session)
 	w.err = err
 	return alive, err
 }

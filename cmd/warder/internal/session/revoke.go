@@ -1,8 +1,10 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +17,7 @@ import (
 func newRevokeCommand(p cli.Process) *cobra.Command {
 	var user string
 	var only []string
+	var lasting time.Duration
 	var output cli.OutputFormat
 	cmd := &cobra.Command{
 		Use:   "revoke",
@@ -30,14 +33,23 @@ Tokens of these sessions are refused from then on (session_revoked): at once wit
 sessions.consistency strict, within a second with tracked. What else the application keeps
 about its sessions, such as refresh tokens, is not touched.
 
-In JSON: {user, revoked: [id]}.`,
+With sessions.rule absent it writes the keys that end sessions instead: for each --session the
+key of a sessions.key_template with {jti}; without --session the time of
+sessions.revoked_before_template, or else the key of a template of {user_id} alone. --for says
+how long a key is kept, which must be as long as tokens are valid. The user needs +pttl and +set
+on these keys, and +get on those with a time.
+
+In JSON: {user, revoked: [id]}; with sessions.rule absent also all, which is true without
+--session.`,
 		Example: `  warder session revoke --user 42
-  warder session revoke --user 42 --session 0b9c5d1e --yes -o json`,
+  warder session revoke --user 42 --session 0b9c5d1e --yes -o json
+  warder session revoke --user 42 --for 24h`,
 		Args: cli.NoArguments,
 	}
 	options := operator.NewOptions(cmd, operator.Redis)
 	addUserFlag(cmd, &user)
 	cmd.Flags().StringArrayVar(&only, "session", nil, "the `id` of a session; may be repeated (default: all)")
+	cmd.Flags().DurationVar(&lasting, "for", 0, "with sessions.rule absent: how long the key is kept, at least as long as tokens are valid")
 	confirmation := operator.AddYesFlag(cmd)
 	cli.AddOutputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +66,22 @@ In JSON: {user, revoked: [id]}.`,
 			return err
 		}
 		defer store.Close()
+		if store.RuleAbsent() {
+			r := revocation{user, only, lasting}
+			if err := r.check(cmd, store); err != nil {
+				return err
+			}
+			if err := confirmation.Ask(p, r.plan(store)...); err != nil {
+				return err
+			}
+			if err := r.write(cmd.Context(), store); err != nil {
+				return err
+			}
+			return r.report(p, output)
+		}
+		if cmd.Flags().Changed("for") {
+			return cli.WrongUsage(cmd, fmt.Errorf("--for is for sessions.rule absent; leave it out"))
+		}
 		found, err := store.List(cmd.Context(), user)
 		if err != nil {
 			return err
@@ -103,4 +131,67 @@ func chosen(user string, found []redis.LiveSession, only []string) ([]redis.Live
 		}
 	}
 	return slices.DeleteFunc(found, func(s redis.LiveSession) bool { return !slices.Contains(only, s.ID) }), nil
+}
+
+// A revocation ends sessions by keys, with sessions.rule absent.
+type revocation struct {
+	user     string
+	sessions []string // empty: all that began up to now
+	lasting  time.Duration
+}
+
+// check checks that there is a key for what is to end, before anything is written.
+func (r revocation) check(cmd *cobra.Command, store *redis.Admin) error {
+	if r.lasting < time.Second {
+		return cli.WrongUsage(cmd, fmt.Errorf("with sessions.rule absent a session has ended as long as Redis keeps a key; give --for, at least as long as tokens are valid, as in --for 24h"))
+	}
+	if _, ok := store.RevocationKey(r.user, ""); !ok && len(r.sessions) == 0 {
+		return fmt.Errorf("no key of the configuration ends all sessions of a user, so nothing was changed; name sessions with --session, or set sessions.revoked_before_template")
+	}
+	if _, ok := store.RevocationKey(r.user, "any"); !ok && len(r.sessions) > 0 {
+		return fmt.Errorf("no key of the configuration ends a single session, so nothing was changed; leave --session out to end all of the user")
+	}
+	return nil
+}
+
+func (r revocation) plan(store *redis.Admin) []string {
+	if len(r.sessions) == 0 {
+		key, _ := store.RevocationKey(r.user, "")
+		return []string{fmt.Sprintf("This ends all sessions of user %s that began up to now, by the key %s for %v.", r.user, key, r.lasting)}
+	}
+	plan := []string{fmt.Sprintf("This ends %s of user %s for %v:", cli.Count(len(r.sessions), "session"), r.user, r.lasting)}
+	for _, id := range r.sessions {
+		key, _ := store.RevocationKey(r.user, id)
+		plan = append(plan, fmt.Sprintf("  %s, by the key %s", id, key))
+	}
+	return plan
+}
+
+func (r revocation) write(ctx context.Context, store *redis.Admin) error {
+	if len(r.sessions) == 0 {
+		return store.Revoke(ctx, r.user, "", r.lasting)
+	}
+	for i, id := range r.sessions {
+		if err := store.Revoke(ctx, r.user, id, r.lasting); err != nil {
+			return fmt.Errorf("%w; %d of %d sessions have ended", err, i, len(r.sessions))
+		}
+	}
+	return nil
+}
+
+func (r revocation) report(p cli.Process, output cli.OutputFormat) error {
+	all := len(r.sessions) == 0
+	if output == cli.OutputJSON {
+		return cli.WriteJSON(p.Stdout, struct {
+			User    string   `json:"user"`
+			Revoked []string `json:"revoked"`
+			All     bool     `json:"all"`
+		}{r.user, append([]string{}, r.sessions...), all})
+	}
+	text := cli.Count(len(r.sessions), "session")
+	if all {
+		text = "all sessions"
+	}
+	_, err := fmt.Fprintf(p.Stdout, "ended %s of user %s\n", text, r.user)
+	return err
 }

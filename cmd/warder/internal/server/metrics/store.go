@@ -122,9 +122,9 @@ type meteredSessions struct {
 }
 
 // Alive implements [authz.Sessions].
-func (s meteredSessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s meteredSessions) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	began := time.Now()
-	alive, err := s.sessions.Alive(ctx, userID, sessionID)
+	alive, err := s.sessions.Alive(ctx, session)
 	s.meter.askedSession(time.Since(began), alive, err)
 	return alive, err
 }

@@ -99,9 +99,9 @@ type tracedSessions struct {
 }
 
 // Alive implements [authz.Sessions].
-func (s tracedSessions) Alive(ctx context.Context, userID, sessionID string) (bool, error) {
+func (s tracedSessions) Alive(ctx context.Context, session authz.Session) (bool, error) {
 	ctx, span := s.question.begin(ctx)
-	alive, err := s.sessions.Alive(ctx, userID, sessionID)
+	alive, err := s.sessions.Alive(ctx, session)
 	s.question.end(span, alive, err)
 	return alive, err
 }

@@ -58,7 +58,7 @@ func show(s sdktrace.ReadOnlySpan) string {
 // stores answer each question with err.
 type stores struct{ err error }
 
-func (s stores) Alive(context.Context, string, string) (bool, error) { return false, s.err }
+func (s stores) Alive(context.Context, authz.Session) (bool, error) { return false, s.err }
 func (s stores) User(context.Context, string) (authz.User, error)    { return authz.User{}, s.err }
 func (s stores) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 	return authz.APIKey{}, s.err
@@ -89,7 +89,7 @@ func TestSpans(t *testing.T) {
 		traces, spans := recorded(t)
 		store := stores{row.err}
 		ctx := traces.Begin(t.Context(), time.Unix(1000, 0), sampledParent)
-		_, _ = traces.Sessions(store, Redis).Alive(ctx, canary, canary)
+		_, _ = traces.Sessions(store, Redis).Alive(ctx, authz.Session{UserID: canary, ID: canary})
 		_, _ = traces.Users(store, Postgres).User(ctx, canary)
 		_, _ = traces.APIKeys(store, InMemory).APIKey(ctx, authz.HashAPIKey(canary))
 		traces.Observed(ctx, observation(authz.ReasonTokenExpired))
