@@ -160,5 +160,5 @@ func (b *builder) method(name string) methodID {
 // values: they would not fit into memory.
 func push[ID ~uint32, T any](list *[]T, element T) ID {
 	*list = append(*list, element)
-	return ID(len(*list) - 1) //nolint:gosec // see above
+	return ID(len(*list) - 1)
 }

@@ -105,7 +105,7 @@ func (b *builder) ties(routes []*Route) []conflict {
 	}
 	for id, lists := range b.mixed {
 		for i := range lists {
-			t.siblings[mixedID(id)] = append(t.siblings[mixedID(id)], siblingsOf(&lists[i])) //nolint:gosec // see push
+			t.siblings[mixedID(id)] = append(t.siblings[mixedID(id)], siblingsOf(&lists[i]))
 		}
 	}
 	t.walk(b.any, b.any)
