@@ -8,7 +8,8 @@ import (
 )
 
 // verifyToken authenticates a user by a token. It checks the token's signature and claims, then
-// the session, then the user's row. Roles come from the directory, never from the token.
+// the session, then the user's row. Roles come from the directory, and from the token only with
+// Config.UsersInTokens.
 func (e *Engine) verifyToken(ctx context.Context, text string) (Principal, verification) {
 	claims, err := e.tokens.Verify(text, e.now())
 	if err != nil {
@@ -22,7 +23,13 @@ func (e *Engine) verifyToken(ctx context.Context, text string) (Principal, verif
 	if !alive {
 		return who, verification{reason: ReasonSessionRevoked}
 	}
-	user, found := e.verifyUser(ctx, claims.UserID)
+	var user User
+	var found verification
+	if e.inTokens {
+		user, found = userInToken(claims.User)
+	} else {
+		user, found = e.verifyUser(ctx, claims.UserID)
+	}
 	if found.reason == passed {
 		who.Roles = user.Roles
 	}

@@ -22,6 +22,10 @@ type Config struct {
 	Users    Users
 	APIKeys  APIKeys
 
+	// UsersInTokens takes the roles and the state of the user of a token from its claims, so that
+	// Tokens has to give a [token.User]. Users is then for the owners of API keys only: [NoUsers]
+	// if they cannot be looked up.
+	UsersInTokens bool
 	// Sources are where requests carry credentials.
 	Sources Sources
 	// IdentityHeaders are the names of renamed identity headers, by field. They carry the
@@ -52,6 +56,7 @@ type Engine struct {
 	sessions Sessions
 	users    Users
 	apiKeys  APIKeys
+	inTokens bool // Config.UsersInTokens
 	sources  *SourceReader
 	hidden   []string // header fields that conditions cannot read
 	shadow   bool
@@ -87,6 +92,7 @@ func NewEngine(c Config) (*Engine, error) {
 		sessions: c.Sessions,
 		users:    c.Users,
 		apiKeys:  c.APIKeys,
+		inTokens: c.UsersInTokens,
 		sources:  sources,
 		shadow:   c.Shadow,
 		now:      c.Now,
@@ -201,7 +207,7 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 		return verified.deny().about(who)
 	}
 	if reason := require(route, who, adminRole); reason != passed {
-		return Deny(reason).about(who)
+		return verification{reason, verified.detail}.deny().about(who)
 	}
 	if route.Condition != nil {
 		if holds, err := e.holds(ctx, route, r, who); !holds {

@@ -66,13 +66,24 @@ type Users interface {
 	User(ctx context.Context, id string) (User, error)
 }
 
+// NoUsers is for a directory that has no users, because tokens say it: see [Config.UsersInTokens].
+// It finds nobody.
+type NoUsers struct{}
+
+// User implements [Users].
+func (NoUsers) User(context.Context, string) (User, error) { return User{}, errNoUsers }
+
+// errNoUsers is ErrNotFound of NoUsers.
+var errNoUsers = fmt.Errorf("no users are kept: %w", ErrNotFound)
+
 // APIKeys looks up API keys by the hash of the whole key. An unknown key is
 // ErrNotFound.
 type APIKeys interface {
 	APIKey(ctx context.Context, hash KeyHash) (APIKey, error)
 }
 
-// A User is the directory's record of a user. The zero User is inactive.
+// A User is the directory's record of a user, or what a token says about its user. The zero User is
+// inactive.
 type User struct {
 	Active bool
 	Roles  Names

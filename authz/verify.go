@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"warder/authz/token"
@@ -9,7 +10,8 @@ import (
 )
 
 // A verification is the result of verifying a credential: passed, or the reason to deny and what
-// the reason leaves open.
+// the reason leaves open. With passed, the detail says why the principal may have less than it
+// needs.
 type verification struct {
 	reason Reason
 	detail token.Detail
@@ -54,13 +56,32 @@ func (e *Engine) verifyUser(ctx context.Context, id string) (User, verification)
 	user, err := e.users.User(ctx, id)
 	switch {
 	case isNotFound(err):
-		return User{}, verification{ReasonUserUnknown, spellingOf(id)}
+		return User{}, verification{ReasonUserUnknown, absenceOf(id, err)}
 	case err != nil:
 		return User{}, verification{reason: unanswered(err, ReasonDirectoryUnavailable)}
 	case !user.Active:
 		return User{}, verification{reason: ReasonUserInactive}
 	}
 	return user, verification{reason: passed}
+}
+
+// userInToken returns the active user that a verified token is of, by what the token says.
+func userInToken(says *token.User) (User, verification) {
+	switch {
+	case says == nil: // the verifier reads no roles, which is a fault of the caller
+		return User{}, verification{reason: ReasonInternal}
+	case !says.Active:
+		return User{}, verification{ReasonUserInactive, says.ActiveDetail}
+	}
+	return User{Active: true, Roles: says.Roles}, verification{passed, says.RolesDetail}
+}
+
+// absenceOf returns a detail of why there is no user.
+func absenceOf(id string, err error) token.Detail {
+	if errors.Is(err, errNoUsers) {
+		return token.NewDetail("owner of a key, and users are in tokens")
+	}
+	return spellingOf(id)
 }
 
 // spellingOf returns a detail if an id is another spelling of one that may exist. Ids are

@@ -1,6 +1,7 @@
 package policytest
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -60,6 +61,8 @@ type Config struct {
 		Leeway       time.Duration `json:"leeway"`
 		UserClaim    string        `json:"user_claim"`
 		SessionClaim string        `json:"session_claim"`
+		RolesClaim   string        `json:"roles_claim"`
+		ActiveClaim  string        `json:"active_claim"`
 		RefusedUses  []string      `json:"refused_uses"`
 		AcceptedUses []string      `json:"accepted_uses"`
 		Sources      []Source      `json:"sources"`
@@ -86,6 +89,10 @@ type Config struct {
 		RemoveCredentials   bool              `json:"remove_credentials"`
 	} `json:"identity"`
 	StripHeaders []string `json:"strip_headers"`
+	Directory    struct {
+		Users      string `json:"users"`       // database (the default) or token
+		UsersQuery string `json:"users_query"` // with users: token, finds the owners of API keys among the users
+	} `json:"directory"`
 }
 
 // A Source is a place where requests carry a credential.
@@ -112,12 +119,15 @@ type Issuer struct {
 	Keys         []Key    `json:"keys"`
 	UserClaim    string   `json:"user_claim"`
 	SessionClaim string   `json:"session_claim"`
+	RolesClaim   string   `json:"roles_claim"`
+	ActiveClaim  string   `json:"active_claim"`
 }
 
 // Secret is the HMAC secret of files that configure no key. It protects nothing.
 const Secret = "test-secret-that-protects-nothing-0123456789"
 
-// A User is a user of the directory.
+// A User is a user of the directory. With directory.users: token it is a user whose roles and state
+// are in the token of Case.AsUser.
 type User struct {
 	ID        string   `json:"id"`
 	State     string   `json:"state"` // active (the default), inactive or null
@@ -186,6 +196,9 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		}
 		seen[u.ID] = true
 		checkState(at, u.State, report)
+		if u.State != "" && f.UsersInTokens() && !f.OwnersKnown() && f.Config.JWT.ActiveClaim == "" {
+			report(at+".state", "has no effect, because users are in tokens, and without config.jwt.active_claim each of them is active; add that, or leave it out")
+		}
 		if u.Roles != nil && u.RolesJSON != nil {
 			report(at+".roles_json", "cannot be combined with roles; leave one of them out")
 		}
@@ -219,6 +232,7 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 		f.Config.JWT.Keys = []Key{{Secret: Secret}}
 	}
 	f.completeSigners(report)
+	f.checkUsersInTokens(report)
 	f.completeSessions(report)
 	if _, err := token.NewVerifier(f.TokenConfig()); err != nil {
 		reportConfig("config.jwt", err, report)
@@ -232,6 +246,36 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 		}
 	}
 }
+
+// checkUsersInTokens checks directory.users and the keys that are for one of its values.
+func (f *File) checkUsersInTokens(report func(field, format string, args ...any)) {
+	d, jwt := f.Config.Directory, f.Config.JWT
+	if !slices.Contains([]string{"", "database", usersInTokens}, d.Users) {
+		report("config.directory.users", "%q is no place of users; use database or token", d.Users)
+	}
+	if f.UsersInTokens() {
+		return
+	}
+	given := map[string]string{"config.jwt.roles_claim": jwt.RolesClaim, "config.jwt.active_claim": jwt.ActiveClaim, "config.directory.users_query": d.UsersQuery}
+	for i, is := range jwt.Issuers {
+		at := strict.Index("config.jwt.issuers", i)
+		given[at+".roles_claim"], given[at+".active_claim"] = is.RolesClaim, is.ActiveClaim
+	}
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		if given[key] != "" {
+			report(key, "has no effect without config.directory.users: token; add that, or leave it out")
+		}
+	}
+}
+
+// usersInTokens is the value of directory.users for users that are in tokens.
+const usersInTokens = "token"
+
+// UsersInTokens reports whether the roles and the state of users are in tokens.
+func (f *File) UsersInTokens() bool { return f.Config.Directory.Users == usersInTokens }
+
+// OwnersKnown reports whether the owners of API keys can be looked up among the users.
+func (f *File) OwnersKnown() bool { return !f.UsersInTokens() || f.Config.Directory.UsersQuery != "" }
 
 func reportConfig(section string, err error, report func(field, format string, args ...any)) {
 	for _, e := range authz.ConfigErrors(err) {
@@ -287,8 +331,16 @@ func (f *File) TokenConfig() token.Config {
 			Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Keys: f.tokenKeys(is.Keys),
 		})
 	}
+	if f.UsersInTokens() {
+		c.RolesClaim, c.ActiveClaim, c.ValidRole = f.rolesClaim(), jwt.ActiveClaim, authz.ValidName
+		for i, is := range jwt.Issuers {
+			c.Issuers[i].RolesClaim, c.Issuers[i].ActiveClaim = is.RolesClaim, is.ActiveClaim
+		}
+	}
 	return c
 }
+
+func (f *File) rolesClaim() string { return cmp.Or(f.Config.JWT.RolesClaim, "roles") }
 
 // ClientIPConfig returns the configuration of the file's client IP resolver. A depth with a
 // proxy that appends its own address to X-Forwarded-For must add that address to

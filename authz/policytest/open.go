@@ -117,8 +117,12 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	var users authz.Users = store
+	if !f.OwnersKnown() {
+		users = authz.NoUsers{}
+	}
 	o.Engine, err = authz.NewEngine(authz.Config{
-		Policy: routes, Tokens: tokens, Sessions: sessions, Users: store, APIKeys: store,
+		Policy: routes, Tokens: tokens, Sessions: sessions, Users: users, APIKeys: store, UsersInTokens: f.UsersInTokens(),
 		Sources: f.Sources(), Now: o.clock,
 		IdentityHeaders: f.Config.Identity.Headers,
 	})

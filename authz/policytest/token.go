@@ -177,9 +177,13 @@ func (c *Case) payload(k *Token, now time.Time) ([]byte, error) {
 			return strconv.AppendInt(nil, now.Add(after).Unix(), 10)
 		}), nil
 	}
+	own, err := c.userClaims()
+	if err != nil {
+		return nil, err
+	}
 	claims := map[string]any{}
 	maps.Copy(claims, c.file.Claims)
-	maps.Copy(claims, c.userClaims())
+	maps.Copy(claims, own)
 	maps.Copy(claims, k.Claims)
 	for _, name := range k.Without {
 		delete(claims, name)
@@ -197,9 +201,9 @@ func (c *Case) payload(k *Token, now time.Time) ([]byte, error) {
 }
 
 // userClaims returns the claims of a valid token of the user in as_user.
-func (c *Case) userClaims() map[string]any {
+func (c *Case) userClaims() (map[string]any, error) {
 	if c.AsUser == "" {
-		return nil
+		return nil, nil
 	}
 	jwt := c.file.Config.JWT
 	session := testSession
@@ -213,7 +217,21 @@ func (c *Case) userClaims() map[string]any {
 	if len(jwt.Audiences) > 0 {
 		claims["aud"] = jwt.Audiences[0]
 	}
-	return claims
+	if !c.file.UsersInTokens() {
+		return claims, nil
+	}
+	for _, u := range c.file.Users {
+		if u.ID != c.AsUser {
+			continue
+		}
+		if column := u.Column(); column != "" && !token.PutClaim(claims, c.file.rolesClaim(), json.RawMessage(column)) {
+			return nil, fmt.Errorf("no roles can be put at %s", c.file.rolesClaim())
+		}
+		if active := jwt.ActiveClaim; active != "" && !token.PutClaim(claims, active, u.Flag()) {
+			return nil, fmt.Errorf("no state can be put at %s", active)
+		}
+	}
+	return claims, nil
 }
 
 // otherBit changes one bit of a segment and keeps it canonical.

@@ -19,7 +19,7 @@ const checkTimeout = 5 * time.Second
 // tryTimeout bounds sampling and trying hints in a Check, so that a slow query does not fail it.
 const tryTimeout = 2 * time.Second
 
-// Check checks the two queries against the database: their parameters, the names and
+// Check checks the queries against the database: their parameters, the names and
 // types of their columns, the permissions, and the contents of a few rows if it can
 // identify the table.
 //
@@ -42,9 +42,11 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	if _, err := c.run("SELECT $1::text", nil); err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
-	c.statement(&d.users, c.usersParameter, []wantedColumn{
-		{"is_active", flagColumn}, {"roles", namesColumn},
-	})
+	if !d.noUsers {
+		c.statement(&d.users, c.usersParameter, []wantedColumn{
+			{"is_active", flagColumn}, {"roles", namesColumn},
+		})
+	}
 	if !d.noAPIKeys {
 		c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
 			{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},

@@ -46,6 +46,9 @@ type Config struct {
 	// NoAPIKeys is for a database without API keys: [Directory.APIKey] finds none, without a
 	// query, and [Directory.Check] does not look at APIKeysQuery.
 	NoAPIKeys bool
+	// NoUsers is for a database without users: [Directory.User] finds none, without a query, and
+	// [Directory.Check] does not look at UsersQuery.
+	NoUsers bool
 	// Standby accepts answers from a standby whose last replayed transaction is at most
 	// MaxStandbyLag old. Without it only a primary answers.
 	Standby bool
@@ -106,7 +109,7 @@ func (c Config) parse() (*Directory, *pgxpool.Config, error) {
 		return nil, nil, err
 	}
 	d := &Directory{
-		timeout: cmp.Or(c.Timeout, defaultTimeout), noAPIKeys: c.NoAPIKeys,
+		timeout: cmp.Or(c.Timeout, defaultTimeout), noAPIKeys: c.NoAPIKeys, noUsers: c.NoUsers,
 		users:    statement{field: "directory.users_query", name: "warder_users", sql: cmp.Or(c.UsersQuery, DefaultUsersQuery)},
 		apiKeys:  statement{field: "directory.api_keys_query", name: "warder_api_keys", sql: cmp.Or(c.APIKeysQuery, DefaultAPIKeysQuery)},
 		warnings: limitedLog{log: c.Log, now: time.Now},

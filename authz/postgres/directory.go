@@ -21,6 +21,7 @@ type Directory struct {
 	users     statement
 	apiKeys   statement
 	noAPIKeys bool
+	noUsers   bool
 	warnings  limitedLog
 	server    serverCheck
 	standbys  standbyLog
@@ -34,7 +35,7 @@ type Directory struct {
 // User implements [authz.Users]. It returns [authz.ErrNotFound] or an error that wraps
 // [authz.ErrOverloaded]. Any other error means that the directory could not answer.
 func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
-	if !authz.ValidID(id) {
+	if d.noUsers || !authz.ValidID(id) {
 		return authz.User{}, authz.ErrNotFound
 	}
 	var user authz.User

@@ -52,9 +52,12 @@ func (d *Directory) Examine(ctx context.Context) (e Examination, err error) {
 	if err := d.examineRole(ctx, conn.Conn(), &e); err != nil {
 		return e, explain("directory", contextFirst(ctx, err))
 	}
-	statements := []*statement{&d.users, &d.apiKeys}
-	if d.noAPIKeys {
-		statements = statements[:1]
+	var statements []*statement
+	if !d.noUsers {
+		statements = append(statements, &d.users)
+	}
+	if !d.noAPIKeys {
+		statements = append(statements, &d.apiKeys)
 	}
 	for _, s := range statements {
 		if err := examineTable(ctx, conn.Conn(), s, &e); err != nil {

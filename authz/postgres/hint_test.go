@@ -276,6 +276,27 @@ func TestHintsForAPIKeys(t *testing.T) {
 	}
 }
 
+// TestNoUsers needs no table of users, finds nobody and asks nothing about users. Keys are found.
+func TestNoUsers(t *testing.T) {
+	t.Parallel()
+	db := authztest.StartPostgres(t)
+	db.Exec(t, "CREATE TABLE api_keys (prefix text, key_hash text, scopes jsonb, is_active boolean, expires_at timestamptz, user_id bigint)")
+	db.Exec(t, "INSERT INTO api_keys VALUES ('wk', '"+authz.HashAPIKey(liveKey).Hex()+"', '[\"a\"]', true, NULL, 42)")
+	d := open(t, postgres.Config{DatabaseURL: db.URL(), NoUsers: true})
+	if warnings, err := d.Check(t.Context()); err != nil || len(warnings) > 0 {
+		t.Errorf("Check = %q, %v", warnings, err)
+	}
+	if e, err := d.Examine(t.Context()); err != nil || slices.ContainsFunc(e.Excess, func(s string) bool { return strings.Contains(s, "users") }) {
+		t.Errorf("Examine = %+v, %v", e, err)
+	}
+	if user, err := d.User(t.Context(), "42"); !errors.Is(err, authz.ErrNotFound) || user.Active {
+		t.Errorf("User = %+v, %v", user, err)
+	}
+	if key, err := d.APIKey(t.Context(), authz.HashAPIKey(liveKey)); err != nil || !key.Active || key.OwnerID != "42" {
+		t.Errorf("APIKey = %+v, %v", key, err)
+	}
+}
+
 // TestNoAPIKeys needs no table and knows no key.
 func TestNoAPIKeys(t *testing.T) {
 	t.Parallel()

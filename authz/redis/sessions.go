@@ -134,7 +134,8 @@ const (
 // Behind Sentinels and in a cluster, a server is asked, and facts are used, only while a
 // majority has said within the last second that it is the primary of the key: see topology.go.
 //
-// The Redis user needs +exists on the session keys and should have +role. With Tracked
+// The Redis user needs +exists on the session keys and should have +role. With [Absent.RevokedBefore]
+// it also needs +get on those keys. With Tracked
 // it also needs +pttl, +client|id, +client|tracking, +subscribe, +ping and
 // +pubsub|numsub, and the channels &__redis__:invalidate*. In a cluster it needs
 // +cluster|nodes and +asking in addition.

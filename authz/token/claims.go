@@ -84,6 +84,11 @@ func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) 
 	if detail, other := v.uses.declaresOther(claims); other {
 		return verified{}, &Rejection{ErrClaims, detail, ""}
 	}
+	if by.rolesClaim != "" {
+		if found.claims.User, err = v.userOf(by, claims); err != nil {
+			return verified{}, err
+		}
+	}
 	return found, nil
 }
 

@@ -32,10 +32,15 @@ type Config struct {
 	// SessionOptional is for tokens that need not be of a session. One whose session claim is
 	// absent, or is a string that is no valid id, is of none.
 	SessionOptional bool
-	Issuers         []Issuer      // with names that differ from each other and from Issuer
-	Leeway          time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
-	RefusedUses     []string      // besides those of the function RefusedUses
-	AcceptedUses    []string      // not refused, whatever the list says
+	// RolesClaim is a claim, or a path, with the roles of the user, so that a token gives a [User].
+	// "" reads none, and Claims.User is nil. ActiveClaim is true for an active user; "" means that
+	// every user is active. ValidRole reports whether a name can be a role; RolesClaim needs it.
+	RolesClaim, ActiveClaim string
+	ValidRole               func(name string) bool
+	Issuers                 []Issuer      // with names that differ from each other and from Issuer
+	Leeway                  time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
+	RefusedUses             []string      // besides those of the function RefusedUses
+	AcceptedUses            []string      // not refused, whatever the list says
 	// Remember is the size in bytes of a cache of verified tokens. 0 disables the cache. It
 	// stores claims, never decisions.
 	Remember int
@@ -48,6 +53,8 @@ type Issuer struct {
 	Audiences []string // as in Config
 	// UserClaim and SessionClaim are as in Config; "" means the Config's.
 	UserClaim, SessionClaim string
+	// RolesClaim and ActiveClaim are as in Config; "" means the Config's.
+	RolesClaim, ActiveClaim string
 	// KeysUnknown says that the keys are not known at the moment. Keys is empty then, and whether
 	// a token of the issuer is valid cannot be said: [ErrKeysUnknown].
 	KeysUnknown bool
@@ -65,11 +72,12 @@ func NewVerifier(c Config) (*Verifier, error) {
 	for i := range c.Issuers {
 		is := &c.Issuers[i]
 		is.UserClaim, is.SessionClaim = cmp.Or(is.UserClaim, c.UserClaim), cmp.Or(is.SessionClaim, c.SessionClaim)
+		is.RolesClaim, is.ActiveClaim = cmp.Or(is.RolesClaim, c.RolesClaim), cmp.Or(is.ActiveClaim, c.ActiveClaim)
 	}
 	if err := errors.Join(c.problems()...); err != nil {
 		return nil, err
 	}
-	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, sessionOptional: c.SessionOptional, uses: newUses(c.RefusedUses, c.AcceptedUses)}
+	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, sessionOptional: c.SessionOptional, validRole: c.ValidRole, uses: newUses(c.RefusedUses, c.AcceptedUses)}
 	for _, is := range c.Issuers {
 		v.issuers[is.Name] = is.compile()
 	}
@@ -80,7 +88,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
 			MaximumWeight: uint64(c.Remember),
 			Weigher: func(token string, found verified) uint32 {
-				return uint32(len(token)+len(found.payload)) + tokenOverhead //nolint:gosec // at most twice maxLength
+				return uint32(len(token)+len(found.payload)+found.claims.User.size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
 			},
 		})}
 	}
@@ -89,7 +97,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 
 // own returns the issuer of the Config's own keys.
 func (c Config) own() Issuer {
-	return Issuer{Name: c.Issuer, Keys: c.Keys, Audiences: c.Audiences, UserClaim: c.UserClaim, SessionClaim: c.SessionClaim}
+	return Issuer{Name: c.Issuer, Keys: c.Keys, Audiences: c.Audiences, UserClaim: c.UserClaim, SessionClaim: c.SessionClaim, RolesClaim: c.RolesClaim, ActiveClaim: c.ActiveClaim}
 }
 
 // compile converts an Issuer without problems to an issuer.
@@ -97,6 +105,7 @@ func (is Issuer) compile() *issuer {
 	out := &issuer{
 		name: is.Name, keys: make(map[string][]key, len(is.Keys)), audiences: slices.Clone(is.Audiences),
 		userClaim: claimPath(is.UserClaim), sessionClaim: claimPath(is.SessionClaim), keysUnknown: is.KeysUnknown,
+		rolesClaim: claimPath(is.RolesClaim), activeClaim: claimPath(is.ActiveClaim),
 	}
 	for _, k := range is.Keys {
 		if k.ID == AnyKID {
@@ -120,6 +129,9 @@ func (c Config) problems() []error {
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		found = append(found, Misconfigured("leeway", "is %v; want 0s to %v", c.Leeway, maxLeeway))
+	}
+	if c.RolesClaim != "" && c.ValidRole == nil {
+		found = append(found, Misconfigured("", "the roles of tokens need a ValidRole"))
 	}
 	found = append(found, c.useProblems()...)
 	for i, is := range c.Issuers {
@@ -175,7 +187,12 @@ func (is Issuer) claimProblems(section string) []error {
 	for _, claim := range []struct{ field, name string }{
 		{"user_claim", is.UserClaim},
 		{"session_claim", is.SessionClaim},
+		{"roles_claim", is.RolesClaim},
+		{"active_claim", is.ActiveClaim},
 	} {
+		if claim.name == "" {
+			continue
+		}
 		if strings.TrimSpace(claim.name) != claim.name {
 			report(claim.field, "%q has leading or trailing white space; want the name of a claim", claim.name)
 		}
@@ -191,6 +208,22 @@ func (is Issuer) claimProblems(section string) []error {
 	// A token with names that differ only in case is rejected.
 	if fold(is.UserClaim) == fold(is.SessionClaim) {
 		report("session_claim", "is %q, the same as user_claim; want two different claims", is.SessionClaim)
+	}
+	return append(found, is.userClaimProblems(section)...)
+}
+
+// userClaimProblems checks that the claims that say something about a user have no other meaning.
+func (is Issuer) userClaimProblems(section string) []error {
+	var found []error
+	if is.ActiveClaim != "" && is.RolesClaim == "" {
+		found = append(found, Misconfigured(section+"active_claim", "is %q, and there is no roles_claim; want both", is.ActiveClaim))
+	}
+	others := append(slices.Clip(readNames), is.UserClaim, is.SessionClaim)
+	for _, claim := range []struct{ field, name string }{{"roles_claim", is.RolesClaim}, {"active_claim", is.ActiveClaim}} {
+		if claim.name != "" && slices.ContainsFunc(others, func(other string) bool { return fold(other) == fold(claim.name) }) {
+			found = append(found, Misconfigured(section+claim.field, "is %q, a claim with another meaning; want a claim of its own", claim.name))
+		}
+		others = append(others, claim.name)
 	}
 	return found
 }

@@ -12,6 +12,7 @@
 // of the token. [ParsePublicKey] and [ParseKeySet] read public keys.
 //
 // Package authz calls it for each bearer credential. It never calls a store and does not
-// read the clock. [Claims] has only the user id, the session id and the expiry. Conditions
-// read other claims through [Verifier.Payload].
+// read the clock. [Claims] has the user id, the session id and the dates, and the roles only if
+// the configuration names a claim for them. Conditions read other claims through
+// [Verifier.Payload].
 package token

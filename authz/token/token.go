@@ -30,6 +30,7 @@ type Claims struct {
 	SessionID string    // "" if the token has none and need not have one
 	ExpiresAt time.Time // exp, without the leeway
 	IssuedAt  time.Time // iat; the zero Time if there is none
+	User      *User     // nil unless a claim with roles is configured; never modified
 }
 
 // A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
@@ -41,6 +42,7 @@ type Verifier struct {
 	uses    uses
 	// sessionOptional is Config.SessionOptional.
 	sessionOptional bool
+	validRole       func(name string) bool
 	known           *remembered // nil if there is no cache
 }
 
@@ -52,6 +54,8 @@ type issuer struct {
 	audiences    []string         // empty accepts any
 	userClaim    claimPath
 	sessionClaim claimPath
+	rolesClaim   claimPath // "": Claims.User is nil
+	activeClaim  claimPath // "": every user is active
 	keysUnknown  bool
 }
 

@@ -46,7 +46,7 @@ failed or a file is not valid, 2 for wrong usage.
 A file names its policy in policy_file (a path relative to the folder of the file), or holds the
 policy as text in policy. A file with neither uses the policy of --policy, of the configuration
 in --config, or of WARDER_POLICY. With --config, the tests also use client_ip, identity, api_key,
-strip_headers and the claims of jwt from the configuration. Its secrets are not read; tokens are
+strip_headers, directory.users and the claims of jwt from the configuration. Its secrets are not read; tokens are
 signed with a key for tests. A policy or config in a file wins over WARDER_POLICY and
 WARDER_CONFIG, and is an error together with --policy or --config.
 
@@ -60,7 +60,7 @@ WARDER_CONFIG, and is an error together with --policy or --config.
 
 want is allow, deny or would_deny (a denial in shadow), optionally followed by the reason. These
 keys of a case describe the request: request (METHOD PATH), host, peer, headers, as_user (sends a
-valid token of the user), token (its claims, or what is wrong with it), api_key, principal,
+valid token of the user, with the roles of the user where directory.users is token), token (its claims, or what is wrong with it), api_key, principal,
 chosen_route, now. These check the answer: status, route (the id of the route that wins, "" for
 none), upstream and upstream_absent (headers that the application gets), identity (all identity
 headers), response (headers of a denial), want_client_ip, challenge, cors. skip gives the reason
@@ -238,6 +238,12 @@ func (t *run) readConfig() error {
 	var out policytest.Config
 	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
+	if c.UsersInTokens() {
+		out.Directory.Users, out.JWT.RolesClaim, out.JWT.ActiveClaim = "token", c.RolesClaim(), c.JWT.ActiveClaim
+		if c.OwnersKnown() {
+			out.Directory.UsersQuery = c.Directory.UsersQuery
+		}
+	}
 	out.Sessions.Rule = string(c.Sessions.Rule)
 	if absent := c.Revocations(); absent != nil {
 		out.Sessions.KeyTemplate, out.Sessions.RevokedBefore = absent.KeyTemplates, absent.RevokedBefore

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -22,6 +23,7 @@ const DefaultPath = "/etc/warder/warder.yaml"
 const (
 	defaultPolicyPath = "/etc/warder/policy.yaml"
 	defaultRedisURL   = "redis://127.0.0.1:6379/0"
+	defaultRolesClaim = "roles"
 )
 
 func defaultConfig() *Config {
@@ -29,10 +31,11 @@ func defaultConfig() *Config {
 		Listen:   ListenKeys{GRPC: "127.0.0.1:9191", Admin: "127.0.0.1:9192", SocketMode: "0660"},
 		Policy:   defaultPolicyPath,
 		Deadline: 200 * time.Millisecond,
-		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", Overlap: time.Hour},
+		JWT:      JWTKeys{UserClaim: "sub", SessionClaim: "jti", RolesClaim: defaultRolesClaim, Overlap: time.Hour},
 		APIKey:   APIKeyKeys{Header: "X-API-Key"},
 		Sessions: SessionsKeys{Rule: rulePresent, KeyTemplate: keyTemplates{"session:{user_id}:{jti}"}, Consistency: consistencyStrict, Timeout: 100 * time.Millisecond, PasswordLifetime: defaultPasswordLifetime},
 		Directory: DirectoryKeys{
+			Users:        usersInDatabase,
 			UsersQuery:   "SELECT is_active, roles FROM users WHERE id = $1",
 			APIKeysQuery: "SELECT prefix, scopes, is_active, expires_at, user_id FROM api_keys WHERE key_hash = $1",
 			APIKeys:      switchedOn,
@@ -182,6 +185,24 @@ func (c *Config) PolicyKnown() bool { return !c.reader.incomplete || c.Policy !=
 
 // APIKeysOff reports whether directory.api_keys is off.
 func (c *Config) APIKeysOff() bool { return c.Directory.APIKeys == switchedOff }
+
+// UsersInTokens reports whether the roles and the state of users are in tokens: directory.users is
+// token.
+func (c *Config) UsersInTokens() bool { return c.Directory.Users == usersInTokens }
+
+// OwnersKnown reports whether the owners of API keys can be looked up if users are in tokens: in a
+// file, or by a users_query that is written.
+func (c *Config) OwnersKnown() bool {
+	return c.Directory.File != "" || c.reader.given("directory.users_query")
+}
+
+// RolesClaim returns the claim with the roles, or "" if users are not in tokens.
+func (c *Config) RolesClaim() string {
+	if !c.UsersInTokens() {
+		return ""
+	}
+	return cmp.Or(c.JWT.RolesClaim, defaultRolesClaim)
+}
 
 // UsePolicy replaces the path of the policy by the value of a flag.
 func (c *Config) UsePolicy(path string) { c.Policy = filePath(path) }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"warder/authz"
 	"warder/authz/jwks"
 	"warder/authz/mask"
 	"warder/authz/token"
@@ -26,6 +27,8 @@ type JWT struct {
 	Leeway                  time.Duration
 	Overlap                 time.Duration // how long a replaced secret is accepted
 	UserClaim, SessionClaim string
+	// RolesClaim is "" unless the roles and the state of users are in tokens.
+	RolesClaim, ActiveClaim string
 	SessionOptional         bool     // a token need not be of a session
 	RefusedUses             []string // besides the built-in ones
 	AcceptedUses            []string
@@ -36,6 +39,7 @@ type JWTIssuer struct {
 	Name                    string
 	Audiences               []string
 	UserClaim, SessionClaim string
+	RolesClaim, ActiveClaim string
 	Remote                  *jwks.Config // where the keys are; nil if they are in Keys
 }
 
@@ -91,13 +95,14 @@ func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim, SessionOptional: s.SessionOptional,
 		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
-		Remember: remember,
+		Remember:   remember,
+		RolesClaim: s.RolesClaim, ActiveClaim: s.ActiveClaim, ValidRole: authz.ValidName,
 	}
 	whole := len(keys) == len(s.Keys)
 	for i, is := range s.Issuers {
 		known, fetched := fetched[i]
 		c.Issuers = append(c.Issuers, token.Issuer{
-			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim,
+			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, RolesClaim: is.RolesClaim, ActiveClaim: is.ActiveClaim,
 			Keys: known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
 		})
 	}
@@ -217,6 +222,7 @@ func (c *Config) resolveJWT() JWT {
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
 		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, SessionOptional: c.sessionOptional(), RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
+	c.resolveUserClaims(&s)
 	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
 		r.fail("jwt.overlap", "is %v; use 0s to 24h, at least as long as a token lives", c.JWT.Overlap)
 	}
@@ -251,6 +257,28 @@ func (c *Config) resolveJWT() JWT {
 		r.failWith("jwt", "jwt", err)
 	}
 	return s
+}
+
+// resolveUserClaims adds the claims with the roles and the state of users, if tokens have them.
+func (c *Config) resolveUserClaims(s *JWT) {
+	r := c.reader
+	claims := map[string]string{"jwt.roles_claim": c.JWT.RolesClaim, "jwt.active_claim": c.JWT.ActiveClaim}
+	for i := range c.JWT.Issuers {
+		field := strict.Index("jwt.issuers", i)
+		claims[field+".roles_claim"], claims[field+".active_claim"] = c.JWT.Issuers[i].RolesClaim, c.JWT.Issuers[i].ActiveClaim
+	}
+	for field, name := range claims {
+		first, _, _ := strings.Cut(name, ".")
+		switch {
+		case !c.UsersInTokens() && r.given(field):
+			r.warn(field, "has no effect, because the roles and the state of users are those of the directory; write directory.users: token, or leave it out")
+		case c.UsersInTokens() && strings.HasSuffix(first, "user_metadata"):
+			r.warn(field, "%q is in user_metadata, which users may change themselves at Supabase and Auth0; name a claim such as app_metadata.roles", name)
+		}
+	}
+	if c.UsersInTokens() {
+		s.RolesClaim, s.ActiveClaim = c.RolesClaim(), c.JWT.ActiveClaim
+	}
 }
 
 // resolveKey reads a key. A problem with what it reads is reported. algorithms are for a key set.
@@ -310,6 +338,9 @@ func (c *Config) resolveIssuer(s *JWT, i int) {
 	r, is := c.reader, &c.JWT.Issuers[i]
 	field := strict.Index("jwt.issuers", i)
 	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim}
+	if c.UsersInTokens() {
+		out.RolesClaim, out.ActiveClaim = is.RolesClaim, is.ActiveClaim
+	}
 	var given []string
 	for _, has := range []struct {
 		name string

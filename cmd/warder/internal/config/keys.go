@@ -97,6 +97,10 @@ type JWTKeys struct {
 	UserClaim string `json:"user_claim" jsonschema_extras:"default=sub"`
 	// The claim that holds the id of the session, or a path to it.
 	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
+	// The claim that holds the roles of the user, or a path to it, such as realm_access.roles. For directory.users: token.
+	RolesClaim string `json:"roles_claim" jsonschema_extras:"default=roles"`
+	// The claim that is true if the user is active, or a path to it. Absent: the user of every valid token is active. For directory.users: token.
+	ActiveClaim string `json:"active_claim"`
 	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
 	RefusedUses []string `json:"refused_uses"`
 	// Built-in kinds of tokens that are accepted nevertheless.
@@ -153,6 +157,10 @@ type JWTIssuerKeys struct {
 	UserClaim string `json:"user_claim"`
 	// The claim that holds the id of the session, or a path to it. Absent: that of jwt.
 	SessionClaim string `json:"session_claim"`
+	// The claim that holds the roles of the user, or a path to it. Absent: that of jwt.
+	RolesClaim string `json:"roles_claim"`
+	// The claim that is true if the user is active, or a path to it. Absent: that of jwt.
+	ActiveClaim string `json:"active_claim"`
 }
 
 // A JWTKeyKeys is a key that tokens are signed with: secret, secret_file, public_key_file or jwks_file.
@@ -243,6 +251,8 @@ type DirectoryKeys struct {
 	PasswordLifetime time.Duration `json:"password_lifetime" jsonschema_extras:"default=10m0s"`
 	// A YAML file with users and API keys, instead of a database.
 	File filePath `json:"file"`
+	// Where the roles and the state of users are. database is the database or the file. token takes them from the claims of each token, so that a change is seen with a new token only; users are then looked up for the owners of API keys alone, and only in a file or by a users_query that is written.
+	Users word `json:"users" jsonschema:"enum=database,enum=token" jsonschema_extras:"default=database"`
 	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
 	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
 	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.

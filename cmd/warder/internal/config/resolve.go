@@ -58,6 +58,9 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	s.ClientIP = c.resolveClientIP()
 	c.checkIdentity(s)
 	s.Log.Mask = c.resolveMask()
+	if s.Directory.UsersInTokens && s.Directory.NoAPIKeys && s.Directory.File != "" && !s.Sessions.InMemory() {
+		r.warn("directory.file", "is not used, because users are in tokens, directory.api_keys is off and sessions are not in memory; leave it out")
+	}
 	if s.Sessions.InMemory() && s.Directory.File == "" {
 		c.warnNoFile(s.Sessions)
 	}
@@ -201,15 +204,40 @@ func (c *Config) socketMode() fs.FileMode {
 	return fs.FileMode(mode)
 }
 
+// The values of directory.users.
+const (
+	usersInDatabase = "database"
+	usersInTokens   = "token"
+)
+
+// checkUsers warns of what has no effect where users are in tokens and there are no API keys.
+func (c *Config) checkUsers(s Directory) {
+	r := c.reader
+	if !s.UsersInTokens || !s.NoAPIKeys {
+		return
+	}
+	if r.given("directory.users_query") {
+		r.warn("directory.users_query", "has no effect, because users are in tokens and there are no API keys whose owners it could find; leave it out")
+	}
+	if s.File == "" && c.databaseURL().isSet() {
+		r.warn("directory.database_url", "is not used, because users are in tokens and directory.api_keys is off; leave it out")
+	}
+}
+
 func (c *Config) resolveDirectory() Directory {
 	r, d := c.reader, &c.Directory
 	s := Directory{
 		File: string(d.File), UsersQuery: d.UsersQuery, APIKeysQuery: d.APIKeysQuery, Commands: postgres.Commands(d.Commands), NoAPIKeys: c.APIKeysOff(),
+		UsersInTokens: c.UsersInTokens(), NoUsers: c.UsersInTokens() && d.File == "" && (!c.OwnersKnown() || c.APIKeysOff()),
 		MaxStaleness: d.MaxStaleness, Standby: d.Standby, MaxStandbyLag: d.MaxStandbyLag, Timeout: d.Timeout,
 		MaxConnections: int(d.MaxConnections),
 	}
 	if s.NoAPIKeys && r.given("directory.api_keys_query") {
 		r.warn("directory.api_keys_query", "has no effect, because directory.api_keys is off; leave it out")
+	}
+	c.checkUsers(s)
+	if d.File == "" && !s.UsesDatabase() {
+		return s
 	}
 	source := c.databaseURL()
 	url, ok := source.read(r)
@@ -240,6 +268,8 @@ func (c *Config) resolveDirectory() Directory {
 		if _, err := OpenDirectory(s); err != nil {
 			r.directoryFile(s.File, err)
 		}
+	case s.UsersInTokens && !r.incomplete && !source.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
+		r.fail("directory", "has no place of API keys; write directory.api_keys: off if there are none, or set DATABASE_URL or DATABASE_URL_FILE, or database_url, database_url_file or file")
 	case !r.incomplete && !source.isSet() && !r.given("directory.file") && !r.given("directory.database_url") && !r.given("directory.database_url_file"):
 		r.fail("directory", "missing; set DATABASE_URL or DATABASE_URL_FILE, or directory.database_url, database_url_file or file in the configuration file")
 	}

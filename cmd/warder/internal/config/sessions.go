@@ -175,4 +175,8 @@ func (c *Config) choose(s *Settings) {
 	if s.Sessions.Rule == RuleNone {
 		add("sessions.rule", "none: a token is accepted until it expires, whoever logs out meanwhile; keep tokens short-lived")
 	}
+	if s.Directory.UsersInTokens {
+		add("directory.users", "token: the roles and the state of a user are those of the token. Who can set claims at an issuer can make an admin, "+
+			"and a change, also that a user is no longer active, is seen only with a new token, unless the session is ended; keep tokens short-lived")
+	}
 }

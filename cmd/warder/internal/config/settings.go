@@ -105,6 +105,8 @@ type Directory struct {
 	UsersQuery, APIKeysQuery string
 	Commands                 postgres.Commands // of warder key
 	NoAPIKeys                bool              // API keys are off
+	UsersInTokens            bool              // the roles and the state of users are in tokens
+	NoUsers                  bool              // users are in tokens, and the owners of API keys cannot be looked up
 	MaxStaleness             time.Duration     // 0 disables the cache
 	Standby                  bool              // a standby may answer
 	MaxStandbyLag            time.Duration     // the maximum age of the data of a standby
@@ -114,6 +116,9 @@ type Directory struct {
 	DatabaseURLFile, PasswordFile SecretFile
 	PasswordCommand               *PasswordCommand // prints Password; nil if no program does
 }
+
+// UsesDatabase reports whether there is a database to ask.
+func (d Directory) UsesDatabase() bool { return d.File == "" && !(d.NoUsers && d.NoAPIKeys) }
 
 // Log contains the settings of warder's own log and the decision log.
 type Log struct {

@@ -50,7 +50,7 @@ func (c Sessions) RedisSecrets() redis.Secrets {
 // Postgres returns the configuration of the store of users and API keys in Postgres.
 func (c Directory) Postgres(log *slog.Logger) postgres.Config {
 	return postgres.Config{
-		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery, NoAPIKeys: c.NoAPIKeys,
+		DatabaseURL: c.DatabaseURL.Reveal(), Password: c.Password.Reveal(), UsersQuery: c.UsersQuery, APIKeysQuery: c.APIKeysQuery, NoAPIKeys: c.NoAPIKeys, NoUsers: c.NoUsers,
 		AwaitPassword: c.PasswordCommand != nil,
 		Standby:       c.Standby, MaxStandbyLag: c.MaxStandbyLag, Timeout: c.Timeout, MaxConns: c.MaxConnections, Log: log,
 	}

@@ -61,7 +61,7 @@ func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Se
 		return err
 	}
 	w := &walk{report: r, stores: of, Verifier: verifier}
-	decision, err := operator.Decide(ctx, authz.Config{Tokens: w, Sessions: w, Users: w, APIKeys: w}, header, value)
+	decision, err := operator.Decide(ctx, authz.Config{Tokens: w, Sessions: w, Users: w, APIKeys: w, UsersInTokens: s.Directory.UsersInTokens}, header, value)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,14 @@ func (r *report) examineCredential(ctx context.Context, of *stores, s *config.Se
 		r.say("credential", good, "", "accepted: %s", why)
 		return nil
 	}
-	r.say("credential", broken, decidedBy(decision.Reason(), decision.Detail().String()), "refused: %s", why)
+	decides := decidedBy(decision.Reason(), decision.Detail().String())
+	if s.Directory.UsersInTokens && decides == "directory.users_query" {
+		decides = "directory.users"
+		if decision.Principal().Method == authz.MethodSession {
+			decides = "jwt.active_claim"
+		}
+	}
+	r.say("credential", broken, decides, "refused: %s", why)
 	return nil
 }
 
@@ -124,8 +131,24 @@ func (w *walk) Verify(text string, now time.Time) (token.Claims, error) {
 		}
 		w.report.say("credential.token", good, "jwt", "the token is valid until %s, for user %s and %s",
 			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, session)
+		w.sayUser(claims)
 	}
 	return claims, err
+}
+
+// sayUser says what the token says about its user, if users are in tokens.
+func (w *walk) sayUser(claims token.Claims) {
+	const setting = "directory.users"
+	u := claims.User
+	switch {
+	case u == nil:
+	case !u.Active:
+		w.report.say("credential.user", broken, setting, "by the token user %s is not active: %s", claims.UserID, u.ActiveDetail)
+	case u.RolesDetail != token.Detail{}:
+		w.report.say("credential.user", warning, setting, "by the token user %s is active, with the roles: %s; %s", claims.UserID, names(u.Roles), u.RolesDetail)
+	default:
+		w.report.say("credential.user", good, setting, "by the token user %s is active, with the roles: %s", claims.UserID, names(u.Roles))
+	}
 }
 
 // Alive implements [authz.Sessions].
@@ -168,6 +191,9 @@ func (w *walk) User(ctx context.Context, id string) (authz.User, error) {
 	const setting = "directory.users_query"
 	user, err := w.stores.users.User(ctx, id)
 	switch {
+	case w.stores.users == authz.Users(authz.NoUsers{}):
+		w.report.say("credential.user", broken, "directory.users", "the key has an owner, %s, who cannot be looked up, because users are in tokens; "+
+			"write a directory.users_query that finds owners, or give keys no owner", id)
 	case errors.Is(err, authz.ErrNotFound):
 		w.report.say("credential.user", broken, setting, "there is no user %s", id)
 	case err != nil:

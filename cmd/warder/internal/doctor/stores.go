@@ -49,7 +49,7 @@ func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
 			of.sessions = of.redis
 		}
 	}
-	if s.Directory.File == "" {
+	if s.Directory.UsesDatabase() {
 		settings := s.Directory
 		settings.Timeout = operator.Patience
 		if settings, err = settings.LogIn(ctx); err != nil {
@@ -60,6 +60,9 @@ func (r *report) openStores(ctx context.Context, s *config.Settings) *stores {
 		} else {
 			of.users, of.apiKeys = of.postgres, of.postgres
 		}
+	}
+	if s.Directory.NoUsers {
+		of.users = authz.NoUsers{}
 	}
 	if of.keysOff = s.Directory.NoAPIKeys; of.keysOff {
 		of.apiKeys = memory.New(nil)
@@ -150,7 +153,14 @@ func (r *report) protected(check, setting, how, right string) {
 
 func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory, s config.Directory) {
 	const setting = "directory.database_url"
-	if store == nil {
+	if s.UsersInTokens {
+		r.say("directory.users", good, "directory.users", "the roles and the state of users are in tokens: --token-file shows those of one")
+	}
+	switch {
+	case store == nil && s.File == "":
+		r.say("directory", good, "directory.users", "there is no directory: users are in tokens, and API keys are off")
+		return
+	case store == nil:
 		r.say("directory", good, "directory.file", "users and keys are in a file")
 		return
 	}
@@ -171,7 +181,11 @@ func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory,
 		}
 		return
 	}
-	r.say("directory", good, setting, "Postgres answers, and both queries fit")
+	fit := "both queries fit"
+	if s.NoUsers || s.NoAPIKeys {
+		fit = "its query fits"
+	}
+	r.say("directory", good, setting, "Postgres answers, and %s", fit)
 	e, err := store.Examine(ctx)
 	if err != nil {
 		r.fault("directory", setting, err)

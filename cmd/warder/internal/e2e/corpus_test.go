@@ -159,6 +159,12 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		if is.SessionClaim != "" {
 			issuer["session_claim"] = is.SessionClaim
 		}
+		if is.RolesClaim != "" {
+			issuer["roles_claim"] = is.RolesClaim
+		}
+		if is.ActiveClaim != "" {
+			issuer["active_claim"] = is.ActiveClaim
+		}
 		issuers = append(issuers, issuer)
 	}
 	client := map[string]any{}
@@ -176,6 +182,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(jwt, "accepted_uses", c.JWT.AcceptedUses != nil, c.JWT.AcceptedUses)
 	set(jwt, "user_claim", c.JWT.UserClaim != "", c.JWT.UserClaim)
 	set(jwt, "session_claim", c.JWT.SessionClaim != "", c.JWT.SessionClaim)
+	set(jwt, "roles_claim", c.JWT.RolesClaim != "", c.JWT.RolesClaim)
+	set(jwt, "active_claim", c.JWT.ActiveClaim != "", c.JWT.ActiveClaim)
 	set(client, "source", c.ClientIP.Source != "", string(c.ClientIP.Source))
 	set(client, "trusted_proxies", c.ClientIP.TrustedProxies != nil, texts(c.ClientIP.TrustedProxies))
 	set(client, "xff_num_trusted_hops", c.ClientIP.TrustedHops != 0, c.ClientIP.TrustedHops)
@@ -185,6 +193,9 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(identity, "remove_authorization", c.Identity.RemoveAuthorization, true)
 	set(identity, "remove_credentials", c.Identity.RemoveCredentials, true)
 	set(jwt, "sources", c.JWT.Sources != nil, sourceKeys(c.JWT.Sources))
+	directory := map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"}
+	set(directory, "users", c.Directory.Users != "", c.Directory.Users)
+	set(directory, "users_query", c.Directory.UsersQuery != "", c.Directory.UsersQuery)
 	sessions := map[string]any{"redis_url_file": r.write("redis", redisURL(r.redis, "")), "timeout": "8s"}
 	set(sessions, "rule", c.Sessions.Rule != "", c.Sessions.Rule)
 	set(sessions, "key_template", c.Sessions.KeyTemplate != nil, c.Sessions.KeyTemplate)
@@ -193,7 +204,7 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		"jwt":       jwt,
 		"deadline":  "10s",
 		"sessions":  sessions,
-		"directory": map[string]any{"database_url_file": r.write("database", r.postgres.URL()), "timeout": "8s"},
+		"directory": directory,
 	}
 	set(config, "client_ip", len(client) > 0, client)
 	set(config, "identity", len(identity) > 0, identity)

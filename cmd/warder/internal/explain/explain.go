@@ -52,7 +52,9 @@ sent. The exit code is 0 for every decision.
 
 It uses no Redis and no Postgres. --as-user makes the request one of an active user with a
 live session, --as-api-key one with an active API key; without them there is no credential.
---claims adds claims to the token of --as-user, for conditions (when:). A token or a key in a
+--claims adds claims to the token of --as-user, for conditions (when:). Where directory.users is
+token, --roles are put into the token at jwt.roles_claim, and the user is active; instead --claims
+may hold these claims as an issuer writes them. A token or a key in a
 --header cannot be verified, because explain has neither your secrets nor your stores: it is
 treated as forged.
 
@@ -217,6 +219,9 @@ type Settings struct {
 	ClientIP   authz.ClientIPResolver
 	Configured bool
 	Shadow     bool // denials are not enforced on any route
+	// RolesClaim and ActiveClaim are the claims of a token with the roles and the state of its user.
+	// RolesClaim is "" if they are in the directory.
+	RolesClaim, ActiveClaim string
 	// NoSessions says that sessions.rule is none: no session is asked for.
 	NoSessions bool
 }
@@ -238,7 +243,10 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	}
 	s := config.Settings{Sources: c.Sources(), Identity: c.IdentitySettings()}
 	resolver, err := authz.NewClientIPResolver(client)
-	return Settings{Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions()}, err
+	return Settings{
+		Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions(),
+		RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim,
+	}, err
 }
 
 // explainSession is the session ID of --as-user.
@@ -247,7 +255,7 @@ const explainSession = "explain"
 // explain decides one request by the engine and builds the response of the service.
 func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settings) (*Explanation, error) {
 	own := HeaderNames(in)
-	store, verifier, err := o.credentials(in, s.Identity.Sources)
+	store, verifier, err := o.credentials(in, s)
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +266,7 @@ func (o *options) explain(ctx context.Context, in *authv3.CheckRequest, s Settin
 	if o.principal != "" {
 		source(in).Principal = o.principal
 	}
-	engine, err := s.Identity.NewEngine(authz.Config{Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, Shadow: s.Shadow})
+	engine, err := s.Identity.NewEngine(authz.Config{Policy: s.Policy, Tokens: verifier, Sessions: store, Users: store, APIKeys: store, Shadow: s.Shadow, UsersInTokens: s.RolesClaim != ""})
 	if err != nil {
 		return nil, err
 	}
@@ -300,14 +308,18 @@ func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.O
 
 // credentials adds the credentials of --as-user and --as-api-key to the request. It returns a
 // store and a verifier that accept these credentials and no others.
-func (o *options) credentials(in *authv3.CheckRequest, sources authz.Sources) (*memory.Store, *token.Verifier, error) {
+func (o *options) credentials(in *authv3.CheckRequest, s Settings) (*memory.Store, *token.Verifier, error) {
 	secret := []byte(rand.Text() + rand.Text()) // random: any token in a header fails
-	verifier, err := token.NewVerifier(token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}})
+	c := token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}}
+	if s.RolesClaim != "" {
+		c.RolesClaim, c.ActiveClaim, c.ValidRole = s.RolesClaim, s.ActiveClaim, authz.ValidName
+	}
+	verifier, err := token.NewVerifier(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("jwt: %w", err)
 	}
 	store := memory.New(nil)
-	tokens, apiKeys := sources.All()
+	tokens, apiKeys := s.Identity.Sources.All()
 	if o.user != "" {
 		roles, _ := authz.NewNames(o.roles)
 		store.PutUser(o.user, authz.User{Active: true, Roles: roles})
@@ -315,6 +327,9 @@ func (o *options) credentials(in *authv3.CheckRequest, sources authz.Sources) (*
 		claims := jwt.MapClaims{}
 		if o.claims != "" {
 			claims, _ = readClaims(o.claims) // was checked before
+		}
+		if err := o.addUserClaims(claims, s); err != nil {
+			return nil, nil, err
 		}
 		claims["sub"], claims["jti"], claims["exp"] = o.user, explainSession, time.Now().Add(time.Hour).Unix()
 		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
@@ -330,4 +345,31 @@ func (o *options) credentials(in *authv3.CheckRequest, sources authz.Sources) (*
 		carry(in, apiKeys[0], key)
 	}
 	return store, verifier, nil
+}
+
+// addUserClaims adds the roles and the state of --as-user to the claims, if users are in tokens.
+// Claims that are there already stay.
+func (o *options) addUserClaims(claims jwt.MapClaims, s Settings) error {
+	if s.RolesClaim == "" {
+		return nil
+	}
+	put := func(path string, value any) error {
+		if token.PutClaim(claims, path, value) {
+			return nil
+		}
+		return fmt.Errorf("--claims: nothing can be put at %s, because a claim on the way to it is not an object", path)
+	}
+	switch there := token.HasClaim(claims, s.RolesClaim); {
+	case there && len(o.roles) > 0:
+		return fmt.Errorf("both --roles and %s in --claims give the roles of the user; leave one of them out", s.RolesClaim)
+	case !there:
+		roles, _ := authz.NewNames(o.roles)
+		if err := put(s.RolesClaim, cli.SomeOrEmpty(roles)); err != nil {
+			return err
+		}
+	}
+	if s.ActiveClaim == "" || token.HasClaim(claims, s.ActiveClaim) {
+		return nil
+	}
+	return put(s.ActiveClaim, true)
 }

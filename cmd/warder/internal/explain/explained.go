@@ -444,7 +444,7 @@ func (x Answer) failure(route *policy.Route) string {
 	case authz.ReasonAPIKeyMalformed:
 		return "the API key is not 8 to 256 characters of A-Z a-z 0-9 . _ ~ + / = -"
 	case authz.ReasonRoleMissing, authz.ReasonScopeMissing:
-		return x.rights(route) + "; the route is for " + strings.Join(routes.WaysIn(route), " or ")
+		return withDetail(x.rights(route), d) + "; the route is for " + strings.Join(routes.WaysIn(route), " or ")
 	case authz.ReasonConditionFalse:
 		if fault := d.Fault(); fault != nil {
 			return fmt.Sprintf("no result, and so not allowed (%v): %s", fault, route.Condition)

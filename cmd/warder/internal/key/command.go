@@ -170,6 +170,9 @@ func checkOwner(ctx context.Context, c *config.Config, owner string) error {
 	switch {
 	case errors.Is(err, authz.ErrNotFound):
 		return fmt.Errorf("user %s does not exist, so the key would be refused (user_unknown); nothing was stored", owner)
+	case errors.Is(err, operator.ErrUsersInTokens):
+		return fmt.Errorf("the owner %s cannot be looked up, so the key would be refused (user_unknown); nothing was stored. "+
+			"Users are in tokens (directory.users): leave the owner out, or write a directory.users_query that finds owners", owner)
 	case err != nil:
 		return err
 	case !user.Active:

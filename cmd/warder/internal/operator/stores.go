@@ -157,6 +157,9 @@ func databaseSettings(ctx context.Context, c *config.Config) (config.Directory, 
 	if err != nil {
 		return d, err
 	}
+	if !d.UsesDatabase() && d.File == "" {
+		return d, errors.New("users are in tokens (directory.users) and directory.api_keys is off, so there is no database")
+	}
 	if d.File != "" {
 		return d, fmt.Errorf("users and keys are in directory.file (%s), not in a database; change that file", d.File)
 	}
@@ -176,12 +179,19 @@ func OpenKeys(ctx context.Context, c *config.Config, access Access) (*postgres.A
 	return postgres.OpenAdmin(ctx, d.Postgres(nil), d.Commands, access == Writes)
 }
 
+// ErrUsersInTokens says that users cannot be looked up.
+var ErrUsersInTokens = errors.New("directory.users is token, so the roles and the state of a user are in the user's tokens; warder doctor --token-file shows those of one")
+
 // FindUser looks a user up as the service does, in the database or in directory.file. The error
-// is [authz.ErrNotFound] if there is no such user.
+// is [authz.ErrNotFound] if there is no such user, and [ErrUsersInTokens] if users cannot be looked
+// up.
 func FindUser(ctx context.Context, c *config.Config, id string) (authz.User, error) {
 	d, err := c.ResolveDirectory()
 	if err != nil {
 		return authz.User{}, err
+	}
+	if d.NoUsers {
+		return authz.User{}, ErrUsersInTokens
 	}
 	if d.File != "" {
 		file, err := config.OpenDirectory(d)

@@ -35,9 +35,12 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 	} else {
 		opened.Sessions = m.CountedSessions(s.Sessions.WithoutRedis(file))
 	}
-	if s.Directory.File == "" {
+	if s.Directory.UsesDatabase() {
 		err := opened.addPostgres(s.Directory, log, m)
 		found = append(found, cli.ProblemsOf("", err)...)
+	}
+	if s.Directory.NoUsers {
+		opened.Users = authz.NoUsers{}
 	}
 	if s.Directory.NoAPIKeys {
 		opened.APIKeys = m.CountedAPIKeys(noAPIKeys{})
@@ -185,7 +188,9 @@ func (s *Stores) guard(directory *postgres.Directory, c config.Directory, log *s
 		Store: "api_keys", Failed: postgres.IsOutage, Renew: directory.Renew, Timeout: c.Timeout, Log: log, Now: time.Now,
 	})
 	s.Users, s.APIKeys = users, keys
-	s.Available = append(s.Available, metrics.Availability{Store: "users", Now: users.Available})
+	if !c.NoUsers {
+		s.Available = append(s.Available, metrics.Availability{Store: "users", Now: users.Available})
+	}
 	if !c.NoAPIKeys {
 		s.Available = append(s.Available, metrics.Availability{Store: "api_keys", Now: keys.Available})
 	}

@@ -178,6 +178,7 @@ func (s *Server) makeEngines(in inputs) (err error) {
 	c := authz.Config{
 		Policy: in.routes, Tokens: in.tokens,
 		Sessions: s.stores.Sessions, Users: s.stores.Users, APIKeys: s.stores.APIKeys, Shadow: s.options.Shadow,
+		UsersInTokens: s.settings.Directory.UsersInTokens,
 	}
 	if s.engine, err = s.settings.IdentityConfig().NewEngine(c); err != nil {
 		return err
@@ -240,6 +241,7 @@ func (s *Server) details(status *policyStatus) func() string {
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+		RolesClaim: s.settings.JWT.RolesClaim, ActiveClaim: s.settings.JWT.ActiveClaim,
 		NoSessions: s.settings.Sessions.Rule == config.RuleNone,
 	})
 }

@@ -63,7 +63,9 @@ func (s *Stores) traced(t *traces.Tracing, c *config.Settings) *Stores {
 	}
 	traced := *s
 	traced.Sessions = t.Sessions(s.Sessions, sessions)
-	traced.Users = t.Users(s.Users, directory)
+	if _, none := s.Users.(authz.NoUsers); !none {
+		traced.Users = t.Users(s.Users, directory)
+	}
 	traced.APIKeys = t.APIKeys(s.APIKeys, directory)
 	return &traced
 }

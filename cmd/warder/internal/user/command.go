@@ -32,7 +32,8 @@ func newShowCommand(p cli.Process) *cobra.Command {
 		Use:   "show ID",
 		Short: "Show whether a user exists and is active, with roles, sessions and API keys",
 		Long: `show looks a user up with directory.users_query, as the service does, and counts the user's
-sessions and API keys. It only reads.
+sessions and API keys. It only reads. Where directory.users is token, the roles and the state that
+count are in the user's tokens: they are shown as unknown, and warder doctor --token-file shows them.
 
 The stores are those of the configuration, which is found as by serve. The service's own
 users often may not list sessions and keys; what cannot be counted is shown as unknown, with the
@@ -40,8 +41,8 @@ reason. --redis-url-file, --database-url-file and the variables WARDER_ADMIN_RED
 WARDER_ADMIN_DATABASE_URL name others, as for warder session and warder key. It exits with 1 if
 there is no such user, or if the directory cannot answer.
 
-In JSON: {id, exists, active, roles, sessions, api_keys, problems: [string]}. sessions and
-api_keys are null if they are unknown.`,
+In JSON: {id, exists, active, roles, sessions, api_keys, problems: [string]}. exists, active,
+roles, sessions and api_keys are null if they are unknown.`,
 		Example: `  warder user show 42
   warder user show 42 -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -67,7 +68,7 @@ api_keys are null if they are unknown.`,
 		} else {
 			_, err = fmt.Fprint(p.Stdout, found)
 		}
-		if err == nil && !found.Exists {
+		if err == nil && found.Exists != nil && !*found.Exists {
 			err = cli.ErrReported
 		}
 		return err
@@ -78,22 +79,25 @@ api_keys are null if they are unknown.`,
 // A shown is what is known about a user.
 type shown struct {
 	ID       string   `json:"id"`
-	Exists   bool     `json:"exists"`
-	Active   bool     `json:"active"`
-	Roles    []string `json:"roles"`
+	Exists   *bool    `json:"exists"`   // null: unknown
+	Active   *bool    `json:"active"`   // null: unknown
+	Roles    []string `json:"roles"`    // null: unknown
 	Sessions *int     `json:"sessions"` // null: unknown
 	APIKeys  *int     `json:"api_keys"` // null: unknown
 	Problems []string `json:"problems"` // why something is unknown
 }
 
 func look(ctx context.Context, c *config.Config, id string) (shown, error) {
-	found := shown{ID: id, Roles: []string{}, Problems: []string{}}
-	user, err := operator.FindUser(ctx, c, id)
-	switch {
-	case err == nil:
-		found.Exists, found.Active, found.Roles = true, user.Active, cli.SomeOrEmpty(user.Roles)
-	case !errors.Is(err, authz.ErrNotFound):
-		return found, err
+	found := shown{ID: id, Problems: []string{}}
+	if c.UsersInTokens() { // what a directory has decides about the owners of API keys only
+		found.Problems = append(found.Problems, "user: "+operator.ErrUsersInTokens.Error())
+	} else {
+		user, err := operator.FindUser(ctx, c, id)
+		if err != nil && !errors.Is(err, authz.ErrNotFound) {
+			return found, err
+		}
+		exists := err == nil
+		found.Exists, found.Active, found.Roles = &exists, &user.Active, cli.SomeOrEmpty(user.Roles)
 	}
 	count := func(what string, of func() (int, error)) *int {
 		n, err := of()
@@ -127,15 +131,20 @@ func look(ctx context.Context, c *config.Config, id string) (shown, error) {
 func (s shown) String() string {
 	var b strings.Builder
 	switch {
-	case !s.Exists:
+	case s.Exists == nil:
+		fmt.Fprintf(&b, "user %s is in tokens\n", s.ID)
+	case !*s.Exists:
 		fmt.Fprintf(&b, "user %s does not exist: user_unknown\n", s.ID)
-	case !s.Active:
+	case !*s.Active:
 		fmt.Fprintf(&b, "user %s is not active: user_inactive\n", s.ID)
 	default:
 		fmt.Fprintf(&b, "user %s is active\n", s.ID)
 	}
 	roles := cli.OneLine(strings.Join(s.Roles, ", "), 1000)
-	if roles == "" {
+	switch {
+	case s.Roles == nil:
+		roles = "unknown"
+	case roles == "":
 		roles = "none"
 	}
 	fmt.Fprintf(&b, "roles     %s\nsessions  %s\nAPI keys  %s\n", roles, number(s.Sessions), number(s.APIKeys))
