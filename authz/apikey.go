@@ -32,7 +32,7 @@ func (e *Engine) verifyAPIKey(ctx context.Context, key string) (Principal, verif
 		}
 		who.UserID = row.OwnerID
 	}
-	who.Scopes = row.Scopes
+	who.Scopes, who.Attributes = row.Scopes, row.Attributes
 	return who, verification{reason: passed}
 }
 

@@ -31,7 +31,7 @@ func (e *Engine) verifyToken(ctx context.Context, text string) (Principal, verif
 		user, found = e.verifyUser(ctx, claims.UserID)
 	}
 	if found.reason == passed {
-		who.Roles = user.Roles
+		who.Roles, who.Attributes = user.Roles, user.Attributes.Over(claims.Attributes)
 	}
 	return who, found
 }

@@ -26,7 +26,7 @@ func (e *Engine) holds(ctx context.Context, route *policy.Route, r *Request, who
 	in := condition.Input{
 		Method: r.Method, Host: r.Host, Path: r.path, Query: query, Fields: r.Headers, ClientIP: r.ClientIP, Time: now,
 		HiddenFields: e.hidden,
-		AuthMethod:   who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes,
+		AuthMethod:   who.Method.String(), User: who.UserID, Roles: who.Roles, Scopes: who.Scopes, Attributes: who.Attributes,
 	}
 	if who.Method == MethodSession {
 		in.Claims = func() (string, error) {

@@ -32,6 +32,9 @@ type Config struct {
 	// principal to the upstream. In an incoming request their values come from the client and
 	// cannot be trusted, so conditions cannot read them, nor the headers of Sources and x-warder-*.
 	IdentityHeaders map[string]string
+	// AttributeHeaders are the headers that carry attributes of the principal to the upstream, by
+	// the name of the attribute. Conditions cannot read them either.
+	AttributeHeaders map[string]string
 	// Shadow puts every route in shadow mode, whatever the policy says: denials are
 	// reported and not enforced. It is for running beside the application's own checks.
 	Shadow bool
@@ -98,6 +101,7 @@ func NewEngine(c Config) (*Engine, error) {
 		now:      c.Now,
 	}
 	e.hidden = slices.AppendSeq(sources.Headers(), maps.Values(c.IdentityHeaders))
+	e.hidden = slices.AppendSeq(e.hidden, maps.Values(c.AttributeHeaders))
 	if e.now == nil {
 		e.now = time.Now
 	}

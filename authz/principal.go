@@ -3,6 +3,7 @@ package authz
 import (
 	"slices"
 
+	"warder/authz/attribute"
 	"warder/authz/token"
 	"warder/policy"
 )
@@ -53,6 +54,9 @@ type Principal struct {
 	Roles     Names  // sessions only; an API key does not inherit its owner's roles
 	KeyPrefix string // API keys only: the public prefix
 	Scopes    Names  // API keys only
+	// Attributes are those of the user's row and, where the row has no such column, of the token's
+	// claims; or those of the API key's row.
+	Attributes attribute.Set
 }
 
 // Names are role or scope names, sorted and without duplicates. Each can be part of a

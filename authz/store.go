@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"warder/authz/attribute"
 	"warder/authz/mask"
 )
 
@@ -85,8 +86,9 @@ type APIKeys interface {
 // A User is the directory's record of a user, or what a token says about its user. The zero User is
 // inactive.
 type User struct {
-	Active bool
-	Roles  Names
+	Active     bool
+	Roles      Names
+	Attributes attribute.Set // an attribute that the directory knows hides a claim of the token
 }
 
 // An APIKey is the directory's record of a key. The zero APIKey is inactive.
@@ -96,6 +98,8 @@ type APIKey struct {
 	Active    bool
 	ExpiresAt time.Time // the zero Time means that the key does not expire
 	OwnerID   string    // "" when the key has no owner
+	// Attributes are those of the key itself; a key does not inherit its owner's.
+	Attributes attribute.Set
 }
 
 // A KeyHash is the SHA-256 of a whole API key. It prints masked, because keys may be

@@ -2,6 +2,7 @@ package authz_test
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -48,9 +49,7 @@ routes:
 func askAs(t *testing.T, e *authz.Engine, path string, claims map[string]any) authz.Decision {
 	t.Helper()
 	all := map[string]any{"sub": "42", "jti": "s-1", "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	name, value := "authorization", "Bearer "+authztest.Mint(t, authztest.Token{Secret: []byte(engineSecret), Claims: all})
 	if path == "/key" {
 		name, value = "x-api-key", "wk_live_0123456789"
@@ -69,7 +68,7 @@ func TestDecideUsersInTokens(t *testing.T) {
 		claims map[string]any
 	}{
 		{authz.ReasonSession, "", "/role", map[string]any{"active": true, "roles": []string{"CONTROL"}}},
-		{authz.ReasonSession, "", "/role", map[string]any{"active": true, "roles": []any{"CONTROL", 1}}},
+		{authz.ReasonRoleMissing, "roles not a list of texts", "/role", map[string]any{"active": true, "roles": []any{"CONTROL", 1}}},
 		{authz.ReasonSession, "", "/me", map[string]any{"active": true}},
 		{authz.ReasonRoleMissing, "", "/role", map[string]any{"active": true, "roles": []string{"OTHER"}}},
 		{authz.ReasonRoleMissing, "roles missing", "/role", map[string]any{"active": true}},

@@ -31,7 +31,7 @@ func TestCorpus(t *testing.T) {
 		_, conn := serve(t, newTestServer(t, Config{
 			Decider: opened.Engine, ClientIP: resolver, Deadline: time.Minute,
 			Identity: IdentityConfig{
-				Headers: f.Config.Identity.Headers, Sources: f.Sources(), KeepAPIKey: f.KeepsAPIKey(), RemoveCredentials: f.Config.Identity.RemoveCredentials,
+				Headers: f.Config.Identity.Headers, Attributes: f.Config.Identity.Attributes, Sources: f.Sources(), KeepAPIKey: f.KeepsAPIKey(), RemoveCredentials: f.Config.Identity.RemoveCredentials,
 				RemoveAuthorization: f.Config.Identity.RemoveAuthorization, StripHeaders: f.Config.StripHeaders,
 			},
 		}))

@@ -75,7 +75,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 	}
 	for i, h := range r.set {
 		switch {
-		case !slices.Contains(id.names[:], h.name) && !id.withheld.rewrites(h.name):
+		case !id.owns(h.name) && !id.withheld.rewrites(h.name):
 			return "sets a header that is not an identity header"
 		case i > 0 && h.name <= r.set[i-1].name:
 			return "sets a header twice"
@@ -90,7 +90,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}
-	for _, name := range id.names {
+	for name := range id.owned() {
 		if !r.removes(name) && !slices.ContainsFunc(r.set, func(h setHeader) bool { return h.name == name }) {
 			return "does not remove an identity header of the client"
 		}
@@ -101,7 +101,7 @@ func (id *identity) misshapenYes(r *CheckResponse) string {
 // letsThrough returns a problem if remove lacks a header that must be removed from every
 // request, and "" otherwise. Both lists are sorted.
 func (id *identity) letsThrough(remove []string) string {
-	always := id.removals[len(id.removals)-1] // the removals when all fields are set
+	always := id.remove
 	for _, name := range remove {
 		if len(always) > 0 && always[0] == name {
 			always = always[1:]

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 var checkInfo = &grpc.UnaryServerInfo{FullMethod: "/envoy.service.auth.v3.Authorization/Check"}
@@ -35,11 +36,11 @@ func TestGuard(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Config{Decider: denying(authz.ReasonInternal)})
 	yes := func() *CheckResponse {
-		set, remove := s.identity.mutations(values(authz.ReasonSession, session, testIP), nil)
+		set, remove := s.identity.mutations(values(authz.ReasonSession, session, testIP), attribute.Set{}, nil)
 		return allowResponse(set, remove, false, metadata{"allow"})
 	}
 	watched := func(identity *identity) *CheckResponse { // of a route in shadow
-		set, remove := identity.mutations([fieldCount]string{}, nil)
+		set, remove := identity.mutations([fieldCount]string{}, attribute.Set{}, nil)
 		return allowResponse(set, remove, true, metadata{"would_deny"})
 	}
 	no := func(reason authz.Reason) *CheckResponse { return s.responseFor(authz.Deny(reason), nil, nil) }

@@ -3,6 +3,7 @@ package envoy
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // namespace is the prefix of every identity header that is not renamed. A client's header with
@@ -70,6 +72,8 @@ func DefaultStripHeaders() []string {
 type IdentityConfig struct {
 	// Headers renames identity headers, by the keys of [IdentityFields].
 	Headers map[string]string
+	// Attributes are the headers for attributes of the principal, by the name of the attribute.
+	Attributes map[string]string
 	// Sources are where requests carry credentials.
 	Sources authz.Sources
 	// KeepAPIKey lets API keys in headers through to the upstream.
@@ -87,7 +91,7 @@ type IdentityConfig struct {
 // NewEngine returns an engine for these identity headers. An engine and its [Server] must
 // agree on the names of the headers: conditions cannot read a header that the server sets.
 func (c IdentityConfig) NewEngine(engine authz.Config) (*authz.Engine, error) {
-	engine.Sources, engine.IdentityHeaders = c.Sources, c.Headers
+	engine.Sources, engine.IdentityHeaders, engine.AttributeHeaders = c.Sources, c.Headers, c.Attributes
 	return authz.NewEngine(engine)
 }
 
@@ -100,14 +104,39 @@ func (c IdentityConfig) keepingCredentials() IdentityConfig {
 
 // identity is an IdentityConfig prepared for requests. Names are in lower case.
 type identity struct {
-	names  [fieldCount]string
-	remove []string // always removed, besides identity headers that are not set
+	names      [fieldCount]string
+	attributes []attributeHeader // sorted by header name
+	remove     []string          // always removed, besides identity headers that are not set
 	// withheld credentials are removed from headers that contain other things too.
 	withheld withheld
 	folded   map[string]struct{} // folded names of client headers that must not reach the upstream
 
 	sorted   [fieldCount]field         // sorted by header name
-	removals [1 << fieldCount][]string // the headers to remove, by the set of fields that are set
+	removals [1 << fieldCount][]string // the headers to remove if no attribute is set, by the set of fields that are set
+}
+
+// An attributeHeader is the header of an attribute.
+type attributeHeader struct{ attribute, name string }
+
+// owns reports whether the header, in lower case, is one that warder sets with an identity.
+func (id *identity) owns(name string) bool {
+	return slices.Contains(id.names[:], name) || slices.ContainsFunc(id.attributes, func(h attributeHeader) bool { return h.name == name })
+}
+
+// owned yields the headers that warder sets with an identity.
+func (id *identity) owned() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, name := range id.names {
+			if !yield(name) {
+				return
+			}
+		}
+		for _, h := range id.attributes {
+			if !yield(h.name) {
+				return
+			}
+		}
+	}
 }
 
 // newIdentity checks the configuration and reports all its problems.
@@ -124,7 +153,7 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	for i, source := range tokens {
 		problems = append(problems, id.addCarrier(source, c.Sources.TokenField(i), "the token", carriers, c.RemoveCredentials))
 	}
-	problems = append(problems, id.setNames(c.Headers, carriers)...)
+	problems = append(problems, id.setNames(c.Headers, c.Attributes, carriers)...)
 
 	if c.RemoveAuthorization {
 		id.remove = append(id.remove, "authorization")
@@ -151,8 +180,10 @@ func newIdentity(c IdentityConfig) (*identity, error) {
 	for _, name := range id.remove {
 		id.folded[authz.FoldHeader(name)] = struct{}{}
 	}
-	for f, name := range id.names {
+	for name := range id.owned() {
 		id.folded[authz.FoldHeader(name)] = struct{}{}
+	}
+	for f := range id.names {
 		// A header that was renamed is still removed under its old name.
 		if old := defaultHeader(fieldNames[f]); !slices.Contains(id.names[:], old) {
 			id.remove = append(id.remove, old)
@@ -191,9 +222,9 @@ func (id *identity) addCarrier(source authz.Source, field, what string, carriers
 	return nil
 }
 
-// setNames sets the header name of each field. No identity header may be one of the carriers of
-// credentials.
-func (id *identity) setNames(renamed, carriers map[string]string) []error {
+// setNames sets the header name of each field and of each attribute. No identity header may be
+// one of the carriers of credentials.
+func (id *identity) setNames(renamed, attributes, carriers map[string]string) []error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(renamed)) {
 		if !slices.Contains(fieldNames[:], key) {
@@ -208,23 +239,67 @@ func (id *identity) setNames(renamed, carriers map[string]string) []error {
 		}
 		name = lower(name)
 		id.names[f] = name
-		other, taken := owner[authz.FoldHeader(name)]
-		var why string
-		switch unfit := unfit(name); {
-		case unfit != "":
-			why = unfit
-		case carriers[authz.FoldHeader(name)] != "":
-			why = "carries " + carriers[authz.FoldHeader(name)]
-		case taken:
-			why = "is the header of " + other + " too"
-		}
-		if why != "" {
+		if why := unfitFor(name, carriers, owner); why != "" {
 			problems = append(problems, authz.Misconfigured("identity.headers."+key, "%q %s; use a header of its own such as %s", name, why, defaultHeader(key)))
 			continue
 		}
 		owner[authz.FoldHeader(name)] = key
 	}
+	// A header that was renamed is still removed under its old name.
+	for _, key := range fieldNames {
+		if old := authz.FoldHeader(defaultHeader(key)); owner[old] == "" {
+			owner[old] = key
+		}
+	}
+	return append(problems, id.setAttributes(attributes, carriers, owner)...)
+}
+
+// setAttributes sets the header name of each attribute. owner has the field of each identity
+// header, by its folded name.
+func (id *identity) setAttributes(attributes, carriers, owner map[string]string) []error {
+	var problems []error
+	if len(attributes) > attribute.Max {
+		problems = append(problems, authz.Misconfigured("identity.attributes", "has %d attributes; use at most %d", len(attributes), attribute.Max))
+	}
+	for _, key := range slices.Sorted(maps.Keys(attributes)) {
+		if !attribute.ValidName(key) {
+			problems = append(problems, authz.Misconfigured("identity.attributes", "%q is not the name of an attribute; %s", key, attribute.NameGrammar))
+			continue
+		}
+		name := lower(attributes[key])
+		if why := unfitFor(name, carriers, owner); why != "" {
+			problems = append(problems, authz.Misconfigured("identity.attributes."+key, "%q %s; use a header of its own such as %s", name, why, attributeExample(key)))
+			continue
+		}
+		owner[authz.FoldHeader(name)] = "the attribute " + key
+		id.attributes = append(id.attributes, attributeHeader{key, name})
+	}
+	slices.SortFunc(id.attributes, func(a, b attributeHeader) int { return strings.Compare(a.name, b.name) })
 	return problems
+}
+
+// attributeExample returns a header for an attribute that is not one of a field.
+func attributeExample(key string) string {
+	name := namespace + strings.Trim(strings.ReplaceAll(key, "_", "-"), "-")
+	if name == namespace || slices.Contains(fieldNames[:], key) {
+		return namespace + "attribute-" + strings.ReplaceAll(key, "_", "-")
+	}
+	return name
+}
+
+// unfitFor returns why a header cannot be set with an identity, or "" if it can. owner has what
+// the other headers are for, by their folded names.
+func unfitFor(name string, carriers, owner map[string]string) string {
+	folded := authz.FoldHeader(name)
+	switch why := unfit(name); {
+	case why != "":
+		return why
+	case carriers[folded] != "":
+		return "carries " + carriers[folded]
+	case owner[folded] != "":
+		return "is the header of " + owner[folded] + " too"
+	}
+	return ""
 }
 
 // unfit returns why a header cannot be set by warder or carry the API key, or "" if it can.
@@ -257,8 +332,11 @@ func (id *identity) unfitToStrip(name string) string {
 		return "is part of the message framing and cannot be removed"
 	case strings.HasPrefix(folded, "x-envoy-"):
 		return "is set by Envoy and cannot be removed; Envoy itself removes it from requests of clients"
-	case slices.ContainsFunc(id.names[:], func(set string) bool { return authz.FoldHeader(set) == folded }):
-		return "is an identity header, which would then never reach the upstream"
+	}
+	for set := range id.owned() {
+		if authz.FoldHeader(set) == folded {
+			return "is an identity header, which would then never reach the upstream"
+		}
 	}
 	return ""
 }
@@ -275,6 +353,15 @@ var reserved = append([]string{
 	"authorization", "proxy-authorization", "cookie", "set-cookie", "forwarded", "via",
 	"content-type", "content-encoding", "x-request-id",
 }, framing...)
+
+// attributesFor returns the attributes for the upstream. Only a principal with a credential has
+// some.
+func attributesFor(reason authz.Reason, who authz.Principal) attribute.Set {
+	if reason == authz.ReasonSession || reason == authz.ReasonAPIKey {
+		return who.Attributes
+	}
+	return attribute.Set{}
+}
 
 // values returns the identity values for the upstream, by field. Only the fields that belong to
 // the reason are filled in. For example, a public request has no user, whoever sent it.
@@ -339,8 +426,8 @@ type setHeader struct{ name, value string }
 // mutations returns the headers to set and the headers to remove. Both lists are sorted and
 // have no duplicates. No name is in both, because Envoy removes headers after it sets them. The
 // list to remove may be shared by responses and must not be modified.
-func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set []setHeader, remove []string) {
-	set = make([]setHeader, 0, fieldCount)
+func (id *identity) mutations(v [fieldCount]string, attributes attribute.Set, request authz.Headers) (set []setHeader, remove []string) {
+	set = make([]setHeader, 0, int(fieldCount)+len(id.attributes))
 	var which fieldSet
 	for _, f := range id.sorted {
 		if v[f] != "" {
@@ -349,6 +436,7 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 		}
 	}
 	remove = id.removals[which]
+	set, remove = id.addAttributes(set, remove, attributes)
 	left := id.withheld.left(request)
 	var more []string
 	for _, h := range left {
@@ -373,12 +461,40 @@ func (id *identity) mutations(v [fieldCount]string, request authz.Headers) (set 
 	return rewrite(set, remove, left), remove
 }
 
+// addAttributes adds the attributes that have a value to the headers to set, and takes their
+// headers out of those to remove. It does not modify the list to remove.
+func (id *identity) addAttributes(set []setHeader, remove []string, attributes attribute.Set) ([]setHeader, []string) {
+	first := len(set)
+	for _, h := range id.attributes {
+		if value := attributes.Get(h.attribute); value != "" && safeValue(value) {
+			set = append(set, setHeader{h.name, value})
+		}
+	}
+	added := set[first:]
+	if len(added) == 0 {
+		return set, remove
+	}
+	left := make([]string, 0, len(remove))
+	for _, name := range remove { // both are sorted
+		for len(added) > 0 && added[0].name < name {
+			added = added[1:]
+		}
+		if len(added) == 0 || added[0].name != name {
+			left = append(left, name)
+		}
+	}
+	slices.SortFunc(set, func(a, b setHeader) int { return strings.Compare(a.name, b.name) })
+	return set, left
+}
+
 // A fieldSet is the set of fields that a response sets, with one bit for each.
 type fieldSet uint8
 
 // prepare computes once what is common to all responses: the order of the fields and the
 // headers to remove.
 func (id *identity) prepare() {
+	slices.Sort(id.remove)
+	id.remove = slices.Compact(id.remove)
 	for f := range fieldCount {
 		id.sorted[f] = f
 	}
@@ -389,6 +505,9 @@ func (id *identity) prepare() {
 			if which&(1<<f) == 0 {
 				remove = append(remove, name)
 			}
+		}
+		for _, h := range id.attributes {
+			remove = append(remove, h.name)
 		}
 		slices.Sort(remove)
 		id.removals[which] = slices.Compact(remove)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 func TestIdentityConfig(t *testing.T) {
@@ -19,6 +20,13 @@ func TestIdentityConfig(t *testing.T) {
 		c := IdentityConfig{Headers: map[string]string{}}
 		for i := 0; i < len(pairs); i += 2 {
 			c.Headers[pairs[i]] = pairs[i+1]
+		}
+		return c
+	}
+	attributes := func(pairs ...string) IdentityConfig {
+		c := IdentityConfig{Attributes: map[string]string{}}
+		for i := 0; i < len(pairs); i += 2 {
+			c.Attributes[pairs[i]] = pairs[i+1]
 		}
 		return c
 	}
@@ -54,6 +62,23 @@ func TestIdentityConfig(t *testing.T) {
 		{`identity.headers.roles: "x-user" is the header of user too`, rename("user", "x-user", "roles", "X-User")},
 		{`identity.headers.roles: "x.user" is the header of user too`, rename("user", "x_user", "roles", "x.user")},
 		{`identity.headers.roles: "x-warder-roles" is the header of user too`, rename("user", "x-warder-roles")},
+
+		{"", attributes("tenant", "X-Tenant", "mail", "x-warder-mail", "user", "x-account")},
+		{`identity.attributes: "x-tenant" is not the name of an attribute`, attributes("x-tenant", "x-tenant")},
+		{`identity.attributes.tenant: ":path" is a pseudo-header`, attributes("tenant", ":path")},
+		{`identity.attributes.tenant: "" is not a header name`, attributes("tenant", "")},
+		{`identity.attributes.tenant: "host" has a meaning`, attributes("tenant", "Host")},
+		{`identity.attributes.tenant: "authorization" has a meaning`, attributes("tenant", "Authorization")},
+		{`identity.attributes.tenant: "cookie" has a meaning`, attributes("tenant", "cookie")},
+		{`identity.attributes.tenant: "x-forwarded-for" is written by proxies`, attributes("tenant", "X-Forwarded-For")},
+		{`identity.attributes.tenant: "x-envoy-tenant" is Envoy's own`, attributes("tenant", "x-envoy-tenant")},
+		{`identity.attributes.tenant: "x_api_key" carries the API key`, attributes("tenant", "X_API_Key")},
+		{`identity.attributes.tenant: "x_warder_user" is the header of user too`, attributes("tenant", "X_Warder_User")},
+		{`identity.attributes.tenant: "x_mail" is the header of the attribute mail too`, attributes("tenant", "x_mail", "mail", "x-mail")},
+		{`identity.attributes.tenant: "x-user" is the header of user too`, IdentityConfig{Headers: map[string]string{"user": "X-User"}, Attributes: map[string]string{"tenant": "x-user"}}},
+		{`identity.attributes.tenant: "x-warder-user" is the header of user too`, IdentityConfig{Headers: map[string]string{"user": "x-user"}, Attributes: map[string]string{"tenant": "x-warder-user"}}},
+		{`strip_headers[0]: "x_tenant" is an identity header`, IdentityConfig{Attributes: map[string]string{"tenant": "x-tenant"}, StripHeaders: []string{"X_Tenant"}}},
+		{`identity.attributes.tenant: "x.token" carries the token`, IdentityConfig{Attributes: map[string]string{"tenant": "x.token"}, Sources: authz.Sources{Tokens: []authz.Source{{Header: "X-Token"}}}}},
 
 		{`api_key.header: "authorization" has a meaning`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "Authorization"}}},
 		{`api_key.header: "x-warder-key" is removed`, IdentityConfig{Sources: authz.Sources{APIKeyHeader: "x-warder-key"}}},
@@ -201,7 +226,7 @@ func TestMutations(t *testing.T) {
 		for _, name := range test.request {
 			request = append(request, authz.Header{Name: name, Value: "forged"})
 		}
-		set, remove := id.mutations(values(test.reason, test.who, testIP), request)
+		set, remove := id.mutations(values(test.reason, test.who, testIP), attribute.Set{}, request)
 		var got []string
 		for _, h := range set {
 			got = append(got, h.name+"="+h.value)
@@ -223,7 +248,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := authz.Headers{{Name: "x-service-key"}, {Name: "x_service_key"}, {Name: "x-api-key"}, {Name: "x-original-url"}, {Name: "x_secret"}}
-	_, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), request)
+	_, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), attribute.Set{}, request)
 	for name, want := range map[string]bool{
 		"x-service-key": false, "x_service_key": false, "x-api-key": false, "x-original-url": false, "x-secret": true, "x_secret": true,
 	} {
@@ -236,7 +261,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, remove = id.mutations([fieldCount]string{}, authz.Headers{{Name: "x-service-key"}, {Name: "x_secret"}})
+	_, remove = id.mutations([fieldCount]string{}, attribute.Set{}, authz.Headers{{Name: "x-service-key"}, {Name: "x_secret"}})
 	for _, name := range []string{"x-service-key", "x_service_key", "x_secret", "x.secret"} {
 		if !slices.Contains(remove, name) {
 			t.Errorf("%s gets through", name)
@@ -247,7 +272,7 @@ func TestMutationsOfOtherLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, remove := id.mutations([fieldCount]string{}, nil); len(remove) != int(fieldCount) {
+	if _, remove := id.mutations([fieldCount]string{}, attribute.Set{}, nil); len(remove) != int(fieldCount) {
 		t.Errorf("removed %q, want the identity headers only", remove)
 	}
 }
@@ -262,12 +287,17 @@ func TestMutationsProperties(t *testing.T) {
 		{},
 		{Headers: map[string]string{"user": "x-user-id", "roles": "x_roles"}, Sources: authz.Sources{APIKeyHeader: "x_key"}},
 		{StripHeaders: []string{"x-warder-other", "x-a"}, RemoveAuthorization: true, KeepAPIKey: true},
+		{Headers: map[string]string{"user": "x-user-id"}, Attributes: map[string]string{"tenant": "X-Tenant", "mail": "x_mail", "plan": "x-warder-plan", "a": "a", "zz": "zz"}},
 	} {
 		id, err := newIdentity(config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		known := slices.Concat(id.names[:], id.remove, []string{"x-warder-new", "accept", "x-user", "authorization"})
+		own := id.names[:]
+		for _, name := range config.Attributes {
+			own = append(slices.Clip(own), strings.ToLower(name))
+		}
+		known := slices.Concat(own, id.remove, []string{"x-warder-new", "accept", "x-user", "authorization"})
 		for range 2000 {
 			var v [fieldCount]string
 			for f := range v {
@@ -285,7 +315,20 @@ func TestMutationsProperties(t *testing.T) {
 				}
 				request = append(request, authz.Header{Name: name})
 			}
-			set, remove := id.mutations(v, request)
+			attributes := map[string]string{"nobody": "x"}
+			for name := range config.Attributes {
+				attributes[name] = []string{"", "v", "two, words", "a\nb", " v"}[random.IntN(5)]
+			}
+			set, remove := id.mutations(v, attribute.Of(attributes), request)
+			for name, header := range config.Attributes {
+				want := attributes[name]
+				if want == "a\nb" || want == " v" {
+					want = ""
+				}
+				if got := valueOf(set, strings.ToLower(header)); got != want {
+					t.Fatalf("%s is %q, want %q", header, got, want)
+				}
+			}
 			names := map[string]int{}
 			for _, h := range set {
 				names[h.name]++
@@ -298,14 +341,14 @@ func TestMutationsProperties(t *testing.T) {
 					t.Fatalf("%s is listed %d times: set %v, remove %q", name, n, set, remove)
 				}
 			}
-			for _, name := range slices.Concat(id.names[:], id.remove) {
+			for _, name := range slices.Concat(own, id.remove) {
 				if names[name] != 1 {
 					t.Fatalf("%s is neither set nor removed", name)
 				}
 			}
 			for _, h := range request {
 				if f := separators.ReplaceAllString(h.Name, "-"); names[h.Name] == 0 &&
-					(strings.HasPrefix(f, "x-warder-") || slices.ContainsFunc(id.names[:], func(n string) bool { return authz.FoldHeader(n) == f })) {
+					(strings.HasPrefix(f, "x-warder-") || slices.ContainsFunc(own, func(n string) bool { return authz.FoldHeader(n) == f })) {
 					t.Fatalf("%s gets through", h.Name)
 				}
 			}
@@ -315,6 +358,69 @@ func TestMutationsProperties(t *testing.T) {
 			if why := id.misshapenYes(allowResponse(set, remove, false, metadata{})); why != "" {
 				t.Fatalf("the guard refuses what the engine allowed: %s", why)
 			}
+		}
+	}
+}
+
+// valueOf returns the value that a header is set to, or "".
+func valueOf(set []setHeader, name string) string {
+	for _, h := range set {
+		if h.name == name {
+			return h.value
+		}
+	}
+	return ""
+}
+
+// TestMutationsOfAttributes: the headers of attributes are in each answer, set or removed, and only
+// a principal with a credential has some.
+func TestMutationsOfAttributes(t *testing.T) {
+	t.Parallel()
+	id, err := newIdentity(IdentityConfig{Attributes: map[string]string{"tenant": "X-Tenant", "plan": "x-warder-plan"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := authz.Principal{UserID: "42", Attributes: attribute.Of(map[string]string{"tenant": "acme", "plan": " gold", "other": "x"})}
+	for _, tt := range []struct {
+		tenant string
+		reason authz.Reason
+	}{
+		{"acme", authz.ReasonSession},
+		{"acme", authz.ReasonAPIKey},
+		{"", authz.ReasonAnonymous},
+		{"", authz.ReasonPublic},
+		{"", authz.ReasonPreflight},
+		{"", authz.ReasonRoleMissing},
+	} {
+		forged := authz.Headers{{Name: "x-tenant", Value: "evil"}, {Name: "x_tenant", Value: "evil"}, {Name: "x.warder.plan", Value: "x"}}
+		before := len(id.removals[0])
+		set, remove := id.mutations(values(tt.reason, who, testIP), attributesFor(tt.reason, who), forged)
+		if got := valueOf(set, "x-tenant"); got != tt.tenant {
+			t.Errorf("%v: x-tenant is %q, want %q", tt.reason, got, tt.tenant)
+		}
+		if valueOf(set, "x-warder-plan") != "" || valueOf(set, "x-other") != "" {
+			t.Errorf("%v: set %v", tt.reason, set)
+		}
+		for name, want := range map[string]bool{"x-tenant": tt.tenant == "", "x_tenant": true, "x-warder-plan": true, "x.warder.plan": true} {
+			if slices.Contains(remove, name) != want {
+				t.Errorf("%v: %s removed: %v, want %v", tt.reason, name, !want, want)
+			}
+		}
+		if len(id.removals[0]) != before {
+			t.Errorf("%v: the list that answers share has changed", tt.reason)
+		}
+		response := allowResponse(set, remove, false, metadata{})
+		if why := id.misshapenYes(response); why != "" {
+			t.Errorf("%v: the guard refuses it: %s", tt.reason, why)
+		}
+		// Without one of the headers of attributes the guard refuses it.
+		if tt.tenant != "" {
+			response.set = slices.DeleteFunc(slices.Clone(set), func(h setHeader) bool { return h.name == "x-tenant" })
+		} else {
+			response.remove = slices.DeleteFunc(slices.Clone(remove), func(name string) bool { return name == "x-tenant" })
+		}
+		if id.misshapenYes(response) == "" {
+			t.Errorf("%v: the guard accepts an answer without x-tenant", tt.reason)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // statusOf maps a reason to the HTTP status that the client sees. A reason that is not in it
@@ -82,10 +83,11 @@ type CheckResponse struct {
 func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request *authz.Request) *CheckResponse {
 	about := metadataOf(d)
 	var told [fieldCount]string
+	var attributes attribute.Set
 	switch {
 	case d.WouldDeny(): // allowed, without identity headers
 	case d.Allowed() && StatusOf(d.Reason()) == http.StatusOK:
-		told = values(d.Reason(), d.Principal(), d.ClientIP())
+		told, attributes = values(d.Reason(), d.Principal(), d.ClientIP()), attributesFor(d.Reason(), d.Principal())
 	default:
 		out := denyResponse(StatusOf(d.Reason()), challengeFor(d), formFor(in), d.Origin(), about)
 		if out.form == formProblem && request != nil {
@@ -93,7 +95,7 @@ func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request *authz.
 		}
 		return out
 	}
-	set, remove := s.identityIn(d.Shadow()).mutations(told, request.Headers)
+	set, remove := s.identityIn(d.Shadow()).mutations(told, attributes, request.Headers)
 	return allowResponse(set, remove, d.Shadow(), about)
 }
 

@@ -57,7 +57,7 @@ func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
 	for i, h := range ok.GetHeaders() {
 		name := h.GetHeader().GetKey()
 		switch {
-		case !slices.Contains(id.names[:], name):
+		case !id.owns(name):
 			return "sets a header that is not an identity header"
 		case i > 0 && name <= ok.GetHeaders()[i-1].GetHeader().GetKey():
 			return "sets a header twice"
@@ -72,7 +72,7 @@ func (id *identity) misshapenOK(ok *authv3.OkHttpResponse) string {
 			return "removes a header that cannot be removed, or the list is not sorted"
 		}
 	}
-	for _, name := range id.names {
+	for name := range id.owned() {
 		if !removes(ok, name) && !slices.ContainsFunc(ok.GetHeaders(), func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == name }) {
 			return "does not remove an identity header of the client"
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // TestWithheld: what is left of header fields that contain a credential among other things.
@@ -57,7 +58,7 @@ func TestWithheld(t *testing.T) {
 		for _, value := range c.values {
 			request = append(request, authz.Header{Name: c.name, Value: value})
 		}
-		set, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), request)
+		set, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), attribute.Set{}, request)
 		got := ""
 		if slices.Contains(remove, c.name) {
 			got = removed
@@ -86,7 +87,7 @@ func TestWithheldStripped(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, h := range []authz.Header{{Name: "cookie", Value: "a=1; token=x"}, {Name: "sec-websocket-protocol", Value: "chat, bearer, x"}} {
-			set, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), authz.Headers{h})
+			set, remove := id.mutations(values(authz.ReasonPublic, authz.Principal{}, netip.Addr{}), attribute.Set{}, authz.Headers{h})
 			if why := id.misshapenYes(&CheckResponse{set: set, remove: remove}); why != "" {
 				t.Errorf("%q, %s: the guard refuses the answer: %s", strip, h.Name, why)
 			}

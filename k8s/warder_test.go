@@ -46,6 +46,8 @@ type settings struct {
 	}
 	Directory struct {
 		DatabaseURLFile string `yaml:"database_url_file"`
+		Users           string
+		APIKeys         string `yaml:"api_keys"`
 	}
 	ClientIP struct {
 		Source string
@@ -55,7 +57,10 @@ type settings struct {
 
 // secretFiles are the files that hold secrets.
 func (s settings) secretFiles() []string {
-	files := []string{s.Sessions.RedisURLFile, s.Directory.DatabaseURLFile}
+	files := []string{s.Sessions.RedisURLFile}
+	if d := s.Directory; d.DatabaseURLFile != "" || d.Users != "token" || d.APIKeys != "off" { // else there is no database
+		files = append(files, d.DatabaseURLFile)
+	}
 	for _, k := range s.JWT.Keys {
 		files = append(files, k.SecretFile)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // A UserRow is a row of a table of users.
@@ -18,6 +19,9 @@ type UserRow struct {
 	ID     string
 	Active *bool  // nil for NULL
 	Roles  string // valid or invalid JSON text; "" for NULL
+	// Attributes are the values of the columns of [AttributeNames], in the same order; "" for
+	// NULL. Shorter lists end with NULL.
+	Attributes []string
 }
 
 // An APIKeyRow is a row of a table of API keys.
@@ -28,6 +32,28 @@ type APIKeyRow struct {
 	Active  *bool  // nil for NULL
 	Expires string // RFC 3339, "infinity", "-infinity"; "" for NULL
 	OwnerID string // "" for NULL; else the id of an existing user
+	// Attributes are like those of a [UserRow].
+	Attributes []string
+}
+
+// AttributeNames are the attributes that users and API keys of a [DirectoryFixture] have.
+func AttributeNames() []string { return []string{"tenant", "plan"} }
+
+// Attribute returns the n-th of the attributes of a row, "" for NULL.
+func Attribute(list []string, n int) string {
+	if n < len(list) {
+		return list[n]
+	}
+	return ""
+}
+
+// AttributeSet returns attributes of a row as a set.
+func AttributeSet(list []string) attribute.Set {
+	var b attribute.Builder
+	for n, name := range AttributeNames() {
+		b.Put(name, Attribute(list, n))
+	}
+	return b.Set()
 }
 
 // An IDKind is the type of a store's user ids.
@@ -64,6 +90,7 @@ func RunDirectory(t *testing.T, open func(testing.TB) DirectoryFixture) {
 	t.Run("names", d.names)
 	t.Run("shapes", d.shapes)
 	t.Run("broken", d.broken)
+	t.Run("attributes", d.attributes)
 	t.Run("ids", d.ids)
 	t.Run("keys", d.keys)
 	t.Run("expiry", d.expiry)
@@ -244,6 +271,92 @@ func otherSpellings(kind IDKind, id string) []string {
 	}
 }
 
+// attributeRows are values of attributes and how they are read.
+var attributeRows = []struct {
+	want  string // the value; "absent" or "unreadable"
+	name  string
+	value string
+}{
+	{"acme", "a text", "acme"},
+	{"Acme", "capitals", "Acme"},
+	{"two words", "a space inside", "two words"},
+	{"a,b", "a comma", "a,b"},
+	{"Größe", "letters beyond ASCII", "Größe"},
+	{`'"\;--`, "what SQL quotes", `'"\;--`},
+	{"NULL", "the word NULL", "NULL"},
+	{"042", "a number", "042"},
+	{strings.Repeat("a", 1024), "1024 bytes", strings.Repeat("a", 1024)},
+	{"absent", "NULL", ""},
+	{"unreadable", "1025 bytes", strings.Repeat("a", 1025)},
+	{"unreadable", "a line end", "acme\n"},
+	{"unreadable", "a header", "acme\r\nx-warder-user: 1"},
+	{"unreadable", "a control character", "a\u0001b"},
+	{"unreadable", "another control character", "a\u0085b"},
+	{"unreadable", "a line separator", "a\u2028b"},
+	{"unreadable", "a space before", " acme"},
+	{"unreadable", "a wide space after", "acme\u3000"},
+}
+
+func (d *directorySuite) attributes(t *testing.T) {
+	hash := authz.HashAPIKey("wk_attributes_0123456789")
+	for _, tt := range attributeRows {
+		d.run(t, "attributes", tt.name, func(t *testing.T, f DirectoryFixture) {
+			f.PutUser(t, UserRow{ID: f.id(1), Active: Yes, Attributes: []string{tt.value, "gold"}})
+			f.PutAPIKey(t, APIKeyRow{Hash: hash, Prefix: "wk", Active: Yes, Attributes: []string{tt.value, "silver"}, OwnerID: f.id(1)})
+			user, err := f.Users.User(t.Context(), f.id(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := f.APIKeys.APIKey(t.Context(), hash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantAttribute(t, user.Attributes, "tenant", tt.want)
+			wantAttribute(t, user.Attributes, "plan", "gold")
+			wantAttribute(t, key.Attributes, "tenant", tt.want)
+			wantAttribute(t, key.Attributes, "plan", "silver")
+			for _, name := range []string{"id", "is_active", "roles", "prefix", "scopes", "expires_at", "user_id"} {
+				wantAttribute(t, user.Attributes, name, "absent")
+				wantAttribute(t, key.Attributes, name, "absent")
+			}
+		})
+	}
+	d.run(t, "attributes", "NULL hides a claim", func(t *testing.T, f DirectoryFixture) {
+		f.PutUser(t, UserRow{ID: f.id(1), Active: Yes})
+		user, err := f.Users.User(t.Context(), f.id(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := user.Attributes.Over(attribute.Of(map[string]string{"tenant": "evil", "team": "red"}))
+		wantAttribute(t, both, "tenant", "absent")
+		wantAttribute(t, both, "team", "red")
+	})
+	d.run(t, "attributes", "changed at once", func(t *testing.T, f DirectoryFixture) {
+		for _, value := range []string{"acme", "", "other", "acme"} {
+			f.PutUser(t, UserRow{ID: f.id(1), Active: Yes, Attributes: []string{value}})
+			user, err := f.Users.User(t.Context(), f.id(1))
+			if err != nil || user.Attributes.Get("tenant") != value {
+				t.Errorf("tenant is %q, %v; want %q", user.Attributes.Get("tenant"), err, value)
+			}
+		}
+	})
+}
+
+// wantAttribute checks an attribute. want is the value, "absent" or "unreadable".
+func wantAttribute(t testing.TB, of attribute.Set, name, want string) {
+	t.Helper()
+	got, found, err := of.Find(name)
+	switch {
+	case err != nil:
+		got = "unreadable"
+	case !found:
+		got = "absent"
+	}
+	if got != want {
+		t.Errorf("the attribute %s is %q, want %q", name, got, want)
+	}
+}
+
 func (d *directorySuite) ids(t *testing.T) {
 	d.run(t, "ids", "other spellings", func(t *testing.T, f DirectoryFixture) {
 		f.PutUser(t, UserRow{ID: f.id(1), Active: Yes, Roles: `["ADMIN"]`})
@@ -411,6 +524,7 @@ func wantAPIKey(t testing.TB, f DirectoryFixture, hash authz.KeyHash, want authz
 	if len(got.Scopes) == 0 {
 		got.Scopes = nil // nil and empty are equivalent
 	}
+	got.Attributes = attribute.Set{} // see the group attributes
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("APIKey (-want +got):\n%s", diff)
 	}

@@ -3,11 +3,14 @@ package memory
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"warder/authz"
+	"warder/authz/attribute"
 	"warder/policy/strict"
 )
 
@@ -17,7 +20,7 @@ const maxFileSize = 16 << 20
 // Load reads a directory file into a new store:
 //
 //	users:
-//	  - {id: "42", is_active: true, roles: [CONTROL]}
+//	  - {id: "42", is_active: true, roles: [CONTROL], attributes: {tenant: acme}}
 //	api_keys:
 //	  - {prefix: wk_demo, key_hash: <64 hex digits>, scopes: [a], is_active: true,
 //	     expires_at: 2027-01-01T00:00:00Z, user_id: "42"}
@@ -30,7 +33,11 @@ const maxFileSize = 16 << 20
 //
 // key_hash is the lower-case hexadecimal SHA-256 of the whole key. The key itself is never
 // in the file. Optional are each of the lists, expires_at (RFC 3339; by default a key
-// does not expire), user_id (by default a key has no owner), roles and scopes.
+// does not expire), user_id (by default a key has no owner), roles, scopes and attributes.
+//
+// A name that one user of the file has as an attribute is an attribute of all users, as a column
+// of a table is: where it is left out it has no value, and a claim of the token does not take its
+// place. The same holds for API keys.
 //
 // The file is read strictly. The error lists every problem, one per line, in the form
 // file:line:column: field: what is wrong; what to write instead. now is the clock for
@@ -63,6 +70,8 @@ type userEntry struct {
 	ID     id     `json:"id" jsonschema:"required"`
 	Active bool   `json:"is_active" jsonschema:"required" missing:"; write true or false"` // no default, so that an omission cannot activate a user
 	Roles  []name `json:"roles"`
+
+	Attributes attributes `json:"attributes"`
 }
 
 type apiKeyEntry struct {
@@ -72,6 +81,8 @@ type apiKeyEntry struct {
 	Active  bool    `json:"is_active" jsonschema:"required" missing:"; write true or false"`
 	Expires expiry  `json:"expires_at"`
 	Owner   id      `json:"user_id"`
+
+	Attributes attributes `json:"attributes"`
 }
 
 type sessionEntry struct {
@@ -91,7 +102,9 @@ type (
 	prefix string
 	name   string
 	expiry struct{ time.Time }
-	date   struct {
+	// attributes are values by name.
+	attributes map[string]string
+	date       struct {
 		time.Time
 		at    strict.Position
 		field string
@@ -116,15 +129,18 @@ func parse(name string, data []byte, now func() time.Time) (*Store, error) {
 	r.Read("", v, &c)
 	store := New(now)
 	l := loader{r, map[string]int{}}
+	store.userAttributes = namesIn(c.Users, func(u userEntry) attributes { return u.Attributes })
+	store.keyAttributes = namesIn(c.APIKeys, func(k apiKeyEntry) attributes { return k.Attributes })
 	for _, u := range c.Users {
 		if l.once("the user "+u.ID.Text, u.ID.At, u.ID.Field) {
-			store.PutUser(u.ID.Text, authz.User{Active: u.Active, Roles: namesOf(u.Roles)})
+			store.PutUser(u.ID.Text, authz.User{Active: u.Active, Roles: namesOf(u.Roles), Attributes: u.Attributes.set(store.userAttributes)})
 		}
 	}
 	for _, k := range c.APIKeys {
 		if l.once("the key "+hex.EncodeToString(k.Hash.KeyHash[:]), k.Hash.at, k.Hash.field) {
 			store.PutAPIKey(k.Hash.KeyHash, authz.APIKey{
 				Prefix: string(k.Prefix), Active: k.Active, Scopes: namesOf(k.Scopes), ExpiresAt: k.Expires.Time, OwnerID: k.Owner.Text,
+				Attributes: k.Attributes.set(store.keyAttributes),
 			})
 		}
 	}
@@ -260,6 +276,50 @@ func (h *keyHash) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		return
 	}
 	*h = keyHash{hash, v.At, field}
+}
+
+// ReadValue reads attributes.
+func (a *attributes) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if v.Kind != strict.Group {
+		r.WrongKind(field, v, "a mapping such as {tenant: acme}")
+		return
+	}
+	if len(v.Entries) > attribute.Max {
+		r.Fail(v.At, field, "has %d attributes; use at most %d", len(v.Entries), attribute.Max)
+	}
+	*a = make(attributes, len(v.Entries))
+	for _, e := range v.Entries {
+		field := strict.Join(field, strict.KeyName(e.Key))
+		if !attribute.ValidName(e.Key) {
+			r.Fail(e.At, field, "is not the name of an attribute; %s", attribute.NameGrammar)
+			continue
+		}
+		s, ok := text(r, field, e.Value)
+		if ok && !attribute.ValidValue(s) {
+			r.Fail(e.Value.At, field, "is not the value of an attribute; %s", attribute.ValueGrammar)
+		}
+		(*a)[e.Key] = s
+	}
+}
+
+// set returns the attributes, with those in names that are left out as known and without a value.
+func (a attributes) set(names []string) attribute.Set {
+	var b attribute.Builder
+	for _, name := range names {
+		b.Put(name, a[name])
+	}
+	return b.Set()
+}
+
+// namesIn returns the names of the attributes of all entries, sorted.
+func namesIn[E any](entries []E, of func(E) attributes) []string {
+	all := map[string]bool{}
+	for _, e := range entries {
+		for name := range of(e) {
+			all[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 func namesOf(list []name) authz.Names {

@@ -3,6 +3,7 @@ package memory
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 const goodFile = `
@@ -116,6 +118,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"a time that would mean never", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 0001-01-01T00:00:00Z}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is the zero time"}},
 		{"a session twice", "sessions:\n  - {user_id: a, session_id: s}\n  - {user_id: a, session_id: s}\n", []string{"d.yaml:3:30: sessions[1].session_id: is repeated"}},
 		{"a session without a user", "sessions:\n  - {session_id: s}\n", []string{"d.yaml:2:5: sessions[0].user_id: is missing"}},
+		{"attributes is a list", "users:\n  - {id: a, is_active: true, attributes: [acme]}\n", []string{"d.yaml:2:42: users[0].attributes: is a list; write a mapping such as {tenant: acme}"}},
+		{"the name of an attribute", "users:\n  - {id: a, is_active: true, attributes: {x-tenant: acme}}\n", []string{"d.yaml:2:43: users[0].attributes.x-tenant: is not the name of an attribute; a name is 1 to 64"}},
+		{"an attribute twice", "users:\n  - {id: a, is_active: true, attributes: {tenant: a, tenant: b}}\n", []string{"d.yaml:2:54: tenant is repeated"}},
+		{"an attribute that is empty", "users:\n  - {id: a, is_active: true, attributes: {tenant: \"\"}}\n", []string{"d.yaml:2:51: users[0].attributes.tenant: is empty"}},
+		{"an attribute that is null", "users:\n  - {id: a, is_active: true, attributes: {tenant: null}}\n", []string{"d.yaml:2:51: users[0].attributes.tenant: has no value"}},
+		{"an attribute that is a number", "users:\n  - {id: a, is_active: true, attributes: {org: 7}}\n", []string{"d.yaml:2:48: users[0].attributes.org: is a number; write a text"}},
+		{"the value of an attribute", "users:\n  - {id: a, is_active: true, attributes: {tenant: \"canary\\n\"}}\n", []string{"d.yaml:2:51: users[0].attributes.tenant: is not the value of an attribute; a value is at most 1024 bytes"}},
+		{"an attribute of a key", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", attributes: {tenant: \" canary\"}}\n", []string{"d.yaml:2:131: api_keys[0].attributes.tenant: is not the value of an attribute"}},
 		{
 			"all at once, in the order of the file", "sessions:\n  - {}\nusers:\n  - {id: 1}\n",
 			[]string{
@@ -141,6 +151,46 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("the error contains a key: %v", err)
 			}
 		})
+	}
+}
+
+// TestLoadAttributes: a name that one user has is an attribute of all, so that a claim does not take
+// the place of one that is left out. Users and keys have their own.
+func TestLoadAttributes(t *testing.T) {
+	t.Parallel()
+	s, err := parse("d.yaml", []byte(`
+users:
+  - {id: a, is_active: true, attributes: {tenant: acme, email: a@example.com}}
+  - {id: b, is_active: true}
+api_keys:
+  - {prefix: p, is_active: true, key_hash: 88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589, user_id: a, attributes: {plan: gold}}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := s.User(t.Context(), "a")
+	b, _ := s.User(t.Context(), "b")
+	key, _ := s.APIKey(t.Context(), authz.HashAPIKey("abcd"))
+	claims := attribute.Of(map[string]string{"tenant": "evil", "plan": "claimed"})
+	for _, tt := range []struct {
+		want string
+		of   attribute.Set
+		name string
+	}{
+		{"acme", a.Attributes, "tenant"},
+		{"a@example.com", a.Attributes.Over(claims), "email"},
+		{"acme", a.Attributes.Over(claims), "tenant"},
+		{"claimed", a.Attributes.Over(claims), "plan"},
+		{"", b.Attributes.Over(claims), "tenant"},
+		{"gold", key.Attributes, "plan"},
+		{"", key.Attributes, "tenant"},
+	} {
+		if got := tt.of.Get(tt.name); got != tt.want {
+			t.Errorf("%s of %v is %q, want %q", tt.name, tt.of, got, tt.want)
+		}
+	}
+	if users, keys := s.Attributes(); !slices.Equal(users, []string{"email", "tenant"}) || !slices.Equal(keys, []string{"plan"}) {
+		t.Errorf("Attributes: %v, %v", users, keys)
 	}
 }
 

@@ -21,7 +21,9 @@ type Store struct {
 	users    map[string]authz.User
 	keys     map[authz.KeyHash]authz.APIKey
 
-	revocations Revocations
+	// The names of the attributes in the file that the store was loaded from. They do not change.
+	userAttributes, keyAttributes []string
+	revocations                   Revocations
 }
 
 // A session identifies a session. It is a struct, so that two sessions never have the same
@@ -150,6 +152,12 @@ func (s *Store) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, e
 	}
 	key.Scopes = slices.Clone(key.Scopes)
 	return key, nil
+}
+
+// Attributes returns the names of the attributes that users and API keys have in the file that
+// the store was loaded from.
+func (s *Store) Attributes() (users, apiKeys []string) {
+	return slices.Clone(s.userAttributes), slices.Clone(s.keyAttributes)
 }
 
 // Len returns the numbers of sessions, users and API keys. Expired sessions may be counted.

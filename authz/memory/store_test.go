@@ -35,12 +35,13 @@ func TestDirectoryConformance(t *testing.T) {
 		return authztest.DirectoryFixture{
 			Users: s, APIKeys: s, IDs: authztest.TextIDs,
 			PutUser: func(t testing.TB, row authztest.UserRow) {
-				s.PutUser(row.ID, authz.User{Active: row.Active != nil && *row.Active, Roles: names(t, row.Roles)})
+				s.PutUser(row.ID, authz.User{Active: row.Active != nil && *row.Active, Roles: names(t, row.Roles), Attributes: authztest.AttributeSet(row.Attributes)})
 			},
 			DeleteUser: func(_ testing.TB, id string) { s.DeleteUser(id) },
 			PutAPIKey: func(t testing.TB, row authztest.APIKeyRow) {
 				key := authz.APIKey{
 					Prefix: row.Prefix, Scopes: names(t, row.Scopes), Active: row.Active != nil && *row.Active, OwnerID: row.OwnerID,
+					Attributes: authztest.AttributeSet(row.Attributes),
 				}
 				if row.Expires != "" {
 					at, err := time.Parse(time.RFC3339, row.Expires)

@@ -201,7 +201,7 @@ func (c *Case) checkWanted(report func(key, format string, args ...any)) {
 		report("identity", "cannot be combined with as; leave one of them out")
 	}
 	c.checkAs("as", c.As, report)
-	checkIdentityFields("identity", c.Identity, report)
+	c.file.checkIdentityFields("identity", c.Identity, report)
 	if !w.passes() && (c.UpstreamAbsent != nil || c.Upstream != nil) {
 		report(firstOf("upstream", c.Upstream != nil, "upstream_absent"), "applies to requests that reach the upstream, and a denied request does not; leave it out")
 	}

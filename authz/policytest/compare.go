@@ -132,6 +132,9 @@ func (x *comparison) principal() {
 		"scopes":      strings.Join(who.Scopes, ","),
 		"client_ip":   x.got.ClientIP,
 	}
+	for name := range x.c.file.Config.Identity.Attributes {
+		fields[attributePrefix+name] = who.Attributes.Get(name)
+	}
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
 		x.equal("principal "+field, x.w.Identity[field], fields[field])
 	}
@@ -144,7 +147,7 @@ func (x *comparison) upstream() {
 	wanted := map[string]string{}   // by name
 	open := map[string]bool{}       // identity headers that the case does not specify
 	reserved := map[string]string{} // reasons, by folded name
-	for field := range identityFields {
+	for _, field := range f.identityFields() {
 		name := f.IdentityHeader(field)
 		reserved[authz.FoldHeader(name)] = "an identity header"
 		if x.w.Identity == nil {

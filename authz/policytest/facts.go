@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // Flag returns the value of the user's is_active column, or nil for NULL.
@@ -15,9 +16,18 @@ func (u User) Flag() *bool { return flag(u.State) }
 // Column returns the value of the user's roles column.
 func (u User) Column() string { return namesJSON(u.Roles, u.RolesJSON) }
 
-// User returns the user for an in-memory store.
-func (u User) User() authz.User {
-	return authz.User{Active: isActive(u.State), Roles: readNames(u.Column())}
+// User returns the user for an in-memory store. columns are [File.UserAttributes].
+func (u User) User(columns []string) authz.User {
+	return authz.User{Active: isActive(u.State), Roles: readNames(u.Column()), Attributes: readAttributes(columns, u.Attributes)}
+}
+
+// readAttributes reads columns as documented. Those that values does not have are NULL.
+func readAttributes(columns []string, values map[string]string) attribute.Set {
+	var b attribute.Builder
+	for _, name := range columns {
+		b.Put(name, values[name])
+	}
+	return b.Set()
 }
 
 // Hash returns the hash of the key.
@@ -35,11 +45,11 @@ func (k APIKey) ExpiresAt(now time.Time) time.Time {
 	return at
 }
 
-// APIKey returns the key for an in-memory store.
-func (k APIKey) APIKey(now time.Time) authz.APIKey {
+// APIKey returns the key for an in-memory store. columns are [File.APIKeyAttributes].
+func (k APIKey) APIKey(now time.Time, columns []string) authz.APIKey {
 	return authz.APIKey{
 		Prefix: k.Prefix, Active: isActive(k.State), OwnerID: k.Owner,
-		Scopes: readNames(k.Column()), ExpiresAt: k.ExpiresAt(now),
+		Scopes: readNames(k.Column()), ExpiresAt: k.ExpiresAt(now), Attributes: readAttributes(columns, k.Attributes),
 	}
 }
 
@@ -47,7 +57,7 @@ func (k APIKey) APIKey(now time.Time) authz.APIKey {
 // expired at the time now.
 func (f *File) GoodKey(key string, now time.Time) (_ authz.APIKey, good bool) {
 	for _, k := range f.APIKeys {
-		if facts := k.APIKey(now); k.Key == key {
+		if facts := k.APIKey(now, f.APIKeyAttributes()); k.Key == key {
 			return facts, facts.Active && (facts.ExpiresAt.IsZero() || now.Before(facts.ExpiresAt))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"warder/authz"
+	"warder/authz/attribute"
 	"warder/authz/token"
 	"warder/policy/strict"
 )
@@ -54,18 +55,19 @@ type File struct {
 // A Config has the settings of warder.yaml that affect decisions, with the same keys.
 type Config struct {
 	JWT struct {
-		Keys         []Key         `json:"keys"`
-		Issuers      []Issuer      `json:"issuers"`
-		Issuer       string        `json:"issuer"`
-		Audiences    []string      `json:"audiences"`
-		Leeway       time.Duration `json:"leeway"`
-		UserClaim    string        `json:"user_claim"`
-		SessionClaim string        `json:"session_claim"`
-		RolesClaim   string        `json:"roles_claim"`
-		ActiveClaim  string        `json:"active_claim"`
-		RefusedUses  []string      `json:"refused_uses"`
-		AcceptedUses []string      `json:"accepted_uses"`
-		Sources      []Source      `json:"sources"`
+		Keys         []Key            `json:"keys"`
+		Issuers      []Issuer         `json:"issuers"`
+		Issuer       string           `json:"issuer"`
+		Audiences    []string         `json:"audiences"`
+		Leeway       time.Duration    `json:"leeway"`
+		UserClaim    string           `json:"user_claim"`
+		SessionClaim string           `json:"session_claim"`
+		RolesClaim   string           `json:"roles_claim"`
+		ActiveClaim  string           `json:"active_claim"`
+		Attributes   token.Attributes `json:"attributes"`
+		RefusedUses  []string         `json:"refused_uses"`
+		AcceptedUses []string         `json:"accepted_uses"`
+		Sources      []Source         `json:"sources"`
 	} `json:"jwt"`
 	Sessions struct {
 		Rule          string   `json:"rule"`                    // present (the default), absent or none
@@ -84,6 +86,7 @@ type Config struct {
 	} `json:"client_ip"`
 	Identity struct {
 		Headers             map[string]string `json:"headers"`
+		Attributes          map[string]string `json:"attributes"`
 		RemoveAPIKey        *bool             `json:"remove_api_key"` // default true
 		RemoveAuthorization bool              `json:"remove_authorization"`
 		RemoveCredentials   bool              `json:"remove_credentials"`
@@ -114,13 +117,14 @@ type Key struct {
 
 // An Issuer is one of several issuers of tokens.
 type Issuer struct {
-	Issuer       string   `json:"issuer"`
-	Audiences    []string `json:"audiences"`
-	Keys         []Key    `json:"keys"`
-	UserClaim    string   `json:"user_claim"`
-	SessionClaim string   `json:"session_claim"`
-	RolesClaim   string   `json:"roles_claim"`
-	ActiveClaim  string   `json:"active_claim"`
+	Issuer       string           `json:"issuer"`
+	Audiences    []string         `json:"audiences"`
+	Keys         []Key            `json:"keys"`
+	UserClaim    string           `json:"user_claim"`
+	SessionClaim string           `json:"session_claim"`
+	RolesClaim   string           `json:"roles_claim"`
+	ActiveClaim  string           `json:"active_claim"`
+	Attributes   token.Attributes `json:"attributes"`
 }
 
 // Secret is the HMAC secret of files that configure no key. It protects nothing.
@@ -133,6 +137,9 @@ type User struct {
 	State     string   `json:"state"` // active (the default), inactive or null
 	Roles     []string `json:"roles"`
 	RolesJSON *string  `json:"roles_json"` // the value of the column, instead of Roles
+	// Attributes are the values of further columns. A name that one user has is a column of
+	// all, which is NULL where it is left out.
+	Attributes map[string]string `json:"attributes"`
 }
 
 // An APIKey is an API key of the directory.
@@ -144,6 +151,8 @@ type APIKey struct {
 	ScopesJSON *string  `json:"scopes_json"` // the value of the column, instead of Scopes
 	Expires    string   `json:"expires"`     // relative to now, such as +1h, or RFC 3339; the default is never
 	Owner      string   `json:"owner"`
+	// Attributes are like those of a [User].
+	Attributes map[string]string `json:"attributes"`
 }
 
 // A Session is a live session.
@@ -202,6 +211,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		if u.Roles != nil && u.RolesJSON != nil {
 			report(at+".roles_json", "cannot be combined with roles; leave one of them out")
 		}
+		checkAttributes(at, u.Attributes, report)
 	}
 	for i, k := range f.APIKeys {
 		at := strict.Index("api_keys", i)
@@ -215,6 +225,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		if k.Scopes != nil && k.ScopesJSON != nil {
 			report(at+".scopes_json", "cannot be combined with scopes; leave one of them out")
 		}
+		checkAttributes(at, k.Attributes, report)
 	}
 	f.completeRevocations(report)
 	for i, s := range f.Sessions {
@@ -223,7 +234,7 @@ func (f *File) complete(report func(field, format string, args ...any)) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Identities)) {
-		checkIdentityFields("identities."+name, f.Identities[name], report)
+		f.checkIdentityFields("identities."+name, f.Identities[name], report)
 	}
 }
 
@@ -243,6 +254,20 @@ func (f *File) completeConfig(report func(field, format string, args ...any)) {
 	for _, field := range slices.Sorted(maps.Keys(f.Config.Identity.Headers)) {
 		if _, known := identityFields[field]; !known {
 			report("config.identity.headers", "%q is not a field of an identity; use %s", field, identityFieldList())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Config.Identity.Attributes)) {
+		if !attribute.ValidName(name) {
+			report("config.identity.attributes", "%q is not the name of an attribute; %s", name, attribute.NameGrammar)
+		}
+	}
+}
+
+// checkAttributes checks the names of attributes. The values may be any, as those of a column.
+func checkAttributes(at string, attributes map[string]string, report func(field, format string, args ...any)) {
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if !attribute.ValidName(name) {
+			report(at+".attributes", "%q is not the name of an attribute; %s", name, attribute.NameGrammar)
 		}
 	}
 }
@@ -323,12 +348,12 @@ func (f *File) TokenConfig() token.Config {
 	jwt := f.Config.JWT
 	c := token.Config{
 		Issuer: jwt.Issuer, Audiences: jwt.Audiences, Leeway: jwt.Leeway,
-		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, SessionOptional: f.sessionOptional(), RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
+		UserClaim: jwt.UserClaim, SessionClaim: jwt.SessionClaim, SessionOptional: f.sessionOptional(), Attributes: jwt.Attributes, RefusedUses: jwt.RefusedUses, AcceptedUses: jwt.AcceptedUses,
 	}
 	c.Keys = f.tokenKeys(jwt.Keys)
 	for _, is := range jwt.Issuers {
 		c.Issuers = append(c.Issuers, token.Issuer{
-			Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Keys: f.tokenKeys(is.Keys),
+			Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Attributes: is.Attributes, Keys: f.tokenKeys(is.Keys),
 		})
 	}
 	if f.UsersInTokens() {
@@ -380,11 +405,18 @@ var identityFields = map[string]string{
 	"client_ip":   "x-warder-client-ip",
 }
 
+// attributePrefix begins the field of an identity that is an attribute, such as
+// attributes.tenant.
+const attributePrefix = "attributes."
+
 func identityFieldList() string { return strings.Join(slices.Sorted(maps.Keys(identityFields)), ", ") }
 
-func checkIdentityFields(at string, fields map[string]string, report func(field, format string, args ...any)) {
+func (f *File) checkIdentityFields(at string, fields map[string]string, report func(field, format string, args ...any)) {
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if _, known := identityFields[field]; !known {
+		name, isAttribute := strings.CutPrefix(field, attributePrefix)
+		if isAttribute && f.Config.Identity.Attributes[name] == "" && fields[field] != "" {
+			report(strict.Join(at, field), "is an attribute without a header; name the header in config.identity.attributes")
+		} else if _, known := identityFields[field]; !known && !isAttribute {
 			report(at, "%q is not a field of an identity; use %s", field, identityFieldList())
 		} else if fields[field] == "" {
 			report(strict.Join(at, field), "is empty; leave out a field that is not sent to the upstream")
@@ -397,5 +429,39 @@ func (f *File) IdentityHeader(field string) string {
 	if name, renamed := f.Config.Identity.Headers[field]; renamed {
 		return strings.ToLower(name)
 	}
+	if name, is := strings.CutPrefix(field, attributePrefix); is {
+		return strings.ToLower(f.Config.Identity.Attributes[name])
+	}
 	return identityFields[field]
+}
+
+// identityFields returns the fields that an identity of the file may have.
+func (f *File) identityFields() []string {
+	fields := slices.Collect(maps.Keys(identityFields))
+	for name := range f.Config.Identity.Attributes {
+		fields = append(fields, attributePrefix+name)
+	}
+	return fields
+}
+
+// UserAttributes and APIKeyAttributes return the names of the attributes of all users and of all
+// API keys: the columns of their tables.
+func (f *File) UserAttributes() []string {
+	all := map[string]bool{}
+	for _, u := range f.Users {
+		for name := range u.Attributes {
+			all[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (f *File) APIKeyAttributes() []string {
+	all := map[string]bool{}
+	for _, k := range f.APIKeys {
+		for name := range k.Attributes {
+			all[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }

@@ -104,10 +104,10 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	o := &Opened{Policy: routes, start: now, now: now}
 	store := memory.New(o.clock)
 	for _, u := range f.Users {
-		store.PutUser(u.ID, u.User())
+		store.PutUser(u.ID, u.User(f.UserAttributes()))
 	}
 	for _, k := range f.APIKeys {
-		store.PutAPIKey(k.Hash(), k.APIKey(now))
+		store.PutAPIKey(k.Hash(), k.APIKey(now, f.APIKeyAttributes()))
 	}
 	if err := f.checkSessions(); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (f *File) Open(routes *policy.Policy, now time.Time) (*Opened, error) {
 	o.Engine, err = authz.NewEngine(authz.Config{
 		Policy: routes, Tokens: tokens, Sessions: sessions, Users: users, APIKeys: store, UsersInTokens: f.UsersInTokens(),
 		Sources: f.Sources(), Now: o.clock,
-		IdentityHeaders: f.Config.Identity.Headers,
+		IdentityHeaders: f.Config.Identity.Headers, AttributeHeaders: f.Config.Identity.Attributes,
 	})
 	return o, err
 }

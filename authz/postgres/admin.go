@@ -11,12 +11,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 // Commands are the statements of an [Admin]. "" means the default, which fits the reference
 // schema. Each has exactly the parameters that are listed, all as text. A statement that
 // returns keys has the columns id, prefix, scopes, is_active, expires_at and user_id, and may
-// have created_at.
+// have created_at. Further columns are attributes.
 type Commands struct {
 	// CreateKey stores a key and returns its id. $1 is the owner's id or NULL, $2 the
 	// lower-case hex SHA-256 of the key, $3 the prefix, $4 the scopes as a JSON array, $5 the
@@ -49,6 +50,8 @@ type Key struct {
 	ExpiresAt  time.Time // zero: never
 	CreatedAt  time.Time // zero: not known
 	OwnerID    string    // "": none
+	// Attributes are the further columns of the statement.
+	Attributes attribute.Set
 }
 
 // A NewKey is a key to store.
@@ -149,8 +152,11 @@ func readKey(row columns) (k Key, err error) {
 		return k, err
 	}
 	if _, given := row.find("created_at"); given {
-		k.CreatedAt, err = row.end("created_at")
+		if k.CreatedAt, err = row.end("created_at"); err != nil {
+			return k, err
+		}
 	}
+	k.Attributes, _, err = row.attributes(adminColumns)
 	return k, err
 }
 

@@ -42,18 +42,22 @@ func (d *Directory) Check(ctx context.Context) (warnings []string, err error) {
 	if _, err := c.run("SELECT $1::text", nil); err != nil {
 		return nil, explain("directory", contextFirst(ctx, err))
 	}
+	var found AttributeColumns
 	if !d.noUsers {
-		c.statement(&d.users, c.usersParameter, []wantedColumn{
+		found.Users = c.statement(&d.users, c.usersParameter, userColumns, []wantedColumn{
 			{"is_active", flagColumn}, {"roles", namesColumn},
 		})
 	}
 	if !d.noAPIKeys {
-		c.statement(&d.apiKeys, c.hashParameter, []wantedColumn{
+		found.APIKeys = c.statement(&d.apiKeys, c.hashParameter, apiKeyColumns, []wantedColumn{
 			{"prefix", textColumn}, {"scopes", namesColumn}, {"is_active", flagColumn}, {"expires_at", endColumn}, {"user_id", idColumn},
 		})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, explain("directory", err)
+	}
+	if len(c.problems) == 0 {
+		d.attributes.Store(&found)
 	}
 	return c.warnings, errors.Join(c.problems...)
 }
@@ -80,16 +84,17 @@ func (c *checker) warning(s *statement, format string, args ...any) {
 	c.warnings = append(c.warnings, s.field+": "+fmt.Sprintf(format, args...))
 }
 
-// statement checks one query. It stops at a problem that prevents further checks.
-func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, wanted []wantedColumn) {
+// statement checks one query. It stops at a problem that prevents further checks. read are the
+// columns with a meaning of their own; it returns those of the others that become attributes.
+func (c *checker) statement(s *statement, parameter func(*statement, uint32) bool, read []string, wanted []wantedColumn) (attributes []string) {
 	description, err := describe(c.ctx, c.conn.PgConn(), s.sql)
 	if err != nil {
 		c.refused(s, err, wanted)
-		return
+		return nil
 	}
 	if n := len(description.ParamOIDs); n != 1 {
 		c.problem(s, "%s", parameterCount(n))
-		return
+		return nil
 	}
 	fits := parameter(s, description.ParamOIDs[0])
 	for _, w := range wanted {
@@ -98,11 +103,14 @@ func (c *checker) statement(s *statement, parameter func(*statement, uint32) boo
 	// Running the query with NULL finds no row and shows whether it is permitted.
 	if _, err := c.run(s.sql, nil); err != nil {
 		c.refused(s, err, wanted)
-		return
+		return nil
 	}
-	if fits {
-		c.sample(s, description.Fields)
+	if !fits {
+		return nil
 	}
+	attributes = c.attributes(s, read, description.Fields)
+	c.sample(s, description.Fields)
+	return attributes
 }
 
 // column checks that the result has the column exactly once, with a supported type.

@@ -36,11 +36,13 @@ type Config struct {
 	// called when the database refuses a login, before the login is repeated.
 	Reread func(context.Context) (databaseURL, password string, err error)
 	// UsersQuery has one parameter, the user id, and returns the columns is_active and
-	// roles. If it also returns a column id, that must equal the parameter. "" means
+	// roles. If it also returns a column id, that must equal the parameter. Further columns
+	// are attributes of the user. "" means
 	// [DefaultUsersQuery].
 	UsersQuery string
 	// APIKeysQuery has one parameter, the lower-case hex SHA-256 of the whole key,
-	// and returns the columns prefix, scopes, is_active, expires_at and user_id. "" means
+	// and returns the columns prefix, scopes, is_active, expires_at and user_id. Further
+	// columns are attributes of the key. "" means
 	// [DefaultAPIKeysQuery].
 	APIKeysQuery string
 	// NoAPIKeys is for a database without API keys: [Directory.APIKey] finds none, without a

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -46,6 +47,7 @@ type shape struct {
 	users      string // queries
 	apiKeys    string
 	url        string // appended to the database's URL
+	attributes string // the type of the columns of attributes; "" means text
 	exceptions map[string]string
 }
 
@@ -68,6 +70,7 @@ var shapes = []shape{
 		name: "smallint ids, no prepared statements", ids: authztest.IntegerIDs, idType: "smallint", namesType: "jsonb", timeType: "timestamptz",
 		url:        "&prepared_statement_cache_size=0",
 		exceptions: map[string]string{"broken/": jsonHolds, "ids/at the edges of the grammar": intHolds},
+		attributes: "varchar",
 	},
 	{
 		name: "uuid ids, text[], timestamps without zone", ids: authztest.UUIDs, idType: "uuid", namesType: "text[]", timeType: "timestamp",
@@ -82,14 +85,21 @@ var shapes = []shape{
 	},
 	{
 		name: "char ids, varchar with JSON", ids: authztest.TextIDs, idType: "char(128)", namesType: "varchar", timeType: "timestamptz",
+		attributes: "char(1100)",
 	},
 	{
 		name: "ids compared as text, hash as bytea, names by alias", ids: authztest.IntegerIDs, idType: "bigint", namesType: "jsonb", timeType: "timestamptz",
-		users:      `SELECT roles AS "roles", id, NOT NOT is_active AS is_active, 'x' AS more FROM users WHERE id::text = $1`,
-		apiKeys:    `SELECT user_id::text, scopes, expires_at, 'x'::varchar AS more, is_active, prefix::char(64) FROM api_keys WHERE decode(key_hash, 'hex') = decode($1, 'hex')`,
+		users:      `SELECT roles AS "roles", id, NOT NOT is_active AS is_active, 'x' AS more, tenant, plan FROM users WHERE id::text = $1`,
+		apiKeys:    `SELECT user_id::text, scopes, expires_at, 'x'::varchar AS more, plan, is_active, tenant, prefix::char(64) FROM api_keys WHERE decode(key_hash, 'hex') = decode($1, 'hex')`,
 		exceptions: map[string]string{"broken/": jsonHolds},
 	},
 }
+
+// The default queries with the attributes of the suite.
+const (
+	usersQuery   = "SELECT is_active, roles, tenant, plan FROM users WHERE id = $1"
+	apiKeysQuery = "SELECT prefix, scopes, is_active, expires_at, user_id, tenant, plan FROM api_keys WHERE key_hash = $1"
+)
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
@@ -100,10 +110,10 @@ func TestConformance(t *testing.T) {
 			// The tables have no constraints on their contents, so that they can hold invalid
 			// values.
 			db.Exec(t, fmt.Sprintf(`
-				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s);
-				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s)`,
-				s.idType, s.namesType, s.timeType))
-			d := open(t, postgres.Config{DatabaseURL: db.URL() + s.url, UsersQuery: s.users, APIKeysQuery: s.apiKeys})
+				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s, tenant %[4]s, plan %[4]s);
+				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s, tenant %[4]s, plan %[4]s)`,
+				s.idType, s.namesType, s.timeType, cmp.Or(s.attributes, "text")))
+			d := open(t, postgres.Config{DatabaseURL: db.URL() + s.url, UsersQuery: cmp.Or(s.users, usersQuery), APIKeysQuery: cmp.Or(s.apiKeys, apiKeysQuery)})
 			if _, err := d.Check(t.Context()); err != nil {
 				t.Fatalf("Check: %v", err)
 			}
@@ -119,8 +129,8 @@ func (s shape) fixture(db *authztest.Postgres, d *postgres.Directory) authztest.
 	return authztest.DirectoryFixture{
 		Users: d, APIKeys: d, IDs: s.ids, Exceptions: s.exceptions,
 		PutUser: func(t testing.TB, row authztest.UserRow) {
-			db.Exec(t, fmt.Sprintf("INSERT INTO users VALUES (%[1]s, %[2]s, %[3]s) ON CONFLICT (id) DO UPDATE SET is_active = %[2]s, roles = %[3]s",
-				literal(row.ID), boolean(row.Active), s.names(t, row.Roles)))
+			db.Exec(t, fmt.Sprintf("INSERT INTO users VALUES (%[1]s, %[2]s, %[3]s, %[4]s, %[5]s) ON CONFLICT (id) DO UPDATE SET is_active = %[2]s, roles = %[3]s, tenant = %[4]s, plan = %[5]s",
+				literal(row.ID), boolean(row.Active), s.names(t, row.Roles), orNull(authztest.Attribute(row.Attributes, 0)), orNull(authztest.Attribute(row.Attributes, 1))))
 		},
 		DeleteUser: func(t testing.TB, id string) { db.Exec(t, "DELETE FROM users WHERE id = "+literal(id)) },
 		PutAPIKey: func(t testing.TB, row authztest.APIKeyRow) {
@@ -129,8 +139,9 @@ func (s shape) fixture(db *authztest.Postgres, d *postgres.Directory) authztest.
 			if s.timeType == "timestamp" && strings.ContainsAny(row.Expires, "0123456789") {
 				expires = literal(row.Expires) + "::timestamptz AT TIME ZONE 'UTC'"
 			}
-			db.Exec(t, fmt.Sprintf("DELETE FROM api_keys WHERE key_hash = %[1]s; INSERT INTO api_keys VALUES (%[2]s, %[1]s, %[3]s, %[4]s, %[5]s, %[6]s)",
-				hash, literal(row.Prefix), s.names(t, row.Scopes), boolean(row.Active), expires, orNull(row.OwnerID)))
+			db.Exec(t, fmt.Sprintf("DELETE FROM api_keys WHERE key_hash = %[1]s; INSERT INTO api_keys VALUES (%[2]s, %[1]s, %[3]s, %[4]s, %[5]s, %[6]s, %[7]s, %[8]s)",
+				hash, literal(row.Prefix), s.names(t, row.Scopes), boolean(row.Active), expires, orNull(row.OwnerID),
+				orNull(authztest.Attribute(row.Attributes, 0)), orNull(authztest.Attribute(row.Attributes, 1))))
 		},
 		DeleteAPIKey: func(t testing.TB, hash authz.KeyHash) {
 			db.Exec(t, "DELETE FROM api_keys WHERE key_hash = "+literal(hash.Hex()))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -26,6 +27,8 @@ type Directory struct {
 	server    serverCheck
 	standbys  standbyLog
 	line      line
+
+	attributes atomic.Pointer[AttributeColumns] // as of the last good Check
 
 	// The shares of the pool for users and keys that were not found recently.
 	strangers    *share[string]
@@ -63,6 +66,11 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 				return err
 			}
 			d.warnAbout(ctx, "roles", faults, slog.String("user", id))
+			var unusable []string
+			if user.Attributes, unusable, err = row.attributes(userColumns); err != nil {
+				return err
+			}
+			d.warnAboutAttributes(ctx, unusable, slog.String("user", id))
 			return nil
 		},
 	})
@@ -100,6 +108,11 @@ func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKe
 				return err
 			}
 			d.warnAbout(ctx, "scopes", faults, slog.String("key_prefix", key.Prefix))
+			var unusable []string
+			if key.Attributes, unusable, err = row.attributes(apiKeyColumns); err != nil {
+				return err
+			}
+			d.warnAboutAttributes(ctx, unusable, slog.String("key_prefix", key.Prefix))
 			return nil
 		},
 	})

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,9 @@ type Examination struct {
 	// Announced are the tables of the two queries whose changes triggers announce, and
 	// Unannounced those without.
 	Announced, Unannounced []string
+	// UnannouncedColumns are the columns of attributes, as table.column, that the triggers of their
+	// table leave out.
+	UnannouncedColumns []string
 	// Listens reports whether announcements reach this connection.
 	Listens bool
 }
@@ -52,15 +57,17 @@ func (d *Directory) Examine(ctx context.Context) (e Examination, err error) {
 	if err := d.examineRole(ctx, conn.Conn(), &e); err != nil {
 		return e, explain("directory", contextFirst(ctx, err))
 	}
+	attributes, _ := d.AttributeColumns()
 	var statements []*statement
+	var columns [][]string
 	if !d.noUsers {
-		statements = append(statements, &d.users)
+		statements, columns = append(statements, &d.users), append(columns, attributes.Users)
 	}
 	if !d.noAPIKeys {
-		statements = append(statements, &d.apiKeys)
+		statements, columns = append(statements, &d.apiKeys), append(columns, attributes.APIKeys)
 	}
-	for _, s := range statements {
-		if err := examineTable(ctx, conn.Conn(), s, &e); err != nil {
+	for i, s := range statements {
+		if err := examineTable(ctx, conn.Conn(), s, columns[i], &e); err != nil {
 			return e, explain(s.field, contextFirst(ctx, err))
 		}
 	}
@@ -89,7 +96,7 @@ func (d *Directory) examineRole(ctx context.Context, conn *pgx.Conn, e *Examinat
 }
 
 // examineTable examines the table of a query, if it can be identified.
-func examineTable(ctx context.Context, conn *pgx.Conn, s *statement, e *Examination) error {
+func examineTable(ctx context.Context, conn *pgx.Conn, s *statement, attributes []string, e *Examination) error {
 	t, ok := tableOf(s.sql)
 	if !ok {
 		return nil
@@ -112,12 +119,54 @@ func examineTable(ctx context.Context, conn *pgx.Conn, s *statement, e *Examinat
 	if len(rights) > 0 {
 		e.Excess = append(e.Excess, fmt.Sprintf("write to %s (%s)", t.table, strings.Join(rights, ", ")))
 	}
-	if announced {
-		e.Announced = append(e.Announced, t.table)
-	} else {
+	if !announced {
 		e.Unannounced = append(e.Unannounced, t.table)
+		return nil
+	}
+	e.Announced = append(e.Announced, t.table)
+	var args []byte // each with a zero byte after it; none for all columns
+	if err := conn.QueryRow(ctx, argumentsQuery, pgx.QueryExecModeExec, t.table).Scan(&args); err != nil || len(args) == 0 {
+		return err
+	}
+	announces := strings.Split(string(args), "\x00")
+	for _, name := range attributes {
+		if column := s.columnOf(name); !slices.Contains(announces, column) {
+			e.UnannouncedColumns = append(e.UnannouncedColumns, t.table+"."+column)
+		}
 	}
 	return nil
+}
+
+// argumentsQuery returns the arguments of the trigger that announces changed rows of a table. No
+// argument is no row or an empty value.
+const argumentsQuery = `SELECT coalesce((SELECT g.tgargs FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
+	WHERE g.tgrelid = to_regclass($1::text)::oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND p.prosrc LIKE '%warder_directory%'
+		AND g.tgtype & 17 = 17 ORDER BY length(g.tgargs) LIMIT 1), ''::bytea)`
+
+// columnName matches a column, with the table's name or alias before it.
+var columnName = regexp.MustCompile(`^(?:` + name + `\.)*(` + name + `)(?:::\w+)?$`)
+
+// columnOf returns the column of the table that an item of the query is, if it is one, or the name
+// of the item.
+func (s *statement) columnOf(item string) string {
+	sel, ok := parseSelection(s.sql)
+	if !ok {
+		return item
+	}
+	for _, text := range sel.items {
+		m := columnName.FindStringSubmatch(source(text))
+		if m == nil {
+			continue
+		}
+		alias := m[1]
+		if words := strings.Fields(text); source(text) != text {
+			alias = words[len(words)-1]
+		}
+		if strings.Trim(alias, `"`) == item {
+			return strings.Trim(m[1], `"`)
+		}
+	}
+	return item
 }
 
 // listens reports whether a notification that the connection sends to itself arrives. Through

@@ -30,10 +30,12 @@ func TestCachedConformance(t *testing.T) {
 			t.Parallel()
 			db := authztest.StartPostgres(t)
 			db.Exec(t, fmt.Sprintf(`
-				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s);
-				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s)`, s.idType, s.namesType, s.timeType))
-			db.Exec(t, triggersOnly(t))
-			k := keep(t, db, postgres.Config{}, nil)
+				CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles %[2]s, tenant text, plan text);
+				CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes %[2]s, is_active boolean, expires_at %[3]s, user_id %[1]s, tenant text, plan text)`, s.idType, s.namesType, s.timeType))
+			// As the documentation says, the triggers have to name the columns of attributes.
+			triggers := strings.NewReplacer("'roles')", "'roles', 'tenant', 'plan')", "'user_id')", "'user_id', 'tenant', 'plan')").Replace(triggersOnly(t))
+			db.Exec(t, triggers)
+			k := keep(t, db, postgres.Config{UsersQuery: usersQuery, APIKeysQuery: apiKeysQuery}, nil)
 			n := 0
 			settled := func(t testing.TB) {
 				n++

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"warder/authz"
+	"warder/authz/attribute"
 )
 
 var (
@@ -103,6 +104,7 @@ func (c *checker) sampleRow(s *statement, key string, fields []pgconn.FieldDescr
 			row := columns{c.conn.TypeMap(), result.FieldDescriptions(), result.Values()}
 			found, column := faultsOf(row)
 			messages, misshapen = append(messages, found...), cmp.Or(misshapen, column)
+			messages = append(messages, attributeFaults(s, row)...)
 			if s.field == "directory.users_query" {
 				messages = append(messages, idFault(row, key)...)
 			}
@@ -153,6 +155,24 @@ func faultsOf(row columns) (messages []string, misshapen string) {
 		}
 	}
 	return messages, misshapen
+}
+
+// attributeFaults returns what is wrong with the attributes of a row. Columns of types that no
+// attribute has are reported for the query.
+func attributeFaults(s *statement, row columns) (messages []string) {
+	read := userColumns
+	if s.field != "directory.users_query" {
+		read = apiKeyColumns
+	}
+	for i, f := range row.fields {
+		if slices.Contains(read, f.Name) || !attribute.ValidName(f.Name) || !attributeColumn.takes(f.DataTypeOID) {
+			continue
+		}
+		if value, ok := row.attribute(i); !ok || value != "" && !attribute.ValidValue(value) {
+			messages = append(messages, "the column "+f.Name+" has a value that no attribute can have, so that it is unreadable: "+attribute.ValueGrammar)
+		}
+	}
+	return messages
 }
 
 // idFault returns a message if the row has a column id that differs from key, so that the

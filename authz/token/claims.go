@@ -89,7 +89,8 @@ func (v *Verifier) judge(by *issuer, head header, claims object, now time.Time) 
 			return verified{}, err
 		}
 	}
-	return found, nil
+	found.claims.Attributes, err = attributesOf(claims, by.attributes)
+	return found, err
 }
 
 // dateOf reads a required date.

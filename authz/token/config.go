@@ -37,6 +37,7 @@ type Config struct {
 	// every user is active. ValidRole reports whether a name can be a role; RolesClaim needs it.
 	RolesClaim, ActiveClaim string
 	ValidRole               func(name string) bool
+	Attributes              Attributes    // of the principal, from claims
 	Issuers                 []Issuer      // with names that differ from each other and from Issuer
 	Leeway                  time.Duration // for exp, nbf and iat; 0 to 5 minutes. For nbf and iat, at least 5 seconds
 	RefusedUses             []string      // besides those of the function RefusedUses
@@ -55,6 +56,8 @@ type Issuer struct {
 	UserClaim, SessionClaim string
 	// RolesClaim and ActiveClaim are as in Config; "" means the Config's.
 	RolesClaim, ActiveClaim string
+	// Attributes replace the Config's; nil means these.
+	Attributes Attributes
 	// KeysUnknown says that the keys are not known at the moment. Keys is empty then, and whether
 	// a token of the issuer is valid cannot be said: [ErrKeysUnknown].
 	KeysUnknown bool
@@ -79,6 +82,9 @@ func NewVerifier(c Config) (*Verifier, error) {
 	}
 	v := &Verifier{issuers: make(map[string]*issuer, len(c.Issuers)), leeway: c.Leeway, sessionOptional: c.SessionOptional, validRole: c.ValidRole, uses: newUses(c.RefusedUses, c.AcceptedUses)}
 	for _, is := range c.Issuers {
+		if is.Attributes == nil {
+			is.Attributes = c.Attributes
+		}
 		v.issuers[is.Name] = is.compile()
 	}
 	if own := c.own(); len(own.Keys) > 0 {
@@ -88,7 +94,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
 			MaximumWeight: uint64(c.Remember),
 			Weigher: func(token string, found verified) uint32 {
-				return uint32(len(token)+len(found.payload)+found.claims.User.size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
+				return uint32(len(token)+len(found.payload)+found.claims.User.size()+found.claims.Attributes.Size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
 			},
 		})}
 	}
@@ -97,7 +103,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 
 // own returns the issuer of the Config's own keys.
 func (c Config) own() Issuer {
-	return Issuer{Name: c.Issuer, Keys: c.Keys, Audiences: c.Audiences, UserClaim: c.UserClaim, SessionClaim: c.SessionClaim, RolesClaim: c.RolesClaim, ActiveClaim: c.ActiveClaim}
+	return Issuer{Name: c.Issuer, Keys: c.Keys, Audiences: c.Audiences, UserClaim: c.UserClaim, SessionClaim: c.SessionClaim, RolesClaim: c.RolesClaim, ActiveClaim: c.ActiveClaim, Attributes: c.Attributes}
 }
 
 // compile converts an Issuer without problems to an issuer.
@@ -106,6 +112,7 @@ func (is Issuer) compile() *issuer {
 		name: is.Name, keys: make(map[string][]key, len(is.Keys)), audiences: slices.Clone(is.Audiences),
 		userClaim: claimPath(is.UserClaim), sessionClaim: claimPath(is.SessionClaim), keysUnknown: is.KeysUnknown,
 		rolesClaim: claimPath(is.RolesClaim), activeClaim: claimPath(is.ActiveClaim),
+		attributes: is.Attributes.compile(),
 	}
 	for _, k := range is.Keys {
 		if k.ID == AnyKID {
@@ -193,23 +200,32 @@ func (is Issuer) claimProblems(section string) []error {
 		if claim.name == "" {
 			continue
 		}
-		if strings.TrimSpace(claim.name) != claim.name {
-			report(claim.field, "%q has leading or trailing white space; want the name of a claim", claim.name)
-		}
-		if slices.Contains(strings.Split(claim.name, "."), "") {
-			report(claim.field, "%q has no name before or after a dot; want a path such as account.id", claim.name)
-		}
-		for _, read := range readNames {
-			if claim.name != read && fold(claim.name) == fold(read) {
-				report(claim.field, "%q differs from the claim %q only in case; want %q or another name", claim.name, read, read)
-			}
+		for _, why := range wrongPath(claim.name) {
+			report(claim.field, "%s", why)
 		}
 	}
 	// A token with names that differ only in case is rejected.
 	if fold(is.UserClaim) == fold(is.SessionClaim) {
 		report("session_claim", "is %q, the same as user_claim; want two different claims", is.SessionClaim)
 	}
-	return append(found, is.userClaimProblems(section)...)
+	found = append(found, is.userClaimProblems(section)...)
+	return append(found, is.Attributes.problems(section+"attributes")...)
+}
+
+// wrongPath returns what is wrong with a path of a claim.
+func wrongPath(path string) (found []string) {
+	if strings.TrimSpace(path) != path {
+		found = append(found, fmt.Sprintf("%q has leading or trailing white space; want the name of a claim", path))
+	}
+	if slices.Contains(strings.Split(path, "."), "") {
+		found = append(found, fmt.Sprintf("%q has no name before or after a dot; want a path such as account.id", path))
+	}
+	for _, read := range readNames {
+		if path != read && fold(path) == fold(read) {
+			found = append(found, fmt.Sprintf("%q differs from the claim %q only in case; want %q or another name", path, read, read))
+		}
+	}
+	return found
 }
 
 // userClaimProblems checks that the claims that say something about a user have no other meaning.

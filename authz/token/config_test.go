@@ -28,6 +28,15 @@ func TestNewVerifier(t *testing.T) {
 		{nil, with(token.Config{Leeway: 5 * time.Minute})},
 		{nil, with(token.Config{Issuer: "i", Audiences: []string{"a"}, UserClaim: "uid", SessionClaim: "sub"})},
 		{nil, with(token.Config{UserClaim: "jti", SessionClaim: "sub"})},
+		{nil, with(token.Config{Attributes: token.Attributes{"tenant": "org.id", "e_mail": "https://example.com/email"}})},
+
+		{[]string{`attributes: "Tenant" is not the name of an attribute`}, with(token.Config{Attributes: token.Attributes{"Tenant": "org"}})},
+		{[]string{`attributes.tenant: is empty`}, with(token.Config{Attributes: token.Attributes{"tenant": ""}})},
+		{[]string{`attributes.tenant: "org." has no name before or after a dot`}, with(token.Config{Attributes: token.Attributes{"tenant": "org."}})},
+		{[]string{`attributes.tenant: " org" has leading or trailing white space`}, with(token.Config{Attributes: token.Attributes{"tenant": " org"}})},
+		{[]string{`attributes.tenant: "ISS" differs from the claim "iss" only in case`}, with(token.Config{Attributes: token.Attributes{"tenant": "ISS"}})},
+		{[]string{`attributes: has 33 attributes; want at most 32`}, with(token.Config{Attributes: manyAttributes(33)})},
+		{[]string{`issuers[0].attributes.tenant: is empty`}, with(token.Config{Issuers: []token.Issuer{{Name: "a", Keys: []token.Key{good}, Attributes: token.Attributes{"tenant": ""}}, {Name: "b", Keys: []token.Key{good}}}})},
 
 		{[]string{"keys: none is given"}, token.Config{}},
 		{[]string{"keys[0]: secret is empty"}, keys(token.Key{Algorithm: "HS256"})},

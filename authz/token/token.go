@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"warder/authz/attribute"
 )
 
 // The errors of [Verifier.Verify], one for each reason to reject a token. Verify returns
@@ -31,6 +33,8 @@ type Claims struct {
 	ExpiresAt time.Time // exp, without the leeway
 	IssuedAt  time.Time // iat; the zero Time if there is none
 	User      *User     // nil unless a claim with roles is configured; never modified
+	// Attributes are from the claims that Config.Attributes names.
+	Attributes attribute.Set
 }
 
 // A Verifier verifies tokens. Except for its cache it is immutable, and it is safe for
@@ -56,6 +60,7 @@ type issuer struct {
 	sessionClaim claimPath
 	rolesClaim   claimPath // "": Claims.User is nil
 	activeClaim  claimPath // "": every user is active
+	attributes   []attributeClaim
 	keysUnknown  bool
 }
 

@@ -47,8 +47,9 @@ func activeOf(claims object, path claimPath) (bool, Detail) {
 	return false, Detail{text: string(path) + " not true"}
 }
 
-// rolesOf returns the roles in a claim, which has to be an array. Elements that cannot be roles
-// are left out. Of an array with too many elements nothing is used.
+// rolesOf returns the roles in a claim, which has to be an array of strings, as a column of the
+// directory has. Names that cannot be roles are left out. Of an array with too many elements
+// nothing is used.
 func (v *Verifier) rolesOf(claims object, path claimPath) ([]string, Detail) {
 	value := path.in(claims)
 	if value == "" {
@@ -63,7 +64,11 @@ func (v *Verifier) rolesOf(claims object, path claimPath) ([]string, Detail) {
 	}
 	roles := make([]string, 0, len(elements))
 	for _, element := range elements {
-		if name, isText := element.text(); isText && v.validRole(name) {
+		name, isText := element.text()
+		if !isText {
+			return nil, Detail{text: string(path) + " not a list of texts"}
+		}
+		if v.validRole(name) {
 			roles = append(roles, strings.Clone(name)) // so as not to keep the claims in memory
 		}
 	}

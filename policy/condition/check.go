@@ -22,11 +22,12 @@ import (
 // The maps that an expression can read. They are read by name only, and never compared or
 // passed to a function: {} != request.query would be true for a query that cannot be read.
 const (
-	mapNone    = ""
-	mapParams  = "params"
-	mapQuery   = "request.query"
-	mapHeaders = "request.headers"
-	mapClaims  = "principal.claims"
+	mapNone       = ""
+	mapParams     = "params"
+	mapQuery      = "request.query"
+	mapHeaders    = "request.headers"
+	mapClaims     = "principal.claims"
+	mapAttributes = "principal.attributes"
 )
 
 var roots = []string{"request", "params", "principal"}
@@ -109,7 +110,7 @@ func mapOf(e ast.Expr, bound []string) string {
 	}
 	if t := objectOf(e.AsSelect().Operand(), bound); t != nil {
 		switch name := t.name + "." + e.AsSelect().FieldName(); name {
-		case mapQuery, mapHeaders, mapClaims:
+		case mapQuery, mapHeaders, mapClaims, mapAttributes:
 			return name
 		}
 	}
@@ -152,6 +153,8 @@ var exampleOf = map[string]string{
 	mapQuery:   `request.query.page or "page" in request.query`,
 	mapHeaders: `request.headers["x-tenant"] or "x-tenant" in request.headers`,
 	mapClaims:  `principal.claims.tenant or has(principal.claims.tenant)`,
+
+	mapAttributes: `principal.attributes.tenant or has(principal.attributes.tenant)`,
 }
 
 // start returns the place at which a node begins. A selection begins with its operand.
@@ -229,6 +232,8 @@ func (c *checker) selection(e ast.Expr, bound []string) {
 	}
 	c.reads = true
 	switch m := t.name + "." + s.FieldName(); {
+	case !known(t, s.FieldName()) && t == principalType:
+		c.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), attributeLike(s.FieldName()))
 	case !known(t, s.FieldName()):
 		c.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), strict.DidYouMean(s.FieldName(), t.FieldNames()))
 	case exampleOf[m] != "": // has(request.query), which is false for a query that cannot be read
@@ -249,6 +254,8 @@ func (c *checker) named(m, name string, at int) {
 		c.params = append(c.params, paramUse{name, at})
 	case mapHeaders:
 		c.header(name, at)
+	case mapAttributes:
+		c.attribute(name, at)
 	}
 }
 
@@ -281,10 +288,10 @@ func (c *checker) call(e ast.Expr, bound []string) {
 		c.key(mapOf(args[1], bound), args[0], c.start(args[0]), bound)
 		return
 	case name == "size" && call.IsMemberFunction() && len(args) == 0 && mapOf(call.Target(), bound) != mapNone:
-		c.whole(mapOf(call.Target(), bound))
+		c.whole(mapOf(call.Target(), bound), at)
 		return
 	case name == "size" && !call.IsMemberFunction() && len(args) == 1 && mapOf(args[0], bound) != mapNone:
-		c.whole(mapOf(args[0], bound))
+		c.whole(mapOf(args[0], bound), at)
 		return
 	case name == "matches" && len(args) > 0:
 		if last := args[len(args)-1]; !isText(last) {
@@ -322,6 +329,10 @@ func (c *checker) key(m string, key ast.Expr, at int, bound []string) {
 		c.named(m, string(key.AsLiteral().(types.String)), at)
 		return
 	}
+	if m == mapAttributes {
+		c.fail(at, `%s is read by a name that is known now and not with a request; write it as a text in quotes, such as principal.attributes["tenant"]`, m)
+		return
+	}
 	c.reads = true
 	c.expr(key, bound)
 }
@@ -335,8 +346,11 @@ func isText(e ast.Expr) bool {
 }
 
 // whole notes that the expression iterates over all names of a map.
-func (c *checker) whole(m string) {
+func (c *checker) whole(m string, at int) {
 	c.reads = true
+	if m == mapAttributes {
+		c.fail(at, `%s is read by name, as in %s, and not as a whole`, m, exampleOf[m])
+	}
 	c.condition.wholeQuery = c.condition.wholeQuery || m == mapQuery
 	c.condition.wholeFields = c.condition.wholeFields || m == mapHeaders
 }
@@ -411,7 +425,7 @@ var functionNames = []string{
 
 func (c *checker) loop(loop ast.ComprehensionExpr, bound []string) {
 	if m := mapOf(loop.IterRange(), bound); m != mapNone {
-		c.whole(m)
+		c.whole(m, c.start(loop.IterRange()))
 	} else {
 		c.expr(loop.IterRange(), bound)
 	}

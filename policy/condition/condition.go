@@ -13,6 +13,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/interpreter"
 
+	"warder/authz/attribute"
 	"warder/policy/pattern"
 )
 
@@ -48,6 +49,7 @@ type Input struct {
 	AuthMethod    string
 	User          string
 	Roles, Scopes []string
+	Attributes    attribute.Set
 	// Claims returns the claims of the verified token as the text of a JSON object. It is nil
 	// if there is no token, and it is called only if the expression reads the claims.
 	Claims func() (string, error)

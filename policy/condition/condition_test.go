@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"warder/authz/attribute"
 	"warder/policy/condition"
 	"warder/policy/pattern"
 	"warder/policy/strict"
@@ -89,6 +90,11 @@ func twoLongTexts(in *condition.Input) {
 	in.Query = "a=" + strings.Repeat("a", 4000) + "&b=" + strings.Repeat("b", 4000)
 }
 
+// tenantIs gives the principal an attribute.
+func tenantIs(value string) func(*condition.Input) {
+	return func(in *condition.Input) { in.Attributes = attribute.Of(map[string]string{"tenant": value}) }
+}
+
 // TestConditionNeverHoldsByMistake: whatever goes wrong, the answer is no.
 func TestConditionNeverHoldsByMistake(t *testing.T) {
 	t.Parallel()
@@ -108,6 +114,22 @@ func TestConditionNeverHoldsByMistake(t *testing.T) {
 		{"broken", "a panic", conditionOf(t, `request.headers["x-tenant"] == "acme"`), t.Context(), func(in *condition.Input) { in.Fields = brokenFields{} }},
 		{"broken", "a panic under a negation", conditionOf(t, `!("x-tenant" in request.headers)`), t.Context(), func(in *condition.Input) { in.Fields = brokenFields{} }},
 		{"principal.user is absent", "nobody", conditionOf(t, "principal.user != params.user_id"), t.Context(), func(in *condition.Input) { in.User = "" }},
+		{"no such key: tenant", "no attribute", conditionOf(t, `principal.attributes.tenant != "x"`), t.Context(), nil},
+		{"no such key: tenant", "no attribute under a negation", conditionOf(t, `!(principal.attributes.tenant == "x")`), t.Context(), nil},
+		{"no such key: tenant", "no attribute in brackets", conditionOf(t, `principal.attributes["tenant"] != "x"`), t.Context(), nil},
+		{"no such key: tenant", "no attribute and no parameter are not equal", conditionOf(t, `principal.attributes.tenant == principal.attributes.other`), t.Context(), nil},
+		{"", "no attribute, asked for", conditionOf(t, `!has(principal.attributes.tenant) && !("tenant" in principal.attributes)`), t.Context(), nil},
+		{"false", "an attribute, asked for", conditionOf(t, `!has(principal.attributes.tenant)`), t.Context(), tenantIs("acme")},
+		{"", "an attribute", conditionOf(t, `principal.attributes.tenant == "acme" && "tenant" in principal.attributes`), t.Context(), tenantIs("acme")},
+		{"false", "another attribute", conditionOf(t, `principal.attributes.tenant == "acme"`), t.Context(), tenantIs("Acme")},
+		{"no such key: tenant", "an empty attribute", conditionOf(t, `principal.attributes.tenant != "x"`), t.Context(), tenantIs("")},
+		{"attributes.tenant is unreadable", "an unreadable attribute", conditionOf(t, `principal.attributes.tenant != "x"`), t.Context(), tenantIs("a\nb")},
+		{"attributes.tenant is unreadable", "an unreadable attribute, asked for", conditionOf(t, `!has(principal.attributes.tenant)`), t.Context(), tenantIs(" acme")},
+		{"attributes.tenant is unreadable", "an unreadable attribute, asked for with in", conditionOf(t, `!("tenant" in principal.attributes)`), t.Context(), tenantIs(strings.Repeat("a", 1025))},
+		{"more than its limit", "attributes that cost too much", conditionOf(t, `principal.roles.all(r, principal.attributes.tenant.matches("(a|aa)+$") || r == "x")`), t.Context(), func(in *condition.Input) {
+			tenantIs(strings.Repeat("a", 1024))(in)
+			in.Roles = strings.Split(strings.Repeat("x,", 300), ",")
+		}},
 		{"request.client_ip is absent", "no address", conditionOf(t, `request.client_ip != "203.0.113.9"`), t.Context(), func(in *condition.Input) { in.ClientIP = netip.Addr{} }},
 		{"request.host is absent", "no host", conditionOf(t, `request.host != "x"`), t.Context(), func(in *condition.Input) { in.Host = "" }},
 		{"request.host is absent", "a host that is none", conditionOf(t, `request.host != "x"`), t.Context(), func(in *condition.Input) { in.Host = strings.Repeat("a", 300) }},

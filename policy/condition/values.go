@@ -88,6 +88,7 @@ var principalFields = []field{
 		return types.NewStringList(types.DefaultTypeAdapter, e.in.Scopes), nil
 	}},
 	{"method", cel.StringType, func(e *evaluation) (ref.Val, error) { return textOr(e.in.AuthMethod), nil }},
+	{"attributes", textMapType, func(e *evaluation) (ref.Val, error) { return textMap{attributeTexts{e.in.Attributes}}, nil }},
 	{"claims", cel.MapType(cel.StringType, cel.DynType), func(e *evaluation) (ref.Val, error) { return e.claimMap() }},
 }
 
@@ -207,8 +208,9 @@ type namedTexts interface {
 	count() int
 }
 
-// A textMap is the value of params, request.query or request.headers: a map in which reading
-// an ambiguous name is an error, also with in and has.
+// A textMap is the value of params, request.query, request.headers or principal.attributes: a map
+// in which reading an ambiguous name, or one with an unreadable value, is an error, also with in
+// and has.
 type textMap struct {
 	namedTexts
 }

@@ -288,8 +288,11 @@ func (r *Reader) keyed(field string, v Value, into reflect.Value) {
 	}
 	into.Set(reflect.MakeMapWithSize(into.Type(), len(v.Entries)))
 	for _, e := range v.Entries {
-		one := reflect.New(into.Type().Elem()).Elem()
+		one, before := reflect.New(into.Type().Elem()).Elem(), len(r.Problems)
 		r.read(Join(field, KeyName(e.Key)), e.Value, one, tags{})
+		if len(r.Problems) > before && one.Kind() == reflect.String {
+			continue // else the empty text would be a second problem
+		}
 		into.SetMapIndex(reflect.ValueOf(e.Key), one)
 	}
 }

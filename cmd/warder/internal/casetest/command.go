@@ -238,6 +238,7 @@ func (t *run) readConfig() error {
 	var out policytest.Config
 	out.JWT.Issuer, out.JWT.Audiences, out.JWT.Leeway = string(c.JWT.Issuer), c.JWT.Audiences, c.JWT.Leeway
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
+	out.JWT.Attributes, out.Identity.Attributes = c.JWT.Attributes, c.IdentitySettings().Attributes
 	if c.UsersInTokens() {
 		out.Directory.Users, out.JWT.RolesClaim, out.JWT.ActiveClaim = "token", c.RolesClaim(), c.JWT.ActiveClaim
 		if c.OwnersKnown() {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"unicode"
 
+	"warder/authz/attribute"
 	"warder/authz/policytest"
 	"warder/cmd/warder/internal/explain"
 )
@@ -23,7 +24,7 @@ func (t *run) explainCommand(c *policytest.Case, x explain.Answer, tested *teste
 	f := c.File()
 	if c.AsUser != "" {
 		for _, u := range f.Users {
-			if user := u.User(); u.ID == c.AsUser {
+			if user := u.User(f.UserAttributes()); u.ID == c.AsUser {
 				if !user.Active {
 					return ""
 				}
@@ -31,6 +32,7 @@ func (t *run) explainCommand(c *policytest.Case, x explain.Answer, tested *teste
 				if len(user.Roles) > 0 {
 					words = append(words, "--roles", strings.Join(user.Roles, ","))
 				}
+				words = append(words, attributeFlags(user.Attributes)...)
 			}
 		}
 	}
@@ -43,6 +45,7 @@ func (t *run) explainCommand(c *policytest.Case, x explain.Answer, tested *teste
 		if len(key.Scopes) > 0 {
 			words = append(words, "--scopes", strings.Join(key.Scopes, ","))
 		}
+		words = append(words, attributeFlags(key.Attributes)...)
 	}
 	if ip := x.Decision.ClientIP(); ip.IsValid() {
 		words = append(words, "--client-ip", ip.String())
@@ -60,6 +63,14 @@ func (t *run) explainCommand(c *policytest.Case, x explain.Answer, tested *teste
 		words[i] = shellWord(word)
 	}
 	return strings.Join(words, " ")
+}
+
+// attributeFlags returns the flags that give explain the attributes.
+func attributeFlags(of attribute.Set) (words []string) {
+	for name, value := range of.All() {
+		words = append(words, "--attribute", name+"="+value)
+	}
+	return words
 }
 
 // shellWord quotes a word for a POSIX shell if it needs quotes.

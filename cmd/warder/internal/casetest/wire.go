@@ -40,7 +40,7 @@ func newWireDepth(f *policytest.File, tested *testedPolicy, now time.Time) (*wir
 		Decider: opened.Engine, ClientIP: resolver, Observer: &d.seen,
 		Deadline: time.Minute, // long, so that a busy machine does not change an answer
 		Identity: envoy.IdentityConfig{
-			Headers: f.Config.Identity.Headers, Sources: f.Sources(), KeepAPIKey: f.KeepsAPIKey(), RemoveCredentials: f.Config.Identity.RemoveCredentials,
+			Headers: f.Config.Identity.Headers, Attributes: f.Config.Identity.Attributes, Sources: f.Sources(), KeepAPIKey: f.KeepsAPIKey(), RemoveCredentials: f.Config.Identity.RemoveCredentials,
 			RemoveAuthorization: f.Config.Identity.RemoveAuthorization, StripHeaders: f.Config.StripHeaders,
 		},
 	})

@@ -29,8 +29,9 @@ type JWT struct {
 	UserClaim, SessionClaim string
 	// RolesClaim is "" unless the roles and the state of users are in tokens.
 	RolesClaim, ActiveClaim string
-	SessionOptional         bool     // a token need not be of a session
-	RefusedUses             []string // besides the built-in ones
+	SessionOptional         bool             // a token need not be of a session
+	Attributes              token.Attributes // of the principal, from claims
+	RefusedUses             []string         // besides the built-in ones
 	AcceptedUses            []string
 }
 
@@ -40,7 +41,8 @@ type JWTIssuer struct {
 	Audiences               []string
 	UserClaim, SessionClaim string
 	RolesClaim, ActiveClaim string
-	Remote                  *jwks.Config // where the keys are; nil if they are in Keys
+	Attributes              token.Attributes // nil: those of JWT
+	Remote                  *jwks.Config     // where the keys are; nil if they are in Keys
 }
 
 // The kinds of JWTKey.Kind.
@@ -94,6 +96,7 @@ func (s JWT) VerifierOf(key int) (*token.Verifier, error) {
 func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.Verifier, error) {
 	c := token.Config{
 		Issuer: s.Issuer, Audiences: s.Audiences, Leeway: s.Leeway, UserClaim: s.UserClaim, SessionClaim: s.SessionClaim, SessionOptional: s.SessionOptional,
+		Attributes:  s.Attributes,
 		RefusedUses: s.RefusedUses, AcceptedUses: s.AcceptedUses,
 		Remember:   remember,
 		RolesClaim: s.RolesClaim, ActiveClaim: s.ActiveClaim, ValidRole: authz.ValidName,
@@ -103,7 +106,8 @@ func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.
 		known, fetched := fetched[i]
 		c.Issuers = append(c.Issuers, token.Issuer{
 			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, RolesClaim: is.RolesClaim, ActiveClaim: is.ActiveClaim,
-			Keys: known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
+			Attributes: is.Attributes,
+			Keys:       known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
 		})
 	}
 	var problems []error
@@ -220,7 +224,7 @@ func (c *Config) resolveJWT() JWT {
 	r := c.reader
 	s := JWT{
 		Issuer: string(c.JWT.Issuer), Audiences: c.JWT.Audiences, Leeway: c.JWT.Leeway, Overlap: c.JWT.Overlap,
-		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, SessionOptional: c.sessionOptional(), RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
+		UserClaim: c.JWT.UserClaim, SessionClaim: c.JWT.SessionClaim, SessionOptional: c.sessionOptional(), Attributes: c.JWT.Attributes, RefusedUses: c.JWT.RefusedUses, AcceptedUses: c.JWT.AcceptedUses,
 	}
 	c.resolveUserClaims(&s)
 	if c.JWT.Overlap < 0 || c.JWT.Overlap > maxOverlap {
@@ -337,7 +341,7 @@ func (c *Config) resolveKey(k *JWTKeyKeys, field string, issuer int, algorithms 
 func (c *Config) resolveIssuer(s *JWT, i int) {
 	r, is := c.reader, &c.JWT.Issuers[i]
 	field := strict.Index("jwt.issuers", i)
-	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim}
+	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Attributes: is.Attributes}
 	if c.UsersInTokens() {
 		out.RolesClaim, out.ActiveClaim = is.RolesClaim, is.ActiveClaim
 	}

@@ -101,6 +101,8 @@ type JWTKeys struct {
 	RolesClaim string `json:"roles_claim" jsonschema_extras:"default=roles"`
 	// The claim that is true if the user is active, or a path to it. Absent: the user of every valid token is active. For directory.users: token.
 	ActiveClaim string `json:"active_claim"`
+	// Attributes of the principal from claims: a claim, or a path to it such as org.id, by the name of the attribute. A column of the directory with the name wins. Texts, whole numbers, true and false.
+	Attributes map[string]string `json:"attributes"`
 	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
 	RefusedUses []string `json:"refused_uses"`
 	// Built-in kinds of tokens that are accepted nevertheless.
@@ -161,6 +163,8 @@ type JWTIssuerKeys struct {
 	RolesClaim string `json:"roles_claim"`
 	// The claim that is true if the user is active, or a path to it. Absent: that of jwt.
 	ActiveClaim string `json:"active_claim"`
+	// Attributes of the principal from claims, instead of those of jwt. {}: none.
+	Attributes map[string]string `json:"attributes"`
 }
 
 // A JWTKeyKeys is a key that tokens are signed with: secret, secret_file, public_key_file or jwks_file.
@@ -253,9 +257,9 @@ type DirectoryKeys struct {
 	File filePath `json:"file"`
 	// Where the roles and the state of users are. database is the database or the file. token takes them from the claims of each token, so that a change is seen with a new token only; users are then looked up for the owners of API keys alone, and only in a file or by a users_query that is written.
 	Users word `json:"users" jsonschema:"enum=database,enum=token" jsonschema_extras:"default=database"`
-	// Finds a user: $1 is the id of the token. Its columns are is_active and roles.
+	// Finds a user: $1 is the id of the token. Its columns are is_active and roles. Further columns, such as tenant, are attributes of the user.
 	UsersQuery string `json:"users_query" jsonschema_extras:"default=SELECT is_active\\, roles FROM users WHERE id = $1"`
-	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id.
+	// Finds an API key: $1 is the lower-case hexadecimal SHA-256 of the whole key. Its columns are prefix, scopes, is_active, expires_at and user_id. Further columns are attributes of the key.
 	APIKeysQuery string `json:"api_keys_query" jsonschema_extras:"default=SELECT prefix\\, scopes\\, is_active\\, expires_at\\, user_id FROM api_keys WHERE key_hash = $1"`
 	// off where there is no table of API keys: the query is not checked at the start, no key is valid, and a policy that accepts keys is an error.
 	APIKeys switchWord `json:"api_keys" jsonschema_extras:"default=on"`
@@ -317,6 +321,8 @@ type LogKeys struct {
 type IdentityKeys struct {
 	// Other names for the headers; absent ones are x-warder-….
 	Headers IdentityHeadersKeys `json:"headers"`
+	// Headers for attributes of the principal, by the name of the attribute: a claim of jwt.attributes or a column of the directory. No client can send one.
+	Attributes map[string]string `json:"attributes"`
 	// The API key does not go to the application.
 	RemoveAPIKey bool `json:"remove_api_key" jsonschema_extras:"default=true"`
 	// The bearer token does not go to the application.

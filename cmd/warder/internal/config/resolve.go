@@ -386,6 +386,7 @@ func (c *Config) checkIdentity(s *Settings) {
 	if _, err := envoy.NewServer(envoy.Config{Decider: (*authz.Engine)(nil), Identity: s.IdentityConfig()}); err != nil {
 		r.failWith("identity", "", err)
 	}
+	c.warnUnsupplied(s)
 	if !c.Identity.RemoveCredentials {
 		return
 	}
@@ -437,6 +438,6 @@ func (c *Config) sourceNames() (names []string) {
 func (c *Config) IdentitySettings() Identity {
 	i := c.Identity
 	return Identity{
-		Headers: i.Headers.renamed(), RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, RemoveCredentials: i.RemoveCredentials, StripHeaders: c.StripHeaders,
+		Headers: i.Headers.renamed(), Attributes: i.Attributes, RemoveAPIKey: i.RemoveAPIKey, RemoveAuthorization: i.RemoveAuthorization, RemoveCredentials: i.RemoveCredentials, StripHeaders: c.StripHeaders,
 	}
 }

@@ -49,6 +49,8 @@ var unseenConfig = map[string]string{
 	"variables: jwt.issuer":              itsEnvironment,
 	"variables: jwt.keys":                itsEnvironment,
 	"issuers: jwt.keys":                  "it depends on files",
+	"attributes: jwt.issuers":            "the names of attributes are keys of the writer's own",
+	"attributes: identity.attributes":    "the names of attributes are keys of the writer's own",
 }
 
 const (

@@ -140,6 +140,7 @@ func (c *Config) sessionOptional() bool {
 		keys := c.Revocations()
 		named := len(keys.KeyTemplates) > 0 || keys.RevokedBefore != ""
 		return named && !slices.ContainsFunc(keys.KeyTemplates, func(key string) bool { return strings.Contains(key, "{jti}") })
+	case RulePresent:
 	}
 	return false
 }

@@ -118,7 +118,7 @@ type Directory struct {
 }
 
 // UsesDatabase reports whether there is a database to ask.
-func (d Directory) UsesDatabase() bool { return d.File == "" && !(d.NoUsers && d.NoAPIKeys) }
+func (d Directory) UsesDatabase() bool { return d.File == "" && (!d.NoUsers || !d.NoAPIKeys) }
 
 // Log contains the settings of warder's own log and the decision log.
 type Log struct {
@@ -143,6 +143,7 @@ const (
 // Identity contains the settings of the headers that identify the principal to the application.
 type Identity struct {
 	Headers             map[string]string // renamed headers; maps user, roles and so on to a header name
+	Attributes          map[string]string // headers for attributes, by the name of the attribute
 	RemoveAPIKey        bool
 	RemoveAuthorization bool
 	RemoveCredentials   bool
@@ -153,6 +154,7 @@ type Identity struct {
 func (s *Settings) IdentityConfig() envoy.IdentityConfig {
 	return envoy.IdentityConfig{
 		Headers:             s.Identity.Headers,
+		Attributes:          s.Identity.Attributes,
 		Sources:             s.Sources,
 		KeepAPIKey:          !s.Identity.RemoveAPIKey,
 		RemoveAuthorization: s.Identity.RemoveAuthorization,

@@ -115,7 +115,7 @@ func examine(ctx context.Context, p cli.Process, o options) (*report, error) {
 	stores := r.openStores(ctx, s)
 	defer stores.close()
 	r.examineRedis(ctx, stores.redis, s.Sessions)
-	r.examinePostgres(ctx, stores.postgres, s.Directory)
+	r.examinePostgres(ctx, stores.postgres, s)
 	switch {
 	case o.tokenFile != "":
 		return r, r.examineToken(ctx, stores, s, fetched, credential)

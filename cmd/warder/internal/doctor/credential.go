@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"warder/authz"
+	"warder/authz/attribute"
 	"warder/authz/mask"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/config"
@@ -130,7 +131,7 @@ func (w *walk) Verify(text string, now time.Time) (token.Claims, error) {
 			session = "session " + claims.SessionID
 		}
 		w.report.say("credential.token", good, "jwt", "the token is valid until %s, for user %s and %s",
-			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, session)
+			claims.ExpiresAt.UTC().Format(time.RFC3339), claims.UserID, session+attributeNames(claims.Attributes))
 		w.sayUser(claims)
 	}
 	return claims, err
@@ -149,6 +150,23 @@ func (w *walk) sayUser(claims token.Claims) {
 	default:
 		w.report.say("credential.user", good, setting, "by the token user %s is active, with the roles: %s", claims.UserID, names(u.Roles))
 	}
+}
+
+// attributeNames lists the attributes that have a value, and those whose value is unreadable. The
+// values are of a person.
+func attributeNames(of attribute.Set) string {
+	var list []string
+	for name := range of.All() {
+		list = append(list, name)
+	}
+	text := ""
+	if len(list) > 0 {
+		text = "; attributes: " + strings.Join(list, ", ")
+	}
+	if bad := of.Unreadable(); len(bad) > 0 {
+		text += "; attributes that cannot be read: " + strings.Join(bad, ", ")
+	}
+	return text
 }
 
 // Alive implements [authz.Sessions].
@@ -201,7 +219,7 @@ func (w *walk) User(ctx context.Context, id string) (authz.User, error) {
 	case !user.Active:
 		w.report.say("credential.user", broken, setting, "user %s is not active", id)
 	default:
-		w.report.say("credential.user", good, setting, "user %s is active, with the roles: %s", id, names(user.Roles))
+		w.report.say("credential.user", good, setting, "user %s is active, with the roles: %s%s", id, names(user.Roles), attributeNames(user.Attributes))
 	}
 	return user, err
 }
@@ -225,7 +243,7 @@ func (w *walk) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKey, er
 		if !key.ExpiresAt.IsZero() {
 			end = "at " + key.ExpiresAt.Format(time.RFC3339)
 		}
-		w.report.say("credential.api_key", good, setting, "the key %s is %s, expires %s, and has the scopes: %s", key.Prefix, state, end, names(key.Scopes))
+		w.report.say("credential.api_key", good, setting, "the key %s is %s, expires %s, and has the scopes: %s%s", key.Prefix, state, end, names(key.Scopes), attributeNames(key.Attributes))
 	}
 	return key, err
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"warder/authz"
@@ -151,8 +152,9 @@ func (r *report) protected(check, setting, how, right string) {
 	r.say(check, good, setting, "the connection is protected by %s", how)
 }
 
-func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory, s config.Directory) {
+func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory, all *config.Settings) {
 	const setting = "directory.database_url"
+	s := all.Directory
 	if s.UsersInTokens {
 		r.say("directory.users", good, "directory.users", "the roles and the state of users are in tokens: --token-file shows those of one")
 	}
@@ -162,6 +164,8 @@ func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory,
 		return
 	case store == nil:
 		r.say("directory", good, "directory.file", "users and keys are in a file")
+		users, apiKeys, _ := s.AttributesKnown()
+		r.attributes(all, users, apiKeys, "directory.file", "directory.file")
 		return
 	}
 	warnings, err := store.Check(ctx)
@@ -186,6 +190,15 @@ func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory,
 		fit = "its query fits"
 	}
 	r.say("directory", good, setting, "Postgres answers, and %s", fit)
+	columns, _ := store.AttributeColumns()
+	if all.Directory.UsersInTokens { // those of the query are of the owners of API keys
+		columns.Users = nil
+	}
+	r.attributes(all, columns.Users, columns.APIKeys, "directory.users_query", "directory.api_keys_query")
+	for _, w := range all.Unsupplied(slices.Concat(columns.Users, columns.APIKeys)) {
+		field, text, _ := strings.Cut(w, " ")
+		r.say("attributes", warning, field, "%s", text)
+	}
 	e, err := store.Examine(ctx)
 	if err != nil {
 		r.fault("directory", setting, err)
@@ -202,6 +215,18 @@ func (r *report) examinePostgres(ctx context.Context, store *postgres.Directory,
 	r.announcements(e, s)
 }
 
+// attributes lists the attributes of principals and where they are from.
+func (r *report) attributes(s *config.Settings, users, apiKeys []string, usersFrom, apiKeysFrom string) {
+	list := func(field, what string, names []string) {
+		if len(names) > 0 {
+			r.say("attributes", good, field, "attributes of %s: %s", what, strings.Join(names, ", "))
+		}
+	}
+	list(usersFrom, "users, which win over claims", users)
+	list(apiKeysFrom, "API keys", apiKeys)
+	list("jwt.attributes", "users, from claims", s.JWT.ClaimedAttributes())
+}
+
 // announcements says whether changes of rows are announced, which only matters when rows are
 // kept.
 func (r *report) announcements(e postgres.Examination, s config.Directory) {
@@ -214,6 +239,9 @@ func (r *report) announcements(e postgres.Examination, s config.Directory) {
 			strings.Join(e.Unannounced, ", "), s.MaxStaleness)
 	case !e.Listens:
 		r.say("directory.announcements", warning, setting, "announcements do not reach this connection (LISTEN), so a change is seen after up to %s; a pooler in transaction mode drops them", s.MaxStaleness)
+	case len(e.UnannouncedColumns) > 0:
+		r.say("directory.announcements", warning, setting, "the triggers do not announce changes of %s, so a change of such an attribute is seen after up to %s; add the columns to the arguments of warder_announce in the trigger",
+			strings.Join(e.UnannouncedColumns, ", "), s.MaxStaleness)
 	case len(e.Announced) == 0:
 		r.say("directory.announcements", unknown, setting, "the tables of the queries are not known, so their triggers were not looked for")
 	default:

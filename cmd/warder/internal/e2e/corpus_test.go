@@ -100,10 +100,12 @@ func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 	var sql strings.Builder
 	fmt.Fprintf(&sql, `
 		DROP TABLE IF EXISTS api_keys, users CASCADE;
-		CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles text);
-		CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes text, is_active boolean, expires_at timestamptz, user_id %[1]s);`, id)
+		CREATE TABLE users (id %[1]s PRIMARY KEY, is_active boolean, roles text%[2]s);
+		CREATE TABLE api_keys (prefix text, key_hash text UNIQUE, scopes text, is_active boolean, expires_at timestamptz, user_id %[1]s%[3]s);`,
+		id, each(f.UserAttributes(), func(name string) string { return name + " text" }), each(f.APIKeyAttributes(), func(name string) string { return name + " text" }))
 	for _, u := range f.Users {
-		fmt.Fprintf(&sql, "INSERT INTO users VALUES (%s, %s, %s);\n", literal(u.ID), truth(u.Flag()), literal(u.Column()))
+		fmt.Fprintf(&sql, "INSERT INTO users VALUES (%s, %s, %s%s);\n", literal(u.ID), truth(u.Flag()), literal(u.Column()),
+			each(f.UserAttributes(), func(name string) string { return literal(u.Attributes[name]) }))
 	}
 	for _, k := range f.APIKeys {
 		expires := ""
@@ -111,8 +113,9 @@ func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 			expires = at.UTC().Format(time.RFC3339Nano)
 		}
 		r.leaks.secret("an API key", k.Key)
-		fmt.Fprintf(&sql, "INSERT INTO api_keys VALUES (%s, %s, %s, %s, %s, %s);\n", literal(k.Prefix),
-			literal(r.leaks.secret("a key hash", k.Hash().Hex())), literal(k.Column()), truth(k.Flag()), literal(expires), literal(k.Owner))
+		fmt.Fprintf(&sql, "INSERT INTO api_keys VALUES (%s, %s, %s, %s, %s, %s%s);\n", literal(k.Prefix),
+			literal(r.leaks.secret("a key hash", k.Hash().Hex())), literal(k.Column()), truth(k.Flag()), literal(expires), literal(k.Owner),
+			each(f.APIKeyAttributes(), func(name string) string { return literal(k.Attributes[name]) }))
 	}
 	r.postgres.Exec(t, sql.String())
 	r.redis.Do(t, "FLUSHALL")
@@ -129,6 +132,14 @@ func (r *rig) putFacts(t *testing.T, f *policytest.File) {
 		}
 		r.redis.Do(t, "SET", strings.NewReplacer("{user_id}", s.User, "{jti}", s.Session).Replace(key), value)
 	}
+}
+
+// each returns an item for each name, with a comma before it.
+func each(names []string, item func(string) string) (list string) {
+	for _, name := range names {
+		list += ", " + item(name)
+	}
+	return list
 }
 
 // literal returns a text as an SQL literal, and NULL for "".
@@ -165,6 +176,9 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		if is.ActiveClaim != "" {
 			issuer["active_claim"] = is.ActiveClaim
 		}
+		if is.Attributes != nil {
+			issuer["attributes"] = is.Attributes
+		}
 		issuers = append(issuers, issuer)
 	}
 	client := map[string]any{}
@@ -184,6 +198,8 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 	set(jwt, "session_claim", c.JWT.SessionClaim != "", c.JWT.SessionClaim)
 	set(jwt, "roles_claim", c.JWT.RolesClaim != "", c.JWT.RolesClaim)
 	set(jwt, "active_claim", c.JWT.ActiveClaim != "", c.JWT.ActiveClaim)
+	set(jwt, "attributes", c.JWT.Attributes != nil, c.JWT.Attributes)
+	set(identity, "attributes", c.Identity.Attributes != nil, c.Identity.Attributes)
 	set(client, "source", c.ClientIP.Source != "", string(c.ClientIP.Source))
 	set(client, "trusted_proxies", c.ClientIP.TrustedProxies != nil, texts(c.ClientIP.TrustedProxies))
 	set(client, "xff_num_trusted_hops", c.ClientIP.TrustedHops != 0, c.ClientIP.TrustedHops)
@@ -205,6 +221,12 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		"deadline":  "10s",
 		"sessions":  sessions,
 		"directory": directory,
+	}
+	if names := f.UserAttributes(); names != nil {
+		directory["users_query"] = "SELECT is_active, roles, " + strings.Join(names, ", ") + " FROM users WHERE id = $1"
+	}
+	if names := f.APIKeyAttributes(); names != nil {
+		directory["api_keys_query"] = "SELECT prefix, scopes, is_active, expires_at, user_id, " + strings.Join(names, ", ") + " FROM api_keys WHERE key_hash = $1"
 	}
 	set(config, "client_ip", len(client) > 0, client)
 	set(config, "identity", len(identity) > 0, identity)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"warder/authz"
+	"warder/authz/attribute"
 	"warder/authz/memory"
 	"warder/authz/token"
 	"warder/cmd/warder/internal/cli"
@@ -37,6 +38,7 @@ type options struct {
 	claims                 string // JSON
 	apiKey                 bool
 	scopes                 []string
+	attributes             []string // NAME=VALUE
 }
 
 // NewCommand returns the command warder explain.
@@ -54,7 +56,8 @@ It uses no Redis and no Postgres. --as-user makes the request one of an active u
 live session, --as-api-key one with an active API key; without them there is no credential.
 --claims adds claims to the token of --as-user, for conditions (when:). Where directory.users is
 token, --roles are put into the token at jwt.roles_claim, and the user is active; instead --claims
-may hold these claims as an issuer writes them. A token or a key in a
+may hold these claims as an issuer writes them. --claims are also for jwt.attributes of --config.
+--attribute is an attribute of the user or the key, as a column of the directory. A token or a key in a
 --header cannot be verified, because explain has neither your secrets nor your stores: it is
 treated as forged.
 
@@ -81,6 +84,7 @@ failed). upstream is set if the request is forwarded, client if it is denied.`,
 		Example: `  warder explain -p policy.yaml GET https://api.example.com/api/v1/assets/7
   warder explain -p policy.yaml DELETE /admin/users/7 --as-user 42 --roles CONTROL --client-ip 203.0.113.9
   warder explain -p policy.yaml GET /t/acme/x --as-user 42 --claims '{"tenant": "acme"}'
+  warder explain -p policy.yaml GET /t/acme/x --as-user 42 --attribute tenant=acme
   warder explain -p policy.yaml GET /api/v1/assets --as-api-key --scopes assets:read -o json
   warder explain -p policy.yaml --check-request captured.json
   warder explain --url http://127.0.0.1:9192 GET /api/v1/assets/7 --as-user 42`,
@@ -118,6 +122,7 @@ failed). upstream is set if the request is forwarded, client if it is denied.`,
 	flags.StringVar(&o.claims, "claims", "", "other claims of the token of --as-user, as a `JSON` object, for when:")
 	flags.BoolVar(&o.apiKey, "as-api-key", false, "send an API key")
 	flags.StringSliceVar(&o.scopes, "scopes", nil, "the scopes of --as-api-key, separated by commas")
+	flags.StringArrayVar(&o.attributes, "attribute", nil, "an attribute of --as-user or --as-api-key as `NAME=VALUE`; can be given more than once")
 	return cmd
 }
 
@@ -168,6 +173,8 @@ func (o *options) whyNot() string {
 		return "--claims needs --as-user; give both"
 	case len(o.scopes) > 0 && !o.apiKey:
 		return "--scopes needs --as-api-key; give both"
+	case len(o.attributes) > 0 && o.user == "" && !o.apiKey:
+		return "--attribute needs --as-user or --as-api-key; give both"
 	case o.user != "" && !authz.ValidID(o.user):
 		return fmt.Sprintf("--as-user: %q is not a valid user id; use 1 to 128 of A-Z a-z 0-9 . _ @ | + = ~ -", o.user)
 	}
@@ -175,6 +182,9 @@ func (o *options) whyNot() string {
 		if _, why := readClaims(o.claims); why != "" {
 			return "--claims: " + why
 		}
+	}
+	if why := wrongAttributes(o.attributes); why != "" {
+		return "--attribute: " + why
 	}
 	for _, list := range []struct {
 		flag  string
@@ -192,6 +202,39 @@ func (o *options) whyNot() string {
 		}
 	}
 	return ""
+}
+
+// wrongAttributes returns why a list of NAME=VALUE is invalid, or "" if it is valid.
+func wrongAttributes(list []string) string {
+	seen := map[string]bool{}
+	for _, text := range list {
+		name, value, found := strings.Cut(text, "=")
+		switch {
+		case !found:
+			return fmt.Sprintf("%q has no =; write NAME=VALUE, as in tenant=acme", text)
+		case !attribute.ValidName(name):
+			return fmt.Sprintf("%q is not the name of an attribute; %s", name, attribute.NameGrammar)
+		case value != "" && !attribute.ValidValue(value):
+			return fmt.Sprintf("%q is not the value of an attribute; %s", value, attribute.ValueGrammar)
+		case seen[name]:
+			return fmt.Sprintf("%s is given twice; give it once", name)
+		}
+		seen[name] = true
+	}
+	if len(list) > attribute.Max {
+		return fmt.Sprintf("%d are given; give at most %d", len(list), attribute.Max)
+	}
+	return ""
+}
+
+// givenAttributes returns the attributes of --attribute. An empty value stands for NULL.
+func (o *options) givenAttributes() attribute.Set {
+	var b attribute.Builder
+	for _, text := range o.attributes {
+		name, value, _ := strings.Cut(text, "=")
+		b.Put(name, value)
+	}
+	return b.Set()
 }
 
 // ownClaims are the claims of the token of --as-user that --claims cannot change.
@@ -219,6 +262,8 @@ type Settings struct {
 	ClientIP   authz.ClientIPResolver
 	Configured bool
 	Shadow     bool // denials are not enforced on any route
+	// Attributes are the claims of tokens that become attributes.
+	Attributes token.Attributes
 	// RolesClaim and ActiveClaim are the claims of a token with the roles and the state of its user.
 	// RolesClaim is "" if they are in the directory.
 	RolesClaim, ActiveClaim string
@@ -245,7 +290,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	resolver, err := authz.NewClientIPResolver(client)
 	return Settings{
 		Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions(),
-		RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim,
+		RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim, Attributes: c.JWT.Attributes,
 	}, err
 }
 
@@ -310,7 +355,7 @@ func (l *LastObservation) Observed(_ context.Context, o envoy.Observation) { l.O
 // store and a verifier that accept these credentials and no others.
 func (o *options) credentials(in *authv3.CheckRequest, s Settings) (*memory.Store, *token.Verifier, error) {
 	secret := []byte(rand.Text() + rand.Text()) // random: any token in a header fails
-	c := token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}}
+	c := token.Config{Keys: []token.Key{{Algorithm: "HS256", Secret: secret}}, Attributes: s.Attributes}
 	if s.RolesClaim != "" {
 		c.RolesClaim, c.ActiveClaim, c.ValidRole = s.RolesClaim, s.ActiveClaim, authz.ValidName
 	}
@@ -322,7 +367,7 @@ func (o *options) credentials(in *authv3.CheckRequest, s Settings) (*memory.Stor
 	tokens, apiKeys := s.Identity.Sources.All()
 	if o.user != "" {
 		roles, _ := authz.NewNames(o.roles)
-		store.PutUser(o.user, authz.User{Active: true, Roles: roles})
+		store.PutUser(o.user, authz.User{Active: true, Roles: roles, Attributes: o.givenAttributes()})
 		store.PutSession(o.user, explainSession, 0)
 		claims := jwt.MapClaims{}
 		if o.claims != "" {
@@ -341,7 +386,7 @@ func (o *options) credentials(in *authv3.CheckRequest, s Settings) (*memory.Stor
 	if o.apiKey {
 		key := "explain." + rand.Text()
 		scopes, _ := authz.NewNames(o.scopes)
-		store.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: "explain", Scopes: scopes, Active: true})
+		store.PutAPIKey(authz.HashAPIKey(key), authz.APIKey{Prefix: "explain", Scopes: scopes, Active: true, Attributes: o.givenAttributes()})
 		carry(in, apiKeys[0], key)
 	}
 	return store, verifier, nil

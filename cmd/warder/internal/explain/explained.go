@@ -380,12 +380,24 @@ func (x Answer) success(step int, route *policy.Route) (Outcome, string) {
 		return Passed, "it is alive"
 	case stepDirectory:
 		if isKey {
-			return Passed, "the key is active"
+			return Passed, "the key is active" + withAttributes(who)
 		}
-		return Passed, "the user is active"
+		return Passed, "the user is active" + withAttributes(who)
 	default:
 		return Passed, x.rights(route)
 	}
+}
+
+// withAttributes lists the attributes of a principal.
+func withAttributes(who authz.Principal) string {
+	var list []string
+	for name, value := range who.Attributes.All() {
+		list = append(list, name+"="+value)
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return ", with the attributes " + strings.Join(list, ", ")
 }
 
 // rights describes the roles or scopes of the principal, as far as the route requires any.

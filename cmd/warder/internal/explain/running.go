@@ -46,7 +46,8 @@ type question struct {
 	Claims       json.RawMessage  `json:"claims,omitempty"`
 	APIKey       bool             `json:"as_api_key,omitempty"`
 	Scopes       []string         `json:"scopes,omitempty"`
-	Output       cli.OutputFormat `json:"output,omitempty"` // JSON if absent
+	Attributes   []string         `json:"attributes,omitempty"` // NAME=VALUE
+	Output       cli.OutputFormat `json:"output,omitempty"`     // JSON if absent
 }
 
 // A Handler answers POST /explain by the current policy. It has no secrets and sends no
@@ -133,13 +134,13 @@ func readQuestion(body []byte) (o *options, in *authv3.CheckRequest, output cli.
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&q); err != nil || d.More() {
-		return nil, nil, "", "the question is not a JSON object with check_request, client_ip, principal, as_user, roles, claims, as_api_key, scopes, output"
+		return nil, nil, "", "the question is not a JSON object with check_request, client_ip, principal, as_user, roles, claims, as_api_key, scopes, attributes, output"
 	}
 	in, why = decodeCaptured(q.CheckRequest)
 	if why != "" {
 		return nil, nil, "", "check_request " + why
 	}
-	o = &options{clientIP: q.ClientIP, principal: q.Principal, user: q.User, roles: q.Roles, claims: string(q.Claims), apiKey: q.APIKey, scopes: q.Scopes}
+	o = &options{clientIP: q.ClientIP, principal: q.Principal, user: q.User, roles: q.Roles, claims: string(q.Claims), apiKey: q.APIKey, scopes: q.Scopes, attributes: q.Attributes}
 	if why := o.whyNot(); why != "" {
 		return nil, nil, "", why
 	}
@@ -174,7 +175,7 @@ func askRunning(ctx context.Context, out io.Writer, o options, in *authv3.CheckR
 	}
 	question, err := json.Marshal(question{
 		CheckRequest: captured, ClientIP: o.clientIP, Principal: o.principal, User: o.user, Roles: o.roles,
-		Claims: json.RawMessage(o.claims), APIKey: o.apiKey, Scopes: o.scopes, Output: output,
+		Claims: json.RawMessage(o.claims), APIKey: o.apiKey, Scopes: o.scopes, Attributes: o.attributes, Output: output,
 	})
 	if err != nil {
 		return fmt.Errorf("the question cannot be written as JSON: %w", err)

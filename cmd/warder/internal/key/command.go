@@ -61,13 +61,15 @@ func openOne(cmd *cobra.Command, p cli.Process, o *operator.Options, access oper
 
 // A shown is a key in JSON.
 type shown struct {
-	ID        string     `json:"id"`
-	Prefix    string     `json:"prefix"`
-	State     string     `json:"state"`
-	Owner     string     `json:"owner"`
-	Scopes    []string   `json:"scopes"`
-	ExpiresAt *time.Time `json:"expires_at"` // null: never
-	CreatedAt *time.Time `json:"created_at"` // null: not known
+	ID         string            `json:"id"`
+	Prefix     string            `json:"prefix"`
+	State      string            `json:"state"`
+	Owner      string            `json:"owner"`
+	Scopes     []string          `json:"scopes"`
+	ExpiresAt  *time.Time        `json:"expires_at"` // null: never
+	CreatedAt  *time.Time        `json:"created_at"` // null: not known
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Unreadable []string          `json:"unreadable,omitempty"`
 }
 
 // The states of a key.
@@ -91,6 +93,7 @@ func show(k postgres.Key, now time.Time) shown {
 	return shown{
 		ID: k.ID, Prefix: k.Prefix, State: stateOf(k, now), Owner: k.OwnerID, Scopes: cli.SomeOrEmpty(k.Scopes),
 		ExpiresAt: known(k.ExpiresAt), CreatedAt: known(k.CreatedAt),
+		Attributes: operator.Attributes(k.Attributes), Unreadable: cli.SomeOrEmpty(k.Attributes.Unreadable()),
 	}
 }
 

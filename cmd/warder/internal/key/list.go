@@ -28,9 +28,10 @@ revoked), expiry, owner and scopes. Nothing of it is secret.
 
 ` + reading + `
 
-In JSON: {keys: [{id, prefix, state, owner, scopes, expires_at, created_at}]}. owner is "" for
-a key without one; expires_at is null for a key that does not expire, created_at if it is not
-known.`,
+In JSON: {keys: [{id, prefix, state, owner, scopes, expires_at, created_at, attributes: {name:
+value}, unreadable: [name]}]}. owner is "" for a key without one; expires_at is null for a key
+that does not expire, created_at if it is not known; attributes and unreadable are left out if
+there are none.`,
 		Example: `  warder key list --owner 42
   warder key list -o json | jq '.keys[] | select(.state == "valid")'`,
 		Args: cli.NoArguments,
@@ -75,11 +76,13 @@ func newShowCommand(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show PREFIX|ID",
 		Short: "Show one API key",
-		Long: `show shows the key with that public prefix or id, as list does.
+		Long: `show shows the key with that public prefix or id, as list does. Further columns of
+directory.commands.show_key are shown as attributes, with the values of sensitive names masked.
 
 ` + reading + `
 
-In JSON: {id, prefix, state, owner, scopes, expires_at, created_at}.`,
+In JSON: {id, prefix, state, owner, scopes, expires_at, created_at, attributes: {name: value},
+unreadable: [name]}.`,
 		Example: `  warder key show ak_J4K2QX7M
   warder key show 17 -o json`,
 		Args: oneName,
@@ -95,7 +98,7 @@ In JSON: {id, prefix, state, owner, scopes, expires_at, created_at}.`,
 		if output == cli.OutputJSON {
 			return cli.WriteJSON(p.Stdout, show(k, time.Now()))
 		}
-		_, err = fmt.Fprintf(p.Stdout, "%s: %s\n", stateOf(k, time.Now()), describe(k))
+		_, err = fmt.Fprintf(p.Stdout, "%s: %s\n%s", stateOf(k, time.Now()), describe(k), operator.AttributeLines(operator.Attributes(k.Attributes), k.Attributes.Unreadable()))
 		return err
 	}
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"warder/authz"
@@ -36,7 +37,7 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 		opened.Sessions = m.CountedSessions(s.Sessions.WithoutRedis(file))
 	}
 	if s.Directory.UsesDatabase() {
-		err := opened.addPostgres(s.Directory, log, m)
+		err := opened.addPostgres(s, log, m)
 		found = append(found, cli.ProblemsOf("", err)...)
 	}
 	if s.Directory.NoUsers {
@@ -116,7 +117,8 @@ func trackingWarnings(err error) []string {
 	return []string{"sessions.consistency is tracked, but Redis is asked on each check as in strict: " + err.Error()}
 }
 
-func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Metrics) error {
+func (s *Stores) addPostgres(all *config.Settings, log *slog.Logger, m *metrics.Metrics) error {
+	c := all.Directory
 	settings, files, again := c.Postgres(log), c.SecretFiles(), newReading()
 	command := newCommandPassword(c.PasswordCommand)
 	with := func(contents []mask.Secret) config.Directory {
@@ -167,6 +169,11 @@ func (s *Stores) addPostgres(c config.Directory, log *slog.Logger, m *metrics.Me
 			warnings, err := directory.Check(ctx)
 			if err == nil {
 				answered()
+				columns, _ := directory.AttributeColumns()
+				if all.Directory.UsersInTokens { // those of the query are of the owners of API keys
+					columns.Users = nil
+				}
+				warnings = append(warnings, all.Unsupplied(slices.Concat(columns.Users, columns.APIKeys))...)
 			}
 			return warnings, err
 		},

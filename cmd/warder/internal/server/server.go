@@ -241,6 +241,7 @@ func (s *Server) details(status *policyStatus) func() string {
 func (s *Server) explainer() http.Handler {
 	return explain.NewHandler(s.engine, explain.Settings{
 		Identity: s.settings.IdentityConfig(), ClientIP: s.clientIP, Configured: true, Shadow: s.options.Shadow,
+		Attributes: s.settings.JWT.Attributes,
 		RolesClaim: s.settings.JWT.RolesClaim, ActiveClaim: s.settings.JWT.ActiveClaim,
 		NoSessions: s.settings.Sessions.Rule == config.RuleNone,
 	})

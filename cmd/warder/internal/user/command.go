@@ -41,8 +41,12 @@ reason. --redis-url-file, --database-url-file and the variables WARDER_ADMIN_RED
 WARDER_ADMIN_DATABASE_URL name others, as for warder session and warder key. It exits with 1 if
 there is no such user, or if the directory cannot answer.
 
-In JSON: {id, exists, active, roles, sessions, api_keys, problems: [string]}. exists, active,
-roles, sessions and api_keys are null if they are unknown.`,
+Attributes are the further columns of directory.users_query. Values of sensitive names are
+masked. Those that no attribute can have are listed as unreadable.
+
+In JSON: {id, exists, active, roles, attributes: {name: value}, unreadable: [name], sessions,
+api_keys, problems: [string]}. exists, active, roles, sessions and api_keys are null if they are
+unknown; attributes and unreadable are left out if there are none.`,
 		Example: `  warder user show 42
   warder user show 42 -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -78,13 +82,15 @@ roles, sessions and api_keys are null if they are unknown.`,
 
 // A shown is what is known about a user.
 type shown struct {
-	ID       string   `json:"id"`
-	Exists   *bool    `json:"exists"`   // null: unknown
-	Active   *bool    `json:"active"`   // null: unknown
-	Roles    []string `json:"roles"`    // null: unknown
-	Sessions *int     `json:"sessions"` // null: unknown
-	APIKeys  *int     `json:"api_keys"` // null: unknown
-	Problems []string `json:"problems"` // why something is unknown
+	ID         string            `json:"id"`
+	Exists     *bool             `json:"exists"` // null: unknown
+	Active     *bool             `json:"active"` // null: unknown
+	Roles      []string          `json:"roles"`  // null: unknown
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Unreadable []string          `json:"unreadable,omitempty"`
+	Sessions   *int              `json:"sessions"` // null: unknown
+	APIKeys    *int              `json:"api_keys"` // null: unknown
+	Problems   []string          `json:"problems"` // why something is unknown
 }
 
 func look(ctx context.Context, c *config.Config, id string) (shown, error) {
@@ -98,6 +104,7 @@ func look(ctx context.Context, c *config.Config, id string) (shown, error) {
 		}
 		exists := err == nil
 		found.Exists, found.Active, found.Roles = &exists, &user.Active, cli.SomeOrEmpty(user.Roles)
+		found.Attributes, found.Unreadable = operator.Attributes(user.Attributes), user.Attributes.Unreadable()
 	}
 	count := func(what string, of func() (int, error)) *int {
 		n, err := of()
@@ -148,6 +155,7 @@ func (s shown) String() string {
 		roles = "none"
 	}
 	fmt.Fprintf(&b, "roles     %s\nsessions  %s\nAPI keys  %s\n", roles, number(s.Sessions), number(s.APIKeys))
+	b.WriteString(operator.AttributeLines(s.Attributes, s.Unreadable))
 	for _, problem := range s.Problems {
 		fmt.Fprintf(&b, "unknown   %s\n", problem)
 	}

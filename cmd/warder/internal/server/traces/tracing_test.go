@@ -59,7 +59,7 @@ func show(s sdktrace.ReadOnlySpan) string {
 type stores struct{ err error }
 
 func (s stores) Alive(context.Context, authz.Session) (bool, error) { return false, s.err }
-func (s stores) User(context.Context, string) (authz.User, error)    { return authz.User{}, s.err }
+func (s stores) User(context.Context, string) (authz.User, error)   { return authz.User{}, s.err }
 func (s stores) APIKey(context.Context, authz.KeyHash) (authz.APIKey, error) {
 	return authz.APIKey{}, s.err
 }
