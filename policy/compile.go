@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"warder/policy/condition"
 	"warder/policy/pattern"
@@ -21,11 +22,13 @@ const defaultAdminRole = "ADMIN"
 // [Problems], with all problems of all files. env looks up the ${VAR} of ip_lists.
 func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	c := &compiler{
-		policy: &Policy{adminRole: defaultAdminRole, byID: map[string]*Route{}, hash: hashOf(files)},
-		env:    env,
-		lists:  map[string]*ipList{},
-		ids:    map[string]routeEntry{},
-		placed: map[placement]strict.String{},
+		policy:  &Policy{adminRole: defaultAdminRole, byID: map[string]*Route{}, hash: hashOf(files)},
+		builder: newBuilder(),
+		env:     env,
+		lists:   map[string]*ipList{},
+		fields:  map[*Route]string{},
+		placed:  map[placement]strict.String{},
+		shared:  newShared(),
 	}
 	if len(files) == 0 {
 		return nil, Problems{{Message: "no file is given; give at least one policy file"}}
@@ -34,7 +37,7 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	for i, f := range files {
 		v, found := strict.Parse(f, fileLimits)
 		c.problems = append(c.problems, found...)
-		r := &strict.Reader{Lines: strict.Lines(f.Data)}
+		r := &strict.Reader{Lines: strict.Lines(f.Data), NoPlaces: true}
 		switch other := OtherFile("a policy", v.Keys()); {
 		case v.Kind == strict.Broken:
 		case v.Kind == strict.Null:
@@ -53,43 +56,30 @@ func Parse(files []File, env func(string) (string, bool)) (*Policy, error) {
 	for i := range contents {
 		c.setDenials(&contents[i])
 	}
-	for _, content := range contents {
-		for _, e := range content.Routes {
-			c.addRoute(content, e)
-		}
-	}
+	c.addRoutes(contents)
 	c.checkDefaults(contents)
-	ids := idsByField(contents)
-	if err := append(withIDs(c.problems, ids), c.conflictProblems()...).Err(); err != nil {
+	c.policy.matcher = c.builder.matcher
+	if err := append(c.withIDs(c.problems), c.conflictProblems()...).Err(); err != nil {
 		return nil, err
 	}
-	c.policy.table = c.policy.sortedTable()
 	c.warn()
-	c.policy.warnings = withIDs(c.policy.warnings, ids)
+	c.policy.warnings = c.withIDs(c.policy.warnings)
+	c.policy.table = sync.OnceValue(c.policy.sortedTable)
 	return c.policy, nil
-}
-
-// idsByField returns the ids of the routes, by their file and their field, as in routes[0].
-func idsByField(contents []fileContent) map[[2]string]string {
-	ids := map[[2]string]string{}
-	for _, content := range contents {
-		for _, e := range content.Routes {
-			ids[[2]string{e.at.File, e.field}] = e.ID.Text
-		}
-	}
-	return ids
 }
 
 // A compiler compiles files into a policy.
 type compiler struct {
 	policy    *Policy
+	builder   *builder
 	env       func(string) (string, bool)
 	lists     map[string]*ipList
-	ids       map[string]routeEntry
+	fields    map[*Route]string // as in routes[0]
 	admin     *adminRole
 	conflicts []conflict
-	placed    map[placement]strict.String
+	placed    map[placement]strict.String // the paths with mixed segments
 	problems  Problems
+	shared    *shared
 	// denialFiles is the number of files with denials.
 	denialFiles int
 
@@ -158,56 +148,104 @@ func (c *compiler) checkDefaults(contents []fileContent) {
 	}
 }
 
-func (c *compiler) addRoute(content fileContent, e routeEntry) {
-	switch first, taken := c.ids[e.ID.Text]; {
-	case e.ID.Text == "": // reported already
-	case taken:
-		c.fail(e.ID.At, e.ID.Field, "%s is also the id of the route at %s; give each route its own", strict.Quote(e.ID.Text), first.at)
-	default:
-		c.ids[e.ID.Text] = e
+// addRoutes compiles the routes of all files. The routes and their paths are one block each,
+// so that the collector has few objects to look at.
+func (c *compiler) addRoutes(contents []fileContent) {
+	routes, paths := 0, 0
+	for _, content := range contents {
+		routes += len(content.Routes)
+		for _, e := range content.Routes {
+			paths += len(e.Match.Paths)
+		}
 	}
-	route := &Route{
-		ID: e.ID.Text, Position: e.at, Public: bool(e.Public), Principals: newPrincipalSet(e.Principals),
-		Origins: e.CORS.set(), PathAllows: formsOf(e.PathAllows), Shadow: bool(e.Shadow),
+	block, room := make([]Route, routes), make([]string, paths)
+	c.policy.routes = make([]*Route, 0, routes)
+	for _, content := range contents {
+		defaults := routeDefaults{origins: c.shared.originSet(content.CORS), denials: content.denials, ips: content.ClientIPs, hosts: content.Hosts}
+		for i := range content.Routes {
+			e := &content.Routes[i]
+			n := len(e.Match.Paths)
+			c.addRoute(&block[0], room[:0:n], e, defaults)
+			block, room = block[1:], room[n:]
+		}
+	}
+}
+
+// routeDefaults are what routes have that say nothing else.
+type routeDefaults struct {
+	origins    *OriginSet
+	denials    *Denials
+	ips, hosts []strict.String
+}
+
+// addRoute compiles a route. paths has room for its paths.
+func (c *compiler) addRoute(route *Route, paths []string, e *routeEntry, defaults routeDefaults) {
+	id := c.shared.keep(e.ID.Text)
+	switch first := c.policy.byID[id]; {
+	case first == nil:
+		c.policy.byID[id] = route
+	case id != "": // a missing one was reported already
+		c.fail(e.ID.At, e.ID.Field, "%s is also the id of the route at %s; give each route its own", strict.Quote(id), first.Position)
+	}
+	*route = Route{
+		ID: id, Position: e.at, Public: bool(e.Public), Principals: c.shared.principalSet(e.Principals),
+		Origins: c.shared.originSet(e.CORS), PathAllows: formsOf(e.PathAllows), Shadow: bool(e.Shadow),
 		TokenQuery: bool(e.TokenQuery), APIKeyQuery: bool(e.APIKeyQuery),
+		Methods: c.shared.list(texts(e.Match.Methods)), Denials: c.denials(e.Denials),
 	}
 	if e.Allow != nil {
-		route.User, route.APIKey, route.Anonymous = e.Allow.user, e.Allow.apiKey, e.Allow.anonymous
+		route.User, route.APIKey, route.Anonymous = c.shared.userRule(e.Allow.user), c.shared.apiKeyRule(e.Allow.apiKey), e.Allow.anonymous
 	}
 	if route.Origins == nil {
-		route.Origins = content.CORS.set()
+		route.Origins = defaults.origins
 	}
-	if route.Denials = c.denials(e.Denials); route.Denials == nil {
-		route.Denials = content.denials
+	if route.Denials == nil {
+		route.Denials = defaults.denials
 	}
 	ips := e.ClientIPs
 	if ips == nil {
-		ips = content.ClientIPs
+		ips = defaults.ips
 	}
 	if ips != nil {
 		route.ClientIPs = c.ipSet(ips)
 	}
 	hosts := e.Match.Hosts
 	if hosts == nil {
-		hosts = content.Hosts
+		hosts = defaults.hosts
 	}
-	names := c.hosts(hosts)
-	route.written = writtenOf(e, names)
-	paths := c.place(route, e, names)
+	for _, path := range e.Match.Paths {
+		paths = append(paths, c.shared.keep(path.Text))
+	}
+	route.written = written{c.shared.list(c.hosts(hosts)), paths}
+	c.policy.routes = append(c.policy.routes, route)
+	c.fields[route] = e.field
+	placed := c.place(route, e.Match.Paths)
 	if e.When != nil && e.When.Field != "" { // given, and read without a problem
-		compiled, problems := c.conditions.Compile(e.When, paths)
+		compiled, problems := c.conditions.Compile(e.When, placed)
 		c.problems = append(c.problems, problems...)
 		route.Condition = compiled
 	}
-	c.policy.routes = append(c.policy.routes, route)
-	c.policy.byID[route.ID] = route
 }
 
 // ipSet returns the union of the lists and networks that a route names, or nil for any address.
+// Routes that name the same ones share it, unless there is something wrong with it.
 func (c *compiler) ipSet(names []strict.String) *IPSet {
 	if len(names) == 1 && names[0].Text == "any" {
 		return nil
 	}
+	key := keyOf(texts(names))
+	if set, known := c.shared.ips[key]; known {
+		return set
+	}
+	before := len(c.problems)
+	set := c.newIPSet(names)
+	if len(c.problems) == before {
+		c.shared.ips[key] = set
+	}
+	return set
+}
+
+func (c *compiler) newIPSet(names []strict.String) *IPSet {
 	set := new(IPSet)
 	for _, n := range names {
 		l, known := c.lists[n.Text]
@@ -280,15 +318,13 @@ func (c *compiler) hosts(hosts []strict.String) []string {
 	return names
 }
 
-// place adds a route to the matcher under each of its hosts and paths. It returns the valid
-// paths.
-func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []pattern.Pattern) {
-	for _, m := range e.Match.Methods {
-		route.Methods = append(route.Methods, m.Text)
-	}
+// place adds the last route to the matcher under each of its hosts and paths. It returns the
+// valid paths.
+func (c *compiler) place(route *Route, paths []strict.String) (placed []pattern.Pattern) {
+	number := routeID(len(c.policy.routes)) //nolint:gosec // see push
 	seen := map[string]bool{}
-	for _, path := range e.Match.Paths {
-		p, wrong := pattern.Parse(path.Text)
+	for i, path := range paths {
+		p, wrong := pattern.Parse(route.written.paths[i])
 		if wrong != "" {
 			c.fail(path.At, path.Field, "%s", "the path "+wrong)
 			continue
@@ -297,16 +333,20 @@ func (c *compiler) place(route *Route, e routeEntry, hosts []string) (placed []p
 			c.fail(path.At, path.Field, "the path contains what the route refuses in a request; add path_allows: [%s]", missing)
 			continue
 		}
-		if seen[p.Key()] {
-			c.fail(path.At, path.Field, "%s matches what another path of this route matches; write it once", strict.Quote(path.Text))
-			continue
+		if len(paths) > 1 {
+			if seen[p.Key()] {
+				c.fail(path.At, path.Field, "%s matches what another path of this route matches; write it once", strict.Quote(path.Text))
+				continue
+			}
+			seen[p.Key()] = true
 		}
-		seen[p.Key()] = true
 		placed = append(placed, p)
-		c.placed[placement{route, p.Key()}] = path
-		for _, host := range hosts {
-			if other, method := c.policy.matcher.add(route, host, p, route.Methods); other != nil {
-				c.conflicts = append(c.conflicts, conflict{route: route, other: other, at: path, host: host, pattern: p, otherPattern: p, method: method})
+		if p.HasMixed() {
+			c.placed[placement{route, p.Key()}] = path
+		}
+		for _, host := range route.written.hosts {
+			if other, method := c.builder.add(number, host, p, route.Methods); other != 0 {
+				c.conflicts = append(c.conflicts, conflict{route: route, other: c.policy.routes[other-1], at: path, host: host, pattern: p, otherPattern: p, method: method})
 				break
 			}
 		}

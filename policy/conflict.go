@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"warder/policy/pattern"
 	"warder/policy/strict"
@@ -89,26 +90,51 @@ func (c conflict) common(tried [][]pattern.Segment) (common pattern.Pattern, fou
 	return pattern.New(segments, c.pattern.Rest()), true
 }
 
-// ties returns the conflicts between different patterns of one host, each pair of patterns once.
-func (m *matcher) ties() []conflict {
-	t := &tied{seen: map[tiedPair]bool{}}
-	t.walk(m.any, m.any)
-	for _, name := range sortedKeys(m.wildcard) {
-		t.host = "*." + name
-		t.walk(m.wildcard[name], m.wildcard[name])
+// ties returns the conflicts between different patterns of one host, each pair of patterns
+// once. Only patterns with mixed segments can be different and equally specific.
+func (b *builder) ties(routes []*Route) []conflict {
+	if len(b.mixedAt) == 0 {
+		return nil
 	}
-	for _, name := range sortedKeys(m.exact) {
+	t := &tied{builder: b, routes: routes, children: map[nodeID][]literalChild{}, siblings: map[mixedID][]siblings{}, seen: map[tiedPair]bool{}}
+	for s, child := range b.literal {
+		t.children[s.from] = append(t.children[s.from], literalChild{s.text, child})
+	}
+	for _, children := range t.children {
+		slices.SortFunc(children, func(a, b literalChild) int { return cmp.Compare(a.text, b.text) })
+	}
+	for id, lists := range b.mixed {
+		for i := range lists {
+			t.siblings[mixedID(id)] = append(t.siblings[mixedID(id)], siblingsOf(&lists[i]))
+		}
+	}
+	t.walk(b.any, b.any)
+	for _, name := range sortedKeys(b.wildcard) {
+		t.host = "*." + name
+		t.walk(b.wildcard[name], b.wildcard[name])
+	}
+	for _, name := range sortedKeys(b.exact) {
 		t.host = name
-		t.walk(m.exact[name], m.exact[name])
+		t.walk(b.exact[name], b.exact[name])
 	}
 	return t.found
 }
 
 // tied collects ties.
 type tied struct {
-	host  string
-	seen  map[tiedPair]bool
-	found []conflict
+	*builder
+	routes   []*Route
+	children map[nodeID][]literalChild
+	siblings map[mixedID][]siblings // by node; the most literal characters first
+	host     string
+	seen     map[tiedPair]bool
+	found    []conflict
+}
+
+// A literalChild is a child of a node by a literal segment.
+type literalChild struct {
+	text string
+	node nodeID
 }
 
 type tiedPair struct {
@@ -116,32 +142,79 @@ type tiedPair struct {
 	paths        string
 }
 
+// siblings are the children of a node by mixed segments with the same number of literal
+// characters, in their order.
+type siblings struct {
+	literals int
+	children []sibling
+}
+
+// A sibling is a child of a node by a mixed segment.
+type sibling struct {
+	mixedChild
+	key   string // of the segment
+	order string // see orderOf
+}
+
+func siblingsOf(m *mixed) siblings {
+	s := siblings{literals: m.literals}
+	for _, child := range m.all() {
+		s.children = append(s.children, sibling{child, child.segment.Key(), orderOf(child.segment)})
+	}
+	slices.SortFunc(s.children, func(a, b sibling) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.key, b.key)) })
+	return s
+}
+
+// orderOf returns a text by which segments are sorted, so that those that may overlap stand
+// together: their first literal, or noFirst and the last literal from its end.
+func orderOf(s pattern.Segment) string {
+	first, last := s.Ends()
+	if first != "" {
+		return first
+	}
+	reversed := []byte(noFirst + last)
+	slices.Reverse(reversed[len(noFirst):])
+	return string(reversed)
+}
+
+// noFirst comes after every literal, which is valid UTF-8.
+const noFirst = "\xff"
+
+// mayOverlap reports whether the order of two segments leaves open that they overlap.
+func mayOverlap(a, b sibling) bool {
+	if (a.order >= noFirst) != (b.order >= noFirst) {
+		return true
+	}
+	return strings.HasPrefix(a.order, b.order) || strings.HasPrefix(b.order, a.order)
+}
+
 // walk compares the patterns below two nodes, whose segments so far are equally specific and
 // match common texts. Below one node it compares those that take different ways from there.
-func (t *tied) walk(n, m *node) {
-	if n == nil || m == nil {
+func (t *tied) walk(n, m nodeID) {
+	if n == 0 || m == 0 {
 		return
 	}
+	a, b := t.nodes[n], t.nodes[m]
 	if n != m {
-		t.compare(n.end, m.end)
-		t.compare(n.rest, m.rest)
+		t.compare(a.end, b.end)
+		t.compare(a.rest, b.rest)
 	}
-	for text, child := range n.literal {
-		t.walk(child, m.literal[text])
+	for _, child := range t.children[n] {
+		t.walk(child.node, t.literal[step{m, child.text}])
 	}
-	t.walk(n.param, m.param)
-	for i := range n.mixed {
-		for j := range m.mixed {
-			if n.mixed[i].literals == m.mixed[j].literals {
-				t.siblings(n.mixed[i].all(), m.mixed[j].all(), n == m)
+	t.walk(a.param, b.param)
+	for _, list := range t.siblings[a.mixed] {
+		for _, other := range t.siblings[b.mixed] {
+			if list.literals == other.literals {
+				t.pairs(list.children, other.children, n == m)
 			}
 		}
 	}
 }
 
-// siblings walks through the pairs of mixed segments that overlap. same says that the lists are
+// pairs walks through the pairs of mixed segments that overlap. same says that the lists are
 // those of one node.
-func (t *tied) siblings(list, others []mixedNode, same bool) {
+func (t *tied) pairs(list, others []sibling, same bool) {
 	for i, a := range list {
 		if same {
 			t.walk(a.node, a.node)
@@ -154,7 +227,7 @@ func (t *tied) siblings(list, others []mixedNode, same bool) {
 				t.walk(a.node, b.node)
 			case b.order > a.order && !mayOverlap(a, b):
 				// So are all others up to those without a first literal.
-				next, _ := slices.BinarySearchFunc(others, noFirst, func(n mixedNode, order string) int { return cmp.Compare(n.order, order) })
+				next, _ := slices.BinarySearchFunc(others, noFirst, func(n sibling, order string) int { return cmp.Compare(n.order, order) })
 				if j = next - 1; b.order >= noFirst {
 					j = len(others)
 				}
@@ -164,25 +237,32 @@ func (t *tied) siblings(list, others []mixedNode, same bool) {
 }
 
 // compare notes the routes of two places that match the same method equally well.
-func (t *tied) compare(a, b *methods) {
-	if a == nil || b == nil {
+func (t *tied) compare(a, b placeID) {
+	if a == 0 || b == 0 {
 		return
 	}
-	if a.absent != nil && b.absent != nil {
-		t.add(a, b, a.absent, b.absent, "")
+	if t.places[a].absent != 0 && t.places[b].absent != 0 {
+		t.add(a, b, t.places[a].absent, t.places[b].absent, "")
 	}
-	for _, method := range sortedKeys(a.listed) {
-		if other := b.listed[method]; other != nil {
-			t.add(a, b, a.listed[method], other, method)
+	var both []string // methods
+	for i := t.places[a].listed; i != 0; i = t.listings[i].next {
+		if method := t.listings[i].method; t.listed(b, method) != 0 {
+			both = append(both, t.methodNames[method])
 		}
+	}
+	slices.Sort(both)
+	for _, name := range both {
+		method := t.methods[name]
+		t.add(a, b, t.listed(a, method), t.listed(b, method), name)
 	}
 }
 
-func (t *tied) add(a, b *methods, route, other *Route, method string) {
-	pair := tiedPair{route, other, a.pattern.Key() + " " + b.pattern.Key()}
+func (t *tied) add(a, b placeID, first, second routeID, method string) {
+	route, other, p, q := t.routes[first-1], t.routes[second-1], t.patternOf(a), t.patternOf(b)
+	pair := tiedPair{route, other, p.Key() + " " + q.Key()}
 	if !t.seen[pair] && len(t.found) < maxTies {
 		t.seen[pair] = true
-		t.found = append(t.found, conflict{route: route, other: other, host: t.host, pattern: a.pattern, otherPattern: b.pattern, method: method})
+		t.found = append(t.found, conflict{route: route, other: other, host: t.host, pattern: p, otherPattern: q, method: method})
 	}
 }
 
@@ -195,7 +275,7 @@ type placement struct {
 // addTies adds the conflicts between different patterns. Two paths of one route may tie, unless
 // its condition would have to read their parameters in one of two ways.
 func (c *compiler) addTies() {
-	for _, x := range c.policy.matcher.ties() {
+	for _, x := range c.builder.ties(c.policy.routes) {
 		if x.route == x.other && x.route.Condition == nil {
 			continue
 		}

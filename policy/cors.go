@@ -66,15 +66,11 @@ func (o *originText) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	*o = originText{Text: text, At: v.At, Field: field}
 }
 
-// set returns the origins, or nil if there is no entry.
-func (c *corsEntry) set() *OriginSet {
-	if c == nil {
-		return nil
-	}
-	set := &OriginSet{listed: map[string]struct{}{}}
-	for _, o := range c.AllowOrigins {
-		set.origins = append(set.origins, o.Text)
-		set.listed[o.Text] = struct{}{}
+// newOriginSet returns the set of a list.
+func newOriginSet(list []string) *OriginSet {
+	set := &OriginSet{origins: list, listed: map[string]struct{}{}}
+	for _, origin := range list {
+		set.listed[origin] = struct{}{}
 	}
 	return set
 }

@@ -38,9 +38,8 @@ type fileContent struct {
 type routeEntry struct {
 	routeKeys
 
-	field    string
-	at       strict.Position
-	publicAt strict.Position
+	field string
+	at    strict.Position
 }
 
 // A routeKeys has the keys of a route.
@@ -259,13 +258,12 @@ func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	if v.Kind != strict.Group || v.Partial {
 		return
 	}
-	public, isPublic := r.Place(strict.Join(field, "public"))
-	_, allowed := r.Place(strict.Join(field, "allow"))
-	when, conditioned := r.Place(strict.Join(field, "when"))
-	e.publicAt = public
+	public, isPublic := v.Get("public")
+	_, allowed := v.Get("allow")
+	when, conditioned := v.Get("when")
 	switch {
 	case isPublic && allowed:
-		r.Fail(public, strict.Join(field, "public"), "excludes allow: a public route neither needs nor checks a credential; keep one of the two")
+		r.Fail(public.At, strict.Join(field, "public"), "excludes allow: a public route neither needs nor checks a credential; keep one of the two")
 	case !isPublic && !allowed:
 		r.Fail(v.At, strict.Join(field, "allow"), "is missing; write who may pass, such as allow: [{user: {}}], or public: true")
 	}
@@ -276,12 +274,12 @@ func (e *routeEntry) ReadValue(r *strict.Reader, field string, v strict.Value) {
 		{"token_query", "user", bool(e.TokenQuery), e.Allow != nil && e.Allow.user != nil},
 		{"api_key_query", "api_key", bool(e.APIKeyQuery), e.Allow != nil && e.Allow.apiKey != nil},
 	} {
-		if at, _ := r.Place(strict.Join(field, query.key)); query.set && !query.kept {
-			r.Fail(at, strict.Join(field, query.key), "needs %s in allow, since no other kind of caller has that credential; add {%s: {}} or leave it out", query.kind, query.kind)
+		if given, _ := v.Get(query.key); query.set && !query.kept {
+			r.Fail(given.At, strict.Join(field, query.key), "needs %s in allow, since no other kind of caller has that credential; add {%s: {}} or leave it out", query.kind, query.kind)
 		}
 	}
 	if isPublic && conditioned {
-		r.Fail(when, strict.Join(field, "when"), "cannot be combined with public, which checks nothing else; write allow: [{anonymous: {}}] for a condition on everybody")
+		r.Fail(when.At, strict.Join(field, "when"), "cannot be combined with public, which checks nothing else; write allow: [{anonymous: {}}] for a condition on everybody")
 	}
 }
 

@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 
 	"warder/policy/pattern"
 )
@@ -15,145 +13,79 @@ type mixed struct {
 	literals int
 	byFirst  affixes
 	byLast   affixes
-	others   []mixedNode
+	others   []mixedChild
 }
 
 // affixes are mixed segments by a literal at one of their ends.
 type affixes struct {
 	lengths  []int // of the literals, each once
-	segments map[string][]mixedNode
+	segments map[string][]mixedChild
 }
 
-// A mixedNode is a child of a node by a mixed segment.
-type mixedNode struct {
+// A mixedChild is a child of a node by a mixed segment.
+type mixedChild struct {
 	segment pattern.Segment
-	key     string // of the segment
-	order   string // see orderOf
-	*node
+	node    nodeID
 }
 
-// match finds the most specific route below the segments that match. They are equally
+// matchMixed finds the most specific route below the segments that match. They are equally
 // specific, so that all of them have to be looked at.
-func (m *mixed) match(segments []string, method string) (best found) {
+func (m *matcher) matchMixed(children *mixed, segments []string, method methodID) (best found) {
 	text := segments[0]
-	for _, n := range m.byFirst.lengths {
+	for _, n := range children.byFirst.lengths {
 		if n < len(text) {
-			best = bestOf(best, m.byFirst.segments[text[:n]], segments, method)
+			best = m.bestOf(best, children.byFirst.segments[text[:n]], segments, method)
 		}
 	}
-	for _, n := range m.byLast.lengths {
+	for _, n := range children.byLast.lengths {
 		if n < len(text) {
-			best = bestOf(best, m.byLast.segments[text[len(text)-n:]], segments, method)
+			best = m.bestOf(best, children.byLast.segments[text[len(text)-n:]], segments, method)
 		}
 	}
-	return bestOf(best, m.others, segments, method)
+	return m.bestOf(best, children.others, segments, method)
 }
 
-func bestOf(best found, nodes []mixedNode, segments []string, method string) found {
-	for i := range nodes {
-		if !nodes[i].segment.Matches(segments[0]) {
+func (m *matcher) bestOf(best found, children []mixedChild, segments []string, method methodID) found {
+	for i := range children {
+		if !children[i].segment.Matches(segments[0]) {
 			continue
 		}
-		if f := nodes[i].match(segments[1:], method); f.route != nil && (best.route == nil || f.moreSpecific(best)) {
+		if f := m.match(children[i].node, segments[1:], method); f.route != 0 && (best.route == 0 || m.moreSpecific(f, best)) {
 			best = f
 		}
 	}
 	return best
 }
 
-// all returns all children, in their order.
-func (m *mixed) all() (all []mixedNode) {
+// all returns all children, in no order.
+func (m *mixed) all() (all []mixedChild) {
 	for _, a := range []affixes{m.byFirst, m.byLast} {
-		for _, nodes := range a.segments {
-			all = append(all, nodes...)
+		for _, children := range a.segments {
+			all = append(all, children...)
 		}
 	}
-	all = append(all, m.others...)
-	slices.SortFunc(all, func(a, b mixedNode) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.key, b.key)) })
-	return all
+	return append(all, m.others...)
 }
 
-// orderOf returns a text by which segments are sorted, so that those that may overlap stand
-// together: their first literal, or noFirst and the last literal from its end.
-func orderOf(s pattern.Segment) string {
-	first, last := s.Ends()
-	if first != "" {
-		return first
-	}
-	reversed := []byte(noFirst + last)
-	slices.Reverse(reversed[len(noFirst):])
-	return string(reversed)
-}
-
-// noFirst comes after every literal, which is valid UTF-8.
-const noFirst = "\xff"
-
-// mayOverlap reports whether the order of two segments leaves open that they overlap.
-func mayOverlap(a, b mixedNode) bool {
-	if (a.order >= noFirst) != (b.order >= noFirst) {
-		return true
-	}
-	return strings.HasPrefix(a.order, b.order) || strings.HasPrefix(b.order, a.order)
-}
-
-// mixedChild returns the child of a node by a mixed segment, which it creates if it does not
-// exist.
-func (n *node) mixedChild(s pattern.Segment) *node {
-	literals := s.Literals()
-	i, exists := slices.BinarySearchFunc(n.mixed, literals, func(m mixed, literals int) int { return cmp.Compare(literals, m.literals) })
-	if !exists {
-		n.mixed = slices.Insert(n.mixed, i, mixed{literals: literals})
-	}
-	m := &n.mixed[i]
-	switch first, last := s.Ends(); {
+// add adds a child.
+func (m *mixed) add(child mixedChild) {
+	switch first, last := child.segment.Ends(); {
 	case first != "":
-		return m.byFirst.child(first, s)
+		m.byFirst.add(first, child)
 	case last != "":
-		return m.byLast.child(last, s)
+		m.byLast.add(last, child)
+	default:
+		m.others = append(m.others, child)
 	}
-	return childOf(&m.others, s)
 }
 
-func (a *affixes) child(literal string, s pattern.Segment) *node {
-	if !slices.Contains(a.lengths, len(literal)) {
+func (a *affixes) add(literal string, child mixedChild) {
+	if a.segments == nil {
+		a.segments = map[string][]mixedChild{}
+	}
+	children, known := a.segments[literal]
+	if !known && !slices.Contains(a.lengths, len(literal)) {
 		a.lengths = append(a.lengths, len(literal))
 	}
-	if a.segments == nil {
-		a.segments = map[string][]mixedNode{}
-	}
-	nodes := a.segments[literal]
-	n := childOf(&nodes, s)
-	a.segments[literal] = nodes
-	return n
-}
-
-func childOf(nodes *[]mixedNode, s pattern.Segment) *node {
-	key := s.Key()
-	for _, n := range *nodes {
-		if n.key == key {
-			return n.node
-		}
-	}
-	*nodes = append(*nodes, mixedNode{s, key, orderOf(s), new(node)})
-	return (*nodes)[len(*nodes)-1].node
-}
-
-// childByMixed returns the child by a mixed segment, or nil if there is none.
-func (n *node) childByMixed(s pattern.Segment) *node {
-	i := slices.IndexFunc(n.mixed, func(m mixed) bool { return m.literals == s.Literals() })
-	if i < 0 {
-		return nil
-	}
-	nodes := n.mixed[i].others
-	switch first, last := s.Ends(); {
-	case first != "":
-		nodes = n.mixed[i].byFirst.segments[first]
-	case last != "":
-		nodes = n.mixed[i].byLast.segments[last]
-	}
-	key := s.Key()
-	if i = slices.IndexFunc(nodes, func(n mixedNode) bool { return n.key == key }); i < 0 {
-		return nil
-	}
-	return nodes[i].node
+	a.segments[literal] = append(children, child)
 }

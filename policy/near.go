@@ -61,7 +61,7 @@ func (p *Policy) Near(method, host string, path pattern.Path, limit int) (found 
 	winner := p.Match(method, host, path)
 	best := map[*Route]Near{}
 	var won *Near
-	for _, e := range p.table {
+	for _, e := range p.table() {
 		n := Near{Entry: e, TakesHost: pattern.HostMatches(e.Host, string(name)), TakesMethod: e.takesMethod(method)}
 		n.Segment, n.TakesPath = e.Pattern.Prefix(path)
 		if e.Route == winner {

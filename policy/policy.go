@@ -18,8 +18,10 @@ type Policy struct {
 	hash      string
 	warnings  []Problem
 	matcher   matcher
-	table     []Entry
 	denials   *Denials
+	// table makes the compiled table at its first call. Only people ask for it, and it is as
+	// large as the rest of the policy.
+	table func() []Entry
 }
 
 // Denials returns how denials of requests that no route matches are written, or nil.

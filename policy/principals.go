@@ -52,18 +52,14 @@ func (p *principalText) ReadValue(r *strict.Reader, field string, v strict.Value
 	*p = principalText{Text: text, At: v.At, Field: field}
 }
 
-// newPrincipalSet returns the set of a route, or nil if the route has no list.
-func newPrincipalSet(list []principalText) *PrincipalSet {
-	if list == nil {
-		return nil
-	}
-	set := &PrincipalSet{exact: map[string]struct{}{}, below: map[string]struct{}{}}
+// newPrincipalSet returns the set of a list.
+func newPrincipalSet(list []string) *PrincipalSet {
+	set := &PrincipalSet{patterns: list, exact: map[string]struct{}{}, below: map[string]struct{}{}}
 	for _, s := range list {
-		set.patterns = append(set.patterns, s.Text)
-		if before, open := strings.CutSuffix(s.Text, "*"); open {
+		if before, open := strings.CutSuffix(s, "*"); open {
 			set.below[before] = struct{}{}
 		} else {
-			set.exact[s.Text] = struct{}{}
+			set.exact[s] = struct{}{}
 		}
 	}
 	return set

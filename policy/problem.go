@@ -6,13 +6,19 @@ import (
 	"warder/policy/strict"
 )
 
-// withIDs adds the id of the route to the message of each problem with a route. ids are the ids
-// by the file and the field of the route.
-func withIDs(p Problems, ids map[[2]string]string) Problems {
+// withIDs adds the id of the route to the message of each problem with a route.
+func (c *compiler) withIDs(p Problems) Problems {
+	var ids map[[2]string]string // by the file and the field of the route
 	for i := range p {
 		end := strings.IndexByte(p[i].Field, ']')
 		if end < 0 || !strings.HasPrefix(p[i].Field, "routes[") {
 			continue
+		}
+		if ids == nil {
+			ids = make(map[[2]string]string, len(c.fields))
+			for r, field := range c.fields {
+				ids[[2]string{r.Position.File, field}] = r.ID
+			}
 		}
 		id := ids[[2]string{p[i].File, p[i].Field[:end+1]}]
 		if id != "" {

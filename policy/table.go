@@ -5,29 +5,12 @@ import (
 	"slices"
 
 	"warder/policy/pattern"
-	"warder/policy/strict"
 )
 
-// written is the match of a route as it was written in the file.
+// written is the match of a route as it was written in the file, apart from the methods.
 type written struct {
-	hosts   []string // one empty text for any host
-	methods []string // nil if none are listed
-	paths   []string
-}
-
-func writtenOf(e routeEntry, hosts []string) written {
-	return written{hosts: hosts, methods: texts(e.Match.Methods), paths: texts(e.Match.Paths)}
-}
-
-func texts(list []strict.String) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = s.Text
-	}
-	return out
+	hosts []string // one empty text for any host
+	paths []string
 }
 
 // Hosts returns the host patterns of the route, which are its own or those of its file. It
@@ -59,15 +42,19 @@ type Entry struct {
 // a request wins it. HEAD is the exception: a route that lists HEAD wins over one that lists
 // GET for the same path. Entries that match no common request are ordered by their text, so
 // that the order of the file does not matter. The caller may change the table.
-func (p *Policy) Table() []Entry { return slices.Clone(p.table) }
+func (p *Policy) Table() []Entry { return slices.Clone(p.table()) }
 
 func (p *Policy) sortedTable() []Entry {
-	var table []Entry
+	size := 0
+	for _, r := range p.routes {
+		size += len(r.written.paths) * len(r.written.hosts)
+	}
+	table := make([]Entry, 0, size)
 	for _, r := range p.routes {
 		for _, path := range r.written.paths {
 			compiled, _ := pattern.Parse(path) // valid: it was parsed before
 			for _, host := range r.written.hosts {
-				table = append(table, Entry{Route: r, Host: host, Methods: r.written.methods, Path: path, Pattern: compiled})
+				table = append(table, Entry{Route: r, Host: host, Methods: r.Methods, Path: path, Pattern: compiled})
 			}
 		}
 	}

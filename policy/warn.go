@@ -13,9 +13,10 @@ import (
 // A linter looks for what is valid but probably not meant. In doubt it does not warn, since
 // people stop reading warnings that are wrong.
 type linter struct {
+	*builder
 	policy *Policy
-	ids    map[string]routeEntry
-	admin  *adminRole // nil if no file sets it
+	fields map[*Route]string // as in routes[0]
+	admin  *adminRole        // nil if no file sets it
 	table  []Entry
 	found  Problems
 	// said are the pairs of routes with a warning. One warning about a mistake is enough.
@@ -23,7 +24,7 @@ type linter struct {
 }
 
 func (c *compiler) lint() Problems {
-	l := &linter{policy: c.policy, ids: c.ids, admin: c.admin, table: c.policy.table, said: map[[2]*Route]bool{}}
+	l := &linter{builder: c.builder, policy: c.policy, fields: c.fields, admin: c.admin, table: c.policy.sortedTable(), said: map[[2]*Route]bool{}}
 	l.unreachable()
 	l.publicUnderProtected()
 	l.publicBesideList()
@@ -58,9 +59,15 @@ func scopesOf(r *Route) []string {
 // foreignNames finds names that are words of other products for everybody, patterns or
 // expressions. A directory may hold such names all the same.
 func (l *linter) foreignNames(what string, names func(*Route) []string) {
+	known := map[string]string{} // what is wrong with each name
 	for _, r := range l.policy.routes {
 		for _, name := range names(r) {
-			if wrong := foreignName(what, name); wrong != "" && name != l.policy.adminRole {
+			wrong, seen := known[name]
+			if !seen {
+				wrong = foreignName(what, name)
+				known[name] = wrong
+			}
+			if wrong != "" && name != l.policy.adminRole {
 				l.warn(r, "allow", "%s", wrong)
 			}
 		}
@@ -69,7 +76,7 @@ func (l *linter) foreignNames(what string, names func(*Route) []string) {
 
 // warn adds a warning about a key of a route, at the position of the route.
 func (l *linter) warn(r *Route, key, format string, args ...any) {
-	l.found = append(l.found, Problem{Position: r.Position, Field: strict.Join(l.ids[r.ID].field, key), Message: fmt.Sprintf(format, args...)})
+	l.found = append(l.found, Problem{Position: r.Position, Field: strict.Join(l.fields[r], key), Message: fmt.Sprintf(format, args...)})
 }
 
 func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.File, r.Position.Line) }
@@ -80,10 +87,12 @@ func at(r *Route) string { return fmt.Sprintf("%s (%s:%d)", r.ID, r.Position.Fil
 func (l *linter) unreachable() {
 	reached := map[*Route]bool{}
 	for _, e := range l.table {
-		n := l.policy.matcher.nodeOf(e)
-		for _, method := range e.allMethods() {
-			if n.end.match(method).route == e.Route && !e.Pattern.Rest() ||
-				n.rest.match(method).route == e.Route && e.Pattern.Rest() && (n.end.match(method).route == nil || !n.param.takesAll(method)) {
+		n := l.nodes[l.nodeFor(e.Host, e.Pattern)]
+		for _, name := range e.allMethods() {
+			method := l.methods[name]
+			end, rest := l.routeAt(n.end, method).route, l.routeAt(n.rest, method).route
+			if l.policy.route(end) == e.Route && !e.Pattern.Rest() ||
+				l.policy.route(rest) == e.Route && e.Pattern.Rest() && (end == 0 || !l.takesAll(n.param, method)) {
 				reached[e.Route] = true
 			}
 		}
@@ -95,25 +104,13 @@ func (l *linter) unreachable() {
 	}
 }
 
-// takesAll reports whether routes at or below n match every path at or below it.
-func (n *node) takesAll(method string) bool {
-	return n != nil && (n.rest.match(method).route != nil || n.end.match(method).route != nil && n.param.takesAll(method))
-}
-
-// nodeOf returns the node of an entry.
-func (m *matcher) nodeOf(e Entry) *node {
-	n := m.tree(e.Host)
-	for _, s := range e.Pattern.Segments() {
-		switch {
-		case s.IsLiteral():
-			n = n.literal[s.Text]
-		case s.IsParam():
-			n = n.param
-		default:
-			n = n.childByMixed(s)
-		}
+// takesAll reports whether routes at or below a node match every path at or below it.
+func (m *matcher) takesAll(id nodeID, method methodID) bool {
+	if id == 0 {
+		return false
 	}
-	return n
+	n := m.nodes[id]
+	return m.routeAt(n.rest, method).route != 0 || m.routeAt(n.end, method).route != 0 && m.takesAll(n.param, method)
 }
 
 func (e Entry) allMethods() []string {
@@ -131,10 +128,10 @@ func (e Entry) allMethods() []string {
 // protected route requires roles, scopes or an address, if the public path ends with **, or if
 // a path is public on one host and protected on all others.
 func (l *linter) publicUnderProtected() {
-	var closed []Entry
-	for _, q := range l.table {
+	var closed []*Entry
+	for i, q := range l.table {
 		if !q.Route.Public && !q.Route.Anonymous && len(q.Pattern.Segments()) > 0 {
-			closed = append(closed, q)
+			closed = append(closed, &l.table[i])
 		}
 	}
 	for _, p := range l.table {
@@ -142,6 +139,7 @@ func (l *linter) publicUnderProtected() {
 			continue
 		}
 		for _, q := range closed {
+			q := *q
 			if !q.Pattern.Covers(p.Pattern) || !sharesMethod(p, q) {
 				continue
 			}

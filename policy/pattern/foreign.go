@@ -11,7 +11,7 @@ import (
 // words, and what to write instead. It returns "" for a segment that is none of these. A text
 // is refused if it is hardly ever meant literally; it can still be written, percent-encoded.
 func foreign(s string) string {
-	if !strings.ContainsAny(s, "*:<>{}[]()^|$#+.\\`\"") {
+	if !strings.ContainsAny(s, "*:<>{}[]()^|$#+.\\`\"") || isParam(s) {
 		return ""
 	}
 	quoted := strict.Quote(s)
@@ -40,6 +40,11 @@ func foreign(s string) string {
 		return starInside(s)
 	}
 	return ""
+}
+
+// isParam reports whether the segment is {name}.
+func isParam(s string) bool {
+	return len(s) > 2 && s[0] == '{' && s[len(s)-1] == '}' && ValidParam(s[1:len(s)-1])
 }
 
 var (

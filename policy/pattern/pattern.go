@@ -28,6 +28,9 @@ func (p Pattern) Segments() []Segment { return p.segments }
 // Rest reports whether the pattern ends with **, which matches any number of segments.
 func (p Pattern) Rest() bool { return p.rest }
 
+// HasMixed reports whether one of the segments is mixed.
+func (p Pattern) HasMixed() bool { return slices.ContainsFunc(p.segments, Segment.IsMixed) }
+
 // Forms returns the ambiguous spellings that the literals of the pattern are written with.
 func (p Pattern) Forms() Forms { return p.forms }
 
@@ -199,11 +202,14 @@ func Parse(text string) (p Pattern, wrong string) {
 		return p, foreignPath(text)
 	case strings.HasSuffix(text, "?") && strings.Count(text, "?") == 1 && len(text) > 2:
 		return p, "ends with ?, which makes what is before it optional in other products; write two paths, with it and without it"
-	case strings.Contains(outsideBraces(text), "?"):
+	case strings.Contains(text, "?") && strings.Contains(outsideBraces(text), "?"):
 		return p, "has a query, which is ignored in matching; write the path alone"
 	}
 	names := map[string]bool{}
 	rest := strings.TrimPrefix(text, "/")
+	if rest != "" {
+		p.segments = make([]Segment, 0, strings.Count(rest, "/")+1)
+	}
 	for more := rest != ""; more; {
 		var s string
 		s, rest, more = strings.Cut(rest, "/")
@@ -222,11 +228,11 @@ func Parse(text string) (p Pattern, wrong string) {
 		if wrong != "" {
 			return p, wrong
 		}
-		for _, name := range segment.names() {
-			if names[name] {
-				return p, "has the parameter {" + name + "} twice; give each its own name"
+		for _, param := range segment.rest {
+			if names[param.name] {
+				return p, "has the parameter {" + param.name + "} twice; give each its own name"
 			}
-			names[name] = true
+			names[param.name] = true
 		}
 		p.forms |= forms
 		p.segments = append(p.segments, segment)

@@ -50,6 +50,9 @@ type Reader struct {
 
 	// Lines are those of the file, for who looks at how a value is written; see [Lines].
 	Lines []string
+	// NoPlaces says that nobody will ask for [Reader.Place] or [Reader.Near]: a large file
+	// has many places.
+	NoPlaces bool
 
 	Problems Problems
 	places   map[string]Position
@@ -69,6 +72,9 @@ func (r *Reader) Place(field string) (at Position, given bool) {
 
 // SetPlace notes where a field was given.
 func (r *Reader) SetPlace(field string, at Position) {
+	if r.NoPlaces {
+		return
+	}
 	if r.places == nil {
 		r.places = map[string]Position{}
 	}
@@ -187,9 +193,10 @@ func (v Value) Whole() (int, bool) {
 
 // Text reads a text. Numbers and truth values are none.
 func (r *Reader) Text(field string, v Value, example string) (string, bool) {
-	switch _, whole := v.Whole(); {
-	case v.Kind == Text:
+	if v.Kind == Text {
 		return v.Text, true
+	}
+	switch _, whole := v.Whole(); {
 	case r.Digits && whole:
 		return v.Text, true
 	case v.Kind == Group && len(v.Entries) == 1 && v.Entries[0].Value.Scalar():
@@ -220,8 +227,9 @@ func (r *Reader) duration(field string, v Value, dst *time.Duration) {
 
 // list reads a list. An item that is wrong is left out.
 func (r *Reader) list(field string, v Value, into reflect.Value, tag tags) {
-	out := reflect.MakeSlice(into.Type(), 0, len(v.Items))
-	defer func() { into.Set(out) }()
+	out := reflect.MakeSlice(into.Type(), len(v.Items), len(v.Items))
+	n := 0 // items that are read
+	defer func() { into.Set(out.Slice(0, n)) }()
 	switch {
 	case v.Kind == Text && !r.Quiet && into.Type().Elem().Kind() != reflect.Struct || v.Kind == Text && !r.Quiet && into.Type().Elem() == reflect.TypeFor[String]():
 		r.Fail(v.At, field, "is a text, but must be a list; write [%s]", Quote(v.Text))
@@ -237,23 +245,28 @@ func (r *Reader) list(field string, v Value, into reflect.Value, tag tags) {
 		r.Fail(v.At, field, "is an empty list%s", tag.whenEmpty())
 		return
 	}
-	seen := map[string]bool{}
+	var seen map[string]bool
 	for i, item := range v.Items {
 		field, before := Index(field, i), len(r.Problems)
-		one := reflect.New(into.Type().Elem()).Elem()
+		one := out.Index(n)
 		r.read(field, item, one, tags{example: tag.example})
 		wrong := item.Kind == Broken || len(r.Problems) > before
-		if tag.unique && item.Kind == Text && !wrong {
-			if seen[item.Text] {
+		repeated := false
+		if tag.unique && item.Kind == Text && !wrong && len(v.Items) > 1 {
+			if repeated = seen[item.Text]; repeated {
 				r.Fail(item.At, field, "%s is listed twice; write it once", Quote(item.Text))
-				continue
+			}
+			if seen == nil {
+				seen = map[string]bool{}
 			}
 			seen[item.Text] = true
 		}
 		// A group with something wrong in it is looked at further.
-		if !wrong || one.Kind() == reflect.Struct && one.Type() != reflect.TypeFor[String]() && item.Kind == Group {
-			out = reflect.Append(out, one)
+		if repeated || wrong && (one.Kind() != reflect.Struct || one.Type() == reflect.TypeFor[String]() || item.Kind != Group) {
+			one.SetZero()
+			continue
 		}
+		n++
 	}
 }
 

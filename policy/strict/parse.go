@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -133,13 +134,15 @@ func plainText(data []byte, limits Limits) ([]byte, Problem) {
 	case bytes.IndexByte(data, 0) >= 0:
 		return nil, Problem{Message: "contains a NUL byte; save it as UTF-8 text"}
 	}
-	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	if bytes.IndexByte(data, '\r') >= 0 {
+		data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	}
 	if at := bytes.IndexFunc(data, unprintable); at >= 0 {
 		line := 1 + bytes.Count(data[:at], []byte("\n"))
 		return nil, Problem{Position: Position{Line: line}, Message: "contains an invisible character that YAML does not allow, or that only some parsers read as a line end; remove it"}
 	}
 	if len(data) > 0 && data[len(data)-1] != '\n' {
-		data = append(data, '\n') // readers differ on a last line without an end
+		data = append(slices.Clip(data), '\n') // readers differ on a last line without an end
 	}
 	return data, Problem{}
 }
@@ -334,6 +337,7 @@ func (p *parser) value(n *yaml.Node, depth int) Value {
 		v.Items = make([]Value, len(n.Content))
 		for i, item := range n.Content {
 			v.Items[i] = p.value(item, depth+1)
+			n.Content[i] = nil // a large file is never in memory as nodes and as values
 		}
 	case yaml.MappingNode:
 		v.Kind = Group
@@ -375,13 +379,13 @@ func (p *parser) scalar(n *yaml.Node) Kind {
 }
 
 func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool) {
-	seen := make(map[string]int, len(n.Content)/2)
 	entries = make([]Entry, 0, len(n.Content)/2)
+	seen := seenKeys{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		at := p.at(key)
 		text := key.Kind == yaml.ScalarNode && (key.ShortTag() == "!!str" || key.ShortTag() == "!!timestamp")
-		switch line, twice := seen[key.Value]; {
+		switch line, twice := seen.line(entries, key.Value); {
 		case p.marked(key) || n.Style&yaml.FlowStyle == 0 && n.Anchor == "" && (key.Column != n.Column || i == 0 && key.Line != n.Line):
 			p.report(at, "keys that are marked with ? are not supported; write key: value")
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
@@ -394,11 +398,38 @@ func (p *parser) entries(n *yaml.Node, depth int) (entries []Entry, partial bool
 		case twice:
 			p.report(at, "%s is repeated; it is already at line %d", KeyName(key.Value), line)
 		default:
-			seen[key.Value] = key.Line
 			entries = append(entries, Entry{key.Value, at, p.value(value, depth+1)})
 		}
+		n.Content[i], n.Content[i+1] = nil, nil
 	}
 	return entries, len(entries) < len(n.Content)/2
+}
+
+// seenKeys finds the keys of a group that are read already. Most groups are small, and are
+// searched without it; it has the lines of those of a large one.
+type seenKeys struct{ lines map[string]int }
+
+// smallGroup is the largest number of keys that are searched one by one.
+const smallGroup = 16
+
+// line returns the line of a key, if it is one of the entries.
+func (s *seenKeys) line(entries []Entry, key string) (line int, seen bool) {
+	if len(entries) <= smallGroup {
+		for _, e := range entries {
+			if e.Key == key {
+				return e.At.Line, true
+			}
+		}
+		return 0, false
+	}
+	if s.lines == nil {
+		s.lines = map[string]int{}
+	}
+	for _, e := range entries[len(s.lines):] {
+		s.lines[e.Key] = e.At.Line
+	}
+	line, seen = s.lines[key]
+	return line, seen
 }
 
 // marked reports whether a key stands behind a question mark on its line. Where the mark is on a
@@ -446,7 +477,10 @@ func KeyName(key string) string {
 // Lines returns the lines of a file as positions count them.
 func Lines(data []byte) []string {
 	text := strings.TrimPrefix(string(data), "\uFEFF")
-	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+	if strings.Contains(text, "\r") {
+		text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
+	}
+	return strings.Split(text, "\n")
 }
 
 func isWordByte(c byte) bool {

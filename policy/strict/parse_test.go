@@ -179,6 +179,41 @@ func TestParseReads(t *testing.T) {
 	}
 }
 
+// TestManyKeys: a repeated key is found in a small group and in a large one, each time it stands
+// there.
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 15, 16, 17, 40} {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, "k%d: a\n", i)
+		}
+		fmt.Fprintf(&text, "k0: b\nother: c\nother: d\nk%d: e\n", n-1)
+		want := fmt.Sprintf("f:%d:1: k0 is repeated; it is already at line 1\nf:%d:1: other is repeated; it is already at line %d\nf:%d:1: k%d is repeated; it is already at line %d", n+1, n+3, n+2, n+4, n-1, n)
+		v, found := strict.Parse(strict.File{Name: "f", Data: []byte(text.String())}, limits)
+		if got := found.Error(); got != want {
+			t.Errorf("%d keys:\n%s\nwant\n%s", n, got, want)
+		}
+		if len(v.Entries) != n+1 || !v.Partial {
+			t.Errorf("%d keys: %d entries, partial: %v", n, len(v.Entries), v.Partial)
+		}
+	}
+}
+
+// TestParseKeepsData: the text of the caller stays as it is, also behind its end.
+func TestParseKeepsData(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"a: b", "a: b\r\nc: d", "a: b\rc: d"} {
+		data := []byte(text + "#")
+		if _, found := strict.Parse(strict.File{Name: "f", Data: data[:len(text)]}, limits); len(found) > 0 {
+			t.Errorf("%q: %v", text, found)
+		}
+		if string(data) != text+"#" {
+			t.Errorf("%q became %q", text, data)
+		}
+	}
+}
+
 // TestProblemsAreAll: one run finds everything that is wrong.
 func TestProblemsAreAll(t *testing.T) {
 	t.Parallel()

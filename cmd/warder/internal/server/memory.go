@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
+	"sync"
 
 	"warder/cmd/warder/internal/cli"
 )
@@ -23,34 +24,93 @@ const (
 	// tightGCPercent is used when a memory limit makes the room small.
 	goGCPercent    = 100
 	tightGCPercent = 50
+	// loadGCPercent is the maximum while a policy is loaded, which for a moment needs a
+	// multiple of the memory of the policy.
+	loadGCPercent = 25
 )
 
-// tuneGC keeps the room for garbage constant while caches, policies and the data that peers
-// send grow and shrink. After each collection it sets the GC percentage for the live heap
-// that the collection found. GOGC in the environment disables it. GOMEMLIMIT also takes
-// precedence; the Go runtime enforces it.
-func tuneGC(ctx context.Context, env cli.LookupEnv) error {
+// A gcTuner keeps the room for garbage constant while caches, policies and the data that
+// peers send grow and shrink. After each collection it sets the GC percentage for the live
+// heap that the collection found. GOGC in the environment disables it. GOMEMLIMIT also takes
+// precedence; the Go runtime enforces it. The nil gcTuner does nothing.
+//
+// The percentage belongs to the process, so that a process has one gcTuner at a time.
+type gcTuner struct {
+	mu      sync.Mutex
+	running bool
+	loads   int // policies that are being loaded
+	percent int // that was set last
+}
+
+// newGCTuner returns a gcTuner, or nil if GOGC is set.
+func newGCTuner(env cli.LookupEnv) *gcTuner {
 	if value, set := env("GOGC"); set && value != "" {
+		return nil
+	}
+	return &gcTuner{percent: goGCPercent}
+}
+
+// run tunes until the context ends.
+func (g *gcTuner) run(ctx context.Context) error {
+	if g == nil {
 		return nil
 	}
 	// Reading a large policy leaves garbage of many times its size. Without a collection
 	// here, that garbage would count as live until the next one.
 	debug.FreeOSMemory()
-	current := 0
-	room := uint64(min(garbageRoom, debug.SetMemoryLimit(-1)/garbageShare)) //nolint:gosec // a limit is not negative
 	for {
 		collected := nextCollection()
-		if percent := gcPercent(liveHeap(), room); percent != current {
-			current = percent
-			debug.SetGCPercent(percent)
-		}
+		g.tune(func() { g.running = true })
 		select {
 		case <-ctx.Done():
-			debug.SetGCPercent(goGCPercent)
+			g.tune(func() { g.running = false })
 			return nil
 		case <-collected:
 		}
 	}
+}
+
+// loading lets less garbage accumulate until the caller calls done.
+func (g *gcTuner) loading() (done func()) {
+	if g == nil {
+		return func() {}
+	}
+	g.tune(func() { g.loads++ })
+	return func() {
+		if g.isRunning() {
+			runtime.GC() // as in run
+		}
+		g.tune(func() { g.loads-- })
+	}
+}
+
+func (g *gcTuner) isRunning() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running
+}
+
+// tune makes a change, and sets the percentage that follows from it and from the live heap.
+func (g *gcTuner) tune(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+	percent := goGCPercent
+	if g.running {
+		percent = gcPercent(liveHeap(), garbageRoomOf(debug.SetMemoryLimit(-1)))
+	}
+	if g.loads > 0 {
+		percent = min(percent, loadGCPercent)
+	}
+	if percent != g.percent {
+		g.percent = percent
+		debug.SetGCPercent(percent)
+	}
+}
+
+// garbageRoomOf returns the room for garbage with a memory limit, in bytes.
+func garbageRoomOf(limit int64) uint64 {
+	return uint64(min(garbageRoom, limit/garbageShare)) //nolint:gosec // a limit is not negative
 }
 
 // nextCollection returns a channel that is closed when the collector has run.

@@ -31,6 +31,8 @@ type policyReloader struct {
 	routesGone func(ids []string, current *policy.Policy)
 	// alsoOnHangup, if not nil, is called after the reload that a hangup causes.
 	alsoOnHangup func()
+	// memory bounds the garbage of a reload.
+	memory *gcTuner
 	// said holds the problems that the last read found and logged. It is nil if the
 	// last read succeeded.
 	said cli.Problems
@@ -55,10 +57,10 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 		case err := <-done:
 			return err
 		case <-changes:
-			p.reload(slog.LevelDebug, again)
+			p.reloadTight(slog.LevelDebug, again)
 			again = false
 		case <-hangup:
-			p.reload(slog.LevelInfo, false)
+			p.reloadTight(slog.LevelInfo, false)
 			p.files.lookAgain()
 			again = true
 			if p.alsoOnHangup != nil {
@@ -66,6 +68,13 @@ func (p *policyReloader) watch(ctx context.Context, hangup <-chan os.Signal) err
 			}
 		}
 	}
+}
+
+// reloadTight reloads while little garbage may accumulate. When it ends, the policy that was
+// replaced is garbage too.
+func (p *policyReloader) reloadTight(unchanged slog.Level, again bool) {
+	defer p.memory.loading()()
+	p.reload(unchanged, again)
 }
 
 // reload reads the whole policy and swaps it in atomically. If nothing changed, it logs

@@ -77,6 +77,7 @@ type Server struct {
 	secrets  *secrets
 	tokens   *tokenVerifier
 	keys     keySources // of tokens
+	memory   *gcTuner
 }
 
 // New returns a server. It reads the policy and the certificates, and opens the stores
@@ -86,11 +87,14 @@ func New(s *config.Settings, o Options) (*Server, error) {
 	if o.Env == nil {
 		o.Env = func(string) (string, bool) { return "", false }
 	}
+	memory := newGCTuner(o.Env)
+	loaded := memory.loading()
 	in, err := readInputs(s, o)
+	loaded()
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
+	srv := &Server{memory: memory, settings: s, options: o, log: o.Log, clientIP: in.clientIP, tls: in.tls, tokens: in.tokens, keys: in.tokens.sources, metrics: metrics.New(o.Dropped)}
 	srv.metrics.SpeakTo(o.Log)
 	if in.traces != nil {
 		if srv.traces, err = traces.Start(context.Background(), in.traces, cli.ReadBuild().Version, o.Log); err != nil {
@@ -198,7 +202,10 @@ func (s *Server) makeReloader(in inputs) {
 	s.ready = newReadiness(append(s.stores.names(), s.keys.names()...), s.details(status), s.grpc.SetServing)
 	s.reloader = &policyReloader{
 		path: s.settings.Policy, env: s.options.Env, engine: s.engine, settings: s.settings, keysOff: s.settings.Directory.NoAPIKeys, log: s.log,
-		files: in.files, status: status, routesGone: s.metrics.RoutesGone,
+		files: in.files, status: status, routesGone: s.metrics.RoutesGone, memory: s.memory,
+	}
+	if s.next != nil {
+		s.next.reloader.memory = s.memory
 	}
 	s.reloader.alsoOnHangup = func() {
 		if s.tls != nil {
@@ -323,7 +330,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, source := range s.keys {
 		part("fetching "+keysOf(source), func() error { return source.Run(work) })
 	}
-	part("tuning the garbage collector", func() error { return tuneGC(work, s.options.Env) })
+	part("tuning the garbage collector", func() error { return s.memory.run(work) })
 	part("reaching the stores", func() error { return s.reachStores(work, where) })
 	part("shutting down", func() error {
 		defer stopWork()
