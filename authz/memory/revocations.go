@@ -23,6 +23,13 @@ type Revocations struct {
 // Revocations returns the revocations of the store.
 func (s *Store) Revocations() *Revocations { return &s.revocations }
 
+// Len returns the number of revocations.
+func (r *Revocations) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.of) + len(r.before)
+}
+
 // Revoke ends a session. Without a user it ends each with the id, and without an id each of the
 // user.
 func (r *Revocations) Revoke(userID, sessionID string) {

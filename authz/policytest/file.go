@@ -124,6 +124,7 @@ type Issuer struct {
 	SessionClaim string           `json:"session_claim"`
 	RolesClaim   string           `json:"roles_claim"`
 	ActiveClaim  string           `json:"active_claim"`
+	Roles        string           `json:"roles"` // "off": its tokens give no roles
 	Attributes   token.Attributes `json:"attributes"`
 }
 
@@ -359,7 +360,7 @@ func (f *File) TokenConfig() token.Config {
 	if f.UsersInTokens() {
 		c.RolesClaim, c.ActiveClaim, c.ValidRole = f.rolesClaim(), jwt.ActiveClaim, authz.ValidName
 		for i, is := range jwt.Issuers {
-			c.Issuers[i].RolesClaim, c.Issuers[i].ActiveClaim = is.RolesClaim, is.ActiveClaim
+			c.Issuers[i].RolesClaim, c.Issuers[i].ActiveClaim, c.Issuers[i].NoRoles = is.RolesClaim, is.ActiveClaim, is.Roles == "off"
 		}
 	}
 	return c

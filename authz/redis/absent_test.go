@@ -220,7 +220,7 @@ func TestAbsentOnSeveralServers(t *testing.T) {
 			away.Do(t, "SET", fmt.Sprintf(template, session.UserID, session.ID), "1700000000")
 			eventually(t, func() error {
 				if alive, err := s.Alive(t.Context(), session); alive || err != nil {
-					return fmt.Errorf("%s, key %d: %v, %v; want ended", name, i, alive, err)
+					return fmt.Errorf("%s, key %d: %v, %w; want ended", name, i, alive, err)
 				}
 				return nil
 			})
@@ -266,4 +266,88 @@ func TestAbsentTemplates(t *testing.T) {
 			t.Errorf("%+v: %v; want %q", tt.absent, err, tt.want)
 		}
 	}
+}
+
+// TestRevoke checks the keys that an operator writes: a revocation is never shortened, and never
+// goes back in time.
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	server := authztest.StartRedis(t, "")
+	admin, err := redis.NewAdmin(redis.Config{URL: server.URL(), Timeout: patience, Absent: &redis.Absent{KeyTemplates: []string{"r:{jti}"}, RevokedBefore: "b:{user_id}"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close() })
+	const hour = 3600
+	far := strconv.FormatInt(time.Now().Add(1000*time.Hour).Unix(), 10)
+	for _, tt := range []struct {
+		name      string
+		set       []string // before
+		session   string
+		least     int // the time to live afterwards, in seconds; -1 for none
+		keeps     bool
+		wantEnded bool
+	}{
+		{"a session", nil, "s", hour, false, true},
+		{"a session with less left", []string{"SET", "r:s", "1", "EX", "60"}, "s", hour, false, true},
+		{"a session with more left", []string{"SET", "r:s", "x", "EX", "36000"}, "s", 36000, true, true},
+		{"a session with 300 years left", []string{"SET", "r:s", "x", "EX", "9999999999"}, "s", 9999999999, true, true},
+		{"a session that does not expire", []string{"SET", "r:s", "x"}, "s", -1, true, true},
+		{"a session of another type", []string{"HSET", "r:s", "f", "v"}, "s", -1, true, true},
+		{"all", nil, "", hour, false, true},
+		{"all, earlier", []string{"SET", "b:u", "1000", "EX", "60"}, "", hour, false, true},
+		{"all, earlier and longer", []string{"SET", "b:u", "1000", "EX", "36000"}, "", 36000, false, true},
+		{"all, earlier and for ever", []string{"SET", "b:u", "1000"}, "", -1, false, true},
+		{"all, later", []string{"SET", "b:u", far, "EX", "60"}, "", hour, true, true},
+		{"all, later and longer", []string{"SET", "b:u", far, "EX", "36000"}, "", 36000, true, true},
+		{"all, no time", []string{"SET", "b:u", "yes", "EX", "60"}, "", hour, false, true},
+		{"all, another type", []string{"HSET", "b:u", "f", "v"}, "", -1, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server.Do(t, "FLUSHALL")
+			if tt.set != nil {
+				server.Do(t, tt.set...)
+			}
+			key := "b:u"
+			if tt.session != "" {
+				key = "r:" + tt.session
+			}
+			if err := admin.Revoke(t.Context(), "u", tt.session, time.Hour, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			left, err := strconv.Atoi(strings.TrimPrefix(server.Do(t, "TTL", key), ":"))
+			if err != nil || tt.least == -1 && left != -1 || tt.least > 0 && (left < tt.least-30 || left > tt.least) {
+				t.Errorf("TTL %d, %v; want %d", left, err, tt.least)
+			}
+			for ahead, want := range map[time.Duration]bool{-time.Minute: false, 4 * time.Second: false, 10 * time.Second: tt.session == "" && !tt.keeps} {
+				session := authz.Session{UserID: "u", ID: "s", Issued: time.Now().Add(ahead)}
+				if alive, err := admin.Alive(t.Context(), session); err != nil || alive != want {
+					t.Errorf("issued %v from now: alive %v, %v; want %v", ahead, alive, err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestTimedKeyMovesAway asks about a key with a time while its slot moves to another server, which
+// then has the key.
+func TestTimedKeyMovesAway(t *testing.T) {
+	t.Parallel()
+	c := authztest.StartCluster(t, authztest.ClusterConfig{})
+	s := open(t, redis.Config{URL: clusterURL(c), Absent: &redis.Absent{RevokedBefore: "before:{user_id}"}})
+	from, _ := c.Of(t, "before:42")
+	to := c.Servers[0]
+	if to == from {
+		to = c.Servers[1]
+	}
+	from.Do(t, "SET", "before:42", "1700000000")
+	move := c.Move(t, "before:42", from, to)
+	move.Key(t, "before:42")
+	for issued, want := range map[int64]bool{1_700_000_000: false, 1_700_000_001: true} {
+		if alive, err := s.Alive(t.Context(), authz.Session{UserID: "42", Issued: time.Unix(issued, 0)}); err != nil || alive != want {
+			t.Errorf("issued at %d: %v, %v; want %v", issued, alive, err, want)
+		}
+	}
+	move.Rest(t)
+	move.End(t)
 }

@@ -177,6 +177,13 @@ func (a *Admin) RevocationKey(userID, sessionID string) (string, bool) {
 	return t.key(userID, sessionID), ok
 }
 
+// RevokesByTime reports whether the key that ends all sessions of a user has a time, so that later
+// sessions are not ended.
+func (a *Admin) RevokesByTime() bool {
+	t, ok := a.revocation("")
+	return ok && t.timed
+}
+
 func (a *Admin) revocation(sessionID string) (template, bool) {
 	keys := a.sessions.keys
 	i := slices.IndexFunc(keys, func(t template) bool { return t.timed && sessionID == "" })
@@ -191,13 +198,16 @@ func (a *Admin) revocation(sessionID string) (template, bool) {
 
 // Revoke writes the key of [Admin.RevocationKey] for a time, which must be as long as tokens are
 // valid. A key that lasts longer stays, and so does a later time in it.
-func (a *Admin) Revoke(ctx context.Context, userID, sessionID string, lasting time.Duration) error {
+//
+// The time in a key is later than now by ahead, which is how far the clock of an issuer may be
+// ahead: it may have issued tokens with such an iat already.
+func (a *Admin) Revoke(ctx context.Context, userID, sessionID string, lasting, ahead time.Duration) error {
 	t, ok := a.revocation(sessionID)
 	if !ok || !authz.ValidID(userID) || sessionID != "" && !authz.ValidID(sessionID) {
 		return errors.New("redis was not asked: no key ends that")
 	}
 	about := t.of(authz.Session{UserID: userID, ID: sessionID})
-	value := state{exists: true, value: a.sessions.now().Unix()}
+	value := state{exists: true, value: a.sessions.now().Add(ahead).Unix()}
 	left, err := a.do(ctx, "pttl", about.key)
 	if err != nil {
 		return err
@@ -212,7 +222,7 @@ func (a *Admin) Revoke(ctx context.Context, userID, sessionID string, lasting ti
 			return err
 		}
 	}
-	longer := left == -1 || time.Duration(left)*time.Millisecond > lasting
+	longer := left == -1 || left > lasting.Milliseconds()
 	if lasts.exists && longer && (!t.timed || was.value >= value.value) {
 		return nil
 	}

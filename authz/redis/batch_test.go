@@ -435,9 +435,29 @@ func TestFacts(t *testing.T) {
 		t.Error("a fact without the value of the key is used for it")
 	}
 	of.facts.forget("k")
-	of.facts.join(k, settled, at, of)
-	if _, first = of.facts.join(subject{key: "k", timed: true}, settled, at, of); !first {
+	older, _ = of.facts.join(k, settled, at, of)
+	newer, first = of.facts.join(subject{key: "k", timed: true}, settled, at, of)
+	if !first {
 		t.Fatal("a fill without the value of the key was joined for it")
+	}
+	// A change makes both stale.
+	of.facts.forget("k")
+	older.settle(answer{state: state{exists: true}, left: forever, announced: true})
+	if _, known := of.facts.get(k, settled, at); known {
+		t.Error("an answer from before a change was stored")
+	}
+	newer.settle(answer{state: state{exists: true, value: 1}, left: forever, announced: true})
+	if _, known := of.facts.get(subject{key: "k", timed: true}, settled, at); known {
+		t.Error("an answer from before a change was stored, with its value")
+	}
+	// So does a fill of a later tenure, which takes its place.
+	older, _ = of.facts.join(k, settled, at, of)
+	newer, _ = of.facts.join(k, settled+1, at, of)
+	of.facts.forget("k")
+	older.settle(answer{state: state{exists: true}, left: forever, announced: true})
+	newer.settle(answer{err: errClosed})
+	if _, known := of.facts.get(k, settled, at); known {
+		t.Error("an answer of an earlier tenure from before a change was stored")
 	}
 	// Facts expire.
 	for _, left := range []time.Duration{time.Second, 2 * maxFactAge, forever} {

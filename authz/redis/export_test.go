@@ -81,7 +81,7 @@ func (s *Sessions) Waiting(userID, sessionID string) int {
 	sh := s.all()[0].stream.Load().facts.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if at := sh.fills[key]; at != nil {
+	if at := sh.fills[subject{key: key}]; at != nil {
 		return at.joined
 	}
 	return 0

@@ -42,7 +42,7 @@ type facts struct {
 
 type factShard struct {
 	mu    sync.Mutex
-	fills map[string]*fill
+	fills map[subject]*fill
 }
 
 // A fill is a question whose answer becomes a fact unless the key is invalidated in the
@@ -61,7 +61,7 @@ type fill struct {
 func newFacts(size int) *facts {
 	f := &facts{cache: otter.Must(&otter.Options[string, fact]{MaximumSize: size}), seed: maphash.MakeSeed()}
 	for i := range f.shards {
-		f.shards[i].fills = make(map[string]*fill)
+		f.shards[i].fills = make(map[subject]*fill)
 	}
 	return f
 }
@@ -85,12 +85,16 @@ func (f *facts) join(about subject, tenure uint32, now time.Time, of *stream) (a
 	sh := f.shard(about.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if at := sh.fills[about.key]; at != nil && at.tenure == tenure && at.timed == about.timed {
-		at.joined++
-		return at, false
+	was := sh.fills[about]
+	if was != nil && was.tenure == tenure {
+		was.joined++
+		return was, false
+	}
+	if was != nil {
+		was.stale = true // forget would not find it any more
 	}
 	at = &fill{stream: of, subject: about, tenure: tenure, asked: now, done: make(chan struct{}), joined: 1}
-	sh.fills[about.key] = at
+	sh.fills[about] = at
 	return at, true
 }
 
@@ -101,9 +105,11 @@ func (f *facts) forget(key string) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.cache.Invalidate(key)
-	if at := sh.fills[key]; at != nil {
-		at.stale = true
-		delete(sh.fills, key)
+	for _, about := range []subject{{key, false}, {key, true}} {
+		if at := sh.fills[about]; at != nil {
+			at.stale = true
+			delete(sh.fills, about)
+		}
 	}
 }
 
@@ -113,8 +119,8 @@ func (at *fill) settle(a answer) {
 	f := at.stream.facts
 	sh := f.shard(at.key)
 	sh.mu.Lock()
-	if sh.fills[at.key] == at {
-		delete(sh.fills, at.key)
+	if sh.fills[at.subject] == at {
+		delete(sh.fills, at.subject)
 	}
 	if a.err == nil && a.announced && !at.stale {
 		// The time to live is counted from before the question, so that the fact expires

@@ -22,7 +22,7 @@ type node struct {
 	// tellsRole reports whether the server accepted ROLE on the newest connection.
 	tellsRole atomic.Bool
 	questions *batcher
-	breaker   *authz.Breaker[string] // by key
+	breaker   *authz.Breaker[subject]
 	// check is the key that proofs ask about, or nil for the usual one.
 	check atomic.Pointer[string]
 	// stream holds the facts and keeps them current. It is nil while there is none.
@@ -39,7 +39,7 @@ func (s *Sessions) newNode(address string) *node {
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.client.Store(n.newClient())
 	n.questions = newBatcher(s.timeout, s.now, n.askRedis)
-	n.breaker = authz.NewBreaker(authz.BreakerConfig[string]{Store: "sessions", Ask: n.probe, Failed: isOutage, Timeout: s.timeout, Log: s.log, Now: s.now})
+	n.breaker = authz.NewBreaker(authz.BreakerConfig[subject]{Store: "sessions", Ask: n.probe, Failed: isOutage, Timeout: s.timeout, Log: s.log, Now: s.now})
 	if s.tracked {
 		n.background.Go(n.track)
 	}
@@ -47,9 +47,9 @@ func (s *Sessions) newNode(address string) *node {
 }
 
 // probe asks the server for the breaker, which hears of the result.
-func (n *node) probe(ctx context.Context, key string) error {
+func (n *node) probe(ctx context.Context, about subject) error {
 	now := n.s.now()
-	found, err := n.questions.get(ctx, subject{key: key}, now)
+	found, err := n.questions.get(ctx, about, now)
 	n.s.tell(now, found, err)
 	return err
 }

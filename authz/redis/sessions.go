@@ -94,11 +94,42 @@ func (c Config) keys() (all []template, err error) {
 		if err := add("sessions.revoked_before_template", t, err); err != nil {
 			return nil, err
 		}
+		for i, other := range all[:len(all)-1] {
+			if other.overlaps(t) {
+				return nil, authz.Misconfigured("sessions.revoked_before_template", "%q and %q can be the same key, which cannot have a time and end a session by being there; begin them differently",
+					text, c.Absent.KeyTemplates[i])
+			}
+		}
 	}
 	if len(all) == 0 {
 		return nil, authz.Misconfigured("sessions.key_template", `missing; the rule absent needs the keys of sessions that have ended, such as "revoked:{jti}"`)
 	}
 	return all, nil
+}
+
+// ValidateKeys checks the templates of the configuration only, like [Config.Validate].
+func (c Config) ValidateKeys() error {
+	_, err := c.keys()
+	return err
+}
+
+// KeyWarnings returns warnings about templates that may not mean what is intended.
+func (c Config) KeyWarnings() (warnings []string) {
+	all, err := c.keys()
+	if c.Absent == nil || err != nil {
+		return nil
+	}
+	for i, text := range c.Absent.KeyTemplates {
+		if text == DefaultKeyTemplate {
+			warnings = append(warnings, fmt.Sprintf("%q is the key of a session that is alive with rule present; with absent, the session ends when the key appears", text))
+		}
+		for j, other := range c.Absent.KeyTemplates[:i] {
+			if all[i].overlaps(all[j]) {
+				warnings = append(warnings, fmt.Sprintf("%q and %q can be the same key, so the end of one session may end another's; begin them differently", other, text))
+			}
+		}
+	}
+	return warnings
 }
 
 // Secrets is the part of a [Config] that may change while it is in use.
@@ -300,7 +331,7 @@ func (s *Sessions) look(ctx context.Context, about subject, now time.Time) (stat
 				s.counts.Hit()
 				return found, nil
 			}
-			if err := at.node.breaker.Refuse(about.key); err != nil {
+			if err := at.node.breaker.Refuse(about); err != nil {
 				return state{}, err
 			}
 			return s.fill(ctx, servers, at, of, about, now)
@@ -310,7 +341,7 @@ func (s *Sessions) look(ctx context.Context, about subject, now time.Time) (stat
 		s.counts.Bypass()
 	}
 	if at.node != nil {
-		if err := at.node.breaker.Refuse(about.key); err != nil {
+		if err := at.node.breaker.Refuse(about); err != nil {
 			return state{}, err
 		}
 	}
@@ -335,7 +366,7 @@ func (s *Sessions) ask(ctx context.Context, about subject, now time.Time) (found
 			}
 		}
 		found, err = at.node.questions.get(ctx, about, now)
-		at.node.breaker.Heard(about.key, now, err)
+		at.node.breaker.Heard(about, now, err)
 		if to, is := errors.AsType[*redirection](err); is && to.ask {
 			found, err = s.elsewhere(ctx, servers, about, to, now)
 		}
@@ -433,7 +464,7 @@ func (s *Sessions) tellFilled(place place, asked time.Time, at *fill, err error)
 		found, err = at.answer.state, at.answer.err
 	}
 	s.tell(asked, found, err)
-	place.node.breaker.Heard(at.key, asked, err)
+	place.node.breaker.Heard(at.subject, asked, err)
 }
 
 func timedOut(why error) error {

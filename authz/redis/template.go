@@ -117,6 +117,72 @@ func (t template) key(userID, sessionID string) string {
 // usesSession reports whether the key depends on the id of the session.
 func (t template) usesSession() bool { return t.first == sessionPart || t.second == sessionPart }
 
+// A step of a template is a byte of its text, or any bytes of an id.
+type step struct {
+	id      bool
+	literal byte
+}
+
+func (t template) steps() (all []step) {
+	text := func(s string) {
+		for i := range len(s) {
+			all = append(all, step{literal: s[i]})
+		}
+	}
+	text(t.before)
+	all = append(all, step{id: true})
+	text(t.between)
+	if t.second != noPart {
+		all = append(all, step{id: true})
+	}
+	text(t.after)
+	return all
+}
+
+// overlaps reports whether a key may be one of both templates. It follows all ways to read one key
+// by both.
+func (t template) overlaps(other template) bool {
+	a, b := t.steps(), other.steps()
+	type place struct {
+		i, j     int
+		inA, inB bool // at least one byte of the id at i, or at j, has been read
+	}
+	seen := map[place]bool{}
+	todo := []place{{}}
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		if at.i == len(a) && at.j == len(b) {
+			return true
+		}
+		if at.inA { // the id ends here
+			todo = append(todo, place{at.i + 1, at.j, false, at.inB})
+		}
+		if at.inB {
+			todo = append(todo, place{at.i, at.j + 1, at.inA, false})
+		}
+		if at.i == len(a) || at.j == len(b) {
+			continue
+		}
+		x, y := a[at.i], b[at.j]
+		switch {
+		case x.id && y.id:
+			todo = append(todo, place{at.i, at.j, true, true})
+		case x.id && authz.ValidID(string(rune(y.literal))):
+			todo = append(todo, place{at.i, at.j + 1, true, false})
+		case y.id && authz.ValidID(string(rune(x.literal))):
+			todo = append(todo, place{at.i + 1, at.j, false, true})
+		case !x.id && !y.id && x.literal == y.literal:
+			todo = append(todo, place{at.i + 1, at.j + 1, false, false})
+		}
+	}
+	return false
+}
+
 // of returns what a check asks about the session.
 func (t template) of(session authz.Session) subject {
 	return subject{t.key(session.UserID, session.ID), t.timed}

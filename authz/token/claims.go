@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// clockGrace is how far the clock of an issuer may be ahead: a token is often used within the
+// ClockGrace is how far the clock of an issuer may be ahead: a token is often used within the
 // second in which it was issued. It holds for nbf and iat. A greater leeway takes its place.
-const clockGrace = 5 * time.Second
+const ClockGrace = 5 * time.Second
 
 // verified holds what is needed of a token whose signature and claims are valid, so that
 // only the clock has to be checked when the same token is presented again.
@@ -26,7 +26,7 @@ func (c *verified) at(now time.Time, leeway time.Duration) (Claims, error) {
 	switch {
 	case !now.Before(c.claims.ExpiresAt.Add(leeway)):
 		return Claims{}, reject(ErrExpired, "exp has passed")
-	case now.Before(c.notBefore.Add(-max(leeway, clockGrace))):
+	case now.Before(c.notBefore.Add(-max(leeway, ClockGrace))):
 		if c.fromIAT {
 			return Claims{}, reject(ErrNotYetValid, "iat in the future")
 		}

@@ -56,6 +56,8 @@ type Issuer struct {
 	UserClaim, SessionClaim string
 	// RolesClaim and ActiveClaim are as in Config; "" means the Config's.
 	RolesClaim, ActiveClaim string
+	// NoRoles says that tokens of the issuer give no roles, whatever they claim.
+	NoRoles bool
 	// Attributes replace the Config's; nil means these.
 	Attributes Attributes
 	// KeysUnknown says that the keys are not known at the moment. Keys is empty then, and whether
@@ -111,7 +113,7 @@ func (is Issuer) compile() *issuer {
 	out := &issuer{
 		name: is.Name, keys: make(map[string][]key, len(is.Keys)), audiences: slices.Clone(is.Audiences),
 		userClaim: claimPath(is.UserClaim), sessionClaim: claimPath(is.SessionClaim), keysUnknown: is.KeysUnknown,
-		rolesClaim: claimPath(is.RolesClaim), activeClaim: claimPath(is.ActiveClaim),
+		noRoles: is.NoRoles, rolesClaim: claimPath(is.RolesClaim), activeClaim: claimPath(is.ActiveClaim),
 		attributes: is.Attributes.compile(),
 	}
 	for _, k := range is.Keys {

@@ -59,6 +59,7 @@ type issuer struct {
 	userClaim    claimPath
 	sessionClaim claimPath
 	rolesClaim   claimPath // "": Claims.User is nil
+	noRoles      bool
 	activeClaim  claimPath // "": every user is active
 	attributes   []attributeClaim
 	keysUnknown  bool

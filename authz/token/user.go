@@ -32,6 +32,10 @@ func (v *Verifier) userOf(by *issuer, claims object) (*User, error) {
 	if by.activeClaim != "" {
 		u.Active, u.ActiveDetail = activeOf(claims, by.activeClaim)
 	}
+	if by.noRoles {
+		u.RolesDetail = Detail{text: "the issuer gives no roles"}
+		return u, nil
+	}
 	u.Roles, u.RolesDetail = v.rolesOf(claims, by.rolesClaim)
 	return u, nil
 }

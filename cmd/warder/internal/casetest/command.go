@@ -240,7 +240,7 @@ func (t *run) readConfig() error {
 	out.JWT.UserClaim, out.JWT.SessionClaim = c.JWT.UserClaim, c.JWT.SessionClaim
 	out.JWT.Attributes, out.Identity.Attributes = c.JWT.Attributes, c.IdentitySettings().Attributes
 	if c.UsersInTokens() {
-		out.Directory.Users, out.JWT.RolesClaim, out.JWT.ActiveClaim = "token", c.RolesClaim(), c.JWT.ActiveClaim
+		out.Directory.Users, out.JWT.RolesClaim, out.JWT.ActiveClaim = "token", c.RolesClaim(), string(c.JWT.ActiveClaim)
 		if c.OwnersKnown() {
 			out.Directory.UsersQuery = c.Directory.UsersQuery
 		}

@@ -193,7 +193,7 @@ func (c *Config) UsersInTokens() bool { return c.Directory.Users == usersInToken
 // OwnersKnown reports whether the owners of API keys can be looked up if users are in tokens: in a
 // file, or by a users_query that is written.
 func (c *Config) OwnersKnown() bool {
-	return c.Directory.File != "" || c.reader.given("directory.users_query")
+	return c.Directory.File != "" || c.reader.given("directory.users_query") && c.Directory.UsersQuery != ""
 }
 
 // RolesClaim returns the claim with the roles, or "" if users are not in tokens.
@@ -201,7 +201,7 @@ func (c *Config) RolesClaim() string {
 	if !c.UsersInTokens() {
 		return ""
 	}
-	return cmp.Or(c.JWT.RolesClaim, defaultRolesClaim)
+	return cmp.Or(string(c.JWT.RolesClaim), defaultRolesClaim)
 }
 
 // UsePolicy replaces the path of the policy by the value of a flag.

@@ -41,6 +41,7 @@ type JWTIssuer struct {
 	Audiences               []string
 	UserClaim, SessionClaim string
 	RolesClaim, ActiveClaim string
+	NoRoles                 bool             // tokens of it give no roles
 	Attributes              token.Attributes // nil: those of JWT
 	Remote                  *jwks.Config     // where the keys are; nil if they are in Keys
 }
@@ -105,7 +106,7 @@ func (s JWT) verifier(keys []JWTKey, fetched FetchedKeys, remember int) (*token.
 	for i, is := range s.Issuers {
 		known, fetched := fetched[i]
 		c.Issuers = append(c.Issuers, token.Issuer{
-			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, RolesClaim: is.RolesClaim, ActiveClaim: is.ActiveClaim,
+			Name: is.Name, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, RolesClaim: is.RolesClaim, ActiveClaim: is.ActiveClaim, NoRoles: is.NoRoles,
 			Attributes: is.Attributes,
 			Keys:       known, KeysUnknown: !fetched && (is.Remote != nil || !whole),
 		})
@@ -266,13 +267,22 @@ func (c *Config) resolveJWT() JWT {
 // resolveUserClaims adds the claims with the roles and the state of users, if tokens have them.
 func (c *Config) resolveUserClaims(s *JWT) {
 	r := c.reader
-	claims := map[string]string{"jwt.roles_claim": c.JWT.RolesClaim, "jwt.active_claim": c.JWT.ActiveClaim}
+	claims := map[string]filledText{"jwt.roles_claim": c.JWT.RolesClaim, "jwt.active_claim": c.JWT.ActiveClaim}
 	for i := range c.JWT.Issuers {
 		field := strict.Index("jwt.issuers", i)
-		claims[field+".roles_claim"], claims[field+".active_claim"] = c.JWT.Issuers[i].RolesClaim, c.JWT.Issuers[i].ActiveClaim
+		is := &c.JWT.Issuers[i]
+		claims[field+".roles_claim"], claims[field+".active_claim"] = is.RolesClaim, is.ActiveClaim
+		switch {
+		case is.Roles == switchedOff && r.given(field+".roles_claim"):
+			r.fail(field+".roles_claim", "is given together with roles: off; keep one of the two")
+		case r.given(field+".roles") && !c.UsersInTokens():
+			r.warn(field+".roles", "has no effect, because the roles of users are those of the directory; leave it out")
+		case c.UsersInTokens() && is.Roles != switchedOff && is.RolesClaim == "" && len(c.JWT.Issuers)+len(c.JWT.Keys) > 1:
+			r.warn(field, "has no roles_claim of its own, so whoever sets the claim %s in tokens of %s gives roles here; write roles_claim, or roles: off if it gives none", c.RolesClaim(), is.Issuer)
+		}
 	}
 	for field, name := range claims {
-		first, _, _ := strings.Cut(name, ".")
+		first, _, _ := strings.Cut(string(name), ".")
 		switch {
 		case !c.UsersInTokens() && r.given(field):
 			r.warn(field, "has no effect, because the roles and the state of users are those of the directory; write directory.users: token, or leave it out")
@@ -281,7 +291,7 @@ func (c *Config) resolveUserClaims(s *JWT) {
 		}
 	}
 	if c.UsersInTokens() {
-		s.RolesClaim, s.ActiveClaim = c.RolesClaim(), c.JWT.ActiveClaim
+		s.RolesClaim, s.ActiveClaim = c.RolesClaim(), string(c.JWT.ActiveClaim)
 	}
 }
 
@@ -343,7 +353,7 @@ func (c *Config) resolveIssuer(s *JWT, i int) {
 	field := strict.Index("jwt.issuers", i)
 	out := JWTIssuer{Name: is.Issuer, Audiences: is.Audiences, UserClaim: is.UserClaim, SessionClaim: is.SessionClaim, Attributes: is.Attributes}
 	if c.UsersInTokens() {
-		out.RolesClaim, out.ActiveClaim = is.RolesClaim, is.ActiveClaim
+		out.RolesClaim, out.ActiveClaim, out.NoRoles = string(is.RolesClaim), string(is.ActiveClaim), is.Roles == switchedOff
 	}
 	var given []string
 	for _, has := range []struct {

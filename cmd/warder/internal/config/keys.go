@@ -98,9 +98,9 @@ type JWTKeys struct {
 	// The claim that holds the id of the session, or a path to it.
 	SessionClaim string `json:"session_claim" jsonschema_extras:"default=jti"`
 	// The claim that holds the roles of the user, or a path to it, such as realm_access.roles. For directory.users: token.
-	RolesClaim string `json:"roles_claim" jsonschema_extras:"default=roles"`
+	RolesClaim filledText `json:"roles_claim" jsonschema_extras:"default=roles"`
 	// The claim that is true if the user is active, or a path to it. Absent: the user of every valid token is active. For directory.users: token.
-	ActiveClaim string `json:"active_claim"`
+	ActiveClaim filledText `json:"active_claim"`
 	// Attributes of the principal from claims: a claim, or a path to it such as org.id, by the name of the attribute. A column of the directory with the name wins. Texts, whole numbers, true and false.
 	Attributes map[string]string `json:"attributes"`
 	// Kinds of tokens that are refused besides the built-in ones, as claims such as typ, use and purpose name them.
@@ -160,9 +160,11 @@ type JWTIssuerKeys struct {
 	// The claim that holds the id of the session, or a path to it. Absent: that of jwt.
 	SessionClaim string `json:"session_claim"`
 	// The claim that holds the roles of the user, or a path to it. Absent: that of jwt.
-	RolesClaim string `json:"roles_claim"`
+	RolesClaim filledText `json:"roles_claim"`
+	// off: tokens of the issuer give no roles, with directory.users: token.
+	Roles switchWord `json:"roles" jsonschema_extras:"default=on"`
 	// The claim that is true if the user is active, or a path to it. Absent: that of jwt.
-	ActiveClaim string `json:"active_claim"`
+	ActiveClaim filledText `json:"active_claim"`
 	// Attributes of the principal from claims, instead of those of jwt. {}: none.
 	Attributes map[string]string `json:"attributes"`
 }
@@ -212,7 +214,7 @@ type SessionsKeys struct {
 	// The key of a session, of {user_id} and {jti}. It is there as long as the session lives. With rule absent: the key that ends sessions, of {jti}, {user_id} or both, or a list of such keys.
 	KeyTemplate keyTemplates `json:"key_template" jsonschema_extras:"default=session:{user_id}:{jti}"`
 	// With rule absent: the key, of {user_id}, whose value is a time. Tokens of the user that were issued (iat) up to it are refused. Seconds or milliseconds since 1970, or RFC 3339.
-	RevokedBefore string `json:"revoked_before_template" jsonschema:"example=revoked_before:{user_id}"`
+	RevokedBefore filledText `json:"revoked_before_template" jsonschema:"example=revoked_before:{user_id}"`
 	// strict asks Redis on each check; tracked keeps what it said while Redis announces changes.
 	Consistency word `json:"consistency" jsonschema:"enum=strict,enum=tracked" jsonschema_extras:"default=strict"`
 	// How long Redis may take; below the deadline.
@@ -386,6 +388,8 @@ type (
 	// A textsOrVariable is a list. A text that comes from a variable is one too, separated
 	// by commas or spaces.
 	textsOrVariable []string
+	// A filledText is a text that is never empty, because the empty one would turn a check off.
+	filledText string
 	// A keyTemplates is one template, or a list of them.
 	keyTemplates []string
 	// A checkedText and checkedTexts turn a check off when they are empty. They may not come
@@ -492,6 +496,18 @@ func (t *checkedTexts) ReadValue(r *strict.Reader, field string, v strict.Value)
 	if !emptied(r, field, v) {
 		(*textsOrVariable)(t).ReadValue(r, field, v)
 	}
+}
+
+// ReadValue reads a text that is not empty.
+func (t *filledText) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	text, ok := r.Text(field, v, "")
+	switch {
+	case ok && text == "" && v.Filled:
+		r.Fail(v.At, field, "comes from a variable that is empty; set the variable or leave the key out")
+	case ok && text == "":
+		r.Fail(v.At, field, "is empty; write a text or leave the key out")
+	}
+	*t = filledText(text)
 }
 
 // ReadValue reads a text or a list of texts.

@@ -64,6 +64,7 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 	if s.Sessions.InMemory() && s.Directory.File == "" {
 		c.warnNoFile(s.Sessions)
 	}
+	c.checkRevocations(s)
 	c.choose(s)
 	if len(r.Problems) > 0 {
 		return nil, r.warnings.Sorted(), r.Problems.Err()

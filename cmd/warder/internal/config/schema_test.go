@@ -66,7 +66,7 @@ func valueSchema(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[secretText]():
 		return &jsonschema.Schema{Type: "string"}
-	case reflect.TypeFor[filePath]():
+	case reflect.TypeFor[filePath](), reflect.TypeFor[filledText]():
 		return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1))}
 	case reflect.TypeFor[time.Duration]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{

@@ -3,9 +3,11 @@ package config
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"warder/authz/mask"
 	"warder/authz/redis"
+	"warder/authz/token"
 )
 
 // A SessionRule says when the session of a token is alive. The zero SessionRule is none of them.
@@ -113,6 +115,16 @@ func (c *Config) resolveKeys(s *Sessions) bool {
 		return true
 	}
 	s.Absent = c.Revocations()
+	store := s.Redis(nil)
+	if len(s.Absent.KeyTemplates) > 0 || s.Absent.RevokedBefore != "" { // resolveSessions says if none is needed
+		if err := store.ValidateKeys(); err != nil {
+			r.failWith("sessions", "", err)
+			return false
+		}
+	}
+	for _, line := range store.KeyWarnings() {
+		r.warn("sessions.key_template", "%s", line)
+	}
 	return true
 }
 
@@ -121,7 +133,7 @@ func (c *Config) Revocations() *redis.Absent {
 	if SessionRule(c.Sessions.Rule) != RuleAbsent {
 		return nil
 	}
-	absent := &redis.Absent{RevokedBefore: c.Sessions.RevokedBefore}
+	absent := &redis.Absent{RevokedBefore: string(c.Sessions.RevokedBefore)}
 	if c.reader.given("sessions.key_template") { // the default is for the rule present
 		absent.KeyTemplates = c.Sessions.KeyTemplate
 	}
@@ -130,6 +142,9 @@ func (c *Config) Revocations() *redis.Absent {
 
 // NoSessions reports whether no session is asked for.
 func (c *Config) NoSessions() bool { return SessionRule(c.Sessions.Rule) == RuleNone }
+
+// ClockAhead returns how far the clock of an issuer of tokens may be ahead.
+func (c *Config) ClockAhead() time.Duration { return max(c.JWT.Leeway, token.ClockGrace) }
 
 // sessionOptional reports whether a token need not be of a session, because no key depends on it.
 func (c *Config) sessionOptional() bool {
@@ -155,6 +170,17 @@ func (c *Config) warnUnusedSessions() {
 		if _, inFile := c.reader.Place(field); inFile && c.reader.variables[field] == "" {
 			c.reader.warn(field, "is not looked at, because sessions.rule is none; leave it out")
 		}
+	}
+}
+
+// checkRevocations reports revocations in the file that nobody would look at.
+func (c *Config) checkRevocations(s *Settings) {
+	file, err := OpenDirectory(s.Directory)
+	if err != nil || file == nil || file.Revocations().Len() == 0 { // an error was reported
+		return
+	}
+	if s.Sessions.Rule != RuleAbsent || s.Sessions.InRedis() {
+		c.reader.fail("directory.file", "has revocations, which are only looked at with sessions.rule: absent and sessions.redis_url: memory://; write them where sessions are, and remove them from the file")
 	}
 }
 

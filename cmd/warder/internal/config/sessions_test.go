@@ -16,7 +16,7 @@ import (
 func TestSessionRules(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	env := clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
+	env := clitest.Environment("EMPTY=", "WARDER_JWT_SECRET="+clitest.Secret, "DATABASE_URL=postgres://127.0.0.1/app")
 	for _, tt := range []struct {
 		want     string // the error, or ""
 		sessions string
@@ -41,6 +41,18 @@ func TestSessionRules(t *testing.T) {
 			[]string{"sessions.rule: none", "sessions.redis_url: is not looked at", "sessions.key_template: is not looked at", "sessions.consistency: is not looked at"},
 		},
 		{"", `{redis_url: 'memory://', rule: absent}`, RuleAbsent, &redis.Absent{}, false, []string{"memory:// without directory.file has no revocations"}},
+		{
+			"", `{rule: absent, key_template: ["revoked:{jti}", "revoked:{user_id}"]}`, RuleAbsent, &redis.Absent{KeyTemplates: []string{"revoked:{jti}", "revoked:{user_id}"}}, false,
+			[]string{`"revoked:{jti}" and "revoked:{user_id}" can be the same key`},
+		},
+		{
+			"", `{rule: absent, key_template: "session:{user_id}:{jti}"}`, RuleAbsent, &redis.Absent{KeyTemplates: []string{"session:{user_id}:{jti}"}}, false,
+			[]string{`is the key of a session that is alive with rule present`},
+		},
+		{`"r:{user_id}" and "r:{jti}" can be the same key`, `{rule: absent, key_template: "r:{jti}", revoked_before_template: "r:{user_id}"}`, "", nil, false, nil},
+		{"sessions.revoked_before_template: is empty", `{rule: absent, key_template: "r:{jti}", revoked_before_template: ""}`, "", nil, false, nil},
+		{"sessions.revoked_before_template: comes from a variable that is empty", `{rule: absent, key_template: "r:{jti}", revoked_before_template: "${EMPTY}"}`, "", nil, false, nil},
+		{"sessions.key_template: \"revoked\" contains {user_id} 0 times", `{redis_url: 'memory://', rule: absent, key_template: revoked}`, "", nil, false, nil},
 		{`sessions.rule: "maybe" is unknown; use present, absent or none`, `{rule: maybe}`, "", nil, false, nil},
 		{`sessions.rule: is true or false`, `{rule: false}`, "", nil, false, nil},
 		{`sessions.rule: has no value`, `{rule: }`, "", nil, false, nil},
@@ -82,6 +94,29 @@ func TestSessionRules(t *testing.T) {
 		}
 		if len(warnings) != len(tt.warnings) {
 			t.Errorf("%s: warnings %v, want %d", tt.sessions, warnings, len(tt.warnings))
+		}
+	}
+}
+
+// TestRevocationsNobodyLooksAt refuses revocations in a file that sessions are not looked up in.
+func TestRevocationsNobodyLooksAt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	clitest.WriteFile(t, dir, "directory.yaml", "{users: [], revocations: [{session_id: s1}]}")
+	for _, tt := range []struct {
+		ok       bool
+		sessions string
+	}{
+		{true, `{rule: absent, redis_url: "memory://"}`},
+		{false, `{rule: absent, key_template: "revoked:{jti}"}`},
+		{false, `{}`},
+		{false, `{redis_url: "memory://"}`},
+		{false, `{rule: none}`},
+	} {
+		path := clitest.WriteFile(t, dir, "warder.yaml", "directory: {file: directory.yaml}\nsessions: "+tt.sessions+"\n")
+		_, _, err := Read(path, clitest.Environment("WARDER_JWT_SECRET="+clitest.Secret)).Resolve()
+		if tt.ok != (err == nil) || err != nil && !strings.Contains(err.Error(), "directory.file: has revocations, which are only looked at") {
+			t.Errorf("%s: %v", tt.sessions, err)
 		}
 	}
 }

@@ -173,6 +173,9 @@ func (r *rig) corpusConfig(f *policytest.File) map[string]any {
 		if is.RolesClaim != "" {
 			issuer["roles_claim"] = is.RolesClaim
 		}
+		if is.Roles != "" {
+			issuer["roles"] = is.Roles
+		}
 		if is.ActiveClaim != "" {
 			issuer["active_claim"] = is.ActiveClaim
 		}

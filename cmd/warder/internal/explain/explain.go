@@ -290,7 +290,7 @@ func (o *options) settings(cmd *cobra.Command, p cli.Process) (Settings, error) 
 	resolver, err := authz.NewClientIPResolver(client)
 	return Settings{
 		Policy: routes, Identity: s.IdentityConfig(), ClientIP: resolver, Configured: true, NoSessions: c.NoSessions(),
-		RolesClaim: c.RolesClaim(), ActiveClaim: c.JWT.ActiveClaim, Attributes: c.JWT.Attributes,
+		RolesClaim: c.RolesClaim(), ActiveClaim: string(c.JWT.ActiveClaim), Attributes: c.JWT.Attributes,
 	}, err
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,11 @@ func startRule(t *testing.T, sessions string, environment ...string) (r *running
 	path := clitest.WriteFile(t, dir, "warder.yaml", `{deadline: 2s, sessions: {timeout: 1s, `+sessions+`}, directory: {file: directory.yaml}, policy: policy.yaml,
 		listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}, shutdown: {delay: 0s}}`)
 	clitest.WriteFile(t, dir, "policy.yaml", testPolicy)
-	clitest.WriteFile(t, dir, "directory.yaml", `{users: [{id: "42", is_active: true}], revocations: [{session_id: in-file}]}`)
+	revocations := ""
+	if slices.Contains(environment, "REDIS_URL=memory://") {
+		revocations = ", revocations: [{session_id: in-file}]"
+	}
+	clitest.WriteFile(t, dir, "directory.yaml", `{users: [{id: "42", is_active: true}]`+revocations+`}`)
 	s, _, err := config.Read(path, clitest.Environment(append(environment, "WARDER_JWT_SECRET="+clitest.Secret)...)).Resolve()
 	if err != nil {
 		t.Fatal(err)

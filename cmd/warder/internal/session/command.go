@@ -8,6 +8,7 @@ import (
 	"warder/authz"
 	"warder/authz/redis"
 	"warder/cmd/warder/internal/cli"
+	"warder/cmd/warder/internal/config"
 	"warder/cmd/warder/internal/operator"
 )
 
@@ -24,12 +25,13 @@ func NewCommand(p cli.Process) *cobra.Command {
 }
 
 // open reads the configuration and opens the sessions. The caller must close them.
-func open(cmd *cobra.Command, p cli.Process, o *operator.Options, access operator.Access) (*redis.Admin, error) {
+func open(cmd *cobra.Command, p cli.Process, o *operator.Options, access operator.Access) (*config.Config, *redis.Admin, error) {
 	c, err := o.Config(cmd, p, map[operator.Store]operator.Access{operator.Redis: access})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return operator.OpenSessions(cmd.Context(), c)
+	store, err := operator.OpenSessions(cmd.Context(), c)
+	return c, store, err
 }
 
 // addUserFlag adds the flag --user.

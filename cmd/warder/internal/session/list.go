@@ -39,7 +39,7 @@ session that does not expire.`,
 		if err := checkUser(cmd, user); err != nil {
 			return err
 		}
-		store, err := open(cmd, p, options, operator.Reads)
+		_, store, err := open(cmd, p, options, operator.Reads)
 		if err != nil {
 			return err
 		}

@@ -35,9 +35,10 @@ about its sessions, such as refresh tokens, is not touched.
 
 With sessions.rule absent it writes the keys that end sessions instead: for each --session the
 key of a sessions.key_template with {jti}; without --session the time of
-sessions.revoked_before_template, or else the key of a template of {user_id} alone. --for says
-how long a key is kept, which must be as long as tokens are valid. The user needs +pttl and +set
-on these keys, and +get on those with a time.
+sessions.revoked_before_template, a few seconds from now (jwt.leeway, at least 5s), because the
+clock of an issuer may be ahead; or else the key of a template of {user_id} alone, which refuses
+later sessions too, as long as it is kept. --for says how long that is; it must be as long as
+tokens are valid. The user needs +pttl and +set on these keys, and +get on those with a time.
 
 In JSON: {user, revoked: [id]}; with sessions.rule absent also all, which is true without
 --session.`,
@@ -61,13 +62,13 @@ In JSON: {user, revoked: [id]}; with sessions.rule absent also all, which is tru
 				return cli.WrongUsage(cmd, fmt.Errorf("--session: %q is not a valid session id; warder session list shows those of a user", id))
 			}
 		}
-		store, err := open(cmd, p, options, operator.Writes)
+		c, store, err := open(cmd, p, options, operator.Writes)
 		if err != nil {
 			return err
 		}
 		defer store.Close()
 		if store.RuleAbsent() {
-			r := revocation{user, only, lasting}
+			r := revocation{user, only, lasting, c.ClockAhead()}
 			if err := r.check(cmd, store); err != nil {
 				return err
 			}
@@ -138,6 +139,7 @@ type revocation struct {
 	user     string
 	sessions []string // empty: all that began up to now
 	lasting  time.Duration
+	ahead    time.Duration // how far the clock of an issuer may be ahead
 }
 
 // check checks that there is a key for what is to end, before anything is written.
@@ -157,7 +159,11 @@ func (r revocation) check(cmd *cobra.Command, store *redis.Admin) error {
 func (r revocation) plan(store *redis.Admin) []string {
 	if len(r.sessions) == 0 {
 		key, _ := store.RevocationKey(r.user, "")
-		return []string{fmt.Sprintf("This ends all sessions of user %s that began up to now, by the key %s for %v.", r.user, key, r.lasting)}
+		if !store.RevokesByTime() {
+			return []string{fmt.Sprintf("This ends all sessions of user %s, and those that begin in the next %v, by the key %s.", r.user, r.lasting, key)}
+		}
+		return []string{fmt.Sprintf("This ends all sessions of user %s that began up to now (tokens issued until %s), by the key %s for %v.",
+			r.user, time.Now().Add(r.ahead).UTC().Format(time.TimeOnly), key, r.lasting)} //nolint:forbidigo // for people
 	}
 	plan := []string{fmt.Sprintf("This ends %s of user %s for %v:", cli.Count(len(r.sessions), "session"), r.user, r.lasting)}
 	for _, id := range r.sessions {
@@ -169,10 +175,10 @@ func (r revocation) plan(store *redis.Admin) []string {
 
 func (r revocation) write(ctx context.Context, store *redis.Admin) error {
 	if len(r.sessions) == 0 {
-		return store.Revoke(ctx, r.user, "", r.lasting)
+		return store.Revoke(ctx, r.user, "", r.lasting, r.ahead)
 	}
 	for i, id := range r.sessions {
-		if err := store.Revoke(ctx, r.user, id, r.lasting); err != nil {
+		if err := store.Revoke(ctx, r.user, id, r.lasting, r.ahead); err != nil {
 			return fmt.Errorf("%w; %d of %d sessions have ended", err, i, len(r.sessions))
 		}
 	}
