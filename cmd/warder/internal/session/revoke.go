@@ -163,7 +163,7 @@ func (r revocation) plan(store *redis.Admin) []string {
 			return []string{fmt.Sprintf("This ends all sessions of user %s, and those that begin in the next %v, by the key %s.", r.user, r.lasting, key)}
 		}
 		return []string{fmt.Sprintf("This ends all sessions of user %s that began up to now (tokens issued until %s), by the key %s for %v.",
-			r.user, time.Now().Add(r.ahead).UTC().Format(time.TimeOnly), key, r.lasting)} //nolint:forbidigo // for people
+			r.user, time.Now().Add(r.ahead).UTC().Format(time.TimeOnly), key, r.lasting)}
 	}
 	plan := []string{fmt.Sprintf("This ends %s of user %s for %v:", cli.Count(len(r.sessions), "session"), r.user, r.lasting)}
 	for _, id := range r.sessions {
