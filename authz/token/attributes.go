@@ -60,7 +60,7 @@ func attributesOf(claims object, from []attributeClaim) (attribute.Set, error) {
 			b.PutUnreadable(a.name)
 			continue
 		}
-		b.Put(a.name, value)
+		b.Put(a.name, strings.Clone(value)) // so as not to keep the claims in memory
 	}
 	return b.Set(), nil
 }
@@ -81,27 +81,4 @@ func attributeText(v value) (text string, ok bool) {
 		return number, true
 	}
 	return "", false
-}
-
-// shadowed reports whether in would find the value, or a part of the path, under a name that
-// differs only in case. A reader that ignores case would take it for the claim.
-func (p claimPath) shadowed(claims object) bool {
-	name := string(p)
-	for {
-		if claims.get(name) != "" {
-			return false
-		}
-		first, rest, nested := strings.Cut(name, ".")
-		if claims.shadows(name) || nested && claims.shadows(first) {
-			return true
-		}
-		if !nested {
-			return false
-		}
-		inner, wrong := claims.get(first).object()
-		if wrong != "" {
-			return false
-		}
-		claims, name = inner, rest
-	}
 }

@@ -18,7 +18,6 @@ type verified struct {
 	claims    Claims
 	notBefore time.Time // the later of nbf and iat; zero if there is neither
 	fromIAT   bool      // notBefore is iat
-	payload   string    // all claims, as JSON
 }
 
 // at returns the claims if they are valid at the time now.
@@ -152,6 +151,29 @@ func (p claimPath) in(claims object) value {
 		inner, wrong := claims.get(first).object()
 		if wrong != "" {
 			return ""
+		}
+		claims, name = inner, rest
+	}
+}
+
+// shadowed reports whether in would find the value, or a part of the path, under a name that
+// differs only in case. A reader that ignores case would take it for the claim.
+func (p claimPath) shadowed(claims object) bool {
+	name := string(p)
+	for {
+		if claims.get(name) != "" {
+			return false
+		}
+		first, rest, nested := strings.Cut(name, ".")
+		if claims.shadows(name) || nested && claims.shadows(first) {
+			return true
+		}
+		if !nested {
+			return false
+		}
+		inner, wrong := claims.get(first).object()
+		if wrong != "" {
+			return false
 		}
 		claims, name = inner, rest
 	}

@@ -96,7 +96,8 @@ func NewVerifier(c Config) (*Verifier, error) {
 		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
 			MaximumWeight: uint64(c.Remember),
 			Weigher: func(token string, found verified) uint32 {
-				return uint32(len(token)+len(found.payload)+found.claims.User.size()+found.claims.Attributes.Size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
+				c := &found.claims
+				return uint32(len(token)+len(c.UserID)+len(c.SessionID)+c.User.size()+c.Attributes.Size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
 			},
 		})}
 	}

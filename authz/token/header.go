@@ -30,7 +30,7 @@ var forbidden = map[string]struct{}{
 // parseHeader reads a token's header. It does not check alg, which checkSignature compares
 // with the key's algorithm.
 func parseHeader(text []byte) (header, error) {
-	members, _, wrong := parseObject(text)
+	members, wrong := parseObject(text)
 	if wrong != "" {
 		return header{}, reject(ErrMalformed, "header "+wrong)
 	}

@@ -27,22 +27,20 @@ type member struct {
 // become U+FFFD), duplicate names (the last wins) and names that differ only in case (both
 // match a struct field), at any depth. whole is text as a string, of which the members are
 // substrings. wrong says what is wrong with the text; it is "" if nothing is.
-func parseObject(text []byte) (o object, whole, wrong string) {
+func parseObject(text []byte) (o object, wrong string) {
 	switch {
 	case !utf8.Valid(text):
-		return nil, "", notUTF8
+		return nil, notUTF8
 	case !json.Valid(text):
-		return nil, "", notJSON
+		return nil, notJSON
 	case !wholeRunes(text):
-		return nil, "", halfSurrogate
+		return nil, halfSurrogate
 	}
-	whole = string(text)
-	r := reader{rest: whole}
+	r := reader{rest: string(text)}
 	if r.peek() != '{' {
-		return nil, "", notObject
+		return nil, notObject
 	}
-	o, wrong = r.members(1, true)
-	return o, whole, wrong
+	return r.members(1, true)
 }
 
 // What can be wrong with the JSON of a token.

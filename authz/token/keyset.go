@@ -37,7 +37,8 @@ type KeySet struct {
 // It returns an error for a text that is not a key set in strict JSON, and for a kid that two
 // different keys have. No error contains the text.
 func ParseKeySet(text []byte, algorithms []string) (KeySet, error) {
-	members, whole, wrong := parseObject(text)
+	members, wrong := parseObject(text)
+	whole := string(text)
 	if wrong != "" {
 		return KeySet{}, fmt.Errorf("is %s; want a JSON Web Key Set such as {\"keys\": [{\"kty\": \"RSA\", …}]}", wrongSet(wrong))
 	}

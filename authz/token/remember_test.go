@@ -3,6 +3,7 @@ package token_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -115,29 +116,98 @@ func BenchmarkVerifyRemembered(b *testing.B) {
 	}
 }
 
-// TestRememberedIsWeighed fills a cache with long tokens. Each takes the memory of its text and of its claims.
+// TestRememberedIsSmall caches tokens with long claims that are not used. A cached token takes the memory of its text, and
+// not that of all its claims.
+func TestRememberedIsSmall(t *testing.T) {
+	const tokens, length = 300, 60_000
+	v := newVerifier(t, token.Config{
+		Remember: 64 << 20, RolesClaim: "roles", ValidRole: func(string) bool { return true }, Attributes: token.Attributes{"tenant": "tenant"},
+	})
+	text := func(i int) string {
+		return hs256(goodHeader, fmt.Sprintf(`{"sub":"u-%d","jti":"s-%d","exp":%d,"roles":["role-%d"],"tenant":"t-%d","groups":"%s"}`, i, i, now.Unix()+60, i, i, strings.Repeat("g", length*3/4-400)))
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range tokens {
+		if _, err := v.Verify(text(i), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grown := int64(heap()) - int64(before); grown > tokens*(length+10_000) {
+		t.Errorf("%d tokens of %d bytes take %d bytes in the cache", tokens, length, grown)
+	}
+	if hits, misses := v.Remembered(); hits != 0 || misses != tokens {
+		t.Errorf("%d hits, %d misses", hits, misses)
+	}
+	for i := range tokens {
+		got, err := v.Verify(text(i), now)
+		if err != nil || got.UserID != fmt.Sprint("u-", i) || got.User.Roles[0] != fmt.Sprint("role-", i) || got.Attributes.Get("tenant") != fmt.Sprint("t-", i) {
+			t.Fatalf("token %d: %+v, %v", i, got, err)
+		}
+	}
+	if hits, _ := v.Remembered(); hits < tokens*9/10 {
+		t.Errorf("%d of %d tokens are cached", hits, tokens)
+	}
+}
+
+// TestRememberedIsWeighed fills a cache with tokens of many roles, which take memory too.
 func TestRememberedIsWeighed(t *testing.T) {
 	t.Parallel()
-	const size, length = 1 << 20, 60_000
-	v := newVerifier(t, token.Config{Remember: size})
+	const size, roles = 1 << 20, 900
+	v := newVerifier(t, token.Config{Remember: size, RolesClaim: "roles", ValidRole: func(string) bool { return true }})
 	text := func(i int) string {
-		return hs256(goodHeader, fmt.Sprintf(`{"sub":"42","jti":"s-%d","exp":%d,"groups":"%s"}`, i, now.Unix()+60, strings.Repeat("g", length*3/4-200)))
+		names := make([]string, roles)
+		for n := range names {
+			names[n] = fmt.Sprintf(`"role-of-a-usual-length-%d-%d"`, i, n)
+		}
+		return hs256(goodHeader, fmt.Sprintf(`{"sub":"42","jti":"s-%d","exp":%d,"roles":[%s]}`, i, now.Unix()+60, strings.Join(names, ",")))
 	}
 	for range 3 {
-		for i := range 40 {
+		for i := range 100 {
 			if _, err := v.Verify(text(i), now); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	before, _ := v.Remembered()
-	for i := range 40 {
+	for i := range 100 {
 		if _, err := v.Verify(text(i), now); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// 60 kB of text and 45 kB of claims are 105 kB, so there is room for ten.
-	if after, _ := v.Remembered(); after-before > size/(length+length*3/4-1000) {
-		t.Errorf("%d of 40 tokens are cached in %d bytes", after-before, size)
+	if after, _ := v.Remembered(); after-before > size/(roles*25) {
+		t.Errorf("%d of 100 tokens with %d roles are cached in %d bytes", after-before, roles, size)
+	}
+}
+
+// BenchmarkVerifyRememberedMany verifies cached tokens in turn, as many users send them.
+func BenchmarkVerifyRememberedMany(b *testing.B) {
+	for _, users := range []int{1, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(users), func(b *testing.B) {
+			v := newVerifier(b, token.Config{Remember: 512 << 20})
+			tokens := make([]string, users)
+			for i := range tokens {
+				tokens[i] = hs256(goodHeader, fmt.Sprintf(`{"sub":"%d","jti":"f6c1a1de-4c8e-4b0a-9a0c-%012d","iat":%d,"exp":%d,"email":"user%d@example.com","name":"A user with a name of usual length","roles":["A","B"]}`,
+					i, i, now.Unix(), now.Unix()+3600, i))
+				if _, err := v.Verify(tokens[i], now); err != nil {
+					b.Fatal(err)
+				}
+			}
+			runtime.GC()
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				if _, err := v.Verify(tokens[n*7919%users], now); err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+		})
 	}
 }

@@ -106,18 +106,16 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 	if v.known != nil {
 		if found, ok := v.known.byText.GetIfPresent(token); ok {
-			_, err := found.at(now, v.leeway)
-			if err != nil {
+			if _, err := found.at(now, v.leeway); err != nil {
 				return "", err
 			}
-			return found.payload, nil
+			return payloadOf(token)
 		}
 	}
-	found, err := v.verify(token, now)
-	if err != nil {
+	if _, err := v.verify(token, now); err != nil {
 		return "", err
 	}
-	return found.payload, nil
+	return payloadOf(token)
 }
 
 // Remembered returns how often Verify found a token in the cache and how often it did not.
@@ -141,20 +139,14 @@ func (v *Verifier) verify(token string, now time.Time) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
-	found, err := v.judge(s.by, s.header, s.claims, now)
-	if err != nil {
-		return verified{}, err
-	}
-	found.payload = s.payload
-	return found, nil
+	return v.judge(s.by, s.header, s.claims, now)
 }
 
 // signed is a token with a valid signature.
 type signed struct {
-	header  header
-	claims  object
-	payload string  // all claims, as JSON
-	by      *issuer // whose key has signed it
+	header header
+	claims object
+	by     *issuer // whose key has signed it
 }
 
 // checkSigned takes a token apart and checks its signature.
@@ -167,7 +159,7 @@ func (v *Verifier) checkSigned(token string) (s signed, err error) {
 		return signed{}, err
 	}
 	var wrong string
-	if s.claims, s.payload, wrong = parseObject(jws.payload); wrong != "" {
+	if s.claims, wrong = parseObject(jws.payload); wrong != "" {
 		return signed{}, reject(ErrMalformed, "payload "+wrong)
 	}
 	if s.by, err = v.issuerOf(s.claims); err != nil {

@@ -24,7 +24,7 @@ const maxRoles = 1000
 // userOf reads what the token says about its user, by the claims of its issuer.
 func (v *Verifier) userOf(by *issuer, claims object) (*User, error) {
 	for _, path := range []claimPath{by.rolesClaim, by.activeClaim} {
-		if path != "" && path.shadowedIn(claims) {
+		if path != "" && path.shadowed(claims) {
 			return nil, reject(ErrClaims, string(path)+" in another case")
 		}
 	}
@@ -82,25 +82,6 @@ func (v *Verifier) rolesOf(claims object, path claimPath) ([]string, Detail) {
 	}
 	slices.Sort(roles)
 	return slices.Compact(roles), detail
-}
-
-// shadowedIn reports whether a name on the path differs only in case from that of a member.
-func (p claimPath) shadowedIn(claims object) bool {
-	name := string(p)
-	for {
-		if claims.get(name) != "" {
-			return false
-		}
-		first, rest, nested := strings.Cut(name, ".")
-		if claims.shadows(name) || nested && claims.shadows(first) {
-			return true
-		}
-		inner, wrong := claims.get(first).object()
-		if !nested || wrong != "" {
-			return false
-		}
-		claims, name = inner, rest
-	}
 }
 
 // size returns the approximate memory of the user, in bytes.
