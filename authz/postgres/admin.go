@@ -156,8 +156,8 @@ func readKey(row columns) (k Key, err error) {
 			return k, err
 		}
 	}
-	k.Attributes, _, err = row.attributes(adminColumns)
-	return k, err
+	k.Attributes, _ = row.attributes(adminColumns)
+	return k, nil
 }
 
 // Create stores a key and returns its id.

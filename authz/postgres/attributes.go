@@ -27,10 +27,9 @@ var (
 )
 
 // attributes returns the further columns of a row. NULL and the empty text are no value. A value
-// that no attribute can have, of a type that is not supported, or of a name that two columns have,
-// is unreadable. unusable are the columns of the first kind. The error is about the number of columns
-// only.
-func (c columns) attributes(read []string) (found attribute.Set, unusable []string, err error) {
+// that no attribute can have, of a type that is not supported, of a name that two columns have, or
+// after the first [attribute.Max] columns, is unreadable. unusable are the columns of the first kind.
+func (c columns) attributes(read []string) (found attribute.Set, unusable []string) {
 	var b attribute.Builder
 	n := 0
 	for i := range c.fields {
@@ -39,7 +38,8 @@ func (c columns) attributes(read []string) (found attribute.Set, unusable []stri
 			continue
 		}
 		if n++; n > attribute.Max {
-			return attribute.Set{}, nil, unfit(fmt.Sprintf("the result has more than %d further columns, each of which is an attribute; name the columns that you need", attribute.Max))
+			b.PutUnreadable(name)
+			continue
 		}
 		value, ok := c.attribute(i)
 		if !ok {
@@ -48,7 +48,7 @@ func (c columns) attributes(read []string) (found attribute.Set, unusable []stri
 			unusable = append(unusable, name)
 		}
 	}
-	return b.Set(), unusable, nil
+	return b.Set(), unusable
 }
 
 // attribute returns the text of a value, "" for NULL. ok is false if its type is not supported.
@@ -123,12 +123,12 @@ func (c *checker) attributes(s *statement, read []string, fields []pgconn.FieldD
 		case !attributeColumn.takes(f.DataTypeOID):
 			badTypes = append(badTypes, f.Name+" ("+c.typeName(f.DataTypeOID)+")")
 			casts = append(casts, c.castOf(s, fields, i))
-		default:
+		case n <= attribute.Max:
 			names = append(names, f.Name)
 		}
 	}
 	if n > attribute.Max {
-		c.problem(s, "the result has %d further columns, each of which is an attribute, and at most %d may be; name the columns that you need instead of *", n, attribute.Max)
+		c.warning(s, "the result has %d further columns, each of which is an attribute, and those after the first %d are unreadable; name the columns that you need instead of *", n, attribute.Max)
 	}
 	if len(badNames) > 0 {
 		c.warning(s, "no attribute can have the name of the columns %s, which are not used: %s; give those that should be attributes an alias, as in AS tenant, and leave the others out", strings.Join(badNames, ", "), attribute.NameGrammar)

@@ -67,9 +67,7 @@ func (d *Directory) User(ctx context.Context, id string) (authz.User, error) {
 			}
 			d.warnAbout(ctx, "roles", faults, slog.String("user", id))
 			var unusable []string
-			if user.Attributes, unusable, err = row.attributes(userColumns); err != nil {
-				return err
-			}
+			user.Attributes, unusable = row.attributes(userColumns)
 			d.warnAboutAttributes(ctx, unusable, slog.String("user", id))
 			return nil
 		},
@@ -109,9 +107,7 @@ func (d *Directory) APIKey(ctx context.Context, hash authz.KeyHash) (authz.APIKe
 			}
 			d.warnAbout(ctx, "scopes", faults, slog.String("key_prefix", key.Prefix))
 			var unusable []string
-			if key.Attributes, unusable, err = row.attributes(apiKeyColumns); err != nil {
-				return err
-			}
+			key.Attributes, unusable = row.attributes(apiKeyColumns)
 			d.warnAboutAttributes(ctx, unusable, slog.String("key_prefix", key.Prefix))
 			return nil
 		},
