@@ -1,4 +1,4 @@
-// Package memory stores sessions, users and API keys in memory. It is for the demo, for
+// Package memory stores sessions, revocations, users and API keys in memory. It is for the demo, for
 // tests, and, with a directory file, for small installations.
 //
 // The program uses it for directory.file and for memory:// sessions. It never writes a

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxFacts is the greatest number of sessions cached, alive or not. They take some
+	// maxFacts is the greatest number of keys cached, there or not. They take some
 	// tens of MiB at most.
 	maxFacts = 100_000
 	// maxFactAge is the lifetime of a fact. It bounds the effect of changes for which

@@ -30,10 +30,13 @@ func openStores(s *config.Settings, log *slog.Logger, m *metrics.Metrics) (*Stor
 	if file != nil {
 		opened.Users, opened.APIKeys = m.CountedUsers(file), m.CountedAPIKeys(file)
 	}
-	if s.Sessions.InRedis() {
+	switch {
+	case s.Sessions.InRedis():
 		err := opened.AddRedis(s.Sessions, log, m.AskedSession)
 		found = append(found, cli.ProblemsOf("", err)...)
-	} else {
+	case s.Sessions.Rule == config.RuleNone: // nothing is asked
+		opened.Sessions = s.Sessions.WithoutRedis(file)
+	default:
 		opened.Sessions = m.CountedSessions(s.Sessions.WithoutRedis(file))
 	}
 	if s.Directory.UsesDatabase() {

@@ -137,8 +137,8 @@ func (m *Metrics) CountedUsers(u authz.Users) authz.Users { return meteredUsers{
 func (m *Metrics) CountedAPIKeys(k authz.APIKeys) authz.APIKeys { return meteredAPIKeys{k, m.apiKeys} }
 
 // AskedSession counts a request to a session store that reports its own requests.
-func (m *Metrics) AskedSession(took time.Duration, alive bool, err error) {
-	m.sessions.askedSession(took, alive, err)
+func (m *Metrics) AskedSession(took time.Duration, exists bool, err error) {
+	m.sessions.askedSession(took, exists, err)
 }
 
 // CallOptions returns options that make a gRPC server count its calls.

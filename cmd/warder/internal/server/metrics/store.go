@@ -93,9 +93,10 @@ func (m *storeMeter) asked(took time.Duration, err error) {
 	m.voice.heard(result, err)
 }
 
-// askedSession is like asked for a store that reports a missing session as alive == false.
-func (m *storeMeter) askedSession(took time.Duration, alive bool, err error) {
-	if err == nil && !alive {
+// askedSession is like asked for a store that reports a missing key as exists == false. With
+// sessions.rule absent that is one of a session that is alive.
+func (m *storeMeter) askedSession(took time.Duration, exists bool, err error) {
+	if err == nil && !exists {
 		err = authz.ErrNotFound
 	}
 	m.asked(took, err)
