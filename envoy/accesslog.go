@@ -90,6 +90,7 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 	busy.Lock()
 	w := <-l.writers
 	defer func() {
+		w.entry.reset() // it keeps the message
 		l.writers <- w
 		busy.Unlock()
 		batch.done()
@@ -100,7 +101,6 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 			lost++
 		}
 	}
-	w.entry.reset() // it keeps the message
 	if lost > 0 {
 		l.dropped(lost)
 	}

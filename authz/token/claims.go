@@ -171,6 +171,27 @@ func (p claimPath) in(claims object) value {
 	}
 }
 
+// blocked reports whether in finds nothing because a claim on the path is neither an object nor null.
+func (p claimPath) blocked(claims object) bool {
+	name := string(p)
+	for claims.get(name) == "" {
+		first, rest, nested := strings.Cut(name, ".")
+		if !nested {
+			return false
+		}
+		parent := claims.get(first)
+		if parent == "" || parent == "null" {
+			return false
+		}
+		inner, wrong := parent.object()
+		if wrong != "" {
+			return true
+		}
+		claims, name = inner, rest
+	}
+	return false
+}
+
 // shadowed reports whether in would find the value, or a part of the path, under a name that
 // differs only in case. A reader that ignores case would take it for the claim.
 func (p claimPath) shadowed(claims object) bool {
