@@ -11,10 +11,6 @@ import (
 	"warder/authz/mask"
 )
 
-// metadataNamespace is the namespace in which Envoy stores the metadata that [metadataOf]
-// returns for a request.
-const metadataNamespace = "envoy.filters.http.ext_authz"
-
 // An AccessLog implements envoy.service.accesslog.v3.AccessLogService. Envoy sends an entry for
 // each finished request, and AccessLog writes the entry as one masked line of JSON. Envoy sends
 // entries in batches, independently of the requests, and drops entries that it cannot deliver,
