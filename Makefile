@@ -91,7 +91,7 @@ lint: go-new-enough $(LINT) ## golangci-lint, built on first use
 race: tools $(HELM) ## all tests with the race detector
 	@echo "== go test $(RACE) ./..."
 	@$(if $(RACE),,echo "no C compiler found: the tests run without the race detector")
-	@$(GO) test $(RACE) -timeout 20m ./...
+	@$(GO) test $(RACE) -timeout 20m ./... ./testdata/load
 	@echo "== go test: allocations and memory (the race detector has its own)"
 	@$(GO) test -run 'Alloc|MemoryOfPeers' ./authz/... ./envoy ./policy ./cmd/warder/...
 
