@@ -38,7 +38,7 @@ recorded from an Envoy with our sidecar.yaml. The Envoy in front has one worker 
 // titles stand above the tables, by kind of row.
 var titles = []struct{ kind, title string }{
 	{directRow, "### Checks over gRPC"},
-	{pacedRow, "### A fixed rate\n\nA latency counts from the time at which the check was due."},
+	{pacedRow, "### A fixed rate\n\nA latency counts from the time at which the check was due. A check is not sent if 1,000 have no answer."},
 	{envoyRow, "### Through Envoy"},
 }
 

@@ -204,6 +204,7 @@ var columns = map[string][]column{
 		bothColumn("p50 ms A, B", "%.2f", millis(func(s sample) time.Duration { return s.P50 })),
 		bothColumn("p99 ms A, B", "%.2f", millis(func(s sample) time.Duration { return s.P99 })), ratioColumn(latency),
 		bothColumn("max ms A, B", "%.1f", millis(func(s sample) time.Duration { return s.Max })),
+		bothColumn("not sent A, B", "%.0f", func(s sample) float64 { return float64(s.Dropped) }),
 		bothColumn("CPU µs a check A, B", "%.1f", micros), goalColumn,
 	},
 	envoyRow: {
@@ -393,7 +394,7 @@ func TestRow(t *testing.T) {
 	}
 	for kind, want := range map[string]string{
 		directRow: "100, 200 | 2.00 (1.00 to 3.00) | 40.0, 30.0 | 0.75 (0.75 to 0.75) | 2.0, 5.0 | 3, 4 |",
-		pacedRow:  "1.00, 1.00 | 2.00, 5.00 | 2.50 (2.50 to 2.50) | 9.0, 7.0 | 40.0, 30.0 |",
+		pacedRow:  "1.00, 1.00 | 2.00, 5.00 | 2.50 (2.50 to 2.50) | 9.0, 7.0 | 0, 0 | 40.0, 30.0 |",
 	} {
 		r.Kind = kind
 		if got := strings.Join(strings.Fields(table(kind, []row{r})), " "); !strings.Contains(got, want) {
