@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"warder/authz/attribute"
+	"warder/authz/token"
 	"warder/policy"
 	"warder/policy/condition"
 )
@@ -40,4 +42,16 @@ func (e *Engine) holds(ctx context.Context, route *policy.Route, r *Request, who
 		}
 	}
 	return route.Condition.Holds(ctx, &in)
+}
+
+// unholding returns the denial by a condition that does not hold, for the error of holds. Its
+// detail is an attribute that cannot be read, or why the user may have less roles than it needs.
+func unholding(c *condition.Condition, verified verification, err error) verification {
+	found := verification{reason: ReasonConditionFalse}
+	if unreadable, ok := errors.AsType[*attribute.UnreadableError](err); ok {
+		found.detail = token.NewDetail("attribute " + unreadable.Name + " unreadable")
+	} else if c.ReadsRoles() {
+		found.detail = verified.detail
+	}
+	return found
 }

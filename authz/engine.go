@@ -215,7 +215,7 @@ func (e *Engine) decideRoute(ctx context.Context, adminRole string, found findin
 	}
 	if route.Condition != nil {
 		if holds, err := e.holds(ctx, route, r, who); !holds {
-			return Deny(ReasonConditionFalse).about(who).because(err)
+			return unholding(route.Condition, verified, err).deny().about(who).because(err)
 		}
 	}
 	return allow(who.Method.reason(), who)

@@ -29,6 +29,9 @@ version: 1
 routes:
   - {id: me, match: /me, allow: [{user: {}}]}
   - {id: role, match: /role, allow: [{user: {roles: [CONTROL]}}]}
+  - {id: when-role, match: /when/role, allow: [{user: {}}], when: '"CONTROL" in principal.roles'}
+  - {id: when-tenant, match: /when/tenant, allow: [{user: {}}], when: 'principal.attributes.tenant == "acme"'}
+  - {id: when-no-tenant, match: /when/no-tenant, allow: [{user: {}}], when: '!has(principal.attributes.tenant)'}
   - {id: key, match: /key, allow: [{api_key: {}}]}
 `)}}, nil)
 	if err != nil {
@@ -60,7 +63,8 @@ func askAs(t *testing.T, e *authz.Engine, path string, claims map[string]any) au
 // Users in tokens are not looked up, and a denial says what of the token did not count.
 func TestDecideUsersInTokens(t *testing.T) {
 	t.Parallel()
-	c := token.Config{RolesClaim: "roles", ActiveClaim: "active", ValidRole: authz.ValidName}
+	c := token.Config{RolesClaim: "roles", ActiveClaim: "active", ValidRole: authz.ValidName, Attributes: token.Attributes{"tenant": "org.id"}}
+	tenant := func(is any) map[string]any { return map[string]any{"active": true, "org": map[string]any{"id": is}} }
 	for _, row := range []struct {
 		want   authz.Reason
 		detail string
@@ -76,6 +80,14 @@ func TestDecideUsersInTokens(t *testing.T) {
 		{authz.ReasonRoleMissing, "roles with elements that are no roles", "/role", map[string]any{"active": true, "roles": []string{"CONTROL,ADMIN"}}},
 		{authz.ReasonUserInactive, "active missing", "/role", map[string]any{"roles": []string{"CONTROL"}}},
 		{authz.ReasonUserInactive, "active not true", "/role", map[string]any{"active": 1, "roles": []string{"CONTROL"}}},
+		{authz.ReasonSession, "", "/when/role", map[string]any{"active": true, "roles": []string{"CONTROL"}}},
+		{authz.ReasonConditionFalse, "", "/when/role", map[string]any{"active": true, "roles": []string{"OTHER"}}},
+		{authz.ReasonConditionFalse, "roles not a list", "/when/role", map[string]any{"active": true, "roles": "CONTROL"}},
+		{authz.ReasonSession, "", "/when/tenant", tenant("acme")},
+		{authz.ReasonConditionFalse, "", "/when/tenant", tenant("other")}, // roles are missing too, which the condition does not read
+		{authz.ReasonConditionFalse, "", "/when/tenant", tenant(nil)},
+		{authz.ReasonConditionFalse, "attribute tenant unreadable", "/when/tenant", tenant([]string{"acme"})},
+		{authz.ReasonConditionFalse, "attribute tenant unreadable", "/when/no-tenant", tenant("acme\nother")},
 		{authz.ReasonTokenClaims, "roles in another case", "/role", map[string]any{"active": true, "Roles": []string{"CONTROL"}}},
 	} {
 		users := &askedUsers{}

@@ -2,7 +2,6 @@ package attribute
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -90,14 +89,21 @@ func (s Set) find(name string) pair {
 // Get returns the value of an attribute, or "" if it has none.
 func (s Set) Get(name string) string { return s.find(name).value }
 
-var errUnreadable = errors.New("its value is longer than 1024 bytes, of another type, or contains what a header cannot")
+// An UnreadableError is the error of an attribute whose value is unreadable. It does not contain
+// the value.
+type UnreadableError struct{ Name string }
+
+// Error implements error.
+func (e *UnreadableError) Error() string {
+	return "principal.attributes." + e.Name + " is unreadable: its value is longer than 1024 bytes, of another type, or contains what a header cannot"
+}
 
 // Find returns the value of an attribute. found is false if it has none. If the value is
-// unreadable, that is an error. The error does not contain the value.
+// unreadable, the error is an [*UnreadableError].
 func (s Set) Find(name string) (value string, found bool, err error) {
 	p := s.find(name)
 	if p.unreadable {
-		return "", false, fmt.Errorf("principal.attributes.%s is unreadable: %w", name, errUnreadable)
+		return "", false, &UnreadableError{name}
 	}
 	return p.value, p.value != "", nil
 }

@@ -234,33 +234,33 @@ func (n *name) ReadValue(r *strict.Reader, field string, v strict.Value) {
 	*n = name(s)
 }
 
-// ReadValue reads a time.
-func (e *expiry) ReadValue(r *strict.Reader, field string, v strict.Value) {
+// timeOf reads a time in RFC 3339.
+func timeOf(r *strict.Reader, field string, v strict.Value) (time.Time, bool) {
 	s, ok := r.Text(field, v, "")
 	if !ok {
-		return
-	}
-	at, err := time.Parse(time.RFC3339, s)
-	switch {
-	case err != nil:
-		r.Fail(v.At, field, "is not a time; write one such as 2027-01-01T00:00:00Z")
-	case at.IsZero():
-		r.Fail(v.At, field, "is the zero time, which would mean never; set is_active: false to deactivate a key")
-	}
-	e.Time = at
-}
-
-// ReadValue reads a time.
-func (d *date) ReadValue(r *strict.Reader, field string, v strict.Value) {
-	s, ok := r.Text(field, v, "")
-	if !ok {
-		return
+		return time.Time{}, false
 	}
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		r.Fail(v.At, field, "is not a time; write one such as 2027-01-01T00:00:00Z")
 	}
-	*d = date{at, v.At, field}
+	return at, err == nil
+}
+
+// ReadValue reads when a key expires.
+func (e *expiry) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	at, ok := timeOf(r, field, v)
+	if ok && at.IsZero() {
+		r.Fail(v.At, field, "is the zero time, which would mean never; set is_active: false to deactivate a key")
+	}
+	e.Time = at
+}
+
+// ReadValue reads the time before which the tokens that end were issued.
+func (d *date) ReadValue(r *strict.Reader, field string, v strict.Value) {
+	if at, ok := timeOf(r, field, v); ok {
+		*d = date{at, v.At, field}
+	}
 }
 
 // ReadValue reads a hash. Its error does not contain the value, which may be the key itself.

@@ -115,6 +115,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a prefix with a comma", "api_keys:\n  - {prefix: \"a,b\", is_active: true, key_hash: " + hash + "}\n", []string{"d.yaml:2:14: api_keys[0].prefix: is not a valid prefix; it must have no comma"}},
 		{"not a time", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: tomorrow}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is not a time; write one such as 2027-01-01T00:00:00Z"}},
 		{"a date", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 2027-01-01}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is not a time"}},
+		{"not a time before which tokens were issued", "revocations:\n  - {user_id: \"42\", issued_before: tomorrow}\n", []string{"d.yaml:2:36: revocations[0].issued_before: is not a time; write one such as 2027-01-01T00:00:00Z"}},
 		{"a time that would mean never", "api_keys:\n  - {prefix: p, is_active: true, key_hash: " + hash + ", expires_at: 0001-01-01T00:00:00Z}\n", []string{"d.yaml:2:122: api_keys[0].expires_at: is the zero time"}},
 		{"a session twice", "sessions:\n  - {user_id: a, session_id: s}\n  - {user_id: a, session_id: s}\n", []string{"d.yaml:3:30: sessions[1].session_id: is repeated"}},
 		{"a session without a user", "sessions:\n  - {session_id: s}\n", []string{"d.yaml:2:5: sessions[0].user_id: is missing"}},

@@ -351,3 +351,32 @@ func TestTimedKeyMovesAway(t *testing.T) {
 	move.Rest(t)
 	move.End(t)
 }
+
+// TestExamineAsksAsTheServiceDoes checks that an examination needs the rights of each kind of key,
+// and no others.
+func TestExamineAsksAsTheServiceDoes(t *testing.T) {
+	t.Parallel()
+	server := authztest.StartRedis(t, "")
+	server.Do(t, "ACL", "SETUSER", "exists", "on", "nopass", "~revoked*", "+exists")
+	server.Do(t, "ACL", "SETUSER", "get", "on", "nopass", "~revoked*", "+get")
+	key, before := []string{"revoked:{jti}"}, "revoked_before:{user_id}"
+	for _, tt := range []struct {
+		want   string // in the error; "" for none
+		user   string
+		absent redis.Absent
+	}{
+		{"", "exists", redis.Absent{KeyTemplates: key}},
+		{"the user needs +exists", "get", redis.Absent{KeyTemplates: key}},
+		{"", "get", redis.Absent{RevokedBefore: before}},
+		{"the user needs +get", "exists", redis.Absent{RevokedBefore: before}},
+		{"the user needs +get", "exists", redis.Absent{KeyTemplates: key, RevokedBefore: before}},
+	} {
+		e, err := open(t, redis.Config{URL: "redis://" + tt.user + ":any@" + server.Addr, Absent: &tt.absent}).Examine(t.Context())
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("as %s, %+v: %v, want %q", tt.user, tt.absent, err, tt.want)
+		}
+		if len(e.Excess) > 0 {
+			t.Errorf("as %s, %+v: excess %q", tt.user, tt.absent, e.Excess)
+		}
+	}
+}

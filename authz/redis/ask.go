@@ -90,27 +90,33 @@ type reply struct {
 	value *redis.StringCmd // GET, for a timed key
 }
 
+// newReply returns the commands that ask about a subject, and queues them in pipe.
+func newReply(ctx context.Context, pipe redis.Pipeliner, about subject, fill bool) reply {
+	var r reply
+	switch {
+	case fill:
+		r.count = redis.NewIntCmd(ctx, "pttl", about.key)
+	case !about.timed:
+		r.count = redis.NewIntCmd(ctx, "exists", about.key)
+	}
+	if r.count != nil {
+		_ = pipe.Process(ctx, r.count) // only queued
+	}
+	if about.timed {
+		r.value = redis.NewStringCmd(ctx, "get", about.key)
+		_ = pipe.Process(ctx, r.value)
+	}
+	return r
+}
+
 func (p *packet) about(ctx context.Context, q *question, size int) reply {
 	about := sent{q.subject, q.fill != nil}
 	if r, ok := p.asked[about]; ok {
 		return r
 	}
-	var r reply
-	switch {
-	case about.fill:
-		r.count = redis.NewIntCmd(ctx, "pttl", q.key)
-		if !slices.Contains(p.streams, q.fill.stream) {
-			p.streams = append(p.streams, q.fill.stream)
-		}
-	case !q.timed:
-		r.count = redis.NewIntCmd(ctx, "exists", q.key)
-	}
-	if r.count != nil {
-		_ = p.pipe.Process(ctx, r.count) // only queued
-	}
-	if q.timed {
-		r.value = redis.NewStringCmd(ctx, "get", q.key)
-		_ = p.pipe.Process(ctx, r.value)
+	r := newReply(ctx, p.pipe, q.subject, about.fill)
+	if about.fill && !slices.Contains(p.streams, q.fill.stream) {
+		p.streams = append(p.streams, q.fill.stream)
 	}
 	if size > 1 {
 		if p.asked == nil {

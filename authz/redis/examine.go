@@ -35,14 +35,14 @@ type probe struct {
 }
 
 // Examine asks the server about the rights of the configured user. It changes nothing: it
-// tries commands on keys with a random name, which do not exist. An error means that the user
-// lacks what the service needs, or that the server cannot be asked.
+// tries commands on keys with a random name, which do not exist. Its errors are those of
+// [Sessions.Check].
 func (s *Sessions) Examine(ctx context.Context) (Examination, error) {
 	random := rand.Text()
-	session := s.keys[0].key("warder", random)
-	if _, err := s.ask(ctx, subject{key: session}, s.now()); err != nil {
+	if err := s.checkWith(ctx, random); err != nil {
 		return Examination{}, err
 	}
+	session := s.keys[0].key(checkUser, random)
 	at, err := s.servers.Load().await(ctx, session, s.now().Add(s.timeout))
 	if err != nil {
 		return Examination{}, err

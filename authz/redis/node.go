@@ -117,16 +117,10 @@ func (n *node) integer(ctx context.Context, asking bool, command, key string) (i
 
 // askThisTime asks the server about a key that another one has, which said so.
 func (n *node) askThisTime(ctx context.Context, about subject) answer {
-	var r reply
-	var err error
-	if about.timed {
-		r.value = redis.NewStringCmd(ctx, "get", about.key)
-		err = n.send(ctx, true, r.value)
-	} else {
-		r.count = redis.NewIntCmd(ctx, "exists", about.key)
-		err = n.send(ctx, true, r.count)
-	}
-	if err != nil && !errors.Is(err, redis.Nil) {
+	p := packet{pipe: n.client.Load().Pipeline()}
+	p.pipe.Do(ctx, "asking") // it holds for one command
+	r := newReply(ctx, p.pipe, about, false)
+	if _, err := p.exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return answer{err: explain(ctx, err)}
 	}
 	return r.read(false)

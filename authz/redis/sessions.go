@@ -473,9 +473,12 @@ func timedOut(why error) error {
 
 // Check asks Redis about the keys of a session that does not exist, to test the configured address,
 // password and permissions. The error says what is wrong.
-func (s *Sessions) Check(ctx context.Context) error {
+func (s *Sessions) Check(ctx context.Context) error { return s.checkWith(ctx, checkSession) }
+
+// checkWith asks Redis about the keys of a session that does not exist.
+func (s *Sessions) checkWith(ctx context.Context, sessionID string) error {
 	for _, key := range s.keys {
-		if _, err := s.ask(ctx, key.of(authz.Session{UserID: checkUser, ID: checkSession}), s.now()); err != nil {
+		if _, err := s.ask(ctx, key.of(authz.Session{UserID: checkUser, ID: sessionID}), s.now()); err != nil {
 			return err
 		}
 	}

@@ -25,8 +25,8 @@ type member struct {
 // parseObject parses a JSON object. It rejects input that readers interpret differently,
 // and for which encoding/json makes a choice: invalid UTF-8 and unpaired surrogates (which
 // become U+FFFD), duplicate names (the last wins) and names that differ only in case (both
-// match a struct field), at any depth. whole is text as a string, of which the members are
-// substrings. wrong says what is wrong with the text; it is "" if nothing is.
+// match a struct field), at any depth. The members are substrings of one copy of text. wrong
+// says what is wrong with the text; it is "" if nothing is.
 func parseObject(text []byte) (o object, wrong string) {
 	switch {
 	case !utf8.Valid(text):

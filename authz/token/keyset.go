@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"cmp"
 	"crypto"
 	"crypto/ecdsa"
@@ -38,7 +39,6 @@ type KeySet struct {
 // different keys have. No error contains the text.
 func ParseKeySet(text []byte, algorithms []string) (KeySet, error) {
 	members, wrong := parseObject(text)
-	whole := string(text)
 	if wrong != "" {
 		return KeySet{}, fmt.Errorf("is %s; want a JSON Web Key Set such as {\"keys\": [{\"kty\": \"RSA\", …}]}", wrongSet(wrong))
 	}
@@ -49,7 +49,7 @@ func ParseKeySet(text []byte, algorithms []string) (KeySet, error) {
 	case !isSet && members.get("keys") != "":
 		return KeySet{}, errors.New("has keys that are no list; want a JSON Web Key Set such as {\"keys\": [{\"kty\": \"RSA\", …}]}")
 	case !isSet && members.get("kty") != "":
-		list = []value{value(whole)}
+		list = []value{value(bytes.TrimSpace(text))}
 	case !isSet:
 		return KeySet{}, errors.New("has no keys; want a JSON Web Key Set such as {\"keys\": [{\"kty\": \"RSA\", …}]}")
 	case len(list) > maxKeys:

@@ -329,6 +329,7 @@ func TestParseKeySet(t *testing.T) {
 		{"usual", "a RS256", one(m{"kid": "a", "use": "sig", "alg": "RS256"}), nil},
 		{"unknown members", "a RS256", one(m{"kid": "a", "alg": "RS256", "x5c": []string{"AA"}, "x5t": "x", "foo": m{"d": 1}}), nil},
 		{"one key, no set", "a RS256", jwkOf(t, rs, m{"kid": "a", "alg": "RS256"}), nil},
+		{"white space around one key", "a RS256", "\r\n\t " + jwkOf(t, rs, m{"kid": "a", "alg": "RS256"}) + " \n", nil},
 		{"no kid", " PS384", one(m{"alg": "PS384"}), nil},
 		{"no alg: RSA", "a RS256", one(m{"kid": "a"}), nil},
 		{"no alg: one of algorithms", "a PS256", one(m{"kid": "a"}), []string{"PS256", "ES256"}},

@@ -236,6 +236,8 @@ func (c *checker) selection(e ast.Expr, bound []string) {
 		c.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), attributeLike(s.FieldName()))
 	case !known(t, s.FieldName()):
 		c.fail(at, "there is no %s.%s; %s", t.name, s.FieldName(), strict.DidYouMean(s.FieldName(), t.FieldNames()))
+	case m == "principal.roles":
+		c.condition.readsRoles = true
 	case exampleOf[m] != "": // has(request.query), which is false for a query that cannot be read
 		c.fail(at, "%s exists in every request; ask for a name in it, as in %s", m, exampleOf[m])
 	}

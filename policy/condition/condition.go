@@ -28,6 +28,8 @@ type Condition struct {
 	// query or of the header fields. A name that occurs twice is then an error, whichever
 	// name is read.
 	wholeQuery, wholeFields bool
+
+	readsRoles bool
 }
 
 // An Input is what a condition may look at. A field with its zero value is unknown. It is
@@ -83,6 +85,9 @@ var (
 
 // String returns the expression on one line.
 func (c *Condition) String() string { return c.text }
+
+// ReadsRoles reports whether the expression reads the roles of the principal.
+func (c *Condition) ReadsRoles() bool { return c.readsRoles }
 
 // Holds reports whether the condition is true. An error says why it is neither true nor
 // false, and the caller must treat it like false. Its text is for logs: it may contain what

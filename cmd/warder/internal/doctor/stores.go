@@ -89,11 +89,6 @@ func (r *report) examineRedis(ctx context.Context, store *redis.Sessions, s conf
 		r.say("sessions", warning, setting, "sessions are in the memory of each warder; name a Redis outside of a trial")
 		return
 	}
-	err := store.Check(ctx) // about each kind of key
-	if err != nil {
-		r.fault("sessions", setting, err)
-		return
-	}
 	e, err := store.Examine(ctx)
 	if err != nil {
 		r.fault("sessions", setting, err)

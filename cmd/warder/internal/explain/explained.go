@@ -461,7 +461,7 @@ func (x Answer) failure(route *policy.Route) string {
 		if fault := d.Fault(); fault != nil {
 			return fmt.Sprintf("no result, and so not allowed (%v): %s", fault, route.Condition)
 		}
-		return "false: " + route.Condition.String()
+		return withDetail("false", d) + ": " + route.Condition.String()
 	default:
 		return withDetail(d.Reason().String(), d)
 	}
