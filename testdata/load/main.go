@@ -1,54 +1,73 @@
-// Command load sends HTTP/2 requests at a fixed rate, each with the next of many tokens. The
-// rate does not depend on the responses (an open loop), and a latency counts from the time at
-// which its request was due. So a server that falls behind cannot hide its pauses. It is used by
-// `make sizes` only.
+// Command load sends HTTP/2 requests, each with the next of many tokens, and checks every answer.
+// It is the load of `make bench` and `make sizes`.
+//
+// With -rate the rate is fixed and does not depend on the answers (an open loop). A latency then
+// counts from the time at which its request was due, so a server that falls behind cannot hide its
+// pauses. Without -rate a fixed number of requests is in flight (a closed loop), which measures
+// throughput.
+//
+// A GET request is sent, or with -message a gRPC call. What differs between requests is in the
+// file of -tokens, one line a request in turn. The fields of a line are separated by tabs. The
+// headers, the message and the wanted answer are given for the first line; wherever they have a
+// field of it, the other requests have that field of their own line. So all lines must have fields
+// of the same length.
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
-	"slices"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
 
-	"warder/authz/authztest"
+	"golang.org/x/net/http2/hpack"
 )
-
-// maxInFlight bounds the requests without a response. A request that is due beyond it is not
-// sent, and counted.
-const maxInFlight = 1000
 
 // options are the flags.
 type options struct {
 	url      string
+	headers  []string
+	message  string
 	tokens   string
+	want     string
+	status   int
 	rate     int
 	duration time.Duration
+	requests int
 	conns    int
+	streams  int
+	patience time.Duration
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.url, "url", "", "where the requests go: http://host:port/path, HTTP/2 without TLS")
-	flag.StringVar(&o.tokens, "tokens", "", "a file with a bearer token on each line")
-	flag.IntVar(&o.rate, "rate", 1000, "requests a second")
+	flag.Func("header", "a header of each request, as name: value; may be repeated", func(header string) error {
+		o.headers = append(o.headers, header)
+		return nil
+	})
+	flag.StringVar(&o.message, "message", "", "a file with the message of a gRPC call; without it, GET requests are sent")
+	flag.StringVar(&o.tokens, "tokens", "", "a file with what each request has of its own, on each line")
+	flag.StringVar(&o.want, "want", "", "a file with the answer to the first line: a body or, of a gRPC call, a message; without it, no body is checked")
+	flag.IntVar(&o.status, "status", 0, "the HTTP status of a right answer; 0: any")
+	flag.IntVar(&o.rate, "rate", 0, "requests a second; 0: as many as are answered")
 	flag.DurationVar(&o.duration, "duration", 10*time.Second, "how long requests are sent")
+	flag.IntVar(&o.requests, "requests", 0, "send this number of requests, and no more; 0: no limit")
 	flag.IntVar(&o.conns, "connections", 4, "the number of connections")
+	flag.IntVar(&o.streams, "streams", 16, "without -rate, the requests in flight on each connection")
+	flag.DurationVar(&o.patience, "patience", 10*time.Second, "how long answers are awaited after the last request")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := o.run(ctx)
+	result, err := o.run(ctx)
 	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(report)
+		err = json.NewEncoder(os.Stdout).Encode(result)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -56,120 +75,63 @@ func main() {
 	}
 }
 
-// A result is what the program prints, as JSON. Latencies are in microseconds.
-type result struct {
-	Sent     int         `json:"sent"`
-	Dropped  int         `json:"dropped"` // too many requests were in flight
-	Failed   int         `json:"failed"`  // without an HTTP response
-	Statuses map[int]int `json:"statuses"`
-	Rate     float64     `json:"rate"` // responses a second
-	P50      int64       `json:"p50_us"`
-	P99      int64       `json:"p99_us"`
-	Max      int64       `json:"max_us"`
-}
-
-// An outcome is one response. The status is 0 if there is none.
-type outcome struct {
-	status  int
-	latency time.Duration
-}
-
+// run sends the load. Answers that are wrong or missing are not an error: they are counted.
 func (o options) run(ctx context.Context) (result, error) {
-	tokens, err := readTokens(o.tokens)
+	w, err := o.work()
 	if err != nil {
 		return result{}, err
 	}
-	if o.rate < 1 || o.conns < 1 || o.duration <= 0 {
-		return result{}, errors.New("-rate, -connections and -duration must be positive")
+	return w.run(ctx)
+}
+
+// work reads the files and prepares all requests.
+func (o options) work() (*work, error) {
+	if o.rate < 0 || o.requests < 0 || o.conns < 1 || o.streams < 1 || o.duration <= 0 || o.patience <= 0 {
+		return nil, errors.New("-connections, -streams, -duration and -patience must be positive, -rate and -requests not negative")
 	}
-	clients := make([]*http.Client, o.conns)
-	for i := range clients {
-		var h2c http.Protocols
-		h2c.SetUnencryptedHTTP2(true)
-		clients[i] = &http.Client{Transport: &http.Transport{Protocols: &h2c}, Timeout: time.Minute}
+	target, err := url.Parse(o.url)
+	if err != nil || target.Scheme != "http" || target.Port() == "" || target.Path == "" {
+		return nil, fmt.Errorf("-url must be http://host:port/path; got %q", o.url)
 	}
-	all := result{Statuses: map[int]int{}}
-	var mu sync.Mutex
-	var outcomes []outcome
-	var pending sync.WaitGroup
-	places := make(chan struct{}, maxInFlight)
-	began := time.Now()
-	paced, stop := context.WithTimeout(ctx, o.duration)
-	defer stop()
-	authztest.Pace(paced, float64(o.rate), func(n int, due time.Time) {
-		select {
-		case places <- struct{}{}:
-		default:
-			all.Dropped++
-			return
+	w := &work{
+		addr: target.Host, status: o.status, rate: o.rate, duration: o.duration, requests: o.requests,
+		conns: o.conns, streams: o.streams, patience: o.patience, lines: [][]string{nil},
+	}
+	if o.tokens != "" {
+		if w.lines, err = readLines(o.tokens); err != nil {
+			return nil, err
 		}
-		all.Sent++
-		client, token := clients[n%len(clients)], tokens[n%len(tokens)]
-		pending.Go(func() {
-			status := send(ctx, client, o.url, token)
-			got := outcome{status, time.Since(due)}
-			<-places
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes = append(outcomes, got)
-		})
-	})
-	pending.Wait()
-	all.sum(outcomes, time.Since(began))
-	return all, ctx.Err()
-}
-
-// send returns the status of the response, or 0 if there is none.
-func send(ctx context.Context, client *http.Client, url, token string) int {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0
 	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := client.Do(request)
-	if err != nil {
-		return 0
+	fields := []hpack.HeaderField{
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"},
+		{Name: ":authority", Value: target.Host}, {Name: ":path", Value: target.RequestURI()},
 	}
-	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return 0
-	}
-	return response.StatusCode
-}
-
-func (r *result) sum(outcomes []outcome, took time.Duration) {
-	latencies := make([]time.Duration, 0, len(outcomes))
-	for _, o := range outcomes {
-		if o.status == 0 {
-			r.Failed++
-			continue
+	if o.message != "" {
+		fields[0].Value = "POST"
+		fields = append(fields, hpack.HeaderField{Name: "content-type", Value: "application/grpc"}, hpack.HeaderField{Name: "te", Value: "trailers"})
+		w.grpc = true
+		if w.message, err = readMessage(o.message, w.lines[0], frameMessage); err != nil {
+			return nil, err
 		}
-		r.Statuses[o.status]++
-		latencies = append(latencies, o.latency)
 	}
-	if len(latencies) == 0 {
-		return
+	for _, header := range o.headers {
+		name, value, found := strings.Cut(header, ":")
+		if !found {
+			return nil, fmt.Errorf("-header must be name: value; got %q", header)
+		}
+		fields = append(fields, hpack.HeaderField{Name: strings.ToLower(name), Value: strings.TrimSpace(value)})
 	}
-	slices.Sort(latencies)
-	r.Rate = float64(len(latencies)) / took.Seconds()
-	r.P50 = latencies[len(latencies)/2].Microseconds()
-	r.P99 = latencies[len(latencies)*99/100].Microseconds()
-	r.Max = latencies[len(latencies)-1].Microseconds()
-}
-
-func readTokens(path string) ([]string, error) {
-	file, err := os.Open(path) //nolint:gosec // the path is an argument of this program
-	if err != nil {
+	if err := w.prepareHeaders(fields); err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	var tokens []string
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		tokens = append(tokens, lines.Text())
+	if o.want != "" {
+		frame := func(body []byte) []byte { return body }
+		if w.grpc {
+			frame = frameMessage
+		}
+		if w.want, err = readMessage(o.want, w.lines[0], frame); err != nil {
+			return nil, err
+		}
 	}
-	if lines.Err() == nil && len(tokens) == 0 {
-		return nil, fmt.Errorf("%s has no tokens", path)
-	}
-	return tokens, lines.Err()
+	return w, nil
 }

@@ -25,7 +25,7 @@ func Pages(t testing.TB) (found []Page) {
 			return err
 		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || name == "bin"):
 			return fs.SkipDir
-		case entry.Name() == "README.md", entry.Name() == "CREDENTIALS.md":
+		case entry.Name() == "README.md", entry.Name() == "CREDENTIALS.md", entry.Name() == "SPEED.md":
 			text, err := os.ReadFile(filepath.Join(root, name))
 			if err != nil {
 				return err

@@ -47,6 +47,9 @@ const (
 // TestBenchMask compares warder mask with masking inside an application, on the same lines, by the
 // processor time of the whole process.
 func TestBenchMask(t *testing.T) {
+	if os.Getenv("SHORT") != "" {
+		return
+	}
 	only := knob(t, "SCENARIO", regexp.MustCompile(""), regexp.Compile)
 	rounds := knob(t, "ROUNDS", 5, strconv.Atoi)
 	python, err := exec.LookPath("python3")

@@ -3,11 +3,8 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,7 +19,6 @@ import (
 )
 
 const (
-	loadBinary = repository + "/bin/load"
 	// sizeUsers is the number of users of the load. Each has a session and sends every
 	// sizeUsers-th request.
 	sizeUsers = 10_000
@@ -41,17 +37,6 @@ type size struct {
 	redisCPU         time.Duration
 	redisConnections int
 	took             time.Duration
-}
-
-// offered is the report of the load generator.
-type offered struct {
-	Sent     int         `json:"sent"`
-	Dropped  int         `json:"dropped"`
-	Failed   int         `json:"failed"`
-	Statuses map[int]int `json:"statuses"`
-	Rate     float64     `json:"rate"`
-	P50      int64       `json:"p50_us"`
-	P99      int64       `json:"p99_us"`
 }
 
 // TestSizes measures what warder and Envoy need as a sidecar: the shipped sidecar.yaml with its
@@ -80,7 +65,7 @@ func TestSizes(t *testing.T) {
 	for _, consistency := range []string{"strict", "tracked"} {
 		t.Run(consistency, func(t *testing.T) {
 			warder := b.startWarder(t, benchPolicy, consistency)
-			proxy := b.startProxy(t, warder, shippedProxy(t, warder.addr))
+			proxy := b.startProxy(t, "warder", shippedProxy(t, warder.addr))
 			for _, rate := range sizeRates {
 				fmt.Println(b.size(t, consistency, rate, warder, proxy, client, tokens))
 			}
@@ -94,7 +79,7 @@ func (b *bench) sizeTokens(t *testing.T, client *redis.Client) string {
 	var lines strings.Builder
 	sessions := client.Pipeline()
 	for user := 1; user <= sizeUsers; user++ {
-		id, session := strconv.Itoa(user), fmt.Sprintf("5f2b1c64-9a3e-4a0e-8c57-%012d", user)
+		id, session := strconv.Itoa(user), sessionOf(user)
 		sessions.Set(t.Context(), "session:"+id+":"+session, "1", 0)
 		lines.WriteString(authztest.Mint(t, authztest.Token{Secret: []byte(benchSecret), Claims: map[string]any{
 			"sub": id, "jti": session, "type": "access", "exp": time.Now().Add(24 * time.Hour).Unix(),
@@ -137,20 +122,12 @@ func (s size) String() string {
 // offer runs the load generator.
 func (b *bench) offer(t *testing.T, proxy proxy, tokens string, rate int, duration time.Duration) offered {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, duration+2*patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, loadBinary, "-url", "http://"+proxy.Listen+hotPath, "-tokens", tokens, "-rate", strconv.Itoa(rate), "-duration", duration.String())
-	dieWithParent(cmd)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	first, err := os.ReadFile(tokens)
 	if err != nil {
-		t.Fatalf("the load generator: %v; run make sizes, which builds it", err)
-	}
-	var l offered
-	if err := json.Unmarshal(out, &l); err != nil {
 		t.Fatal(err)
 	}
-	return l
+	token, _, _ := strings.Cut(string(first), "\n")
+	return b.generate(t, "-url", "http://"+proxy.Listen+hotPath, "-header", "authorization: Bearer "+token, "-tokens", tokens, "-rate", strconv.Itoa(rate), "-duration", duration.String())
 }
 
 func redisCPU(t *testing.T, client *redis.Client) time.Duration {

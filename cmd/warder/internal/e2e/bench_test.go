@@ -4,14 +4,10 @@ package e2e
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,116 +16,63 @@ import (
 	"testing"
 	"time"
 
-	"warder/authz"
 	"warder/authz/authztest"
-	"warder/authz/postgres"
-	"warder/envoy"
 )
 
-// The load: few connections with many concurrent requests on each, as Envoy sends them.
-const (
-	loadClients = 4
-	loadStreams = 16
-)
-
-// hotPath is the path of every request, which hotMatch matches. hotAllow is what its route allows.
-const (
-	hotPath  = "/api/v1/assets/8f14e45f-ceea-467f-a0e6-95f3b1c2d7aa/audit"
-	hotAllow = `allow: [{user: {roles: [CONTROL]}}, {api_key: {scopes: ["assets:audit"]}}], client_ips: [office]`
-)
-
-// benchPolicy has a hot route with all kinds of conditions: a client address, a credential of one
-// of two kinds, and a role or a scope.
-var benchPolicy = policyOf(10, hotAllow)
-
-const (
-	benchSecret  = "bench-hmac-secret-0123456789abcdef"
-	benchUser    = "42"
-	benchSession = "5f2b1c64-9a3e-4a0e-8c57-0b1f8a1d2e3c"
-	benchKey     = "wk_live_3q2-7wEhIzM0Vn8sYbLxKa"
-)
-
-// The credentials that scenarios use.
-const (
-	goodToken      = "a good token"
-	goodKey        = "a good key"
-	noCredential   = "none"
-	unknownSession = "a token of no session"
-	badSignature   = "a token with a bad signature"
-)
-
-// A scenario is a row of the table. It puts the servers A and B under the same load.
-type scenario struct {
-	name        string
-	a           string // describes A if A is not the stock server
-	aPolicy     string // if not "", A is warder with this policy
-	policy      string
-	consistency string
-	credential  string
-	reason      string // the reason in warder's response
-	status      int    // the HTTP status that warder's response leads to, or 0
-	goal        float64
+// A report is the result of a run of make bench.
+type report struct {
+	Machine   []fact `json:"machine"`
+	BenchTime string `json:"bench_time"`
+	Rounds    int    `json:"rounds"`
+	Body      int    `json:"check_request_bytes"` // of one user
+	Rows      []row  `json:"rows"`
 }
 
-// decisions are the scenarios that are measured both directly and through Envoy.
-var decisions = []scenario{
-	{name: "public", policy: policyOf(10, hotPublic), consistency: "strict", credential: goodToken, reason: "public", status: http.StatusOK},
-	{name: "jwt-strict", policy: benchPolicy, consistency: "strict", credential: goodToken, reason: "session", status: http.StatusOK},
-	{name: "jwt-tracked", policy: benchPolicy, consistency: "tracked", credential: goodToken, reason: "session", status: http.StatusOK},
-	{name: "api-key", policy: benchPolicy, consistency: "strict", credential: goodKey, reason: "api_key", status: http.StatusOK},
-	{name: "no-credential", policy: benchPolicy, consistency: "strict", credential: noCredential, reason: "credentials_missing", status: http.StatusUnauthorized},
-	{name: "unknown-session", policy: benchPolicy, consistency: "strict", credential: unknownSession, reason: "session_revoked", status: http.StatusUnauthorized},
-	{name: "bad-signature", policy: benchPolicy, consistency: "strict", credential: badSignature, reason: "token_signature", status: http.StatusUnauthorized},
-}
+const caption = `A and B get the same load in turns. All figures are medians of the rounds; B/A is the median of the ratios of the rounds, with
+the least and the most. Every answer is compared with the one that its user must get, and a wrong one fails the run. CPU is user and
+system time, without Redis, Postgres and the generator, which run on the same cores. ` + "`stock`" + ` is testdata/stock: grpc-go and
+go-control-plane, which allows everything. warder has its default configuration, but longer timeouts, and ` + "`directory.max_staleness`" + ` is
+10m: rows are kept until a change is announced. Denials are logged, as by default, to /dev/null. A check is one that was
+recorded from an Envoy with our sidecar.yaml. The Envoy in front has one worker and answers itself after the check.`
 
-// goals are the project's goals for the ratio of throughput, B to A, by scenario.
-var goals = map[string]float64{
-	"direct/jwt-tracked":  1.4,
-	"direct/jwt-strict":   0.9,
-	"direct/10000-routes": 0.96,
-	"envoy/jwt-tracked":   1.1,
+// titles stand above the tables, by kind of row.
+var titles = []struct{ kind, title string }{
+	{directRow, "### Checks over gRPC"},
+	{pacedRow, "### A fixed rate\n\nA latency counts from the time at which the check was due. A check is not sent if 1,000 have no answer."},
+	{envoyRow, "### Through Envoy"},
 }
-
-const caption = `A is the stock server (testdata/stock), which always allows. B is warder with its default configuration, except
-that timeouts are longer and directory.max_staleness is 5s, so that jwt-strict measures Redis and not Postgres.
-Denials are logged, as by default, to /dev/null. 10000-routes compares warder with itself: A has a policy of 10 routes.
-direct: h2load sends a CheckRequest that was recorded from an Envoy with our sidecar.yaml.
-envoy: h2load sends HTTP/2 requests to an Envoy with one worker, which responds itself after the check. The Envoy of A
-has a minimal configuration (ext_authz with its defaults), that of B is our sidecar.yaml; both use TCP loopback.
-All figures are medians of the rounds. B/A is the median of the ratios of the rounds, with the minimum and the maximum.
-CPU is the user and system time of A or B for one check. It excludes Redis, Postgres, Envoy and h2load, which run on
-the same cores. Latencies are measured with 64 requests in flight. Peak memory is that of the process of A or B.`
 
 // bench is the state that all scenarios share.
 type bench struct {
-	ctx       context.Context // canceled by an interrupt, so that the cleanups run in that case too
-	benchTime time.Duration   // duration of one run
-	rounds    int
-	redis     *authztest.Redis
-	postgres  *authztest.Postgres
-	envoy     string // path of the binary
-	headers   map[string][][2]string
-	bodies    map[string][]byte // CheckRequests by credential
-	noTracked string            // why the tracked consistency is not available, or ""
+	ctx         context.Context // canceled by an interrupt, so that the cleanups run in that case too
+	benchTime   time.Duration   // duration of one run
+	rounds      int
+	redis       *authztest.Redis
+	postgres    *authztest.Postgres
+	envoy       string // path of the binary
+	opa         string // path of the binary of OPA-Envoy, which may not be there
+	credentials map[string]*crowd
 }
 
-// TestBench measures warder against the stock server and prints a table. Only wrong responses fail
-// it, never the figures.
+// TestBench measures warder against the stock server and what else a user would pick, and prints
+// the tables of SPEED.md. Only wrong answers fail it, never the figures.
 func TestBench(t *testing.T) {
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	short := os.Getenv("SHORT") != ""
 	b := &bench{
 		ctx:       ctx,
-		benchTime: knob(t, "BENCHTIME", 2*time.Second, time.ParseDuration),
+		benchTime: knob(t, "BENCHTIME", 1500*time.Millisecond, time.ParseDuration),
 		rounds:    knob(t, "ROUNDS", 5, strconv.Atoi),
+		opa:       os.Getenv("OPA"),
 	}
 	wanted := knob(t, "SCENARIO", regexp.MustCompile(""), regexp.Compile)
 	if b.benchTime < 10*time.Millisecond || b.rounds < 1 {
 		t.Fatalf("BENCHTIME is %v and ROUNDS %d; use at least 10ms and 1", b.benchTime, b.rounds)
 	}
 	var todo []scenario
-	for _, s := range scenarios() {
-		if wanted.MatchString(s.name) {
+	for _, s := range scenarios {
+		if wanted.MatchString(s.name) && (s.short || !short) {
 			todo = append(todo, s)
 		}
 	}
@@ -139,17 +82,16 @@ func TestBench(t *testing.T) {
 		}
 		return
 	}
-	b.prepare(t)
-	report := report{Machine: append(machine(t, b.envoy, b.redis.URL(), b.postgres.URL()), fact{"h2load", strings.TrimPrefix(firstLine(t, "h2load", "--version"), "h2load ")}), BenchTime: b.benchTime.String(), Rounds: b.rounds, Body: len(b.bodies[goodToken])}
-	fmt.Println(report.head())
+	b.prepare(t, todo)
+	report := report{
+		Machine: machine(t, b.envoy, b.redis.URL(), b.postgres.URL()), BenchTime: b.benchTime.String(), Rounds: b.rounds,
+		Body: len(b.credentials[users1].request),
+	}
 	for _, s := range todo {
 		if ctx.Err() != nil {
 			t.Fatal("interrupted")
 		}
-		r := row{Name: s.name, A: s.a, Goal: s.goal}
-		if s.consistency == "tracked" {
-			r.Unavailable = b.noTracked
-		}
+		r := row{Name: s.name, Kind: s.kind, About: s.about, Goals: s.goals, Unavailable: b.unavailable(s)}
 		if r.Unavailable == "" && !t.Run(s.name, func(t *testing.T) { r.Runs = b.measure(t, s) }) {
 			r.Unavailable = "failed, see above"
 		}
@@ -157,7 +99,7 @@ func TestBench(t *testing.T) {
 		report.Rows = append(report.Rows, r)
 		fmt.Println(r.line())
 	}
-	fmt.Printf("\n%s\n\n%s\n%s\n\n", report.head(), report.table(), caption)
+	fmt.Printf("\n%s\n", report.page(time.Now()))
 	if file := os.Getenv("BENCH_OUT"); file != "" {
 		text, err := json.MarshalIndent(report, "", "  ")
 		if err != nil {
@@ -169,92 +111,31 @@ func TestBench(t *testing.T) {
 	}
 }
 
-func scenarios() []scenario {
-	var all []scenario
-	for _, s := range decisions {
-		s.name = "direct/" + s.name
-		all = append(all, s)
+// page returns the section of SPEED.md that has the figures.
+func (r report) page(now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## Figures\n\nMeasured on %s by `make bench`: %d rounds of %s a side, a check of %d bytes.\n\n", now.Format(time.DateOnly), r.Rounds, r.BenchTime, r.Body)
+	for _, f := range r.Machine {
+		fmt.Fprintf(&b, "* %s: %s\n", f.Name, f.Value)
 	}
-	all = append(all, scenario{
-		name: "direct/10000-routes", a: "10 routes", aPolicy: policyOf(10, hotPublic), policy: policyOf(10_000, hotPublic),
-		consistency: "strict", credential: goodToken, reason: "public",
-	})
-	for _, s := range decisions {
-		s.name = "envoy/" + s.name
-		all = append(all, s)
-	}
-	for i := range all {
-		all[i].goal = goals[all[i].name]
-	}
-	return all
-}
-
-// prepare starts the stores, fills them, and builds the requests.
-func (b *bench) prepare(t *testing.T) {
-	for _, path := range []string{warderBinary, stockBinary} {
-		if _, err := os.Stat(path); err != nil {
-			t.Fatalf("%v; run make bench, which builds it", err)
+	fmt.Fprintf(&b, "\n%s\n", caption)
+	for _, each := range titles {
+		if rows := table(each.kind, r.Rows); rows != "" {
+			fmt.Fprintf(&b, "\n%s\n\n%s", each.title, rows)
 		}
 	}
-	if _, err := exec.LookPath("h2load"); err != nil {
-		t.Fatalf("%v; run make bench, which installs it or says how", err)
-	}
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Fatalf("%v: the processor time of the servers is read from Linux's /proc", err)
-	}
-	var err error
-	if b.envoy, err = envoy.FindBinary(""); err != nil {
-		t.Fatal(err)
-	}
-	b.redis, b.postgres = authztest.StartRedis(t, "bench-redis-password"), authztest.StartPostgresServer(t)
-	b.postgres.Exec(t, postgres.Schema)
-	b.postgres.Exec(t, fmt.Sprintf(`
-		INSERT INTO users (id, is_active, roles) VALUES (%[1]s, true, '["CONTROL"]');
-		INSERT INTO api_keys (prefix, key_hash, scopes, is_active, user_id) VALUES ('wk_live', '%[2]s', '["assets:audit"]', true, %[1]s)`,
-		benchUser, authz.HashAPIKey(benchKey).Hex()))
-	b.redis.Do(t, "SET", "session:"+benchUser+":"+benchSession, "1")
-	b.noTracked = b.unavailable(t, "tracked")
-
-	token := func(secret, session string) [2]string {
-		now := time.Now()
-		return [2]string{"authorization", "Bearer " + authztest.Mint(t, authztest.Token{Secret: []byte(secret), Claims: map[string]any{
-			"sub": benchUser, "jti": session, "type": "access", "iat": now.Unix(), "exp": now.Add(24 * time.Hour).Unix(),
-		}})}
-	}
-	usual := [][2]string{
-		{"user-agent", "assets-web/4.2 (okhttp/5.1)"},
-		{"accept", "application/json"},
-		{"accept-language", "en-US,en;q=0.5"},
-		{"accept-encoding", "gzip, br"},
-		{"origin", "https://app.example.com"},
-		{"x-client-version", "4.2.0"},
-		{"dnt", "1"},
-	}
-	b.headers = map[string][][2]string{
-		goodToken:      append(slices.Clone(usual), token(benchSecret, benchSession)),
-		goodKey:        append(slices.Clone(usual), [2]string{"x-api-key", benchKey}),
-		noCredential:   usual,
-		unknownSession: append(slices.Clone(usual), token(benchSecret, "00000000-0000-4000-8000-000000000000")),
-		badSignature:   append(slices.Clone(usual), token("not-"+benchSecret, benchSession)),
-	}
-	b.bodies = b.record(t, b.headers)
+	return b.String()
 }
 
 // measure runs the rounds of a scenario.
 func (b *bench) measure(t *testing.T, s scenario) []pair {
-	var a *contestant
-	if s.aPolicy != "" {
-		a = b.startWarder(t, s.aPolicy, s.consistency)
-	} else {
-		a = startStock(t)
-	}
-	sides := [2]side{b.side(t, s, a), b.side(t, s, b.startWarder(t, s.policy, s.consistency))}
-	for i := range sides {
-		sides[i].warmUp(t)
+	sides := [2]*side{b.side(t, s, s.a), b.side(t, s, s.b)}
+	for _, side := range sides {
+		side.warmUp(t)
 	}
 	pairs := make([]pair, b.rounds)
 	for i := range pairs {
-		pairs[i] = pair{A: sides[0].run(t, sides[0].requests), B: sides[1].run(t, sides[1].requests)}
+		pairs[i] = pair{A: sides[0].run(t), B: sides[1].run(t)}
 	}
 	for _, side := range sides {
 		side.expect()
@@ -262,113 +143,114 @@ func (b *bench) measure(t *testing.T, s scenario) []pair {
 	return pairs
 }
 
-// A side is a contestant in a scenario, with the request that it gets.
+// A side is a server in a scenario, perhaps with an Envoy in front, and the load that it gets.
 type side struct {
-	*contestant
-	bench    *bench
-	proxy    *proxy // nil if h2load calls the contestant directly
-	url      string
-	headers  [][2]string
-	body     string // file with the body of the request, or ""
-	expect   func() // sends one request and checks the response
-	class    int    // class of the expected status: 2 for 2xx
-	size     int    // size of the body of each response
-	requests int    // number of requests in one run
+	*contestant // nil if Envoy decides alone
+	bench       *bench
+	scenario    scenario
+	credential  *crowd
+	proxy       *proxy // nil if the contestant is asked directly
+	status      int    // the expected HTTP status
+	load        []string
+	expect      func() // sends one request and checks the answer
 }
 
-// side prepares a contestant for a scenario and checks one response.
-func (b *bench) side(t *testing.T, s scenario, c *contestant) side {
+// side prepares a side of a scenario and checks one answer.
+func (b *bench) side(t *testing.T, s scenario, of subject) *side {
 	t.Helper()
-	request, decision, status := b.bodies[s.credential], "allow", s.status
-	if s.status >= 400 {
-		decision = "deny"
+	c := b.credentials[of.credential]
+	x := &side{bench: b, scenario: s, credential: c, contestant: b.start(t, of), status: of.status}
+	conns, streams := loadConns, loadStreams
+	if s.conns != 0 {
+		conns, streams = s.conns, loadConns*loadStreams/s.conns
 	}
-	asked := c.expect(t, request, decision, s.reason)
-	if !strings.HasPrefix(s.name, "envoy/") {
-		const frame = 5 // a compression flag and the length of the message
-		body := filepath.Join(t.TempDir(), "check")
-		framed := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
-		if err := os.WriteFile(body, append(framed, request...), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return side{
-			contestant: c, bench: b, url: "http://" + c.addr + "/envoy.service.auth.v3.Authorization/Check",
-			headers: [][2]string{{"content-type", "application/grpc"}, {"te", "trailers"}}, body: body,
-			class: 2, size: frame + asked,
-			expect: func() { c.expect(t, request, decision, s.reason) },
-		}
+	x.load = []string{"-connections", strconv.Itoa(conns), "-streams", strconv.Itoa(streams)}
+	if c.lines != "" {
+		x.load = append(x.load, "-tokens", c.lines)
 	}
-	var config map[string]any
-	if c.name == "stock" {
-		config, status = plainProxy(t, c.addr), http.StatusOK
-	} else {
-		config = shippedProxy(t, c.addr)
+	if of.envoy == nil {
+		check := func() []byte { return x.contestant.expect(t, c.request, of) }
+		x.status, x.expect = 200, func() { check() }
+		x.load = append(x.load,
+			"-url", "http://"+x.addr+checkMethod, "-message", b.file(t, "message", c.request), "-want", b.file(t, "want", check()), "-status", "200")
+		return x
 	}
-	p := b.startProxy(t, c, config)
-	return side{
-		contestant: c, bench: b, proxy: &p, url: "http://" + p.Listen + hotPath, headers: b.headers[s.credential],
-		class: status / 100, size: p.expect(t, b.headers[s.credential], status),
-		expect: func() {
-			c.expect(t, request, decision, s.reason)
-			p.expect(t, b.headers[s.credential], status)
-		},
+	addr := ""
+	if x.contestant != nil {
+		addr = x.addr
 	}
+	p := b.startProxy(t, of.server, of.envoy(t, addr))
+	x.proxy = &p
+	x.expect = func() { p.expect(t, c.headers, of.status) }
+	if of.server != "stock" && of.status == 200 { // this Envoy does not allow everything
+		p.expect(t, b.credentials[noCredential].headers, 0)
+	}
+	x.load = append(x.load, "-url", "http://"+p.Listen+hotPath, "-want", b.file(t, "want", p.expect(t, c.headers, of.status)), "-status", strconv.Itoa(of.status))
+	for _, h := range c.headers {
+		x.load = append(x.load, "-header", h[0]+": "+h[1])
+	}
+	return x
 }
 
-// warmUp lets connections and heaps reach their final size. It then sets the number of requests
-// that takes the time of a run. With a fixed number, every response can be counted.
+// warmUp asks for each user once, and then lets connections and heaps reach their final size.
 func (s *side) warmUp(t *testing.T) {
 	t.Helper()
-	first := s.run(t, 1000)
-	again := s.run(t, max(1000, int(first.Rate*s.bench.benchTime.Seconds()/4)))
-	s.requests = max(1000, int(again.Rate*s.bench.benchTime.Seconds()))
+	s.offer(t, "-requests", strconv.Itoa(max(s.credential.count, 1000)), "-duration", "5m")
+	s.offer(t, "-duration", max(s.bench.benchTime/3, 10*time.Millisecond).String())
 }
 
-// A sample is the result of one run of h2load.
-type sample struct {
-	Rate float64       `json:"requests_per_second"`
-	CPU  time.Duration `json:"cpu_per_check_ns"`
-	P50  time.Duration `json:"p50_ns"`
-	P99  time.Duration `json:"p99_ns"`
-	Peak int64         `json:"peak_memory_bytes"` // since the process started
-}
-
-// pair is one round.
-type pair struct {
-	A sample `json:"a"`
-	B sample `json:"b"`
-}
-
-// run sends n requests and requires n correct responses.
-func (s *side) run(t *testing.T, n int) sample {
+// offer runs the load generator and requires right answers to all requests.
+func (s *side) offer(t *testing.T, more ...string) offered {
 	t.Helper()
 	var counted map[string]int
-	if s.proxy != nil {
+	counts := s.proxy != nil && s.contestant != nil
+	if counts {
 		counted = s.proxy.counters(t)
 	}
-	before := s.usage(t)
-	l, latencies := s.bench.load(t, s.url, s.headers, s.body, loadClients, loadStreams, n)
-	after := s.usage(t)
-	if err := l.check(n, s.class, s.size); err != nil {
-		t.Fatalf("wrong responses of the %s server: %v", s.name, err)
+	l := s.bench.generate(t, append(slices.Clone(s.load), more...)...)
+	if err := l.check(); err != nil {
+		t.Fatalf("wrong answers: %v", err)
 	}
-	if len(latencies) != n {
-		t.Fatalf("h2load logged %d of %d requests", len(latencies), n)
+	if counts {
+		s.checkCounters(t, counted, l.Sent)
+	}
+	return l
+}
+
+// run measures one round of a side.
+func (s *side) run(t *testing.T) sample {
+	t.Helper()
+	load := []string{"-duration", s.bench.benchTime.String()}
+	if s.scenario.rate != 0 {
+		load = append(load, "-rate", strconv.Itoa(s.scenario.rate))
+	}
+	var before, after, envoyBefore, envoyAfter usage
+	if s.contestant != nil {
+		before = s.usage(t)
 	}
 	if s.proxy != nil {
-		s.checkCounters(t, counted, n)
+		envoyBefore = usageOf(t, s.proxy.PID())
 	}
+	l := s.offer(t, load...)
+	if s.contestant != nil {
+		after = s.usage(t)
+	}
+	if s.proxy != nil {
+		envoyAfter = usageOf(t, s.proxy.PID())
+	}
+	n := time.Duration(l.Sent)
 	return sample{
-		Rate: l.rate, CPU: (after.cpu - before.cpu) / time.Duration(n),
-		P50: percentile(latencies, 50), P99: percentile(latencies, 99), Peak: after.peak,
+		Rate: l.Rate, CPU: (after.cpu - before.cpu) / n, EnvoyCPU: (envoyAfter.cpu - envoyBefore.cpu) / n, Peak: after.peak,
+		P50: time.Duration(l.P50) * time.Microsecond, P99: time.Duration(l.P99) * time.Microsecond, Max: time.Duration(l.Max) * time.Microsecond,
+		Dropped: l.Dropped, Late: time.Duration(l.Late) * time.Microsecond,
 	}
 }
 
-// checkCounters requires that Envoy sent a check for each of n requests and got a response.
+// checkCounters requires that Envoy sent a check for each of n requests and got an answer.
 func (s *side) checkCounters(t *testing.T, before map[string]int, n int) {
 	t.Helper()
 	want := "ok"
-	if s.class != 2 {
+	if s.status != 200 {
 		want = "denied"
 	}
 	after := s.proxy.counters(t)
@@ -383,101 +265,18 @@ func (s *side) checkCounters(t *testing.T, before map[string]int, n int) {
 	}
 }
 
-// A report is the result of a run of make bench.
-type report struct {
-	Machine   []fact `json:"machine"`
-	BenchTime string `json:"bench_time"`
-	Rounds    int    `json:"rounds"`
-	Body      int    `json:"check_request_bytes"` // with a good token
-	Rows      []row  `json:"rows"`
-}
-
-// A row is a scenario with its figures.
-type row struct {
-	Name        string  `json:"name"`
-	A           string  `json:"a,omitempty"`
-	Unavailable string  `json:"unavailable,omitempty"`
-	Goal        float64 `json:"goal,omitempty"`
-	Met         bool    `json:"met"`
-	Ratio       spread  `json:"ratio"`     // of requests a second, B to A
-	CPURatio    spread  `json:"cpu_ratio"` // of CPU per check, B to A
-	Runs        []pair  `json:"runs,omitempty"`
-}
-
-func (r *row) sum() {
-	var rates, cpus []float64
-	for _, p := range r.Runs {
-		rates = append(rates, p.B.Rate/p.A.Rate)
-		if p.A.CPU > 0 { // it is 0 if a run is shorter than a clock tick
-			cpus = append(cpus, float64(p.B.CPU)/float64(p.A.CPU))
-		}
-	}
-	r.Ratio, r.CPURatio = spreadOf(rates), spreadOf(cpus)
-	r.Met = r.Goal != 0 && len(r.Runs) > 0 && r.Ratio.Median >= r.Goal
-}
-
-// median returns the median of one figure over all runs of A, or of B if b is true.
-func (r row) median(b bool, figure func(sample) float64) float64 {
-	var values []float64
-	for _, p := range r.Runs {
-		if b {
-			values = append(values, figure(p.B))
-		} else {
-			values = append(values, figure(p.A))
-		}
-	}
-	return spreadOf(values).Median
-}
-
-// verdict reports whether the goal was met, as text.
-func (r row) verdict() string {
-	switch {
-	case r.Goal == 0:
+// unavailable returns why a scenario cannot be measured, or "".
+func (b *bench) unavailable(s scenario) string {
+	if s.b.server != "opa" {
 		return ""
-	case r.Unavailable != "":
-		return fmt.Sprintf(">= %g: not measured", r.Goal)
-	case r.Met:
-		return fmt.Sprintf(">= %g: met", r.Goal)
-	default:
-		return fmt.Sprintf(">= %g: missed", r.Goal)
 	}
-}
-
-// line returns the short form of the row that is printed as soon as it is measured.
-func (r row) line() string {
-	if r.Unavailable != "" {
-		return fmt.Sprintf("%s: not available: %s", r.Name, r.Unavailable)
+	if _, err := os.Stat(b.opa); err == nil {
+		return ""
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s: B/A = %s %s", r.Name, r.Ratio, r.verdict()))
-}
-
-func (r report) head() string {
-	var b strings.Builder
-	b.WriteString(factLines(r.Machine))
-	fmt.Fprintf(&b, "load: h2load -c %d -m %d, %d rounds A B of %s each; a CheckRequest with a token is %d bytes", loadClients, loadStreams, r.Rounds, r.BenchTime, r.Body)
-	return b.String()
-}
-
-// table returns the report as a Markdown table with aligned columns.
-func (r report) table() string {
-	cells := [][]string{{"scenario", "req/s A, B", "B/A", "CPU µs A, B", "B/A", "p50 ms A, B", "p99 ms A, B", "peak MiB A, B", "goal"}}
-	for _, row := range r.Rows {
-		if row.Unavailable != "" {
-			cells = append(cells, []string{row.Name, "not available", "", "", "", "", "", "", row.verdict()})
-			continue
-		}
-		both := func(format string, figure func(sample) float64) string {
-			return fmt.Sprintf(format+", "+format, row.median(false, figure), row.median(true, figure))
-		}
-		cells = append(cells, []string{
-			row.Name,
-			both("%.0f", func(s sample) float64 { return s.Rate }), row.Ratio.String(),
-			both("%.1f", func(s sample) float64 { return float64(s.CPU) / 1e3 }), row.CPURatio.String(),
-			both("%.2f", func(s sample) float64 { return float64(s.P50) / 1e6 }),
-			both("%.2f", func(s sample) float64 { return float64(s.P99) / 1e6 }),
-			both("%.0f", func(s sample) float64 { return float64(s.Peak) / (1 << 20) }),
-			row.verdict(),
-		})
+	why, err := os.ReadFile(b.opa + ".err")
+	if err != nil {
+		return "not built: make bench builds it"
 	}
-	return aligned(cells)
+	lines := strings.Split(strings.TrimSpace(string(why)), "\n")
+	return "not built: " + strings.TrimSpace(lines[len(lines)-1])
 }

@@ -13,90 +13,234 @@ import (
 	"time"
 )
 
-// This file has what make bench reads from h2load and /proc, and how it computes the figures. It
-// has no build tag, so that these functions are tested in each run: wrong figures would not be
-// noticed.
+// This file has what make bench and make sizes read from the load generator, Envoy and /proc, and
+// how the figures are computed and printed. It has no build tag, so that these functions are tested
+// in each run: wrong figures would not be noticed.
 
-// loaded is the summary that h2load prints, without the times for requests. Their columns differ
-// between versions.
-type loaded struct {
-	rate     float64 // requests per second; printed with more digits than the time
-	done     int
-	errored  int // no response, or an incomplete one
-	timeouts int
-	statuses [4]int // 2xx, 3xx, 4xx, 5xx
-	data     int64  // total size of the bodies in bytes
+// offered is what the load generator (testdata/load) reports.
+type offered struct {
+	Sent     int         `json:"sent"`
+	Dropped  int         `json:"dropped"`
+	Failed   int         `json:"failed"`
+	Wrong    int         `json:"wrong"`
+	Statuses map[int]int `json:"statuses"`
+	Rate     float64     `json:"rate"`
+	Late     int64       `json:"late_us"`
+	P50      int64       `json:"p50_us"`
+	P99      int64       `json:"p99_us"`
+	Max      int64       `json:"max_us"`
+	Problem  string      `json:"problem"`
+}
+
+// check returns an error unless every request that was sent got the wanted answer.
+func (l offered) check() error {
+	if l.Sent > 0 && l.Failed == 0 && l.Wrong == 0 && l.Problem == "" {
+		return nil
+	}
+	return fmt.Errorf("of %d requests %d have no answer and %d a wrong one; the first problem: %s", l.Sent, l.Failed, l.Wrong, l.Problem)
+}
+
+// A sample is the result of one run of the load generator against one side.
+type sample struct {
+	Rate     float64       `json:"requests_per_second"`
+	CPU      time.Duration `json:"cpu_per_check_ns"` // of the authorizer
+	EnvoyCPU time.Duration `json:"envoy_cpu_per_check_ns"`
+	P50      time.Duration `json:"p50_ns"`
+	P99      time.Duration `json:"p99_ns"`
+	Max      time.Duration `json:"max_ns"`
+	Peak     int64         `json:"peak_memory_bytes"` // of the authorizer, since it started
+	Dropped  int           `json:"dropped,omitempty"`
+	Late     time.Duration `json:"generator_late_ns,omitempty"`
+}
+
+// pair is one round.
+type pair struct {
+	A sample `json:"a"`
+	B sample `json:"b"`
+}
+
+// The figures that A and B are compared by.
+const (
+	throughput = "throughput"
+	cpuTime    = "CPU"
+	latency    = "p99"
+)
+
+// figures returns a figure of a sample by its name.
+var figures = map[string]func(sample) float64{
+	throughput: func(s sample) float64 { return s.Rate },
+	cpuTime:    func(s sample) float64 { return float64(s.CPU + s.EnvoyCPU) },
+	latency:    func(s sample) float64 { return float64(s.P99) },
+}
+
+// A goal is a bound for the ratio of a figure, B to A. One of Least and Most is not 0.
+type goal struct {
+	Figure string  `json:"figure"`
+	Least  float64 `json:"least,omitempty"`
+	Most   float64 `json:"most,omitempty"`
+	Met    bool    `json:"met"`
+}
+
+func (g goal) String() string {
+	verdict := "missed"
+	if g.Met {
+		verdict = "met"
+	}
+	if g.Least != 0 {
+		return fmt.Sprintf("%s ≥ %g: %s", g.Figure, g.Least, verdict)
+	}
+	return fmt.Sprintf("%s ≤ %g: %s", g.Figure, g.Most, verdict)
+}
+
+// The kinds of rows. Each has a table of its own.
+const (
+	directRow = "direct"
+	pacedRow  = "paced"
+	envoyRow  = "envoy"
+)
+
+// A row is a scenario with its figures.
+type row struct {
+	Name        string            `json:"name"`
+	Kind        string            `json:"kind"`
+	About       string            `json:"about"`
+	Unavailable string            `json:"unavailable,omitempty"`
+	Goals       []goal            `json:"goals,omitempty"`
+	Ratios      map[string]spread `json:"ratios,omitempty"` // B to A, by figure
+	Runs        []pair            `json:"runs,omitempty"`
+}
+
+// sum computes the ratios and compares them with the goals.
+func (r *row) sum() {
+	r.Ratios = map[string]spread{}
+	for name, figure := range figures {
+		var ratios []float64
+		for _, p := range r.Runs {
+			if a := figure(p.A); a > 0 { // processor time is 0 if a run is shorter than a clock tick
+				ratios = append(ratios, figure(p.B)/a)
+			}
+		}
+		if len(ratios) > 0 {
+			r.Ratios[name] = spreadOf(ratios)
+		}
+	}
+	r.Goals = slices.Clone(r.Goals)
+	for i, g := range r.Goals {
+		ratio, measured := r.Ratios[g.Figure]
+		r.Goals[i].Met = measured && (g.Least == 0 || ratio.Median >= g.Least) && (g.Most == 0 || ratio.Median <= g.Most)
+	}
+}
+
+// both returns the medians of a figure of A and of B.
+func (r row) both(format string, figure func(sample) float64) string {
+	var a, b []float64
+	for _, p := range r.Runs {
+		a, b = append(a, figure(p.A)), append(b, figure(p.B))
+	}
+	return fmt.Sprintf(format+", "+format, spreadOf(a).Median, spreadOf(b).Median)
+}
+
+// verdict says which goals are met.
+func (r row) verdict() string {
+	var all []string
+	for _, g := range r.Goals {
+		all = append(all, g.String())
+	}
+	return strings.Join(all, "; ")
+}
+
+// line returns the short form of the row that is printed as soon as it is measured.
+func (r row) line() string {
+	if r.Unavailable != "" {
+		return fmt.Sprintf("%s: %s", r.Name, r.Unavailable)
+	}
+	line := fmt.Sprintf("%s: B/A: throughput %v, CPU %v, p99 %v", r.Name, r.Ratios[throughput], r.Ratios[cpuTime], r.Ratios[latency])
+	if dropped := r.dropped(); dropped > 0 {
+		line += fmt.Sprintf("; %d requests were not sent, because too many were in flight", dropped)
+	}
+	return strings.TrimSuffix(line+"; "+r.verdict(), "; ")
+}
+
+// dropped returns how many requests of all runs were not sent.
+func (r row) dropped() (n int) {
+	for _, p := range r.Runs {
+		n += p.A.Dropped + p.B.Dropped
+	}
+	return n
+}
+
+// A column is a column of a table of rows.
+type column struct {
+	head string
+	cell func(row) string
+}
+
+func ratioColumn(figure string) column {
+	return column{"B/A (least to most)", func(r row) string { return r.Ratios[figure].String() }}
+}
+
+func bothColumn(head, format string, figure func(sample) float64) column {
+	return column{head, func(r row) string { return r.both(format, figure) }}
 }
 
 var (
-	loadFinished = regexp.MustCompile(`(?m)^finished in [0-9.]+(?:us|ms|s), ([0-9.]+) req/s,`)
-	loadRequests = regexp.MustCompile(`(?m)^requests: \d+ total, \d+ started, (\d+) done, \d+ succeeded, \d+ failed, (\d+) errored, (\d+) timeout$`)
-	loadStatuses = regexp.MustCompile(`(?m)^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx$`)
-	loadTraffic  = regexp.MustCompile(`(?m)^traffic: .* \((\d+)\) data$`)
+	micros = func(s sample) float64 { return float64(s.CPU+s.EnvoyCPU) / 1e3 }
+	millis = func(of func(sample) time.Duration) func(sample) float64 {
+		return func(s sample) float64 { return float64(of(s)) / 1e6 }
+	}
+	p99Column  = bothColumn("p99 ms A, B", "%.1f", millis(func(s sample) time.Duration { return s.P99 }))
+	goalColumn = column{"goal", row.verdict}
 )
 
-func parseLoad(output string) (loaded, error) {
-	var l loaded
-	var counts []int64
-	for _, line := range []*regexp.Regexp{loadFinished, loadRequests, loadStatuses, loadTraffic} {
-		found := line.FindStringSubmatch(output)
-		if found == nil {
-			return l, fmt.Errorf("h2load printed no line that matches %s:\n%s", line, output)
-		}
-		for _, text := range found[1:] {
-			if line == loadFinished {
-				rate, err := strconv.ParseFloat(text, 64)
-				if err != nil || rate <= 0 {
-					return l, fmt.Errorf("h2load reports %q req/s", text)
-				}
-				l.rate = rate
-				continue
-			}
-			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				return l, fmt.Errorf("h2load: %w", err)
-			}
-			counts = append(counts, n)
-		}
-	}
-	l.done, l.errored, l.timeouts = int(counts[0]), int(counts[1]), int(counts[2])
-	for i := range l.statuses {
-		l.statuses[i] = int(counts[3+i])
-	}
-	l.data = counts[7]
-	return l, nil
+// columns are the columns of the tables, by kind of row. A column with the name of the row and
+// what it is about comes before them.
+var columns = map[string][]column{
+	directRow: {
+		bothColumn("checks/s A, B", "%.0f", figures[throughput]), ratioColumn(throughput),
+		bothColumn("CPU µs a check A, B", "%.1f", micros), ratioColumn(cpuTime), p99Column,
+		bothColumn("peak MiB A, B", "%.0f", func(s sample) float64 { return float64(s.Peak) / (1 << 20) }), goalColumn,
+	},
+	pacedRow: {
+		bothColumn("p50 ms A, B", "%.2f", millis(func(s sample) time.Duration { return s.P50 })),
+		bothColumn("p99 ms A, B", "%.2f", millis(func(s sample) time.Duration { return s.P99 })), ratioColumn(latency),
+		bothColumn("max ms A, B", "%.1f", millis(func(s sample) time.Duration { return s.Max })),
+		bothColumn("not sent A, B", "%.0f", func(s sample) float64 { return float64(s.Dropped) }),
+		bothColumn("CPU µs a check A, B", "%.1f", micros), goalColumn,
+	},
+	envoyRow: {
+		bothColumn("requests/s A, B", "%.0f", figures[throughput]), ratioColumn(throughput),
+		bothColumn("CPU µs of Envoy and authorizer A, B", "%.1f", micros), ratioColumn(cpuTime), p99Column, goalColumn,
+	},
 }
 
-// check returns an error if not all of n requests got a response with one class of status (2 for
-// 2xx) and a body of one size. The size distinguishes a gRPC error from a response: the error also
-// has status 200, but no body.
-func (l loaded) check(n, class, size int) error {
-	want := loaded{rate: l.rate, done: n, data: int64(n) * int64(size)}
-	want.statuses[class-2] = n
-	if l != want {
-		return fmt.Errorf("of %d requests %d were answered, %d errored, %d timed out; 2xx, 3xx, 4xx, 5xx: %v, want %v; %d bytes of bodies, want %d",
-			n, l.done, l.errored, l.timeouts, l.statuses, want.statuses, l.data, want.data)
+// table returns the rows of one kind as a Markdown table, or "" if there is none.
+func table(kind string, rows []row) string {
+	head := []string{"scenario"}
+	for _, c := range columns[kind] {
+		head = append(head, c.head)
 	}
-	return nil
-}
-
-// parseLatencies reads the --log-file of h2load and returns the latencies sorted. The file has one
-// line per request, and the third column is the time in microseconds.
-func parseLatencies(log string) ([]time.Duration, error) {
-	var all []time.Duration
-	for line := range strings.Lines(log) {
-		fields := strings.Fields(line)
-		if len(fields) < 3 {
-			return nil, fmt.Errorf("unexpected line in h2load's log: %q", line)
+	cells := [][]string{head}
+	for _, r := range rows {
+		if r.Kind != kind {
+			continue
 		}
-		n, err := strconv.ParseInt(fields[2], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("h2load's log: %w", err)
+		line := []string{r.Name + ": " + r.About}
+		for i, c := range columns[kind] {
+			switch {
+			case r.Unavailable == "":
+				line = append(line, c.cell(r))
+			case i == 0:
+				line = append(line, r.Unavailable)
+			default:
+				line = append(line, "")
+			}
 		}
-		all = append(all, time.Duration(n)*time.Microsecond)
+		cells = append(cells, line)
 	}
-	slices.Sort(all)
-	return all, nil
+	if len(cells) == 1 {
+		return ""
+	}
+	return aligned(cells)
 }
 
 // percentile returns the smallest of the sorted values that at least p percent of the values do not
@@ -190,95 +334,75 @@ func parseCounters(stats string) (map[string]int, error) {
 	return counters, nil
 }
 
-// h2loadOutput is the output of h2load 1.52 without the progress lines.
-const h2loadOutput = `starting benchmark...
-spawning thread #0: 4 total client(s). 20000 total requests
-Application protocol: h2c
-progress: 100% done
-
-finished in 594.48ms, 33642.85 req/s, 1.35MB/s
-requests: 20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout
-status codes: 20000 2xx, 0 3xx, 0 4xx, 0 5xx
-traffic: 820.21KB (839892) total, 39.11KB (40048) headers (space savings 94.73%), 175.78KB (180000) data
-                     min         max         mean         sd        +/- sd
-time for request:      132us     83.86ms      1.76ms      5.12ms    98.80%
-time for connect:      109us       518us       257us       179us    75.00%
-time to 1st byte:     5.19ms      6.37ms      6.01ms       552us    75.00%
-req/s           :    8414.65     8504.20     8452.09       38.18    75.00%
-`
-
-// refusedOutput is the output of a run in which responses were denials and some were missing.
-const refusedOutput = `finished in 2.01s, 49.75 req/s, 10.51KB/s
-requests: 100 total, 100 started, 100 done, 0 succeeded, 100 failed, 3 errored, 2 timeout
-status codes: 0 2xx, 0 3xx, 96 4xx, 1 5xx
-traffic: 21.12KB (21631) total, 1.36KB (1397) headers (space savings 92.55%), 9.47KB (9700) data
-                     min         max      median         p95         p99        mean         sd        +/- sd
-time for request:      132us     83.86ms      1.76ms      5.12ms     5.12ms     5.12ms     5.12ms    98.80%
-`
-
-func TestParseLoad(t *testing.T) {
+func TestCheckOffered(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name, output string
-		want         loaded
-	}{
-		{"all answered", h2loadOutput, loaded{rate: 33642.85, done: 20000, statuses: [4]int{20000}, data: 180000}},
-		{"refusals and errors", refusedOutput, loaded{rate: 49.75, done: 100, errored: 3, timeouts: 2, statuses: [4]int{0, 0, 96, 1}, data: 9700}},
+	good := offered{Sent: 10, Statuses: map[int]int{200: 10}}
+	if err := good.check(); err != nil {
+		t.Errorf("right answers: %v", err)
+	}
+	for name, bad := range map[string]offered{
+		"nothing was sent":  {},
+		"one has no answer": {Sent: 10, Failed: 1},
+		"one is wrong":      {Sent: 10, Wrong: 1},
+		"a problem":         {Sent: 10, Problem: "a request was reset"},
 	} {
-		got, err := parseLoad(test.output)
-		if err != nil || got != test.want {
-			t.Errorf("%s: %+v, %v, want %+v", test.name, got, err, test.want)
-		}
-	}
-	for _, output := range []string{
-		"", "h2load: could not connect\n",
-		strings.Replace(h2loadOutput, "33642.85 req/s", "0.00 req/s", 1),
-		strings.Replace(h2loadOutput, "status codes", "codes", 1),
-		strings.Replace(h2loadOutput, "20000 done", "99999999999999999999 done", 1),
-	} {
-		if got, err := parseLoad(output); err == nil {
-			t.Errorf("parseLoad(%q) = %+v, want an error", output, got)
-		}
-	}
-}
-
-func TestCheckLoad(t *testing.T) {
-	t.Parallel()
-	good := loaded{rate: 10, done: 10, statuses: [4]int{10}, data: 90}
-	if err := good.check(10, 2, 9); err != nil {
-		t.Errorf("good answers: %v", err)
-	}
-	refused := loaded{rate: 10, done: 10, statuses: [4]int{0, 0, 10}, data: 970}
-	if err := refused.check(10, 4, 97); err != nil {
-		t.Errorf("expected refusals: %v", err)
-	}
-	for name, change := range map[string]func(*loaded){
-		"one is missing":         func(l *loaded) { l.done, l.statuses[0], l.data = 9, 9, 81 },
-		"one errored":            func(l *loaded) { l.errored = 1 },
-		"one timed out":          func(l *loaded) { l.timeouts = 1 },
-		"one has another status": func(l *loaded) { l.statuses[0], l.statuses[3] = 9, 1 },
-		"one has no body":        func(l *loaded) { l.data -= 9 },
-		"one has a longer body":  func(l *loaded) { l.data++ },
-	} {
-		bad := good
-		change(&bad)
-		if bad.check(10, 2, 9) == nil {
+		if bad.check() == nil {
 			t.Errorf("%s, but check returns no error", name)
 		}
 	}
 }
 
-func TestParseLatencies(t *testing.T) {
+// TestRow: B is twice as fast as A in one round, as fast in another, and three times in the last.
+func TestRow(t *testing.T) {
 	t.Parallel()
-	got, err := parseLatencies("1795564511189640\t200\t4513\n1795564511189631\t200\t17\n1795564511189631\t-1\t300\n")
-	want := []time.Duration{17 * time.Microsecond, 300 * time.Microsecond, 4513 * time.Microsecond}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%v, %v, want %v", got, err, want)
+	a := sample{Rate: 100, CPU: 10 * time.Microsecond, EnvoyCPU: 30 * time.Microsecond, P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 9 * time.Millisecond, Peak: 3 << 20}
+	b := func(rate float64) sample {
+		return sample{Rate: rate, CPU: 20 * time.Microsecond, EnvoyCPU: 10 * time.Microsecond, P50: time.Millisecond, P99: 5 * time.Millisecond, Max: 7 * time.Millisecond, Peak: 4 << 20}
 	}
-	for _, log := range []string{"1\t200\n", "1\t200\tx\n"} {
-		if _, err := parseLatencies(log); err == nil {
-			t.Errorf("parseLatencies(%q) returned no error", log)
+	r := row{Name: "name", Kind: envoyRow, About: "about", Runs: []pair{{a, b(200)}, {a, b(100)}, {a, b(300)}}, Goals: []goal{
+		{Figure: throughput, Least: 2}, {Figure: throughput, Least: 2.1}, {Figure: cpuTime, Most: 0.75}, {Figure: cpuTime, Most: 0.7}, {Figure: latency, Most: 2.5},
+	}}
+	r.sum()
+	if want := (spread{2, 1, 3}); r.Ratios[throughput] != want {
+		t.Errorf("throughput: %v, want %v", r.Ratios[throughput], want)
+	}
+	if want := (spread{0.75, 0.75, 0.75}); r.Ratios[cpuTime] != want {
+		t.Errorf("CPU of Envoy and authorizer: %v, want %v", r.Ratios[cpuTime], want)
+	}
+	const verdict = "throughput ≥ 2: met; throughput ≥ 2.1: missed; CPU ≤ 0.75: met; CPU ≤ 0.7: missed; p99 ≤ 2.5: met"
+	if got := r.verdict(); got != verdict {
+		t.Errorf("verdict %q, want %q", got, verdict)
+	}
+	if got, want := r.line(), "name: B/A: throughput 2.00 (1.00 to 3.00), CPU 0.75 (0.75 to 0.75), p99 2.50 (2.50 to 2.50); "+verdict; got != want {
+		t.Errorf("line %q, want %q", got, want)
+	}
+	r.Goals, r.Runs[1].B.Dropped = nil, 7
+	if got, want := r.line(), "p99 2.50 (2.50 to 2.50); 7 requests were not sent, because too many were in flight"; !strings.HasSuffix(got, want) {
+		t.Errorf("line %q, want it to end in %q", got, want)
+	}
+	other := row{Name: "other", Kind: envoyRow, About: "not there", Unavailable: "not built: no network", Goals: []goal{{Figure: throughput, Least: 1}}}
+	other.sum()
+	if got, want := other.verdict(), "throughput ≥ 1: missed"; got != want {
+		t.Errorf("a row that was not measured: %q, want %q", got, want)
+	}
+	if got, want := table(envoyRow, []row{r, other, {Name: "direct", Kind: directRow}}), `| scenario         | requests/s A, B       | B/A (least to most) | CPU µs of Envoy and authorizer A, B | B/A (least to most) | p99 ms A, B | goal |
+|------------------|-----------------------|---------------------|-------------------------------------|---------------------|-------------|------|
+| name: about      | 100, 200              | 2.00 (1.00 to 3.00) | 40.0, 30.0                          | 0.75 (0.75 to 0.75) | 2.0, 5.0    |      |
+| other: not there | not built: no network |                     |                                     |                     |             |      |
+`; got != want {
+		t.Errorf("table:\n%s\nwant\n%s", got, want)
+	}
+	for kind, want := range map[string]string{
+		directRow: "100, 200 | 2.00 (1.00 to 3.00) | 40.0, 30.0 | 0.75 (0.75 to 0.75) | 2.0, 5.0 | 3, 4 |",
+		pacedRow:  "1.00, 1.00 | 2.00, 5.00 | 2.50 (2.50 to 2.50) | 9.0, 7.0 | 0, 0 | 40.0, 30.0 |",
+	} {
+		r.Kind = kind
+		if got := strings.Join(strings.Fields(table(kind, []row{r})), " "); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", kind, got, want)
 		}
+	}
+	if got := table(pacedRow, []row{other}); got != "" {
+		t.Errorf("without rows of the kind: %q", got)
 	}
 }
 
