@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"warder/authz/cache"
 )
@@ -121,9 +122,28 @@ func TestRemovedIsFreed(t *testing.T) {
 	c.Delete(2)
 	for range 3 {
 		runtime.GC()
-		<-freed
+		select {
+		case <-freed:
+		case <-time.After(time.Minute):
+			t.Fatal("a removed value is still in memory")
+		}
 	}
 	runtime.KeepAlive(c)
+}
+
+// A key that has the hash of another does not get its value.
+func TestSameHash(t *testing.T) {
+	t.Parallel()
+	c := cache.New[string, string](10)
+	c.Set("a", "value of a")
+	c.Collide("a", "b")
+	if got, found := c.Get("b"); found {
+		t.Errorf("b is %q, want nothing", got)
+	}
+	c.Delete("b")
+	if got, _ := c.Get("a"); got != "value of a" {
+		t.Errorf("after the removal of b, a is %q", got)
+	}
 }
 
 func TestConcurrentUse(t *testing.T) {
