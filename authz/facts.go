@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
+	"warder/authz/cache"
 )
 
 const (
@@ -32,8 +32,8 @@ type facts[K comparable, V any] struct {
 
 	// The caches bound only the number of answers. The age of an answer is checked
 	// against now on every read.
-	found  *otter.Cache[K, fact[V]]
-	absent *otter.Cache[K, fact[struct{}]]
+	found  *cache.Cache[K, fact[V]]
+	absent *cache.Cache[K, fact[struct{}]]
 	// Only answers with the current epoch are used. Incrementing it forgets them all.
 	epoch atomic.Uint64
 
@@ -71,8 +71,8 @@ func newFacts[K comparable, V any](ask func(context.Context, K) (V, error), c St
 		maxAge:    c.MaxAge,
 		timeout:   cmp.Or(c.Timeout, time.Second),
 		now:       c.Now,
-		found:     otter.Must(&otter.Options[K, fact[V]]{MaximumSize: c.Size}),
-		absent:    otter.Must(&otter.Options[K, fact[struct{}]]{MaximumSize: min(c.Size, absences)}),
+		found:     cache.New[K, fact[V]](c.Size),
+		absent:    cache.New[K, fact[struct{}]](min(c.Size, absences)),
 		questions: make(map[K]*pending[V]),
 	}
 }
@@ -109,10 +109,10 @@ func (f *facts[K, V]) get(ctx context.Context, key K) (V, error) {
 
 // known returns the cached answer if it is not too old at the time now.
 func (f *facts[K, V]) known(key K, now time.Time) (value V, err error, ok bool) {
-	if known, is := f.found.GetIfPresent(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, f.maxAge) {
+	if known, is := f.found.Get(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, f.maxAge) {
 		return known.value, nil, true
 	}
-	if known, is := f.absent.GetIfPresent(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, min(f.maxAge, maxAbsence)) {
+	if known, is := f.absent.Get(key); is && known.epoch == f.epoch.Load() && within(known.asked, now, min(f.maxAge, maxAbsence)) {
 		return value, ErrNotFound, true
 	}
 	return value, nil, false
@@ -174,10 +174,10 @@ func (f *facts[K, V]) settle(key K, question *pending[V]) {
 	switch {
 	case question.err == nil:
 		f.found.Set(key, fact[V]{question.value, question.asked, f.epoch.Load()})
-		f.absent.Invalidate(key)
+		f.absent.Delete(key)
 	case isNotFound(question.err):
 		f.absent.Set(key, fact[struct{}]{struct{}{}, question.asked, f.epoch.Load()})
-		f.found.Invalidate(key)
+		f.found.Delete(key)
 	}
 }
 
@@ -185,8 +185,8 @@ func (f *facts[K, V]) forget(key K) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.questions, key)
-	f.found.Invalidate(key)
-	f.absent.Invalidate(key)
+	f.found.Delete(key)
+	f.absent.Delete(key)
 }
 
 func (f *facts[K, V]) forgetAll() {

@@ -409,8 +409,7 @@ func TestFactsAbsencesLeaveFactsAlone(t *testing.T) {
 	if store.asked != asked {
 		t.Errorf("%d of 100 facts were evicted", store.asked-asked)
 	}
-	keys.facts.absent.CleanUp()
-	if n := keys.facts.absent.EstimatedSize(); n > 100 {
+	if n := keys.facts.absent.Len(); n > 100 {
 		t.Errorf("%d absences are kept, want at most 100", n)
 	}
 }

@@ -2,6 +2,8 @@ package authz
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -27,7 +29,41 @@ type StaleUsers struct{ facts *facts[string, User] }
 
 // NewStaleUsers returns a cache of u.
 func NewStaleUsers(u Users, c StaleConfig) *StaleUsers {
-	return &StaleUsers{newFacts(u.User, c)}
+	roles := &sharedNames{lists: make(map[string]Names)}
+	return &StaleUsers{newFacts(func(ctx context.Context, id string) (User, error) {
+		user, err := u.User(ctx, id)
+		user.Roles = roles.share(user.Roles)
+		return user, err
+	}, c)}
+}
+
+// sharedNames keeps one copy of each list of names. Thousands of users have the same few lists of
+// roles, and each list would be some objects that the garbage collector visits.
+type sharedNames struct {
+	mu    sync.Mutex
+	lists map[string]Names // by the names with commas between, which no name contains
+}
+
+// The lists that are shared are the first maxSharedNames of at most maxSharedText bytes.
+const (
+	maxSharedNames = 1000
+	maxSharedText  = 1024
+)
+
+func (s *sharedNames) share(names Names) Names {
+	if len(names) == 0 {
+		return nil
+	}
+	text := strings.Join(names, ",")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if shared, found := s.lists[text]; found {
+		return shared
+	}
+	if len(s.lists) < maxSharedNames && len(text) <= maxSharedText {
+		s.lists[text] = names
+	}
+	return names
 }
 
 // User implements [Users].

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -137,6 +139,40 @@ func TestStaleKeysAreApart(t *testing.T) {
 	}
 }
 
+// Users have the roles that the store gave them, and those with the same roles share one list.
+func TestStaleSharesRoles(t *testing.T) {
+	t.Parallel()
+	store := &script{}
+	users := NewStaleUsers(store, config(time.Minute, time.Now))
+	got := func(id string, roles ...string) Names {
+		t.Helper()
+		store.user = User{Active: true, Roles: slices.Clone(roles)}
+		user, err := users.User(t.Context(), id)
+		if err != nil || !slices.Equal(user.Roles, roles) {
+			t.Fatalf("user %s has the roles %q, %v; want %q", id, user.Roles, err, roles)
+		}
+		return user.Roles
+	}
+	one, two, other := got("1", "A", "B"), got("2", "A", "B"), got("3", "A B")
+	if &one[0] != &two[0] {
+		t.Error("two users with the same roles do not share them")
+	}
+	if &one[0] == &other[0] {
+		t.Error("users with different roles share them")
+	}
+	got("4")
+	long := strings.Repeat("x", maxSharedText+1)
+	if one, two := got("5", long), got("6", long); &one[0] == &two[0] {
+		t.Error("a long list is kept")
+	}
+	for n := range 2 * maxSharedNames {
+		got(fmt.Sprint("user-", n), fmt.Sprint("role-", n))
+	}
+	if first, second := got("7", "last"), got("8", "last"); &first[0] == &second[0] {
+		t.Errorf("more than %d lists are kept", maxSharedNames)
+	}
+}
+
 func TestStaleIsBounded(t *testing.T) {
 	t.Parallel()
 	const size = 100
@@ -145,8 +181,7 @@ func TestStaleIsBounded(t *testing.T) {
 	for i := range 50 * size {
 		_, _ = users.User(t.Context(), fmt.Sprint(i))
 	}
-	users.facts.found.CleanUp()
-	if n := users.facts.found.EstimatedSize(); n > size {
+	if n := users.facts.found.Len(); n > size {
 		t.Errorf("%d facts are kept, want at most %d", n, size)
 	}
 	if n := len(users.facts.questions); n > 0 {

@@ -367,25 +367,26 @@ func (d *entryDecoder) metadata(shape *shape, s span) bool {
 // filter reads the metadata of one filter. An entry of a map replaces the entry before it that
 // has the same key, but is itself merged from all of its values.
 func (d *entryDecoder) filter(shape *shape, s span) bool {
-	var namespace string
+	var namespace, summary string
 	var decided metadata
 	if !d.message(shape, s, func(num protowire.Number, v span) bool {
 		if num == entryKey {
 			namespace = d.string(v)
 			return true
 		}
-		return d.values(shape.fields[num].message, v, &decided)
+		return d.values(shape.fields[num].message, v, &decided, &summary)
 	}) {
 		return false
 	}
 	if namespace == metadataNamespace {
+		decided.readSummary(summary)
 		d.out.decided = decided
 	}
 	return true
 }
 
-// values reads the strings with the names of [metadataKeys] from a Struct.
-func (d *entryDecoder) values(shape *shape, s span, to *metadata) bool {
+// values reads the metadata from a Struct, and the summary that it may have instead.
+func (d *entryDecoder) values(shape *shape, s span, to *metadata, summary *string) bool {
 	return d.message(shape, s, func(num protowire.Number, v span) bool {
 		var key, value string
 		entry := shape.fields[num].message
@@ -404,9 +405,10 @@ func (d *entryDecoder) values(shape *shape, s span, to *metadata) bool {
 		}) {
 			return false
 		}
-		if i := slices.Index(metadataKeys[:], key); i >= 0 {
-			to[i] = value
+		if key == summaryKey {
+			*summary = value
 		}
+		to.set(key, value)
 		return true
 	})
 }

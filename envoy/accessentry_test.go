@@ -212,6 +212,12 @@ func oddEntries(t testing.TB) map[string][]byte {
 		"a list that becomes a user":      filter(named, of(field("user", wireField(nil, 6), value("u")))),
 		"a user that stays":               filter(named, of(field("user", value("u"), nil))),
 		"a user without a value":          filter(named, of(field("user", value("u")), field("user"))),
+		"a summary":                       filter(named, of(field("summary", value("decision=allow user=a=b x=y route")))),
+		"a summary with a user twice":     filter(named, of(field("summary", value("user=u user=v  user")))),
+		"a summary before a user":         filter(named, of(field("summary", value("user=u")), field("user", value("v")))),
+		"a summary after a user":          filter(named, of(field("route", value("r")), field("user", value("v")), field("summary", value("user=u")))),
+		"a summary that becomes a number": filter(named, of(field("summary", value("user=u"), wireNumber(0, 1)))),
+		"a summary of another filter":     filter(text("x", entryKey), of(field("summary", value("user=u")))),
 		"a list that cannot be read":      filter(named, of(field("user", wireField([]byte{0x0a}, 6)))),
 	}
 }

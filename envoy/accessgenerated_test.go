@@ -73,7 +73,15 @@ type accessLine struct {
 func lineOf(m *mask.Masker, e *logdatav3.HTTPAccessLogEntry) *accessLine {
 	common, request, response := e.GetCommonProperties(), e.GetRequest(), e.GetResponse()
 	decided := common.GetMetadata().GetFilterMetadata()[metadataNamespace].GetFields()
-	about := func(key int) string { return begin(decided[metadataKeys[key]].GetStringValue()) }
+	about := func(key int) string {
+		pairs := strings.Split(decided["summary"].GetStringValue(), " ")
+		for _, pair := range slices.Backward(pairs) {
+			if value, found := strings.CutPrefix(pair, metadataKeys[key]+"="); found {
+				return begin(value)
+			}
+		}
+		return begin(decided[metadataKeys[key]].GetStringValue())
+	}
 	line := &accessLine{
 		Log:             "access",
 		Method:          methodName(request.GetRequestMethod()),

@@ -11,10 +11,6 @@ import (
 	"warder/authz/mask"
 )
 
-// metadataNamespace is the namespace in which Envoy stores the metadata that [metadataOf]
-// returns for a request.
-const metadataNamespace = "envoy.filters.http.ext_authz"
-
 // An AccessLog implements envoy.service.accesslog.v3.AccessLogService. Envoy sends an entry for
 // each finished request, and AccessLog writes the entry as one masked line of JSON. Envoy sends
 // entries in batches, independently of the requests, and drops entries that it cannot deliver,
@@ -90,6 +86,7 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 	busy.Lock()
 	w := <-l.writers
 	defer func() {
+		w.entry.reset() // it keeps the message
 		l.writers <- w
 		busy.Unlock()
 		batch.done()
@@ -100,7 +97,6 @@ func (l *AccessLog) writeAll(batch *accessBatch, busy *sync.Mutex) {
 			lost++
 		}
 	}
-	w.entry.reset() // it keeps the message
 	if lost > 0 {
 		l.dropped(lost)
 	}

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -54,12 +55,21 @@ func newTestAccessLog(t testing.TB, out io.Writer) *AccessLog {
 // configurations, because the machine may be busy and these tests are about the log.
 const checkTimeout = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/grpc_service/timeout"
 
-// TestEnvoyAccessLog sends secrets in every part of a request that a real Envoy
-// logs.
+// TestEnvoyAccessLog sends secrets in every part of a request that a real Envoy logs. Its lines
+// are the same, whichever form the metadata has.
 func TestEnvoyAccessLog(t *testing.T) {
 	t.Parallel()
+	for _, summary := range []bool{false, true} {
+		t.Run(fmt.Sprint("summary ", summary), func(t *testing.T) {
+			t.Parallel()
+			testEnvoyAccessLog(t, summary)
+		})
+	}
+}
+
+func testEnvoyAccessLog(t *testing.T, summary bool) {
 	var out logBuffer
-	b := newBenchWithLog(t, Config{}, newTestAccessLog(t, &out), nil, func(tr *tree) {
+	b := newBenchWithLog(t, Config{Summary: summary}, newTestAccessLog(t, &out), nil, func(tr *tree) {
 		const grpcLog = "static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0/typed_config"
 		tr.set(grpcLog+"/additional_request_headers_to_log", []string{"authorization", "cookie", "x-api-key", "x-csrf-token", "content-type", "x-note"})
 		tr.set(grpcLog+"/common_config/buffer_flush_interval", "0.05s")

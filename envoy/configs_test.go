@@ -172,7 +172,7 @@ func TestConfigSettings(t *testing.T) {
 
 				// Envoy buffers a call that it may retry, and fails the call above 64 KiB.
 				{"no retries", a.GetGrpcService().GetRetryPolicy() == nil, true},
-				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "x[^a-z0-9]warder[^a-z0-9].*"},
+				{"removed before ext_authz", s.mutation.GetMutations().GetRequestMutations()[0].GetRemoveOnMatch().GetKeyMatcher().GetSafeRegex().GetRegex(), "^x[^a-z0-9]warder[^a-z0-9].*"},
 
 				{"normalize_path", m.GetNormalizePath().GetValue(), true},
 				{"merge_slashes", m.GetMergeSlashes(), true},
@@ -216,7 +216,7 @@ func TestConfigSettings(t *testing.T) {
 				{"Envoy's own log is of what failed", s.logFrom, uint32(500)},
 				{"the log has no query", strings.Contains(s.log, "%PATH(NQ)%") && !strings.Contains(s.log, "%REQ(:PATH)%"), true},
 				{"the log has no other header", strings.Count(s.log, "%REQ("), 2}, // :METHOD, X-REQUEST-ID
-				{"the log says why", strings.Contains(s.log, "ext_authz:reason") && strings.Contains(s.log, "ext_authz:user"), true},
+				{"the log says why", strings.Contains(s.log, "ext_authz:summary") && strings.Contains(s.log, "ext_authz:reason") && strings.Contains(s.log, "ext_authz:user"), true},
 
 				{"admin is on loopback", s.bootstrap.GetAdmin().GetAddress().GetSocketAddress().GetAddress(), "127.0.0.1"},
 				{"listener is on loopback", s.bootstrap.GetStaticResources().GetListeners()[0].GetAddress().GetSocketAddress().GetAddress(), "127.0.0.1"},

@@ -24,7 +24,6 @@ const (
 	okRemove  protowire.Number = 5
 
 	optionHeader       protowire.Number = 1 // HeaderValueOption
-	optionAppend       protowire.Number = 2
 	optionAppendAction protowire.Number = 3
 
 	structFields protowire.Number = 1 // google.protobuf.Struct
@@ -38,6 +37,9 @@ func (r *CheckResponse) appendTo(b []byte) []byte {
 		b = r.appendYes(b)
 	} else {
 		b = r.appendNo(b)
+	}
+	if r.summary && r.about.summarizable() {
+		return r.about.appendSummary(b)
 	}
 	return r.about.appendTo(b)
 }
@@ -137,37 +139,15 @@ func encodeDenial(status int, challenge string, as form, kind denial, p page) (w
 	return wire
 }
 
-// appendTo appends the metadata, without its empty values.
-func (m *metadata) appendTo(b []byte) []byte {
-	size := 0
-	for i, value := range m {
-		if value != "" {
-			size += sizeMessage(structFields, sizeEntry(metadataKeys[i], value))
-		}
-	}
-	b = appendMessage(b, responseMetadata, size)
-	for i, value := range m {
-		if value != "" {
-			b = appendMessage(b, structFields, sizeEntry(metadataKeys[i], value))
-			b = appendText(b, entryKey, metadataKeys[i])
-			b = appendMessage(b, entryValue, sizeText(valueString, value))
-			b = appendText(b, valueString, value)
-		}
-	}
-	return b
-}
-
-func sizeEntry(key, value string) int {
-	return sizeText(entryKey, key) + sizeMessage(entryValue, sizeText(valueString, value))
-}
-
-// overwrite is the append_action that replaces every header of the same name. It is sent
-// together with append set to false, because some versions of Envoy read only append. Others
-// read append_action, whose zero value would keep the client's value beside ours.
+// overwrite is the append_action that replaces every header of the same name. Its zero value would
+// keep the client's value beside ours. The older field append is left out, because Envoy's API
+// says that its default is false in a CheckResponse: a version of Envoy that reads only append
+// replaces the header too. The field would be a message of its own for each header, which Envoy
+// allocates.
 const overwrite = uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 
 func (h setHeader) sizeOption() int {
-	return sizeMessage(optionHeader, h.size()) + sizeMessage(optionAppend, 0) + sizeNumber(optionAppendAction, overwrite)
+	return sizeMessage(optionHeader, h.size()) + sizeNumber(optionAppendAction, overwrite)
 }
 
 func (h setHeader) size() int { return sizeText(headerKey, h.name) + sizeText(headerValue, h.value) }
@@ -177,7 +157,6 @@ func (h setHeader) appendOption(b []byte, num protowire.Number) []byte {
 	b = appendMessage(b, optionHeader, h.size())
 	b = appendText(b, headerKey, h.name)
 	b = appendText(b, headerValue, h.value)
-	b = appendMessage(b, optionAppend, 0) // a BoolValue that is false
 	return appendNumber(b, optionAppendAction, overwrite)
 }
 

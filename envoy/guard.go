@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
@@ -116,9 +115,4 @@ func (id *identity) letsThrough(remove []string) string {
 func (r *CheckResponse) removes(name string) bool {
 	_, found := slices.BinarySearch(r.remove, name)
 	return found
-}
-
-// valid reports whether Envoy can decode the metadata.
-func (m *metadata) valid() bool {
-	return !slices.ContainsFunc(m[:], func(value string) bool { return !utf8.ValidString(value) })
 }

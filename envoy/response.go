@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/http"
-	"strings"
 
 	"warder/authz"
 	"warder/authz/attribute"
@@ -75,6 +74,7 @@ type CheckResponse struct {
 	set       []setHeader
 	remove    []string
 	about     metadata
+	summary   bool // about is sent as a summary
 }
 
 // responseFor converts a decision about a request to one of the two shapes. The argument in is
@@ -90,13 +90,16 @@ func (s *Server) responseFor(d authz.Decision, in *CheckRequest, request *authz.
 		told, attributes = values(d.Reason(), d.Principal(), d.ClientIP()), attributesFor(d.Reason(), d.Principal())
 	default:
 		out := denyResponse(StatusOf(d.Reason()), challengeFor(d), formFor(in), d.Origin(), about)
+		out.summary = s.summary
 		if out.form == formProblem && request != nil {
 			out.page = pageFor(d, out.status, request)
 		}
 		return out
 	}
 	set, remove := s.identityIn(d.Shadow()).mutations(told, attributes, request.Headers)
-	return allowResponse(set, remove, d.Shadow(), about)
+	out := allowResponse(set, remove, d.Shadow(), about)
+	out.summary = s.summary
+	return out
 }
 
 // identityIn returns the identity configuration for a response. In shadow mode the application
@@ -140,24 +143,3 @@ func challengeFor(d authz.Decision) string {
 
 // challenges lists all values that challengeFor returns.
 var challenges = []string{"Bearer", `Bearer error="invalid_token"`, "ApiKey", `ApiKey error="invalid_token"`}
-
-// metadata describes the decision for Envoy's access log and later filters. Its values are in
-// the order of [metadataKeys]. It does not leave Envoy. Empty values are omitted.
-type metadata [len(metadataKeys)]string
-
-// metadataKeys are the names of the metadata under [metadataNamespace].
-var metadataKeys = [...]string{"decision", "reason", "route", "user", "auth_method", "key_prefix", "client_ip"}
-
-func metadataOf(d authz.Decision) metadata {
-	client := ""
-	if d.ClientIP().IsValid() {
-		client = d.ClientIP().String()
-	}
-	who := d.Principal()
-	about := metadata{d.Verdict(), d.Reason().String(), d.Route(), who.UserID, who.Method.String(), who.KeyPrefix, client}
-	for i, value := range about {
-		// Envoy could not decode the message if a value were not valid UTF-8.
-		about[i] = strings.ToValidUTF8(value, "\uFFFD")
-	}
-	return about
-}

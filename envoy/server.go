@@ -70,6 +70,9 @@ type Config struct {
 	// it and warder add to a request, and answers 500 if they are exceeded. A request that
 	// would exceed them is denied as malformed, because it is the client that sends too much.
 	MaxHeaders, MaxHeaderKB int
+	// Summary sends the dynamic metadata as one value, "summary", instead of one for each key.
+	// [AccessLog] reads both forms.
+	Summary bool
 	// Observer may be nil.
 	Observer Observer
 	// Tracer may be nil.
@@ -91,6 +94,7 @@ type Server struct {
 	maxBytes int
 	hostless bool // the host may be empty
 	room     load // limits for the headers of a request
+	summary  bool // metadata is sent as a summary
 	observer Observer
 	tracer   Tracer
 	log      *slog.Logger
@@ -128,6 +132,7 @@ func NewServer(c Config) (*Server, error) {
 		deadline: c.Deadline,
 		maxBytes: c.MaxRequestBytes,
 		hostless: c.HostOptional,
+		summary:  c.Summary,
 		room:     load{cmp.Or(c.MaxHeaders, DefaultMaxHeaders), cmp.Or(c.MaxHeaderKB, DefaultMaxHeaderKB) << 10},
 		observer: c.Observer,
 		tracer:   c.Tracer,

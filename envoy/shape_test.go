@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"warder/authz"
 )
@@ -112,10 +111,11 @@ func misshapenDenied(r *authv3.CheckResponse) string {
 	return "not one of the fixed denials"
 }
 
-// overwrites reports whether the header is set so that it replaces all others of its name.
+// overwrites reports whether the header is set so that it replaces all others of its name. In a
+// CheckResponse, append is false if it is absent. It is not sent, because Envoy allocates it.
 func overwrites(h *corev3.HeaderValueOption) bool {
 	value, older := h.GetHeader().GetValue(), h.GetAppend() //nolint:staticcheck // deprecated, and all that some Envoys read
-	return h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && older != nil && !older.GetValue() &&
+	return h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && older == nil &&
 		len(h.GetHeader().GetRawValue()) == 0 && value != "" && safeValue(value)
 }
 
@@ -131,13 +131,10 @@ func validMetadata(m *structpb.Struct) bool {
 	return true
 }
 
-// overwriting makes a header that replaces every header of the same name. It sets both append
-// and append_action, because some versions of Envoy read only append. Others read
-// append_action, whose zero value would keep the client's value beside ours.
+// overwriting makes a header that replaces every header of the same name.
 func overwriting(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		Append:       wrapperspb.Bool(false), //nolint:staticcheck // deprecated, and all that some Envoys read
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 }

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"warder/authz"
+	"warder/authz/cache"
 )
 
 const (
 	// acquaintances is the greatest number of found keys that a share remembers.
-	acquaintances = 50_000
+	acquaintances = 1 << 17
 	// queueing is the number of questions that may wait for each connection of a share.
 	queueing = 64
 )
@@ -26,7 +25,7 @@ var errShare = fmt.Errorf("directory: too many concurrent questions about unknow
 //
 // Whether a key was found recently affects only how it is asked about, never the answer.
 type share[K comparable] struct {
-	found *otter.Cache[K, struct{}]
+	found *cache.Cache[K, struct{}]
 	slots chan struct{} // holds an element for each question in progress
 	queue chan struct{} // holds an element for each question in progress or waiting
 	// patience bounds the wait for a slot, so that time is left for the question.
@@ -37,7 +36,7 @@ type share[K comparable] struct {
 func newShare[K comparable](connections int, patience time.Duration) *share[K] {
 	connections = max(1, connections)
 	return &share[K]{
-		found:    otter.Must(&otter.Options[K, struct{}]{MaximumSize: acquaintances}),
+		found:    cache.New[K, struct{}](acquaintances),
 		slots:    make(chan struct{}, connections),
 		queue:    make(chan struct{}, (1+queueing)*connections),
 		patience: patience,
@@ -79,7 +78,7 @@ func (s *share[K]) enter(ctx context.Context, key K) (leave func(), err error) {
 }
 
 func (s *share[K]) knows(key K) bool {
-	_, known := s.found.GetIfPresent(key)
+	_, known := s.found.Get(key)
 	return known
 }
 
@@ -89,6 +88,6 @@ func (s *share[K]) learn(key K, found bool) {
 	case found && !known:
 		s.found.Set(key, struct{}{})
 	case !found && known:
-		s.found.Invalidate(key)
+		s.found.Delete(key)
 	}
 }

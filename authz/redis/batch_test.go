@@ -479,8 +479,7 @@ func TestFacts(t *testing.T) {
 		f, _ := of.facts.join(subject{key: fmt.Sprint(i)}, settled, at, of)
 		f.settle(answer{left: forever, announced: true})
 	}
-	of.facts.cache.CleanUp()
-	if n := of.facts.cache.EstimatedSize(); n > 100 {
+	if n := of.facts.cache.Len(); n > 100 {
 		t.Errorf("%d facts are kept, want 100", n)
 	}
 	for i := range of.facts.shards {

@@ -5,13 +5,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maypok86/otter/v2"
+	"warder/authz/cache"
 )
 
 const (
 	// maxFacts is the greatest number of keys cached, there or not. They take some
 	// tens of MiB at most.
-	maxFacts = 100_000
+	maxFacts = 1 << 17
 	// maxFactAge is the lifetime of a fact. It bounds the effect of changes for which
 	// Redis sends no invalidation (SWAPDB, a change of its clock). It costs one question
 	// a minute for a session in use.
@@ -35,7 +35,7 @@ type fact struct {
 // shard, so that the answer of a fill that began before a logout and ends after it is
 // not stored.
 type facts struct {
-	cache  *otter.Cache[string, fact]
+	cache  *cache.Cache[string, fact]
 	seed   maphash.Seed
 	shards [factShards]factShard
 }
@@ -59,7 +59,7 @@ type fill struct {
 }
 
 func newFacts(size int) *facts {
-	f := &facts{cache: otter.Must(&otter.Options[string, fact]{MaximumSize: size}), seed: maphash.MakeSeed()}
+	f := &facts{cache: cache.New[string, fact](size), seed: maphash.MakeSeed()}
 	for i := range f.shards {
 		f.shards[i].fills = make(map[subject]*fill)
 	}
@@ -73,7 +73,7 @@ func (f *facts) shard(key string) *factShard {
 // get returns the fact about a subject in the tenure of its key if there is one that holds at the
 // time now.
 func (f *facts) get(about subject, tenure uint32, now time.Time) (found state, known bool) {
-	fact, ok := f.cache.GetIfPresent(about.key)
+	fact, ok := f.cache.Get(about.key)
 	if !ok || fact.timed != about.timed || fact.tenure != tenure || !now.Before(fact.until) {
 		return state{}, false
 	}
@@ -104,7 +104,7 @@ func (f *facts) forget(key string) {
 	sh := f.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	f.cache.Invalidate(key)
+	f.cache.Delete(key)
 	for _, about := range []subject{{key, false}, {key, true}} {
 		if at := sh.fills[about]; at != nil {
 			at.stale = true

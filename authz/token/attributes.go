@@ -56,7 +56,7 @@ func attributesOf(claims object, from []attributeClaim) (attribute.Set, error) {
 			return attribute.Set{}, reject(ErrClaims, fmt.Sprintf("%s in another case", a.path))
 		}
 		value, ok := attributeText(a.path.in(claims))
-		if !ok {
+		if !ok || value == "" && a.path.blocked(claims) {
 			b.PutUnreadable(a.name)
 			continue
 		}

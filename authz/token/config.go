@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/maypok86/otter/v2"
+	"warder/authz/cache"
 )
 
 // maxLeeway is the greatest leeway.
@@ -65,9 +65,6 @@ type Issuer struct {
 	KeysUnknown bool
 }
 
-// tokenOverhead is the approximate memory for a cached token besides its texts, in bytes.
-const tokenOverhead = 300
-
 // NewVerifier checks the configuration and returns a Verifier. The error joins a
 // [*ConfigError] for each problem and contains no secret.
 func NewVerifier(c Config) (*Verifier, error) {
@@ -93,13 +90,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		v.own = own.compile()
 	}
 	if c.Remember > 0 {
-		v.known = &remembered{byText: otter.Must(&otter.Options[string, verified]{
-			MaximumWeight: uint64(c.Remember),
-			Weigher: func(token string, found verified) uint32 {
-				c := &found.claims
-				return uint32(len(token)+len(c.UserID)+len(c.SessionID)+c.User.size()+c.Attributes.Size()) + tokenOverhead //nolint:gosec // each is bounded by maxLength
-			},
-		})}
+		v.known = &remembered{byHash: cache.New[tokenHash, verified](c.Remember)}
 	}
 	return v, nil
 }

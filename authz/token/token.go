@@ -1,14 +1,14 @@
 package token
 
 import (
+	"crypto/sha256"
 	"errors"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"warder/authz/attribute"
+	"warder/authz/cache"
 )
 
 // The errors of [Verifier.Verify], one for each reason to reject a token. Verify returns
@@ -67,8 +67,25 @@ type issuer struct {
 
 // remembered is a cache of verified tokens.
 type remembered struct {
-	byText       *otter.Cache[string, verified] // by the whole token
+	byHash       *cache.Cache[tokenHash, verified]
+	texts        sync.Pool // of *[]byte, for hash
 	hits, misses atomic.Uint64
+}
+
+// A tokenHash is the SHA-256 of a whole token. A token of an identity provider often has more than
+// a thousand bytes, of which the cache needs none.
+type tokenHash [sha256.Size]byte
+
+// hash copies the token into memory that is used again: SHA-256 takes no string.
+func (r *remembered) hash(token string) tokenHash {
+	text, _ := r.texts.Get().(*[]byte)
+	if text == nil {
+		text = new([]byte)
+	}
+	*text = append((*text)[:0], token...)
+	hash := sha256.Sum256(*text)
+	r.texts.Put(text)
+	return hash
 }
 
 // Verify returns the claims of a token that is valid at the time now. It checks in this
@@ -82,21 +99,23 @@ type remembered struct {
 //
 // The error is a [*Rejection], whose Detail says which of several causes it was.
 //
-// A token in the cache, which is keyed by the whole token, is only checked against the
-// clock.
+// A token in the cache, which is keyed by the SHA-256 of the whole token, is only checked against
+// the clock.
 func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 	if v.known == nil {
 		found, err := v.verify(token, now)
 		return found.claims, err
 	}
-	if found, ok := v.known.byText.GetIfPresent(token); ok {
+	hash := v.known.hash(token)
+	if found, ok := v.known.byHash.Get(hash); ok {
 		v.known.hits.Add(1)
 		return found.at(now, v.leeway)
 	}
 	v.known.misses.Add(1)
 	found, err := v.verify(token, now)
 	if err == nil {
-		v.known.byText.Set(strings.Clone(token), found) // so as not to keep the header field in memory
+		found.compact()
+		v.known.byHash.SetWeighed(hash, found, found.size())
 	}
 	return found.claims, err
 }
@@ -105,7 +124,7 @@ func (v *Verifier) Verify(token string, now time.Time) (Claims, error) {
 // object.
 func (v *Verifier) Payload(token string, now time.Time) (string, error) {
 	if v.known != nil {
-		if found, ok := v.known.byText.GetIfPresent(token); ok {
+		if found, ok := v.known.byHash.Get(v.known.hash(token)); ok {
 			if _, err := found.at(now, v.leeway); err != nil {
 				return "", err
 			}

@@ -33,13 +33,14 @@ var mayImport = map[string][]string{
 	"authz/mask":       {},
 
 	"authz/attribute": {},
+	"authz/cache":     {},
 
-	"authz/token": {"authz/attribute"},
+	"authz/token": {"authz/attribute", "authz/cache"},
 	"authz/jwks":  {"authz/token"},
-	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/attribute", "authz/token", "authz/mask"},
+	"authz":       {"policy", "policy/pattern", "policy/condition", "authz/attribute", "authz/cache", "authz/token", "authz/mask"},
 
-	"authz/redis":    {"policy/strict", "authz", "authz/mask"},
-	"authz/postgres": {"authz", "authz/attribute", "authz/mask"},
+	"authz/redis":    {"policy/strict", "authz", "authz/cache", "authz/mask"},
+	"authz/postgres": {"authz", "authz/attribute", "authz/cache", "authz/mask"},
 	"authz/memory":   {"policy/strict", "authz", "authz/attribute", "authz/mask"},
 
 	// stricttest and authztest are for tests; no program imports them.
@@ -101,6 +102,7 @@ var neverReach = map[string][]string{
 	"policy":           {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz/token":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz/jwks":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule},
+	"authz/cache":      {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule, "net/http"},
 	"authz/attribute":  {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, celModule, "net/http"},
 	"authz/mask":       {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
 	"authz":            {grpcModule, envoyModule, pgxModule, redisModule, metricsModule, tracesModule, cobraModule, "net/http"},
@@ -136,7 +138,7 @@ var folders = []string{
 	"cmd/warder/internal/openapi", "cmd/warder/internal/diff", "cmd/warder/internal/filter",
 	"cmd/warder/internal/operator", "cmd/warder/internal/session", "cmd/warder/internal/key", "cmd/warder/internal/user", "cmd/warder/internal/doctor",
 	"cmd/warder/internal/clitest", "cmd/warder/internal/e2e",
-	"authz", "authz/attribute", "authz/jwks", "authz/jwks/provider", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
+	"authz", "authz/attribute", "authz/cache", "authz/jwks", "authz/jwks/provider", "authz/token", "authz/redis", "authz/postgres", "authz/memory", "authz/mask", "authz/policytest", "authz/authztest",
 	"policy", "policy/strict", "policy/strict/stricttest", "policy/pattern", "policy/condition", "policy/compare", "envoy", "envoy/configs",
 	"k8s", "k8s/inject", "k8s/istio", "k8s/envoy-gateway", "k8s/translate", "k8s/translate/istio",
 	"k8s/image", "k8s/monitoring", "k8s/cluster", "k8s/cluster/cmd", "k8s/cluster/cmd/controlplane", "k8s/cluster/cmd/node", "k8s/cluster/cmd/pod",

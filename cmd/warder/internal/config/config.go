@@ -49,7 +49,7 @@ func defaultConfig() *Config {
 		Log:      LogKeys{Level: "info", Format: "json", Decisions: word(LogDeny)},
 		Identity: IdentityKeys{RemoveAPIKey: true},
 		Shutdown: ShutdownKeys{Delay: 5 * time.Second, Timeout: 10 * time.Second},
-		Envoy:    EnvoyKeys{MaxHeaders: envoy.DefaultMaxHeaders, MaxHeaderKB: envoy.DefaultMaxHeaderKB},
+		Envoy:    EnvoyKeys{MaxHeaders: envoy.DefaultMaxHeaders, MaxHeaderKB: envoy.DefaultMaxHeaderKB, Metadata: metadataFields},
 	}
 }
 

@@ -69,11 +69,11 @@ type JWTKey struct {
 }
 
 // rememberedTokens is the maximum size of the cache of verified tokens, in bytes. That is
-// enough for about 20,000 tokens of usual size.
-const rememberedTokens = 16 << 20
+// enough for about 100,000 tokens, as many as the caches of sessions and users have room for.
+const rememberedTokens = 32 << 20
 
 // rememberedBefore is like rememberedTokens, for the tokens of a secret that was replaced.
-const rememberedBefore = 4 << 20
+const rememberedBefore = 8 << 20
 
 // FetchedKeys are the keys that were fetched, by the index in Issuers. Those of an issuer that is
 // not there are not known.

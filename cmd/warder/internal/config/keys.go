@@ -48,7 +48,7 @@ type Config struct {
 	StripHeaders textsOrVariable `json:"strip_headers"`
 	// How warder ends after SIGTERM.
 	Shutdown ShutdownKeys `json:"shutdown"`
-	// The limits of the Envoy in front, where its configuration sets others than its defaults.
+	// The Envoy in front: its limits, where its configuration sets others than its defaults, and what it is sent.
 	Envoy EnvoyKeys `json:"envoy"`
 
 	reader *configReader
@@ -359,13 +359,16 @@ type ShutdownKeys struct {
 	Timeout time.Duration `json:"timeout" jsonschema_extras:"default=10s"`
 }
 
-// An EnvoyKeys is the limits of Envoy on the headers of a request, pseudo-headers and what
-// Envoy and warder add included. A request that would not fit is refused with a 400.
+// An EnvoyKeys is about the Envoy in front. Its limits are those on the headers of a request,
+// pseudo-headers and what Envoy and warder add included. A request that would not fit is refused
+// with a 400.
 type EnvoyKeys struct {
 	// max_headers_count of Envoy's common_http_protocol_options. Absent: 100.
 	MaxHeaders headerCount `json:"max_headers_count"`
 	// max_request_headers_kb of Envoy's connection manager. Absent: 60.
 	MaxHeaderKB headerKB `json:"max_request_headers_kb"`
+	// How the dynamic metadata is sent: fields, one value for each; summary, all in one text, which costs Envoy less.
+	Metadata word `json:"metadata" jsonschema:"enum=fields,enum=summary" jsonschema_extras:"default=fields"`
 }
 
 // The values of warder.yaml that are more than a text; the schema has a rule for each.

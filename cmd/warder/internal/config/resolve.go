@@ -29,6 +29,10 @@ const (
 	maxShutdown  = 5 * time.Minute
 	maxOverlap   = 24 * time.Hour
 	maxHeaderKB  = 8192 // the limit in Envoy itself
+
+	// The words of envoy.metadata.
+	metadataFields  word = "fields"
+	metadataSummary word = "summary"
 	// With fewer connections, unknown users could hold all of them.
 	minConnections = 4
 	maxConnections = 1000
@@ -48,7 +52,7 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
 		Identity: c.IdentitySettings(),
 		Shutdown: Shutdown(c.Shutdown),
-		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB), c.Envoy.Metadata == metadataSummary},
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()

@@ -170,7 +170,10 @@ type Shutdown struct {
 }
 
 // Envoy contains Envoy's limits for the headers of a request.
-type Envoy struct{ MaxHeaders, MaxHeaderKB int }
+type Envoy struct {
+	MaxHeaders, MaxHeaderKB int
+	Summary                 bool // metadata is sent as a summary
+}
 
 // proxyNetwork parses an entry of client_ip.trusted_proxies, which is a network or a single
 // address.
@@ -201,6 +204,6 @@ func DefaultSettings() *Settings {
 		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
 		Identity: Identity{RemoveAPIKey: true},
 		Shutdown: Shutdown(c.Shutdown),
-		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB)},
+		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB), c.Envoy.Metadata == metadataSummary},
 	}
 }

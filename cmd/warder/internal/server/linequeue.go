@@ -32,10 +32,10 @@ const (
 )
 
 // A lineQueue writes lines in its own goroutine, so that callers never wait for the
-// reader. If a log's part of the queue is full, its lines are dropped and counted. The
-// decision log and Envoy's access log share the queue of standard output, so that their
-// lines do not interleave. Each has its own part, so that neither can use up the room of
-// the other.
+// reader. Lines that are waiting are written together. If a log's part of the queue is
+// full, its lines are dropped and counted. The decision log and Envoy's access log share the
+// queue of standard output, so that their lines do not interleave. Each has its own part, so
+// that neither can use up the room of the other.
 type lineQueue struct {
 	name    string // name of the output, for messages
 	lines   chan queuedLine
@@ -45,6 +45,7 @@ type lineQueue struct {
 	full    chan struct{} // lines were dropped
 	stopped chan struct{}
 	silent  chan struct{} // closed when the reporter has ended
+	failing bool          // the last write failed; only drain uses it
 
 	mu     sync.RWMutex // write-locked while closing
 	closed bool
@@ -155,19 +156,63 @@ func (p *linePart) drop(lines int) {
 
 func (q *lineQueue) drain() {
 	defer close(q.stopped)
-	failed := false
+	var b lineBatch
 	for line := range q.lines {
 		text := q.textOf(line)
-		if _, err := q.out.Write(text); err != nil {
-			line.part.total.Inc()
-			if !failed { // log once, because the reader may be gone for good
-				q.log.Error("a log cannot be written", "to", q.name, "error", cli.Cause(err))
-			}
-			failed = true
-		} else {
-			failed = false
+		if len(b.text)+len(text) > maxWrite {
+			q.write(&b)
 		}
-		line.part.release(line)
+		b.add(line, text)
+		if len(q.lines) == 0 { // to wait for another line would delay this one
+			q.write(&b)
+		}
+	}
+}
+
+// maxWrite bounds a write of several lines. A pipe takes that much as a whole (PIPE_BUF in
+// Linux). With more, a line could end up inside a line of another log, if standard output and
+// standard error are the same pipe.
+const maxWrite = 4096
+
+// maxBatchKept bounds the buffer that a lineBatch keeps after a long line.
+const maxBatchKept = 64 << 10
+
+// A lineBatch holds the lines that are written together.
+type lineBatch struct {
+	text  []byte
+	lines []batchedLine
+}
+
+type batchedLine struct {
+	queuedLine
+	end int // where the line ends in the text of the batch
+}
+
+func (b *lineBatch) add(line queuedLine, text []byte) {
+	b.text = append(b.text, text...)
+	b.lines = append(b.lines, batchedLine{line, len(b.text)})
+}
+
+// write writes the lines of a batch and empties it.
+func (q *lineQueue) write(b *lineBatch) {
+	if len(b.lines) == 0 {
+		return
+	}
+	n, err := q.out.Write(b.text)
+	if err != nil && !q.failing { // log once, because the reader may be gone for good
+		q.log.Error("a log cannot be written", "to", q.name, "error", cli.Cause(err))
+	}
+	q.failing = err != nil
+	for _, line := range b.lines {
+		if err != nil && line.end > n {
+			line.part.total.Inc()
+		}
+		line.part.release(line.queuedLine)
+	}
+	clear(b.lines) // they hold what the client sent
+	b.text, b.lines = b.text[:0], b.lines[:0]
+	if cap(b.text) > maxBatchKept {
+		b.text = nil
 	}
 }
 

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +76,109 @@ func TestStuckReaderIsTold(t *testing.T) {
 		if !strings.Contains(pipe.String(), want) {
 			t.Errorf("%q is missing", want)
 		}
+	}
+}
+
+// A writeLog records each write. The first write waits until open is closed.
+type writeLog struct {
+	open   chan struct{}
+	failAt int // the write that fails after half of its bytes, from 1; 0 for none
+
+	mu     sync.Mutex
+	writes []string
+}
+
+func (w *writeLog) Write(b []byte) (int, error) {
+	<-w.open
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, string(b))
+	if len(w.writes) == w.failAt {
+		return len(b) / 2, io.ErrShortWrite
+	}
+	return len(b), nil
+}
+
+// TestLinesAreWrittenTogether checks that lines that wait are written together, each of them
+// whole and in order, and that no write but that of a long line is larger than a pipe takes at
+// once.
+func TestLinesAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	const lines = 1000
+	out := &writeLog{open: make(chan struct{})}
+	q := testLines(t, out, clitest.Discard())
+	var want strings.Builder
+	for i := range lines {
+		size := i % 700
+		if i%300 == 7 {
+			size = 3 * maxWrite
+		}
+		line := fmt.Sprintf("%d %s\n", i, strings.Repeat("x", size))
+		want.WriteString(line)
+		_, _ = q.part([]string{linesOfDecisions, linesOfAccess}[i%2]).Write([]byte(line))
+	}
+	close(out.open)
+	q.close(0)
+	if strings.Join(out.writes, "") != want.String() {
+		t.Error("the lines are not those that were written, in their order")
+	}
+	for _, text := range out.writes {
+		if !strings.HasSuffix(text, "\n") || len(text) > maxWrite && strings.Count(text, "\n") > 1 {
+			t.Errorf("a write of %d bytes with %d lines that ends in %q", len(text), strings.Count(text, "\n"), text[len(text)-1:])
+		}
+	}
+	if n := len(out.writes); n > lines/5 {
+		t.Errorf("%d writes for %d lines that waited", n, lines)
+	}
+	for _, p := range q.parts {
+		if p.entries.Load() != 0 || p.waiting.Load() != 0 {
+			t.Errorf("%s: %d lines of %d bytes still count as waiting", p.name, p.entries.Load(), p.waiting.Load())
+		}
+	}
+}
+
+// TestLineIsNotDelayed checks that a line is written without a line that comes after it.
+func TestLineIsNotDelayed(t *testing.T) {
+	t.Parallel()
+	var out authztest.Buffer
+	q := testLines(t, &out, clitest.Discard())
+	for i := range 20 {
+		_, _ = q.part(linesOfAccess).Write([]byte("line\n"))
+		for deadline := time.Now().Add(30 * time.Second); strings.Count(out.String(), "\n") <= i; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("line %d is not written", i)
+			}
+		}
+	}
+	q.close(0)
+}
+
+// TestFailedWrite checks that of lines that are written together, those that the reader did not
+// get are counted, and that the failure is logged once.
+func TestFailedWrite(t *testing.T) {
+	t.Parallel()
+	out := &writeLog{open: make(chan struct{}), failAt: 2}
+	var own authztest.Buffer
+	q := testLines(t, out, NewLogger(&own, config.Log{}))
+	_, _ = q.part(linesOfAccess).Write([]byte("first\n"))
+	for len(q.lines) > 0 { // until the writer has taken it
+		time.Sleep(time.Millisecond)
+	}
+	for range 4 {
+		_, _ = q.part(linesOfAccess).Write([]byte("access\n"))
+	}
+	for range 2 {
+		_, _ = q.part(linesOfDecisions).Write([]byte("decisions\n"))
+	}
+	close(out.open)
+	q.close(0)
+	for name, want := range map[string]float64{linesOfAccess: 1, linesOfDecisions: 2} { // 24 of 48 bytes are written: 3 lines
+		if got := testutil.ToFloat64(q.part(name).total); got != want {
+			t.Errorf("%s: %v lines are counted as dropped, want %v", name, got, want)
+		}
+	}
+	if n := strings.Count(own.String(), "cannot be written"); n != 1 {
+		t.Errorf("told %d times: %s", n, own.String())
 	}
 }
 

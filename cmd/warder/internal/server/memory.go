@@ -14,7 +14,7 @@ const (
 	// garbageRoom is the minimum amount of garbage, in bytes, that may accumulate between
 	// two collections. The live heap is only a few MiB. With Go's default of 100 percent,
 	// the collector would run a hundred times a second under load.
-	garbageRoom = 48 << 20
+	garbageRoom = 24 << 20
 	// With a memory limit, the room for garbage is at most 1/garbageShare of the limit.
 	// The rest is for live memory, most of which holds what peers send.
 	garbageShare = 4

@@ -14,13 +14,13 @@ func TestGCPercent(t *testing.T) {
 		live, room uint64
 	}{
 		{1000, 0, garbageRoom},
-		{1000, 4 << 20, garbageRoom},
-		{600, 8 << 20, garbageRoom},
-		{200, 24 << 20, garbageRoom},
-		{100, 48 << 20, garbageRoom},
+		{1000, 2 << 20, garbageRoom},
+		{600, 4 << 20, garbageRoom},
+		{200, 12 << 20, garbageRoom},
+		{100, 24 << 20, garbageRoom},
 		{100, 1 << 40, garbageRoom},
-		{300, 8 << 20, 24 << 20},
-		{50, 60 << 20, 28 << 20},
+		{250, 8 << 20, 20 << 20},
+		{50, 60 << 20, 20 << 20},
 	} {
 		if got := gcPercent(c.live, c.room); got != c.want {
 			t.Errorf("gcPercent(%d, %d) = %d, want %d", c.live, c.room, got, c.want)

@@ -252,6 +252,7 @@ func (s *Server) makeGRPC() error {
 		Decider: s.engine, ClientIP: s.clientIP, Identity: s.settings.IdentityConfig(),
 		Deadline: s.settings.Deadline, Log: s.log,
 		MaxHeaders: s.settings.Envoy.MaxHeaders, MaxHeaderKB: s.settings.Envoy.MaxHeaderKB,
+		Summary: s.settings.Envoy.Summary,
 	}
 	logs, access := s.settings.Log, s.lines.part(linesOfAccess)
 	told := metrics.Observers{s.metrics}
