@@ -378,6 +378,22 @@ func TestFixedRate(t *testing.T) {
 	}
 }
 
+// TestFixedRateEnds: a run ends when its time is over, also where that is not when a request is due.
+func TestFixedRateEnds(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, http.HTTP2Config{}, func(w http.ResponseWriter, r *http.Request) { reply(w, answer(askedBy(t, r)), "0") })
+	for duration, want := range map[time.Duration]int{100 * time.Millisecond: 10, 105 * time.Millisecond: 11, time.Second / 3: 34} {
+		o := flags(t, addr, 0)
+		o.rate, o.duration = 100, duration
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		r, err := o.run(ctx)
+		cancel()
+		if err != nil || r.Sent != want || r.Statuses[200] != want {
+			t.Errorf("%v: %+v, %v, want %d requests", duration, r, err, want)
+		}
+	}
+}
+
 // TestTooManyInFlight: a server that does not answer holds a bounded number of requests.
 func TestTooManyInFlight(t *testing.T) {
 	t.Parallel()

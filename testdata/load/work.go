@@ -121,8 +121,8 @@ func (w *work) run(ctx context.Context) (result, error) {
 func (w *work) pace(ctx context.Context, conns []*conn) (dropped int) {
 	for n, more := 0, true; more && ctx.Err() == nil; {
 		now := time.Since(w.began)
-		until := int(min(now, w.duration).Seconds()*float64(w.rate)) + 1
-		for ; n < until; n++ {
+		more = now < w.duration
+		for until := int(min(now, w.duration).Seconds()*float64(w.rate)) + 1; n < until; n++ {
 			due := time.Duration(float64(n) / float64(w.rate) * float64(time.Second))
 			number, ok := w.take(due)
 			if !ok {

@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,14 +49,14 @@ func TestSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.postgres.Exec(t, postgres.Schema)
-	b.postgres.Exec(t, fmt.Sprintf(`INSERT INTO users (id, is_active, roles) SELECT n, true, '["CONTROL"]' FROM generate_series(1, %d) n`, sizeUsers))
+	b.postgres.Exec(t, fmt.Sprintf(`INSERT INTO users (id, is_active, roles) SELECT n, true, '["CONTROL"]' FROM generate_series(%d, %d) n`, firstUser, firstUser+sizeUsers-1))
 	options, err := redis.ParseURL(b.redis.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
-	tokens := b.sizeTokens(t, client)
+	lines := b.sessions(t, sizeUsers)
 	fmt.Printf("%d users, %v a row, GOMEMLIMIT=%s. mCPU: thousandths of a core.\n\n", sizeUsers, duration, sizeLimit)
 	fmt.Println("| consistency | requests/s asked | answered | 503 | warder mCPU | warder MiB | Envoy mCPU | Envoy MiB | Redis mCPU | Redis connections | p50 | p99 |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|")
@@ -67,40 +65,18 @@ func TestSizes(t *testing.T) {
 			warder := b.startWarder(t, benchPolicy, consistency)
 			proxy := b.startProxy(t, "warder", shippedProxy(t, warder.addr))
 			for _, rate := range sizeRates {
-				fmt.Println(b.size(t, consistency, rate, warder, proxy, client, tokens))
+				fmt.Println(b.size(t, consistency, rate, warder, proxy, client, lines))
 			}
 		})
 	}
 }
 
-// sizeTokens makes the sessions, and returns a file with a token for each.
-func (b *bench) sizeTokens(t *testing.T, client *redis.Client) string {
-	t.Helper()
-	var lines strings.Builder
-	sessions := client.Pipeline()
-	for user := 1; user <= sizeUsers; user++ {
-		id, session := strconv.Itoa(user), sessionOf(user)
-		sessions.Set(t.Context(), "session:"+id+":"+session, "1", 0)
-		lines.WriteString(authztest.Mint(t, authztest.Token{Secret: []byte(benchSecret), Claims: map[string]any{
-			"sub": id, "jti": session, "type": "access", "exp": time.Now().Add(24 * time.Hour).Unix(),
-		}}) + "\n")
-	}
-	if _, err := sessions.Exec(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // size measures one row. The load runs once before, for the caches.
-func (b *bench) size(t *testing.T, consistency string, rate int, warder *contestant, proxy proxy, client *redis.Client, tokens string) size {
+func (b *bench) size(t *testing.T, consistency string, rate int, warder *contestant, proxy proxy, client *redis.Client, lines []string) size {
 	t.Helper()
-	b.offer(t, proxy, tokens, rate, b.benchTime/3)
+	b.offer(t, proxy, lines, rate, b.benchTime/3)
 	warderBefore, envoyBefore, redisBefore, began := warder.usage(t), usageOf(t, proxy.PID()), redisCPU(t, client), time.Now()
-	s := size{consistency: consistency, load: b.offer(t, proxy, tokens, rate, b.benchTime)}
+	s := size{consistency: consistency, load: b.offer(t, proxy, lines, rate, b.benchTime)}
 	s.took = time.Since(began)
 	s.warder, s.envoy, s.redisCPU = warder.usage(t), usageOf(t, proxy.PID()), redisCPU(t, client)-redisBefore
 	s.warder.cpu -= warderBefore.cpu
@@ -120,14 +96,11 @@ func (s size) String() string {
 }
 
 // offer runs the load generator.
-func (b *bench) offer(t *testing.T, proxy proxy, tokens string, rate int, duration time.Duration) offered {
+func (b *bench) offer(t *testing.T, proxy proxy, lines []string, rate int, duration time.Duration) offered {
 	t.Helper()
-	first, err := os.ReadFile(tokens)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, _, _ := strings.Cut(string(first), "\n")
-	return b.generate(t, "-url", "http://"+proxy.Listen+hotPath, "-header", "authorization: Bearer "+token, "-tokens", tokens, "-rate", strconv.Itoa(rate), "-duration", duration.String())
+	token, _, _ := strings.Cut(lines[0], "\t")
+	return b.generate(t, "-url", "http://"+proxy.Listen+hotPath, "-header", "authorization: Bearer "+token,
+		"-tokens", b.file(t, "lines", []byte(strings.Join(lines, "\n"))), "-rate", strconv.Itoa(rate), "-duration", duration.String())
 }
 
 func redisCPU(t *testing.T, client *redis.Client) time.Duration {
