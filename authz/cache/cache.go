@@ -21,7 +21,7 @@ const (
 // A Cache is safe for concurrent use. Use [New].
 type Cache[K comparable, V any] struct {
 	seed   maphash.Seed
-	shards []shard[K, V] // a power of two
+	shards []shard[K, V]
 }
 
 type shard[K comparable, V any] struct {
@@ -59,7 +59,7 @@ func New[K comparable, V any](weight int) *Cache[K, V] {
 // of returns the shard of a key, locked, and the hash of the key.
 func (c *Cache[K, V]) of(key K) (*shard[K, V], uint64) {
 	hash := maphash.Comparable(c.seed, key)
-	s := &c.shards[hash&uint64(len(c.shards)-1)]
+	s := &c.shards[hash%uint64(len(c.shards))]
 	s.mu.Lock()
 	return s, hash
 }

@@ -15,7 +15,7 @@ import (
 // A cache with room for all entries is a map.
 func TestIsAMap(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	random := rand.New(rand.NewPCG(1, 2))
 	c, want := cache.New[string, int](100_000), map[string]int{}
 	for step := range 50_000 {
 		key := strconv.Itoa(random.IntN(2000))
@@ -40,7 +40,7 @@ func TestIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, weight := range []int{1, 2, 3, 63, 64, 127, 128, 1000, 10_000} {
 		for _, most := range []int{1, 7, 200} {
-			random := rand.New(rand.NewPCG(3, uint64(weight))) //nolint:gosec // as above
+			random := rand.New(rand.NewPCG(3, uint64(weight)))
 			c := cache.New[int, [2]int](weight)
 			weights := map[int]int{}
 			for range 20_000 {
@@ -152,7 +152,7 @@ func TestConcurrentUse(t *testing.T) {
 	var all sync.WaitGroup
 	for g := range 8 {
 		all.Go(func() {
-			random := rand.New(rand.NewPCG(5, uint64(g))) //nolint:gosec // as above
+			random := rand.New(rand.NewPCG(5, uint64(g)))
 			for range 20_000 {
 				key := strconv.Itoa(random.IntN(1000))
 				switch random.IntN(4) {
@@ -201,7 +201,7 @@ func TestObjects(t *testing.T) {
 	for i := range entries {
 		c.Set([32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, i)
 	}
-	if grown := int64(objects()) - int64(before); grown > entries/10 { //nolint:gosec // far from overflow
+	if grown := int64(objects()) - int64(before); grown > entries/10 {
 		t.Errorf("%d entries are %d objects", entries, grown)
 	}
 	runtime.KeepAlive(c)
