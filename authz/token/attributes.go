@@ -55,8 +55,9 @@ func attributesOf(claims object, from []attributeClaim) (attribute.Set, error) {
 		if a.path.shadowed(claims) {
 			return attribute.Set{}, reject(ErrClaims, fmt.Sprintf("%s in another case", a.path))
 		}
-		value, ok := attributeText(a.path.in(claims))
-		if !ok || value == "" && a.path.blocked(claims) {
+		found, blocked := a.path.find(claims)
+		value, ok := attributeText(found)
+		if !ok || blocked {
 			b.PutUnreadable(a.name)
 			continue
 		}

@@ -154,42 +154,29 @@ type claimPath string
 
 // in returns the value at the path, or "" if there is none.
 func (p claimPath) in(claims object) value {
+	found, _ := p.find(claims)
+	return found
+}
+
+// find is in. blocked reports that there is no value because a claim on the path is neither an
+// object nor null.
+func (p claimPath) find(claims object) (found value, blocked bool) {
 	name := string(p)
 	for {
 		if found := claims.get(name); found != "" {
-			return found
+			return found, false
 		}
 		first, rest, nested := strings.Cut(name, ".")
 		if !nested {
-			return ""
-		}
-		inner, wrong := claims.get(first).object()
-		if wrong != "" {
-			return ""
-		}
-		claims, name = inner, rest
-	}
-}
-
-// blocked reports whether in finds nothing because a claim on the path is neither an object nor null.
-func (p claimPath) blocked(claims object) bool {
-	name := string(p)
-	for claims.get(name) == "" {
-		first, rest, nested := strings.Cut(name, ".")
-		if !nested {
-			return false
+			return "", false
 		}
 		parent := claims.get(first)
-		if parent == "" || parent == "null" {
-			return false
-		}
 		inner, wrong := parent.object()
 		if wrong != "" {
-			return true
+			return "", parent != "" && parent != "null"
 		}
 		claims, name = inner, rest
 	}
-	return false
 }
 
 // shadowed reports whether in would find the value, or a part of the path, under a name that
