@@ -545,22 +545,3 @@ func TestResultIsJSON(t *testing.T) {
 		t.Errorf("%s, %v, want %s", text, err, want)
 	}
 }
-
-func TestPercentile(t *testing.T) {
-	t.Parallel()
-	hundred := make([]time.Duration, 100)
-	for i := range hundred {
-		hundred[i] = time.Duration(i + 1)
-	}
-	for _, test := range []struct {
-		sorted []time.Duration
-		p      float64
-		want   time.Duration
-	}{
-		{nil, 50, 0}, {hundred[:1], 50, 1}, {hundred[:3], 50, 2}, {hundred, 0, 1}, {hundred, 50, 50}, {hundred, 99, 99}, {hundred, 99.1, 100}, {hundred, 100, 100},
-	} {
-		if got := percentile(test.sorted, test.p); got != test.want {
-			t.Errorf("percentile %v of %d values is %d, want %d", test.p, len(test.sorted), got, test.want)
-		}
-	}
-}

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+
+	"warder/authz/authztest"
 )
 
 // maxInFlight bounds the requests without an answer when the rate is fixed. A request that is due
@@ -187,16 +188,6 @@ func (r *result) sum(conns []*conn) {
 	if len(latencies) > 0 {
 		r.Rate = float64(len(latencies)) / last.Seconds()
 	}
-	r.Late = percentile(late, 99).Microseconds()
-	r.P50, r.P99, r.Max = percentile(latencies, 50).Microseconds(), percentile(latencies, 99).Microseconds(), percentile(latencies, 100).Microseconds()
-}
-
-// percentile returns the smallest of the sorted values that at least p percent of the values do not
-// exceed, or 0 if there are none.
-func percentile(sorted []time.Duration, p float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
-	return sorted[max(rank, 1)-1]
+	r.Late = authztest.Percentile(late, 99).Microseconds()
+	r.P50, r.P99, r.Max = authztest.Percentile(latencies, 50).Microseconds(), authztest.Percentile(latencies, 99).Microseconds(), authztest.Percentile(latencies, 100).Microseconds()
 }

@@ -1,10 +1,9 @@
 package e2e
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"math"
+
 	"regexp"
 	"slices"
 	"strconv"
@@ -243,17 +242,6 @@ func table(kind string, rows []row) string {
 	return aligned(cells)
 }
 
-// percentile returns the smallest of the sorted values that at least p percent of the values do not
-// exceed (nearest rank). It returns zero if there are no values.
-func percentile[T cmp.Ordered](sorted []T, p float64) T {
-	if len(sorted) == 0 {
-		var zero T
-		return zero
-	}
-	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
-	return sorted[min(max(rank, 1), len(sorted))-1]
-}
-
 // A spread is the median, the minimum and the maximum of some figures.
 type spread struct {
 	Median float64 `json:"median"`
@@ -403,34 +391,6 @@ func TestRow(t *testing.T) {
 	}
 	if got := table(pacedRow, []row{other}); got != "" {
 		t.Errorf("without rows of the kind: %q", got)
-	}
-}
-
-func TestPercentile(t *testing.T) {
-	t.Parallel()
-	hundred := make([]int, 100)
-	for i := range hundred {
-		hundred[i] = i + 1
-	}
-	for _, test := range []struct {
-		sorted []int
-		p      float64
-		want   int
-	}{
-		{nil, 50, 0},
-		{[]int{7}, 1, 7},
-		{[]int{7}, 99, 7},
-		{[]int{1, 2}, 50, 1},
-		{[]int{1, 2, 3}, 50, 2},
-		{hundred, 0, 1},
-		{hundred, 50, 50},
-		{hundred, 99, 99},
-		{hundred, 99.1, 100},
-		{hundred, 100, 100},
-	} {
-		if got := percentile(test.sorted, test.p); got != test.want {
-			t.Errorf("percentile %v of %d values is %d, want %d", test.p, len(test.sorted), got, test.want)
-		}
 	}
 }
 

@@ -205,7 +205,7 @@ func (p *phase) cells() []string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
 	return []string{
 		p.name, rate(float64(bad)), rate(float64(p.valid.valid)), fmt.Sprint(len(p.valid.refused)), fmt.Sprint(late),
-		ms(percentile(p.valid.latencies, 50)), ms(percentile(p.valid.latencies, 99)), ms(percentile(p.valid.latencies, 100)),
+		ms(authztest.Percentile(p.valid.latencies, 50)), ms(authztest.Percentile(p.valid.latencies, 99)), ms(authztest.Percentile(p.valid.latencies, 100)),
 		rate(p.load.redis), rate(p.load.sessions), rate(p.load.postgres), rate(p.load.users), rate(p.load.apiKeys), fmt.Sprint(p.most),
 		fmt.Sprintf("%.0f", 1000*p.cpu.Seconds()/p.took.Seconds()), fmt.Sprintf("%d, %d", p.memory[0]>>20, p.memory[1]>>20),
 	}
