@@ -117,8 +117,7 @@ func (n *node) integer(ctx context.Context, asking bool, command, key string) (i
 
 // askThisTime asks the server about a key that another one has, which said so.
 func (n *node) askThisTime(ctx context.Context, about subject) answer {
-	p := packet{pipe: n.client.Load().Pipeline()}
-	p.pipe.Do(ctx, "asking") // it holds for one command
+	p := n.packetOfOne(ctx, true)
 	r := newReply(ctx, p.pipe, about, false)
 	if _, err := p.exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return answer{err: explain(ctx, err)}
@@ -126,12 +125,18 @@ func (n *node) askThisTime(ctx context.Context, about subject) answer {
 	return r.read(false)
 }
 
-// send sends a command by itself, with asking as for integer.
-func (n *node) send(ctx context.Context, asking bool, cmd redis.Cmder) error {
+// packetOfOne returns a packet for one command, with asking as for integer.
+func (n *node) packetOfOne(ctx context.Context, asking bool) packet {
 	p := packet{pipe: n.client.Load().Pipeline()}
 	if asking {
-		p.pipe.Do(ctx, "asking")
+		p.pipe.Do(ctx, "asking") // it holds for one command
 	}
+	return p
+}
+
+// send sends a command by itself, with asking as for integer.
+func (n *node) send(ctx context.Context, asking bool, cmd redis.Cmder) error {
+	p := n.packetOfOne(ctx, asking)
 	_ = p.pipe.Process(ctx, cmd) // only queued
 	_, err := p.exec(ctx)
 	return err
