@@ -52,7 +52,7 @@ func (c *Config) Resolve() (s *Settings, warnings cli.Problems, err error) {
 		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
 		Identity: c.IdentitySettings(),
 		Shutdown: Shutdown(c.Shutdown),
-		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB), c.Envoy.Metadata == metadataSummary},
+		Envoy:    c.Envoy.settings(),
 	}
 	s.Listen = c.resolveListen()
 	c.checkBudgets()

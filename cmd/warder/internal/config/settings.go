@@ -169,10 +169,14 @@ type Shutdown struct {
 	Timeout time.Duration // how long checks in flight may take after Delay
 }
 
-// Envoy contains Envoy's limits for the headers of a request.
+// Envoy contains Envoy's limits for the headers of a request, and what it is sent.
 type Envoy struct {
 	MaxHeaders, MaxHeaderKB int
 	Summary                 bool // metadata is sent as a summary
+}
+
+func (k EnvoyKeys) settings() Envoy {
+	return Envoy{int(k.MaxHeaders), int(k.MaxHeaderKB), k.Metadata == metadataSummary}
 }
 
 // proxyNetwork parses an entry of client_ip.trusted_proxies, which is a network or a single
@@ -204,6 +208,6 @@ func DefaultSettings() *Settings {
 		Log:      Log{Level: string(c.Log.Level), Format: string(c.Log.Format), Decisions: Decisions(c.Log.Decisions)},
 		Identity: Identity{RemoveAPIKey: true},
 		Shutdown: Shutdown(c.Shutdown),
-		Envoy:    Envoy{int(c.Envoy.MaxHeaders), int(c.Envoy.MaxHeaderKB), c.Envoy.Metadata == metadataSummary},
+		Envoy:    c.Envoy.settings(),
 	}
 }

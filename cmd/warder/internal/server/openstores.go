@@ -17,7 +17,8 @@ import (
 )
 
 // staleFacts is the maximum number of users, and of API keys, that are cached if
-// directory.max_staleness allows it. They need some tens of MiB at most. The caches of tokens and of sessions have room for as many.
+// directory.max_staleness allows it. They need some tens of MiB at most.
+// The caches of tokens and of sessions have room for as many.
 const staleFacts = 1 << 17
 
 // openStores opens the stores that the settings name, without sending requests yet. Later
